@@ -1,0 +1,1 @@
+"""Restoration backends behind one protocol."""

@@ -1,0 +1,1 @@
+"""Many photos: plan, resume, one outcome per file."""

@@ -1,0 +1,1 @@
+"""Measured quality: metrics and protocols."""

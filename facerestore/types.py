@@ -1,0 +1,197 @@
+"""The types that flow along the line: arrays with stated layout and range, frozen records, and protocols.
+
+Frames: *image* coordinates are pixels of the decoded (EXIF-turned) photo, *aligned* coordinates are pixels of the
+square face crop. In both, x runs right, y runs down, and integer values are pixel centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W, 3) RGB in the file's own depth and colour space; a grey photo has three equal channels."""
+
+FaceImage: TypeAlias = NDArray[np.float32]
+"""(S, S, 3) RGB in [0, 1], in the five-point FFHQ frame."""
+
+Landmarks: TypeAlias = NDArray[np.float32]
+"""(5, 2) (x, y) in pixels: eyes, nose tip, mouth corners; the one further left in the image comes first."""
+
+Affine: TypeAlias = NDArray[np.float64]
+"""(2, 3) similarity that takes image pixels to aligned pixels."""
+
+ParsingMap: TypeAlias = NDArray[np.uint8]
+"""(S, S) CelebAMask-HQ class ids, 0 to 18."""
+
+Mask: TypeAlias = NDArray[np.float32]
+"""(H, W) soft mask in [0, 1]."""
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""(left, top, right, bottom) in image pixels."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metadata:
+    """What a picture file carries beside its pixels, as raw bytes where the standard has bytes.
+
+    The EXIF orientation is already applied to the pixels and reset to 1 in ``exif``.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """A decoded picture: everything that is needed to write it back in kind.
+
+    Attributes:
+        pixels: (H, W, 3) RGB, uint8 or uint16.
+        alpha: (H, W) of the same dtype, or None; carried, never changed.
+        grey: the file has one colour channel, and is written so again.
+        metadata: EXIF, XMP, ICC profile and resolution.
+        format: upper-case Pillow name of the source format, such as ``"JPEG"``; None for arrays.
+    """
+
+    pixels: Image
+    alpha: Image | None = None
+    grey: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
+    format: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectedFace:
+    """One face found in a photo.
+
+    Attributes:
+        box: (left, top, right, bottom), image pixels.
+        landmarks: (5, 2) float32, image pixels.
+        score: the detector's confidence in [0, 1].
+    """
+
+    box: Box
+    landmarks: Landmarks
+    score: float
+
+    @property
+    def eye_distance_px(self) -> float:
+        """Distance between the eyes, image pixels."""
+        return float(np.hypot(*(self.landmarks[1] - self.landmarks[0])))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedFace:
+    """A face cut out of its photo into the FFHQ frame.
+
+    Attributes:
+        detected: the face as found.
+        affine: (2, 3) float64, image pixels to aligned pixels.
+        lq: (S, S, 3) float32 RGB in [0, 1], the degraded input of the restorer.
+    """
+
+    detected: DetectedFace
+    affine: Affine
+    lq: FaceImage
+
+
+class Outcome(StrEnum):
+    """What became of a face."""
+
+    RESTORED = "restored"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a face is restored, and why.
+
+    Attributes:
+        outcome: restored or kept.
+        code: short machine-readable reason: ``restored``, ``too-small``, ``sharp``, ``not-selected``, ``strength-0``.
+        reason: one plain sentence for people, with the numbers that decided.
+    """
+
+    outcome: Outcome
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoredFace:
+    """One face at the end of the line.
+
+    Attributes:
+        detected: the face as found.
+        decision: restored or kept, and why.
+        aligned: the crop that was judged; None where the face was set aside before it was cut.
+        restored: (S, S, 3) float32 RGB in [0, 1]; None for kept faces.
+        parsing_map: (S, S) uint8 ids; None without a parser.
+    """
+
+    detected: DetectedFace
+    decision: Decision
+    aligned: AlignedFace | None = None
+    restored: FaceImage | None = None
+    parsing_map: ParsingMap | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestoreResult:
+    """A restored photo.
+
+    Attributes:
+        image: the picture, in the depth, alpha and metadata of the input.
+        faces: every face found, left to right, with its decision.
+        report: plain JSON-able facts: backend, weights, seconds by stage, faces.
+    """
+
+    image: DecodedImage
+    faces: tuple[RestoredFace, ...]
+    report: dict[str, Any]
+
+
+class FaceDetector(Protocol):
+    """Finds faces and their five landmarks."""
+
+    name: str
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        """Return the faces of an (H, W, 3) RGB uint8 or uint16 image, best score first; none is normal."""
+        ...
+
+
+class FaceParser(Protocol):
+    """Labels the parts of aligned faces."""
+
+    name: str
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return one (S, S) map of CelebAMask-HQ ids per face, S the size of its ``lq``."""
+        ...
+
+
+class Restorer(Protocol):
+    """Restores aligned faces; what each backend implements."""
+
+    name: str
+    face_size: int
+    needs_parsing: bool
+
+    def restore(
+        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
+    ) -> list[FaceImage]:
+        """Return one (face_size, face_size, 3) float32 RGB [0, 1] image per face, in order.
+
+        Raises:
+            BackendError: the network failed or gave a value that is not finite.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Downloadable and bundled weights: catalog, store, licences."""

@@ -1,0 +1,34 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def shared_root() -> Path:
+    """Return the folder of shared fixtures: FACERESTORE_SHARED, or ``../shared`` beside the repository."""
+    return Path(os.environ.get("FACERESTORE_SHARED", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Return a function from a relative path to a shared fixture; the test skips, visibly, where it is absent."""
+
+    def locate(relative: str) -> Path:
+        path = shared_root() / relative
+        if not path.exists():
+            pytest.skip(f"shared fixture {relative} is absent; set FACERESTORE_SHARED to the folder that holds it")
+        return path
+
+    return locate
+
+
+@pytest.fixture(autouse=True)
+def _isolated_home(tmp_path_factory, monkeypatch):
+    """Keep tests out of the user's own weights, configuration and network."""
+    monkeypatch.setenv("FACERESTORE_HOME", str(tmp_path_factory.mktemp("home")))
+    for name in ("FACERESTORE_OFFLINE", "FACERESTORE_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
