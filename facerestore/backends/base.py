@@ -1,9 +1,9 @@
 """What every network backend shares: one place where faces become tensors and tensors become faces.
 
-Outside a backend a face is a float32 (S, S, 3) RGB array in [0, 1]. Inside, it is an (N, 3, H, W) RGB tensor in
-the network's own range. `TensorRestorer` does that conversion both ways, the resizing of crops that have another
-size, the batching and the checks, so that an adapter only says how to recognise its checkpoints and how to build
-its network.
+Outside a backend a face is a float32 (S, S, 3) RGB array in [0, 1]. Inside, it is an (N, 3, H, W) RGB tensor
+in the network's own range. `TensorRestorer` does that conversion both ways, the resizing of crops that have
+another size, the batching and the checks, so that an adapter only says how to recognise its checkpoints and
+how to build its network.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # Crops may overshoot [0, 1] by a rounding error; anything beyond is an 8-bit image that was not scaled.
 RANGE_TOLERANCE = 0.01
 
-# Face pixels of one network call. Activations of GPEN take about 1 GB for one 512 px face; a CPU gains no speed
-# from larger batches, an accelerator does.
+# Face pixels of one network call. Activations of GPEN take about 1 GB for one 512 px face; a CPU gains no
+# speed from larger batches, an accelerator does.
 CPU_BATCH_PIXELS = 512 * 512
 ACCELERATOR_BATCH_PIXELS = 8 * 512 * 512
 
@@ -32,9 +32,9 @@ ACCELERATOR_BATCH_PIXELS = 8 * 512 * 512
 class TensorRestorer(ABC):
     """A restorer made of one torch module that maps face tensors to face tensors.
 
-    Subclasses set ``name`` and ``network_range``, and implement `detect`, `config_from_state_dict` and `build`;
-    where the network takes more than the image, also `forward`. Instances hold no state between calls and may be
-    shared by threads.
+    Subclasses set ``name`` and ``network_range``, and implement `detect`, `config_from_state_dict` and
+    `build`; where the network takes more than the image, also `forward`. Instances hold no state between
+    calls and may be shared by threads.
 
     Attributes:
         name: the backend's name, first part of its weights' names (``gpen`` in ``gpen.bfr-512``).
@@ -63,7 +63,8 @@ class TensorRestorer(ABC):
         """Move the network to ``device`` and make it ready for inference.
 
         Args:
-            network: maps (N, 3, input_size, input_size) to (N, 3, face_size, face_size), RGB in `network_range`.
+            network: maps (N, 3, input_size, input_size) to (N, 3, face_size, face_size), RGB in
+                `network_range`.
             face_size: side of the output, pixels.
             input_size: side of the input, pixels; None when it is ``face_size``.
             max_batch: most faces in one call; None chooses by face size and device.
@@ -125,8 +126,8 @@ class TensorRestorer(ABC):
             parsing_maps: one (S, S) uint8 map of class ids per face; only for networks with `needs_parsing`.
 
         Raises:
-            BackendError: an input is not a face image, or the network failed, ran out of memory with a single face,
-                or gave a value that is not finite.
+            BackendError: an input is not a face image, or the network failed, ran out of memory with a single
+                face, or gave a value that is not finite.
         """
         self._check_parsing_maps(faces, parsing_maps)
         crops = [fit_crop(_checked_crop(face, self.name), self.input_size) for face in faces]
@@ -155,7 +156,7 @@ class TensorRestorer(ABC):
     def _restore_batch(
         self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None
     ) -> list[FaceImage]:
-        """Restore crops in one call of the network, or in ever smaller ones when an accelerator's memory is full."""
+        """Restore crops in one call, or in ever smaller ones when an accelerator's memory is full."""
         import torch
 
         try:
@@ -196,7 +197,7 @@ class TensorRestorer(ABC):
 
 
 def faces_to_tensor(faces: Sequence[FaceImage], value_range: tuple[float, float]) -> torch.Tensor:
-    """Return (S, S, 3) float32 RGB faces in [0, 1] as one (N, 3, S, S) float32 CPU tensor in ``value_range``."""
+    """Return (S, S, 3) float32 RGB faces in [0, 1] as an (N, 3, S, S) CPU tensor in ``value_range``."""
     import torch
 
     low, high = value_range
@@ -213,7 +214,7 @@ def tensor_to_faces(x: torch.Tensor, value_range: tuple[float, float]) -> list[F
 
 
 def fit_crop(crop: FaceImage, size: int) -> FaceImage:
-    """Return a square RGB [0, 1] crop at ``size`` pixels a side, by area when reducing, cubic when enlarging."""
+    """Return a square [0, 1] crop at ``size`` pixels a side, by area when reducing, cubic when enlarging."""
     if crop.shape[0] == size:
         return crop
     import cv2
