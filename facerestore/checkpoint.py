@@ -1,0 +1,272 @@
+"""Files of network parameters: safe reading, one canonical form, strict loading, atomic writing.
+
+Nothing here ever unpickles code. Two formats are read: safetensors, and PyTorch's own files through its
+restricted unpickler (``weights_only=True``), which builds tensors and plain containers and refuses everything
+else.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import secrets
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facerestore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WRAPPER_KEYS = (
+    "params_ema",
+    "g_ema",
+    "generator_ema",
+    "params",
+    "g",
+    "generator",
+    "net_g",
+    "state_dict",
+    "model_state_dict",
+    "model",
+)
+"""Names under which training programs store a network, in the order in which `canonical_state_dict` looks for
+them: averaged parameters first, since those are the ones to restore with."""
+
+PARALLEL_PREFIX = "module."
+"""What ``torch.nn.DataParallel`` puts before each key."""
+
+# The format's own limit on its JSON header (huggingface/safetensors, format description).
+MAX_HEADER_BYTES = 100_000_000
+
+ZIP_MAGIC = b"PK\x03\x04"
+PICKLE_MAGIC = b"\x80\x02"  # protocol 2, the only one of torch.save before its zip format
+
+
+def load_state_dict(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint file, on the CPU, in canonical form.
+
+    The format is told by the file's first bytes (or a ``.safetensors`` suffix). Tensors of safetensors and of
+    PyTorch's zip format are mapped from the file, so they cost memory only as they are used.
+
+    Args:
+        path: a safetensors file, or one written by ``torch.save``.
+        key: the entry that holds the network, for files that hold several; None follows `WRAPPER_KEYS`.
+
+    Raises:
+        CheckpointError: the file is absent, empty, truncated, of another format, holds no network, or holds
+            objects other than tensors, which are refused because loading them could run code.
+    """
+    return canonical_state_dict(_read(Path(path)), key=key, source=str(path))
+
+
+def canonical_state_dict(
+    contents: Mapping[str, Any], *, key: str | None = None, source: str = "checkpoint"
+) -> dict[str, Tensor]:
+    """Return the network's own keys and tensors from the contents of a checkpoint.
+
+    In this order: (1) the entry ``key``, or the first of `WRAPPER_KEYS` whose value is a mapping, is
+    unwrapped, once; (2) if every key starts with ``module.``, that prefix is removed, once; (3) everything
+    left must be a tensor.
+
+    Args:
+        contents: a flat state dict, or a mapping that holds one.
+        key: the entry to take; None follows `WRAPPER_KEYS`.
+        source: the file's name, for messages.
+
+    Raises:
+        CheckpointError: ``key`` is absent, or what remains is empty or is not all tensors.
+    """
+    import torch
+
+    state_dict = _unwrap(contents, key, source)
+    if state_dict and all(isinstance(name, str) and name.startswith(PARALLEL_PREFIX) for name in state_dict):
+        state_dict = {name.removeprefix(PARALLEL_PREFIX): value for name, value in state_dict.items()}
+    foreign = [name for name, value in state_dict.items() if not isinstance(value, torch.Tensor)]
+    if foreign or not state_dict:
+        held = f"'{foreign[0]}' is {type(state_dict[foreign[0]]).__name__}" if foreign else "it is empty"
+        raise CheckpointError(
+            f"'{source}' holds no network under {', '.join(WRAPPER_KEYS)} or at its top level ({held});"
+            " give a weights file, or name the entry that holds the network"
+        )
+    return dict(state_dict)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the text entries that a safetensors file carries, without reading its tensors.
+
+    Raises:
+        CheckpointError: the file is absent or is not a safetensors file.
+    """
+    _check_present(Path(path))
+    try:
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= MAX_HEADER_BYTES:
+                raise ValueError(f"header of {length} bytes")
+            header = json.loads(file.read(length).decode("utf-8"))
+            metadata = header.get("__metadata__", {})
+            return {str(name): str(value) for name, value in metadata.items()}
+    except (ValueError, AttributeError) as error:  # not JSON, not UTF-8, not an object
+        raise CheckpointError(
+            f"'{path}' is not a safetensors file ({error}); only those carry metadata"
+        ) from error
+
+
+def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], *, name: str) -> None:
+    """Give ``module`` exactly these parameters and buffers, or fail with what differs.
+
+    The tensors are assigned, not copied: the module shares memory with ``state_dict``, and a module built on
+    the meta device becomes real. Floating-point tensors of another precision are converted to the module's.
+
+    Args:
+        module: the network.
+        state_dict: its keys and tensors, no more and no fewer.
+        name: what is loaded, for messages, such as ``gpen 512 px``.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or of another shape; the first of each is named, with
+            counts.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in own]
+    misshapen = [key for key in own if key in state_dict and own[key].shape != state_dict[key].shape]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing (first '{missing[0]}')")
+    if unexpected:
+        parts.append(f"{len(unexpected)} unexpected (first '{unexpected[0]}')")
+    if misshapen:
+        shapes = f"{tuple(state_dict[misshapen[0]].shape)}, expected {tuple(own[misshapen[0]].shape)}"
+        parts.append(f"{len(misshapen)} misshapen (first '{misshapen[0]}' is {shapes})")
+    if parts:
+        raise CheckpointError(f"the checkpoint does not fit {name}, {len(own)} keys: {'; '.join(parts)}")
+    fitted = {key: state_dict[key].detach().to(own[key].dtype) for key in own}
+    module.load_state_dict(fitted, strict=True, assign=True)
+
+
+def save_state_dict(
+    path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file that appears under its name only when it is whole.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        state_dict: keys and tensors of any device; tensors that share memory are written apart.
+        metadata: text entries, read back by `read_metadata`.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state_dict.items()}
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        mode = (
+            part.stat().st_mode
+        )  # what the user's umask gives; safetensors would leave it to the owner alone
+        save_file(tensors, part, metadata=dict(metadata or {}))
+        part.chmod(mode)
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot write '{path}': {error}; check the folder and the free space"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _unwrap(contents: Mapping[str, Any], key: str | None, source: str) -> Mapping[str, Any]:
+    if key is not None:
+        if not isinstance(contents.get(key), Mapping):
+            entries = ", ".join(f"'{name}'" for name, value in contents.items() if isinstance(value, Mapping))
+            raise CheckpointError(f"'{source}' has no network '{key}'; its entries are: {entries or 'none'}")
+        return dict(contents[key])
+    for wrapper in WRAPPER_KEYS:
+        if isinstance(contents.get(wrapper), Mapping):
+            return dict(contents[wrapper])
+    return contents
+
+
+def _check_present(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"'{path}' is not a file; see 'facerestore weights list' for what is installed")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"'{path}' is empty (0 bytes); remove it and download it again")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """Return what the file holds: a mapping, by the reader that its first bytes call for."""
+    _check_present(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+        if path.suffix == ".safetensors" or start[8:9] == b"{":
+            return _read_safetensors(path)
+        if start.startswith(ZIP_MAGIC):
+            return _read_torch(path, mmap=True)
+        # Before torch 2.6 a tar archive reached the unrestricted unpickler (CVE-2025-32434): let none
+        # through.
+        if start.startswith(PICKLE_MAGIC) and not tarfile.is_tarfile(path):
+            return _read_torch(path, mmap=False)
+    except OSError as error:
+        raise CheckpointError(f"cannot read '{path}': {error}") from error
+    raise CheckpointError(
+        f"'{path}' is not a checkpoint{_guess(start)}; it must be a safetensors or PyTorch file"
+    )
+
+
+def _guess(start: bytes) -> str:
+    """Say what a file that is no checkpoint seems to be."""
+    if start.lstrip().startswith(b"<"):
+        return " but a web page, perhaps an error page saved by a download"
+    if start.startswith(b"\x80"):
+        return " but a Python pickle, refused because loading it could run code"
+    if start.startswith(b"version https://git-lfs"):
+        return " but a Git LFS pointer; fetch the file itself"
+    return f" (it starts with {start[:8]!r})"
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except SafetensorError as error:
+        raise CheckpointError(f"'{path}' is truncated or corrupt: {error}; download it again") from error
+
+
+def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any]:
+    import torch
+
+    try:
+        contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
+            f" could run code{_refused_global(error)}; get a safetensors file, or one saved as a plain state dict"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
+        detail = (str(error).strip() or type(error).__name__).split(". ")[0].splitlines()[0]
+        raise CheckpointError(f"'{path}' is truncated or corrupt: {detail}; download it again") from error
+    if not isinstance(contents, Mapping):
+        raise CheckpointError(
+            f"'{path}' holds a {type(contents).__name__}, not a state dict of named tensors"
+        )
+    return contents
+
+
+def _refused_global(error: pickle.UnpicklingError) -> str:
+    """Return which name of Python the restricted unpickler met, where its message tells."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f" (it asks for '{found[1]}')" if found else ""
