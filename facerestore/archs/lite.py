@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return x + self.conv2(functional.leaky_relu(self.conv1(x), 0.2))
+        branch: Tensor = self.conv2(functional.leaky_relu(self.conv1(x), 0.2))
+        return x + branch
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
@@ -59,13 +61,15 @@ class LiteGenerator(nn.Module):
         config = config or LiteConfig()
         widths, blocks, fold = config.widths, config.blocks, config.unshuffle
         if len(widths) != len(blocks) or len(widths) < 2:
-            raise ValueError(f"widths {widths} and blocks {blocks} must have one entry for each of 2 or more levels")
+            raise ValueError(
+                f"widths {widths} and blocks {blocks} must have one entry for each of 2 or more levels"
+            )
         self.config = config
         self.size_multiple = fold * 2 ** (len(widths) - 1)
         pixels = 3 * fold**2
         self.stem = nn.Conv2d(pixels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,24 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facerestore.errors import ConfigError, ImageError
-from facerestore.io import find_images, read_image
-from facerestore.training.degradation import Degradation, degrade
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainingFace:
-    """One aligned face.
-
-    Attributes:
-        set_name: name of the folder that holds it, by which sets are balanced.
-        name: file name without suffix.
-        pixels: (S, S, 3) uint8 RGB.
-    """
-
-    set_name: str
-    name: str
-    pixels: NDArray[np.uint8]
+from facerestore.degradation import Degradation, degrade
+from facerestore.errors import ConfigError
+from facerestore.evaluation.faces import LabelledFace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,30 +39,6 @@ class Augmentation:
     max_gamma: float = 1.3
 
 
-def load_faces(root: Path, face_size: int) -> list[TrainingFace]:
-    """Return the faces of ``root/<set>/*`` at ``face_size``, area-averaged, in sorted order.
-
-    Raises:
-        ConfigError: no picture is there.
-        ImageError: a picture cannot be read, is not square, or would have to be enlarged.
-    """
-    faces = [_load_face(path, face_size) for path in find_images(root, recursive=True)]
-    if not faces:
-        raise ConfigError(f"no pictures in '{root}'; expected aligned face crops in folders, one folder per set")
-    return faces
-
-
-def _load_face(path: Path, face_size: int) -> TrainingFace:
-    pixels = read_image(path).pixels
-    height, width = pixels.shape[:2]
-    if height != width or height < face_size:
-        raise ImageError(f"'{path}' is {width} x {height}; a training face is square and at least {face_size} px")
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    small = cv2.resize(pixels, (face_size, face_size), interpolation=cv2.INTER_AREA)
-    return TrainingFace(path.parent.name, path.stem, np.asarray(small, dtype=np.uint8))
-
-
 def augment(
     face: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
@@ -95,7 +55,9 @@ def augment(
         )
         matrix[:, 2] += np.array([dx, dy]) * augmentation.max_shift * size
         face = np.asarray(
-            cv2.warpAffine(face, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101),
+            cv2.warpAffine(
+                face, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+            ),
             dtype=np.uint8,
         )
     if expose < augmentation.gamma_probability:
@@ -114,7 +76,7 @@ class PairDataset:
 
     def __init__(
         self,
-        faces: Sequence[TrainingFace],
+        faces: Sequence[LabelledFace],
         *,
         set_weights: Mapping[str, float],
         mix: Sequence[tuple[float, Degradation | None]],
@@ -136,7 +98,9 @@ class PairDataset:
         self._by_set = {name: [f for f in faces if f.set_name == name] for name in set_weights}
         for name, members in self._by_set.items():
             if not members:
-                raise ConfigError(f"set '{name}' has a weight but no faces; found {sorted({f.set_name for f in faces})}")
+                raise ConfigError(
+                    f"set '{name}' has a weight but no faces; found {sorted({f.set_name for f in faces})}"
+                )
         self._names = list(set_weights)
         self._shares = np.array([set_weights[name] for name in self._names]) / sum(set_weights.values())
         self._mix = list(mix)

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facerestore.archs.lite import LiteConfig, LiteGenerator
+from facerestore.checkpoint import save_state_dict
+from facerestore.degradation import preset
 from facerestore.device import keep_freed_memory, resolve_device
 from facerestore.errors import FaceRestoreError
-from facerestore.training.datasets import PairDataset, load_faces, to_tensor
-from facerestore.training.degradation import degrade, preset
+from facerestore.evaluation.faces import FacePair, face_pairs, load_faces
+from facerestore.training.datasets import PairDataset, to_tensor
 from facerestore.training.losses import charbonnier, frequency
 from facerestore.training.state import ExponentialAverage, all_finite, load_checkpoint, save_checkpoint
 
@@ -121,14 +123,15 @@ def train_lite(
     if checkpoint.exists():
         run.restore(load_checkpoint(checkpoint))
     dataset = _dataset(config, train_faces)
-    validation = validation_pairs(val_faces, config.face_size)
+    validation = face_pairs(val_faces, config.face_size, degradation=preset("gfpgan"), seed=VALIDATION_SEED)
     started = time.monotonic()
     for lq, hq in _prefetched(dataset, config, run.step):
         terms = _step(run, config, lq.to(place), hq.to(place))
         if run.step % 50 == 0:
             _log(run_folder, {"step": run.step, "seconds": round(time.monotonic() - started, 1), **terms})
         if run.step % config.validate_every == 0 or run.step == config.steps:
-            _log(run_folder, {"step": run.step, **validate(run.ema.network, validation, run_folder, run.step)})
+            quality = validate(run.ema.network, validation, run_folder=run_folder, step=run.step)
+            _log(run_folder, {"step": run.step, **quality})
         if run.step % config.save_every == 0 or run.step == config.steps:
             save_checkpoint(checkpoint, run.state())
     return checkpoint
@@ -136,9 +139,11 @@ def train_lite(
 
 def _new_run(config: LiteTraining, device: torch.device) -> _Run:
     torch.manual_seed(config.seed)
-    network = LiteGenerator(config.network).to(device, memory_format=torch.channels_last)
+    network = LiteGenerator(config.network).to(memory_format=torch.channels_last).to(device)
     ema = ExponentialAverage(network, config.ema_decay)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
+    )
     return _Run(network, ema, optimiser)
 
 
@@ -168,7 +173,9 @@ def _step(run: _Run, config: LiteTraining, lq: Tensor, hq: Tensor) -> dict[str, 
     pixel, spectrum = charbonnier(restored, hq), frequency(restored, hq)
     loss = pixel + config.frequency_weight * spectrum
     if not all_finite(loss.detach()):
-        raise FaceRestoreError(f"the loss is {loss.item()} at step {run.step}; resume with a lower learning rate")
+        raise FaceRestoreError(
+            f"the loss is {loss.item()} at step {run.step}; resume with a lower learning rate"
+        )
     run.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
@@ -178,25 +185,16 @@ def _step(run: _Run, config: LiteTraining, lq: Tensor, hq: Tensor) -> dict[str, 
     return {"pixel": pixel.item(), "frequency": spectrum.item(), "gradient_norm": norm.item(), "rate": rate}
 
 
-def validation_pairs(folder: Path, face_size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return (lq, hq), each (N, S, S, 3) uint8: every face of the folder under ``gfpgan`` with fixed seeds."""
-    faces = load_faces(folder, face_size)
-    pairs = [
-        degrade(face.pixels, preset("gfpgan"), np.random.default_rng([VALIDATION_SEED, index]))
-        for index, face in enumerate(faces)
-    ]
-    return np.stack([pair[0] for pair in pairs]), np.stack([pair[1] for pair in pairs])
-
-
 @torch.no_grad()
 def validate(
     network: nn.Module,
-    pairs: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    pairs: Sequence[FacePair],
+    *,
     run_folder: Path,
     step: int,
 ) -> dict[str, float]:
     """Return the mean PSNR of input and output over the pairs; write a picture of twelve of them."""
-    lq, hq = pairs
+    lq, hq = np.stack([pair.lq for pair in pairs]), np.stack([pair.hq for pair in pairs])
     device = next(network.parameters()).device
     restored = [network(to_tensor(lq[i : i + 8]).to(device)).cpu() for i in range(0, len(lq), 8)]
     faces = torch.cat(restored).clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -216,15 +214,40 @@ def _log(run_folder: Path, record: dict[str, Any]) -> None:
         log.write(json.dumps(record) + "\n")
 
 
+def export_lite(checkpoint: Path, out: Path, *, licence: str, data: str) -> Path:
+    """Write the averaged network of a run as safetensors in float16, with what made it in the header.
+
+    Raises:
+        CheckpointError: the file is no checkpoint of this recipe.
+    """
+    state = load_checkpoint(checkpoint)
+    config = json.loads((checkpoint.parent / "config.json").read_text())
+    tensors = {key: value.half().contiguous() for key, value in state["ema"].items()}
+    header = {"arch": "lite", "licence": licence, "data": data, "step": str(state["step"])}
+    save_state_dict(out, tensors, metadata={**header, "training": json.dumps(config)})
+    return out
+
+
 def main() -> None:
-    """Parse the command line and train."""
+    """Parse the command line and train, or export a finished run."""
     parser = argparse.ArgumentParser(prog="python -m facerestore.training.lite", description=__doc__)
-    parser.add_argument("--faces", type=Path, required=True, help="folder with train/<set>/* and val/<set>/*")
+    parser.add_argument("--faces", type=Path, help="folder with train/<set>/* and val/<set>/*")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run; an existing run goes on")
-    parser.add_argument("--steps", type=int, default=LiteTraining.steps)
-    parser.add_argument("--batch-size", type=int, default=LiteTraining.batch_size)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--export", type=Path, help="write the run's averaged weights here instead of training"
+    )
+    parser.add_argument("--licence", default="unstated", help="licence of the exported weights")
+    parser.add_argument("--data", default="unstated", help="what the exported weights were trained on")
     arguments = parser.parse_args()
+    if arguments.export:
+        checkpoint = arguments.run / "checkpoint.pt"
+        export_lite(checkpoint, arguments.export, licence=arguments.licence, data=arguments.data)
+        return
+    if not arguments.faces:
+        parser.error("--faces is needed to train")
     keep_freed_memory()
     train_lite(
         LiteTraining(steps=arguments.steps, batch_size=arguments.batch_size),

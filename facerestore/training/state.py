@@ -46,9 +46,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise CheckpointError(f"'{path}' is not a training checkpoint: {error}; delete it to start anew") from error
+        raise CheckpointError(
+            f"'{path}' is not a training checkpoint: {error}; delete it to start anew"
+        ) from error
     if not isinstance(state, dict) or "step" not in state:
-        raise CheckpointError(f"'{path}' is not a training checkpoint: it has no 'step'; delete it to start anew")
+        raise CheckpointError(
+            f"'{path}' is not a training checkpoint: it has no 'step'; delete it to start anew"
+        )
     return state
 
 

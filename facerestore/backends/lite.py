@@ -1,0 +1,56 @@
+"""The bundled restorer as a backend: small, quick on a CPU, free for any use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from facerestore.backends.base import TensorRestorer
+from facerestore.checkpoint import load_strictly
+from facerestore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.archs.lite import LiteConfig
+
+FACE_SIZE = 256
+"""The network is fully convolutional; it is trained on faces of this size."""
+
+
+class LiteRestorer(TensorRestorer):
+    """Restores 256 px faces with :class:`facerestore.archs.lite.LiteGenerator`; both ranges are [0, 1]."""
+
+    name = "lite"
+    network_range = (0.0, 1.0)
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of the bundled restorer."""
+        return {"stem.weight", "down.0.weight", "up.0.weight", "head.weight"} <= state_dict.keys()
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> LiteConfig:
+        """Return the network's shape.
+
+        Raises:
+            CheckpointError: a tensor that every such network has is missing.
+        """
+        from facerestore.archs.lite import config_from_shapes
+
+        try:
+            return config_from_shapes({key: tuple(value.shape) for key, value in state_dict.items()})
+        except (KeyError, ValueError, IndexError) as error:
+            raise CheckpointError(f"no 'lite' network: {error}; the file is cut short or foreign") from error
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in."""
+        import torch
+
+        from facerestore.archs.lite import LiteGenerator
+
+        network = LiteGenerator(cls.config_from_state_dict(state_dict))
+        load_strictly(network, {key: value.float() for key, value in state_dict.items()}, name=cls.name)
+        network.to(memory_format=torch.channels_last)
+        return cls(network, face_size=FACE_SIZE, device=device)

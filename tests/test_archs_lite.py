@@ -1,0 +1,48 @@
+"""The bundled restorer's network."""
+
+import pytest
+import torch
+
+from facerestore.archs.lite import LiteConfig, LiteGenerator, config_from_shapes
+
+TINY = LiteConfig(unshuffle=4, widths=(8, 12, 16), blocks=(1, 2, 1))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return LiteGenerator(TINY)
+
+
+def test_shape_is_kept_and_output_is_finite(network):
+    y = network(torch.rand(2, 3, 64, 64))
+    assert y.shape == (2, 3, 64, 64)
+    assert torch.isfinite(y).all()
+
+
+def test_every_parameter_gets_a_gradient(network):
+    network(torch.rand(2, 3, 64, 64)).square().mean().backward()
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+def test_faces_of_a_batch_do_not_mix(network):
+    x = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(network(x)[1:2], network(x[1:2]), atol=1e-6)
+
+
+def test_configuration_is_read_from_shapes(network):
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert config_from_shapes(shapes) == TINY
+
+
+def test_default_size_is_what_the_card_says():
+    with torch.device("meta"):
+        network = LiteGenerator()
+    assert sum(p.numel() for p in network.parameters()) == 7_647_808
+
+
+def test_levels_without_blocks_are_refused():
+    with pytest.raises(ValueError, match="one entry for each"):
+        LiteGenerator(LiteConfig(widths=(8, 8, 8), blocks=(1, 1)))
