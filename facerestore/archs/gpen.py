@@ -1,0 +1,247 @@
+"""GPEN: an encoder that steers a StyleGAN2 generator layer by layer.
+
+Yang, Ren, Xie, Zhang, "GAN Prior Embedded Network for Blind Face Restoration in the Wild", arXiv 2105.06070.
+The deepest encoder feature becomes the latent code; the feature of each resolution takes the place of the
+generator's noise. So the network has no randomness, unless it gives larger faces than it takes. Attribute
+names and shapes are those of the published checkpoints, which load strictly. Images are RGB in [-1, 1].
+Shapes are written B C H W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from facerestore.archs.ops import (
+    NORM_EPS,
+    ActivatedEqualLinear,
+    ConvLayer,
+    DownsamplingBlock,
+    EqualLinear,
+)
+from facerestore.archs.stylegan2 import (
+    ConstantInput,
+    NoiseMode,
+    StyledConv,
+    ToRGB,
+    mapping_network,
+)
+
+# Width at 4 to 32 px, and at 64 px before the multiplier; it halves with each doubling (arXiv 1912.04958,
+# table 5).
+COARSE_WIDTH = 512
+WIDTH_AT_64 = 256
+# Any fixed number will do: it makes runs repeat.
+NOISE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GPENConfig:
+    """Shape of the network.
+
+    Attributes:
+        face_size: side of the output, pixels; a power of two from 8.
+        input_size: side of the input, pixels; a power of two from 8, or 0 for ``face_size``.
+        style_dim: length of the latent code.
+        mapping_layers: layers of the mapping network.
+        channel_multiplier: widens the layers from 64 px on.
+        narrow: scales every width.
+        noise_mode: how encoder features join the generator's.
+    """
+
+    face_size: int
+    input_size: int = 0
+    style_dim: int = 512
+    mapping_layers: int = 8
+    channel_multiplier: float = 2
+    narrow: float = 1
+    noise_mode: NoiseMode = "concat"
+
+    def __post_init__(self) -> None:
+        """Check the sizes."""
+        if self.input_size == 0:
+            object.__setattr__(self, "input_size", self.face_size)
+        for size in (self.face_size, self.input_size):
+            if size < 8 or size & (size - 1):
+                raise ValueError(f"face and input size must be powers of two from 8, got {size}")
+
+    def width(self, resolution: int) -> int:
+        """Return the channels of the features that are ``resolution`` pixels wide."""
+        return layer_width(resolution, multiplier=self.channel_multiplier, narrow=self.narrow)
+
+
+def layer_width(resolution: int, *, multiplier: float, narrow: float) -> int:
+    """Return the channels at ``resolution`` pixels: one width to 32 px, halved with each doubling from 64 px."""
+    width = narrow * (COARSE_WIDTH if resolution <= 32 else WIDTH_AT_64 * 64 / resolution * multiplier)
+    return int(width + 1e-6)  # a width read back from tensor shapes may be a rounding error below an integer
+
+
+def resolutions(size: int) -> list[int]:
+    """Return 4, 8, ..., ``size``."""
+    return [2**level for level in range(2, size.bit_length())]
+
+
+class PriorGenerator(nn.Module):
+    """The StyleGAN2 generator inside GPEN; alone, the face prior that is trained first."""
+
+    def __init__(self, config: GPENConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, mode = config.style_dim, config.noise_mode
+        factor = 2 if mode == "concat" else 1
+        coarsest, *sizes = resolutions(config.face_size)
+        width = config.width(coarsest)
+        self.style = mapping_network(dim, config.mapping_layers)
+        self.input = ConstantInput(width)
+        self.conv1 = StyledConv(width, width, style_dim=dim, noise_mode=mode)
+        self.to_rgb1 = ToRGB(width * factor, style_dim=dim, upsample=False)
+        self.convs = nn.ModuleList()
+        self.to_rgbs = nn.ModuleList()
+        for size in sizes:
+            before, width = width, config.width(size)
+            self.convs.append(
+                StyledConv(before * factor, width, style_dim=dim, noise_mode=mode, resample="up")
+            )
+            self.convs.append(StyledConv(width * factor, width, style_dim=dim, noise_mode=mode))
+            self.to_rgbs.append(ToRGB(width * factor, style_dim=dim, upsample=True))
+        self.latent_count = 2 * len(self.to_rgbs) + 2
+
+    def noise_shapes(self) -> list[tuple[int, int, int]]:
+        """Return (C, H, W) of each styled convolution's noise: one at 4 px, two at each larger size."""
+        coarsest, *sizes = resolutions(self.config.face_size)
+        layers = [coarsest, *(size for size in sizes for _ in range(2))]
+        return [(self.config.width(size), size, size) for size in layers]
+
+    def forward(self, z: Tensor, *, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Return faces for latent codes.
+
+        Args:
+            z: B D, from a standard normal distribution.
+            noise: one tensor for each entry of `noise_shapes`, B C H W or broadcast to it; None takes the
+                same fixed normal noise at every call.
+
+        Returns:
+            B 3 face_size face_size.
+        """
+        latents = self.expand_latents(self.style(z))
+        return self.synthesise(latents, fixed_noise(self.noise_shapes(), z) if noise is None else noise)
+
+    def expand_latents(self, w: Tensor) -> Tensor:
+        """Give each layer the same style: B D -> B latent_count D."""
+        return w.unsqueeze(1).expand(-1, self.latent_count, -1)
+
+    def synthesise(self, latents: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """Return faces for one style of each layer, B latent_count D, and the noise of each styled convolution."""
+        if len(noise) != len(self.convs) + 1:
+            raise ValueError(f"{len(noise)} noise tensors for {len(self.convs) + 1} styled convolutions")
+        x = self.input(latents.shape[0])
+        x = self.conv1(x, latents[:, 0], noise[0])
+        image: Tensor = self.to_rgb1(x, latents[:, 1])
+        for index, to_rgb in enumerate(self.to_rgbs):
+            layer = 2 * index + 1  # an RGB layer shares its style with the convolution that follows it
+            x = self.convs[layer - 1](x, latents[:, layer], noise[layer])
+            x = self.convs[layer](x, latents[:, layer + 1], noise[layer + 1])
+            image = to_rgb(x, latents[:, layer + 2], image)
+        return image
+
+
+class GPENGenerator(nn.Module):
+    """The restoration network: B 3 input_size input_size -> B 3 face_size face_size, RGB in [-1, 1], not clamped."""
+
+    def __init__(self, config: GPENConfig) -> None:
+        super().__init__()
+        self.config = config
+        fine_to_coarse = resolutions(config.input_size)[::-1]
+        widths = [config.width(size) for size in fine_to_coarse]
+        self.ecd0 = nn.Sequential(ConvLayer(3, widths[0], 1))
+        for index in range(1, len(widths)):
+            layer = ConvLayer(widths[index - 1], widths[index], 3, downsample=True)
+            self.add_module(f"ecd{index}", nn.Sequential(layer))
+        self.encoder_depth = len(widths)
+        self.final_linear = nn.Sequential(ActivatedEqualLinear(widths[-1] * 4 * 4, config.style_dim))
+        self.generator = PriorGenerator(config)
+
+    def forward(self, x: Tensor, *, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Return restored faces.
+
+        Args:
+            x: B 3 input_size input_size.
+            noise: only where face_size is above input_size: the noise of the layers that have no encoder
+                feature, as `extra_noise_shapes` lists them; None takes the same fixed normal noise at every
+                call.
+
+        Returns:
+            B 3 face_size face_size.
+        """
+        latents, features = self.encode(x)
+        extra = fixed_noise(self.extra_noise_shapes(), x) if noise is None else noise
+        return self.generator.synthesise(latents, self.layer_noise(features, extra))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return each layer's style, B latent_count D, and the encoder's features from 4 px to input_size."""
+        size = self.config.input_size
+        if tuple(x.shape[1:]) != (3, size, size):
+            raise ValueError(f"input has shape {tuple(x.shape)}; this network takes (B, 3, {size}, {size})")
+        features: list[Tensor] = []
+        for index in range(self.encoder_depth):
+            x = self.get_submodule(f"ecd{index}")(x)
+            features.insert(0, x)
+        w = self.generator.style(self.final_linear(x.flatten(1)))
+        return self.generator.expand_latents(w), features
+
+    def layer_noise(self, features: Sequence[Tensor], extra: Sequence[Tensor]) -> list[Tensor]:
+        """Return what each styled convolution takes as noise: the feature of its resolution, then ``extra``."""
+        levels = min(len(features), len(resolutions(self.config.face_size)))
+        coarsest, *finer = features[:levels]
+        return [coarsest, *(feature for feature in finer for _ in range(2)), *extra]
+
+    def extra_noise_shapes(self) -> list[tuple[int, int, int]]:
+        """Return (C, H, W) of the noise of each styled convolution that works above the input size."""
+        return [shape for shape in self.generator.noise_shapes() if shape[1] > self.config.input_size]
+
+
+class GPENDiscriminator(nn.Module):
+    """The residual StyleGAN2 discriminator: B 3 S S -> B 1 scores, high for real faces.
+
+    A score depends on the whole batch, through `minibatch_stddev`.
+    """
+
+    def __init__(self, size: int, *, channel_multiplier: float = 2, narrow: float = 1) -> None:
+        super().__init__()
+        fine_to_coarse = resolutions(size)[::-1]
+        widths = [layer_width(side, multiplier=channel_multiplier, narrow=narrow) for side in fine_to_coarse]
+        blocks = [DownsamplingBlock(a, b) for a, b in pairwise(widths)]
+        last = widths[-1]
+        self.convs = nn.Sequential(ConvLayer(3, widths[0], 1), *blocks)
+        self.final_conv = ConvLayer(last + 1, last, 3)
+        self.final_linear = nn.Sequential(ActivatedEqualLinear(last * 4 * 4, last), EqualLinear(last, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B 3 S S, RGB in [-1, 1] -> B 1."""
+        x = self.final_conv(minibatch_stddev(self.convs(x)))
+        score: Tensor = self.final_linear(x.flatten(1))
+        return score
+
+
+def minibatch_stddev(x: Tensor) -> Tensor:
+    """Append one constant channel, the standard deviation over the whole batch averaged over C, H and W.
+
+    Progressive GAN (arXiv 1710.10196, section 3) with the batch as one group, as GPEN has it: B C H W -> B
+    C+1 H W.
+    """
+    variance = x.var(dim=0, unbiased=False)  # C H W
+    mean = torch.sqrt(variance + NORM_EPS).mean()
+    return torch.cat([x, mean.expand(x.shape[0], 1, *x.shape[2:])], dim=1)
+
+
+def fixed_noise(shapes: Sequence[tuple[int, int, int]], like: Tensor) -> list[Tensor]:
+    """Return N(0, 1) tensors 1 C H W on the device and in the dtype of ``like``, the same at every call.
+
+    One noise for all samples of a batch: a face does not depend on its neighbours, nor on the device.
+    """
+    source = torch.Generator("cpu").manual_seed(NOISE_SEED)
+    return [torch.randn(1, *shape, generator=source).to(like) for shape in shapes]

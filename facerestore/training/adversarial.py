@@ -1,0 +1,57 @@
+"""Adversarial losses and regularisers of StyleGAN2 and GPEN, without their weights.
+
+Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958, section 3.2 (path
+length) and appendix B; Mescheder et al., "Which Training Methods for GANs do actually Converge?", arXiv
+1801.04406 (R1).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+# How fast the running mean of path lengths moves (arXiv 1912.04958, appendix B).
+PATH_MEAN_DECAY = 0.01
+
+
+def discriminator_logistic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """Return mean softplus(-real) + mean softplus(fake)."""
+    return functional.softplus(-real_scores).mean() + functional.softplus(fake_scores).mean()
+
+
+def generator_nonsaturating_loss(fake_scores: Tensor) -> Tensor:
+    """Return mean softplus(-fake)."""
+    return functional.softplus(-fake_scores).mean()
+
+
+def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
+    """Return the squared norm of the scores' gradient at real images, meaned over the batch.
+
+    Args:
+        real_scores: (B, 1), computed from ``real``.
+        real: (B, 3, S, S), requiring a gradient.
+    """
+    (gradient,) = torch.autograd.grad(real_scores.sum(), real, create_graph=True)
+    return gradient.square().flatten(1).sum(dim=1).mean()
+
+
+def path_length_penalty(
+    image: Tensor, latents: Tensor, mean_length: Tensor, *, noise: Tensor, decay: float = PATH_MEAN_DECAY
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Penalise that a step in latent space changes the image by more or less than it does on average.
+
+    Args:
+        image: (B, 3, H, W), computed from ``latents``.
+        latents: (B, layers, D), one style for each layer, requiring a gradient.
+        mean_length: running mean so far, a scalar.
+        noise: (B, 3, H, W) from a standard normal distribution, divided by sqrt(H * W).
+        decay: how far the running mean moves toward this batch's.
+
+    Returns:
+        The penalty, the new running mean (detached), and the lengths of the batch (B,), detached.
+    """
+    (gradient,) = torch.autograd.grad((image * noise).sum(), latents, create_graph=True)
+    lengths = torch.sqrt(gradient.square().sum(dim=2).mean(dim=1))
+    mean = mean_length + decay * (lengths.mean() - mean_length)
+    return (lengths - mean).square().mean(), mean.detach(), lengths.detach()
