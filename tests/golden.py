@@ -32,5 +32,5 @@ def listed_keys(path: Path) -> dict[str, tuple[int, ...]]:
 def assert_near(actual: torch.Tensor, expected: torch.Tensor, atol: float) -> None:
     """Check shape, and that no value is further than ``atol`` away."""
     assert actual.shape == expected.shape
-    error = float((actual - expected).abs().max())
+    error = float((actual - expected).detach().abs().max())
     assert error <= atol, f"max abs error {error:.3g} above {atol:g}"

@@ -22,14 +22,22 @@ ACTIVATION_GAIN = math.sqrt(2)
 NORM_EPS = 1e-8
 
 
+def normal_parameter(*shape: int, std: float = 1.0) -> nn.Parameter:
+    """Return a parameter drawn from N(0, std * std); on the meta device, which holds no values, an empty one.
+
+    There torch would load its Python decompositions for the draw, which takes more than a second.
+    """
+    value = torch.empty(shape)
+    return nn.Parameter(value if value.is_meta else value.normal_(std=std))
+
+
 def fir_kernel(taps: Sequence[float] = FIR_TAPS, *, gain: float = 1.0) -> Tensor:
     """Return the (n, n) separable filter with these taps whose entries sum to ``gain``.
 
     Filtering after zero insertion by a factor f needs gain f * f, to keep the mean.
     """
-    line = torch.tensor(taps, dtype=torch.float32)
-    plane = torch.outer(line, line)
-    return plane * (gain / plane.sum())
+    total = sum(taps) ** 2
+    return torch.tensor([[gain * a * b / total for b in taps] for a in taps], dtype=torch.float32)
 
 
 def upfirdn2d(
@@ -122,7 +130,7 @@ class EqualConv2d(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = normal_parameter(out_channels, in_channels, kernel_size, kernel_size)
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
         self.stride = stride
@@ -151,7 +159,7 @@ class EqualLinear(nn.Module):
         lr_multiplier: float = 1.0,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.weight = normal_parameter(out_features, in_features, std=1 / lr_multiplier)
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
         self.scale = lr_multiplier / math.sqrt(in_features)
         self.lr_multiplier = lr_multiplier

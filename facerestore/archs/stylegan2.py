@@ -26,6 +26,7 @@ from facerestore.archs.ops import (
     PixelNorm,
     blur_after_transpose,
     blur_before_stride,
+    normal_parameter,
     upsampler,
 )
 
@@ -107,7 +108,7 @@ class ModulatedConv2d(nn.Module):
         taps: Sequence[float] = FIR_TAPS,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel_size, kernel_size))
+        self.weight = normal_parameter(1, out_channels, in_channels, kernel_size, kernel_size)
         self.modulation = EqualLinear(style_dim, in_channels, bias_init=1.0)
         if resample == "up":
             self.blur = blur_after_transpose(kernel_size, taps)
@@ -198,7 +199,7 @@ class ConstantInput(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+        self.input = normal_parameter(1, channels, 4, 4)
 
     def forward(self, batch: int) -> Tensor:
         """Return B C 4 4."""
