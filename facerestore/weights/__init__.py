@@ -1,1 +1,45 @@
-"""Downloadable and bundled weights: catalog, store, licences."""
+"""The weights manager: which files exist, on what terms, and where they lie on this machine.
+
+Importing this package costs nothing: the names below are resolved when they are first used (PEP 562).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facerestore.weights.catalog import Catalog, Licence, WeightsEntry, load_catalog, parse_catalog
+    from facerestore.weights.download import DownloadProgress, TransferPolicy
+    from facerestore.weights.store import Verdict, WeightsStore, default_home
+
+_HOMES = {
+    "Catalog": "catalog",
+    "Licence": "catalog",
+    "WeightsEntry": "catalog",
+    "load_catalog": "catalog",
+    "parse_catalog": "catalog",
+    "DownloadProgress": "download",
+    "TransferPolicy": "download",
+    "Verdict": "store",
+    "WeightsStore": "store",
+    "default_home": "store",
+}
+
+__all__ = [
+    "Catalog",
+    "DownloadProgress",
+    "Licence",
+    "TransferPolicy",
+    "Verdict",
+    "WeightsEntry",
+    "WeightsStore",
+    "default_home",
+    "load_catalog",
+    "parse_catalog",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds ``name``, when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

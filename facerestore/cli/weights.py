@@ -1,0 +1,374 @@
+"""``facerestore weights``: see, fetch, check and remove the files that hold trained networks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from facerestore.weights import WeightsEntry, WeightsStore
+
+
+def _help(*paragraphs: str) -> str:
+    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
+    return "\n\n".join(paragraphs)
+
+
+weights_app = typer.Typer(
+    no_args_is_help=True,
+    help=_help(
+        "See, fetch, check and remove weights: the files that hold trained networks.",
+        "facerestore restores faces without any download, with the weights that come with it. Better ones can be "
+        "fetched; the best that is installed is then used by itself.",
+        "Weights lie in one folder ('facerestore weights path'). FACERESTORE_HOME moves it, FACERESTORE_OFFLINE=1 "
+        "forbids the network, FACERESTORE_MIRROR names a server that has all files in one folder. Proxies are taken "
+        "from https_proxy and http_proxy.",
+    ),
+    epilog=_help(
+        "To begin:",
+        "facerestore weights list",
+        "facerestore weights info gpen.bfr-512",
+        "facerestore weights download gpen.bfr-512",
+    ),
+)
+
+
+class LicenceFilter(StrEnum):
+    """Which weights the user wants to see or fetch."""
+
+    ANY = "any"
+    PERMISSIVE = "permissive"
+
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of 'facerestore weights list'.")]
+_Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of 'facerestore weights list'.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
+_License = Annotated[
+    LicenceFilter,
+    typer.Option(
+        "--license",
+        "--licence",
+        help="'permissive': only weights whose publisher clearly allows commercial use.",
+    ),
+]
+
+
+@weights_app.command(
+    "list",
+    epilog=_help(
+        "Examples:",
+        "facerestore weights list --purpose restore",
+        "facerestore weights list --license permissive",
+        "facerestore weights list --installed --json",
+    ),
+)
+def list_command(
+    purpose: Annotated[
+        str | None,
+        typer.Option(help="Only one purpose: restore, parse, detect, landmarks, identity or background."),
+    ] = None,
+    installed: Annotated[bool, typer.Option("--installed", help="Only what is on this machine.")] = False,
+    license_filter: _License = LicenceFilter.ANY,
+    as_json: _Json = False,
+) -> None:
+    """List all weights: what each is for, whether it is here, its size, and its terms."""
+    store = _store()
+    _check_purpose(purpose)
+    entries = [
+        entry
+        for entry in store.catalog.entries.values()
+        if purpose in (None, entry.purpose)
+        and (license_filter is LicenceFilter.ANY or entry.permissive)
+        and (not installed or store.locate(entry.name))
+    ]
+    if as_json:
+        typer.echo(json.dumps([_facts(store, entry) for entry in entries], indent=2))
+    else:
+        _print_table(store, entries)
+
+
+@weights_app.command(
+    "info",
+    epilog=_help(
+        "Examples:",
+        "facerestore weights info gpen.bfr-512",
+    ),
+)
+def info_command(name: _Name, as_json: _Json = False) -> None:
+    """Show all about one file: terms, training data, source, paper, addresses, hash, and where it lies."""
+    store = _store()
+    facts = _facts(store, store.entry(name))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    width = max(len(key) for key in facts) + 2
+    for key, value in facts.items():
+        lines = value if isinstance(value, list) else ["unknown" if value is None else str(value)]
+        for number, line in enumerate(lines):
+            typer.echo(f"{'' if number else key.replace('_', ' '):<{width}}{line}")
+
+
+@weights_app.command(
+    "download",
+    help=_help(
+        "Fetch weights, and check them as they come.",
+        "A download that breaks off goes on where it stopped when you run the command again. Where no "
+        "hash is published, the first copy is pinned: a later copy that differs is refused. Terms that "
+        "forbid commercial use, or leave it unclear, are shown first and must be accepted once. Prints "
+        "the path of each file.",
+    ),
+    epilog=_help(
+        "Examples:",
+        "facerestore weights download gpen.bfr-512",
+        "facerestore weights download yunet.2023mar --license permissive",
+        "facerestore weights download psfr.ffhq-512 parsenet.psfr-90000 --accept-license",
+    ),
+)
+def download_command(
+    names: _Names,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again, even if the file is here.")] = False,
+    accept_license: Annotated[
+        bool,
+        typer.Option(
+            "--accept-license",
+            "--accept-licence",
+            help="Accept the terms without being asked; needed where no terminal can ask.",
+        ),
+    ] = False,
+    license_filter: _License = LicenceFilter.ANY,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only the path of each file.")] = False,
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="Plain lines instead of a progress bar.")
+    ] = False,
+) -> None:
+    """Fetch weights, and check them as they come."""
+    from facerestore.cli.transfer import download_progress
+
+    store = _store()
+    for name in names:
+        _check_permissive(store, name, license_filter)
+    for name in names:
+        accepted = accept_license or _ask_for_licence(store, name, force=force)
+        had_pin = store.pin(name)
+        with download_progress(quiet=quiet, plain=no_progress) as report:
+            path = store.download(name, force=force, accept_licence=accepted, progress=report)
+        if not quiet:
+            _say_basis(store, name, is_new_pin=store.pin(name) != had_pin)
+        typer.echo(str(path))
+
+
+@weights_app.command(
+    "verify",
+    help=_help(
+        "Hash weights anew and compare with the catalog, or with the hash pinned at their first copy.",
+        "Exit code 4 if any is corrupt.",
+    ),
+    epilog=_help(
+        "Examples:",
+        "facerestore weights verify",
+        "facerestore weights verify gpen.bfr-512",
+    ),
+)
+def verify_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]", help="Names to check; all that are here, bundled ones too, if none."
+        ),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Hash weights anew and compare with the catalog, or with the hash pinned at their first copy."""
+    from facerestore.errors import WeightsError
+
+    store = _store()
+    verdicts = [store.verify(name) for name in names or [entry.name for entry in store.installed()]]
+    if as_json:
+        rows = [
+            {"name": v.name, "ok": v.ok, "path": str(v.path), "sha256": v.sha256, "basis": v.basis}
+            for v in verdicts
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        for verdict in verdicts:
+            typer.echo(
+                f"{verdict.name}: {'ok' if verdict.ok else 'CORRUPT'} ({verdict.basis}) {verdict.path}"
+            )
+    if not verdicts:
+        typer.echo("no weights are here; 'facerestore weights list' shows what there is", err=True)
+    if corrupt := [store.describe_corrupt(verdict) for verdict in verdicts if not verdict.ok]:
+        raise WeightsError("\n".join(corrupt))
+
+
+@weights_app.command(
+    "path",
+    epilog=_help(
+        "Examples:",
+        'ls "$(facerestore weights path)"',
+    ),
+)
+def path_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Weights that must be here; without it, the folder."),
+    ] = None,
+) -> None:
+    """Print where weights lie: the folder, or one file (checked, and exit code 4 if it is not here)."""
+    store = _store()
+    typer.echo(str(store.require(name) if name else store.folder))
+
+
+@weights_app.command(
+    "import",
+    epilog=_help(
+        "Examples:",
+        "facerestore weights import gpen.bfr-1024 ~/Downloads/pytorch_model.pt",
+    ),
+)
+def import_command(
+    name: _Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that you have; it is copied.")],
+) -> None:
+    """Install weights from a file that you fetched yourself, for machines without network."""
+    from facerestore.weights.licence import terms
+
+    store = _store()
+    had_pin = store.pin(name)
+    path = store.import_file(name, file)
+    entry = store.entry(name)
+    if not entry.permissive:
+        typer.echo(terms(entry, store.catalog.licence_of(entry)), err=True)
+    _say_basis(store, name, is_new_pin=store.pin(name) != had_pin)
+    typer.echo(str(path))
+
+
+@weights_app.command(
+    "remove",
+    epilog=_help(
+        "Examples:",
+        "facerestore weights remove gpen.bfr-512",
+    ),
+)
+def remove_command(
+    names: _Names,
+    forget_pin: Annotated[
+        bool,
+        typer.Option("--forget-pin", help="Forget the pinned hash too: the next copy may be another file."),
+    ] = False,
+) -> None:
+    """Delete downloaded weights, and what a broken download left. Bundled weights stay."""
+    store = _store()
+    for name in names:
+        typer.echo(f"removed {store.remove(name, forget_pin=forget_pin)}")
+
+
+def _store() -> WeightsStore:
+    from facerestore.weights import WeightsStore
+
+    return WeightsStore()
+
+
+def _check_purpose(purpose: str | None) -> None:
+    from facerestore.weights.catalog import PURPOSES
+
+    if purpose not in (None, *PURPOSES):
+        raise typer.BadParameter(f"{purpose!r} is none of {', '.join(PURPOSES)}", param_hint="--purpose")
+
+
+def _check_permissive(store: WeightsStore, name: str, wanted: LicenceFilter) -> None:
+    from facerestore.errors import WeightsError
+
+    entry = store.entry(name)
+    if wanted is LicenceFilter.PERMISSIVE and not entry.permissive:
+        raise WeightsError(
+            f"weights {name!r} are under {entry.licence}, commercial use: {entry.commercial_use}; --license permissive "
+            f"refuses them. 'facerestore weights list --license permissive' shows what it allows"
+        )
+
+
+def _ask_for_licence(store: WeightsStore, name: str, *, force: bool) -> bool:
+    """Show terms that are still to be accepted and ask, where somebody can answer; else leave it to the library."""
+    from facerestore.errors import WeightsError
+
+    text = store.terms_to_accept(name) if force or not store.locate(name) else None
+    if text is None or not _can_ask():
+        return False
+    typer.echo(f"{name}\n{text}\nTraining data: {store.entry(name).training_data}", err=True)
+    if not typer.confirm("Do you accept these terms?", err=True):
+        raise WeightsError(f"weights {name!r} were not fetched: their terms were not accepted")
+    return True
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _say_basis(store: WeightsStore, name: str, *, is_new_pin: bool) -> None:
+    pin = store.pin(name)
+    if is_new_pin and pin:
+        typer.echo(
+            f"{name}: nobody has published a hash of this file, so nothing proves that this copy is the publisher's. "
+            f"Its sha256 {pin.sha256} is pinned now, and later copies are checked against it.",
+            err=True,
+        )
+    elif store.entry(name).sha256:
+        typer.echo(f"{name}: sha256 as in the catalog", err=True)
+
+
+def _facts(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
+    """Return what is known of an entry, in the order in which people want it."""
+    path, licence = store.locate(entry.name), store.catalog.licence_of(entry)
+    pin = None if entry.sha256 else store.pin(entry.name)
+    return {
+        "name": entry.name,
+        "purpose": entry.purpose,
+        "backend": entry.backend,
+        "state": _state(store, entry),
+        "path": str(path or store.path_of(entry.name)),
+        "size_bytes": _size_bytes(store, entry),
+        "face_size": entry.face_size,
+        "licence": entry.licence,
+        "licence_name": licence.name,
+        "licence_url": licence.url,
+        "licence_notice": licence.notice,
+        "commercial_use": entry.commercial_use,
+        "training_data": entry.training_data,
+        "source": entry.source,
+        "paper": entry.paper,
+        "urls": list(store.urls(entry.name)),
+        "file": entry.file,
+        "sha256": entry.sha256 or (pin.sha256 if pin else None),
+        "sha256_source": f"pinned {pin.pinned_at} from {pin.origin}" if pin else entry.sha256_source,
+        "notes": entry.notes,
+    }
+
+
+def _state(store: WeightsStore, entry: WeightsEntry) -> str:
+    if store.locate(entry.name) is None:
+        return "missing" if entry.bundled else "not installed"
+    return "bundled" if entry.bundled else "installed"
+
+
+def _size_bytes(store: WeightsStore, entry: WeightsEntry) -> int | None:
+    path = store.locate(entry.name)
+    return path.stat().st_size if path else entry.size_bytes
+
+
+def _print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from facerestore.cli.transfer import console, megabytes
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("name", "purpose", "state", "size", "licence", "commercial use"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
+    for entry in entries:
+        state, size = _state(store, entry), megabytes(_size_bytes(store, entry))
+        table.add_row(entry.name, entry.purpose, state, size, entry.licence, entry.commercial_use)
+    console(stderr=False).print(table)

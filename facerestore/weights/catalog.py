@@ -1,0 +1,290 @@
+"""The catalog: every weights file that facerestore knows, what it is for, and on what terms.
+
+The data is ``weights/catalog.toml`` of the repository, which the wheel carries as ``facerestore/weights/bundled``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from facerestore.errors import WeightsError
+
+PURPOSES = ("restore", "parse", "detect", "landmarks", "identity", "background")
+COMMERCIAL_USES = ("yes", "no", "unclear")
+SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
+CATALOG_FILE = "catalog.toml"
+
+_NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9][a-z0-9.-]*)")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """The terms of one or more weights files.
+
+    Attributes:
+        id: SPDX identifier, or ``LicenseRef-...`` where SPDX has none.
+        name: what people call it.
+        url: where the full text or the publisher's statement stands.
+        notice: what it asks of the user, in plain words.
+    """
+
+    id: str
+    name: str
+    url: str
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEntry:
+    """One published weights file.
+
+    Attributes:
+        name: ``backend.tag``, such as ``gpen.bfr-512``.
+        file: name of the file on disk and on a mirror.
+        licence: id of a `Licence` of the same catalog.
+        commercial_use: ``yes`` only where the publisher licenses the weights themselves so; ``no``; or ``unclear``.
+        training_data: what the network was trained on, with what is known of that data's own terms.
+        source: page of the people who made it.
+        paper: title and place of the paper, or a plain statement that there is none.
+        purpose: one of `PURPOSES`.
+        urls: where to fetch it, in order of preference; empty where people must fetch it by hand and import it.
+        size_bytes: exact size; None where nobody has stated it.
+        sha256: lower-case hex; None where none is known, and the first download is pinned instead.
+        sha256_source: where that hash comes from.
+        face_size: side of the aligned face that the network takes, pixels; None where it takes any size.
+        quality_rank: 1 is chosen first among installed weights of a purpose; None is never chosen automatically.
+        bundled: the file comes with facerestore, in the catalog's own folder.
+        notes: what else a user should know.
+    """
+
+    name: str
+    file: str
+    licence: str
+    commercial_use: str
+    training_data: str
+    source: str
+    paper: str
+    purpose: str
+    urls: tuple[str, ...] = ()
+    size_bytes: int | None = None
+    sha256: str | None = None
+    sha256_source: str | None = None
+    face_size: int | None = None
+    quality_rank: int | None = None
+    bundled: bool = False
+    notes: str = ""
+
+    @property
+    def backend(self) -> str:
+        """The part of the name before the first dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the publisher clearly allows commercial use."""
+        return self.commercial_use == "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All entries and licences, in the order of the file.
+
+    Attributes:
+        entries: by name.
+        licences: by id.
+        folder: where the bundled files lie.
+    """
+
+    entries: Mapping[str, WeightsEntry]
+    licences: Mapping[str, Licence]
+    folder: Path
+
+    def entry(self, name: str) -> WeightsEntry:
+        """Return the entry of that name.
+
+        Raises:
+            WeightsError: no such entry; the message lists close matches.
+        """
+        if name in self.entries:
+            return self.entries[name]
+        close = difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {' or '.join(repr(match) for match in close)}?" if close else "nothing is close."
+        )
+        raise WeightsError(
+            f"no weights are called {name!r}; {hint} 'facerestore weights list' shows all names"
+        )
+
+    def licence_of(self, entry: WeightsEntry) -> Licence:
+        """Return the terms of an entry of this catalog."""
+        return self.licences[entry.licence]
+
+
+def data_folder(package: Path | None = None) -> Path:
+    """Return the folder of the catalog and the bundled weights: in the wheel, or else in the source checkout.
+
+    Args:
+        package: folder of ``facerestore.weights``; by default the real one.
+
+    Raises:
+        WeightsError: neither folder holds a catalog.
+    """
+    package = package or Path(__file__).parent
+    wheel, checkout = package / "bundled", package.parent.parent / "weights"
+    if wheel.is_dir():
+        return wheel
+    if (checkout / CATALOG_FILE).is_file():
+        return checkout
+    raise WeightsError(
+        f"facerestore is installed without its weights catalog: neither {wheel} nor {checkout / CATALOG_FILE} exists; "
+        f"install facerestore again"
+    )
+
+
+def load_catalog(folder: Path | None = None) -> Catalog:
+    """Read and check ``catalog.toml``.
+
+    Args:
+        folder: where it lies; by default `data_folder`.
+
+    Raises:
+        WeightsError: the file is absent, is no TOML, or has a key or value that the catalog does not know.
+    """
+    path = (folder or data_folder()) / CATALOG_FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise WeightsError(
+            f"the weights catalog {path} cannot be read ({error}); install facerestore again"
+        ) from error
+    return parse_catalog(text, folder=path.parent)
+
+
+def parse_catalog(text: str, *, folder: Path) -> Catalog:
+    """Build a catalog from TOML text.
+
+    Args:
+        text: ``schema = 1``, tables ``[licences.ID]`` and ``[weights."backend.tag"]``.
+        folder: where bundled files lie.
+
+    Raises:
+        WeightsError: a key is unknown, missing, of the wrong type, or its value cannot be; the message names it.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WeightsError(f"the weights catalog is not valid TOML: {error}; mend {CATALOG_FILE}") from error
+    _check_keys(
+        data, {"schema": (int, True), "licences": (dict, True), "weights": (dict, True)}, "the top level"
+    )
+    if data["schema"] != 1:
+        raise _wrong("schema", "the top level", f"is {data['schema']!r}; this version reads schema 1")
+    licences = {key: _licence(key, table) for key, table in data["licences"].items()}
+    entries = {name: _entry(name, table, licences) for name, table in data["weights"].items()}
+    _check_unique_files(entries)
+    return Catalog(MappingProxyType(entries), MappingProxyType(licences), folder)
+
+
+_Fields = Mapping[str, tuple[type, bool]]
+
+_LICENCE_FIELDS: _Fields = {"name": (str, True), "url": (str, True), "notice": (str, True)}
+
+_ENTRY_FIELDS: _Fields = {
+    "file": (str, True),
+    "licence": (str, True),
+    "commercial_use": (str, True),
+    "training_data": (str, True),
+    "source": (str, True),
+    "paper": (str, True),
+    "purpose": (str, True),
+    "urls": (list, False),
+    "size_bytes": (int, False),
+    "sha256": (str, False),
+    "sha256_source": (str, False),
+    "face_size": (int, False),
+    "quality_rank": (int, False),
+    "bundled": (bool, False),
+    "notes": (str, False),
+}
+
+
+def _wrong(key: str, where: str, what: str) -> WeightsError:
+    return WeightsError(f"weights catalog, {where}: {key!r} {what}; mend {CATALOG_FILE}")
+
+
+def _check_keys(table: Any, fields: _Fields, where: str) -> None:
+    if not isinstance(table, dict):
+        raise _wrong(where, "the top level", "is not a table")
+    for key, value in table.items():
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            raise _wrong(key, where, f"is no known key{f' (did you mean {close[0]!r}?)' if close else ''}")
+        # bool is a subclass of int, and no number of the catalog may be true or false.
+        if type(value) is not fields[key][0]:
+            raise _wrong(key, where, f"is {value!r}, not of type {fields[key][0].__name__}")
+    for key, (_, required) in fields.items():
+        if required and key not in table:
+            raise _wrong(key, where, "is missing")
+
+
+def _licence(key: str, table: Any) -> Licence:
+    _check_keys(table, _LICENCE_FIELDS, f"licences.{key}")
+    return Licence(id=key, **table)
+
+
+def _entry(name: str, table: Any, licences: Mapping[str, Licence]) -> WeightsEntry:
+    where = f"weights.{name}"
+    if not _NAME.fullmatch(name):
+        raise _wrong(name, "weights", "is not of the form backend.tag in lower case")
+    _check_keys(table, _ENTRY_FIELDS, where)
+    entry = WeightsEntry(name=name, **{**table, "urls": tuple(table.get("urls", ()))})
+    _check_choice("purpose", entry.purpose, PURPOSES, where)
+    _check_choice("commercial_use", entry.commercial_use, COMMERCIAL_USES, where)
+    _check_choice("licence", entry.licence, tuple(licences), where)
+    _check_file(entry, where)
+    _check_numbers(entry, where)
+    return entry
+
+
+def _check_choice(key: str, value: str, allowed: tuple[str, ...], where: str) -> None:
+    if value not in allowed:
+        raise _wrong(key, where, f"is {value!r}, not one of {', '.join(allowed)}")
+
+
+def _check_file(entry: WeightsEntry, where: str) -> None:
+    if not _FILE.fullmatch(entry.file) or Path(entry.file).suffix not in SUFFIXES:
+        raise _wrong(
+            "file", where, f"is {entry.file!r}, not a plain file name ending in {', '.join(SUFFIXES)}"
+        )
+    if entry.sha256 is not None and not _SHA256.fullmatch(entry.sha256):
+        raise _wrong("sha256", where, f"is {entry.sha256!r}, not 64 lower-case hexadecimal digits")
+    if entry.bundled and (entry.urls or entry.sha256 is None):
+        raise _wrong("bundled", where, "is true, which asks for a sha256 and for no urls")
+    for url in entry.urls:
+        if not (isinstance(url, str) and url.startswith(("https://", "http://"))):
+            raise _wrong("urls", where, f"holds {url!r}, which is no http or https address")
+
+
+def _check_numbers(entry: WeightsEntry, where: str) -> None:
+    for key in ("size_bytes", "face_size", "quality_rank"):
+        value = getattr(entry, key)
+        if value is not None and value < 1:
+            raise _wrong(key, where, f"is {value}, not a positive number")
+
+
+def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
+    owners: dict[str, str] = {}
+    for name, entry in entries.items():
+        # Some file systems do not tell upper from lower case.
+        owner = owners.setdefault(entry.file.casefold(), name)
+        if owner != name:
+            raise _wrong("file", f"weights.{name}", f"is {entry.file!r}, which {owner} has already")

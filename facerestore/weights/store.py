@@ -1,0 +1,397 @@
+"""The store: where weights lie on this machine, and the verbs that put them there, check them and take them away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from facerestore.errors import WeightsError
+from facerestore.weights import licence as licences
+from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
+from facerestore.weights.download import (
+    DownloadProgress,
+    Report,
+    TransferPolicy,
+    Wanted,
+    fetch,
+    mirrored,
+    truthy,
+)
+from facerestore.weights.files import copy_hashed, sha256_of, unlike_weights
+from facerestore.weights.locking import exclusive
+from facerestore.weights.records import (
+    Pin,
+    explain,
+    pin_path,
+    read_pin,
+    stamp,
+    stamp_path,
+    stamped_sha256,
+    write_pin,
+)
+
+
+def default_home() -> Path:
+    """Return the folder of all that facerestore keeps.
+
+    It is FACERESTORE_HOME, else XDG_DATA_HOME/facerestore, else the platform's folder for application data: not a
+    cache, since pinned hashes and accepted licences must outlive a clean-up of caches.
+    """
+    if own := os.environ.get("FACERESTORE_HOME"):
+        return Path(own).expanduser()
+    if xdg := os.environ.get("XDG_DATA_HOME"):
+        return Path(xdg).expanduser() / "facerestore"
+    from platformdirs import user_data_path
+
+    return user_data_path("facerestore", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check of one file found.
+
+    Attributes:
+        name: catalog name.
+        path: the file.
+        sha256: what it has, lower-case hex.
+        expected: what it must have; None where it was just pinned.
+        basis: ``catalog``, ``first copy`` or ``pinned now``: what the expectation rests on.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    expected: str | None
+    basis: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file is what it must be."""
+        return self.expected in (None, self.sha256)
+
+
+class WeightsStore:
+    """The weights on this machine: bundled ones in the package, downloaded and imported ones under ``home/weights``.
+
+    Holds paths and options only; several threads and processes may use the same home.
+
+    Args:
+        home: by default `default_home`.
+        offline: never touch the network; FACERESTORE_OFFLINE says the same.
+        mirror: base address that replaces all URLs of the catalog, files directly under it; by default
+            FACERESTORE_MIRROR.
+        catalog: by default the one that comes with facerestore.
+        transfer: patience of downloads.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        offline: bool = False,
+        mirror: str | None = None,
+        catalog: Catalog | None = None,
+        transfer: TransferPolicy | None = None,
+    ) -> None:
+        self.home = home or default_home()
+        self.folder = self.home / "weights"
+        self.offline = offline or truthy(os.environ, "FACERESTORE_OFFLINE")
+        self.mirror = mirror or os.environ.get("FACERESTORE_MIRROR") or None
+        self.catalog = catalog or load_catalog()
+        self._transfer = transfer or TransferPolicy()
+
+    def entry(self, name: str) -> WeightsEntry:
+        """Return the catalog entry of that name.
+
+        Raises:
+            WeightsError: no such entry; the message lists close matches.
+        """
+        return self.catalog.entry(name)
+
+    def path_of(self, name: str) -> Path:
+        """Return where a file lies, or would lie once downloaded or imported."""
+        entry = self.entry(name)
+        return (self.catalog.folder if entry.bundled else self.folder) / entry.file
+
+    def locate(self, name: str) -> Path | None:
+        """Return the file, bundled or installed, or None; looks whether it is there, not what it holds."""
+        path = self.path_of(name)
+        return path if path.is_file() else None
+
+    def require(self, name: str) -> Path:
+        """Return the file, checked.
+
+        An installed file is hashed once; as long as its size and time of change stay, the verdict holds. A bundled
+        one came with the program, so only its size is looked at; `verify` hashes it.
+
+        Raises:
+            WeightsError: it is not here or not what it must be; the message gives the remedy.
+        """
+        entry, path = self.entry(name), self.locate(name)
+        if path is None:
+            raise WeightsError(_missing(entry, self.path_of(name)))
+        if entry.bundled:
+            _check_bundled_size(entry, path)
+        else:
+            found = stamped_sha256(path) or _hash_of(entry, path)
+            self._demand(entry, path, found)
+            self._keep(entry, path, found, str(path))
+        return path
+
+    def installed(self) -> list[WeightsEntry]:
+        """Return the entries whose file is on this machine, bundled ones included, in catalog order."""
+        return [entry for name, entry in self.catalog.entries.items() if self.locate(name)]
+
+    def best(self, purpose: str, *, backends: Collection[str] | None = None) -> WeightsEntry | None:
+        """Return the entry to use for a purpose when the user names none, or None.
+
+        Downloaded and imported weights come before bundled ones, then the lower ``quality_rank``; entries without a
+        rank are never chosen.
+
+        Args:
+            purpose: one of the catalog's purposes.
+            backends: only these; by default all.
+        """
+        fit = [
+            entry
+            for entry in self.installed()
+            if entry.purpose == purpose
+            and entry.quality_rank is not None
+            and (backends is None or entry.backend in backends)
+        ]
+        return min(fit, key=lambda entry: (entry.bundled, entry.quality_rank), default=None)
+
+    def pin(self, name: str) -> Pin | None:
+        """Return the hash pinned at the first download or import of a file, or None."""
+        return read_pin(self.home, self.entry(name).name)
+
+    def urls(self, name: str) -> tuple[str, ...]:
+        """Return where a download would look: the mirror alone where one is set, else the catalog's URLs."""
+        entry = self.entry(name)
+        return (mirrored(self.mirror, entry.file),) if self.mirror else entry.urls
+
+    def terms_to_accept(self, name: str) -> str | None:
+        """Return the licence terms that a download of these weights still asks for, or None."""
+        entry = self.entry(name)
+        text = licences.terms(entry, self.catalog.licence_of(entry))
+        return None if entry.permissive or licences.is_accepted(self.home, text) else text
+
+    def download(
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        accept_licence: bool = False,
+        progress: Callable[[DownloadProgress], None] | None = None,
+    ) -> Path:
+        """Return the file, fetched if it is not here yet.
+
+        Args:
+            name: catalog name.
+            force: fetch it again even if it is here; the old file stays until the new one is whole and right.
+            accept_licence: accept terms that forbid, or may forbid, commercial use; recorded once per terms.
+            progress: called as the bytes come.
+
+        Raises:
+            WeightsError: offline, terms not accepted, no room, not reachable, or a wrong size or hash.
+        """
+        entry = self.entry(name)
+        if entry.bundled or (self.locate(name) and not force):
+            return self.require(name)
+        self._check_may_fetch(entry)
+        self._pass_licence_gate(entry, accept_licence)
+        return self._fetch_locked(entry, force, progress or _silent)
+
+    def verify(self, name: str) -> Verdict:
+        """Hash a file anew and say whether it is what it must be; a file without any known hash is pinned.
+
+        Raises:
+            WeightsError: it is not here, or cannot be read.
+        """
+        entry, path = self.entry(name), self.locate(name)
+        if path is None:
+            raise WeightsError(_missing(entry, self.path_of(name)))
+        found, expected = _hash_of(entry, path), self._expected(entry)
+        verdict = Verdict(name, path, found, expected, _basis(entry, expected))
+        if verdict.ok:
+            self._keep(entry, path, found, str(path))
+        elif not entry.bundled:
+            stamp_path(path).unlink(missing_ok=True)  # an old verdict must not outlive this one
+        return verdict
+
+    def describe_corrupt(self, verdict: Verdict) -> str:
+        """Return the message, with the remedy, for a file that is not what it must be."""
+        entry = self.entry(verdict.name)
+        what = f"weights {entry.name!r} ({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
+        if entry.bundled:
+            return f"{what}; install facerestore again"
+        basis = explain(entry.name, self._pin(entry))
+        return f"{what} ({basis}); run 'facerestore weights download {entry.name} --force'"
+
+    def import_file(self, name: str, path: Path) -> Path:
+        """Copy a file that the user already has into the store, under its catalog name; returns where it lies.
+
+        Raises:
+            WeightsError: it is no such file, or its size or hash is not the known one; nothing is installed then.
+        """
+        entry = self.entry(name)
+        if entry.bundled:
+            raise WeightsError(
+                f"weights {name!r} come with facerestore and are never replaced; import others by their name"
+            )
+        if not path.is_file():
+            raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
+        target = self.path_of(name)
+        with self._lock(entry, _silent):
+            try:
+                self._import_locked(entry, path, target)
+            except OSError as error:
+                raise WeightsError(f"cannot import {path} as {name!r}: {error}") from error
+        return target
+
+    def remove(self, name: str, *, forget_pin: bool = False) -> Path:
+        """Delete an installed file and its part file; returns where it lay.
+
+        Args:
+            name: catalog name.
+            forget_pin: forget its pinned hash too, so that the next download may be another file.
+
+        Raises:
+            WeightsError: it is bundled, or not installed.
+        """
+        entry, path = self.entry(name), self.path_of(name)
+        if entry.bundled:
+            raise WeightsError(f"weights {name!r} come with facerestore and cannot be removed")
+        pin = pin_path(self.home, name)
+        leftovers = [path.with_name(path.name + end) for end in (".part", ".part.json", ".verified.json")]
+        if not any(item.exists() for item in (path, leftovers[0])) and not (forget_pin and pin.exists()):
+            raise WeightsError(
+                f"weights {name!r} are not installed: {path} does not exist; nothing to remove"
+            )
+        for item in (path, *leftovers, *((pin,) if forget_pin else ())):
+            item.unlink(missing_ok=True)
+        return path
+
+    def _check_may_fetch(self, entry: WeightsEntry) -> None:
+        if self.offline:
+            raise WeightsError(
+                f"weights {entry.name!r} are not installed and facerestore is offline; unset FACERESTORE_OFFLINE and "
+                f"leave out --offline, or fetch {entry.file} elsewhere and run "
+                f"'facerestore weights import {entry.name} FILE'"
+            )
+        if not self.urls(entry.name):
+            raise WeightsError(
+                f"weights {entry.name!r} have no address that a program can fetch; get {entry.file} from "
+                f"{entry.source} and run 'facerestore weights import {entry.name} FILE'. {entry.notes}".rstrip()
+            )
+
+    def _pass_licence_gate(self, entry: WeightsEntry, accept_licence: bool) -> None:
+        text = self.terms_to_accept(entry.name)
+        if text is None:
+            return
+        if not accept_licence:
+            raise WeightsError(
+                f"weights {entry.name!r} have terms that must be accepted first:\n{text}\n"
+                f"Training data: {entry.training_data}\n"
+                f"To accept: 'facerestore weights download {entry.name} --accept-license', or accept_licence=True"
+            )
+        licences.accept(self.home, text)
+
+    def _fetch_locked(self, entry: WeightsEntry, force: bool, report: Report) -> Path:
+        target = self.path_of(entry.name)
+        with self._lock(entry, report):
+            if target.is_file() and not force:
+                return self.require(entry.name)  # another process was faster
+            wanted = Wanted(
+                name=entry.name,
+                target=target,
+                urls=self.urls(entry.name),
+                size_bytes=entry.size_bytes,
+                sha256=self._expected(entry),
+                hash_basis=explain(entry.name, self._pin(entry)),
+            )
+            received = fetch(wanted, policy=self._transfer, report=report)
+            self._keep(entry, target, received.sha256, received.url)
+        return target
+
+    def _lock(self, entry: WeightsEntry, report: Report) -> AbstractContextManager[None]:
+        waiting = DownloadProgress(entry.name, "waiting", "", 0, None, 0)
+        target, timeout_s = self.path_of(entry.name), self._transfer.lock_timeout_s
+        return exclusive(target, timeout_s=timeout_s, on_wait=lambda: report(waiting))
+
+    def _import_locked(self, entry: WeightsEntry, source: Path, target: Path) -> None:
+        _check_kind(entry, source)
+        part = target.with_name(target.name + ".import")
+        try:
+            found = copy_hashed(source, part)
+            self._demand(entry, source, found)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        self._keep(entry, target, found, str(source.absolute()))
+
+    def _pin(self, entry: WeightsEntry) -> Pin | None:
+        """Return the pin, where no hash of the catalog stands above it."""
+        return None if entry.sha256 else read_pin(self.home, entry.name)
+
+    def _expected(self, entry: WeightsEntry) -> str | None:
+        pin = self._pin(entry)
+        return pin.sha256 if pin else entry.sha256
+
+    def _demand(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
+        expected = self._expected(entry)
+        if expected not in (None, sha256):
+            raise WeightsError(self.describe_corrupt(Verdict(entry.name, path, sha256, expected, "")))
+
+    def _keep(self, entry: WeightsEntry, path: Path, sha256: str, origin: str) -> None:
+        """Remember the hash of a file that is right, and pin it where none was known."""
+        if entry.bundled or not os.access(path.parent, os.W_OK):
+            return  # a read-only home, as in a container, is checked anew each time
+        if self._expected(entry) is None:
+            write_pin(self.home, entry.name, sha256=sha256, origin=origin)
+        stamp(path, sha256)
+
+
+def _check_kind(entry: WeightsEntry, path: Path) -> None:
+    fault, size = unlike_weights(path, entry.file), path.stat().st_size
+    if entry.size_bytes is not None and size != entry.size_bytes:
+        fault = f"it has {size} bytes, expected {entry.size_bytes}"
+    if fault:
+        raise WeightsError(
+            f"{path} cannot be the weights {entry.name!r}: {fault}; get {entry.file} from {entry.source}"
+        )
+
+
+def _hash_of(entry: WeightsEntry, path: Path) -> str:
+    """Hash a file; one that cannot be weights at all is no candidate for a pin, so it is refused first."""
+    if entry.sha256 is None:
+        _check_kind(entry, path)
+    return sha256_of(path)
+
+
+def _basis(entry: WeightsEntry, expected: str | None) -> str:
+    if expected is None:
+        return "pinned now"
+    return "catalog" if entry.sha256 else "first copy"
+
+
+def _missing(entry: WeightsEntry, path: Path) -> str:
+    if entry.bundled:
+        return f"bundled weights {entry.name!r} are missing: {path} does not exist; install facerestore again"
+    return f"weights {entry.name!r} are not installed; run 'facerestore weights download {entry.name}'"
+
+
+def _check_bundled_size(entry: WeightsEntry, path: Path) -> None:
+    size = path.stat().st_size
+    if entry.size_bytes is not None and size != entry.size_bytes:
+        raise WeightsError(
+            f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
+            f"install facerestore again"
+        )
+
+
+def _silent(_: DownloadProgress) -> None:
+    """Report to nobody."""

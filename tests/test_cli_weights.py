@@ -1,0 +1,190 @@
+"""``facerestore weights``: what it prints, asks and refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from loopback import BUNDLED, CONTENT, catalog_text, server, sha256
+from typer.testing import CliRunner
+
+from facerestore.cli import weights as cli_weights
+from facerestore.cli.transfer import _bar
+from facerestore.cli.weights import weights_app
+from facerestore.errors import WeightsError
+from facerestore.weights import DownloadProgress, WeightsStore, parse_catalog
+
+__all__ = ["server"]
+
+
+@pytest.fixture
+def use(monkeypatch, tmp_path, server):
+    """Give the commands a small catalog that the loopback server can serve."""
+
+    def use(*, extra="", commercial="no"):
+        text = catalog_text([f"{server.url}/net.safetensors"], extra, commercial=commercial)
+        catalog = parse_catalog(text, folder=tmp_path)
+        store = WeightsStore(catalog=catalog)
+        monkeypatch.setattr(cli_weights, "_store", lambda: store)
+        return store
+
+    return use
+
+
+def run(*arguments, answer=None):
+    """Run a command; errors propagate as they do to the main program."""
+    return CliRunner().invoke(weights_app, arguments, input=answer, catch_exceptions=False)
+
+
+def on_a_terminal(monkeypatch):
+    monkeypatch.setattr(cli_weights, "_can_ask", lambda: True)
+
+
+def test_list_shows_every_name_and_its_terms():
+    out = run("list").stdout
+    row = next(line for line in out.splitlines() if "gpen.bfr-512 " in line)
+    assert row.split() == ["gpen.bfr-512", "restore", "not", "installed", "?", "LicenseRef-GPEN", "no"]
+    row = next(line for line in out.splitlines() if "yunet.2023mar" in line)
+    assert row.split() == ["yunet.2023mar", "detect", "not", "installed", "0.2", "MB", "MIT", "yes"]
+
+
+def test_list_filters():
+    rows = json.loads(run("list", "--license", "permissive", "--json").stdout)
+    assert {row["commercial_use"] for row in rows} == {"yes"}
+    assert "yunet.2023mar" in {row["name"] for row in rows}
+    rows = json.loads(run("list", "--purpose", "parse", "--json").stdout)
+    assert {row["purpose"] for row in rows} == {"parse"}
+    result = run("list", "--purpose", "dream")
+    assert result.exit_code == 2
+    assert "background" in result.stderr
+
+
+def test_list_and_verify_tell_installed_from_bundled(use, tmp_path):
+    store = use(extra=BUNDLED, commercial="yes")
+    assert {row["state"] for row in json.loads(run("list", "--json").stdout)} == {"not installed", "missing"}
+    (tmp_path / "lite_example_64.safetensors").write_bytes(CONTENT)
+    store.download("net.small")
+    rows = json.loads(run("list", "--installed", "--json").stdout)
+    assert {row["name"]: row["state"] for row in rows} == {
+        "net.small": "installed",
+        "lite.example-64": "bundled",
+    }
+    assert {row["name"]: row["ok"] for row in json.loads(run("verify", "--json").stdout)} == {
+        "net.small": True,
+        "lite.example-64": True,
+    }
+
+
+def test_info_says_where_from_and_on_what_terms():
+    out = run("info", "psfr.ffhq-512").stdout
+    for fact in (
+        "CC-BY-NC-SA-4.0",
+        "FFHQ",
+        "arXiv:2009.08709",
+        "releases/download/v0.1.0",
+        "parsenet.psfr-90000",
+    ):
+        assert fact in out
+    facts = json.loads(run("info", "retinaface.resnet50", "--json").stdout)
+    assert facts["size_bytes"] == 109497761
+    assert facts["sha256"].startswith("6d1de9c2")
+    assert "publisher states none" in facts["sha256_source"]
+
+
+def test_info_shows_the_pinned_hash(use, server):
+    use(commercial="yes").download("net.small")
+    out = run("info", "net.small").stdout
+    assert sha256(CONTENT) in out
+    assert f"from {server.url}" in out
+
+
+def test_unknown_names_are_errors_with_close_matches():
+    with pytest.raises(WeightsError, match=r"gpen\.bfr-512"):
+        run("info", "gpen.bfr_512")
+
+
+def test_a_download_in_a_pipe_wants_the_flag_then_prints_the_path(use):
+    store = use()
+    with pytest.raises(WeightsError, match="--accept-license"):
+        run("download", "net.small")
+    result = run("download", "net.small", "--accept-license")
+    assert result.stdout.strip() == str(store.path_of("net.small"))
+    assert f"100% of {len(CONTENT) / 1e6:.1f} MB" in result.stderr
+    assert (
+        f"nothing proves that this copy is the publisher's. Its sha256 {sha256(CONTENT)} is pinned"
+        in result.stderr
+    )
+    again = run("download", "net.small", "--force")
+    assert "pinned" not in again.stderr
+    assert run("download", "net.small", "--quiet").stderr == ""
+
+
+def test_a_terminal_asks_once(use, monkeypatch):
+    store = use()
+    on_a_terminal(monkeypatch)
+    with pytest.raises(WeightsError, match="not accepted"):
+        run("download", "net.small", answer="n\n")
+    assert store.locate("net.small") is None
+    result = run("download", "net.small", answer="y\n")
+    assert "NOT allowed" in result.stderr
+    assert "Do you accept" in result.stderr
+    assert store.locate("net.small")
+    assert "accept" not in run("download", "net.small", "--force").stderr
+
+
+def test_permissive_refuses_other_terms_before_any_download(use, server):
+    use()
+    with pytest.raises(WeightsError, match="--license permissive refuses"):
+        run("download", "net.small", "--license", "permissive", "--accept-license")
+    assert server.seen == []
+
+
+def test_a_known_hash_is_said(use):
+    use(extra=f'sha256 = "{sha256(CONTENT)}"', commercial="yes")
+    assert "sha256 as in the catalog" in run("download", "net.small").stderr
+
+
+def test_verify_reports_all_and_fails_on_corrupt_ones(use):
+    store = use(commercial="yes")
+    assert "no weights are here" in run("verify").stderr
+    store.download("net.small")
+    assert run("verify").stdout.startswith("net.small: ok (first copy)")
+    store.path_of("net.small").write_bytes(CONTENT[:-1] + b"\xff")
+    with pytest.raises(WeightsError, match=r"download net\.small --force"):
+        run("verify")
+
+
+def test_path_import_and_remove(use, tmp_path):
+    store = use()
+    assert run("path").stdout.strip() == str(store.folder)
+    with pytest.raises(WeightsError, match=r"weights download net\.small"):
+        run("path", "net.small")
+    source = tmp_path / "mine.bin"
+    source.write_bytes(CONTENT)
+    result = run("import", "net.small", str(source))
+    assert "NOT allowed" in result.stderr
+    assert "pinned now" in result.stderr
+    assert run("path", "net.small").stdout == result.stdout
+    assert run("remove", "net.small", "--forget-pin").stdout.startswith("removed ")
+    assert store.locate("net.small") is None
+    assert store.pin("net.small") is None
+
+
+@pytest.mark.parametrize("command", ["list", "info", "download", "verify", "path", "import", "remove"])
+def test_every_command_explains_itself(command):
+    assert f"facerestore weights {command}" in " ".join(run(command, "--help").output.split())
+
+
+def test_the_progress_bar_follows_a_download(capsys):
+    with _bar() as report:
+        report(DownloadProgress("net.small", "waiting", "", 0, None, 0))
+        report(DownloadProgress("net.small", "downloading", "http://x", 5, 10, 0))
+    err = capsys.readouterr().err
+    assert "net.small" in err
+    assert "5/10" in err
+
+
+def test_the_command_line_imports_nothing_heavy():
+    code = "import sys, facerestore.cli.weights; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"numpy", "torch", "cv2", "rich.table", "urllib.request"}.isdisjoint(done.stdout.split())
