@@ -1,0 +1,129 @@
+"""GPEN as a backend: every published size and variant, recognised and configured from its tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from facerestore.backends.base import TensorRestorer
+from facerestore.checkpoint import load_strictly
+from facerestore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.archs.gpen import GPENConfig
+    from facerestore.archs.stylegan2 import NoiseMode
+
+OWN_KEYS = frozenset(
+    {"generator.input.input", "generator.to_rgb1.bias", "ecd0.0.0.weight", "final_linear.0.weight"}
+)
+"""Keys that every GPEN generator has, whatever its size."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class GPENRestorer(TensorRestorer):
+    """Restores faces with :class:`facerestore.archs.gpen.GPENGenerator`; both ranges are [-1, 1].
+
+    Noise is the encoder's features, so results repeat; a network that gives larger faces than it takes draws
+    the rest from a fixed seed.
+    """
+
+    name = "gpen"
+    network_range = (-1.0, 1.0)
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of a GPEN generator."""
+        return state_dict.keys() >= OWN_KEYS
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> GPENConfig:
+        """Return sizes, widths, latent code and noise mode, read from the shapes of the tensors.
+
+        Raises:
+            CheckpointError: the shapes fit no GPEN generator.
+        """
+        from facerestore.archs.gpen import COARSE_WIDTH, GPENConfig
+
+        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        try:
+            face_size = 2 ** (_count(shapes, r"generator\.to_rgbs\.(\d+)\.bias") + 2)
+            input_size = 2 ** (_count(shapes, r"ecd(\d+)\.0\.\d\.weight") + 1)
+            coarse = shapes["generator.input.input"][1]
+            config = GPENConfig(
+                face_size=face_size,
+                input_size=input_size,
+                style_dim=shapes["generator.style.1.weight"][0],
+                mapping_layers=_count(shapes, r"generator\.style\.(\d+)\.weight"),
+                channel_multiplier=_multiplier(shapes, face_size, input_size),
+                narrow=coarse / COARSE_WIDTH,
+                noise_mode=_noise_mode(shapes["generator.conv1.activate.bias"][0], coarse),
+            )
+        except KeyError as error:
+            raise CheckpointError(
+                f"no GPEN generator: key {error} is missing; the file is incomplete"
+            ) from error
+        except (IndexError, ValueError, ZeroDivisionError) as error:
+            raise CheckpointError(f"no GPEN generator: {error}; the file is of another network") from error
+        _check_widths(shapes, config)
+        return config
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
+
+        Raises:
+            CheckpointError: the shapes fit no GPEN generator, or keys are missing or unexpected.
+        """
+        import torch
+
+        from facerestore.archs.gpen import GPENGenerator
+
+        config = cls.config_from_state_dict(state_dict)
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network = GPENGenerator(config)
+        load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
+        return cls(network, face_size=config.face_size, input_size=config.input_size, device=device)
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Return how many indices keys of this pattern have."""
+    return len({found[1] for key in shapes if (found := re.fullmatch(pattern, key))})
+
+
+def _widths(shapes: Shapes, face_size: int, input_size: int) -> dict[int, int]:
+    """Return the channels at each resolution, from the encoder and then the generator."""
+    levels = input_size.bit_length() - 2
+    widths = {input_size: shapes["ecd0.0.0.weight"][0]}
+    for index in range(1, levels):
+        widths[input_size >> index] = shapes[f"ecd{index}.0.1.weight"][0]
+    for index in range(face_size.bit_length() - 3):
+        widths[8 << index] = shapes[f"generator.convs.{2 * index}.conv.weight"][1]
+    return widths
+
+
+def _multiplier(shapes: Shapes, face_size: int, input_size: int) -> float:
+    """Return the widening from 64 px on; networks that end below have none, and any value serves."""
+    width = _widths(shapes, face_size, input_size).get(64)
+    return 2.0 if width is None else 2 * width / shapes["generator.input.input"][1]
+
+
+def _noise_mode(bias_length: int, width: int) -> NoiseMode:
+    if bias_length == 2 * width:
+        return "concat"
+    if bias_length == width:
+        return "add"
+    raise ValueError(f"generator.conv1.activate.bias has {bias_length} values for {width} channels")
+
+
+def _check_widths(shapes: Shapes, config: GPENConfig) -> None:
+    """Raise `CheckpointError` where a layer's width departs from the table that all published networks follow."""
+    for resolution, width in _widths(shapes, config.face_size, config.input_size).items():
+        if width != config.width(resolution):
+            raise CheckpointError(
+                f"no GPEN generator: {width} channels at {resolution} px, but its widths at 4 and 64 px call for"
+                f" {config.width(resolution)}; the file is of another network"
+            )
