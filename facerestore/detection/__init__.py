@@ -1,1 +1,54 @@
-"""Face detectors behind one protocol."""
+"""Face detectors behind one protocol, made by name; a detector's module is imported only when it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.types import FaceDetector
+
+DETECTORS = {
+    "embedded": "landmarks.five-point",
+    "yunet": "yunet.2023mar",
+    "retinaface-resnet50": "retinaface.resnet50",
+    "retinaface-mobile0.25": "retinaface.mobile0.25",
+}
+"""Detector to the catalog name of its weights; those of ``embedded`` come with facerestore."""
+
+
+def create_detector(
+    name: str, *, weights_for: Callable[[str], Path], device: str | torch.device = "cpu"
+) -> FaceDetector:
+    """Return the detector ``name``, ready for any number of images and threads.
+
+    Args:
+        name: one of `DETECTORS`.
+        weights_for: gives the file of a catalog name, or raises WeightsError where it is not installed.
+        device: where RetinaFace runs; the others are too small to gain from a device and stay on the CPU.
+
+    Raises:
+        ConfigError: the name is unknown.
+        WeightsError: the weights are not installed.
+        CheckpointError: they do not fit the network.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}")
+    entry = DETECTORS[name]
+    weights = weights_for(entry)
+    if name == "embedded":
+        from facerestore.detection.embedded import EmbeddedDetector
+
+        return EmbeddedDetector(weights)
+    if name == "yunet":
+        from facerestore.detection.yunet import YuNetDetector
+
+        return YuNetDetector(weights)
+    from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
+
+    return RetinaFaceDetector(weights, CONFIGS[entry], device=device)

@@ -1,0 +1,88 @@
+"""The five-point landmark and face-score network of the bundled detector.
+
+A plain strided convolutional regressor: on a 64 px grey crop a heat map would cost more than it gains, and the second
+look at the re-aligned crop takes the place of a deeper network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CROP_SIZE = 64
+POINTS = 5
+
+
+class _ConvBlock(nn.Sequential):
+    """3x3 convolution, batch norm, ReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _ResidualBlock(nn.Module):
+    """x + conv(x), which keeps the resolution and the width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _ConvBlock(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.conv(x)
+        return out
+
+
+class LandmarkNet(nn.Module):
+    """Grey crop to five points and one score.
+
+    Args:
+        widths: channels at 32, 16, 8 and 4 px.
+        hidden: width of the layer before the two heads.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 96, 128), hidden: int = 128) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.features = nn.Sequential(  # B 1 64 64
+            _ConvBlock(1, a, 2),  # B a 32 32
+            _ConvBlock(a, b, 2),  # B b 16 16
+            _ResidualBlock(b),
+            _ConvBlock(b, c, 2),  # B c 8 8
+            _ResidualBlock(c),
+            _ConvBlock(c, d, 2),  # B d 4 4
+        )
+        self.hidden = nn.Sequential(
+            nn.Conv2d(d, d // 4, 1),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(d // 4 * (CROP_SIZE // 16) ** 2, hidden),
+            nn.ReLU(inplace=True),
+        )
+        self.points = nn.Linear(hidden, 2 * POINTS)
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the landmarks and face scores of grey crops.
+
+        Args:
+            crops: (B, 1, 64, 64), each with mean 0 and standard deviation about 1 (see ``normalise``).
+
+        Returns:
+            (B, 5, 2) points in units of half the crop's side from its centre, x right and y down, and (B,) logits.
+        """
+        hidden = self.hidden(self.features(crops))
+        return self.points(hidden).view(-1, POINTS, 2), self.score(hidden).squeeze(1)
+
+
+def normalise(crops: Tensor) -> Tensor:
+    """Return (B, H, W) grey crops in [0, 1] as (B, 1, H, W) of mean 0 and spread 1, so that light does not matter.
+
+    The spread has a floor of 0.02, five levels of 255, below which a crop is flat and must not become noise.
+    """
+    mean = crops.mean(dim=(1, 2), keepdim=True)
+    spread = crops.std(dim=(1, 2), keepdim=True, correction=0)
+    return ((crops - mean) / torch.clamp(spread, min=0.02)).unsqueeze(1)

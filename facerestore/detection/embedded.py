@@ -1,0 +1,179 @@
+"""The detector that needs no download: OpenCV's Haar cascade proposes, a small network of ours decides and refines."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from facerestore.alignment import affine_scale, compose_affine, invert_affine, transform_points
+from facerestore.checkpoint import load_state_dict, load_strictly
+from facerestore.detection.frames import Reduction, as_rgb, reduce_for_detection, suppress_overlaps
+from facerestore.detection.landmark_frame import (
+    BOX_SIDE,
+    CROP_PER_FFHQ,
+    affine_from_box,
+    affine_from_landmarks,
+    box_centre,
+    from_units,
+    grey_crop,
+)
+from facerestore.errors import ConfigError
+from facerestore.types import Affine, Box, DetectedFace, Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+CASCADE = "haarcascade_frontalface_alt2.xml"
+MAX_SIDE_PX = 1280  # the faces of a group of 30 are then about 45 px wide
+MIN_FACE_PX = 20  # the cascade's own window
+SCALE_STEP = 1.1  # OpenCV's default
+MIN_NEIGHBOURS = 1  # lenient: the network rejects what is no face
+LOOK_THRESHOLDS = (0.2, 0.4)  # of the looks before the last, lower since the crop is not yet aligned
+SCORE_THRESHOLD = 0.5
+NMS_THRESHOLD = 0.3
+POINTS = 5
+
+
+class EmbeddedDetector:
+    """Finds upright and moderately turned faces without a download.
+
+    The cascade keeps buffers between calls, so a lock lets one thread in at a time; the network runs freely.
+
+    Args:
+        weights: the landmark network (safetensors).
+        score_threshold: faces below are dropped.
+        max_side_px: the cascade sees larger photos reduced to this side.
+
+    Raises:
+        CheckpointError: the file does not fit the network.
+        ConfigError: this OpenCV carries no Haar cascades.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self, weights: Path, *, score_threshold: float = SCORE_THRESHOLD, max_side_px: int = MAX_SIDE_PX
+    ) -> None:
+        from facerestore.archs.landmarks import LandmarkNet
+
+        self._score_threshold, self._max_side_px = score_threshold, max_side_px
+        self._cascade = load_cascade()
+        self._lock = threading.Lock()
+        network = LandmarkNet()
+        load_strictly(network, load_state_dict(weights), name="the five-point landmark network")
+        self._network = network.eval()
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""
+        views = _Views(as_rgb(image), reduce_for_detection(image, self._max_side_px))
+        affines = [affine_from_box(box) for box in self._candidates(views.reduced)]
+        landmarks, scores = np.empty((0, POINTS, 2)), np.empty(0)
+        for threshold in (*LOOK_THRESHOLDS, self._score_threshold):
+            if not affines:
+                return []
+            landmarks, scores = self._look(views, affines)
+            kept = np.flatnonzero(scores >= threshold)
+            landmarks, scores = landmarks[kept], scores[kept]
+            affines = [affine_from_landmarks(points) for points in landmarks]
+        return _faces(landmarks, scores, affines)
+
+    def _candidates(self, reduced: Reduction) -> list[Box]:
+        """Return the boxes that the cascade proposes, in image px."""
+        grey = _grey(reduced.pixels)
+        with self._lock:
+            found = self._cascade.detectMultiScale(
+                grey, SCALE_STEP, MIN_NEIGHBOURS, minSize=(MIN_FACE_PX, MIN_FACE_PX)
+            )
+        return [_box_to_image(box, reduced) for box in np.asarray(found, dtype=np.float64).reshape(-1, 4)]
+
+    def _look(
+        self, views: _Views, affines: Sequence[Affine]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (N, 5, 2) landmarks in image px and (N,) scores of the crops that ``affines`` cut."""
+        import torch
+
+        from facerestore.archs.landmarks import normalise
+
+        crops = np.stack([views.crop(affine) for affine in affines])
+        with torch.inference_mode():
+            points, logits = self._network(normalise(torch.from_numpy(crops)))
+            scores = torch.sigmoid(logits).double().numpy()
+        landmarks = [
+            transform_points(invert_affine(affine), from_units(found))
+            for affine, found in zip(affines, points.numpy(), strict=True)
+        ]
+        return np.stack(landmarks), scores
+
+
+class _Views(NamedTuple):
+    """A photo at full size and reduced: a crop that the reduced one resolves is cut from there, which is quicker."""
+
+    image: Image
+    reduced: Reduction
+
+    def crop(self, affine: Affine) -> NDArray[np.float32]:
+        """Return the (64, 64) grey crop of an affine from image px."""
+        (x, y), offset = self.reduced.scale, 0.5
+        to_reduced = np.array([[x, 0.0, (x - 1) * offset], [0.0, y, (y - 1) * offset]])
+        from_reduced = compose_affine(affine, invert_affine(to_reduced))
+        if affine_scale(from_reduced) <= 1:
+            return grey_crop(self.reduced.pixels, from_reduced)
+        return grey_crop(self.image, affine)
+
+
+def load_cascade() -> Any:
+    """Return OpenCV's frontal face cascade.
+
+    Raises:
+        ConfigError: this OpenCV carries no Haar cascades.
+    """
+    import cv2
+
+    path = Path(cv2.data.haarcascades) / CASCADE  # type: ignore[attr-defined]
+    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
+    if cascade is None or cascade.empty():
+        raise ConfigError(
+            f"OpenCV {cv2.__version__} has no {CASCADE}; install opencv-python>=4.10,<5, or use --detector yunet"
+        )
+    return cascade
+
+
+def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2
+
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _box_to_image(box: NDArray[np.float64], reduced: Reduction) -> Box:
+    """Return x, y, width, height in reduced px as left, top, right, bottom in image px (outer edges)."""
+    scale = np.tile(reduced.scale, 2)
+    left, top, right, bottom = (np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]]) / scale).tolist()
+    return left - 0.5, top - 0.5, right - 0.5, bottom - 0.5
+
+
+def _faces(
+    landmarks: NDArray[np.float64], scores: NDArray[np.float64], affines: Sequence[Affine]
+) -> list[DetectedFace]:
+    """Return the faces without overlaps, best score first, each in the upright box the cascade would draw."""
+    if not affines:
+        return []
+    boxes = np.array([_box(affine) for affine in affines])
+    kept = suppress_overlaps(boxes, scores, NMS_THRESHOLD)
+    return [DetectedFace(_as_box(boxes[i]), landmarks[i].astype(np.float32), float(scores[i])) for i in kept]
+
+
+def _box(affine: Affine) -> NDArray[np.float64]:
+    """Return the box of a face whose crop ``affine`` (image px to crop px) cuts."""
+    side = BOX_SIDE * CROP_PER_FFHQ / affine_scale(affine)
+    centre = transform_points(invert_affine(affine), [box_centre()])[0]
+    return np.concatenate([centre - side / 2, centre + side / 2])
+
+
+def _as_box(corners: NDArray[np.float64]) -> Box:
+    left, top, right, bottom = corners.tolist()
+    return left, top, right, bottom

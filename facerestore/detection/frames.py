@@ -1,0 +1,101 @@
+"""What every detector shares: the picture reduced for detection, the way back, and non-maximum suppression."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.errors import ImageError
+from facerestore.types import DetectedFace, Image
+
+
+class Reduction(NamedTuple):
+    """An (H, W, 3) uint8 RGB picture made for detection, and its size relative to the image, by axis (x, y)."""
+
+    pixels: NDArray[np.uint8]
+    scale: tuple[float, float]
+
+
+def reduce_for_detection(image: Image, max_side_px: int) -> Reduction:
+    """Return ``image`` as 8-bit RGB, averaged down so that no side exceeds ``max_side_px``; never enlarged.
+
+    Args:
+        image: (H, W, 3) or (H, W), uint8 or uint16.
+        max_side_px: longest side allowed.
+
+    Raises:
+        ImageError: the image is of another kind, or empty.
+    """
+    import cv2
+
+    if image.ndim not in (2, 3) or image.dtype not in (np.uint8, np.uint16) or image.size == 0:
+        raise ImageError(f"the image is {image.dtype} {image.shape}; give (H, W, 3) RGB in uint8 or uint16")
+    if image.ndim == 3 and image.shape[2] != 3:
+        raise ImageError(f"the image has {image.shape[2]} channels; give RGB, or grey as (H, W)")
+    height, width = image.shape[:2]
+    factor = min(1.0, max_side_px / max(height, width))
+    reduced_width, reduced_height = max(1, round(width * factor)), max(1, round(height * factor))
+    pixels: NDArray[Any] = image
+    if factor < 1:
+        pixels = cv2.resize(image, (reduced_width, reduced_height), interpolation=cv2.INTER_AREA)
+    return Reduction(_to_rgb8(pixels), (reduced_width / width, reduced_height / height))
+
+
+def _to_rgb8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint16:
+        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)  # 65535 / 255
+    return np.ascontiguousarray(as_rgb(pixels), dtype=np.uint8)
+
+
+def as_rgb(image: NDArray[Any]) -> NDArray[Any]:
+    """Return (H, W) grey as (H, W, 3); three channels as they are."""
+    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+
+
+def to_image_frame(
+    box: NDArray[np.floating], landmarks: NDArray[np.floating], score: float, reduced: Reduction
+) -> DetectedFace:
+    """Return the face with its box and landmarks taken from the reduced picture to the image, pixel centres exact.
+
+    Args:
+        box: (4,) left, top, right, bottom, reduced px.
+        landmarks: (5, 2) reduced px, the eyes and the mouth corners each image-left first.
+        score: confidence, clipped to [0, 1].
+        reduced: the picture they were found in.
+    """
+    scale = np.array(reduced.scale)
+    corners = (np.asarray(box, dtype=np.float64).reshape(2, 2) + 0.5) / scale - 0.5
+    points = (np.asarray(landmarks, dtype=np.float64) + 0.5) / scale - 0.5
+    left, top, right, bottom = (float(value) for value in corners.ravel())
+    return DetectedFace(
+        box=(left, top, right, bottom),
+        landmarks=points.astype(np.float32),
+        score=min(1.0, max(0.0, score)),
+    )
+
+
+def suppress_overlaps(
+    boxes: NDArray[np.floating], scores: NDArray[np.floating], threshold: float, *, pixel: float = 0.0
+) -> NDArray[np.int64]:
+    """Return the indices that greedy non-maximum suppression keeps, best score first.
+
+    Args:
+        boxes: (N, 4) left, top, right, bottom.
+        scores: (N,).
+        threshold: a box is dropped when its intersection over union with a kept one exceeds this.
+        pixel: added to every width and height; 1 where boxes name their last pixel, as in RetinaFace.
+    """
+    order = np.argsort(-scores, kind="stable")
+    corners = boxes.astype(np.float64)
+    areas = np.prod(corners[:, 2:] - corners[:, :2] + pixel, axis=1)
+    kept: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        low = np.maximum(corners[best, :2], corners[rest, :2])
+        high = np.minimum(corners[best, 2:], corners[rest, 2:])
+        shared = np.prod(np.maximum(high - low + pixel, 0.0), axis=1)
+        order = rest[shared <= threshold * (areas[best] + areas[rest] - shared)]
+    return np.array(kept, dtype=np.int64)

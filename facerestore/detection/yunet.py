@@ -1,0 +1,101 @@
+"""YuNet, the small detector that OpenCV runs (Wu et al., Machine Intelligence Research 2023)."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facerestore.detection.frames import Reduction, reduce_for_detection, to_image_frame
+from facerestore.detection.onnx_shape import with_input_shape
+from facerestore.errors import CheckpointError, WeightsError
+from facerestore.types import DetectedFace, Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_SIDE_PX = 1280  # finds 20 px faces in a group of 30, at about 0.1 s on one core
+SCORE_THRESHOLD = 0.6  # OpenCV's demo keeps 0.9, which loses old and blurred faces
+NMS_THRESHOLD = 0.3  # OpenCV's default
+TOP_K = 5000  # OpenCV's default
+MIN_SIDE_PX = (
+    64  # on a picture of one 32 px cell OpenCV 4.14 returns uninitialised memory; smaller ones are padded
+)
+EXPORT_SHAPE = (
+    1,
+    3,
+    640,
+    640,
+)  # that of the published file; FaceDetectorYN resizes the network to each picture
+
+
+class YuNetDetector:
+    """Finds faces with ``cv2.FaceDetectorYN``.
+
+    OpenCV's detector keeps the picture size and buffers, so a lock lets one thread in at a time.
+
+    Args:
+        weights: the ONNX file; fixed and dynamic exports both work.
+        score_threshold: faces below are dropped.
+        max_side_px: larger photos are reduced to this side for detection only.
+
+    Raises:
+        WeightsError: the file cannot be read.
+        CheckpointError: the file is no YuNet network.
+    """
+
+    name = "yunet"
+
+    def __init__(
+        self, weights: Path, *, score_threshold: float = SCORE_THRESHOLD, max_side_px: int = MAX_SIDE_PX
+    ) -> None:
+        self._max_side_px = max_side_px
+        self._network = _load(weights, score_threshold)
+        self._lock = threading.Lock()
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""
+        reduced = reduce_for_detection(image, self._max_side_px)
+        rows = self._run(reduced)
+        faces = [_to_face(row, reduced) for row in rows]
+        return sorted(faces, key=lambda face: -face.score)
+
+    def _run(self, reduced: Reduction) -> NDArray[np.float32]:
+        height, width = reduced.pixels.shape[:2]
+        bgr = np.zeros((max(height, MIN_SIDE_PX), max(width, MIN_SIDE_PX), 3), dtype=np.uint8)
+        bgr[:height, :width] = reduced.pixels[..., ::-1]
+        with self._lock:
+            self._network.setInputSize((bgr.shape[1], bgr.shape[0]))
+            _, rows = self._network.detect(bgr)
+        return np.empty((0, 15), np.float32) if rows is None else np.asarray(rows, dtype=np.float32)
+
+
+def _load(weights: Path, score_threshold: float) -> Any:
+    import cv2
+
+    try:
+        model = weights.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"cannot read {weights}: {error.strerror}; run 'facerestore weights download yunet.2023mar'"
+        ) from error
+    buffer = np.frombuffer(with_input_shape(model, EXPORT_SHAPE), dtype=np.uint8)
+    try:
+        return cv2.FaceDetectorYN.create(
+            "onnx", buffer, np.empty(0, np.uint8), (320, 320), score_threshold, NMS_THRESHOLD, TOP_K
+        )
+    except cv2.error as error:
+        raise CheckpointError(f"{weights} is no YuNet network: {error.err}; download it again") from error
+
+
+def _to_face(row: NDArray[np.float32], reduced: Reduction) -> DetectedFace:
+    """Return the face of one row: x, y, width, height, five points, score.
+
+    YuNet's first eye is the person's right one, which is image-left for an upright face: already our order.
+    """
+    left, top, width, height = row[:4]
+    box = np.array([left, top, left + width, top + height])
+    return to_image_frame(box, row[4:14].reshape(5, 2), float(row[14]), reduced)
