@@ -1,3 +1,89 @@
-"""facerestore restores faces in real photographs: offline, on any machine, keeping the person recognisable."""
+"""facerestore restores faces in real photographs: offline, on any machine, keeping the person recognisable.
+
+    import facerestore
+
+    result = facerestore.restore("portrait.jpg")
+    facerestore.write_image("portrait_restored.jpg", result.image)
+
+Names are imported when they are first used (PEP 562), so that ``import facerestore`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from facerestore.assembly import build_pipeline, restore
+    from facerestore.config import OutputConfig, RestoreConfig, load_config
+    from facerestore.errors import (
+        BackendError,
+        CheckpointError,
+        ConfigError,
+        FaceRestoreError,
+        ImageError,
+        WeightsError,
+    )
+    from facerestore.io import read_image, write_image
+    from facerestore.pipeline import RestorePipeline
+    from facerestore.types import Decision, DecodedImage, DetectedFace, Outcome, RestoredFace, RestoreResult
+
+_HOMES = {
+    "BackendError": "errors",
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "DecodedImage": "types",
+    "Decision": "types",
+    "DetectedFace": "types",
+    "FaceRestoreError": "errors",
+    "ImageError": "errors",
+    "Outcome": "types",
+    "OutputConfig": "config",
+    "RestoreConfig": "config",
+    "RestorePipeline": "pipeline",
+    "RestoreResult": "types",
+    "RestoredFace": "types",
+    "WeightsError": "errors",
+    "build_pipeline": "assembly",
+    "load_config": "config",
+    "read_image": "io",
+    "restore": "assembly",
+    "write_image": "io",
+}
+"""The module of each public name."""
+
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "ConfigError",
+    "Decision",
+    "DecodedImage",
+    "DetectedFace",
+    "FaceRestoreError",
+    "ImageError",
+    "Outcome",
+    "OutputConfig",
+    "RestoreConfig",
+    "RestorePipeline",
+    "RestoreResult",
+    "RestoredFace",
+    "WeightsError",
+    "__version__",
+    "build_pipeline",
+    "load_config",
+    "read_image",
+    "restore",
+    "write_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds ``name``, when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return sorted(__all__)

@@ -1,1 +1,21 @@
-"""Many photos: plan, resume, one outcome per file."""
+"""Many photos: what to do, doing it, and telling it."""
+
+from facerestore.batch.plan import STREAM, Job, Plan, plan_jobs
+from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
+from facerestore.batch.run import PhotoOutcome, Status, run_job, run_jobs
+
+__all__ = [
+    "STREAM",
+    "Job",
+    "PhotoOutcome",
+    "Plan",
+    "Status",
+    "Summary",
+    "photo_report",
+    "plan_jobs",
+    "run_job",
+    "run_jobs",
+    "run_report",
+    "summarise",
+    "write_report",
+]

@@ -1,1 +1,111 @@
-"""The command line: parse, call one library function, print."""
+"""The command line: parse, call one function of the library, print. Errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from facerestore import __version__
+from facerestore.cli import detect, doctor, enhance
+from facerestore.cli.weights import weights_app
+from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+
+app = typer.Typer(
+    name="facerestore",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Restore faces in real photographs: offline, on any machine, keeping the person recognisable.\n\n"
+        "Start with [bold]facerestore enhance photo.jpg[/bold]: it writes photo_restored.jpg beside it and says"
+        " what it did. Nothing is downloaded, and nothing leaves this machine."
+    ),
+    epilog=(
+        "Exit codes: 0 done (no face is a normal result), 1 failure, 2 usage, 3 some inputs failed,"
+        " 4 weights missing or corrupt, 130 interrupted."
+    ),
+)
+app.command("enhance", epilog=enhance.EPILOG, no_args_is_help=True)(enhance.enhance)
+app.command("detect", epilog=detect.EPILOG, no_args_is_help=True)(detect.detect)
+app.add_typer(weights_app, name="weights")
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"facerestore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: without the program's name; those of the process when None.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = app(args=words, prog_name="facerestore", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; what Python still holds for it must not raise at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except Exception as error:  # the one place where an error meets a person
+        if _wants_traceback(words):
+            import traceback
+
+            traceback.print_exc()
+        return _complain(_describe(error), _exit_code(error))
+    return result if isinstance(result, int) else 0
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, WeightsError):
+        return EXIT_WEIGHTS
+    if isinstance(error, ConfigError):
+        return EXIT_USAGE
+    # The parser's own errors carry a code; where they live depends on the version of typer.
+    code = getattr(error, "exit_code", EXIT_FAILURE)
+    return code if isinstance(code, int) else EXIT_FAILURE
+
+
+def _describe(error: Exception) -> str:
+    """Return what went wrong, for one line."""
+    if isinstance(error, FaceRestoreError):
+        return str(error)
+    format_message = getattr(error, "format_message", None)
+    if callable(format_message):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "facerestore"
+        return f"{format_message()} See '{command} --help'."
+    return f"{type(error).__name__}: {error} (FACERESTORE_DEBUG=1 shows where)"
+
+
+def _complain(message: str, code: int) -> int:
+    typer.echo(f"facerestore: {'' if code == EXIT_INTERRUPTED else 'error: '}{message}", err=True)
+    return code
+
+
+def _wants_traceback(words: Sequence[str]) -> bool:
+    verbose = sum(word.count("v") for word in words if word.startswith("-v") and set(word) == {"-", "v"})
+    verbose += words.count("--verbose")
+    return verbose >= 2 or os.environ.get("FACERESTORE_DEBUG", "") not in ("", "0")

@@ -1,0 +1,226 @@
+"""From a configuration to a working pipeline: which weights, which detector, which device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from facerestore.backends import backend_names, load_backend
+from facerestore.config import RestoreConfig
+from facerestore.detection import DETECTORS, create_detector
+from facerestore.device import keep_freed_memory, resolve_device, set_threads
+from facerestore.errors import ConfigError, WeightsError
+from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
+from facerestore.pipeline import PipelineFacts, RestorePipeline
+from facerestore.weights import WeightsStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from PIL import Image as PillowImage
+
+    from facerestore.types import FaceDetector, RestoreResult
+
+AUTO = "auto"
+
+
+class ChosenWeights(NamedTuple):
+    """The restorer's weights: the file, its backend's name where known, and what reports say of it."""
+
+    path: Path
+    backend: str | None
+    name: str
+    sha256: str | None
+    bundled: bool
+    commercial_use: str | None
+
+
+def build_pipeline(
+    config: RestoreConfig | None = None, *, store: WeightsStore | None = None
+) -> RestorePipeline:
+    """Return a pipeline for ``config``: networks loaded, ready for any number of photos and threads.
+
+    ``auto`` takes the best weights that are installed, else the bundled ones; the pipeline's ``description`` says
+    which. Nothing is downloaded.
+
+    Args:
+        config: what the user chose; defaults when None.
+        store: where weights are looked for; the user's own when None.
+
+    Raises:
+        WeightsError: the weights are not installed, or are corrupt.
+        CheckpointError: they fit no backend.
+        ConfigError: the device, detector or backend is unknown, or the weights are of another backend.
+    """
+    config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    set_threads(config.threads)
+    chosen = choose_weights(config, store)
+    restorer = load_backend(chosen.path, name=chosen.backend, device=device)
+    detector = None if config.aligned else build_detector(config.detector, store, device)
+    facts = PipelineFacts(
+        weights=chosen.name,
+        sha256=chosen.sha256,
+        bundled=chosen.bundled,
+        commercial_use=chosen.commercial_use,
+        device=str(device),
+    )
+    return RestorePipeline(detector, restorer, config=config, facts=facts)
+
+
+def restore(
+    source: str | Path | bytes | PillowImage.Image | NDArray[np.uint8] | NDArray[np.uint16],
+    *,
+    backend: str = AUTO,
+    weights: str | None = None,
+    detector: str = AUTO,
+    strength: float = 1.0,
+    upscale: float = 1.0,
+    faces: str = "all",
+    min_face: float | None = None,
+    force: bool = False,
+    aligned: bool = False,
+    colour_match: bool = True,
+    device: str = AUTO,
+    threads: int = 0,
+    offline: bool = False,
+    max_pixels: int | None = None,
+    channels: Literal["rgb", "bgr"] = "rgb",
+) -> RestoreResult:
+    """Restore the faces of one photo.
+
+    Loads the networks anew at each call; for many photos make one pipeline with ``build_pipeline`` and call its
+    ``run``.
+
+    Args:
+        source: a path, the bytes of a picture file, a Pillow image, or an (H, W), (H, W, 3) or (H, W, 4) array of
+            uint8 or uint16.
+        backend: see ``RestoreConfig``, as for all that follow.
+        weights: catalog name or path of the restorer's weights.
+        detector: name of the face detector.
+        strength: 0 to 1.
+        upscale: 1 to 8.
+        faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
+        min_face: least distance between the eyes, pixels.
+        force: restore small and sharp faces too.
+        aligned: the source is a square face crop.
+        colour_match: match faces to their surroundings.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        threads: CPU threads; 0 for automatic.
+        offline: never use the network.
+        max_pixels: largest picture that is decoded.
+        channels: order of the colours of an array.
+
+    Returns:
+        The photo as ``image``, each face with its decision as ``faces``, and all facts as ``report``.
+
+    Raises:
+        FaceRestoreError: the source, an option, the weights or a network is at fault; see its subclasses.
+    """
+    config = RestoreConfig(
+        backend=backend,
+        weights=weights,
+        detector=detector,
+        strength=strength,
+        upscale=upscale,
+        faces=faces,
+        min_face=min_face,
+        force=force,
+        aligned=aligned,
+        colour_match=colour_match,
+        device=device,
+        threads=threads,
+        offline=offline,
+        max_pixels=max_pixels,
+    )
+    image = as_decoded(source, channels=channels, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+    return build_pipeline(config).run(image)
+
+
+def choose_weights(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
+    """Return the restorer's weights that ``config`` asks for.
+
+    Raises:
+        WeightsError: they are not installed, or corrupt.
+        ConfigError: the backend is unknown, or the weights are of another one.
+    """
+    if config.backend != AUTO and config.backend not in backend_names():
+        raise ConfigError(
+            f"unknown backend '{config.backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
+        )
+    if config.weights is None:
+        return _from_catalog(_best(config.backend, store), store)
+    if looks_like_path(config.weights):
+        return _from_file(Path(config.weights).expanduser(), config.backend)
+    chosen = _from_catalog(config.weights, store)
+    if config.backend not in (AUTO, chosen.backend):
+        raise ConfigError(
+            f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{config.backend}'; leave out one of both"
+        )
+    return chosen
+
+
+def looks_like_path(weights: str) -> bool:
+    """Say whether ``weights`` is the path of a file rather than a catalog name."""
+    path = Path(weights)
+    return len(path.parts) > 1 or path.suffix in {".pth", ".pt", ".safetensors"} or path.is_file()
+
+
+def build_detector(name: str, store: WeightsStore, device: torch.device) -> FaceDetector:
+    """Return a detector by name; ``auto`` takes the best that is installed, else ``embedded``, which always is.
+
+    Raises:
+        ConfigError: the name is unknown.
+        WeightsError: its weights are not installed, or corrupt.
+    """
+    if name == AUTO:
+        name = best_detector(store)
+    return create_detector(name, weights_for=store.require, device=device)
+
+
+def best_detector(store: WeightsStore) -> str:
+    """Return the name of the best detector whose weights are installed; ``embedded`` without any."""
+    best = store.best("detect")
+    return next(
+        (name for name, weights in DETECTORS.items() if best is not None and weights == best.name), "embedded"
+    )
+
+
+def _best(backend: str, store: WeightsStore) -> str:
+    """Return the catalog name of the best installed restorer, of one backend or of any."""
+    backends = set(backend_names()) if backend == AUTO else {backend}
+    entry = store.best("restore", backends=backends)
+    if entry is not None:
+        return entry.name
+    known = [
+        e.name for e in store.catalog.entries.values() if e.purpose == "restore" and e.backend in backends
+    ]
+    remedy = f"run 'facerestore weights download {known[0]}'" if known else "give a file with --weights"
+    wanted = "for any backend" if backend == AUTO else f"for backend '{backend}'"
+    raise WeightsError(f"no weights {wanted} are installed; {remedy}")
+
+
+def _from_catalog(name: str, store: WeightsStore) -> ChosenWeights:
+    entry = store.entry(name)
+    if entry.purpose != "restore":
+        raise ConfigError(
+            f"weights '{name}' are there to {entry.purpose}, not to restore; see 'facerestore weights list'"
+        )
+    path = store.require(name)
+    pin = store.pin(name)
+    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
+    return ChosenWeights(path, entry.backend, name, sha256, entry.bundled, entry.commercial_use)
+
+
+def _from_file(path: Path, backend: str) -> ChosenWeights:
+    if not path.is_file():
+        raise WeightsError(
+            f"weights file '{path}' does not exist; give a path, or a name of 'facerestore weights list'"
+        )
+    from facerestore.weights.files import sha256_of
+
+    return ChosenWeights(path, None if backend == AUTO else backend, str(path), sha256_of(path), False, None)

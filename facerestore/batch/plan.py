@@ -1,0 +1,209 @@
+"""Which files are restored and where results go: decided before any work, so that it can be shown and checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facerestore.config import DEFAULT_SUFFIX, OutputConfig
+from facerestore.errors import ConfigError, ImageError
+from facerestore.io import FORMATS, find_images, resolve_format
+
+STREAM = Path("-")
+"""Stands for standard input as a source, and for standard output as a target."""
+
+COMPARE_ENDING = "_compare"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo to restore.
+
+    Attributes:
+        source: the photo, or STREAM.
+        target: where the result goes, or STREAM.
+        name: the result's path relative to the run, unique in it, without extension; names its side products.
+    """
+
+    source: Path
+    target: Path
+    name: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All the work of one run.
+
+    Attributes:
+        jobs: in the order of the inputs; every target is distinct.
+        left_out: files in the given directories that are results of an earlier run.
+    """
+
+    jobs: tuple[Job, ...]
+    left_out: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A source, the folder of its result, and the folder's place within the run."""
+
+    source: Path
+    folder: Path
+    relative: Path
+    extension: str
+
+    def target(self, suffix: str, infix: str = "") -> Path:
+        return self.folder / f"{self.source.stem}{infix}{suffix}{self.extension}"
+
+
+def plan_jobs(
+    inputs: Sequence[Path], *, output: Path | None, options: OutputConfig, recursive: bool = False
+) -> Plan:
+    """Return the jobs for files and directories.
+
+    A result goes beside its source as ``<name>_restored``; with ``output`` it goes there: into that very file when
+    there is one input file and ``output`` ends like a picture, else into that directory under the source's own name,
+    directories mirrored. Two results never share a name (``a.jpg`` and ``a.png`` written as PNG become ``a_jpg.png``
+    and ``a_png.png``, further ones get a number), and no result takes the name of any input: it gets the suffix.
+
+    Args:
+        inputs: files, directories, or ``-`` for standard input.
+        output: a file, a directory, ``-`` for standard output, or None.
+        options: format and suffix of the results.
+        recursive: look into the subdirectories of directories.
+
+    Raises:
+        ConfigError: the inputs do not go with the output.
+        ImageError: a directory holds no picture.
+    """
+    if STREAM in inputs or output == STREAM or _names_a_file(inputs, output):
+        return Plan((_single_job(inputs, output, options),))
+    candidates: list[_Candidate] = []
+    left_out: list[Path] = []
+    for root, label in zip(inputs, _labels(inputs), strict=True):
+        for source in _sources(root, output, recursive):
+            if root.is_dir() and _is_result(source, options):
+                left_out.append(source)
+            else:
+                candidates.append(_candidate(source, root, label, output, options))
+    jobs = _distinct(_without_repeats(candidates), _suffix(options, output))
+    return Plan(tuple(jobs), tuple(left_out))
+
+
+def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConfig) -> Job:
+    """Return the only job of a run that writes one named file or stream."""
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise ConfigError(
+            "'-' goes with exactly one input file; give the photos one by one, or a directory with -o"
+        )
+    source = inputs[0]
+    target = STREAM if output is None else output
+    if target != STREAM and (target.is_dir() or not target.suffix):
+        raise ConfigError(
+            f"the result from standard input needs a name; give -o {target / 'result.png'}, or -o -"
+        )
+    if target != STREAM and options.format is None:
+        resolve_format(target.suffix)
+    return Job(source, target, Path("stdin" if source == STREAM else source.stem))
+
+
+def _names_a_file(inputs: Sequence[Path], output: Path | None) -> bool:
+    """Say whether ``output`` is the file of a single result rather than a directory."""
+    if output is None or len(inputs) != 1 or inputs[0].is_dir() or output.is_dir():
+        return False
+    return bool(output.suffix)
+
+
+def _labels(inputs: Sequence[Path]) -> list[Path]:
+    """Return the subdirectory of the output that each input takes: distinct names of directories, none for files."""
+    if len(inputs) == 1:
+        return [Path()]
+    taken: set[str] = set()
+    labels = []
+    for root in inputs:
+        name = root.resolve().name if root.is_dir() else ""
+        label, number = name, 2
+        while label and label.casefold() in taken:
+            label, number = f"{name}-{number}", number + 1
+        taken.add(label.casefold())
+        labels.append(Path(label))
+    return labels
+
+
+def _sources(root: Path, output: Path | None, recursive: bool) -> Iterator[Path]:
+    """Yield the photos of one input; a file stands for itself, also when it does not exist (reading it says so)."""
+    if not root.is_dir():
+        yield root
+        return
+    found = find_images(root, recursive=recursive)
+    if not found:
+        hint = "" if recursive else "; add -r to look into its subdirectories"
+        raise ImageError(f"no picture in directory '{root}'{hint}")
+    home = output.resolve() if output is not None else None
+    inside = home is not None and home != root.resolve() and home.is_relative_to(root.resolve())
+    for source in found:
+        if not (inside and home is not None and source.resolve().is_relative_to(home)):
+            yield source
+
+
+def _is_result(source: Path, options: OutputConfig) -> bool:
+    """Say whether a file of a directory is taken for the result of an earlier run, by its name."""
+    endings = {ending for ending in (DEFAULT_SUFFIX, options.suffix) if ending}
+    stem = source.stem.removesuffix(COMPARE_ENDING)
+    return any(stem.endswith(ending) for ending in endings)
+
+
+def _candidate(
+    source: Path, root: Path, label: Path, output: Path | None, options: OutputConfig
+) -> _Candidate:
+    relative = label / (source.parent.relative_to(root) if root.is_dir() else Path())
+    folder = source.parent if output is None else output / relative
+    extension = source.suffix if options.format is None else FORMATS[resolve_format(options.format)].suffix
+    return _Candidate(source, folder, relative, extension)
+
+
+def _suffix(options: OutputConfig, output: Path | None) -> str:
+    if options.suffix is not None:
+        return options.suffix
+    return DEFAULT_SUFFIX if output is None else ""
+
+
+def _without_repeats(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Return the candidates with each source once, as when a directory and a file in it are both given."""
+    seen: dict[str, _Candidate] = {}
+    for candidate in candidates:
+        seen.setdefault(_key(candidate.source), candidate)
+    return list(seen.values())
+
+
+def _distinct(candidates: Sequence[_Candidate], suffix: str) -> Iterator[Job]:
+    """Yield one job per candidate; no target is shared, and none is the name of an input."""
+    inputs = {_key(candidate.source) for candidate in candidates}
+    suffixes = [DEFAULT_SUFFIX if _key(c.target(suffix)) in inputs else suffix for c in candidates]
+    plain = [_key(c.target(s)) for c, s in zip(candidates, suffixes, strict=True)]
+    wanted = Counter(plain)
+    taken, names = set(inputs), set[str]()
+    for candidate, own_suffix, key in zip(candidates, suffixes, plain, strict=True):
+        kind = f"_{candidate.source.suffix[1:]}"
+        infix, number = ("" if wanted[key] == 1 else kind), 2
+        while _key(candidate.target(own_suffix, infix)) in taken:
+            infix, number = f"{kind}-{number}", number + 1
+        target = candidate.target(own_suffix, infix)
+        taken.add(_key(target))
+        yield Job(candidate.source, target, _unique(candidate.relative / target.stem, names))
+
+
+def _unique(name: Path, names: set[str]) -> Path:
+    """Return ``name``, numbered where it is in ``names`` already, and note it there."""
+    result, number = name, 2
+    while str(result).casefold() in names:
+        result, number = name.with_name(f"{name.name}-{number}"), number + 1
+    names.add(str(result).casefold())
+    return result
+
+
+def _key(path: Path) -> str:
+    """Return what identifies a file on every system, those that ignore case included."""
+    return str(path.parent.resolve() / path.name).casefold()

@@ -1,0 +1,134 @@
+"""What a run did: counts for people, and everything for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facerestore import __version__
+from facerestore.batch.run import PhotoOutcome, Status
+from facerestore.errors import BackendError, FaceRestoreError, ImageError
+from facerestore.pipeline import RestorePipeline
+
+REPORT_SCHEMA = 1
+"""Raised when a key of the report changes its meaning or goes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The counts of a run.
+
+    Attributes:
+        photos: all of them, failed and skipped ones included.
+        faces: found in the photos that were done.
+        restored: of these.
+        kept: the others, by the code of the decision.
+        failed: photos that could not be done.
+        skipped: photos whose result existed.
+        broken_backends: failed photos where a network was at fault, not the photo.
+    """
+
+    photos: int
+    faces: int
+    restored: int
+    kept: Mapping[str, int] = field(default_factory=dict)
+    failed: int = 0
+    skipped: int = 0
+    broken_backends: int = 0
+
+    @property
+    def line(self) -> str:
+        """One line: ``12 photos: 31 faces, 27 restored, 4 kept (2 sharp, 2 too small), 0 failed``."""
+        kept = f"{sum(self.kept.values())} kept{_reasons(self.kept)}"
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return (
+            f"{count(self.photos, 'photo')}: {count(self.faces, 'face')}, {self.restored} restored, {kept}"
+            f"{skipped}, {self.failed} failed"
+        )
+
+
+def summarise(outcomes: Sequence[PhotoOutcome]) -> Summary:
+    """Count what became of photos and faces."""
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    kept: Counter[str] = Counter()
+    for report in reports:
+        kept.update(report["kept"])
+    failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
+    return Summary(
+        photos=len(outcomes),
+        faces=sum(report["found"] for report in reports),
+        restored=sum(report["restored"] for report in reports),
+        kept=dict(kept.most_common()),
+        failed=len(failed),
+        skipped=sum(outcome.status is Status.SKIPPED for outcome in outcomes),
+        broken_backends=sum(isinstance(outcome.error, BackendError) for outcome in failed),
+    )
+
+
+def photo_report(outcome: PhotoOutcome) -> dict[str, Any]:
+    """Return what became of one photo, ready for JSON."""
+    return {
+        "input": str(outcome.job.source),
+        "output": str(outcome.job.target) if outcome.status is not Status.FAILED else None,
+        "written": [str(path) for path in outcome.written],
+        "status": outcome.status.value,
+        "error": None if outcome.error is None else describe_error(outcome.error),
+        "seconds": round(outcome.seconds, 3),
+        **(outcome.report or {}),
+    }
+
+
+def run_report(
+    outcomes: Sequence[PhotoOutcome], pipeline: RestorePipeline, *, interrupted: bool = False
+) -> dict[str, Any]:
+    """Return what a whole run did, ready for JSON."""
+    return {
+        "schema": REPORT_SCHEMA,
+        "facerestore": __version__,
+        "restorer": pipeline.description,
+        "weights": asdict(pipeline.facts),
+        "config": asdict(pipeline.config),
+        "summary": asdict(summarise(outcomes)),
+        "interrupted": interrupted,
+        "photos": [photo_report(outcome) for outcome in outcomes],
+    }
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report as JSON, whole or not at all; an older one is replaced.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ImageError(
+            f"the report '{path}' cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def describe_error(error: Exception) -> str:
+    """Return an error as one line: our own in their words, others with their kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, FaceRestoreError) else f"{type(error).__name__}: {text}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``1 face``, ``2 faces``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _reasons(kept: Mapping[str, int]) -> str:
+    """Return `` (2 sharp, 1 too small)``, or nothing."""
+    words = [f"{number} {code.replace('-', ' ')}" for code, number in kept.items()]
+    return f" ({', '.join(words)})" if words else ""

@@ -1,0 +1,157 @@
+"""Runs jobs one by one; here, and only here, a failure becomes a recorded outcome and the next photo has its turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facerestore.batch.plan import COMPARE_ENDING, STREAM, Job
+from facerestore.config import OutputConfig
+from facerestore.errors import ImageError, WeightsError
+from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
+from facerestore.pictures import compare_picture
+from facerestore.types import DecodedImage, FaceImage, RestoreResult
+
+if TYPE_CHECKING:
+    from facerestore.pipeline import RestorePipeline
+
+
+class Status(StrEnum):
+    """What became of a photo."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoOutcome:
+    """One photo at the end of its job.
+
+    Attributes:
+        job: what was to be done.
+        status: done, skipped because its result exists, or failed.
+        seconds: wall time, reading and writing included.
+        report: the pipeline's report; None unless done.
+        written: the files written, the result first.
+        error: why it failed; None otherwise.
+    """
+
+    job: Job
+    status: Status
+    seconds: float
+    report: dict[str, Any] | None = None
+    written: tuple[Path, ...] = ()
+    error: Exception | None = None
+
+
+def run_jobs(
+    jobs: Sequence[Job], pipeline: RestorePipeline, *, options: OutputConfig
+) -> Iterator[PhotoOutcome]:
+    """Restore photo after photo and yield what became of each; a failed one does not stop the rest.
+
+    Every file is written whole or not at all, so that the run may be broken off at any time.
+
+    Args:
+        jobs: from ``plan_jobs``.
+        pipeline: restores each photo.
+        options: how results are written.
+
+    Raises:
+        WeightsError: the networks themselves cannot be used, which no other photo would change.
+    """
+    for job in jobs:
+        start = time.perf_counter()
+        if options.skip_existing and job.target != STREAM and job.target.exists():
+            yield PhotoOutcome(job, Status.SKIPPED, 0.0)
+            continue
+        try:
+            report, written = run_job(job, pipeline, options=options)
+        except WeightsError:
+            raise
+        except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
+            yield PhotoOutcome(job, Status.FAILED, time.perf_counter() - start, error=error)
+        else:
+            seconds = time.perf_counter() - start
+            yield PhotoOutcome(job, Status.DONE, seconds, report=report, written=written)
+
+
+def run_job(
+    job: Job, pipeline: RestorePipeline, *, options: OutputConfig
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Restore one photo and write its result; return the report and the files written.
+
+    Raises:
+        FaceRestoreError: it cannot be read, restored or written.
+    """
+    extras = _extra_targets(job, options)
+    if not options.overwrite:
+        _check_free([path for path in (job.target, *extras) if path != STREAM])
+    limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
+    image = read_image(job.source, max_pixels=limit)
+    result = pipeline.run(image)
+    written = [_write(job.target, result.image, image, options)]
+    if options.compare:
+        picture = compare_picture(image.pixels, result.image.pixels, result.faces)
+        written.append(_write_extra(compare_path(job), DecodedImage(picture), options))
+    if options.save_faces is not None:
+        written += _write_faces(Path(options.save_faces) / job.name, result, options)
+    return result.report, tuple(written)
+
+
+def compare_path(job: Job) -> Path:
+    """Return where the before/after picture of a job goes."""
+    return job.target.with_name(f"{job.target.stem}{COMPARE_ENDING}.jpg")
+
+
+def _extra_targets(job: Job, options: OutputConfig) -> list[Path]:
+    """Return the side products of a job whose names are known before it runs."""
+    return [compare_path(job)] if options.compare else []
+
+
+def _check_free(targets: Sequence[Path]) -> None:
+    """Raise ImageError when a result exists, before any work is spent on it."""
+    for target in targets:
+        if target.exists():
+            raise ImageError(
+                f"'{target}' exists; give --overwrite to replace it, --skip-existing to leave such photos out,"
+                " or another --suffix or -o"
+            )
+
+
+def _write(target: Path, result: DecodedImage, source: DecodedImage, options: OutputConfig) -> Path:
+    """Write a result in the asked format, else by the target's suffix, else in the source's format."""
+    fallback = source.format or "PNG" if target == STREAM or not target.suffix else None
+    return write_image(
+        target,
+        result,
+        format=options.format or fallback,
+        quality=options.quality,
+        overwrite=options.overwrite,
+    )
+
+
+def _write_extra(target: Path, image: DecodedImage, options: OutputConfig) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return write_image(target, image, overwrite=options.overwrite)
+
+
+def _write_faces(stem: Path, result: RestoreResult, options: OutputConfig) -> list[Path]:
+    """Write the aligned faces, as they were and as they became."""
+    written = []
+    for index, face in enumerate(result.faces):
+        for word, pixels in (("before", face.aligned.lq if face.aligned else None), ("after", face.restored)):
+            if pixels is not None:
+                target = stem.with_name(f"{stem.name}_face{index}_{word}.png")
+                written.append(_write_extra(target, DecodedImage(_to_8_bit(pixels)), options))
+    return written
+
+
+def _to_8_bit(face: FaceImage) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8)

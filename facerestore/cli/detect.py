@@ -1,0 +1,168 @@
+"""``facerestore detect``: list the faces of photos, and draw them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facerestore.cli.choices import given
+from facerestore.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from facerestore.batch import Job
+    from facerestore.config import RestoreConfig
+    from facerestore.types import DetectedFace, FaceDetector
+
+EPILOG = """Examples:
+
+facerestore detect group.jpg
+
+facerestore detect group.jpg -o found.png
+
+facerestore detect album -r --json > faces.json"""
+
+
+def detect(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Draw boxes, indices and landmarks: into a file for one photo, a directory for more.",
+        ),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Look into subdirectories.")] = False,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace drawings that exist.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs instead of a table.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
+) -> None:
+    """List the faces of photos, left to right, with the indices that 'enhance --faces' takes.
+
+    With -o, also draws them. No face is a normal result.
+    """
+    from facerestore.assembly import build_detector
+    from facerestore.batch import plan_jobs
+    from facerestore.config import OutputConfig, RestoreConfig
+    from facerestore.device import resolve_device, set_threads
+    from facerestore.weights import WeightsStore
+
+    config = RestoreConfig(**given(detector=detector, device=device, threads=threads, max_pixels=max_pixels))  # type: ignore[arg-type]
+    plan = plan_jobs(
+        inputs, output=output, options=OutputConfig(overwrite=overwrite, suffix="_faces"), recursive=recursive
+    )
+    _check_streams(plan.jobs, drawn=output is not None, as_json=as_json)
+    set_threads(config.threads)
+    found = build_detector(config.detector, WeightsStore(), resolve_device(config.device))
+    to_stdout = output is not None and str(output) == "-"
+    terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
+    rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
+    if as_json:
+        sys.stdout.write(
+            json.dumps({"detector": found.name, "photos": rows}, indent=2, ensure_ascii=False) + "\n"
+        )
+    failed = sum(row["error"] is not None for row in rows)
+    raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
+
+
+def _check_streams(jobs: Sequence[Job], *, drawn: bool, as_json: bool) -> None:
+    from facerestore.errors import ConfigError
+
+    to_stdout = drawn and any(str(job.target) == "-" for job in jobs)
+    if to_stdout and as_json:
+        raise ConfigError("standard output cannot carry the picture and --json; give -o FILE")
+    if to_stdout and sys.stdout.isatty():
+        raise ConfigError(
+            "the picture would go to the terminal; redirect it ('> faces.jpg'), or give -o FILE"
+        )
+
+
+def _detect_all(
+    jobs: Sequence[Job],
+    detector: FaceDetector,
+    config: RestoreConfig,
+    terminal: Terminal,
+    drawn: bool,
+    overwrite: bool,
+) -> list[dict[str, Any]]:
+    """Detect in photo after photo, and tell each; a bad file does not stop the rest."""
+    from facerestore.batch.report import describe_error
+    from facerestore.errors import FaceRestoreError
+
+    rows: list[dict[str, Any]] = []
+    with terminal.steps(len(jobs)) as begin:
+        for job in jobs:
+            begin(job.source.name)
+            try:
+                faces = _detect_one(job, detector, config, drawn=drawn, overwrite=overwrite)
+            except FaceRestoreError as error:
+                message = describe_error(error)
+                terminal.warn(f"error: {message}")
+                rows.append({"input": str(job.source), "output": None, "faces": [], "error": message})
+                continue
+            target = str(job.target) if drawn else None
+            rows.append({"input": str(job.source), "output": target, "faces": faces, "error": None})
+            _tell(rows[-1], terminal)
+    return rows
+
+
+def _detect_one(
+    job: Job, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
+) -> list[dict[str, Any]]:
+    from facerestore.io import DEFAULT_MAX_PIXELS, FORMATS, read_image, write_image
+    from facerestore.pictures import faces_picture
+    from facerestore.selection import left_to_right
+    from facerestore.types import DecodedImage
+
+    image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS)
+    faces = left_to_right(detector.detect(image.pixels))
+    if drawn:
+        picture = DecodedImage(
+            faces_picture(image.pixels, faces), metadata=image.metadata, format=image.format
+        )
+        fallback = None if job.target.suffix else image.format if image.format in FORMATS else "PNG"
+        write_image(job.target, picture, format=fallback, overwrite=overwrite)
+    return [_facts(index, face) for index, face in enumerate(faces)]
+
+
+def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
+    return {
+        "index": index,
+        "box": [round(value, 1) for value in face.box],
+        "landmarks": [[round(x, 1), round(y, 1)] for x, y in face.landmarks.tolist()],
+        "score": round(float(face.score), 3),
+        "eye_distance_px": round(face.eye_distance_px, 1),
+    }
+
+
+def _tell(row: dict[str, Any], terminal: Terminal) -> None:
+    """Say the faces of one photo as lines of a table."""
+    from facerestore.batch.report import count
+
+    drawn = f" -> {row['output']}" if row["output"] else ""
+    terminal.say(f"{row['input']}: {count(len(row['faces']), 'face') if row['faces'] else 'no face'}{drawn}")
+    if row["faces"]:
+        terminal.say("  index  score  eyes px  box (left, top, right, bottom)")
+    for face in row["faces"]:
+        box = ", ".join(f"{value:.0f}" for value in face["box"])
+        terminal.say(f"  {face['index']:>5}  {face['score']:.2f}   {face['eye_distance_px']:>6.1f}   {box}")

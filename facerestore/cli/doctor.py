@@ -1,0 +1,67 @@
+"""``facerestore doctor``: say what works on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facerestore.cli.choices import given
+
+if TYPE_CHECKING:
+    from facerestore.diagnosis import Check
+
+MARKS = {"ok": "ok", "absent": "--", "broken": "!!"}
+
+EPILOG = """Examples:
+
+facerestore doctor
+
+facerestore doctor --device cuda
+
+facerestore doctor --json"""
+
+
+def doctor(
+    device: Annotated[
+        str | None, typer.Option(help="Try the line on auto, cpu, cuda, cuda:N or mps.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Try the line with these weights.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Say what works on this machine: versions, devices, weights, detectors, and a trial of the whole line.
+
+    Nothing is downloaded or written. Exit code 1 if something that is needed is broken; what is merely not installed is
+    marked -- and is no fault.
+    """
+    from facerestore.config import RestoreConfig
+    from facerestore.diagnosis import State, diagnose
+
+    config = RestoreConfig(**given(device=device, weights=weights, threads=threads))  # type: ignore[arg-type]
+    checks = diagnose(config)
+    sound = all(check.state is not State.BROKEN for check in checks)
+    if as_json:
+        rows = [
+            {"topic": c.topic, "name": c.name, "state": c.state.value, "detail": c.detail} for c in checks
+        ]
+        sys.stdout.write(json.dumps({"ok": sound, "checks": rows}, indent=2, ensure_ascii=False) + "\n")
+    else:
+        _print(checks, sound)
+    raise typer.Exit(0 if sound else 1)
+
+
+def _print(checks: Sequence[Check], sound: bool) -> None:
+    width = max(len(check.name) for check in checks)
+    topic = ""
+    for check in checks:
+        if check.topic != topic:
+            typer.echo(f"{'' if not topic else chr(10)}{check.topic}")
+        topic = check.topic
+        typer.echo(f"  {MARKS[check.state.value]}  {check.name:<{width}}  {check.detail}")
+    typer.echo("\nall that is needed works" if sound else "\nwhat is marked !! does not work")

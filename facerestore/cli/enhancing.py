@@ -1,0 +1,234 @@
+"""The work behind ``facerestore enhance``: plan, restore one after the other, tell, and sum up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facerestore.cli.terminal import Terminal
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facerestore.batch import PhotoOutcome, Plan, Summary
+    from facerestore.pipeline import RestorePipeline
+
+SHOWN_REASONS = 6
+"""How many kept faces of a photo are explained one by one before the rest is only counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What ``facerestore enhance`` was asked for."""
+
+    inputs: tuple[Path, ...]
+    output: Path | None
+    recursive: bool
+    restore: RestoreConfig
+    files: OutputConfig
+    report: Path | None
+    as_json: bool
+    dry_run: bool
+    verbosity: int
+    progress: bool
+
+
+def execute(request: Request) -> int:
+    """Do what was asked, and return the exit code.
+
+    Raises:
+        FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
+    """
+    from facerestore.batch import STREAM, plan_jobs
+
+    plan = plan_jobs(
+        request.inputs, output=request.output, options=request.files, recursive=request.recursive
+    )
+    to_stdout = any(job.target == STREAM for job in plan.jobs)
+    _check_streams(request, to_stdout)
+    terminal = Terminal(request.verbosity, to_stdout or request.as_json, request.progress)
+    if plan.left_out:
+        names = ", ".join(path.name for path in plan.left_out[:3]) + (
+            ", ..." if len(plan.left_out) > 3 else ""
+        )
+        terminal.say(f"left out as results of an earlier run: {len(plan.left_out)} ({names})")
+    return _show_plan(request, plan, terminal) if request.dry_run else _restore(request, plan, terminal)
+
+
+def _check_streams(request: Request, to_stdout: bool) -> None:
+    """Raise ConfigError unless the wanted outputs go together."""
+    if to_stdout and request.as_json:
+        raise ConfigError("standard output cannot carry the picture and --json; use --report FILE.json")
+    if to_stdout and (request.files.compare or request.files.save_faces):
+        raise ConfigError("--compare and --save-faces need a named result; give -o FILE")
+    if to_stdout and not request.dry_run and sys.stdout.isatty():
+        raise ConfigError("the picture would go to the terminal; redirect it ('> out.jpg'), or give -o FILE")
+    if request.report is not None and request.report.suffix.lower() != ".json":
+        raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
+
+
+def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
+    """Say what would be done."""
+    from facerestore.assembly import choose_weights
+    from facerestore.weights import WeightsStore
+
+    chosen = choose_weights(request.restore, WeightsStore(offline=request.restore.offline))
+    rows = [
+        {
+            "input": str(job.source),
+            "output": str(job.target),
+            "exists": str(job.target) != "-" and job.target.exists(),
+        }
+        for job in plan.jobs
+    ]
+    if request.as_json:
+        _print_json({"dry_run": True, "weights": chosen.name, "jobs": rows})
+        return 0
+    terminal.say(f"would restore with {chosen.name}; nothing is written")
+    for row in rows:
+        terminal.say(
+            f"{row['input']} -> {row['output']}{_exists_note(request.files) if row['exists'] else ''}"
+        )
+    return 0
+
+
+def _exists_note(files: OutputConfig) -> str:
+    if files.overwrite:
+        return " (exists, would be replaced)"
+    return (
+        " (exists, would be skipped)" if files.skip_existing else " (exists: would fail without --overwrite)"
+    )
+
+
+def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
+    """Restore the photos, and return the exit code."""
+    from facerestore.assembly import build_pipeline
+    from facerestore.batch import summarise
+
+    pipeline = build_pipeline(request.restore)
+    terminal.say(f"restoring with {pipeline.description}")
+    outcomes: list[PhotoOutcome] = []
+    try:
+        _run(request, plan, pipeline, terminal, outcomes)
+        interrupted = False
+    except KeyboardInterrupt:
+        interrupted = True
+    _write_reports(request, outcomes, pipeline, interrupted=interrupted)
+    summary = summarise(outcomes)
+    if outcomes:
+        terminal.say(summary.line)
+    if pipeline.facts.bundled and summary.restored and not interrupted:
+        terminal.say(_better_weights_hint())
+    if interrupted:
+        terminal.warn(
+            f"interrupted after {len(outcomes)} of {len(plan.jobs)} photos; no file is half written"
+        )
+        return 130
+    return exit_code(summary)
+
+
+def _run(
+    request: Request, plan: Plan, pipeline: RestorePipeline, terminal: Terminal, outcomes: list[PhotoOutcome]
+) -> None:
+    """Append the outcome of each photo as it comes, and tell it."""
+    from facerestore.batch import run_jobs
+
+    with terminal.steps(len(plan.jobs)) as begin:
+        begin(plan.jobs[0].source.name if plan.jobs else "")
+        for outcome in run_jobs(plan.jobs, pipeline, options=request.files):
+            outcomes.append(outcome)
+            tell(outcome, terminal)
+            if len(outcomes) < len(plan.jobs):
+                begin(plan.jobs[len(outcomes)].source.name)
+
+
+def tell(outcome: PhotoOutcome, terminal: Terminal) -> None:
+    """Say what became of one photo: what was found, restored and kept and why, how long it took, where it is."""
+    from facerestore.batch.report import count, describe_error
+
+    name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
+    if outcome.error is not None:
+        terminal.warn(f"error: {_named(name, describe_error(outcome.error))}")
+        if terminal.verbosity >= 2:
+            import traceback
+
+            terminal.warn("".join(traceback.format_exception(outcome.error)).rstrip())
+        return
+    if outcome.report is None:
+        terminal.say(f"{name}: skipped, {outcome.job.target} exists")
+        return
+    report = outcome.report
+    kept = report["found"] - report["restored"]
+    faces = (
+        f"{count(report['found'], 'face')}, {report['restored']} restored, {kept} kept"
+        if report["found"]
+        else "no face"
+    )
+    target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
+    terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
+    for line in _details(report, terminal.verbosity):
+        terminal.say(f"  {line}")
+    for path in outcome.written[1:]:
+        terminal.say(f"  also wrote {path}", level=0 if path.name.endswith("_compare.jpg") else 1)
+
+
+def _details(report: dict[str, Any], verbosity: int) -> list[str]:
+    """Return the lines below a photo: why faces were kept; with -v every face and the seconds of the stages."""
+    faces = (
+        report["faces"]
+        if verbosity >= 1
+        else [face for face in report["faces"] if face["decision"] == "kept"]
+    )
+    shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
+    lines = [f"face {face['index']} {face['decision']}: {face['reason']}" for face in shown]
+    if len(faces) > len(shown):
+        lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
+    lines += [
+        f"there is no face {index}; 'facerestore detect' shows the indices"
+        for index in report["absent_indices"]
+    ]
+    if verbosity >= 1:
+        lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
+    return lines
+
+
+def _named(name: str, message: str) -> str:
+    """Return an error with its photo's name, unless it says the name itself."""
+    return message if name in message else f"{name}: {message}"
+
+
+def exit_code(summary: Summary) -> int:
+    """Return 0, or 1 when all failed or a network did, or 3 when some photos failed."""
+    if summary.failed == 0:
+        return 0
+    return 1 if summary.broken_backends or summary.failed == summary.photos else 3
+
+
+def _better_weights_hint() -> str:
+    return (
+        "restored with the small bundled weights. For better ones: 'facerestore weights list', then for example"
+        " 'facerestore weights download gpen.bfr-512' (for non-commercial use)"
+    )
+
+
+def _write_reports(
+    request: Request, outcomes: Sequence[PhotoOutcome], pipeline: RestorePipeline, *, interrupted: bool
+) -> None:
+    """Write the report to its file and, with --json, to standard output."""
+    from facerestore.batch import run_report, write_report
+
+    if not request.as_json and request.report is None:
+        return
+    report = run_report(outcomes, pipeline, interrupted=interrupted)
+    if request.report is not None:
+        write_report(request.report, report)
+    if request.as_json:
+        _print_json(report)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,217 @@
+"""What a user may choose: two frozen records, built from defaults < TOML file < flags, and checked when made."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from facerestore.errors import ConfigError
+
+FACE_CHOICES = ("all", "largest", "center")
+"""Words that ``faces`` knows beside a list of indices."""
+
+MAX_UPSCALE = 8
+"""Above this the photo is almost all invented by interpolation; a guard against a slipped key, not a law."""
+
+DEFAULT_SUFFIX = "_restored"
+
+_Record = TypeVar("_Record", "RestoreConfig", "OutputConfig")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreConfig:
+    """How faces are found, chosen and restored.
+
+    Attributes:
+        backend: ``auto``, or the name of a restoration backend such as ``lite`` or ``gpen``.
+        weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file; None chooses the best
+            that is installed.
+        detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50`` or ``retinaface-mobile0.25``.
+        strength: share of the restored face in the result, 0 to 1; 0 returns the input's pixels exactly.
+        upscale: factor by which the photo is enlarged, 1 to 8.
+        faces: ``all``, ``largest``, ``center``, or indices as ``detect`` shows them, such as ``0,2``.
+        min_face: smallest distance between the eyes, image pixels, that is restored; None takes the measured
+            default of the quality rules.
+        force: restore faces that would be kept for being small or already sharp.
+        aligned: the input is itself a square face crop in the FFHQ frame; nothing is detected.
+        colour_match: match the colours of a restored face to its surroundings.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        threads: CPU threads; 0 leaves the choice to the libraries.
+        offline: never use the network.
+        max_pixels: largest picture that is decoded, in pixels; None takes the default of ``facerestore.io``.
+    """
+
+    backend: str = "auto"
+    weights: str | None = None
+    detector: str = "auto"
+    strength: float = 1.0
+    upscale: float = 1.0
+    faces: str = "all"
+    min_face: float | None = None
+    force: bool = False
+    aligned: bool = False
+    colour_match: bool = True
+    device: str = "auto"
+    threads: int = 0
+    offline: bool = False
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value has the wrong type or is out of its range.
+        """
+        _check_types(self)
+        if not 0 <= self.strength <= 1:
+            raise ConfigError(f"strength is {self.strength}; give a number from 0 (nothing) to 1 (full)")
+        if not 1 <= self.upscale <= MAX_UPSCALE:
+            raise ConfigError(f"upscale is {self.upscale}; give a number from 1 to {MAX_UPSCALE}")
+        if self.min_face is not None and not 0 <= self.min_face < math.inf:
+            raise ConfigError(f"min_face is {self.min_face}; give pixels between the eyes, 0 or more")
+        if self.threads < 0:
+            raise ConfigError(f"threads is {self.threads}; give 0 for automatic, or a positive number")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise ConfigError(f"max_pixels is {self.max_pixels}; give a positive number of pixels")
+        parse_faces(self.faces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputConfig:
+    """How results are named and written.
+
+    Attributes:
+        format: ``jpeg``, ``png``, ``webp``, ``tiff`` or ``bmp``; None keeps the format of the input.
+        quality: 1 to 100 for formats that lose something; None takes the default of ``facerestore.io``.
+        suffix: ends the name of a result; None means ``_restored`` beside the input and nothing in another folder.
+        overwrite: replace results that exist.
+        skip_existing: leave out inputs whose result exists.
+        save_faces: folder for the aligned faces, before and after; None saves none.
+        compare: draw a before/after picture beside each result.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    suffix: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    save_faces: str | None = None
+    compare: bool = False
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value has the wrong type or is out of its range.
+        """
+        _check_types(self)
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ConfigError(f"quality is {self.quality}; give a whole number from 1 to 100")
+        if any(character in (self.suffix or "") for character in '/\\\0:*?"<>|'):
+            raise ConfigError(
+                f"suffix '{self.suffix}' cannot be part of a file name; give one such as '_restored'"
+            )
+        if self.overwrite and self.skip_existing:
+            raise ConfigError("overwrite and skip_existing exclude each other; give one of them")
+
+
+def parse_faces(choice: str) -> tuple[int, ...] | None:
+    """Return the face indices that ``choice`` names, sorted and once each; None for a word of FACE_CHOICES.
+
+    Raises:
+        ConfigError: it is neither such a word nor a list like ``0,2``.
+    """
+    if choice in FACE_CHOICES:
+        return None
+    parts = [part.strip() for part in choice.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError(
+            f"faces is '{choice}'; give {', '.join(FACE_CHOICES)}, or indices such as 0,2"
+            " ('facerestore detect' shows them)"
+        )
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    restore: Mapping[str, object] | None = None,
+    output: Mapping[str, object] | None = None,
+) -> tuple[RestoreConfig, OutputConfig]:
+    """Return the configuration: defaults, then the tables ``[restore]`` and ``[output]`` of a TOML file, then flags.
+
+    Args:
+        path: a TOML file, or None.
+        restore: fields of RestoreConfig that win over the file.
+        output: fields of OutputConfig that win over the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or a table, key or value is unknown or unfit.
+    """
+    tables = _read_tables(path) if path is not None else {}
+    source = f" in '{path}'" if path is not None else ""
+    return (
+        make_config(RestoreConfig, {**tables.get("restore", {}), **(restore or {})}, source=source),
+        make_config(OutputConfig, {**tables.get("output", {}), **(output or {})}, source=source),
+    )
+
+
+def make_config(record: type[_Record], values: Mapping[str, object], *, source: str = "") -> _Record:
+    """Return ``record`` with ``values``, naming the closest real key where one is unknown.
+
+    Raises:
+        ConfigError: a key is unknown, or a value is unfit.
+    """
+    known = [field.name for field in fields(record)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"unknown option '{key}'{source}{_suggestion(key, known)}")
+    return record(**dict(values))  # type: ignore[arg-type]  # the values are checked in __post_init__
+
+
+def _read_tables(path: Path) -> dict[str, dict[str, object]]:
+    """Return the tables of a TOML configuration file by name."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"configuration '{path}' cannot be read: {error}") from error
+    known = ["restore", "output"]
+    for name, table in content.items():
+        if name not in known:
+            kind = "table" if isinstance(table, dict) else "key outside the tables [restore] and [output],"
+            raise ConfigError(f"unknown {kind} '{name}' in '{path}'{_suggestion(name, known)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"'{name}' in '{path}' is a value; make it a table: [{name}]")
+    return content
+
+
+def _suggestion(word: str, known: list[str]) -> str:
+    """Return how to go on after an unknown word: the closest known one, or all of them."""
+    close = difflib.get_close_matches(word.replace("-", "_"), known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known)}"
+
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a text"),
+    "str | None": ((str, type(None)), "a text"),
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "int | None": ((int, type(None)), "a whole number"),
+    "float": ((int, float), "a number"),
+    "float | None": ((int, float, type(None)), "a number"),
+}
+
+
+def _check_types(record: Any) -> None:
+    """Raise ConfigError unless every field has the type that its annotation names."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        types, wanted = _TYPES[str(field.type)]
+        # bool is an int to Python; to a reader of a configuration file it is not.
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ConfigError(f"{field.name} is {value!r}; give {wanted}")

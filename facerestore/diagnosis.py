@@ -1,0 +1,205 @@
+"""What works on this machine: versions, devices, weights, detectors, and a trial of the whole line."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from facerestore import __version__
+from facerestore.alignment import template, transform_points
+from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
+from facerestore.config import RestoreConfig
+from facerestore.detection import DETECTORS
+from facerestore.device import resolve_device
+from facerestore.errors import FaceRestoreError
+from facerestore.pipeline import RestorePipeline
+from facerestore.types import DecodedImage, DetectedFace, Image, Outcome
+from facerestore.weights import WeightsStore
+
+PACKAGES = ("torch", "numpy", "opencv-python", "pillow", "safetensors", "facexlib", "typer", "rich")
+
+TRIAL_SIDE_PX = 320
+TRIAL_FACE_PX = 200
+TRIAL_CORNER_PX = 60
+"""The synthetic face lies clear of the photo's border, so that pixels outside of its mask can be compared."""
+
+
+class State(StrEnum):
+    """How one thing fares: ``absent`` is no fault, ``broken`` is one."""
+
+    OK = "ok"
+    ABSENT = "absent"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: ``program``, ``device``, ``weights``, ``detector`` or ``line``.
+        name: which one.
+        state: how it fares.
+        detail: what was found, or what to do.
+    """
+
+    topic: str
+    name: str
+    state: State
+    detail: str
+
+
+def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None = None) -> list[Check]:
+    """Look at everything that a restoration needs, and try the line on a synthetic photo.
+
+    Args:
+        config: device, weights and detector to try; defaults when None.
+        store: where weights are looked for.
+
+    Raises:
+        WeightsError: the weights catalog itself cannot be read.
+    """
+    config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=True)
+    return [*_programs(), *_devices(), *_weights(store), *_detectors(store), _line(config, store)]
+
+
+def _programs() -> list[Check]:
+    checks = [
+        Check("program", "facerestore", State.OK, __version__),
+        Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
+    ]
+    for package in PACKAGES:
+        try:
+            checks.append(Check("program", package, State.OK, version(package)))
+        except PackageNotFoundError:
+            checks.append(Check("program", package, State.BROKEN, "not installed; install facerestore again"))
+    return checks
+
+
+def _devices() -> list[Check]:
+    import torch
+
+    checks = [Check("device", "cpu", State.OK, f"{torch.get_num_threads()} threads, {platform.machine()}")]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(index)
+            memory = f"{found.name}, {found.total_memory / 2**30:.0f} GiB"
+            checks.append(Check("device", f"cuda:{index}", State.OK, memory))
+    else:
+        checks.append(Check("device", "cuda", State.ABSENT, "no CUDA device that this torch can use"))
+    if torch.backends.mps.is_available():
+        checks.append(Check("device", "mps", State.OK, "Apple GPU"))
+    auto = resolve_device("auto")
+    return [*checks, Check("device", "auto", State.OK, f"takes {auto}")]
+
+
+def _weights(store: WeightsStore) -> list[Check]:
+    checks = [Check("weights", "folder", State.OK, str(store.folder))]
+    for entry in store.installed():
+        try:
+            verdict = store.verify(entry.name)
+        except FaceRestoreError as error:
+            checks.append(Check("weights", entry.name, State.BROKEN, str(error)))
+            continue
+        where = "bundled" if entry.bundled else f"installed, checked against {verdict.basis}"
+        remedy = (
+            f"sha256 {verdict.sha256[:8]} is not {(verdict.expected or '')[:8]}; fetch or install it again"
+        )
+        state = State.OK if verdict.ok else State.BROKEN
+        checks.append(Check("weights", entry.name, state, where if verdict.ok else remedy))
+    return checks
+
+
+def _detectors(store: WeightsStore) -> list[Check]:
+    """Make each detector whose weights are here."""
+    checks = []
+    for name, weights in DETECTORS.items():
+        if store.locate(weights) is None and not store.entry(weights).bundled:
+            remedy = f"'facerestore weights download {weights}'"
+            checks.append(Check("detector", name, State.ABSENT, remedy))
+        else:
+            checks.append(_tried("detector", name, lambda n=name: _try_detector(n, store)))  # type: ignore[misc]
+    return [*checks, Check("detector", "auto", State.OK, f"takes {best_detector(store)}")]
+
+
+def _try_detector(name: str, store: WeightsStore) -> str:
+    detector = build_detector(name, store, resolve_device("cpu"))
+    start = time.perf_counter()
+    detector.detect(trial_photo()[0].pixels)
+    return f"works, {1000 * (time.perf_counter() - start):.0f} ms for {TRIAL_SIDE_PX} px"
+
+
+def _line(config: RestoreConfig, store: WeightsStore) -> Check:
+    return _tried("line", "restore", lambda: _try_line(config, store))
+
+
+def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
+    """Restore a synthetic face twice, and say how it went.
+
+    Raises:
+        FaceRestoreError: the line cannot run, or its result is not what it must be.
+    """
+    image, face = trial_photo()
+    chosen = choose_weights(config, store)
+    built = build_pipeline(replace(config, force=True, faces="all", strength=1.0, upscale=1.0), store=store)
+    pipeline = RestorePipeline(_KnownFace(face), built.restorer, config=built.config, facts=built.facts)
+    pipeline.run(image)
+    start = time.perf_counter()
+    result = pipeline.run(image)
+    seconds = time.perf_counter() - start
+    again = pipeline.run(image)
+    if result.faces[0].decision.outcome is not Outcome.RESTORED or np.array_equal(
+        result.image.pixels, image.pixels
+    ):
+        raise FaceRestoreError(
+            "the trial face was not restored; verify the weights with 'facerestore weights verify'"
+        )
+    if not np.array_equal(result.image.pixels[:8], image.pixels[:8]):
+        raise FaceRestoreError("pixels outside of the face have changed; please report this")
+    if not np.array_equal(result.image.pixels, again.image.pixels):
+        raise FaceRestoreError(f"two runs on {built.facts.device} differ; try --device cpu")
+    return f"{chosen.name} restores a face on {built.facts.device} in {seconds:.2f} s, the same each time"
+
+
+def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
+    """Return how an attempt went."""
+    try:
+        return Check(topic, name, State.OK, attempt())
+    except FaceRestoreError as error:
+        return Check(topic, name, State.BROKEN, str(error))
+
+
+class _KnownFace:
+    """Finds the one face that is known to be there."""
+
+    name = "known face"
+
+    def __init__(self, face: DetectedFace) -> None:
+        self._face = face
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        return [self._face]
+
+
+def trial_photo() -> tuple[DecodedImage, DetectedFace]:
+    """Return a synthetic photo of a face made of soft discs, and that face."""
+    side, face = TRIAL_SIDE_PX, TRIAL_FACE_PX
+    to_photo = np.array([[1.0, 0.0, TRIAL_CORNER_PX], [0.0, 1.0, TRIAL_CORNER_PX]])
+    points = transform_points(to_photo, template(face))
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    pixels = np.stack([90 + 0.2 * x, 110 + 0.1 * y, 130 - 0.1 * x], axis=-1)
+    discs = [(points.mean(axis=0), 0.36, (212, 168, 142)), *((p, 0.05, (92, 52, 48)) for p in points)]
+    for centre, radius, colour in discs:
+        distance = np.hypot(x - centre[0], y - centre[1]) / (radius * face)
+        alpha = np.clip(4 * (1.1 - distance), 0, 1)[..., None]
+        pixels += alpha * (np.array(colour, dtype=np.float32) - pixels)
+    low, high = float(TRIAL_CORNER_PX), float(TRIAL_CORNER_PX + face)
+    detected = DetectedFace(box=(low, low, high, high), landmarks=points.astype(np.float32), score=1.0)
+    return DecodedImage(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8), format="PNG"), detected

@@ -1,0 +1,192 @@
+"""Pictures for people to look at: before and after, side by side and close up, and the faces that were found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
+
+from facerestore.types import Box, DetectedFace, Image, Outcome, RestoredFace
+
+_Picture: TypeAlias = PillowImage.Image
+_Colour: TypeAlias = tuple[int, int, int]
+
+# The look: chosen by eye on portraits, group photos and single crops; nothing else depends on it.
+PAPER: _Colour = (250, 249, 247)
+INK: _Colour = (34, 36, 40)
+SOFT_INK: _Colour = (122, 126, 134)
+RESTORED_COLOUR: _Colour = (38, 166, 91)
+KEPT_COLOUR: _Colour = (238, 150, 36)
+LANDMARK_COLOUR: _Colour = (255, 77, 109)
+PANEL_SIDE_PX = 900
+"""Longest side of one photo in a comparison: two of them fit a screen."""
+TILE_PX = 292
+"""Side of one face close-up; six tiles and their gaps are as wide as two panels."""
+GAP_PX = 12
+CAPTION_PX = 18
+MAX_PAIRS = 12
+FACE_MARGIN = 0.35
+"""Share of the box added on each side of a close-up, so that hair and chin are in it."""
+
+
+def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) -> NDArray[np.uint8]:
+    """Return one picture with the photo before and after, and below it the faces close up, in pairs.
+
+    The largest restored faces come first; without any, no close-ups are drawn.
+
+    Args:
+        before: (H, W, 3) RGB, uint8 or uint16.
+        after: the same photo restored, perhaps enlarged.
+        faces: the faces in pixels of ``before``, left to right.
+
+    Returns:
+        (H', W', 3) uint8 RGB.
+    """
+    size = _fit((before.shape[1], before.shape[0]), PANEL_SIDE_PX)
+    panels = [
+        _panel(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
+    ]
+    strip = _row(panels)
+    pairs = _pairs(before, after, faces)
+    columns = max(1, (max(strip.width, 2 * TILE_PX + GAP_PX) + GAP_PX) // (2 * TILE_PX + 2 * GAP_PX))
+    rows = [_row(pairs[start : start + columns], gap=2 * GAP_PX) for start in range(0, len(pairs), columns)]
+    return np.asarray(_framed(_column([strip, *rows])))
+
+
+def faces_picture(image: Image, faces: Sequence[DetectedFace]) -> NDArray[np.uint8]:
+    """Return the photo with a box, its index and five points drawn on each face, in the photo's own size.
+
+    Args:
+        image: (H, W, 3) RGB, uint8 or uint16.
+        faces: in pixels of ``image``; their position is the index that is drawn.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    picture = _to_picture(image, (image.shape[1], image.shape[0]))
+    draw = ImageDraw.Draw(picture)
+    stroke = max(2, round(min(picture.size) / 400))
+    for face in faces:
+        draw.rectangle(face.box, outline=RESTORED_COLOUR, width=stroke)
+        radius = max(1.5, face.eye_distance_px / 20)
+        for x, y in face.landmarks.tolist():
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=LANDMARK_COLOUR)
+    for index, face in enumerate(faces):
+        _tag(draw, face.box, str(index), picture.size)
+    return np.asarray(picture)
+
+
+def _tag(draw: ImageDraw.ImageDraw, box: Box, text: str, size: tuple[int, int]) -> None:
+    """Draw the index of a face on a small plate at the box's upper left corner."""
+    height = max(14, min(64, round((box[2] - box[0]) * 0.22)))
+    font = ImageFont.load_default(height)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    width = right - left + height // 2
+    plate_height = bottom - top + height // 2
+    x = min(max(box[0], 0), size[0] - width)
+    y = min(max(box[1] - plate_height, 0), size[1] - plate_height)
+    draw.rectangle((x, y, x + width, y + plate_height), fill=RESTORED_COLOUR)
+    draw.text((x + height // 4 - left, y + height // 4 - top), text, fill=PAPER, font=font)
+
+
+def _pairs(before: Image, after: Image, faces: Sequence[RestoredFace]) -> list[_Picture]:
+    """Return a before/after pair per restored face, the largest first."""
+    restored = [(i, face) for i, face in enumerate(faces) if face.decision.outcome is Outcome.RESTORED]
+    restored.sort(key=lambda item: -item[1].detected.eye_distance_px)
+    scale = after.shape[1] / before.shape[1]
+    pairs = []
+    for index, face in restored[:MAX_PAIRS]:
+        square = _square(face.detected.box)
+        tiles = [_close_up(before, square), _close_up(after, tuple(scale * value for value in square))]
+        pairs.append(_captioned(_row(tiles, gap=2), f"face {index}"))
+    return pairs
+
+
+def _square(box: Box) -> Box:
+    """Return the square around a box, with a margin."""
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    half = max(box[2] - box[0], box[3] - box[1]) * (0.5 + FACE_MARGIN / 2)
+    return x - half, y - half, x + half, y + half
+
+
+def _close_up(pixels: Image, square: tuple[float, ...]) -> _Picture:
+    """Return the square of a photo as a tile; paper where it reaches beyond the photo."""
+    left, top, right, bottom = (round(value) for value in square)
+    height, width = pixels.shape[:2]
+    x, y = max(left, 0), max(top, 0)
+    piece = pixels[y : max(min(bottom, height), y), x : max(min(right, width), x)]
+    side = max(right - left, bottom - top, 1)
+    tile = PillowImage.new("RGB", (side, side), PAPER)
+    if piece.size:
+        tile.paste(PillowImage.fromarray(_to_8_bit(piece)), (x - left, y - top))
+    return tile.resize((TILE_PX, TILE_PX), PillowImage.Resampling.BICUBIC)
+
+
+def _panel(picture: _Picture, word: str) -> _Picture:
+    return _captioned(picture, word)
+
+
+def _captioned(picture: _Picture, text: str) -> _Picture:
+    """Return a picture with a line of text above it."""
+    font = ImageFont.load_default(CAPTION_PX)
+    band = CAPTION_PX + GAP_PX
+    result = PillowImage.new("RGB", (picture.width, picture.height + band), PAPER)
+    ImageDraw.Draw(result).text((0, 0), text, fill=SOFT_INK, font=font)
+    result.paste(picture, (0, band))
+    return result
+
+
+def _row(pictures: Sequence[_Picture], *, gap: int = GAP_PX) -> _Picture:
+    """Return pictures side by side."""
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    result = PillowImage.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
+    x = 0
+    for picture in pictures:
+        result.paste(picture, (x, 0))
+        x += picture.width + gap
+    return result
+
+
+def _column(pictures: Sequence[_Picture]) -> _Picture:
+    """Return pictures one below the other."""
+    gap = 2 * GAP_PX
+    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
+    result = PillowImage.new("RGB", (max(picture.width for picture in pictures), height), PAPER)
+    y = 0
+    for picture in pictures:
+        result.paste(picture, (0, y))
+        y += picture.height + gap
+    return result
+
+
+def _framed(picture: _Picture) -> _Picture:
+    margin = 2 * GAP_PX
+    result = PillowImage.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), PAPER)
+    result.paste(picture, (margin, margin))
+    return result
+
+
+def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Return the size that fits a square of ``side`` px with the same shape; small pictures grow to it at most 2x."""
+    factor = min(side / max(size), 2.0)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _to_picture(pixels: Image, size: tuple[int, int]) -> _Picture:
+    """Return pixels as an 8-bit RGB Pillow image of ``size`` (width, height)."""
+    factor = max(1, math.floor(min(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) / 2))
+    picture = PillowImage.fromarray(_to_8_bit(pixels))
+    if factor > 1:
+        picture = picture.reduce(factor)
+    return picture if picture.size == size else picture.resize(size, PillowImage.Resampling.LANCZOS)
+
+
+def _to_8_bit(pixels: Image) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.ascontiguousarray(pixels, dtype=np.uint8)

@@ -1,0 +1,407 @@
+"""The line: detect, align, judge, parse, restore, blend. Nothing is kept between photos, so threads may share it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facerestore import __version__
+from facerestore.alignment import align_face, resize_affine, template, warp_to_crop
+from facerestore.blending import LUMA, Paste, paste_faces, resize_image
+from facerestore.config import RestoreConfig
+from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.io import DEFAULT_MAX_PIXELS
+from facerestore.parsing import face_mask
+from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
+from facerestore.selection import absent_indices, left_to_right, select_faces
+from facerestore.types import (
+    AlignedFace,
+    Decision,
+    DecodedImage,
+    DetectedFace,
+    FaceImage,
+    Image,
+    Outcome,
+    RestoredFace,
+    RestoreResult,
+)
+
+if TYPE_CHECKING:
+    from facerestore.types import FaceDetector, FaceParser, Restorer
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFacts:
+    """Where the networks of a pipeline come from, for reports and for people.
+
+    Attributes:
+        weights: catalog name or path of the restorer's weights; None when unknown.
+        sha256: of that file, when known.
+        bundled: the weights are those that come with facerestore.
+        commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
+        device: where the restorer runs.
+    """
+
+    weights: str | None = None
+    sha256: str | None = None
+    bundled: bool = False
+    commercial_use: str | None = None
+    device: str = "cpu"
+
+
+class RestorePipeline:
+    """Restores the faces of photos with one detector and one restorer.
+
+    Args:
+        detector: finds the faces; None for aligned input.
+        restorer: restores them.
+        config: strength, selection and the like.
+        parser: labels the parts of faces; without one, a soft oval stands in for it.
+        facts: where the networks come from.
+
+    Raises:
+        BackendError: the restorer needs a parser and there is none.
+        ConfigError: there is no detector, and the input is not said to be aligned.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector | None,
+        restorer: Restorer,
+        *,
+        config: RestoreConfig | None = None,
+        parser: FaceParser | None = None,
+        facts: PipelineFacts | None = None,
+    ) -> None:
+        if restorer.needs_parsing and parser is None:
+            raise BackendError(
+                f"backend '{restorer.name}' needs a face parser; give one, or choose another backend"
+            )
+        if detector is None and not (config is not None and config.aligned):
+            raise ConfigError(
+                "a pipeline without a detector takes aligned faces only; set aligned, or give a detector"
+            )
+        self.detector = detector
+        self.restorer = restorer
+        self.parser = parser
+        self.config = config if config is not None else RestoreConfig()
+        self.facts = facts if facts is not None else PipelineFacts()
+
+    @property
+    def _finder(self) -> FaceDetector | None:
+        """The detector, where faces are to be found at all."""
+        return None if self.config.aligned else self.detector
+
+    @property
+    def description(self) -> str:
+        """One line for people: backend, weights, device, detector."""
+        origin = " (bundled)" if self.facts.bundled else ""
+        weights = self.facts.weights or self.restorer.name
+        detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
+        return f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device}; {detector}"
+
+    def run(self, image: DecodedImage) -> RestoreResult:
+        """Restore one photo.
+
+        Faces are numbered left to right. With strength 0, or without a face to restore, the result has the very
+        pixels of the input; at upscale 1 every pixel outside the faces' masks has.
+
+        Args:
+            image: the photo; not changed.
+
+        Raises:
+            BackendError: a network failed; nothing is restored in part.
+            ImageError: the upscaled photo would be too large, or an aligned input is not square.
+        """
+        _check_result_size(image, self.config)
+        clock = _Clock()
+        with clock.stage("detect"):
+            found = self._detect(image.pixels)
+        with clock.stage("judge"):
+            faces, qualities = self._judge(image.pixels, found)
+        with clock.stage("parse"):
+            faces = self._parse(faces)
+        with clock.stage("restore"):
+            faces = self._restore(faces)
+        with clock.stage("blend"):
+            result = self._blend(image, faces)
+        report = self._report(image, result, faces, qualities, clock)
+        return RestoreResult(image=result, faces=tuple(faces), report=report)
+
+    def _detect(self, pixels: Image) -> list[DetectedFace]:
+        """Return the faces left to right, the order of their indices."""
+        if self._finder is None:
+            return [whole_face(pixels)]
+        return left_to_right(self._finder.detect(pixels))
+
+    def _judge(
+        self, pixels: Image, found: Sequence[DetectedFace]
+    ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
+        """Return the faces with their decisions, and what was measured on those that had to be cut out for it."""
+        chosen = select_faces(self.config.faces, found, pixels.shape)
+        faces: list[RestoredFace] = []
+        qualities: list[FaceQuality | None] = []
+        for index, detected in enumerate(found):
+            aside = self._set_aside(detected, index in chosen)
+            if aside is not None:
+                faces.append(RestoredFace(detected=detected, decision=aside))
+                qualities.append(None)
+                continue
+            aligned = self._cut(pixels, detected)
+            quality = assess(aligned)
+            faces.append(RestoredFace(detected, self._decide(detected, quality), aligned))
+            qualities.append(quality)
+        return faces, qualities
+
+    def _decide(self, detected: DetectedFace, quality: FaceQuality) -> Decision:
+        """Return whether a face that was cut out is restored."""
+        decision = decide(detected, quality, min_eye_distance_px=self._min_eye_distance_px)
+        if decision.outcome is Outcome.KEPT and self.config.force:
+            return Decision(Outcome.RESTORED, "restored", f"forced, though {decision.reason}")
+        return decision
+
+    def _set_aside(self, face: DetectedFace, chosen: bool) -> Decision | None:
+        """Return why a face is kept before it is looked at; None when it has to be judged."""
+        if not chosen:
+            return Decision(
+                Outcome.KEPT, "not-selected", f"not selected: the choice of faces is '{self.config.faces}'"
+            )
+        if self.config.strength == 0:
+            return Decision(Outcome.KEPT, "strength-0", "strength is 0, which changes nothing")
+        return None if self.config.force else too_small(face, min_eye_distance_px=self._min_eye_distance_px)
+
+    @property
+    def _min_eye_distance_px(self) -> float:
+        return MIN_EYE_DISTANCE_PX if self.config.min_face is None else self.config.min_face
+
+    def _cut(self, pixels: Image, face: DetectedFace) -> AlignedFace:
+        """Return the face's crop at the size of the restorer."""
+        size = self.restorer.face_size
+        if not self.config.aligned:
+            return align_face(pixels, face, size)
+        affine = resize_affine(size / pixels.shape[0])
+        return AlignedFace(detected=face, affine=affine, lq=warp_to_crop(pixels, affine, size))
+
+    def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
+        """Return the faces, those to be restored with their parsing maps where there is a parser."""
+        wanted = _to_restore(faces)
+        if self.parser is None or not wanted:
+            return list(faces)
+        maps = self.parser.parse([aligned for _, aligned in wanted])
+        _check_count(self.parser.name, len(maps), len(wanted))
+        parsed = list(faces)
+        for (index, _), parsing_map in zip(wanted, maps, strict=True):
+            parsed[index] = replace(parsed[index], parsing_map=parsing_map)
+        return parsed
+
+    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
+        """Return the faces with the restorer's output; all faces of the photo go to it in one call."""
+        wanted = _to_restore(faces)
+        if not wanted:
+            return list(faces)
+        maps = [m for index, _ in wanted if (m := faces[index].parsing_map) is not None]
+        outputs = self.restorer.restore([aligned for _, aligned in wanted], maps if self.parser else None)
+        _check_count(self.restorer.name, len(outputs), len(wanted))
+        restored = list(faces)
+        for (index, _), output in zip(wanted, outputs, strict=True):
+            restored[index] = replace(restored[index], restored=_checked(output, self.restorer))
+        return restored
+
+    def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
+        """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
+        pastes = [paste for face in faces if (paste := _paste(face, grey=image.grey)) is not None]
+        upscale, strength = self.config.upscale, self.config.strength
+        if not pastes and upscale == 1:
+            return image
+        if self.config.aligned and pastes:
+            pixels = replace_whole(image.pixels, pastes[0].restored, upscale=upscale, strength=strength)
+        else:
+            pixels = paste_faces(
+                image.pixels,
+                pastes,
+                upscale=upscale,
+                strength=strength,
+                colour_match=self.config.colour_match,
+            )
+        alpha = None if image.alpha is None else resize_image(image.alpha, upscale)
+        return replace(image, pixels=pixels, alpha=alpha)
+
+    def _report(
+        self,
+        before: DecodedImage,
+        after: DecodedImage,
+        faces: Sequence[RestoredFace],
+        qualities: Sequence[FaceQuality | None],
+        clock: _Clock,
+    ) -> dict[str, Any]:
+        """Return the facts of one photo, ready for JSON."""
+        restored = len(_to_restore(faces))
+        share = clock.seconds.get("restore", 0.0) / restored if restored else 0.0
+        return {
+            "facerestore": __version__,
+            "size": [before.pixels.shape[1], before.pixels.shape[0]],
+            "result_size": [after.pixels.shape[1], after.pixels.shape[0]],
+            "backend": self.restorer.name,
+            "face_size": self.restorer.face_size,
+            "weights": asdict(self.facts),
+            "detector": None if self._finder is None else self._finder.name,
+            "parser": None if self.parser is None else self.parser.name,
+            "upscale": self.config.upscale,
+            "strength": self.config.strength,
+            "found": len(faces),
+            "restored": restored,
+            "kept": dict(Counter(f.decision.code for f in faces if f.decision.outcome is Outcome.KEPT)),
+            "absent_indices": absent_indices(self.config.faces, len(faces)),
+            "stage_seconds": clock.report(),
+            "faces": [
+                _face_report(index, face, quality, strength=self.config.strength, seconds=share)
+                for index, (face, quality) in enumerate(zip(faces, qualities, strict=True))
+            ],
+        }
+
+
+def whole_face(pixels: Image) -> DetectedFace:
+    """Return the face that fills a square crop in the FFHQ frame.
+
+    Raises:
+        ImageError: the picture is not square.
+    """
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ImageError(
+            f"an aligned face is square, this picture is {width} x {height}; crop it, or leave out --aligned"
+        )
+    landmarks = template(width).astype(np.float32)
+    return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
+
+
+def replace_whole(pixels: Image, restored: FaceImage, *, upscale: float, strength: float) -> Image:
+    """Return an aligned photo mixed with its restored face over its whole area.
+
+    Args:
+        pixels: (S, S, 3) RGB, uint8 or uint16.
+        restored: (T, T, 3) float32 RGB in [0, 1]; resized by area when larger, cubic when smaller.
+        upscale: size of the result over that of ``pixels``.
+        strength: share of the restored face, 0 to 1.
+    """
+    import cv2
+
+    background = resize_image(pixels, upscale)
+    side = background.shape[0]
+    method = cv2.INTER_AREA if side < restored.shape[0] else cv2.INTER_CUBIC
+    face = restored if side == restored.shape[0] else cv2.resize(restored, (side, side), interpolation=method)
+    limit = np.iinfo(pixels.dtype).max
+    front = np.clip(face, 0, 1) * np.float32(limit)
+    mixed = background + np.float32(strength) * (front - background)
+    result: Image = np.empty_like(pixels, shape=background.shape)
+    np.rint(np.clip(mixed, 0, limit), out=result, casting="unsafe")
+    return result
+
+
+class _Clock:
+    """Measures the stages of one photo."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note how long the block took under ``name``."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def report(self) -> dict[str, float]:
+        """Return the seconds by stage and in all, in milliseconds' precision."""
+        return {
+            **{k: round(v, 4) for k, v in self.seconds.items()},
+            "total": round(sum(self.seconds.values()), 4),
+        }
+
+
+def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
+    """Return index and crop of the faces that are to be restored."""
+    return [
+        (index, face.aligned)
+        for index, face in enumerate(faces)
+        if face.decision.outcome is Outcome.RESTORED and face.aligned is not None
+    ]
+
+
+def _paste(face: RestoredFace, *, grey: bool) -> Paste | None:
+    """Return how a face goes back into the photo; None for a face that was kept."""
+    if face.aligned is None or face.restored is None:
+        return None
+    return Paste(
+        affine=face.aligned.affine,
+        restored=_grey(face.restored) if grey else face.restored,
+        lq=face.aligned.lq,
+        mask=face_mask(face.aligned, face.parsing_map),
+    )
+
+
+def _grey(face: FaceImage) -> FaceImage:
+    """Return a face with its luma in all three channels, so that a grey photo stays grey."""
+    return np.repeat((face @ LUMA)[..., None], 3, axis=2)
+
+
+def _checked(output: FaceImage, restorer: Restorer) -> FaceImage:
+    """Return a restorer's output.
+
+    Raises:
+        BackendError: it has another size, or a value that is not finite.
+    """
+    expected = (restorer.face_size, restorer.face_size, 3)
+    if output.shape != expected or not np.isfinite(output).all():
+        raise BackendError(
+            f"backend '{restorer.name}' gave a face of shape {output.shape} that is no image of {expected};"
+            " verify its weights with 'facerestore weights verify'"
+        )
+    return output
+
+
+def _check_count(name: str, given: int, wanted: int) -> None:
+    if given != wanted:
+        raise BackendError(f"'{name}' gave {given} results for {wanted} faces; report this to its author")
+
+
+def _check_result_size(image: DecodedImage, config: RestoreConfig) -> None:
+    height, width = image.pixels.shape[:2]
+    result = round(width * config.upscale) * round(height * config.upscale)
+    limit = DEFAULT_MAX_PIXELS if config.max_pixels is None else config.max_pixels
+    if config.upscale > 1 and result > limit:
+        raise ImageError(
+            f"{width} x {height} enlarged {config.upscale:g} times has {result:,} pixels, the limit is {limit:,};"
+            " choose a smaller --upscale, or raise --max-pixels"
+        )
+
+
+def _face_report(
+    index: int, face: RestoredFace, quality: FaceQuality | None, *, strength: float, seconds: float
+) -> dict[str, Any]:
+    """Return the facts of one face, ready for JSON; coordinates in image pixels."""
+    restored = face.restored is not None
+    detected = face.detected
+    return {
+        "index": index,
+        "box": [round(value, 2) for value in detected.box],
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in detected.landmarks.tolist()],
+        "score": round(float(detected.score), 4),
+        "eye_distance_px": round(detected.eye_distance_px, 2),
+        "quality": None if quality is None else _rounded(asdict(quality)),
+        "decision": face.decision.outcome.value,
+        "code": face.decision.code,
+        "reason": face.decision.reason,
+        "strength": strength if restored else 0.0,
+        "seconds": round(seconds, 4) if restored else 0.0,
+    }
+
+
+def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}

@@ -1,0 +1,49 @@
+"""Which of the faces of a photo the user means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+from facerestore.config import parse_faces
+from facerestore.types import Box, DetectedFace
+
+
+def left_to_right(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
+    """Return faces in the order of their indices: by the middle of the box, then by its top."""
+    return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+
+
+def select_faces(choice: str, faces: Sequence[DetectedFace], shape: tuple[int, ...]) -> frozenset[int]:
+    """Return the indices of the faces that ``choice`` names.
+
+    Args:
+        choice: ``all``, ``largest``, ``center`` (nearest to the middle of the photo), or indices such as ``0,2``.
+        faces: left to right.
+        shape: (H, W, ...) of the photo.
+
+    Raises:
+        ConfigError: ``choice`` is none of these.
+    """
+    indices = parse_faces(choice)
+    if indices is not None:
+        return frozenset(indices) & frozenset(range(len(faces)))
+    if choice == "all" or not faces:
+        return frozenset(range(len(faces)))
+    rank = _box_area if choice == "largest" else partial(_closeness, shape=shape)
+    return frozenset({max(range(len(faces)), key=lambda index: rank(faces[index].box))})
+
+
+def absent_indices(choice: str, count: int) -> list[int]:
+    """Return the indices that ``choice`` names and a photo of ``count`` faces does not have."""
+    return [index for index in parse_faces(choice) or () if index >= count]
+
+
+def _box_area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _closeness(box: Box, *, shape: tuple[int, ...]) -> float:
+    """Return minus the distance of a box from the middle of the photo, pixels."""
+    return -math.hypot((box[0] + box[2] - shape[1]) / 2, (box[1] + box[3] - shape[0]) / 2)
