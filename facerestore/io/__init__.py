@@ -1,0 +1,69 @@
+"""Pictures in and out: bytes or files to DecodedImage, and back in kind, atomically, with all they carry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from facerestore.errors import ImageError
+from facerestore.io._decode import as_decoded, decode_image, read_image
+from facerestore.io._encode import DEFAULT_QUALITY, encode_image
+from facerestore.io._files import find_images, write_bytes, write_stdout
+from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
+from facerestore.io._source import DEFAULT_MAX_PIXELS
+from facerestore.types import DecodedImage
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "DEFAULT_QUALITY",
+    "FORMATS",
+    "SUFFIXES",
+    "FormatTraits",
+    "as_decoded",
+    "check_holds",
+    "decode_image",
+    "encode_image",
+    "find_images",
+    "read_image",
+    "resolve_format",
+    "write_image",
+]
+
+
+def write_image(
+    path: str | Path,
+    image: DecodedImage,
+    *,
+    format: str | None = None,
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a picture whole or not at all, and return its path.
+
+    Args:
+        path: where to; missing parent folders are made. ``-`` writes the bytes to standard output.
+        image: the picture.
+        format: as for ``encode_image``; by default that of the path's suffix, and for ``-`` that of the source.
+        quality: as for ``encode_image``.
+        overwrite: replace an existing file; otherwise it is never touched, not even in a race.
+
+    Raises:
+        ImageError: the file exists or cannot be written, or the format cannot hold the picture.
+        ConfigError: unknown format, or quality out of range.
+    """
+    place = Path(path)
+    data = encode_image(image, format=format or _format_for(place, image), quality=quality)
+    if str(path) == "-":
+        write_stdout(data)
+        return place
+    return write_bytes(place, data, overwrite=overwrite)
+
+
+def _format_for(path: Path, image: DecodedImage) -> str:
+    """Return the format that a path's suffix names, or for standard output that of the source."""
+    if str(path) == "-" and image.format is not None:
+        return image.format
+    if path.suffix.lower() in SUFFIXES:
+        return SUFFIXES[path.suffix.lower()]
+    raise ImageError(
+        f"{path}: the suffix '{path.suffix}' names no format; use one of {', '.join(SUFFIXES)}, or give a format"
+    )

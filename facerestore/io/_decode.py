@@ -1,0 +1,196 @@
+"""From the bytes of a picture file, a Pillow picture or an array to a DecodedImage."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin, JpegImagePlugin
+from PIL import Image as PillowImage
+
+from facerestore.errors import ConfigError, ImageError
+from facerestore.io import _exif, _pillow, _png, _tiff, _webp
+from facerestore.io._files import read_bytes
+from facerestore.io._formats import SIGNATURE_BYTES, sniff
+from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
+from facerestore.types import DecodedImage, Image, Metadata
+
+_END_OF_IMAGE = b"\xff\xd9"
+# What Pillow, zlib and struct raise on damaged files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    IndexError,
+    KeyError,
+    TypeError,
+)
+
+
+def decode_image(data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
+    """Return a picture file's pixels, upright, in the file's own depth, with everything needed to write it in kind.
+
+    JPEG, PNG, WebP, TIFF and BMP are told apart by their bytes. Grey, alpha and 16 bits are kept; palettes become RGB
+    or RGBA; CMYK becomes sRGB through its profile. Of an MPO file (phones write them as .jpg) the first picture is
+    read.
+
+    Args:
+        data: the whole file.
+        name: what to call the picture in errors.
+        max_pixels: limit on width times height, checked before any pixel is decoded.
+
+    Raises:
+        ImageError: empty, no image, damaged, truncated, too large, several frames or pages, or an unhandled kind.
+    """
+    source = Source(data, name, max_pixels)
+    decoder = _DECODERS[sniff(data[:SIGNATURE_BYTES], name)]
+    try:
+        return decoder(source)
+    except _DAMAGE as error:
+        raise source.damaged(error) from error
+
+
+def read_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
+    """Return the decoded picture at a path; ``-`` reads the bytes of standard input.
+
+    Raises:
+        ImageError: as ``decode_image``, and for a missing, unreadable or foreign file and for a directory.
+    """
+    name = "standard input" if str(path) == "-" else str(path)
+    return decode_image(read_bytes(path), name=name, max_pixels=max_pixels)
+
+
+def as_decoded(
+    source: str | Path | bytes | PillowImage.Image | NDArray[np.generic] | DecodedImage,
+    *,
+    channels: str = "rgb",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> DecodedImage:
+    """Return a DecodedImage of anything that the Python interface takes as a picture.
+
+    Args:
+        source: a path; the bytes of a picture file; a Pillow picture, whose EXIF orientation is applied; an (H, W),
+            (H, W, 3) or (H, W, 4) uint8 or uint16 array, which is not copied where that can be helped; or a
+            DecodedImage, returned as it is.
+        channels: order of the colours of an array, ``rgb`` or ``bgr`` (with alpha last either way).
+        max_pixels: limit for paths and bytes.
+
+    Raises:
+        ImageError: not a picture, or an array of another shape or type.
+        ConfigError: unknown order of channels.
+    """
+    if channels not in ("rgb", "bgr"):
+        raise ConfigError(f"unknown channel order '{channels}'; choose 'rgb' or 'bgr'")
+    if isinstance(source, DecodedImage):
+        return source
+    if isinstance(source, str | Path):
+        return read_image(source, max_pixels=max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return decode_image(bytes(source), max_pixels=max_pixels)
+    if isinstance(source, PillowImage.Image):
+        return _from_pillow(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, channels)
+    raise ImageError(
+        f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image or a uint8 or uint16 array"
+    )
+
+
+def _decode_jpeg(source: Source) -> DecodedImage:
+    """Return a decoded JPEG; grey and RGB go through OpenCV, straight into the array that is returned."""
+    stream = BytesIO(source.data)
+    picture = JpegImagePlugin.JpegImageFile(stream)
+    source.check_size(*picture.size)
+    # Pillow stops at the first scan. There, compressed data cannot hold an end-of-image marker by chance.
+    if source.data.find(_END_OF_IMAGE, stream.tell()) < 0:
+        raise source.damaged("the JPEG ends before its end-of-image marker")
+    info = picture.info
+    metadata = Metadata(info.get("exif"), info.get("xmp"), info.get("icc_profile"), info.get("dpi"))
+    grey = picture.mode == "L"
+    if picture.mode == "CMYK":
+        pixels, _, _ = _pillow.channels(picture, source.name)
+    else:
+        pixels = _decode_jpeg_pixels(source, picture.size)
+    return finish(pixels, None, grey=grey, metadata=metadata, format="JPEG")
+
+
+def _decode_jpeg_pixels(source: Source, size: tuple[int, int]) -> Image:
+    """Return (H, W, 3) RGB of a grey or colour JPEG, as stored."""
+    import cv2
+
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(source.data, np.uint8), flags)
+    except cv2.error as error:
+        raise source.damaged(error) from error
+    if pixels is None or pixels.shape != (size[1], size[0], 3):
+        raise source.damaged("the pixel data of the JPEG cannot be decoded")
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _decode_bmp(source: Source) -> DecodedImage:
+    """Return a decoded BMP."""
+    picture = BmpImagePlugin.BmpImageFile(BytesIO(source.data))
+    source.check_size(*picture.size)
+    pixels, alpha, grey = _pillow.channels(picture, source.name)
+    return finish(pixels, alpha, grey=grey, metadata=Metadata(dpi=picture.info.get("dpi")), format="BMP")
+
+
+_DECODERS: Mapping[str, Callable[[Source], DecodedImage]] = MappingProxyType(
+    {"JPEG": _decode_jpeg, "PNG": _png.decode, "WEBP": _webp.decode, "TIFF": _tiff.decode, "BMP": _decode_bmp}
+)
+
+
+def _from_pillow(picture: PillowImage.Image) -> DecodedImage:
+    """Return a DecodedImage of a Pillow picture with the metadata it carries."""
+    try:
+        # TIFF turns itself upright while it loads, and only then is its orientation tag gone.
+        picture.load()
+        pixels, alpha, grey = _pillow.channels(picture, "Pillow image")
+        exif = picture.info.get("exif") or _pillow_exif(picture)
+    except _DAMAGE as error:
+        raise ImageError(f"the Pillow image is damaged or truncated ({error}); open a whole file") from error
+    info = picture.info
+    metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"), dpi=info.get("dpi"))
+    kind = "JPEG" if picture.format == "MPO" else picture.format
+    return finish(pixels, alpha, grey=grey, metadata=metadata, format=kind)
+
+
+def _pillow_exif(picture: PillowImage.Image) -> bytes | None:
+    """Return the EXIF of a picture that holds it as tags (TIFF, or set by hand), without the tags of its pixels."""
+    found = picture.getexif()
+    kept = PillowImage.Exif()
+    for tag in {*_exif.DESCRIPTIVE_TAGS, _exif.ORIENTATION} & set(found):
+        kept[tag] = found[tag]
+    for pointer in _exif.PARTS:
+        if part := found.get_ifd(pointer):
+            kept.get_ifd(pointer).update(part)
+    return kept.tobytes() if len(kept) else None
+
+
+def _from_array(array: NDArray[np.generic], channels: str) -> DecodedImage:
+    """Return a DecodedImage that shares the memory of an RGB array."""
+    shaped = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if shaped.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"an array of {array.dtype} is no picture; scale it to 0..255 and convert it to uint8"
+        )
+    if 0 in shaped.shape or not (shaped.ndim == 2 or (shaped.ndim == 3 and shaped.shape[2] in (3, 4))):
+        raise ImageError(
+            f"an array of shape {array.shape} is no picture; give (H, W), (H, W, 3) or (H, W, 4)"
+        )
+    typed: Samples = shaped.astype(shaped.dtype.newbyteorder("="), copy=False)
+    if typed.ndim == 2:
+        return DecodedImage(tripled(np.ascontiguousarray(typed)), grey=True)
+    colour = typed[..., 2::-1] if channels == "bgr" else typed[..., :3]
+    alpha = np.ascontiguousarray(typed[..., 3]) if typed.shape[2] == 4 else None
+    return DecodedImage(np.ascontiguousarray(colour), alpha)

@@ -1,0 +1,183 @@
+"""Files on disk: reading bytes, writing them whole or not at all, and finding images."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from facerestore.errors import ImageError
+from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
+
+_TEMPORARY_SUFFIX = ".facerestore-tmp"
+# What file systems without hard links (FAT, some network shares) answer to a link.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the bytes of a picture file, or of standard input for ``-``.
+
+    A file that does not start as a picture is not read to its end.
+
+    Raises:
+        ImageError: missing, a directory, not readable, empty, or no picture.
+    """
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    place = Path(path)
+    try:
+        if place.is_dir():
+            raise ImageError(f"{place}: this is a directory; give a picture file")
+        with place.open("rb") as stream:
+            head = stream.read(SIGNATURE_BYTES)
+            sniff(head, str(place))
+            return head + stream.read()
+    except FileNotFoundError as error:
+        raise ImageError(f"{place}: no such file; check the path") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"{place}: cannot be read ({_reason(error)}); check the path and its permissions"
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
+    """Write a file whole or not at all, and return its path.
+
+    The bytes go to a hidden file in the same folder, reach the disk, and take the name in one step. A file that is
+    replaced passes on its permissions; a new one gets those of the umask. A symbolic link keeps pointing.
+
+    Args:
+        path: where to; missing parent folders are made.
+        data: the file's content.
+        overwrite: replace an existing file; otherwise the name is taken only if it is free at that very moment.
+
+    Raises:
+        ImageError: the file exists, or cannot be written.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path}: this is a directory; give a file name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve() if overwrite and path.is_symlink() else path
+        with _temporary(target, data) as temporary:
+            if overwrite:
+                temporary.replace(target)
+            else:
+                _claim(temporary, target)
+    except FileExistsError as error:
+        raise _exists(path) from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be written ({_reason(error)}); choose another place") from error
+    return path
+
+
+@contextmanager
+def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+    """Write data to a hidden file beside the target; it is gone at the end, unless it was renamed."""
+    temporary = target.parent / f".{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+    try:
+        descriptor = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+        )
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _claim(temporary: Path, target: Path) -> None:
+    """Give a finished file its name, if the name is free at that moment.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links, the name is claimed by an empty file of ours, which is then replaced.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        temporary.replace(target)
+
+
+def write_stdout(data: bytes) -> None:
+    """Write bytes to standard output.
+
+    Raises:
+        ImageError: it is closed.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise ImageError(
+            f"standard output: cannot be written ({_reason(error)}); is the reader still there?"
+        ) from error
+
+
+def find_images(root: Path, *, recursive: bool) -> list[Path]:
+    """Return the picture files in a folder by their suffixes, sorted.
+
+    Hidden files and folders are skipped. Each real folder is visited once, so that links cannot make a loop.
+
+    Args:
+        root: the folder.
+        recursive: look into its sub-folders, too.
+
+    Raises:
+        ImageError: no such folder, or one that cannot be read.
+    """
+    if not root.is_dir():
+        raise ImageError(f"{root}: no such folder; check the path")
+    found: list[Path] = []
+    folders, linked, seen = deque([root]), deque[Path](), set[tuple[int, int]]()
+    while folders or linked:
+        # Real folders first, so that a picture is found under its own path and not under a link's.
+        folder = folders.popleft() if folders else linked.popleft()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            for entry in folder.iterdir():
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else folders).append(entry)
+                elif entry.suffix.lower() in SUFFIXES:
+                    found.append(entry)
+        except OSError as error:
+            raise ImageError(
+                f"{folder}: cannot be searched ({_reason(error)}); check its permissions"
+            ) from error
+        if not recursive:
+            break
+    return sorted(found)
+
+
+def _exists(path: Path) -> ImageError:
+    """Return the error for an output that is there already."""
+    return ImageError(
+        f"{path}: already exists; choose another name, or allow it to be replaced with --overwrite"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Return the plain reason of an operating system error."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

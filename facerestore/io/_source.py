@@ -1,0 +1,115 @@
+"""What every decoder starts from and ends with: the checked source, and the upright picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from facerestore.errors import ImageError
+from facerestore.io import _exif
+from facerestore.types import DecodedImage, Image, Metadata
+
+Samples: TypeAlias = NDArray[Any]
+"""(H, W) or (H, W, C) uint8 or uint16, on the way to or from a DecodedImage."""
+
+# The largest phone sensors give 200 megapixels (16320 x 12240); 2^28 also covers every WebP (16383 x 16383)
+# and is 0.8 GB of 8-bit RGB.
+DEFAULT_MAX_PIXELS = 2**28
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of a picture file, with its name for errors and its limit on pixels."""
+
+    data: bytes = field(repr=False)
+    name: str
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise ImageError unless a width and height are positive and within the limit; call before decoding."""
+        if width < 1 or height < 1:
+            raise ImageError(
+                f"{self.name}: damaged: the header states {width}x{height} pixels; get a whole copy"
+            )
+        if width * height > self.max_pixels:
+            raise ImageError(
+                f"{self.name}: {width}x{height} = {width * height} pixels, over the limit of {self.max_pixels}; "
+                f"if the file can be trusted, raise the limit with --max-pixels {width * height}"
+            )
+
+    def check_single(self, count: int, unit: str) -> None:
+        """Raise ImageError when the file holds several frames or pages: all but one would be lost."""
+        if count > 1:
+            raise ImageError(
+                f"{self.name}: holds {count} {unit}, and only single pictures are handled; "
+                f"save each of the {unit} as its own file"
+            )
+
+    def damaged(self, reason: object) -> ImageError:
+        """Return the error for a file that cannot be decoded to its end."""
+        return ImageError(f"{self.name}: damaged or truncated ({reason}); get a whole copy of the file")
+
+
+def finish(
+    pixels: Samples,
+    alpha: Samples | None,
+    *,
+    grey: bool,
+    metadata: Metadata,
+    format: str | None,
+    orientation: int | None = None,
+) -> DecodedImage:
+    """Turn a decoded picture upright and put its parts together.
+
+    Args:
+        pixels: (H, W, 3) as stored, uint8 or uint16.
+        alpha: (H, W) as stored, or None.
+        grey: the file has one colour channel.
+        metadata: as found in the file; the orientation tag of ``exif`` is applied and reset to 1.
+        format: upper-case Pillow name, or None.
+        orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif``.
+    """
+    exif, stated = _exif.upright(metadata.exif) if metadata.exif else (None, 1)
+    turn = stated if orientation is None else orientation
+    dpi = _sane(metadata.dpi or (_exif.resolution_of(exif) if exif else None))
+    if dpi and turn >= 5:
+        dpi = (dpi[1], dpi[0])
+    xmp = _exif.upright_xmp(metadata.xmp) if metadata.xmp and turn != 1 else metadata.xmp
+    # Bytes 16 to 20 of a profile name its colour space (ICC.1, 7.2.6); CMYK pixels are sRGB by now.
+    icc = None if metadata.icc and metadata.icc[16:20] == b"CMYK" else metadata.icc
+    kept = Metadata(exif=exif or None, xmp=xmp or None, icc=icc or None, dpi=dpi)
+    turned_alpha = None if alpha is None else turned(alpha, turn)
+    return DecodedImage(turned(pixels, turn), turned_alpha, grey=grey, metadata=kept, format=format)
+
+
+def turned(array: Samples, orientation: int) -> Samples:
+    """Return an (H, W) or (H, W, 3) array turned as EXIF orientation 1 to 8 says (EXIF 2.32, tag 274)."""
+    if orientation == 1:
+        return array
+    import cv2
+
+    if orientation in (2, 3, 4):
+        cv2.flip(array, {2: 1, 3: -1, 4: 0}[orientation], dst=array)
+        return array
+    transposed: Samples = cv2.transpose(array)
+    if orientation > 5:
+        cv2.flip(transposed, {6: 1, 7: -1, 8: 0}[orientation], dst=transposed)
+    return transposed
+
+
+def tripled(grey: Samples) -> Image:
+    """Return (H, W, 3) with three equal channels of an (H, W) array."""
+    import cv2
+
+    pixels: Samples = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    return pixels
+
+
+def _sane(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a resolution, or None where a file states zero, a negative or no number."""
+    if dpi is None or not all(math.isfinite(value) and value > 0 for value in dpi):
+        return None
+    return (float(dpi[0]), float(dpi[1]))

@@ -1,0 +1,58 @@
+"""WebP: its RIFF chunks and the metadata in them. Source: WebP Container Specification, RFC 9649."""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+
+from PIL import WebPImagePlugin
+
+from facerestore.io import _pillow
+from facerestore.io._source import Source, finish
+from facerestore.types import DecodedImage, Metadata
+
+
+def decode(source: Source) -> DecodedImage:
+    """Return the decoded WebP.
+
+    Raises:
+        ImageError: damaged, truncated, animated, or over the limit on pixels.
+    """
+    chunks = _chunks(source)
+    source.check_single(sum(kind == b"ANMF" for kind, _ in chunks), "animation frames")
+    # Pillow's decoder allocates the canvas when it opens the file, so the size is read here first.
+    source.check_size(*_size(source, chunks))
+    picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
+    pixels, alpha, grey = _pillow.channels(picture, source.name)
+    found = {kind: bytes(body) for kind, body in chunks if kind in (b"EXIF", b"XMP ", b"ICCP")}
+    metadata = Metadata(exif=found.get(b"EXIF"), xmp=found.get(b"XMP "), icc=found.get(b"ICCP"))
+    return finish(pixels, alpha, grey=grey, metadata=metadata, format="WEBP")
+
+
+def _chunks(source: Source) -> list[tuple[bytes, memoryview]]:
+    """Return (type, body) of every chunk; each body starts at an even offset."""
+    data = memoryview(source.data)
+    end = 8 + struct.unpack_from("<I", data, 4)[0] if len(data) >= 12 else len(data) + 1
+    if end > len(data):
+        raise source.damaged(f"the WebP states {end} bytes and has {len(data)}")
+    chunks = []
+    position = 12
+    while position + 8 <= end:
+        length = struct.unpack_from("<I", data, position + 4)[0]
+        chunks.append((bytes(data[position : position + 4]), data[position + 8 : position + 8 + length]))
+        position += 8 + length + length % 2
+    return chunks
+
+
+def _size(source: Source, chunks: list[tuple[bytes, memoryview]]) -> tuple[int, int]:
+    """Return (width, height) as the first chunk states it: a canvas, lossless, or a key frame (RFC 6386 9.1)."""
+    kind, body = chunks[0] if chunks else (b"", memoryview(b""))
+    if kind == b"VP8X" and len(body) >= 10:
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if kind == b"VP8L" and len(body) >= 5:
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and len(body) >= 10:
+        width, height = struct.unpack_from("<HH", body, 6)
+        return width & 0x3FFF, height & 0x3FFF
+    raise source.damaged("no picture in the WebP")
