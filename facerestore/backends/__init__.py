@@ -49,14 +49,7 @@ def backend_class(name: str) -> type[TensorRestorer]:
     table = _table()
     if name not in table:
         raise ConfigError(f"unknown backend '{name}'; choose one of {', '.join(table)}")
-    module_name, _, class_name = table[name].partition(":")
-    try:
-        found: type[TensorRestorer] = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise BackendError(
-            f"backend '{name}' ({table[name]}) cannot be imported: {error}; reinstall the package it comes from"
-        ) from error
-    return found
+    return _import(name, table[name])
 
 
 def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
@@ -65,14 +58,15 @@ def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
     Raises:
         CheckpointError: no backend claims them, or several do.
     """
-    claims = [name for name in _table() if backend_class(name).detect(state_dict)]
+    table = _table()
+    claims = [name for name, location in table.items() if _import(name, location).detect(state_dict)]
     if len(claims) == 1:
         return claims[0]
     first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
     verdict = f"backends {' and '.join(claims)} both claim" if claims else "no backend recognises"
     raise CheckpointError(
         f"{verdict} these {len(state_dict)} keys ({first}, ...); name the backend if you know it, one of"
-        f" {', '.join(_table())}"
+        f" {', '.join(table)}"
     )
 
 
@@ -113,3 +107,14 @@ def _table() -> dict[str, str]:
                 f"'{point.value}' and '{table[point.name]}' both are a backend '{point.name}'; uninstall one package"
             )
     return table
+
+
+def _import(name: str, location: str) -> type[TensorRestorer]:
+    module_name, _, class_name = location.partition(":")
+    try:
+        found: type[TensorRestorer] = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise BackendError(
+            f"backend '{name}' ({location}) cannot be imported: {error}; reinstall the package it comes from"
+        ) from error
+    return found
