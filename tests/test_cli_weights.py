@@ -132,6 +132,14 @@ def test_a_terminal_asks_once(use, monkeypatch):
     assert "accept" not in run("download", "net.small", "--force").stderr
 
 
+def test_nobody_is_asked_about_what_cannot_be_fetched(use, monkeypatch):
+    store = use()
+    on_a_terminal(monkeypatch)
+    store.offline = True
+    with pytest.raises(WeightsError, match="offline"):
+        run("download", "net.small")
+
+
 def test_permissive_refuses_other_terms_before_any_download(use, server):
     use()
     with pytest.raises(WeightsError, match="--license permissive refuses"):

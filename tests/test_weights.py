@@ -1,13 +1,16 @@
 """The catalog, the store and the download, against a real HTTP server on loopback."""
 
 import dataclasses
+import io
 import json
 import os
 import re
 import shutil
 import threading
+import urllib.request
 import zipfile
 from collections import namedtuple
+from email.message import Message
 
 import filelock
 import pytest
@@ -17,7 +20,7 @@ from facerestore import weights
 from facerestore.errors import WeightsError
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 from facerestore.weights.catalog import data_folder
-from facerestore.weights.download import TransferPolicy
+from facerestore.weights.download import TransferPolicy, _UnusableError, _WebOnly
 from facerestore.weights.files import unlike_weights
 
 __all__ = ["server"]
@@ -196,6 +199,15 @@ def test_without_a_validator_nothing_is_resumed(make_store, server):
     assert "Range" not in server.seen[1][1]
 
 
+def test_a_part_of_one_address_is_not_continued_from_another(make_store, server):
+    server.files["twin.safetensors"] = (safetensors_bytes(seed=1), '"v1"')
+    server.faults = [lambda handler: handler.serve(cut=50_000)]
+    with pytest.raises(WeightsError, match="ended"):
+        make_store(transfer=IMPATIENT, urls=[f"{server.url}/twin.safetensors"]).download("net.small")
+    assert make_store(transfer=IMPATIENT).download("net.small").read_bytes() == CONTENT
+    assert "Range" not in server.seen[1][1]
+
+
 def test_a_part_that_was_whole_already_is_finished(make_store, server):
     store = make_store()
     store.folder.mkdir(parents=True)
@@ -302,6 +314,12 @@ def test_redirects_lead_to_the_web_only(make_store, server):
     server.faults = [lambda handler: handler.answer(302, {"Location": "ftp://127.0.0.1/net.safetensors"})]
     with pytest.raises(WeightsError, match="redirects to ftp"):
         make_store().download("net.small", force=True)
+
+
+def test_redirects_never_leave_https_for_http():
+    request = urllib.request.Request("https://example.org/net.safetensors")
+    with pytest.raises(_UnusableError, match="not as safe"):
+        _WebOnly().redirect_request(request, io.BytesIO(), 302, "Found", Message(), "http://example.org/x")
 
 
 def test_an_unreachable_server_is_an_error_with_a_remedy(make_store):
@@ -452,6 +470,22 @@ def test_verify_sees_damage_that_keeps_size_and_time(make_store):
     assert not store.verify("net.small").ok
     with pytest.raises(WeightsError, match="expected"):
         store.require("net.small")
+
+
+def test_a_pinned_file_cut_short_is_a_verdict_not_an_exception(make_store):
+    store = make_store()
+    store.download("net.small").write_bytes(CONTENT[:100])
+    verdict = store.verify("net.small")
+    assert not verdict.ok
+    assert "--force" in store.describe_corrupt(verdict)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_records_are_as_readable_as_the_weights(make_store):
+    store = make_store()
+    mode = store.download("net.small").stat().st_mode
+    records = [store.folder / "net.safetensors.verified.json", store.home / "pins" / "net.small.json"]
+    assert [record.stat().st_mode for record in records] == [mode, mode]
 
 
 def test_a_file_laid_into_the_folder_by_hand_is_pinned_if_it_can_be_weights(make_store):

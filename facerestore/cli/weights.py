@@ -178,7 +178,7 @@ def verify_command(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]", help="Names to check; all that are here, bundled ones too, if none."
+            metavar="NAME", help="Names to check; all that are here, bundled ones too, if none."
         ),
     ] = None,
     as_json: _Json = False,
@@ -215,7 +215,7 @@ def verify_command(
 def path_command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Weights that must be here; without it, the folder."),
+        typer.Argument(metavar="NAME", help="Weights that must be here; without it, the folder."),
     ] = None,
 ) -> None:
     """Print where weights lie: the folder, or one file (checked, and exit code 4 if it is not here)."""
@@ -295,7 +295,8 @@ def _ask_for_licence(store: WeightsStore, name: str, *, force: bool) -> bool:
     """Show terms that are still to be accepted and ask, where somebody can answer; else leave it to the library."""
     from facerestore.errors import WeightsError
 
-    text = store.terms_to_accept(name) if force or not store.locate(name) else None
+    will_fetch = (force or not store.locate(name)) and not store.offline and store.urls(name)
+    text = store.terms_to_accept(name) if will_fetch else None
     if text is None or not _can_ask():
         return False
     typer.echo(f"{name}\n{text}\nTraining data: {store.entry(name).training_data}", err=True)

@@ -134,15 +134,14 @@ def fetch(wanted: Wanted, *, policy: TransferPolicy, report: Report) -> Received
                 f"weights {wanted.name!r} cannot be written to {wanted.target.parent}: {error}"
             ) from error
     raise WeightsError(
-        f"weights {wanted.name!r} could not be downloaded; "
-        + "; ".join(failures)
-        + ". Check the network or the "
-        f"proxy (https_proxy), or fetch {wanted.target.name} elsewhere and run "
+        f"weights {wanted.name!r} could not be downloaded; {'; '.join(failures)}. Check the network or the proxy "
+        f"(https_proxy), or fetch {wanted.target.name} elsewhere and run "
         f"'facerestore weights import {wanted.name} FILE'"
     )
 
 
 def _fetch_patiently(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -> Received:
+    failure = ""
     for attempt in range(policy.attempts):
         if attempt:
             time.sleep(min(policy.backoff_s * 2 ** (attempt - 1), _BACKOFF_MAX_S))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import threading
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,10 +134,10 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(record, stream, indent=2)
-        Path(temporary).replace(path)
+        # Not tempfile: its files can be read by their owner alone, and a home may be shared.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+        temporary.replace(path)
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be written ({error}); free the folder, or set FACERESTORE_HOME to another"

@@ -136,7 +136,7 @@ class WeightsStore:
         if entry.bundled:
             _check_bundled_size(entry, path)
         else:
-            found = stamped_sha256(path) or _hash_of(entry, path)
+            found = stamped_sha256(path) or self._hash(entry, path)
             self._demand(entry, path, found)
             self._keep(entry, path, found, str(path))
         return path
@@ -214,7 +214,7 @@ class WeightsStore:
         entry, path = self.entry(name), self.locate(name)
         if path is None:
             raise WeightsError(_missing(entry, self.path_of(name)))
-        found, expected = _hash_of(entry, path), self._expected(entry)
+        found, expected = self._hash(entry, path), self._expected(entry)
         verdict = Verdict(name, path, found, expected, _basis(entry, expected))
         if verdict.ok:
             self._keep(entry, path, found, str(path))
@@ -260,7 +260,7 @@ class WeightsStore:
             forget_pin: forget its pinned hash too, so that the next download may be another file.
 
         Raises:
-            WeightsError: it is bundled, or not installed.
+            WeightsError: it is bundled, not installed, or the folder cannot be written.
         """
         entry, path = self.entry(name), self.path_of(name)
         if entry.bundled:
@@ -268,11 +268,14 @@ class WeightsStore:
         pin = pin_path(self.home, name)
         leftovers = [path.with_name(path.name + end) for end in (".part", ".part.json", ".verified.json")]
         if not any(item.exists() for item in (path, leftovers[0])) and not (forget_pin and pin.exists()):
+            raise WeightsError(f"weights {name!r} are not installed: {path} is absent; nothing to remove")
+        try:
+            for item in (path, *leftovers, *((pin,) if forget_pin else ())):
+                item.unlink(missing_ok=True)
+        except OSError as error:
             raise WeightsError(
-                f"weights {name!r} are not installed: {path} does not exist; nothing to remove"
-            )
-        for item in (path, *leftovers, *((pin,) if forget_pin else ())):
-            item.unlink(missing_ok=True)
+                f"weights {name!r} cannot be removed: {error}; see who owns {path.parent}"
+            ) from error
         return path
 
     def _check_may_fetch(self, entry: WeightsEntry) -> None:
@@ -341,6 +344,12 @@ class WeightsStore:
         pin = self._pin(entry)
         return pin.sha256 if pin else entry.sha256
 
+    def _hash(self, entry: WeightsEntry, path: Path) -> str:
+        """Hash a file; one that would be pinned, but cannot be weights at all, is refused instead."""
+        if self._expected(entry) is None:
+            _check_kind(entry, path)
+        return sha256_of(path)
+
     def _demand(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
         expected = self._expected(entry)
         if expected not in (None, sha256):
@@ -363,13 +372,6 @@ def _check_kind(entry: WeightsEntry, path: Path) -> None:
         raise WeightsError(
             f"{path} cannot be the weights {entry.name!r}: {fault}; get {entry.file} from {entry.source}"
         )
-
-
-def _hash_of(entry: WeightsEntry, path: Path) -> str:
-    """Hash a file; one that cannot be weights at all is no candidate for a pin, so it is refused first."""
-    if entry.sha256 is None:
-        _check_kind(entry, path)
-    return sha256_of(path)
 
 
 def _basis(entry: WeightsEntry, expected: str | None) -> str:
