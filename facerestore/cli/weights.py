@@ -177,9 +177,7 @@ def download_command(
 def verify_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="NAME", help="Names to check; all that are here, bundled ones too, if none."
-        ),
+        typer.Argument(metavar="NAME", help="Names to check; all that are here, bundled ones too, if none."),
     ] = None,
     as_json: _Json = False,
 ) -> None:
