@@ -1,0 +1,356 @@
+"""Blending: restored faces go back into the photo, each inside its own rectangle.
+
+A canvas pixel is ``(1 - a) * background + a * sum(m_i * face_i) / sum(m_i)`` with ``a = 1 - prod(1 - m_i)``,
+where ``m_i`` is the soft mask of face i times its strength. It does not depend on the order of the faces, and
+where faces overlap one fades into the other. Where no mask reaches, nothing is written at all.
+
+A face that is larger in the photo than ``face_size`` is enlarged with bicubic interpolation: what the photo
+may hold above the resolution of the model (detail and noise) is not carried over. The judge keeps such faces
+when they are sharp; for the others the model's resolution is the better one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.errors import BackendError, ConfigError
+from facerestore.types import Affine, FaceImage, Image, Mask
+
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of R, G, B in luma, ITU-R BT.601."""
+
+COLOUR_SIGMA = 0.06
+"""Sigma of the colour match, of the crop's side: it spans an eye (0.1) and lies well within a cheek."""
+
+COLOUR_GRID_PX = 64
+"""Side of the grid on which low frequencies are compared; COLOUR_SIGMA is 4 px there, so nothing is lost."""
+
+COLOUR_FLOOR = 1e-3
+"""Least mask weight, of 1, that a low-frequency average may rest on; below it is float noise."""
+
+POINT_SAMPLED_REDUCTION = 1.1
+"""Up to here a face is sampled at points: only the uppermost tenth of its band can fold."""
+
+BAND_PIXELS = 2**19
+"""Canvas pixels blended at a time: about 20 MB of floats, whatever the size of the face in the photo."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paste:
+    """One restored face and where it goes.
+
+    Attributes:
+        affine: (2, 3) float64, image pixels to pixels of the crop.
+        restored: (S, S, 3) float32 RGB in [0, 1].
+        lq: (S, S, 3) float32 RGB in [0, 1], the crop as it was; what the colours are matched to.
+        mask: (S, S) float32 in [0, 1].
+        strength: share of the restored face, 0 to 1, on top of the strength of the whole photo.
+    """
+
+    affine: Affine
+    restored: FaceImage
+    lq: FaceImage
+    mask: Mask
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check sizes and values.
+
+        Raises:
+            ConfigError: sizes differ, the affine is singular, or the strength is outside 0 to 1.
+            BackendError: ``restored`` holds a value that is not finite.
+        """
+        size = self.restored.shape[0]
+        if self.restored.shape != (size, size, 3) or self.lq.shape != (size, size, 3):
+            raise ConfigError(
+                f"restored {self.restored.shape} and lq {self.lq.shape} differ; give (S, S, 3) for both"
+            )
+        if self.mask.shape != (size, size):
+            raise ConfigError(f"the mask is {self.mask.shape}; give ({size}, {size}), the size of the face")
+        if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:, :2])) < np.finfo(float).eps:
+            raise ConfigError(f"the affine {self.affine.tolist()} has no inverse; drop this face")
+        _check_strength(self.strength)
+        if not np.isfinite(self.restored).all():
+            raise BackendError(
+                "the restored face holds values that are not finite; the weights or the device failed"
+            )
+
+
+class _Rectangle(NamedTuple):
+    """Canvas pixels [left, right) x [top, bottom)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def touches(self, other: _Rectangle) -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+    def intersection(self, other: _Rectangle) -> _Rectangle:
+        return _Rectangle(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
+    def union(self, other: _Rectangle) -> _Rectangle:
+        return _Rectangle(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+
+class _Placed(NamedTuple):
+    """A face ready to be warped: colours, mask times strength, canvas to crop, and where it lands."""
+
+    face: FaceImage
+    mask: Mask
+    to_crop: Affine
+    area: _Rectangle
+
+
+def paste_faces(
+    image: Image,
+    pastes: Sequence[Paste],
+    *,
+    upscale: float = 1.0,
+    strength: float = 1.0,
+    colour_match: bool = True,
+) -> Image:
+    """Return ``image``, enlarged by ``upscale``, with the restored faces in it.
+
+    The background is resized with Lanczos; a face goes from its crop straight onto the canvas, at the full
+    resolution of the model: bicubic where it grows, area-averaged where it shrinks. At upscale 1 every pixel
+    outside the masks is the input's, bit for bit, and with strength 0 every pixel is.
+
+    Args:
+        image: (H, W, 3) RGB, uint8 or uint16; not changed.
+        pastes: the faces, in any order: the result is the same.
+        upscale: factor between the image and the result, above 0.
+        strength: share of the restored faces in the result, 0 to 1.
+        colour_match: give the restored faces the low-frequency colours of the photo.
+
+    Returns:
+        (round(upscale * H), round(upscale * W), 3) RGB of the input's dtype, rounded to nearest; a new array.
+
+    Raises:
+        ConfigError: a strength or ``upscale`` is out of range.
+    """
+    _check_strength(strength)
+    canvas = resize_image(image, upscale)
+    ratio = (canvas.shape[1] / image.shape[1], canvas.shape[0] / image.shape[0])
+    placed = [_place(p, ratio, strength, colour_match, canvas.shape) for p in sorted(pastes, key=_sort_key)]
+    for group in _overlapping([p for p in placed if p is not None]):
+        _blend_group(canvas, group)
+    return canvas
+
+
+def resize_image(pixels: Image, upscale: float) -> Image:
+    """Return a resized copy of ``pixels``: Lanczos where it grows, area-averaged where it shrinks.
+
+    Pixel x of the input lies at ``s * x + (s - 1) / 2`` of the result, s being the exact ratio of the sides.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), uint8 or uint16.
+        upscale: factor, above 0; sides are rounded to whole pixels, at least one.
+
+    Raises:
+        ConfigError: ``upscale`` is not a positive number, or the pixels have another layout.
+    """
+    import cv2
+
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.size == 0:
+        raise ConfigError(
+            f"the image is {pixels.dtype} {pixels.shape}; give uint8 or uint16 (H, W) or (H, W, 3)"
+        )
+    if not (math.isfinite(upscale) and upscale > 0):
+        raise ConfigError(f"upscale is {upscale}; give a positive number")
+    if upscale == 1:
+        return pixels.copy()
+    size = (max(1, round(pixels.shape[1] * upscale)), max(1, round(pixels.shape[0] * upscale)))
+    method = cv2.INTER_LANCZOS4 if upscale > 1 else cv2.INTER_AREA
+    resized: Image = cv2.resize(pixels, size, interpolation=method)  # type: ignore[assignment]
+    return resized
+
+
+def match_colour(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:
+    """Return ``restored`` with the low-frequency colours that ``lq`` has under the mask.
+
+    Adds the difference of both, low-passed with the mask as weight (normalised convolution, Knutsson and
+    Westin, CVPR 1993), so that skin tone, shading and cast stay those of the photo and only detail is new.
+    Where ``lq`` is grey the result is grey: three equal channels.
+
+    Args:
+        restored: (S, S, 3) float32 RGB in [0, 1].
+        lq: (S, S, 3) float32 RGB in [0, 1], the same crop.
+        mask: (S, S) float32 in [0, 1]; what lies outside it does not count.
+    """
+    if _is_grey(lq):
+        restored = np.repeat((restored @ LUMA)[..., None], 3, axis=2)
+    matched: FaceImage = np.clip(restored + _low_pass(lq - restored, mask), 0, 1)
+    return matched
+
+
+def _is_grey(face: FaceImage) -> bool:
+    return bool(np.array_equal(face[..., 0], face[..., 1]) and np.array_equal(face[..., 0], face[..., 2]))
+
+
+def _low_pass(difference: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
+    """Return the mask-weighted low frequencies of (S, S, 3) ``difference``; 0 far outside the mask."""
+    import cv2
+
+    size = mask.shape[0]
+    side = min(size, COLOUR_GRID_PX)
+    weighted = cv2.resize(difference * mask[..., None], (side, side), interpolation=cv2.INTER_AREA)
+    weight = cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA)
+    sigma = COLOUR_SIGMA * side
+    blurred = cv2.GaussianBlur(weighted, (0, 0), sigma)
+    total = np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), COLOUR_FLOOR)
+    low = cv2.resize(blurred / total[..., None], (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(low, dtype=np.float32)
+
+
+def _place(
+    paste: Paste, ratio: tuple[float, float], strength: float, colour_match: bool, shape: tuple[int, ...]
+) -> _Placed | None:
+    """Return the face ready to be warped onto the canvas; None where nothing of it would be seen."""
+    mask = np.clip(paste.mask, 0, 1) * np.float32(strength * paste.strength)
+    support = _support(mask)
+    if support is None:
+        return None
+    to_crop = _canvas_to_crop(paste.affine, ratio)
+    area = _landing(support, to_crop, shape)
+    if area is None:
+        return None
+    face = match_colour(paste.restored, paste.lq, paste.mask) if colour_match else paste.restored
+    return _Placed(face=face, mask=mask, to_crop=to_crop, area=area)
+
+
+def _canvas_to_crop(affine: Affine, ratio: tuple[float, float]) -> Affine:
+    """Return the affine from canvas pixels to crop pixels.
+
+    A canvas pixel u lies at (u + 0.5) / s - 0.5 of the image: the exact offset (s - 1) / 2 of a resize, with
+    the ratio s of each side as it came out after rounding to whole pixels.
+    """
+    inverse_ratio = 1 / np.array(ratio)
+    linear = affine[:, :2].astype(np.float64)
+    shift = affine[:, 2] + linear @ (0.5 * inverse_ratio - 0.5)
+    return np.column_stack([linear * inverse_ratio, shift])
+
+
+def _support(mask: Mask) -> _Rectangle | None:
+    """Return the rectangle of the mask's pixels above 0; None where there are none."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return None
+    return _Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+
+
+def _landing(support: _Rectangle, to_crop: Affine, shape: tuple[int, ...]) -> _Rectangle | None:
+    """Return the canvas rectangle that the support of the mask reaches; None where it lies outside."""
+    inverse = np.linalg.inv(to_crop[:, :2])
+    # One pixel to each side: linear interpolation carries the mask that far.
+    x, y = (support.left - 1, support.right), (support.top - 1, support.bottom)
+    corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[0], y[1]), (x[1], y[1])], dtype=np.float64)
+    reached = (corners - to_crop[:, 2]) @ inverse.T
+    left, top = np.floor(reached.min(axis=0)).astype(int)
+    right, bottom = np.ceil(reached.max(axis=0)).astype(int) + 1
+    area = _Rectangle(
+        max(int(left), 0), max(int(top), 0), min(int(right), shape[1]), min(int(bottom), shape[0])
+    )
+    return area if area.left < area.right and area.top < area.bottom else None
+
+
+def _overlapping(placed: list[_Placed]) -> list[list[_Placed]]:
+    """Return ``placed`` in groups whose rectangles touch, each in the given order."""
+    groups: list[list[int]] = []
+    for index, face in enumerate(placed):
+        joined = [g for g in groups if any(placed[other].area.touches(face.area) for other in g)]
+        groups = [g for g in groups if g not in joined]
+        groups.append(sorted([index, *(member for g in joined for member in g)]))
+    return [[placed[index] for index in group] for group in groups]
+
+
+def _blend_group(canvas: Image, group: list[_Placed]) -> None:
+    """Write the faces of one group into ``canvas``, some rows at a time, so that memory stays small."""
+    area = group[0].area
+    for placed in group[1:]:
+        area = area.union(placed.area)
+    rows = max(1, BAND_PIXELS // (area.right - area.left))
+    for top in range(area.top, area.bottom, rows):
+        band = area._replace(top=top, bottom=min(top + rows, area.bottom))
+        _blend_band(canvas, [p for p in group if p.area.touches(band)], band)
+
+
+def _blend_band(canvas: Image, group: list[_Placed], band: _Rectangle) -> None:
+    """Write the faces into the pixels of ``band``, rounding once; pixels without a mask are not touched."""
+    shape = (band.bottom - band.top, band.right - band.left)
+    colour, weight = np.zeros((*shape, 3), dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    uncovered = np.ones(shape, dtype=np.float32)
+    for placed in group:
+        area = placed.area.intersection(band)
+        here = (
+            slice(area.top - band.top, area.bottom - band.top),
+            slice(area.left - band.left, area.right - band.left),
+        )
+        face, mask = _warp(placed, area)
+        colour[here] += face * mask[..., None]
+        weight[here] += mask
+        uncovered[here] *= 1 - mask
+    covered = weight > 0
+    pixels = canvas[band.top : band.bottom, band.left : band.right]
+    limit = np.float32(np.iinfo(canvas.dtype).max)
+    background = pixels[covered].astype(np.float32)
+    front = colour[covered] / weight[covered][:, None] * limit
+    alpha = 1 - uncovered[covered][:, None]
+    blended = np.rint(background + alpha * (front - background))
+    pixels[covered] = np.clip(blended, 0, limit).astype(canvas.dtype)
+
+
+def _warp(placed: _Placed, area: _Rectangle) -> tuple[FaceImage, Mask]:
+    """Return the face and its mask on the canvas pixels of ``area``."""
+    import cv2
+
+    size = (area.right - area.left, area.bottom - area.top)
+    reduction = math.sqrt(abs(float(np.linalg.det(placed.to_crop[:, :2]))))
+    density = math.ceil(reduction / POINT_SAMPLED_REDUCTION)
+    face = cv2.warpAffine(
+        placed.face,
+        _from_grid(placed.to_crop, area, density),
+        (size[0] * density, size[1] * density),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if density > 1:
+        face = cv2.resize(face, size, interpolation=cv2.INTER_AREA)
+    to_crop = _from_grid(placed.to_crop, area, 1)
+    mask = cv2.warpAffine(placed.mask, to_crop, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(face, dtype=np.float32), np.clip(mask, 0, 1).astype(np.float32, copy=False)
+
+
+def _from_grid(to_crop: Affine, area: _Rectangle, density: int) -> Affine:
+    """Return ``to_crop`` for a grid of ``density`` samples a pixel, from the corner of ``area``."""
+    origin = np.array([area.left, area.top]) + (1 / density - 1) / 2
+    linear = to_crop[:, :2]
+    return np.column_stack([linear / density, to_crop[:, 2] + linear @ origin])
+
+
+def _sort_key(paste: Paste) -> tuple[float, ...]:
+    """Return what fixes the order in which floats are added, so that the caller's cannot change a bit."""
+    return (*(float(value) for value in paste.affine.ravel()), paste.strength)
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"strength is {strength}; give a number from 0 (nothing) to 1 (full)")
