@@ -32,6 +32,9 @@ CASCADE = "haarcascade_frontalface_alt2.xml"
 MAX_SIDE_PX = 1280  # the faces of a group of 30 are then about 45 px wide
 MIN_FACE_PX = 20  # the cascade's own window
 SCALE_STEP = 1.1  # OpenCV's default
+FINE_SCALE_STEP, FINE_SIDE_PX = 1.05, 640  # small pictures can afford twice the scales
+TURNS_DEGREES = (-22.0, 22.0)  # the cascade bears about 12 degrees to each side
+TURNED_SIDE_PX = 640  # for turned faces of at least 20 px there
 MIN_NEIGHBOURS = 1  # lenient: the network rejects what is no face
 LOOK_THRESHOLDS = (0.2, 0.4)  # of the looks before the last, lower since the crop is not yet aligned
 SCORE_THRESHOLD = 0.5
@@ -71,7 +74,7 @@ class EmbeddedDetector:
     def detect(self, image: Image) -> list[DetectedFace]:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""
         views = _Views(as_rgb(image), reduce_for_detection(image, self._max_side_px))
-        affines = [affine_from_box(box) for box in self._candidates(views.reduced)]
+        affines = self._candidates(image, views.reduced)
         landmarks, scores = np.empty((0, POINTS, 2)), np.empty(0)
         for threshold in (*LOOK_THRESHOLDS, self._score_threshold):
             if not affines:
@@ -82,14 +85,29 @@ class EmbeddedDetector:
             affines = [affine_from_landmarks(points) for points in landmarks]
         return _faces(landmarks, scores, affines)
 
-    def _candidates(self, reduced: Reduction) -> list[Box]:
-        """Return the boxes that the cascade proposes, in image px."""
-        grey = _grey(reduced.pixels)
+    def _candidates(self, image: Image, reduced: Reduction) -> list[Affine]:
+        """Return the affines from image px to the crops that the cascade proposes, upright and turned."""
+        affines = self._propose(_grey(reduced.pixels), reduced.affine)
+        small = reduce_for_detection(image, TURNED_SIDE_PX)
+        for degrees in TURNS_DEGREES:
+            grey, turn = _turned(_grey(small.pixels), degrees)
+            affines += self._propose(grey, compose_affine(turn, small.affine))
+        return affines
+
+    def _propose(self, grey: NDArray[np.uint8], to_grey: Affine) -> list[Affine]:
+        """Return the affines from image px to the crops of the cascade's boxes in one picture.
+
+        Args:
+            grey: (H, W) uint8.
+            to_grey: affine from image px to its px.
+        """
+        step = FINE_SCALE_STEP if max(grey.shape) <= FINE_SIDE_PX else SCALE_STEP
         with self._lock:
             found = self._cascade.detectMultiScale(
-                grey, SCALE_STEP, MIN_NEIGHBOURS, minSize=(MIN_FACE_PX, MIN_FACE_PX)
+                grey, step, MIN_NEIGHBOURS, minSize=(MIN_FACE_PX, MIN_FACE_PX)
             )
-        return [_box_to_image(box, reduced) for box in np.asarray(found, dtype=np.float64).reshape(-1, 4)]
+        boxes = np.asarray(found, dtype=np.float64).reshape(-1, 4)
+        return [compose_affine(affine_from_box(_outer_edges(box)), to_grey) for box in boxes]
 
     def _look(
         self, views: _Views, affines: Sequence[Affine]
@@ -118,9 +136,7 @@ class _Views(NamedTuple):
 
     def crop(self, affine: Affine) -> NDArray[np.float32]:
         """Return the (64, 64) grey crop of an affine from image px."""
-        (x, y), offset = self.reduced.scale, 0.5
-        to_reduced = np.array([[x, 0.0, (x - 1) * offset], [0.0, y, (y - 1) * offset]])
-        from_reduced = compose_affine(affine, invert_affine(to_reduced))
+        from_reduced = compose_affine(affine, invert_affine(self.reduced.affine))
         if affine_scale(from_reduced) <= 1:
             return grey_crop(self.reduced.pixels, from_reduced)
         return grey_crop(self.image, affine)
@@ -149,11 +165,24 @@ def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def _box_to_image(box: NDArray[np.float64], reduced: Reduction) -> Box:
-    """Return x, y, width, height in reduced px as left, top, right, bottom in image px (outer edges)."""
-    scale = np.tile(reduced.scale, 2)
-    left, top, right, bottom = (np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]]) / scale).tolist()
-    return left - 0.5, top - 0.5, right - 0.5, bottom - 0.5
+def _turned(grey: NDArray[np.uint8], degrees: float) -> tuple[NDArray[np.uint8], Affine]:
+    """Return an (H, W) picture turned about its centre in a canvas that holds it, and the affine to the canvas."""
+    import cv2
+
+    height, width = grey.shape
+    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    size = np.ceil([width * cosine + height * abs(sine), width * abs(sine) + height * cosine]).astype(int)
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    shift = (size - 1) / 2 - linear @ np.array([(width - 1) / 2, (height - 1) / 2])
+    turn = np.column_stack([linear, shift])
+    canvas = cv2.warpAffine(grey, turn, (int(size[0]), int(size[1])), flags=cv2.INTER_LINEAR)
+    return np.asarray(canvas, dtype=np.uint8), turn
+
+
+def _outer_edges(box: NDArray[np.float64]) -> Box:
+    """Return x, y, width, height as left, top, right, bottom of the box's edges, half a px outside its centres."""
+    x, y, width, height = box.tolist()
+    return x - 0.5, y - 0.5, x + width - 0.5, y + height - 0.5
 
 
 def _faces(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
-from facerestore.types import DetectedFace, Image
+from facerestore.types import Affine, DetectedFace, Image
 
 
 class Reduction(NamedTuple):
@@ -16,6 +16,12 @@ class Reduction(NamedTuple):
 
     pixels: NDArray[np.uint8]
     scale: tuple[float, float]
+
+    @property
+    def affine(self) -> Affine:
+        """The affine from image px to reduced px, by pixel centres."""
+        x, y = self.scale
+        return np.array([[x, 0.0, (x - 1) / 2], [0.0, y, (y - 1) / 2]])
 
 
 def reduce_for_detection(image: Image, max_side_px: int) -> Reduction:

@@ -1,0 +1,299 @@
+"""The data of the landmark network: teacher landmarks, mined false candidates, and seeded samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+
+from facerestore.alignment import (
+    FFHQ_SIZE,
+    compose_affine,
+    estimate_similarity,
+    resize_affine,
+    transform_points,
+    warp_to_crop,
+)
+from facerestore.degradation import Degradation, degrade
+from facerestore.detection.embedded import load_cascade
+from facerestore.detection.landmark_frame import (
+    BOX_CENTRE,
+    BOX_SIDE,
+    CROP_SIZE,
+    LUMA,
+    affine_from_box,
+    crop_template,
+    to_units,
+)
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facerestore.types import Affine, FaceDetector
+
+FACE_SIDE = 256  # cached face, px: the crop shows 360/512 of it, so 180 px become 64
+CANVAS_MARGIN = 0.25  # of the face's side, so that a detector sees the whole head
+TEACHER_SIDES = (
+    320,
+    448,
+)  # sides the teacher sees the face at: eyes about 80 and 110 px apart, where it is best
+POSITIVE_SHARE = 0.6
+MINED_SHARE = 0.65
+DEGRADED_SHARE = 0.5
+FIRST_LOOK_SHARE = 0.55
+FIRST_LOOK = (
+    0.055 * CROP_SIZE,
+    0.13,
+    14.0,
+)  # sigma of shift px, log scale, degrees: wider than Haar boxes measured
+SECOND_LOOK = (0.02 * CROP_SIZE, 0.05, 4.0)  # what is left after one look
+NEGATIVE_SIDE = (
+    96  # px of a mined negative, which holds the 64 px crop and half as much again for shift and scale
+)
+
+# GFP-GAN's ranges and somewhat worse ones, seen in a crop whose 64 px show 360/512 of a face: a sigma of 10 px at 512
+# is 14 here, and a reduction of 8 is one of 1.4.
+CROP_DEGRADATION = Degradation(
+    name="landmark-crop",
+    kernel_size_px=81,
+    blur_sigma_px=(0.1, 15.0),
+    downsample=(0.6, 3.0),
+    noise_sigma=(0.0, 16.0),
+    jpeg_quality=(45, 100),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LandmarkData:
+    """What samples are made from.
+
+    Attributes:
+        faces: (N, 256, 256, 3) uint8 RGB, FFHQ-aligned.
+        landmarks: (N, 5, 2) the teacher's landmarks in face px.
+        negatives: (M, 96, 96) uint8 grey false candidates.
+    """
+
+    faces: NDArray[np.uint8]
+    landmarks: NDArray[np.float64]
+    negatives: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One training crop.
+
+    Attributes:
+        crop: (64, 64) float32 grey in [0, 1].
+        points: (5, 2) float32 in the network's units; zeros where there is no face.
+        is_face: whether the score should say face.
+    """
+
+    crop: NDArray[np.float32]
+    points: NDArray[np.float32]
+    is_face: bool
+
+
+def prepare(folder: Path, teacher: FaceDetector) -> LandmarkData:
+    """Return the faces below ``folder`` with the teacher's landmarks, and negatives mined from them.
+
+    Faces that the teacher does not find at every scale are left out.
+
+    Raises:
+        ConfigError: the folder holds no pictures, or the teacher finds no face.
+    """
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}
+    )
+    faces, landmarks = [], []
+    for path in paths:
+        with PillowImage.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        found = teacher_landmarks(pixels, teacher)
+        if found is not None:
+            faces.append(cv2.resize(pixels, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA))
+            landmarks.append(transform_points(resize_affine(FACE_SIDE / pixels.shape[0]), found))
+    if not faces:
+        raise ConfigError(
+            f"no face with landmarks among {len(paths)} pictures in {folder}; give aligned portraits"
+        )
+    stacked = np.stack([np.asarray(face, dtype=np.uint8) for face in faces])
+    return LandmarkData(stacked, np.stack(landmarks), mine_negatives(stacked, np.random.default_rng(0)))
+
+
+def teacher_landmarks(face: NDArray[np.uint8], teacher: FaceDetector) -> NDArray[np.float64] | None:
+    """Return the teacher's (5, 2) landmarks in px of a square ``face``, averaged over scales and mirror images."""
+    found = []
+    for side in TEACHER_SIDES:
+        scaled = np.asarray(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        for mirrored in (False, True):
+            margin = round(side * CANVAS_MARGIN)
+            seen = scaled[:, ::-1] if mirrored else scaled
+            detected = teacher.detect(pad(seen, margin))
+            if not detected:
+                return None
+            points = max(detected, key=lambda one: one.eye_distance_px).landmarks.astype(np.float64) - margin
+            points = mirror_points(points, side) if mirrored else points
+            found.append((points + 0.5) * (face.shape[0] / side) - 0.5)
+    mean: NDArray[np.float64] = np.mean(found, axis=0)
+    return mean
+
+
+def pad(face: NDArray[np.uint8], margin: int) -> NDArray[np.uint8]:
+    """Return ``face`` in a mid-grey canvas."""
+    return np.pad(face, ((margin, margin), (margin, margin), (0, 0)), constant_values=128)
+
+
+def mirror_points(points: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return (5, 2) points of the mirrored picture, image-left first again."""
+    mirrored = points[[1, 0, 2, 4, 3]]
+    return np.column_stack([width - 1 - mirrored[:, 0], mirrored[:, 1]])
+
+
+def mine_negatives(faces: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return (M, 96, 96) grey crops that the Haar cascade takes for faces and that are none.
+
+    Pictures where no upright face can be: the faces upside down, on their side, negated, with shuffled tiles, and
+    fractal noise; and the upright faces themselves, away from the face.
+    """
+    cascade = load_cascade()
+    crops: list[NDArray[np.uint8]] = []
+    for face in faces:
+        grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+        for number, picture in enumerate([grey, *_faceless(np.asarray(grey, dtype=np.uint8), rng)]):
+            found = cascade.detectMultiScale(picture, 1.1, 0 if number else 1, minSize=(24, 24))
+            boxes = np.asarray(found, dtype=np.int32).reshape(-1, 4)
+            chosen = rng.permutation(len(boxes))[:3]
+            crops += [_around(picture, boxes[i]) for i in chosen if number or _is_off_face(boxes[i])]
+    return np.stack(crops) if crops else np.empty((0, NEGATIVE_SIDE, NEGATIVE_SIDE), dtype=np.uint8)
+
+
+def _faceless(grey: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+    """Return two pictures made from an upright face that show none."""
+    size = grey.shape[0]
+    tiles = grey.reshape(4, size // 4, 4, size // 4).swapaxes(1, 2).reshape(16, size // 4, size // 4)
+    shuffled = (
+        tiles[rng.permutation(16)].reshape(4, 4, size // 4, size // 4).swapaxes(1, 2).reshape(size, size)
+    )
+    made = [grey[::-1], np.rot90(grey, rng.choice([1, 3])), 255 - grey, shuffled, fractal_noise(size, rng)]
+    return [np.ascontiguousarray(made[i]) for i in rng.permutation(len(made))[:2]]
+
+
+def fractal_noise(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a (size, size) grey texture of power-law spectrum, exponent 0.8 to 2, as natural textures have."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = 1.0
+    spectrum = np.fft.rfft2(rng.standard_normal((size, size))) / frequency ** rng.uniform(0.8, 2.0)
+    field = np.fft.irfft2(spectrum, s=(size, size))
+    low, high = np.percentile(field, [1, 99])
+    texture: NDArray[np.uint8] = np.clip((field - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    return texture
+
+
+def _is_off_face(box: NDArray[np.int32]) -> bool:
+    """Return whether a box in an aligned 256 px face is no box of the face: shifted by 0.4 sides, or under half."""
+    goal, side = np.array(BOX_CENTRE) * (FACE_SIDE / FFHQ_SIZE), BOX_SIDE * (FACE_SIDE / FFHQ_SIZE)
+    shift = np.abs(np.array([box[0] + box[2] / 2, box[1] + box[3] / 2]) - goal).max()
+    return bool(shift > 0.4 * side or box[2] < 0.5 * side)
+
+
+def _around(picture: NDArray[np.uint8], box: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """Return the (96, 96) surroundings of a box, the network's crop in its middle."""
+    left, top, width, height = (float(value) for value in box)
+    affine = affine_from_box((left, top, left + width, top + height))
+    margin = (NEGATIVE_SIDE - CROP_SIZE) / 2
+    shifted = compose_affine(np.array([[1.0, 0.0, margin], [0.0, 1.0, margin]]), affine)
+    crop = warp_to_crop(np.repeat(picture[..., None], 3, axis=2), shifted, NEGATIVE_SIDE)[..., 0]
+    rounded: NDArray[np.uint8] = np.rint(crop * 255).astype(np.uint8)
+    return rounded
+
+
+def make_sample(data: LandmarkData, seed: int, epoch: int, index: int) -> Sample:
+    """Return one sample, a pure function of its arguments.
+
+    Six in ten show face ``index`` modulo their number, perturbed as a first or as a second look would see it; the
+    others show none: a mined false candidate, or a face too far off its place, size or turn to be called one.
+    """
+    rng = np.random.default_rng([seed, epoch, index])
+    if rng.random() < POSITIVE_SHARE:
+        return _face_sample(data, index % len(data.faces), rng)
+    if len(data.negatives) and rng.random() < MINED_SHARE:
+        crop = _mined_crop(data.negatives[rng.integers(len(data.negatives))], rng)
+    else:
+        other = int(rng.integers(len(data.faces)))
+        affine = compose_affine(_misplacement(rng), _true_affine(data.landmarks[other]))
+        crop = warp_to_crop(data.faces[other], affine, CROP_SIZE)
+    return Sample(_photograph(crop, rng), np.zeros((5, 2), dtype=np.float32), is_face=False)
+
+
+def _face_sample(data: LandmarkData, index: int, rng: np.random.Generator) -> Sample:
+    landmarks = data.landmarks[index]
+    affine = compose_affine(_placement(rng), _true_affine(landmarks))
+    crop, points = warp_to_crop(data.faces[index], affine, CROP_SIZE), transform_points(affine, landmarks)
+    if rng.random() < 0.5:
+        crop, points = crop[:, ::-1], mirror_points(points, CROP_SIZE)
+    return Sample(_photograph(crop, rng), to_units(points), is_face=True)
+
+
+def _true_affine(landmarks: NDArray[np.float64]) -> Affine:
+    return estimate_similarity(landmarks, crop_template())
+
+
+def _placement(rng: np.random.Generator) -> Affine:
+    """Return how far a crop is off: widely, as a Haar box is, or little, as after one look."""
+    shift, log_scale, degrees = FIRST_LOOK if rng.random() < FIRST_LOOK_SHARE else SECOND_LOOK
+    draws = np.clip(rng.standard_normal(4), -3, 3)
+    return _about_centre(np.exp(draws[0] * log_scale), draws[1] * degrees, draws[2:] * shift)
+
+
+def _misplacement(rng: np.random.Generator) -> Affine:
+    """Return a placement no longer a face: shifted by 0.35 crops or more, half or twice the size, or turned by 75."""
+    scale, degrees, shift = np.exp(rng.normal(0, 0.15)), rng.normal(0, 15), rng.normal(0, 0.06, 2)
+    kind = rng.integers(4)
+    if kind == 0:
+        angle = rng.uniform(-np.pi, np.pi)
+        shift = rng.uniform(0.4, 0.9) * np.array([np.cos(angle), np.sin(angle)])
+    elif kind == 1:
+        scale = rng.uniform(0.3, 0.5)
+    elif kind == 2:
+        scale, shift = rng.uniform(2.0, 4.0), rng.uniform(-0.8, 0.8, 2)
+    else:
+        degrees = rng.uniform(75, 285)
+    return _about_centre(scale, degrees, shift * CROP_SIZE)
+
+
+def _about_centre(scale: float, degrees: float, shift: NDArray[np.float64]) -> Affine:
+    """Return a scaling and a turn about the crop's centre, then a shift in px."""
+    angle, middle = np.deg2rad(degrees), (CROP_SIZE - 1) / 2
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.column_stack([linear, middle + shift - linear @ (middle, middle)])
+
+
+def _mined_crop(negative: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    margin = (NEGATIVE_SIDE - CROP_SIZE) / 2
+    to_crop = np.array([[1.0, 0.0, -margin], [0.0, 1.0, -margin]])
+    picture = np.repeat(negative[..., None], 3, axis=2)
+    if rng.random() < 0.5:
+        picture = np.ascontiguousarray(picture[:, ::-1])
+    return warp_to_crop(picture, compose_affine(_placement(rng), to_crop), CROP_SIZE)
+
+
+def _photograph(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return the grey crop as a worse camera, light or hand might have left it."""
+    seen = np.rint(crop * 255).astype(np.uint8)
+    if rng.random() < DEGRADED_SHARE:
+        seen, _, _ = degrade(np.ascontiguousarray(seen), CROP_DEGRADATION, rng)
+    grey = (seen.astype(np.float32) / 255) @ LUMA
+    grey = np.clip(grey, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.3)))
+    if rng.random() < 0.3:  # light from one side
+        x, y = np.meshgrid(*[np.linspace(-1, 1, CROP_SIZE, dtype=np.float32)] * 2)
+        grey = grey * (1 + rng.uniform(-0.4, 0.4) * x + rng.uniform(-0.4, 0.4) * y)
+    if rng.random() < 0.2:  # a hand, a hat, a microphone
+        left, top = rng.integers(0, CROP_SIZE, 2)
+        width, height = rng.integers(6, CROP_SIZE // 2, 2)
+        grey[top : top + height, left : left + width] = rng.random()
+    return np.clip(grey, 0, 1).astype(np.float32)
