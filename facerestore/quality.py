@@ -25,11 +25,11 @@ MIN_EYE_DISTANCE_PX = 8.0
 face recognition problem", IEEE TIP 2012), and the eyes are 0.46 face widths apart in the FFHQ template."""
 
 SHARP_BLUR_PX = 1.35
-"""Widest edges of a sharp face, crop pixels. 90% of clean 256 px portraits lie below; a blur of 1 px puts all above."""
+"""Widest edges of a sharp face, crop pixels. 88% of clean 256 px portraits lie below; a blur of 1 px puts all above."""
 SHARP_NOISE_LEVELS = 3.25
-"""Most noise of a sharp face, in levels of 255. 94% of clean portraits, pores included, lie below; noise of 6 above."""
+"""Most noise of a sharp face, in levels of 255. 95% of clean portraits, pores included, lie below; noise of 6 above."""
 SHARP_BLOCKINESS = 1.2
-"""Most JPEG blockiness of a sharp face: no clean portrait reaches it, 95% of those at JPEG quality 50 do."""
+"""Most JPEG blockiness of a sharp face: no clean portrait reaches it, all at JPEG quality 50 do."""
 SHARP_ENLARGEMENT = 1.5
 """Most enlargement of a sharp face, crop over photo pixels; beyond, over half of the crop's pixels are made up."""
 
@@ -163,7 +163,7 @@ def _blur_px(core: NDArray[np.float32]) -> float:
     """Return the sigma of the edges, pixels.
 
     Re-blurring an edge of width s by r lowers its squared gradient by R = (s^2 + r^2) / s^2, so s = r / sqrt(R - 1)
-    (Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 2011, eq. 5 to 7). Taken here
+    (Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 2011). Taken here
     over all edges at once, less the squared gradient of the flat parts, so that noise does not pass for detail.
     """
     import cv2

@@ -273,6 +273,25 @@ def test_a_grey_photo_stays_grey(dtype):
         assert np.array_equal(result[..., 0], result[..., 2])
 
 
+def test_a_sepia_photo_stays_sepia_and_a_colour_photo_keeps_its_new_colours():
+    tint = np.array([0.08, 0.0, -0.12], np.float32)
+    grey = crop(smooth(128, 128), similarity(1, 0, 64, 64, 128), 128).mean(axis=2, keepdims=True)
+    noise = np.random.default_rng(6).normal(0, 0.05, (128, 128, 3)).astype(np.float32)
+    mask = geometric_mask(128)
+    inside = mask > 0.5
+    sepia = (grey + tint * (1 - grey)).astype(np.float32)
+    matched = match_colour(np.clip(grey + noise, 0, 1).astype(np.float32), sepia, mask)
+    luma = (matched @ np.array([0.299, 0.587, 0.114], np.float32))[inside]
+    chroma = matched[..., 0][inside] - luma
+    assert chroma.mean() == pytest.approx(0.06, abs=0.03)
+    assert (chroma - np.polyval(np.polyfit(luma, chroma, 1), luma)).std() < 0.004
+    assert luma.std() > 0.03
+    colour = crop(smooth(128, 128, seed=7), similarity(1, 0, 64, 64, 128), 128)
+    matched = match_colour(np.clip(colour + noise, 0, 1).astype(np.float32), colour, mask)
+    red_green = (matched[..., 0] - matched[..., 1]) - (colour[..., 0] - colour[..., 1])
+    assert red_green[inside].std() > 0.05
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(31, 47), (31, 47, 3)])
 def test_resize_keeps_layout_dtype_and_position(dtype, shape):
