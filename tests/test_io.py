@@ -419,10 +419,18 @@ def test_tiff_compressions_of_pillow(compression):
     np.testing.assert_array_equal(decode_image(data).pixels, expected)
 
 
-def test_big_tiff():
-    data = saved(Image.fromarray(smooth()), "TIFF", big_tiff=True)
-    assert data[2] == 43
-    np.testing.assert_array_equal(decode_image(data).pixels, smooth())
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_big_tiff(order, dtype):
+    samples = smooth(dtype=dtype)
+    raw = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    numbers = {256: 37, 257: 23, 259: 1, 262: 2, 273: 16, 277: 3, 278: 23, 279: len(raw)}
+    entries = {tag: struct.pack(order + "HHQQ", tag, 16, 1, value) for tag, value in numbers.items()}
+    bits = struct.pack(order + "HHQ", 258, 3, 3) + struct.pack(order + "HHHH", *[dtype().itemsize * 8] * 3, 0)
+    table = b"".join(entry for _, entry in sorted((entries | {258: bits}).items()))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, 16 + len(raw))
+    data = head + raw + struct.pack(order + "Q", 9) + table + bytes(8)
+    np.testing.assert_array_equal(decode_image(data).pixels, samples)
 
 
 def test_lzw_16_bit_tiff_of_opencv():
@@ -454,17 +462,24 @@ def test_unhandled_samples_are_named(picture):
         decode_image(saved(picture, "TIFF"))
 
 
+def with_second_page(data, subfile_type):
+    """Return a little-endian TIFF with a second page, of the same pixels."""
+    layout, offset = _exif.read_layout(data)
+    page = _exif.read_directory(data, offset, layout)
+    place = page.next_position
+    page.fields[254] = _exif.field_of(4, (subfile_type,), "<")
+    start = len(data) + len(data) % 2
+    data = data[:place] + struct.pack("<I", start) + data[place + 4 :].ljust(start - place - 4, b"\0")
+    return data + _exif.write_directory(page, start, "<")
+
+
 def test_several_pages_are_refused_but_reduced_copies_are_not():
-    first, second = Image.fromarray(smooth()), Image.fromarray(smooth(seed=3))
+    data = tiff(smooth())
     with pytest.raises(ImageError, match="holds 2 pages"):
-        decode_image(saved(first, "TIFF", save_all=True, append_images=[second]))
-    info = TiffImagePlugin.ImageFileDirectory_v2()
-    info[254] = 1
-    second.encoderinfo = {"tiffinfo": info}
-    data = saved(first, "TIFF", save_all=True, append_images=[second])
-    np.testing.assert_array_equal(decode_image(data).pixels, smooth())
+        decode_image(with_second_page(data, 0))
+    np.testing.assert_array_equal(decode_image(with_second_page(data, 1)).pixels, smooth())
     with pytest.raises(ImageError, match="thumbnail"):
-        decode_image(saved(second, "TIFF", tiffinfo=info))
+        decode_image(tiff(smooth(), tags=[(254, (4, (1,)))]))
 
 
 # --- orientation and metadata -------------------------------------------------------------------------------------
@@ -631,6 +646,63 @@ def test_resolution_alone_goes_through_webp():
     np.testing.assert_allclose(decode_image(data).metadata.dpi, (72.5, 300.0))
 
 
+def with_segments(jpeg, *segments):
+    """Return a JPEG with more (marker, body) segments after its first marker."""
+    return jpeg[:2] + b"".join(struct.pack(">BBH", 255, m, len(b) + 2) + b for m, b in segments) + jpeg[2:]
+
+
+def test_long_profiles_and_exif_of_jpeg_span_segments():
+    icc = ICC + bytes(100_000)
+    picture = DecodedImage(smooth(), metadata=Metadata(icc=icc))
+    assert decode_image(encode_image(picture, format="JPEG")).metadata.icc == icc
+    block = exif_block()
+    halves = [(0xE1, b"Exif\0\0" + half) for half in (block[6:60], block[60:])]
+    jpeg = encode_image(DecodedImage(smooth()), format="JPEG")
+    assert decode_image(with_segments(jpeg, *halves)).metadata.exif == block[6:]
+
+
+def test_resolution_of_jpeg_in_centimetres():
+    plain = encode_image(DecodedImage(smooth()), format="JPEG")
+    assert decode_image(plain).metadata.dpi is None
+    place = plain.index(b"JFIF\0") + 7
+    metric = plain[:place] + struct.pack(">BHH", 2, 100, 200) + plain[place + 5 :]
+    np.testing.assert_allclose(decode_image(metric).metadata.dpi, (254.0, 508.0))
+
+
+def test_fill_bytes_before_jpeg_markers_are_skipped():
+    jpeg = encode_image(DecodedImage(smooth()), format="JPEG")
+    filled = jpeg[:2] + b"\xff\xff" + jpeg[2:]
+    np.testing.assert_array_equal(decode_image(filled).pixels, decode_image(jpeg).pixels)
+
+
+def test_jpeg_of_12_bits_is_named():
+    jpeg = bytearray(encode_image(DecodedImage(smooth()), format="JPEG"))
+    jpeg[jpeg.index(b"\xff\xc0") + 4] = 12
+    with pytest.raises(ImageError, match=r"JPEG of 12 bits and 3 components is not handled"):
+        decode_image(bytes(jpeg))
+
+
+def test_jpeg_without_its_last_marker_is_truncated():
+    jpeg = encode_image(DecodedImage(smooth()), format="JPEG")
+    with pytest.raises(ImageError, match="end-of-image"):
+        decode_image(jpeg[:-2])
+
+
+@pytest.mark.parametrize(
+    "dpi", [(0.0, 72.0), (-1.0, 1.0), (float("nan"), 72.0), (float("inf"), 72.0), (1e9, 1e9)]
+)
+@pytest.mark.parametrize("format", fio.FORMATS)
+def test_senseless_resolutions_are_dropped(format, dpi):
+    data = encode_image(DecodedImage(smooth(), metadata=Metadata(dpi=dpi)), format=format)
+    assert decode_image(data).metadata.dpi is None
+
+
+def test_empty_exif_directory_is_whole():
+    empty = _exif.header("<", 8) + bytes(6)
+    back = decode_image(encode_image(DecodedImage(smooth(), metadata=Metadata(exif=empty)), format="TIFF"))
+    assert back.metadata.exif is None
+
+
 # --- what is no picture -------------------------------------------------------------------------------------------
 
 
@@ -683,11 +755,18 @@ def test_random_damage_is_an_image_error_or_a_picture():
     """No other exception leaves the decoder, whatever a file holds."""
     rng = np.random.default_rng(5)
     picture = DecodedImage(smooth(), metadata=Metadata(exif_block(), XMP, ICC, (72.0, 72.0)))
-    for format in ("PNG", "TIFF", "WEBP", "BMP"):
-        data = np.frombuffer(encode_image(picture, format=format), np.uint8)
-        for _ in range(60):
-            damaged = data.copy()
-            places = rng.integers(8, min(len(data), 700), 6)
+    files = [encode_image(picture, format=format) for format in fio.FORMATS]
+    files += [
+        saved(Image.fromarray(smooth()), "TIFF", compression="jpeg"),
+        tiff(smooth(dtype=np.uint16), tile=16),
+    ]
+    files += [saved(Image.new("CMYK", (9, 9)), "JPEG", icc_profile=cmyk_profile())]
+    for data in files:
+        for number in range(40):
+            damaged = np.array(np.frombuffer(data, np.uint8))
+            places = rng.integers(4, min(len(data), 700), 6)
+            # A TIFF keeps its directory at the end.
+            places = len(data) - places if data[:2] == b"II" and number % 2 else places
             damaged[places] = rng.integers(0, 256, 6)
             try:
                 decode_image(damaged.tobytes(), max_pixels=10_000)
@@ -726,6 +805,17 @@ def test_a_hundred_megapixels_are_allowed_and_pillow_does_not_warn():
     assert fio.DEFAULT_MAX_PIXELS >= 16320 * 12240
     with pytest.raises(ImageError, match="--max-pixels 199756800"):
         decode_image(b"\x89PNG\r\n\x1a\n" + chunks, max_pixels=100_000_000)
+
+
+@pytest.mark.parametrize("format", fio.FORMATS)
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "1"])
+def test_the_limit_of_pillow_does_not_matter(format, mode, monkeypatch):
+    """Pillow warns (here: fails) over one limit for the whole process, and refuses over twice that."""
+    if mode == "CMYK" and format not in ("JPEG", "TIFF"):
+        mode = "RGB"
+    data = saved(Image.new(mode, (40, 3000)), format)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50_000)
+    assert decode_image(data).pixels.shape == (3000, 40, 3)
 
 
 def test_animations_are_refused():

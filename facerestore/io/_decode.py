@@ -11,17 +11,16 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin, JpegImagePlugin
+from PIL import BmpImagePlugin
 from PIL import Image as PillowImage
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _exif, _pillow, _png, _tiff, _webp
+from facerestore.io import _exif, _jpeg, _pillow, _png, _tiff, _webp
 from facerestore.io._files import read_bytes
 from facerestore.io._formats import SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
-from facerestore.types import DecodedImage, Image, Metadata
+from facerestore.types import DecodedImage, Metadata
 
-_END_OF_IMAGE = b"\xff\xd9"
 # What Pillow, zlib and struct raise on damaged files.
 _DAMAGE = (
     OSError,
@@ -105,38 +104,6 @@ def as_decoded(
     )
 
 
-def _decode_jpeg(source: Source) -> DecodedImage:
-    """Return a decoded JPEG; grey and RGB go through OpenCV, straight into the array that is returned."""
-    stream = BytesIO(source.data)
-    picture = JpegImagePlugin.JpegImageFile(stream)
-    source.check_size(*picture.size)
-    # Pillow stops at the first scan. There, compressed data cannot hold an end-of-image marker by chance.
-    if source.data.find(_END_OF_IMAGE, stream.tell()) < 0:
-        raise source.damaged("the JPEG ends before its end-of-image marker")
-    info = picture.info
-    metadata = Metadata(info.get("exif"), info.get("xmp"), info.get("icc_profile"), info.get("dpi"))
-    grey = picture.mode == "L"
-    if picture.mode == "CMYK":
-        pixels, _, _ = _pillow.channels(picture, source.name)
-    else:
-        pixels = _decode_jpeg_pixels(source, picture.size)
-    return finish(pixels, None, grey=grey, metadata=metadata, format="JPEG")
-
-
-def _decode_jpeg_pixels(source: Source, size: tuple[int, int]) -> Image:
-    """Return (H, W, 3) RGB of a grey or colour JPEG, as stored."""
-    import cv2
-
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(source.data, np.uint8), flags)
-    except cv2.error as error:
-        raise source.damaged(error) from error
-    if pixels is None or pixels.shape != (size[1], size[0], 3):
-        raise source.damaged("the pixel data of the JPEG cannot be decoded")
-    return pixels.astype(np.uint8, copy=False)
-
-
 def _decode_bmp(source: Source) -> DecodedImage:
     """Return a decoded BMP."""
     picture = BmpImagePlugin.BmpImageFile(BytesIO(source.data))
@@ -146,7 +113,7 @@ def _decode_bmp(source: Source) -> DecodedImage:
 
 
 _DECODERS: Mapping[str, Callable[[Source], DecodedImage]] = MappingProxyType(
-    {"JPEG": _decode_jpeg, "PNG": _png.decode, "WEBP": _webp.decode, "TIFF": _tiff.decode, "BMP": _decode_bmp}
+    {"JPEG": _jpeg.decode, "PNG": _png.decode, "WEBP": _webp.decode, "TIFF": _tiff.decode, "BMP": _decode_bmp}
 )
 
 

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import _exif, _png, _tiff
 from facerestore.io._formats import check_holds, resolve_format
-from facerestore.io._source import Samples
+from facerestore.io._source import Samples, sane_dpi
 from facerestore.types import DecodedImage, Metadata
 
 # At 95 with full colour resolution a JPEG written again differs from its source by about a level, which no eye sees;
@@ -72,10 +72,11 @@ def _check_form(image: DecodedImage) -> None:
 def _metadata_for(image: DecodedImage, target: str) -> Metadata:
     """Return the metadata as they go into a file of the target format."""
     stored, (height, width) = image.metadata, image.pixels.shape[:2]
+    dpi = sane_dpi(stored.dpi)
     exif = _exif.with_size(stored.exif.removeprefix(_exif.PREFIX), width, height) if stored.exif else None
-    if target == "WEBP" and exif is None and stored.dpi is not None:
-        exif = _exif.pack(_exif.Directory(_exif.resolution_fields(stored.dpi, "<")), "<")
-    return Metadata(exif=exif, xmp=stored.xmp, icc=stored.icc, dpi=stored.dpi)
+    if target == "WEBP" and exif is None and dpi is not None:
+        exif = _exif.pack(_exif.Directory(_exif.resolution_fields(dpi, "<")), "<")
+    return Metadata(exif=exif, xmp=stored.xmp, icc=stored.icc, dpi=dpi)
 
 
 def _samples(image: DecodedImage) -> Samples:

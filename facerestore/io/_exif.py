@@ -26,7 +26,7 @@ DESCRIPTIVE_TAGS = frozenset(
     (0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x0131, 0x0132, 0x013B, 0x013C, 0x4746, 0x4749, 0x8298, 0x83BB)
 ) | frozenset(range(0x9C9B, 0x9CA0))
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 3, 4, 5, 7, 16
 _SIZES = {
     1: 1,
     2: 1,
@@ -47,7 +47,7 @@ _SIZES = {
 }
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _MAX_CLASSIC_KIND = 13
-_CM_PER_INCH = 2.54
+CM_PER_INCH = 2.54
 
 
 class Layout(NamedTuple):
@@ -84,7 +84,7 @@ def read_layout(data: bytes) -> tuple[Layout, int]:
         ValueError: not a TIFF block.
     """
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
-    if order is None or len(data) < 16:
+    if order is None or len(data) < 8:
         raise ValueError("no TIFF header")
     if struct.unpack_from(order + "H", data, 2)[0] == 43:
         return Layout(order, big=True), struct.unpack_from(order + "Q", data, 8)[0]
@@ -170,7 +170,7 @@ def resolution(directory: Directory, layout: Layout) -> tuple[float, float] | No
         numerator, denominator = struct.unpack_from(layout.order + "II", entry.value)
         values.append(numerator / denominator if denominator else 0.0)
     unit = directory.fields.get(RESOLUTION_UNIT)
-    scale = {2: 1.0, 3: _CM_PER_INCH}.get((integers(unit, layout) or (2,))[0] if unit else 2)
+    scale = {2: 1.0, 3: CM_PER_INCH}.get((integers(unit, layout) or (2,))[0] if unit else 2)
     return None if scale is None else (values[0] * scale, values[1] * scale)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
-from facerestore.errors import ImageError
 from facerestore.io import _pillow
 from facerestore.io._source import Samples, Source, finish, tripled
 from facerestore.types import DecodedImage, Metadata
@@ -167,9 +166,6 @@ def encode(samples: Samples, metadata: Metadata) -> bytes:
     Args:
         samples: (H, W, C) uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
         metadata: carried as iCCP, eXIf, pHYs and iTXt chunks.
-
-    Raises:
-        ImageError: a chunk would be longer than PNG allows.
     """
     height, width, count = samples.shape
     head = struct.pack(">IIBBBBB", width, height, samples.dtype.itemsize * 8, _COLOUR_TYPES[count], 0, 0, 0)
@@ -184,10 +180,6 @@ def _metadata_chunks(metadata: Metadata) -> Iterator[bytes]:
         yield _chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(metadata.icc))
     if metadata.dpi:
         across, down = (round(value / _METRES_PER_INCH) for value in metadata.dpi)
-        if max(across, down) >= 2**31:
-            raise ImageError(
-                f"PNG cannot state a resolution of {metadata.dpi} dots per inch; drop the resolution"
-            )
         yield _chunk(b"pHYs", struct.pack(">IIB", across, down, 1))
     if metadata.exif:
         yield _chunk(b"eXIf", metadata.exif)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
@@ -18,6 +19,7 @@ Samples: TypeAlias = NDArray[Any]
 # The largest phone sensors give 200 megapixels (16320 x 12240); 2^28 also covers every WebP (16383 x 16383)
 # and is 0.8 GB of 8-bit RGB.
 DEFAULT_MAX_PIXELS = 2**28
+_MAX_DPI = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,10 @@ class Source:
         """Return the error for a file that cannot be decoded to its end."""
         return ImageError(f"{self.name}: damaged or truncated ({reason}); get a whole copy of the file")
 
+    def unhandled(self, kind: str, remedy: str) -> ImageError:
+        """Return the error for a whole file of a kind that is not read."""
+        return ImageError(f"{self.name}: {kind} is not handled; save it as {remedy}")
+
 
 def finish(
     pixels: Samples,
@@ -74,7 +80,7 @@ def finish(
     """
     exif, stated = _exif.upright(metadata.exif) if metadata.exif else (None, 1)
     turn = stated if orientation is None else orientation
-    dpi = _sane(metadata.dpi or (_exif.resolution_of(exif) if exif else None))
+    dpi = sane_dpi(metadata.dpi or (_exif.resolution_of(exif) if exif else None))
     if dpi and turn >= 5:
         dpi = (dpi[1], dpi[0])
     xmp = _exif.upright_xmp(metadata.xmp) if metadata.xmp and turn != 1 else metadata.xmp
@@ -83,6 +89,28 @@ def finish(
     kept = Metadata(exif=exif or None, xmp=xmp or None, icc=icc or None, dpi=dpi)
     turned_alpha = None if alpha is None else turned(alpha, turn)
     return DecodedImage(turned(pixels, turn), turned_alpha, grey=grey, metadata=kept, format=format)
+
+
+def opencv_pixels(source: Source, data: bytes, flags: int) -> Samples:
+    """Return a picture file's pixels as OpenCV decodes them: (H, W), (H, W, 3) or (H, W, 4), blue first by default.
+
+    Args:
+        source: names the picture in errors.
+        data: the file, or a cleaned copy of it.
+        flags: ``cv2.IMREAD_*``.
+
+    Raises:
+        ImageError: the pixel data are damaged.
+    """
+    import cv2
+
+    try:
+        decoded: Samples | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise source.damaged(error) from error
+    if decoded is None:
+        raise source.damaged("the pixel data cannot be decoded")
+    return decoded
 
 
 def turned(array: Samples, orientation: int) -> Samples:
@@ -108,8 +136,8 @@ def tripled(grey: Samples) -> Image:
     return pixels
 
 
-def _sane(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return a resolution, or None where a file states zero, a negative or no number."""
-    if dpi is None or not all(math.isfinite(value) and value > 0 for value in dpi):
+def sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return a resolution, or None where it is zero, negative, no number, or beyond the 16 bits that JFIF has."""
+    if dpi is None or not all(math.isfinite(value) and 0 < value <= _MAX_DPI for value in dpi):
         return None
     return (float(dpi[0]), float(dpi[1]))

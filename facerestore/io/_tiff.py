@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import ImageFile, TiffImagePlugin
 
 from facerestore.errors import ImageError
 from facerestore.io import _exif, _pillow
@@ -25,6 +25,9 @@ FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR = 266, 2
 PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 322, 323, 324, 325
 EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
 
+# Tags of one number, which damaged files may give many of.
+_SINGLE = (WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, ROWS_PER_STRIP, PLANAR, PREDICTOR)
+
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 _LZW, _DEFLATE = 5, 8
 # Compressions that treat samples as bytes: none, LZW, deflate (new and old number), PackBits, LZMA, Zstandard.
@@ -33,6 +36,7 @@ _PREDICTING = (_LZW, _DEFLATE, 32946, 34925, 50000)
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 _REDUCED = 1
+_MAX_CLASSIC_BYTES = 2**32
 # Fast, as for PNG; the predictor does most of the work.
 _COMPRESSION_LEVEL = 1
 # TIFF 6.0 advises strips of about 8 kB; larger ones compress better and a reader today holds them easily.
@@ -67,19 +71,52 @@ def decode(source: Source) -> DecodedImage:
     source.check_size(width, height)
     deep = _check_samples(source, page)
     metadata = _metadata(page)
+    orientation = _exif.orientation_of(page.directory, page.layout)
     if _is_plain(page):
         pixels, alpha, grey = _split(source, page, _samples(source, page, width, height))
-        orientation = _exif.orientation_of(page.directory, page.layout)
         return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
     if deep:
         raise ImageError(
             f"{source.name}: 16-bit TIFF with colours of kind {page.integers(PHOTOMETRIC, 1)[0]} and compression "
             f"{page.integers(COMPRESSION, 1)[0]} is not handled; save it as 16-bit RGB or grey with LZW or ZIP"
         )
-    picture = TiffImagePlugin.TiffImageFile(BytesIO(source.data))
-    pixels, alpha, grey = _pillow.channels(picture, source.name)
-    # Pillow has turned the picture already.
-    return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=1)
+    pixels, alpha, grey = _pillow.channels(_Unlimited(BytesIO(_cleaned(source, page))), source.name)
+    return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
+
+
+class _Unlimited(TiffImagePlugin.TiffImageFile):
+    """Pillow's TIFF without its process-wide limit on pixels: the source's own limit is checked before."""
+
+    def load_prepare(self) -> None:
+        """Make room for the pixels, as Pillow does for every format but this."""
+        ImageFile.ImageFile.load_prepare(self)
+
+
+def _cleaned(source: Source, page: _Page) -> bytes:
+    """Return the file with the tags of its pixels alone: Pillow then neither turns it nor stumbles over the rest."""
+    ignored = {*_exif.DESCRIPTIVE_TAGS, _exif.ORIENTATION, XMP}
+    fields = {
+        tag: _classic(entry, page.layout)
+        for tag, entry in page.directory.fields.items()
+        if tag not in ignored
+    }
+    order = page.layout.order
+    fields |= {tag: field_of(LONG, page.integers(tag)[:1], order) for tag in _SINGLE if page.integers(tag)}
+    return _with_directory(source, fields, order)
+
+
+def _classic(entry: Field, layout: Layout) -> Field:
+    """Return an entry with BigTIFF's 64-bit integers, which are small here, as 32-bit ones."""
+    return field_of(LONG, _exif.integers(entry, layout), layout.order) if entry.kind == _exif.LONG8 else entry
+
+
+def _with_directory(source: Source, fields: dict[int, Field], order: str) -> bytes:
+    """Return the bytes of a file with another directory, put at their end, in place of its own."""
+    if len(source.data) >= _MAX_CLASSIC_BYTES:
+        raise source.unhandled("a TIFF of over 4 GB", "PNG")
+    start = len(source.data) + len(source.data) % 2
+    body = source.data[8:].ljust(start - 8, b"\x00")
+    return _exif.header(order, start) + body + _exif.write_directory(Directory(fields), start, order)
 
 
 def _first_page(source: Source) -> _Page:
@@ -139,7 +176,7 @@ def _samples(source: Source, page: _Page, width: int, height: int) -> Samples:
     tiled = TILE_OFFSETS in page.directory.fields
     offsets = page.integers(TILE_OFFSETS if tiled else STRIP_OFFSETS)
     sizes = page.integers(TILE_BYTES if tiled else STRIP_BYTES)
-    if not offsets or len(offsets) != len(sizes) or len(source.data) >= 2**32:
+    if not offsets or len(offsets) != len(sizes):
         raise source.damaged("no table of its strips or tiles")
     if page.integers(PLANAR, 1)[0] == 1:
         return _plane(source, page, offsets, sizes, size=(width, height), count=count)
@@ -180,10 +217,8 @@ def _plane(
         fields[ROWS_PER_STRIP] = field_of(LONG, (rows,), order)
     fields[TILE_OFFSETS if tile else STRIP_OFFSETS] = field_of(LONG, offsets, order)
     fields[TILE_BYTES if tile else STRIP_BYTES] = field_of(LONG, sizes, order)
-    start = len(source.data) + len(source.data) % 2
-    body = source.data[8:].ljust(start - 8, b"\x00")
-    block = _exif.header(order, start) + body + _exif.write_directory(Directory(fields), start, order)
-    plane = _pillow.to_array(TiffImagePlugin.TiffImageFile(BytesIO(block))).reshape(height, width, count)
+    block = _with_directory(source, fields, order)
+    plane = _pillow.to_array(_Unlimited(BytesIO(block))).reshape(height, width, count)
     if page.integers(PREDICTOR, 1)[0] == 2 and page.integers(COMPRESSION, 1)[0] in _PREDICTING:
         _undo_differences(plane, tile or width)
     return plane
@@ -255,7 +290,7 @@ def encode(samples: Samples, metadata: Metadata) -> bytes:
         fields[XMP] = Field(BYTE, len(metadata.xmp), metadata.xmp)
     if metadata.icc:
         fields[ICC] = Field(UNDEFINED, len(metadata.icc), metadata.icc)
-    if start >= 2**32:
+    if start >= _MAX_CLASSIC_BYTES:
         raise ImageError(f"TIFF cannot hold {start} bytes (at most 4 GB); write PNG")
     directory = _exif.write_directory(Directory(fields, described.children), start, order)
     return b"".join((_exif.header(order, start), *strips, padding, directory))

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import struct
-from io import BytesIO
 
-from PIL import WebPImagePlugin
-
-from facerestore.io import _pillow
-from facerestore.io._source import Source, finish
+from facerestore.io._source import Samples, Source, finish, opencv_pixels
 from facerestore.types import DecodedImage, Metadata
 
 
@@ -20,13 +16,20 @@ def decode(source: Source) -> DecodedImage:
     """
     chunks = _chunks(source)
     source.check_single(sum(kind == b"ANMF" for kind, _ in chunks), "animation frames")
-    # Pillow's decoder allocates the canvas when it opens the file, so the size is read here first.
     source.check_size(*_size(source, chunks))
-    picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
-    pixels, alpha, grey = _pillow.channels(picture, source.name)
+    pixels, alpha = _pixels(source)
     found = {kind: bytes(body) for kind, body in chunks if kind in (b"EXIF", b"XMP ", b"ICCP")}
     metadata = Metadata(exif=found.get(b"EXIF"), xmp=found.get(b"XMP "), icc=found.get(b"ICCP"))
-    return finish(pixels, alpha, grey=grey, metadata=metadata, format="WEBP")
+    return finish(pixels, alpha, grey=False, metadata=metadata, format="WEBP")
+
+
+def _pixels(source: Source) -> tuple[Samples, Samples | None]:
+    """Return (H, W, 3) RGB and (H, W) alpha or None, as stored."""
+    import cv2
+
+    decoded = opencv_pixels(source, source.data, cv2.IMREAD_UNCHANGED)
+    alpha = cv2.extractChannel(decoded, 3) if decoded.shape[2] == 4 else None
+    return cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGB if decoded.shape[2] == 4 else cv2.COLOR_BGR2RGB), alpha
 
 
 def _chunks(source: Source) -> list[tuple[bytes, memoryview]]:

@@ -1,0 +1,130 @@
+"""JPEG: its segments and their metadata. Source: ITU-T T.81 annex B, JFIF 1.02, EXIF 2.32, XMP part 3, ICC.1 B.4."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from io import BytesIO
+
+from PIL import JpegImagePlugin
+
+from facerestore.io import _pillow
+from facerestore.io._exif import CM_PER_INCH, PREFIX
+from facerestore.io._source import Samples, Source, finish, opencv_pixels
+from facerestore.types import DecodedImage, Metadata
+
+# SOF0 to SOF15 without DHT, JPG and DAC, which share their numbers.
+_FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# TEM and RST0 to RST7, SOI: markers without a body.
+_BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_APP0, _APP1, _APP2, _APP15 = 0xE0, 0xE1, 0xE2, 0xEF
+_ADOBE = 0xEE
+_JFIF_PREFIX = b"JFIF\x00"
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
+_ICC_PREFIX = b"ICC_PROFILE\x00"
+
+
+def decode(source: Source) -> DecodedImage:
+    """Return the decoded JPEG; of an MPO file, its first picture.
+
+    Raises:
+        ImageError: damaged, truncated, of more than 8 bits, or over the limit on pixels.
+    """
+    segments = list(_segments(source))
+    height, width, components = _frame(source, segments)
+    source.check_size(width, height)
+    # In compressed data, 0xFF is followed by a zero byte, so an end-of-image marker cannot be there by chance.
+    if source.data.find(b"\xff\xd9", segments[-1][1]) < 0:
+        raise source.damaged("the JPEG ends before its end-of-image marker")
+    metadata = _metadata(source, segments)
+    pixels = _decode_cmyk(source, segments, metadata.icc) if components == 4 else _decode_colour(source)
+    if pixels.shape != (height, width, 3):
+        raise source.damaged(
+            f"the JPEG states {width}x{height} pixels and holds {pixels.shape[1]}x{pixels.shape[0]}"
+        )
+    return finish(pixels, None, grey=components == 1, metadata=metadata, format="JPEG")
+
+
+def _segments(source: Source) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of the body of each segment up to the first start of scan, which comes last."""
+    data, position = source.data, 2
+    while True:
+        # Any number of 0xFF may stand before a marker (B.1.1.2); other bytes between segments are skipped.
+        position = data.find(b"\xff", position)
+        while 0 <= position < len(data) and data[position] == 0xFF:
+            position += 1
+        if position < 0 or position + 3 > len(data):
+            raise source.damaged("the JPEG ends within its header")
+        marker = data[position]
+        position += 1
+        if marker in _BARE_MARKERS or marker == 0:
+            continue
+        if marker == _END_OF_IMAGE:
+            raise source.damaged("the JPEG holds no picture")
+        end = position + struct.unpack_from(">H", data, position)[0]
+        if end > len(data):
+            raise source.damaged("the JPEG ends within its header")
+        yield marker, position + 2, end
+        if marker == _START_OF_SCAN:
+            return
+        position = max(end, position + 2)
+
+
+def _frame(source: Source, segments: list[tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Return (height, width, components) of the frame header (B.2.2)."""
+    for marker, start, end in segments:
+        if marker in _FRAME_MARKERS and end - start >= 6:
+            precision, height, width, components = struct.unpack_from(">BHHB", source.data, start)
+            if precision != 8 or components not in (1, 3, 4):
+                raise source.unhandled(
+                    f"a JPEG of {precision} bits and {components} components", "8-bit JPEG or PNG"
+                )
+            return height, width, components
+    raise source.damaged("the JPEG states no size")
+
+
+def _metadata(source: Source, segments: list[tuple[int, int, int]]) -> Metadata:
+    """Return the EXIF, XMP, ICC profile and resolution that a JPEG carries."""
+    exif = b""
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    parts: dict[int, bytes] = {}
+    for marker, start, end in segments:
+        if not _APP0 <= marker <= _APP2:
+            continue
+        body = source.data[start:end]
+        if marker == _APP0 and body.startswith(_JFIF_PREFIX) and len(body) >= 12:
+            unit, across, down = struct.unpack_from(">BHH", body, 7)
+            scale = {1: 1.0, 2: CM_PER_INCH}.get(unit)
+            dpi = (across * scale, down * scale) if scale else None
+        elif marker == _APP1 and body.startswith(PREFIX):
+            # Some writers split long EXIF over several segments.
+            exif += body.removeprefix(PREFIX)
+        elif marker == _APP1 and body.startswith(_XMP_PREFIX):
+            xmp = body.removeprefix(_XMP_PREFIX)
+        elif marker == _APP2 and body.startswith(_ICC_PREFIX) and len(body) > 14:
+            parts[body[12]] = body[14:]
+    icc = b"".join(parts[number] for number in sorted(parts))
+    return Metadata(exif=exif or None, xmp=xmp, icc=icc or None, dpi=dpi)
+
+
+def _decode_colour(source: Source) -> Samples:
+    """Return (H, W, 3) RGB of a grey or colour JPEG, as stored: OpenCV is twice as fast as Pillow."""
+    import cv2
+
+    return opencv_pixels(source, source.data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def _decode_cmyk(source: Source, segments: list[tuple[int, int, int]], icc: bytes | None) -> Samples:
+    """Return (H, W, 3) sRGB of a CMYK JPEG, whose values are inverted, as all software takes them to be.
+
+    Pillow is given the file without the metadata that it would stumble over, but with Adobe's colour transform.
+    """
+    kept = [source.data[:2]]
+    for marker, start, end in segments:
+        if marker == _ADOBE or not _APP0 <= marker <= _APP15:
+            kept += [bytes((0xFF, marker)), source.data[start - 2 : end]]
+    picture = JpegImagePlugin.JpegImageFile(BytesIO(b"".join((*kept, source.data[segments[-1][2] :]))))
+    picture.info["icc_profile"] = icc
+    return _pillow.channels(picture, source.name)[0]
