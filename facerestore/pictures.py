@@ -18,16 +18,17 @@ _Colour: TypeAlias = tuple[int, int, int]
 
 # The look: chosen by eye on portraits, group photos and single crops; nothing else depends on it.
 PAPER: _Colour = (250, 249, 247)
-INK: _Colour = (34, 36, 40)
-SOFT_INK: _Colour = (122, 126, 134)
-RESTORED_COLOUR: _Colour = (38, 166, 91)
-KEPT_COLOUR: _Colour = (238, 150, 36)
+INK: _Colour = (122, 126, 134)
+BOX_COLOUR: _Colour = (38, 166, 91)
 LANDMARK_COLOUR: _Colour = (255, 77, 109)
+GAP_PX = 12
+PAIR_GAP_PX = 3
 PANEL_SIDE_PX = 900
 """Longest side of one photo in a comparison: two of them fit a screen."""
-TILE_PX = 292
-"""Side of one face close-up; six tiles and their gaps are as wide as two panels."""
-GAP_PX = 12
+TILE_PX = 280
+"""Least side of one face close-up: three pairs are then as wide as two panels."""
+MOST_TILE_PX = 680
+LEAST_WIDTH_PX = 2 * TILE_PX + GAP_PX
 CAPTION_PX = 18
 MAX_PAIRS = 12
 FACE_MARGIN = 0.35
@@ -37,7 +38,7 @@ FACE_MARGIN = 0.35
 def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) -> NDArray[np.uint8]:
     """Return one picture with the photo before and after, and below it the faces close up, in pairs.
 
-    The largest restored faces come first; without any, no close-ups are drawn.
+    The largest restored faces are shown, left to right; without any, no close-ups are drawn.
 
     Args:
         before: (H, W, 3) RGB, uint8 or uint16.
@@ -49,11 +50,14 @@ def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) 
     """
     size = _fit((before.shape[1], before.shape[0]), PANEL_SIDE_PX)
     panels = [
-        _panel(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
+        _captioned(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
     ]
     strip = _row(panels)
-    pairs = _pairs(before, after, faces)
-    columns = max(1, (max(strip.width, 2 * TILE_PX + GAP_PX) + GAP_PX) // (2 * TILE_PX + 2 * GAP_PX))
+    chosen = _largest_restored(faces)
+    width = max(strip.width, LEAST_WIDTH_PX)
+    columns = min(max(1, len(chosen)), max(1, width // (2 * TILE_PX)))
+    side = min((width - (columns - 1) * 2 * GAP_PX - columns * PAIR_GAP_PX) // (2 * columns), MOST_TILE_PX)
+    pairs = [_pair(before, after, face, index, side) for index, face in chosen]
     rows = [_row(pairs[start : start + columns], gap=2 * GAP_PX) for start in range(0, len(pairs), columns)]
     return np.asarray(_framed(_column([strip, *rows])))
 
@@ -72,7 +76,7 @@ def faces_picture(image: Image, faces: Sequence[DetectedFace]) -> NDArray[np.uin
     draw = ImageDraw.Draw(picture)
     stroke = max(2, round(min(picture.size) / 400))
     for face in faces:
-        draw.rectangle(face.box, outline=RESTORED_COLOUR, width=stroke)
+        draw.rectangle(face.box, outline=BOX_COLOUR, width=stroke)
         radius = max(1.5, face.eye_distance_px / 20)
         for x, y in face.landmarks.tolist():
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=LANDMARK_COLOUR)
@@ -90,21 +94,28 @@ def _tag(draw: ImageDraw.ImageDraw, box: Box, text: str, size: tuple[int, int]) 
     plate_height = bottom - top + height // 2
     x = min(max(box[0], 0), size[0] - width)
     y = min(max(box[1] - plate_height, 0), size[1] - plate_height)
-    draw.rectangle((x, y, x + width, y + plate_height), fill=RESTORED_COLOUR)
+    draw.rectangle((x, y, x + width, y + plate_height), fill=BOX_COLOUR)
     draw.text((x + height // 4 - left, y + height // 4 - top), text, fill=PAPER, font=font)
 
 
-def _pairs(before: Image, after: Image, faces: Sequence[RestoredFace]) -> list[_Picture]:
-    """Return a before/after pair per restored face, the largest first."""
+def _largest_restored(faces: Sequence[RestoredFace]) -> list[tuple[int, RestoredFace]]:
+    """Return index and face of the largest restored faces, as many as are shown, left to right."""
     restored = [(i, face) for i, face in enumerate(faces) if face.decision.outcome is Outcome.RESTORED]
-    restored.sort(key=lambda item: -item[1].detected.eye_distance_px)
+    largest = sorted(restored, key=lambda item: -item[1].detected.eye_distance_px)[:MAX_PAIRS]
+    return sorted(largest, key=lambda item: item[0])
+
+
+def _pair(before: Image, after: Image, face: RestoredFace, index: int, side: int) -> _Picture:
+    """Return one face before and after, close up."""
+    square = _square(face.detected.box)
     scale = after.shape[1] / before.shape[1]
-    pairs = []
-    for index, face in restored[:MAX_PAIRS]:
-        square = _square(face.detected.box)
-        tiles = [_close_up(before, square), _close_up(after, tuple(scale * value for value in square))]
-        pairs.append(_captioned(_row(tiles, gap=2), f"face {index}"))
-    return pairs
+    tiles = [
+        _close_up(before, square, side),
+        _close_up(after, tuple(scale * value for value in square), side),
+    ]
+    return _row(
+        [_captioned(tiles[0], f"face {index} before"), _captioned(tiles[1], "after")], gap=PAIR_GAP_PX
+    )
 
 
 def _square(box: Box) -> Box:
@@ -114,8 +125,8 @@ def _square(box: Box) -> Box:
     return x - half, y - half, x + half, y + half
 
 
-def _close_up(pixels: Image, square: tuple[float, ...]) -> _Picture:
-    """Return the square of a photo as a tile; paper where it reaches beyond the photo."""
+def _close_up(pixels: Image, square: tuple[float, ...], side_px: int) -> _Picture:
+    """Return the square of a photo as a tile of ``side_px``; paper where it reaches beyond the photo."""
     left, top, right, bottom = (round(value) for value in square)
     height, width = pixels.shape[:2]
     x, y = max(left, 0), max(top, 0)
@@ -124,11 +135,7 @@ def _close_up(pixels: Image, square: tuple[float, ...]) -> _Picture:
     tile = PillowImage.new("RGB", (side, side), PAPER)
     if piece.size:
         tile.paste(PillowImage.fromarray(_to_8_bit(piece)), (x - left, y - top))
-    return tile.resize((TILE_PX, TILE_PX), PillowImage.Resampling.BICUBIC)
-
-
-def _panel(picture: _Picture, word: str) -> _Picture:
-    return _captioned(picture, word)
+    return tile.resize((side_px, side_px), PillowImage.Resampling.BICUBIC)
 
 
 def _captioned(picture: _Picture, text: str) -> _Picture:
@@ -136,7 +143,7 @@ def _captioned(picture: _Picture, text: str) -> _Picture:
     font = ImageFont.load_default(CAPTION_PX)
     band = CAPTION_PX + GAP_PX
     result = PillowImage.new("RGB", (picture.width, picture.height + band), PAPER)
-    ImageDraw.Draw(result).text((0, 0), text, fill=SOFT_INK, font=font)
+    ImageDraw.Draw(result).text((0, 0), text, fill=INK, font=font)
     result.paste(picture, (0, band))
     return result
 

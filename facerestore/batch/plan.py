@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facerestore.config import DEFAULT_SUFFIX, OutputConfig
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import FORMATS, find_images, resolve_format
+from facerestore.io import FORMATS, SUFFIXES, find_images, resolve_format
 
 STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
@@ -75,11 +75,17 @@ def plan_jobs(
         recursive: look into the subdirectories of directories.
 
     Raises:
-        ConfigError: the inputs do not go with the output.
+        ConfigError: the inputs do not go with the output, or a format is unknown.
         ImageError: a directory holds no picture.
     """
     if STREAM in inputs or output == STREAM or _names_a_file(inputs, output):
         return Plan((_single_job(inputs, output, options),))
+    if output is not None and (
+        output.is_file() or (output.suffix.lower() in SUFFIXES and not output.is_dir())
+    ):
+        raise ConfigError(
+            f"'{output}' names one file, but there may be several results; give a directory with -o"
+        )
     candidates: list[_Candidate] = []
     left_out: list[Path] = []
     for root, label in zip(inputs, _labels(inputs), strict=True):

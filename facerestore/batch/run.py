@@ -14,7 +14,7 @@ import numpy as np
 from facerestore.batch.plan import COMPARE_ENDING, STREAM, Job
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
-from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
+from facerestore.io import DEFAULT_MAX_PIXELS, FORMATS, SUFFIXES, check_holds, read_image, write_image
 from facerestore.pictures import compare_picture
 from facerestore.types import DecodedImage, FaceImage, RestoreResult
 
@@ -95,8 +95,18 @@ def run_job(
         _check_free([path for path in (job.target, *extras) if path != STREAM])
     limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
     image = read_image(job.source, max_pixels=limit)
+    format_name = _format_of(job.target, image, options)
+    check_holds(image, format=format_name)
     result = pipeline.run(image)
-    written = [_write(job.target, result.image, image, options)]
+    written = [
+        write_image(
+            job.target,
+            result.image,
+            format=format_name,
+            quality=options.quality,
+            overwrite=options.overwrite,
+        )
+    ]
     if options.compare:
         picture = compare_picture(image.pixels, result.image.pixels, result.faces)
         written.append(_write_extra(compare_path(job), DecodedImage(picture), options))
@@ -125,16 +135,12 @@ def _check_free(targets: Sequence[Path]) -> None:
             )
 
 
-def _write(target: Path, result: DecodedImage, source: DecodedImage, options: OutputConfig) -> Path:
-    """Write a result in the asked format, else by the target's suffix, else in the source's format."""
-    fallback = source.format or "PNG" if target == STREAM or not target.suffix else None
-    return write_image(
-        target,
-        result,
-        format=options.format or fallback,
-        quality=options.quality,
-        overwrite=options.overwrite,
-    )
+def _format_of(target: Path, source: DecodedImage, options: OutputConfig) -> str:
+    """Return the format of a result: the one asked for, else by its name, else that of the source."""
+    if options.format is not None:
+        return options.format
+    by_name = SUFFIXES.get(target.suffix.lower())
+    return by_name or (source.format if source.format in FORMATS else None) or "PNG"
 
 
 def _write_extra(target: Path, image: DecodedImage, options: OutputConfig) -> Path:

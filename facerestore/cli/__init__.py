@@ -96,12 +96,15 @@ def _describe(error: Exception) -> str:
     if callable(format_message):
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "facerestore"
-        return f"{format_message()} See '{command} --help'."
+        message = format_message()
+        return f"{message} See '{command} --help'." if message else ""
     return f"{type(error).__name__}: {error} (FACERESTORE_DEBUG=1 shows where)"
 
 
 def _complain(message: str, code: int) -> int:
-    typer.echo(f"facerestore: {'' if code == EXIT_INTERRUPTED else 'error: '}{message}", err=True)
+    """Print one line, unless there is nothing to say (help was shown already), and return the code."""
+    if message:
+        typer.echo(f"facerestore: {'' if code == EXIT_INTERRUPTED else 'error: '}{message}", err=True)
     return code
 
 

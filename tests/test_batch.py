@@ -1,0 +1,227 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import Brightener, face_at, photo, pipeline
+
+from facerestore.batch import STREAM, Job, Status, plan_jobs, run_jobs, run_report, summarise, write_report
+from facerestore.batch.report import describe_error
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.errors import ConfigError, ImageError, WeightsError
+from facerestore.io import read_image, write_image
+
+FACE = face_at(10, 20)
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def targets(inputs, output=None, *, recursive=False, **options):
+    plan = plan_jobs(inputs, output=output, options=OutputConfig(**options), recursive=recursive)
+    return {str(job.source): job.target for job in plan.jobs}
+
+
+def test_results_go_beside_their_photos_with_the_suffix(tmp_path):
+    touch(tmp_path, "a.jpg", "b/c.png")
+    found = targets([tmp_path / "a.jpg", tmp_path / "b/c.png"])
+    assert list(found.values()) == [tmp_path / "a_restored.jpg", tmp_path / "b/c_restored.png"]
+    assert list(targets([tmp_path / "a.jpg"], suffix="-new", format="tiff").values()) == [
+        tmp_path / "a-new.tif"
+    ]
+
+
+def test_a_directory_is_mirrored_under_the_names_of_its_files(tmp_path):
+    touch(tmp_path / "in", "a.jpg", "x/a.jpg", "x/y/b.png", "notes.txt")
+    out = tmp_path / "out"
+    assert set(targets([tmp_path / "in"], out, recursive=True).values()) == {
+        out / "a.jpg",
+        out / "x/a.jpg",
+        out / "x/y/b.png",
+    }
+    assert set(targets([tmp_path / "in"], out).values()) == {out / "a.jpg"}
+
+
+def test_two_photos_never_share_a_result(tmp_path):
+    touch(tmp_path / "in", "a.jpg", "a.png", "A.bmp", "b.jpg")
+    out = tmp_path / "out"
+    found = targets([tmp_path / "in"], out, format="png")
+    names = [path.name.casefold() for path in found.values()]
+    assert len(set(names)) == 4
+    assert found[str(tmp_path / "in/a.jpg")] == out / "a_jpg.png"
+    assert found[str(tmp_path / "in/b.jpg")] == out / "b.png"
+
+
+def test_equal_names_from_several_places_stay_apart(tmp_path):
+    touch(tmp_path, "1/p/a.jpg", "2/p/a.jpg", "3/a.jpg", "4/a.jpg")
+    inputs = [tmp_path / "1/p", tmp_path / "2/p", tmp_path / "3/a.jpg", tmp_path / "4/a.jpg"]
+    out = tmp_path / "out"
+    found = list(targets(inputs, out).values())
+    assert found[:2] == [out / "p/a.jpg", out / "p-2/a.jpg"]
+    assert len({str(path).casefold() for path in found}) == 4
+
+
+def test_a_file_given_twice_is_restored_once(tmp_path):
+    touch(tmp_path, "in/a.jpg")
+    assert len(targets([tmp_path / "in", tmp_path / "in/a.jpg"], tmp_path / "out")) == 1
+
+
+def test_no_result_takes_the_name_of_any_input(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png")
+    found = targets([tmp_path], tmp_path, format="png")
+    assert not {str(path) for path in found.values()} & set(found)
+    assert found[str(tmp_path / "a.png")].stem.endswith("_restored")
+
+
+def test_results_of_an_earlier_run_and_the_output_folder_are_left_out(tmp_path):
+    touch(tmp_path, "a.jpg", "a_restored.jpg", "a_restored_compare.jpg", "b-mine.jpg", "out/a.jpg")
+    plan = plan_jobs(
+        [tmp_path], output=tmp_path / "out", options=OutputConfig(suffix="-mine"), recursive=True
+    )
+    assert [job.source.name for job in plan.jobs] == ["a.jpg"]
+    assert len(plan.left_out) == 3
+    named = plan_jobs([tmp_path / "a_restored.jpg"], output=None, options=OutputConfig())
+    assert [job.target.name for job in named.jobs] == ["a_restored_restored.jpg"]
+
+
+def test_one_photo_goes_into_the_named_file_or_the_named_directory(tmp_path):
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "dir.d").mkdir()
+    assert list(targets([tmp_path / "a.jpg"], tmp_path / "b.png").values()) == [tmp_path / "b.png"]
+    assert list(targets([tmp_path / "a.jpg"], tmp_path / "new").values()) == [tmp_path / "new/a.jpg"]
+    assert list(targets([tmp_path / "a.jpg"], tmp_path / "dir.d").values()) == [tmp_path / "dir.d/a.jpg"]
+
+
+def test_what_does_not_go_together_is_refused(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg", "file")
+    both = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for inputs, output in [
+        (both, tmp_path / "one.png"),
+        (both, tmp_path / "file"),
+        ([tmp_path], STREAM),
+        ([STREAM, *both], None),
+        ([STREAM], tmp_path),
+        ([tmp_path / "a.jpg"], tmp_path / "a.gif"),
+    ]:
+        with pytest.raises(ConfigError):
+            plan_jobs(inputs, output=output, options=OutputConfig())
+
+
+def test_an_empty_directory_is_an_error_with_the_way_on(tmp_path):
+    touch(tmp_path, "deep/a.jpg")
+    with pytest.raises(ImageError, match="-r"):
+        plan_jobs([tmp_path], output=None, options=OutputConfig())
+
+
+def test_standard_input_goes_to_standard_output_unless_named(tmp_path):
+    assert targets([STREAM]) == {"-": STREAM}
+    assert targets([STREAM], tmp_path / "b.png") == {"-": tmp_path / "b.png"}
+
+
+def run(tmp_path, jobs, *, config=None, restorer=None, **options):
+    line = pipeline(FACE, config=config, restorer=restorer)
+    return list(run_jobs(jobs, line, options=OutputConfig(**options))), line
+
+
+def jobs_for(tmp_path, *names):
+    return [Job(tmp_path / name, tmp_path / "out" / name, Path(name).with_suffix("")) for name in names]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    write_image(tmp_path / "a.png", photo(seed=1))
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    write_image(tmp_path / "c.png", photo(seed=2, dtype=np.uint16))
+    return tmp_path
+
+
+def test_a_bad_file_does_not_stop_the_rest(photos):
+    outcomes, line = run(photos, jobs_for(photos, "a.png", "bad.png", "c.png"))
+    assert [o.status for o in outcomes] == [Status.DONE, Status.FAILED, Status.DONE]
+    assert isinstance(outcomes[1].error, ImageError)
+    assert sorted(p.name for p in (photos / "out").iterdir()) == ["a.png", "c.png"]
+    assert read_image(photos / "out/c.png").pixels.dtype == np.uint16
+    summary = summarise(outcomes)
+    assert summary.line == "3 photos: 2 faces, 2 restored, 0 kept, 1 failed"
+    report = json.loads(json.dumps(run_report(outcomes, line)))
+    assert [p["status"] for p in report["photos"]] == ["done", "failed", "done"]
+    assert report["photos"][1]["output"] is None
+    assert "bad.png" in report["photos"][1]["error"]
+    assert report["summary"]["failed"] == 1
+
+
+def test_the_summary_counts_reasons_in_words(photos):
+    config = RestoreConfig(faces="1")
+    outcomes, _ = run(photos, jobs_for(photos, "a.png"), config=config)
+    assert summarise(outcomes).line == "1 photo: 1 face, 0 restored, 1 kept (1 not selected), 0 failed"
+
+
+def test_an_existing_result_is_an_error_or_skipped_or_replaced_as_asked(photos):
+    jobs = jobs_for(photos, "a.png")
+    run(photos, jobs)
+    before = (photos / "out/a.png").read_bytes()
+    restorer = Brightener()
+    outcomes, _ = run(photos, jobs, restorer=restorer)
+    assert "--overwrite" in describe_error(outcomes[0].error)
+    assert restorer.calls == []
+    assert run(photos, jobs, skip_existing=True)[0][0].status is Status.SKIPPED
+    assert (photos / "out/a.png").read_bytes() == before
+    assert run(photos, jobs, overwrite=True, config=RestoreConfig(strength=0))[0][0].status is Status.DONE
+    assert (photos / "out/a.png").read_bytes() != before
+
+
+def test_what_the_format_cannot_hold_is_told_before_any_work(photos):
+    restorer = Brightener()
+    outcomes, _ = run(photos, jobs_for(photos, "c.png"), restorer=restorer, format="jpeg")
+    assert "16-bit" in str(outcomes[0].error)
+    assert restorer.calls == []
+
+
+def test_compare_and_faces_are_written_beside_and_apart(photos):
+    outcomes, _ = run(photos, jobs_for(photos, "a.png"), compare=True, save_faces=str(photos / "faces"))
+    names = {str(path.relative_to(photos)) for path in outcomes[0].written}
+    assert names == {"out/a.png", "out/a_compare.jpg", "faces/a_face0_before.png", "faces/a_face0_after.png"}
+    assert all(path.is_file() for path in outcomes[0].written)
+
+
+def test_corrupt_weights_stop_the_run(photos):
+    class Corrupt(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            raise WeightsError("weights are corrupt; fetch them again")
+
+    with pytest.raises(WeightsError):
+        run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Corrupt())
+
+
+def test_a_fault_of_ours_is_one_photos_outcome_with_its_kind(photos):
+    class Faulty(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            raise KeyError("eyes")
+
+    outcomes, _ = run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Faulty())
+    assert [o.status for o in outcomes] == [Status.FAILED] * 2
+    assert describe_error(outcomes[0].error) == "KeyError: 'eyes'"
+
+
+def test_a_run_that_is_broken_off_leaves_whole_files_only(photos):
+    class Stopped(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            if self.calls:
+                raise KeyboardInterrupt
+            return super().restore(faces)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Stopped())
+    assert [p.name for p in (photos / "out").iterdir()] == ["a.png"]
+
+
+def test_a_report_replaces_an_older_one_whole(tmp_path):
+    path = tmp_path / "deep" / "report.json"
+    write_report(path, {"a": 1})
+    write_report(path, {"photos": ["é"]})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"photos": ["é"]}
+    assert [p.name for p in path.parent.iterdir()] == ["report.json"]

@@ -1,0 +1,344 @@
+import io
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fakes import Brightener, FakeDetector, face_at, photo, pipeline
+
+from facerestore.cli import main
+from facerestore.errors import WeightsError
+from facerestore.io import decode_image, encode_image, read_image, write_image
+
+LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
+
+
+@pytest.fixture
+def line(monkeypatch):
+    """Put a pipeline of fakes in place of the real one; its ``restorer`` may be exchanged."""
+    made = SimpleNamespace(restorer=Brightener(), bundled=True, configs=[])
+
+    def build(config, *, store=None):
+        made.configs.append(config)
+        return pipeline(LEFT, RIGHT, config=config, restorer=made.restorer, bundled=made.bundled)
+
+    monkeypatch.setattr("facerestore.assembly.build_pipeline", build)
+    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image("a.png", photo(seed=1))
+    write_image("b.png", photo(seed=2))
+    return tmp_path
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_enhance_writes_beside_the_photo_and_tells_what_it_did(line, folder, capsys):
+    assert main(["enhance", "a.png", "--faces", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert names(folder) == ["a.png", "a_restored.png", "b.png"]
+    assert "a.png: 2 faces, 1 restored, 1 kept" in out
+    assert "-> a_restored.png" in out
+    assert "face 1 kept: not selected" in out
+    assert "1 photo: 2 faces, 1 restored, 1 kept (1 not selected), 0 failed" in out
+    assert "brightener.test (bundled)" in out
+    assert "facerestore weights download" in out
+    assert "non-commercial" in out
+    assert err == ""
+
+
+def test_better_weights_are_not_praised_to_those_who_have_them(line, folder, capsys):
+    line.bundled = False
+    assert main(["enhance", "a.png"]) == 0
+    assert "weights download" not in capsys.readouterr().out
+
+
+def test_quiet_says_nothing_and_verbose_tells_each_face(line, folder, capsys):
+    assert main(["enhance", "a.png", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["enhance", "a.png", "-v", "--overwrite"]) == 0
+    out = capsys.readouterr().out
+    assert "face 0 restored:" in out
+    assert "seconds: detect" in out
+
+
+def test_flags_reach_the_configuration_and_win_over_the_file(line, folder):
+    (folder / "c.toml").write_text('[restore]\nstrength = 0.4\nfaces = "largest"\n[output]\nsuffix = "-x"\n')
+    flags = "--strength 0.5 --upscale 2 --min-face 5 --force --device cpu --threads 1 --offline --max-pixels 900000"
+    assert main(["enhance", "a.png", "--config", "c.toml", *flags.split(), "--no-colour-match"]) == 0
+    config = line.configs[0]
+    assert (config.strength, config.upscale, config.min_face, config.faces) == (0.5, 2, 5, "largest")
+    assert (config.force, config.device, config.threads, config.offline) == (True, "cpu", 1, True)
+    assert (config.max_pixels, config.colour_match, config.aligned) == (900000, False, False)
+    assert read_image("a-x.png").pixels.shape == (240, 400, 3)
+
+
+def test_strength_0_gives_the_same_pixels(line, folder):
+    assert main(["enhance", "a.png", "--strength", "0"]) == 0
+    assert np.array_equal(read_image("a_restored.png").pixels, read_image("a.png").pixels)
+
+
+def test_no_face_is_a_normal_result(line, folder, capsys):
+    write_image("small.png", photo(30, 30))
+    assert main(["enhance", "small.png"]) == 0
+    assert "small.png: no face" in capsys.readouterr().out
+    assert np.array_equal(read_image("small_restored.png").pixels, read_image("small.png").pixels)
+
+
+def test_a_directory_goes_through_with_a_bad_file_in_it_and_exit_code_3(line, folder, capsys):
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
+    assert main(["enhance", ".", "-o", "out", "--report", "r.json", "--compare"]) == 3
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1
+    assert err.startswith("facerestore: error: ")
+    assert "bad.jpg" in err
+    assert "3 photos: 4 faces, 4 restored, 0 kept, 1 failed" in out
+    assert sorted(p.name for p in (folder / "out").iterdir()) == [
+        "a.png",
+        "a_compare.jpg",
+        "b.png",
+        "b_compare.jpg",
+    ]
+    report = json.loads((folder / "r.json").read_text())
+    assert [p["status"] for p in report["photos"]] == ["done", "done", "failed"]
+
+
+def test_a_second_run_over_a_directory_does_not_restore_results(line, folder, capsys):
+    assert main(["enhance", "."]) == 0
+    assert main(["enhance", ".", "--skip-existing"]) == 0
+    assert "left out as results of an earlier run: 2" in capsys.readouterr().out
+    assert names(folder) == ["a.png", "a_restored.png", "b.png", "b_restored.png"]
+
+
+def test_an_existing_result_or_the_input_is_never_lost_without_leave(line, folder, capsys):
+    before = (folder / "a.png").read_bytes()
+    assert main(["enhance", "a.png", "-o", "a.png"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["enhance", "a.png", "-o", ".", "--overwrite"]) == 0
+    assert (folder / "a.png").read_bytes() == before
+    assert main(["enhance", "a.png", "-o", "a.png", "--overwrite"]) == 0
+    assert (folder / "a.png").read_bytes() != before
+
+
+def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monkeypatch):
+    monkeypatch.setattr("facerestore.assembly.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    before = names(folder)
+    assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "would restore with w.x" in out
+    assert "a.png -> " in out
+    assert main(["enhance", ".", "--dry-run", "--json"]) == 0
+    assert [row["input"] for row in json.loads(capsys.readouterr().out)["jobs"]] == ["a.png", "b.png"]
+    assert names(folder) == before
+    assert line.configs == []
+
+
+def test_json_is_all_that_standard_output_carries(line, folder, capsys):
+    assert main(["enhance", "a.png", "--json"]) == 0
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["photos"][0]["found"] == 2
+    assert report["photos"][0]["output"] == "a_restored.png"
+    assert report["config"]["strength"] == 1.0
+    assert "a.png: 2 faces" in err
+
+
+def test_a_picture_goes_through_standard_input_and_output(line, folder, capfdbinary, monkeypatch):
+    image = photo(seed=5)
+    data = encode_image(image, format="PNG")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+    assert main(["enhance", "-", "-o", "-", "--format", "tiff"]) == 0
+    out, err = capfdbinary.readouterr()
+    result = decode_image(out, name="out")
+    assert result.format == "TIFF"
+    assert not np.array_equal(result.pixels, image.pixels)
+    assert np.array_equal(result.pixels[:15], image.pixels[:15])
+    assert b"standard input: 2 faces" in err
+    assert names(folder) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["enhance"],
+        ["enhance", "a.png", "--bogus"],
+        ["enhance", "a.png", "--strength", "2"],
+        ["enhance", "a.png", "--strength", "much"],
+        ["enhance", "a.png", "--faces", "biggest"],
+        ["enhance", "a.png", "--format", "gif"],
+        ["enhance", "a.png", "--report", "a.png"],
+        ["enhance", "a.png", "--config", "none.toml"],
+        ["enhance", "a.png", "-o", "-", "--json"],
+        ["enhance", "a.png", "-o", "-", "--compare"],
+        ["enhance", "a.png", "b.png", "-o", "c.png"],
+        ["enhance", "a.png", "--overwrite", "--skip-existing"],
+        ["enhnce", "a.png"],
+        ["detect", "a.png", "-o", "-", "--json"],
+    ],
+)
+def test_wrong_use_is_exit_code_2_with_one_clear_line(line, folder, capsys, arguments):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    if len(arguments) > 1:
+        assert err.startswith("facerestore: error: ")
+        assert err.count("\n") == 1
+    assert names(folder) == ["a.png", "b.png"]
+
+
+def test_a_failed_network_is_exit_code_1_and_writes_nothing(line, folder, capsys):
+    line.restorer = Brightener(fails=True)
+    assert main(["enhance", "a.png"]) == 1
+    assert "failed on cpu" in capsys.readouterr().err
+    write_image("small.png", photo(30, 30))
+    assert main(["enhance", "a.png", "small.png"]) == 1
+    assert names(folder) == ["a.png", "b.png", "small.png", "small_restored.png"]
+
+
+def test_missing_weights_are_exit_code_4(folder, capsys, monkeypatch):
+    assert main(["enhance", "a.png", "--weights", "gpen.bfr-512", "--device", "cpu"]) == 4
+    assert "facerestore weights download gpen.bfr-512" in capsys.readouterr().err
+
+    def corrupt(*_, **__):
+        raise WeightsError("weights are corrupt; fetch them again")
+
+    monkeypatch.setattr("facerestore.assembly.build_pipeline", corrupt)
+    assert main(["enhance", "a.png"]) == 4
+
+
+def test_an_interrupted_run_is_exit_code_130_and_leaves_whole_files(line, folder, capsys):
+    class Stopped(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            if self.calls:
+                raise KeyboardInterrupt
+            return super().restore(faces)
+
+    line.restorer = Stopped()
+    assert main(["enhance", "a.png", "b.png", "--report", "r.json"]) == 130
+    assert "interrupted after 1 of 2 photos" in capsys.readouterr().err
+    assert names(folder) == ["a.png", "a_restored.png", "b.png", "r.json"]
+    assert json.loads((folder / "r.json").read_text())["interrupted"] is True
+
+
+def test_a_fault_of_ours_is_one_line_and_a_trace_when_asked(line, folder, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise KeyError("eyes")
+
+    monkeypatch.setattr("facerestore.assembly.build_pipeline", broken)
+    assert main(["enhance", "a.png"]) == 1
+    assert (
+        capsys.readouterr().err == "facerestore: error: KeyError: 'eyes' (FACERESTORE_DEBUG=1 shows where)\n"
+    )
+    assert main(["enhance", "a.png", "-v", "-v"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("FACERESTORE_DEBUG", "1")
+    assert main(["enhance", "a.png"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_plain_pipe_gets_no_escape_codes(line, folder, capsys):
+    assert main(["enhance", "a.png", "b.png"]) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b" not in out + err
+    assert "\r" not in out + err
+
+
+def test_many_kept_faces_are_counted_after_the_first_few(line, folder, capsys, monkeypatch):
+    crowd = [face_at(12 * i, 5, size=16) for i in range(9)]
+    monkeypatch.setattr("facerestore.assembly.build_pipeline", lambda config: pipeline(*crowd, config=config))
+    assert main(["enhance", "a.png"]) == 0
+    out = capsys.readouterr().out
+    assert out.count(" kept: ") == 6
+    assert "and 3 more kept" in out
+
+
+def test_detect_lists_left_to_right_and_draws(line, folder, capsys):
+    assert main(["detect", "a.png", "-o", "found.png"]) == 0
+    out = capsys.readouterr().out
+    assert "a.png: 2 faces -> found.png" in out
+    drawn = read_image("found.png").pixels
+    assert drawn.shape == (120, 200, 3)
+    assert not np.array_equal(drawn, read_image("a.png").pixels)
+    assert main(["detect", ".", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["photos"]
+    assert [len(row["faces"]) for row in rows] == [2, 2, 2]
+    assert [face["index"] for face in rows[0]["faces"]] == [0, 1]
+    assert rows[0]["faces"][0]["box"][0] < rows[0]["faces"][1]["box"][0]
+
+
+def test_detect_writes_nothing_unless_asked_and_tells_bad_files(line, folder, capsys):
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8\xffno")
+    assert main(["detect", "bad.jpg", "a.png"]) == 3
+    assert main(["detect", "bad.jpg"]) == 1
+    assert names(folder) == ["a.png", "b.png", "bad.jpg"]
+
+
+def test_doctor_prints_marks_and_its_exit_code_follows(capsys, monkeypatch):
+    from facerestore.diagnosis import Check, State
+
+    checks = [Check("program", "python", State.OK, "3"), Check("line", "restore", State.OK, "works")]
+    monkeypatch.setattr("facerestore.diagnosis.diagnose", lambda config: checks)
+    assert main(["doctor"]) == 0
+    assert "ok  restore  works" in capsys.readouterr().out
+    checks.append(Check("weights", "w", State.BROKEN, "corrupt"))
+    assert main(["doctor", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_help_and_version_answer_without_heavy_imports():
+    code = (
+        "import sys, facerestore.cli as c; code = c.main(sys.argv[1:]); "
+        "bad = {'torch', 'cv2', 'numpy', 'PIL', 'facexlib', 'scipy'} & set(sys.modules); "
+        "sys.exit(f'imported {bad}' if bad else code)"
+    )
+    for arguments in (["--help"], ["enhance", "--help"], ["--version"], ["weights", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "facerestore", "enhance", "--help"], capture_output=True, text=True, check=True
+    )
+    for flag in [
+        "--backend",
+        "--weights",
+        "--detector",
+        "--strength",
+        "--upscale",
+        "--faces",
+        "--min-face",
+        "--aligned",
+        "--save-faces",
+        "--compare",
+        "--report",
+        "--device",
+        "--threads",
+        "--format",
+        "--quality",
+        "--suffix",
+        "--overwrite",
+        "--dry-run",
+        "--json",
+        "--quiet",
+        "--verbose",
+        "--no-progress",
+        "--offline",
+        "--recursive",
+        "--max-pixels",
+        "--config",
+        "--skip-existing",
+        "--output",
+        "--force",
+    ]:
+        assert flag in done.stdout
