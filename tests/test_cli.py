@@ -310,35 +310,10 @@ def test_the_module_runs_as_a_program():
     done = subprocess.run(
         [sys.executable, "-m", "facerestore", "enhance", "--help"], capture_output=True, text=True, check=True
     )
-    for flag in [
-        "--backend",
-        "--weights",
-        "--detector",
-        "--strength",
-        "--upscale",
-        "--faces",
-        "--min-face",
-        "--aligned",
-        "--save-faces",
-        "--compare",
-        "--report",
-        "--device",
-        "--threads",
-        "--format",
-        "--quality",
-        "--suffix",
-        "--overwrite",
-        "--dry-run",
-        "--json",
-        "--quiet",
-        "--verbose",
-        "--no-progress",
-        "--offline",
-        "--recursive",
-        "--max-pixels",
-        "--config",
-        "--skip-existing",
-        "--output",
-        "--force",
-    ]:
+    flags = """
+        --aligned --backend --compare --config --detector --device --dry-run --faces --force --format --json
+        --max-pixels --min-face --no-progress --offline --output --overwrite --quality --quiet --recursive
+        --report --save-faces --skip-existing --strength --suffix --threads --upscale --verbose --weights
+    """
+    for flag in flags.split():
         assert flag in done.stdout

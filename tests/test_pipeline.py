@@ -192,7 +192,9 @@ def test_a_pipeline_without_detector_needs_aligned_input():
 def test_a_parser_gets_only_the_faces_to_restore_and_its_maps_reach_network_and_mask():
     class Parser:
         name = "parser"
-        calls: list[int] = []
+
+        def __init__(self):
+            self.calls = []
 
         def parse(self, faces):
             self.calls.append(len(faces))
