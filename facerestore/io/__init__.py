@@ -7,7 +7,7 @@ from pathlib import Path
 from facerestore.errors import ImageError
 from facerestore.io._decode import as_decoded, decode_image, read_image
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image
-from facerestore.io._files import find_images, write_bytes, write_stdout
+from facerestore.io._files import check_free, find_images, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.types import DecodedImage
@@ -51,11 +51,13 @@ def write_image(
         ConfigError: unknown format, or quality out of range.
     """
     place = Path(path)
-    data = encode_image(image, format=format or _format_for(place, image), quality=quality)
+    target = format or _format_for(place, image)
     if str(path) == "-":
-        write_stdout(data)
+        write_stdout(encode_image(image, format=target, quality=quality))
         return place
-    return write_bytes(place, data, overwrite=overwrite)
+    # Once before the work of encoding, and again, for certain, when the name is taken.
+    check_free(place, overwrite=overwrite)
+    return write_bytes(place, encode_image(image, format=target, quality=quality), overwrite=overwrite)
 
 
 def _format_for(path: Path, image: DecodedImage) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import sys
 from collections import deque
@@ -60,11 +59,8 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
     Raises:
         ImageError: the file exists, or cannot be written.
     """
-    if not overwrite and os.path.lexists(path):
-        raise _exists(path)
+    check_free(path, overwrite=overwrite)
     try:
-        if path.is_dir():
-            raise ImageError(f"{path}: this is a directory; give a file name")
         path.parent.mkdir(parents=True, exist_ok=True)
         target = path.resolve() if overwrite and path.is_symlink() else path
         with _temporary(target, data) as temporary:
@@ -79,10 +75,18 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
     return path
 
 
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise ImageError where a file is to be written and a directory, or a file that is to stay, is in the way."""
+    if not overwrite and os.path.lexists(path):
+        raise _exists(path)
+    if path.is_dir():
+        raise ImageError(f"{path}: this is a directory; give a file name")
+
+
 @contextmanager
 def _temporary(target: Path, data: bytes) -> Iterator[Path]:
     """Write data to a hidden file beside the target; it is gone at the end, unless it was renamed."""
-    temporary = target.parent / f".{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+    temporary = target.parent / f".{os.urandom(8).hex()}{_TEMPORARY_SUFFIX}"
     try:
         descriptor = os.open(
             temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
