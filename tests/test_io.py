@@ -462,6 +462,19 @@ def test_unhandled_samples_are_named(picture):
         decode_image(saved(picture, "TIFF"))
 
 
+@pytest.mark.parametrize(("count", "photometric"), [(5, 2), (3, 1), (5, 5)])
+def test_more_channels_than_are_carried_are_refused(count, photometric):
+    with pytest.raises(
+        ImageError, match=f"8-bit TIFF with {count} channels of photometric kind {photometric}"
+    ):
+        decode_image(tiff(smooth(channels=count), photometric=photometric, extra=0))
+
+
+def test_16_bit_cmyk_is_refused():
+    with pytest.raises(ImageError, match="16-bit TIFF with 4 channels of photometric kind 5"):
+        decode_image(tiff(smooth(channels=4, dtype=np.uint16), photometric=5))
+
+
 def with_second_page(data, subfile_type):
     """Return a little-endian TIFF with a second page, of the same pixels."""
     layout, offset = _exif.read_layout(data)

@@ -33,7 +33,9 @@ _LZW, _DEFLATE = 5, 8
 # Compressions that treat samples as bytes: none, LZW, deflate (new and old number), PackBits, LZMA, Zstandard.
 _BYTEWISE = (1, _LZW, _DEFLATE, 32946, 32773, 34925, 50000)
 _PREDICTING = (_LZW, _DEFLATE, 32946, 34925, 50000)
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+# Colours, and alpha where it is read; more would be lost.
+_MOST_SAMPLES = {_WHITE_IS_ZERO: 2, _BLACK_IS_ZERO: 2, _RGB: 4, _PALETTE: 2, _CMYK: 4, _YCBCR: 3}
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 _REDUCED = 1
 _MAX_CLASSIC_BYTES = 2**32
@@ -75,10 +77,13 @@ def decode(source: Source) -> DecodedImage:
     if _is_plain(page):
         pixels, alpha, grey = _split(source, page, _samples(source, page, width, height))
         return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
-    if deep:
-        raise ImageError(
-            f"{source.name}: 16-bit TIFF with colours of kind {page.integers(PHOTOMETRIC, 1)[0]} and compression "
-            f"{page.integers(COMPRESSION, 1)[0]} is not handled; save it as 16-bit RGB or grey with LZW or ZIP"
+    kind, count = page.integers(PHOTOMETRIC, 1)[0], page.integers(SAMPLES, 1)[0]
+    if deep or count > _MOST_SAMPLES.get(kind, count):
+        depth = (
+            f"a {16 if deep else 8}-bit TIFF with {count} channels of photometric kind {kind} and compression"
+        )
+        raise source.unhandled(
+            f"{depth} {page.integers(COMPRESSION, 1)[0]}", "RGB or grey TIFF with LZW or ZIP"
         )
     pixels, alpha, grey = _pillow.channels(_Unlimited(BytesIO(_cleaned(source, page))), source.name)
     return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
