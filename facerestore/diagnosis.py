@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -22,7 +23,17 @@ from facerestore.pipeline import RestorePipeline
 from facerestore.types import DecodedImage, DetectedFace, Image, Outcome
 from facerestore.weights import WeightsStore
 
-PACKAGES = ("torch", "numpy", "opencv-python", "pillow", "safetensors", "facexlib", "typer", "rich")
+PACKAGES = (
+    ("torch",),
+    ("numpy",),
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    ("pillow",),
+    ("safetensors",),
+    ("facexlib",),
+    ("typer",),
+    ("rich",),
+)
+"""What must be installed, each under one of its names."""
 
 TRIAL_SIDE_PX = 320
 TRIAL_FACE_PX = 200
@@ -75,12 +86,17 @@ def _programs() -> list[Check]:
         Check("program", "facerestore", State.OK, __version__),
         Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
     ]
-    for package in PACKAGES:
+    return [*checks, *(_program(names) for names in PACKAGES)]
+
+
+def _program(names: tuple[str, ...]) -> Check:
+    """Return the version of a package that is installed under one of ``names``."""
+    for name in names:
         try:
-            checks.append(Check("program", package, State.OK, version(package)))
+            return Check("program", name, State.OK, version(name))
         except PackageNotFoundError:
-            checks.append(Check("program", package, State.BROKEN, "not installed; install facerestore again"))
-    return checks
+            continue
+    return Check("program", names[0], State.BROKEN, "not installed; install facerestore again")
 
 
 def _devices() -> list[Check]:
@@ -121,11 +137,14 @@ def _detectors(store: WeightsStore) -> list[Check]:
     """Make each detector whose weights are here."""
     checks = []
     for name, weights in DETECTORS.items():
-        if store.locate(weights) is None and not store.entry(weights).bundled:
-            remedy = f"'facerestore weights download {weights}'"
-            checks.append(Check("detector", name, State.ABSENT, remedy))
+        if (
+            weights in store.catalog.entries
+            and not store.entry(weights).bundled
+            and store.locate(weights) is None
+        ):
+            checks.append(Check("detector", name, State.ABSENT, f"'facerestore weights download {weights}'"))
         else:
-            checks.append(_tried("detector", name, lambda n=name: _try_detector(n, store)))  # type: ignore[misc]
+            checks.append(_tried("detector", name, partial(_try_detector, name, store)))
     return [*checks, Check("detector", "auto", State.OK, f"takes {best_detector(store)}")]
 
 
@@ -137,7 +156,7 @@ def _try_detector(name: str, store: WeightsStore) -> str:
 
 
 def _line(config: RestoreConfig, store: WeightsStore) -> Check:
-    return _tried("line", "restore", lambda: _try_line(config, store))
+    return _tried("line", "restore", partial(_try_line, config, store))
 
 
 def _try_line(config: RestoreConfig, store: WeightsStore) -> str:

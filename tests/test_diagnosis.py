@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
+
+from facerestore.assembly import ChosenWeights
+from facerestore.config import RestoreConfig
+from facerestore.diagnosis import TRIAL_FACE_PX, State, diagnose, trial_photo
+from facerestore.errors import WeightsError
+
+
+@pytest.fixture
+def restorer(monkeypatch):
+    """Put a fake in place of the restorer and the detectors; the test may exchange it."""
+    held = {"restorer": Brightener()}
+    chosen = ChosenWeights("w.safetensors", None, "w.x", None, False, None)
+    monkeypatch.setattr("facerestore.diagnosis.choose_weights", lambda *_: chosen)
+    monkeypatch.setattr("facerestore.diagnosis.build_detector", lambda *_: FakeDetector())
+    monkeypatch.setattr(
+        "facerestore.diagnosis.build_pipeline",
+        lambda config, store: pipeline(config=config, restorer=held["restorer"]),
+    )
+    return held
+
+
+def line_check():
+    (check,) = [check for check in diagnose(RestoreConfig(device="cpu")) if check.topic == "line"]
+    return check
+
+
+def test_a_sound_machine_has_nothing_broken(restorer):
+    checks = diagnose(RestoreConfig(device="cpu"))
+    assert [check for check in checks if check.state is State.BROKEN] == []
+    assert {check.topic for check in checks} == {"program", "device", "weights", "detector", "line"}
+    assert line_check().detail.startswith("w.x restores a face on cpu in")
+
+
+def test_weights_that_are_not_here_are_no_fault(restorer):
+    absent = {check.name for check in diagnose() if check.topic == "detector" and check.state is State.ABSENT}
+    assert "yunet" in absent
+
+
+def test_a_network_that_fails_does_nothing_or_never_repeats_is_broken(restorer):
+    class Idle(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            return [face.lq for face in faces]
+
+    class Moody(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            self.calls.append(1)
+            noise = np.random.default_rng(len(self.calls)).random((FACE_SIZE, FACE_SIZE, 3), np.float32)
+            return [noise for _ in faces]
+
+    for broken, said in (
+        (Brightener(fails=True), "failed"),
+        (Idle(TRIAL_FACE_PX), "not restored"),
+        (Moody(), "two runs"),
+    ):
+        restorer["restorer"] = broken
+        check = line_check()
+        assert check.state is State.BROKEN
+        assert said in check.detail
+
+
+def test_missing_weights_are_told_with_their_remedy(restorer, monkeypatch):
+    def missing(*_):
+        raise WeightsError("no weights are installed; run 'facerestore weights download w.x'")
+
+    monkeypatch.setattr("facerestore.diagnosis.choose_weights", missing)
+    assert "download" in line_check().detail
+
+
+def test_the_trial_photo_holds_its_face():
+    image, face = trial_photo()
+    height, width = image.pixels.shape[:2]
+    assert image.pixels.dtype == np.uint8
+    assert face.landmarks.min() > 0
+    assert face.landmarks.max() < min(height, width)

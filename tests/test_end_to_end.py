@@ -1,0 +1,83 @@
+"""The main job as a user runs it: bundled weights, bundled detector, a real photograph, no network."""
+
+import json
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import facerestore
+from facerestore.assembly import build_pipeline
+from facerestore.cli import main
+from facerestore.config import RestoreConfig
+from facerestore.io import read_image
+from facerestore.weights import load_catalog
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+BUNDLED = [e.name for e in load_catalog().entries.values() if e.bundled and e.purpose == "restore"]
+
+pytestmark = pytest.mark.skipif(not BUNDLED, reason="the catalog has no bundled restorer yet")
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    """Return the degraded example portrait."""
+    found = sorted(path for path in EXAMPLES.iterdir() if path.suffix.lower() in {".jpg", ".png"})
+    assert found, f"no example photo in {EXAMPLES}"
+    return found[0]
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_enhance_restores_the_example_offline_and_says_so(portrait, tmp_path, capsys):
+    target, report = tmp_path / "out.png", tmp_path / "report.json"
+    arguments = [
+        "enhance",
+        str(portrait),
+        "-o",
+        str(target),
+        "--report",
+        str(report),
+        "--device",
+        "cpu",
+        "--compare",
+    ]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"{BUNDLED[0]} (bundled)" in out
+    assert "1 face, 1 restored, 0 kept" in out
+    assert "facerestore weights download" in out
+    assert (tmp_path / "out_compare.jpg").is_file()
+    before, after = read_image(portrait).pixels, read_image(target).pixels
+    changed = (before != after).any(axis=2)
+    assert after.shape == before.shape
+    assert 0 < changed.mean() < 0.9
+    (photo,) = json.loads(report.read_text())["photos"]
+    left, top, right, bottom = (round(value) for value in photo["faces"][0]["box"])
+    assert changed[(top + bottom) // 2, (left + right) // 2]
+    assert photo["weights"]["bundled"] is True
+    assert len(photo["weights"]["sha256"]) == 64
+
+
+def test_python_gives_the_same_as_the_command_and_the_same_each_time(portrait):
+    line = build_pipeline(RestoreConfig(device="cpu"))
+    image = read_image(portrait)
+    first, second = line.run(image), line.run(image)
+    assert np.array_equal(first.image.pixels, second.image.pixels)
+    assert np.array_equal(facerestore.restore(portrait, device="cpu").image.pixels, first.image.pixels)
+
+
+def test_detect_finds_the_face_and_doctor_is_content(portrait, capsys):
+    assert main(["detect", str(portrait), "--json", "--device", "cpu"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["photos"][0]["faces"]) == 1
+    assert main(["doctor", "--device", "cpu"]) == 0
+    assert "all that is needed works" in capsys.readouterr().out
