@@ -11,7 +11,8 @@ from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
-from facerestore.pipeline import PipelineFacts, RestorePipeline
+from facerestore.photo_report import PipelineFacts
+from facerestore.pipeline import RestorePipeline
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:

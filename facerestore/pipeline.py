@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.io import DEFAULT_MAX_PIXELS
 from facerestore.parsing import face_mask
+from facerestore.photo_report import PipelineFacts, face_report
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.selection import absent_indices, left_to_right, select_faces
 from facerestore.types import (
@@ -34,25 +35,6 @@ from facerestore.types import (
 
 if TYPE_CHECKING:
     from facerestore.types import FaceDetector, FaceParser, Restorer
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineFacts:
-    """Where the networks of a pipeline come from, for reports and for people.
-
-    Attributes:
-        weights: catalog name or path of the restorer's weights; None when unknown.
-        sha256: of that file, when known.
-        bundled: the weights are those that come with facerestore.
-        commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
-        device: where the restorer runs.
-    """
-
-    weights: str | None = None
-    sha256: str | None = None
-    bundled: bool = False
-    commercial_use: str | None = None
-    device: str = "cpu"
 
 
 class RestorePipeline:
@@ -260,7 +242,7 @@ class RestorePipeline:
             "absent_indices": absent_indices(self.config.faces, len(faces)),
             "stage_seconds": clock.report(),
             "faces": [
-                _face_report(index, face, quality, strength=self.config.strength, seconds=share)
+                face_report(index, face, quality, strength=self.config.strength, seconds=share)
                 for index, (face, quality) in enumerate(zip(faces, qualities, strict=True))
             ],
         }
@@ -380,28 +362,3 @@ def _check_result_size(image: DecodedImage, config: RestoreConfig) -> None:
             f"{width} x {height} enlarged {config.upscale:g} times has {result:,} pixels, the limit is {limit:,};"
             " choose a smaller --upscale, or raise --max-pixels"
         )
-
-
-def _face_report(
-    index: int, face: RestoredFace, quality: FaceQuality | None, *, strength: float, seconds: float
-) -> dict[str, Any]:
-    """Return the facts of one face, ready for JSON; coordinates in image pixels."""
-    restored = face.restored is not None
-    detected = face.detected
-    return {
-        "index": index,
-        "box": [round(value, 2) for value in detected.box],
-        "landmarks": [[round(x, 2), round(y, 2)] for x, y in detected.landmarks.tolist()],
-        "score": round(float(detected.score), 4),
-        "eye_distance_px": round(detected.eye_distance_px, 2),
-        "quality": None if quality is None else _rounded(asdict(quality)),
-        "decision": face.decision.outcome.value,
-        "code": face.decision.code,
-        "reason": face.decision.reason,
-        "strength": strength if restored else 0.0,
-        "seconds": round(seconds, 4) if restored else 0.0,
-    }
-
-
-def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}

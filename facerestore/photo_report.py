@@ -1,0 +1,53 @@
+"""The facts of a restored photo, as plain values ready for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from facerestore.quality import FaceQuality
+from facerestore.types import RestoredFace
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineFacts:
+    """Where the networks of a pipeline come from, for reports and for people.
+
+    Attributes:
+        weights: catalog name or path of the restorer's weights; None when unknown.
+        sha256: of that file, when known.
+        bundled: the weights are those that come with facerestore.
+        commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
+        device: where the restorer runs.
+    """
+
+    weights: str | None = None
+    sha256: str | None = None
+    bundled: bool = False
+    commercial_use: str | None = None
+    device: str = "cpu"
+
+
+def face_report(
+    index: int, face: RestoredFace, quality: FaceQuality | None, *, strength: float, seconds: float
+) -> dict[str, Any]:
+    """Return the facts of one face, ready for JSON; coordinates in image pixels."""
+    restored = face.restored is not None
+    detected = face.detected
+    return {
+        "index": index,
+        "box": [round(value, 2) for value in detected.box],
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in detected.landmarks.tolist()],
+        "score": round(float(detected.score), 4),
+        "eye_distance_px": round(detected.eye_distance_px, 2),
+        "quality": None if quality is None else _rounded(asdict(quality)),
+        "decision": face.decision.outcome.value,
+        "code": face.decision.code,
+        "reason": face.decision.reason,
+        "strength": strength if restored else 0.0,
+        "seconds": round(seconds, 4) if restored else 0.0,
+    }
+
+
+def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}
