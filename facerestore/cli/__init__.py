@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -32,10 +33,20 @@ app = typer.Typer(
         " 4 weights missing or corrupt, 130 interrupted."
     ),
 )
-app.command("enhance", epilog=enhance.EPILOG, no_args_is_help=True)(enhance.enhance)
-app.command("detect", epilog=detect.EPILOG, no_args_is_help=True)(detect.detect)
+
+
+def _help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with one line a paragraph: the terminal's width decides where lines break."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+app.command("enhance", help=_help_of(enhance.enhance), epilog=enhance.EPILOG, no_args_is_help=True)(
+    enhance.enhance
+)
+app.command("detect", help=_help_of(detect.detect), epilog=detect.EPILOG, no_args_is_help=True)(detect.detect)
 app.add_typer(weights_app, name="weights")
-app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
+app.command("doctor", help=_help_of(doctor.doctor), epilog=doctor.EPILOG)(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -167,7 +167,7 @@ def enhance(
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Options from a file, in the tables [restore] and [output]; flags win over it.",
+            help="Options from a file, in the tables 'restore' and 'output'; flags win over it.",
             rich_help_panel=_FILES,
         ),
     ] = None,
