@@ -1,0 +1,254 @@
+"""Detection: anchors and suppression, ONNX shapes, the three detectors on shared photographs."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from facerestore.detection import DETECTORS, create_detector
+from facerestore.detection.anchors import anchors, decode_boxes, decode_points
+from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
+from facerestore.detection.onnx_shape import with_input_shape
+from facerestore.detection.retinaface import (
+    CONFIGS,
+    FACEXLIB_MIN_SIZES,
+    RetinaFaceConfig,
+    RetinaFaceDetector,
+    build_network,
+)
+from facerestore.errors import CheckpointError, ConfigError, ImageError, WeightsError
+
+LANDMARK_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "landmarks_five_point.safetensors"
+YUNET = "weights/face_detection_yunet_dynamic.onnx"
+MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
+MURMUR = (0x85EBCA6B, 0xC2B2AE35)
+
+
+def read(path):
+    with PillowImage.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    return create_detector("embedded", weights_for=lambda name: LANDMARK_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def yunet(shared):
+    return create_detector("yunet", weights_for=lambda name: shared(YUNET))
+
+
+@pytest.fixture(scope="module")
+def mobile(shared):
+    return RetinaFaceDetector(shared(MOBILE), CONFIGS["retinaface.mobile0.25-1mb"])
+
+
+@pytest.fixture(params=["embedded", "yunet", "mobile"])
+def detector(request):
+    return request.getfixturevalue(request.param)
+
+
+def closed_form_weights(state_dict, gain):
+    """The weights recipe of the golden fixtures, for networks too big to store."""
+    import torch
+
+    out = {}
+    for k, key in enumerate(sorted(state_dict)):
+        shape = state_dict[key].shape
+        x = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64((0x9E3779B9 * (k + 1)) % 2**32)
+        x &= np.uint64(0xFFFFFFFF)
+        for shift, factor in ((16, MURMUR[0]), (13, MURMUR[1]), (16, 1)):
+            x = ((x ^ (x >> np.uint64(shift))) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
+        f = x.astype(np.float64) / 2**31 - 1
+        if key.endswith("num_batches_tracked"):
+            value = np.zeros_like(f)
+        elif len(shape) >= 2:
+            value = f * np.sqrt(3 * gain / np.prod(shape[1:]))
+        elif key.endswith("running_var"):
+            value = 1 + 0.5 * f
+        elif key.endswith("running_mean"):
+            value = 0.1 * f
+        else:
+            value = 1 + 0.2 * f if key.endswith(".weight") else 0.1 * f
+        out[key] = torch.from_numpy(value.reshape(tuple(shape))).to(state_dict[key].dtype)
+    return out
+
+
+def test_retinaface_post_processing_matches_the_official_one(shared):
+    from safetensors.numpy import load_file
+
+    golden = load_file(shared("golden/retinaface_post.safetensors"))
+    priors = anchors(70, 90, FACEXLIB_MIN_SIZES)
+    boxes = decode_boxes(golden["in.loc"], priors)
+    assert np.allclose(priors, golden["priors_h70_w90"], atol=1e-5)
+    assert np.allclose(boxes, golden["out.boxes_norm"], atol=1e-5)
+    assert np.allclose(
+        decode_points(golden["in.landm"], priors).reshape(-1, 10), golden["out.landm_norm"], atol=1e-5
+    )
+    kept = suppress_overlaps(boxes * (90, 70, 90, 70), golden["in.score"], 0.4, pixel=1.0)
+    assert kept.tolist() == golden["out.nms_keep_0.4"].tolist()
+
+
+def test_retinaface_network_matches_the_official_one(shared):
+    import torch
+    from safetensors.torch import load_file
+
+    golden = load_file(shared("golden/retinaface_arcface_recipe.safetensors"))
+    network = build_network(CONFIGS["retinaface.resnet50"]).eval()
+    text = shared("golden/retinaface_r50_keys.txt").read_text()
+    listed = [line.split("\t")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert set(network.state_dict()) == set(listed)
+    network.load_state_dict(closed_form_weights(network.state_dict(), 0.6), strict=True)
+    with torch.inference_mode():
+        boxes, classes, points = network(golden["retinaface.in"])
+    assert torch.allclose(boxes, golden["retinaface.out.loc"], atol=2e-4)
+    assert torch.allclose(classes, golden["retinaface.out.conf"], atol=2e-4)
+    assert torch.allclose(points, golden["retinaface.out.landm"], atol=2e-4)
+
+
+def test_facexlib_itself_is_never_imported():
+    """Its package imports numba, scipy, matplotlib and GPL code; one file of it is enough."""
+    code = (
+        "import sys; from facerestore.detection.retinaface import CONFIGS, build_network;"
+        "build_network(CONFIGS['retinaface.mobile0.25']);"
+        "print([m for m in ('facexlib', 'numba', 'scipy', 'matplotlib', 'torchvision') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_suppression_keeps_the_best_of_an_overlap_and_all_apart():
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [50, 50, 60, 60]], dtype=float)
+    assert suppress_overlaps(boxes, np.array([0.5, 0.9, 0.7]), 0.3).tolist() == [1, 2]
+    assert suppress_overlaps(np.empty((0, 4)), np.empty(0), 0.3).tolist() == []
+
+
+def test_faces_return_to_the_image_by_pixel_centres():
+    image = np.zeros((300, 600, 3), np.uint8)
+    image[120:130, 400:410] = 255
+    reduced = reduce_for_detection(image, 60)
+    assert reduced.pixels.shape == (30, 60, 3)
+    y, x = (axis.mean() for axis in np.nonzero(reduced.pixels[..., 0]))
+    face = to_image_frame(np.array([x, y, x, y]), np.full((5, 2), (x, y)), 1.2, reduced)
+    assert np.allclose(face.landmarks, (404.5, 124.5))
+    assert np.allclose(face.box, (404.5, 124.5, 404.5, 124.5))
+    assert face.score == 1.0
+
+
+def test_small_images_are_not_enlarged_and_16_bit_becomes_8():
+    image = np.full((3, 5), 65535, dtype=np.uint16)
+    reduced = reduce_for_detection(image, 60)
+    assert reduced.scale == (1.0, 1.0)
+    assert reduced.pixels.shape == (3, 5, 3)
+    assert (reduced.pixels == 255).all()
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4), np.uint8)]
+)
+def test_what_is_no_image_is_refused(image):
+    with pytest.raises(ImageError):
+        reduce_for_detection(image, 60)
+
+
+def test_onnx_input_shape_is_replaced(shared):
+    model = shared(YUNET).read_bytes()
+    once = with_input_shape(model, (1, 3, 64, 96))
+    assert once != model
+    assert with_input_shape(once, (1, 3, 64, 96)) == once
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 40])
+def test_foreign_and_cut_onnx_files_are_refused(tmp_path, content):
+    path = tmp_path / "yunet.onnx"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError):
+        create_detector("yunet", weights_for=lambda name: path)
+
+
+def test_absent_weights_are_named(tmp_path):
+    with pytest.raises(WeightsError, match="absent"):
+        create_detector("yunet", weights_for=lambda name: tmp_path / "absent.onnx")
+    for name in ("embedded", "retinaface-mobile0.25"):
+        with pytest.raises(WeightsError, match="absent"):
+            create_detector(name, weights_for=lambda _: tmp_path / "absent.safetensors")
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match="embedded, yunet"):
+        create_detector("mtcnn", weights_for=lambda name: Path(name))
+    with pytest.raises(ConfigError, match="resnet50"):
+        RetinaFaceConfig("resnet18")
+
+
+def test_foreign_checkpoint_does_not_fit(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    for name in ("embedded", "retinaface-mobile0.25"):
+        with pytest.raises(CheckpointError, match="missing"):
+            create_detector(name, weights_for=lambda _: path)
+
+
+def test_every_detector_names_its_weights():
+    assert set(DETECTORS) == {"embedded", "yunet", "retinaface-resnet50", "retinaface-mobile0.25"}
+
+
+def test_faces_are_found_with_landmarks_in_place(detector, shared):
+    for path in sorted(shared("photos/cropped").iterdir()):
+        image = read(path)
+        faces = detector.detect(image)
+        assert len(faces) == 1, path.name
+        eyes, nose, mouth = faces[0].landmarks[:2], faces[0].landmarks[2], faces[0].landmarks[3:]
+        assert eyes[0, 0] < nose[0] < eyes[1, 0]
+        assert mouth[0, 0] < mouth[1, 0]
+        assert eyes[:, 1].max() < nose[1] < mouth[:, 1].min()
+        left, top, right, bottom = faces[0].box
+        assert left < eyes[0, 0] < eyes[1, 0] < right
+        assert top < nose[1] < bottom
+        assert 0 < faces[0].score <= 1
+
+
+def test_depth_grey_and_repetition_change_nothing(detector, shared):
+    image = read(shared("photos/small/anna.jpg"))
+    first, again = detector.detect(image), detector.detect(image)
+    assert len(first) == 1
+    assert np.array_equal(first[0].landmarks, again[0].landmarks)
+    deep = detector.detect(image.astype(np.uint16) * 257)
+    assert np.allclose(deep[0].landmarks, first[0].landmarks, atol=0.05)
+    grey = detector.detect(image.mean(axis=2).astype(np.uint8))
+    assert np.abs(grey[0].landmarks - first[0].landmarks).max() < 0.1 * first[0].eye_distance_px
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 5, 3), (1, 300, 3), (300, 2, 3)])
+def test_tiny_and_thin_images_hold_no_face(detector, shape):
+    assert detector.detect(np.full(shape, 90, np.uint8)) == []
+
+
+def test_threads_share_a_detector(detector, shared):
+    images = [read(path) for path in sorted(shared("photos/small").iterdir())[:4]]
+    alone = [detector.detect(image) for image in images]
+    found = [None] * len(images)
+
+    def work(i):
+        found[i] = detector.detect(images[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(images))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, found, strict=True):
+        assert [face.landmarks.tolist() for face in one] == [face.landmarks.tolist() for face in other]
+
+
+def test_no_face_is_reported_where_there_is_none(detector, shared):
+    for path in sorted(shared("photos/no_face").iterdir()):
+        assert detector.detect(read(path)) == [], path.name
