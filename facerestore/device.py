@@ -32,7 +32,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     if kind not in DEVICES[1:] or (index and not index.isdigit()):
         raise ConfigError(f"unknown device '{name}'; choose one of {', '.join(DEVICES)} or cuda:N")
     if kind == "cuda" and not (torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()):
-        raise ConfigError(f"device '{name}' is not available here; use --device cpu, or see 'facerestore doctor'")
+        raise ConfigError(
+            f"device '{name}' is not available here; use --device cpu, or see 'facerestore doctor'"
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device 'mps' is not available here; use --device cpu, or see 'facerestore doctor'")
     return torch.device(name)

@@ -2,8 +2,8 @@
 
 All convolutions but the first and last run at a quarter of the face size or below, where an ordinary processor is fast;
 the network predicts what to add to its input, so an undamaged face costs it nothing to keep. The layout follows
-common practice for fast restoration (pixel unshuffle as in Real-ESRGAN x2, arXiv 2107.10833; residual blocks without
-batch normalisation as in EDSR, arXiv 1707.02921).
+common practice for fast restoration (pixel unshuffle as in Real-ESRGAN x2, arXiv 2107.10833; channel-wise layer norm
+before each residual branch as in NAFNet, arXiv 2204.04676).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+SLOPE = 0.2  # of the leaky ReLU
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +35,32 @@ class LiteConfig:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(LReLU(conv(x))), both 3x3, the second starting near zero."""
+    """x + conv(LReLU(conv(norm(x)))), both convolutions 3x3, the norm over the channels of each pixel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        with torch.no_grad():
-            self.conv2.weight.mul_(0.1)  # residual branches start small, as in EDSR
-            self.conv2.bias.zero_()  # type: ignore[union-attr]
+        self.norm = nn.LayerNorm(width)
+        self.conv1 = _conv(width, width, 3, slope=SLOPE)
+        self.conv2 = _conv(width, width, 3, scale=0.2)  # residual branches start small
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        branch: Tensor = self.conv2(functional.leaky_relu(self.conv1(x), 0.2))
+        normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        branch: Tensor = self.conv2(functional.leaky_relu(self.conv1(normed), SLOPE))
         return x + branch
+
+
+def _conv(
+    inputs: int, outputs: int, size: int, *, stride: int = 1, slope: float = 1.0, scale: float = 1.0
+) -> nn.Conv2d:
+    """Return a convolution that keeps the variance of its input (He 2015) times ``scale`` squared."""
+    conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0)
+    if not conv.weight.is_meta:
+        nn.init.kaiming_normal_(conv.weight, slope)
+        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            conv.weight.mul_(scale)
+    return conv
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:
@@ -67,16 +81,13 @@ class LiteGenerator(nn.Module):
         self.config = config
         self.size_multiple = fold * 2 ** (len(widths) - 1)
         pixels = 3 * fold**2
-        self.stem = nn.Conv2d(pixels, widths[0], 3, padding=1)
+        self.stem = _conv(pixels, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.up = nn.ModuleList(nn.Conv2d(b, 4 * a, 1) for a, b in pairs)
+        self.down = nn.ModuleList(_conv(a, b, 2, stride=2) for a, b in pairs)
+        self.up = nn.ModuleList(_conv(b, 4 * a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True))
-        self.head = nn.Conv2d(widths[0], pixels, 3, padding=1)
-        with torch.no_grad():
-            self.head.weight.mul_(0.1)
-            self.head.bias.zero_()  # type: ignore[union-attr]
+        self.head = _conv(widths[0], pixels, 3, scale=0.01)  # at first the output is the input
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 3, S, S); the output is not clamped."""

@@ -30,6 +30,7 @@ from facerestore.errors import FaceRestoreError
 from facerestore.evaluation.faces import FacePair, face_pairs, load_faces
 from facerestore.training.datasets import PairDataset, to_tensor
 from facerestore.training.losses import charbonnier, frequency
+from facerestore.training.muon import Muon
 from facerestore.training.state import ExponentialAverage, all_finite, load_checkpoint, save_checkpoint
 
 VALIDATION_SEED = 7
@@ -47,7 +48,7 @@ class LiteTraining:
         mix: share of each degradation preset; ``clean`` stands for none.
         steps: optimiser steps of the whole run.
         batch_size: faces a step.
-        learning_rate: peak of the schedule: linear warm-up, then half a cosine down to zero.
+        learning_rate: peak of the schedule of both optimisers: linear warm-up, then half a cosine down to zero.
         warmup_steps: length of the warm-up.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
         ema_decay: decay of the parameter average that is exported.
@@ -65,10 +66,10 @@ class LiteTraining:
     mix: dict[str, float] = field(default_factory=lambda: {"gfpgan": 0.75, "severe": 0.15, "clean": 0.10})
     steps: int = 6000
     batch_size: int = 8
-    learning_rate: float = 4e-4
-    warmup_steps: int = 200
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
     frequency_weight: float = 1.0
-    ema_decay: float = 0.998
+    ema_decay: float = 0.995
     clip_norm: float = 1.0
     seed: int = 20261121
     save_every: int = 250
@@ -89,7 +90,7 @@ class _Run:
 
     network: nn.Module
     ema: ExponentialAverage
-    optimiser: torch.optim.Optimizer
+    optimisers: Sequence[torch.optim.Optimizer]
     step: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -97,14 +98,15 @@ class _Run:
             "step": self.step,
             "network": self.network.state_dict(),
             "ema": self.ema.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
         self.network.load_state_dict(state["network"])
         self.ema.network.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
 
 
 def train_lite(
@@ -141,10 +143,16 @@ def _new_run(config: LiteTraining, device: torch.device) -> _Run:
     torch.manual_seed(config.seed)
     network = LiteGenerator(config.network).to(memory_format=torch.channels_last).to(device)
     ema = ExponentialAverage(network, config.ema_decay)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
-    )
-    return _Run(network, ema, optimiser)
+    return _Run(network, ema, _optimisers(network, config.learning_rate))
+
+
+def _optimisers(network: LiteGenerator, rate: float) -> list[torch.optim.Optimizer]:
+    """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels."""
+    outer = {id(network.stem.weight), id(network.head.weight)}
+    inner = [p for p in network.parameters() if p.ndim == 4 and id(p) not in outer]
+    inner_ids = {id(p) for p in inner}
+    rest = [p for p in network.parameters() if id(p) not in inner_ids]
+    return [Muon(inner, lr=rate), torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.999), weight_decay=1e-4)]
 
 
 def _dataset(config: LiteTraining, folder: Path) -> PairDataset:
@@ -167,7 +175,7 @@ def _prefetched(dataset: PairDataset, config: LiteTraining, first: int) -> Itera
 def _step(run: _Run, config: LiteTraining, lq: Tensor, hq: Tensor) -> dict[str, float]:
     """Take one optimiser step and return the loss terms."""
     rate = learning_rate(config, run.step)
-    for group in run.optimiser.param_groups:
+    for group in (group for optimiser in run.optimisers for group in optimiser.param_groups):
         group["lr"] = rate
     restored = run.network(lq.contiguous(memory_format=torch.channels_last))
     pixel, spectrum = charbonnier(restored, hq), frequency(restored, hq)
@@ -176,10 +184,11 @@ def _step(run: _Run, config: LiteTraining, lq: Tensor, hq: Tensor) -> dict[str, 
         raise FaceRestoreError(
             f"the loss is {loss.item()} at step {run.step}; resume with a lower learning rate"
         )
-    run.optimiser.zero_grad(set_to_none=True)
+    run.network.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
-    run.optimiser.step()
+    for optimiser in run.optimisers:
+        optimiser.step()
     run.ema.update(run.network, run.step)
     run.step += 1
     return {"pixel": pixel.item(), "frequency": spectrum.item(), "gradient_norm": norm.item(), "rate": rate}
