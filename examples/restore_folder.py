@@ -1,0 +1,26 @@
+"""Restore many photos with one pipeline: the networks are loaded once and reused.
+
+    python examples/restore_folder.py photos restored
+"""
+
+import argparse
+from pathlib import Path
+
+import facerestore
+from facerestore.io import find_images, read_image, write_image
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("photos", type=Path)
+parser.add_argument("out", type=Path)
+arguments = parser.parse_args()
+
+pipeline = facerestore.build_pipeline(facerestore.RestoreConfig(detector="embedded"))
+for path in find_images(arguments.photos, recursive=True):
+    try:
+        result = pipeline.run(read_image(path))
+    except facerestore.FaceRestoreError as error:
+        print(f"{path}: {error}")
+        continue
+    write_image(arguments.out / path.relative_to(arguments.photos), result.image)
+    restored = sum(face.restored is not None for face in result.faces)
+    print(f"{path}: {restored} of {len(result.faces)} faces restored")
