@@ -1,6 +1,6 @@
 """Restore many photos with one pipeline: the networks are loaded once and reused.
 
-    python examples/restore_folder.py photos restored
+python examples/restore_folder.py photos restored
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Restore one photo from Python, and say what became of each face.
 
-    python examples/restore_one.py photo.jpg restored.jpg
+python examples/restore_one.py photo.jpg restored.jpg
 """
 
 import argparse
