@@ -24,7 +24,7 @@ def method_of(restorer: Restorer) -> Method:
         size = pair.lq.shape[0]
         landmarks = template(size).astype(np.float32)
         detected = DetectedFace(box=(0.0, 0.0, size - 1.0, size - 1.0), landmarks=landmarks, score=1.0)
-        aligned = AlignedFace(detected, np.eye(2, 3), pair.lq.astype(np.float32) / 255)
+        aligned = AlignedFace(detected, np.eye(2, 3), pair.lq.astype(np.float32) / np.float32(255))
         return np.rint(restorer.restore([aligned])[0] * 255).astype(np.uint8)
 
     return restore

@@ -17,7 +17,7 @@ RMS_OF_ADAM = 0.2
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     """Return roughly ``U V^T`` of an (M, N) matrix with singular value decomposition ``U S V^T``."""
     a, b, c = NEWTON_SCHULZ
-    x = matrix / (matrix.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     for _ in range(iterations):
@@ -49,10 +49,9 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group["lr"], group["momentum"])
+                    self._move(parameter, parameter.grad, lr=group["lr"], momentum=group["momentum"])
 
-    def _move(self, parameter: nn.Parameter, lr: float, momentum: float) -> None:
-        gradient = parameter.grad
+    def _move(self, parameter: nn.Parameter, gradient: Tensor, *, lr: float, momentum: float) -> None:
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
