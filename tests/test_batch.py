@@ -154,6 +154,20 @@ def test_a_bad_file_does_not_stop_the_rest(photos):
     assert report["summary"]["failed"] == 1
 
 
+def test_a_photo_with_nothing_to_change_is_copied_byte_for_byte(tmp_path):
+    write_image(tmp_path / "a.jpg", photo(), quality=70)
+    nothing = RestoreConfig(strength=0)
+    run(tmp_path, jobs_for(tmp_path, "a.jpg"), config=nothing)
+    assert (tmp_path / "out/a.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+    # Asked for another quality, or another format, it is encoded.
+    for target, quality in (("b.jpg", 50), ("c.png", None)):
+        job = Job(tmp_path / "a.jpg", tmp_path / "out" / target, Path("a"))
+        (outcome,), _ = run(tmp_path, [job], config=nothing, quality=quality)
+        assert outcome.status is Status.DONE
+        assert (tmp_path / "out" / target).read_bytes() != (tmp_path / "a.jpg").read_bytes()
+    assert np.array_equal(read_image(tmp_path / "out/c.png").pixels, read_image(tmp_path / "a.jpg").pixels)
+
+
 def test_the_summary_counts_reasons_in_words(photos):
     config = RestoreConfig(faces="1")
     outcomes, _ = run(photos, jobs_for(photos, "a.png"), config=config)

@@ -14,7 +14,16 @@ import numpy as np
 from facerestore.batch.plan import COMPARE_ENDING, STREAM, Job
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
-from facerestore.io import DEFAULT_MAX_PIXELS, FORMATS, SUFFIXES, check_holds, read_image, write_image
+from facerestore.io import (
+    DEFAULT_MAX_PIXELS,
+    FORMATS,
+    SUFFIXES,
+    check_holds,
+    decode_image,
+    read_encoded,
+    write_encoded,
+    write_image,
+)
 from facerestore.pictures import compare_picture
 from facerestore.types import DecodedImage, FaceImage, RestoreResult
 
@@ -87,6 +96,8 @@ def run_job(
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written.
 
+    A photo in which nothing was changed is not encoded anew: its file is copied, byte for byte.
+
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
     """
@@ -94,25 +105,30 @@ def run_job(
     if not options.overwrite:
         _check_free([path for path in (job.target, *extras) if path != STREAM])
     limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
-    image = read_image(job.source, max_pixels=limit)
+    data = read_encoded(job.source)
+    image = decode_image(data, name=str(job.source), max_pixels=limit)
     format_name = _format_of(job.target, image, options)
     check_holds(image, format=format_name)
     result = pipeline.run(image)
-    written = [
-        write_image(
-            job.target,
-            result.image,
-            format=format_name,
-            quality=options.quality,
-            overwrite=options.overwrite,
-        )
-    ]
+    unchanged = result.image is image and format_name == image.format and options.quality is None
+    written = [_write_result(job.target, result.image, data if unchanged else None, format_name, options)]
     if options.compare:
         picture = compare_picture(image.pixels, result.image.pixels, result.faces)
         written.append(_write_extra(compare_path(job), DecodedImage(picture), options))
     if options.save_faces is not None:
         written += _write_faces(Path(options.save_faces) / job.name, result, options)
     return result.report, tuple(written)
+
+
+def _write_result(
+    target: Path, image: DecodedImage, encoded: bytes | None, format_name: str, options: OutputConfig
+) -> Path:
+    """Write a result, from its bytes where it has kept them."""
+    if encoded is not None:
+        return write_encoded(target, encoded, overwrite=options.overwrite)
+    return write_image(
+        target, image, format=format_name, quality=options.quality, overwrite=options.overwrite
+    )
 
 
 def compare_path(job: Job) -> Path:

@@ -220,9 +220,10 @@ def enhance(
 ) -> None:
     """Restore the faces of photos, and say what was done.
 
-    Each face is found, judged, restored and blended back; everything outside the faces stays as it is, bit for bit,
-    and so do faces that are sharp already or too small to know. Existing files are never overwritten unless you say so,
-    and a bad file does not stop the rest.
+    Each face is found, judged, restored and blended back. Pixels outside the faces are not touched, nor are faces that
+    are sharp already or too small to know (JPEG and WebP files are encoded anew when a face in them was restored; PNG,
+    TIFF and BMP keep every other pixel bit for bit). A photo in which nothing was restored is copied as it is. Existing
+    files are never overwritten unless you say so, and a bad file does not stop the rest.
 
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """

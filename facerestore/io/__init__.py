@@ -7,7 +7,7 @@ from pathlib import Path
 from facerestore.errors import ImageError
 from facerestore.io._decode import as_decoded, decode_image, read_image
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image
-from facerestore.io._files import check_free, find_images, write_bytes, write_stdout
+from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.types import DecodedImage
@@ -23,8 +23,10 @@ __all__ = [
     "decode_image",
     "encode_image",
     "find_images",
+    "read_encoded",
     "read_image",
     "resolve_format",
+    "write_encoded",
     "write_image",
 ]
 
@@ -58,6 +60,27 @@ def write_image(
     # Once before the work of encoding, and again, for certain, when the name is taken.
     check_free(place, overwrite=overwrite)
     return write_bytes(place, encode_image(image, format=target, quality=quality), overwrite=overwrite)
+
+
+def read_encoded(path: str | Path) -> bytes:
+    """Return the bytes of a picture file as they are, or of standard input for ``-``; for ``decode_image``.
+
+    Raises:
+        ImageError: missing, a directory, not readable, empty, or no picture.
+    """
+    return read_bytes(path)
+
+
+def write_encoded(path: str | Path, data: bytes, *, overwrite: bool = False) -> Path:
+    """Write the bytes of a picture as they are, whole or not at all, and return the path; ``-`` is standard output.
+
+    Raises:
+        ImageError: the file exists or cannot be written.
+    """
+    if str(path) == "-":
+        write_stdout(data)
+        return Path(path)
+    return write_bytes(Path(path), data, overwrite=overwrite)
 
 
 def _format_for(path: Path, image: DecodedImage) -> str:
