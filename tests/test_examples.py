@@ -1,0 +1,72 @@
+"""What the README and the examples say is run, as it stands there."""
+
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from facerestore.cli import main
+from facerestore.io import read_image
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PORTRAIT = REPOSITORY / "examples" / "astronaut_degraded.jpg"
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Return a working folder that holds ``photo.jpg``."""
+    shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_example(name, *arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    runpy.run_path(str(REPOSITORY / "examples" / name), run_name="__main__")
+
+
+def test_python_of_the_readme_runs(folder, capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "restored" in capsys.readouterr().out
+
+
+def test_first_command_of_the_readme_names_the_example():
+    assert f"pip install . && facerestore enhance {PORTRAIT.relative_to(REPOSITORY).as_posix()}\n" in README
+
+
+def test_commands_that_the_readme_names_exist(capsys):
+    named = set(re.findall(r"facerestore (enhance|detect|doctor|weights)\b", README))
+    assert named == {"enhance", "detect", "doctor", "weights"}
+    for command in named:
+        assert main([command, "--help"]) == 0
+    options = set(re.findall(r"(?<=\s)--[a-z][a-z-]+", re.sub(r"python -m .*", "", README)))
+    assert main(["enhance", "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert {option for option in options if option not in help_text} == set()
+
+
+def test_restore_one_example(folder, capsys, monkeypatch):
+    run_example("restore_one.py", "photo.jpg", "out.png", monkeypatch=monkeypatch)
+    assert "face 0: restored" in capsys.readouterr().out
+    assert read_image(folder / "out.png").pixels.shape == read_image(PORTRAIT).pixels.shape
+
+
+def test_restore_folder_example_goes_on_after_a_bad_photo(folder, capsys, monkeypatch):
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    run_example("restore_folder.py", ".", "out", monkeypatch=monkeypatch)
+    said = capsys.readouterr().out
+    assert "photo.jpg: 1 of 1 faces restored" in said
+    assert "bad.jpg" in said
+    assert (folder / "out" / "photo.jpg").is_file()
+
+
+def test_degrade_example_makes_the_photo_softer(folder, monkeypatch, capsys):
+    run_example("degrade_photo.py", "photo.jpg", "worse.jpg", monkeypatch=monkeypatch)
+    before, after = (read_image(folder / name).pixels.astype(float) for name in ("photo.jpg", "worse.jpg"))
+    assert "worse.jpg" in capsys.readouterr().out
+    assert abs(after[1:] - after[:-1]).mean() < abs(before[1:] - before[:-1]).mean()
