@@ -1,5 +1,10 @@
+import gc
+import io
 import json
+import traceback
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,3 +244,67 @@ def test_a_report_replaces_an_older_one_whole(tmp_path):
     write_report(path, {"photos": ["é"]})
     assert json.loads(path.read_text(encoding="utf-8")) == {"photos": ["é"]}
     assert [p.name for p in path.parent.iterdir()] == ["report.json"]
+
+
+def test_a_report_holds_file_names_that_are_no_unicode(tmp_path):
+    path, name = tmp_path / "report.json", "caf\udce9.jpg"
+    write_report(path, {"input": name})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"input": name}
+
+
+def test_names_that_differ_in_case_alone_are_two_photos_where_the_disk_says_so(tmp_path):
+    touch(tmp_path / "in", "a.jpg", "A.jpg")
+    count = len(list((tmp_path / "in").iterdir()))  # one where the file system ignores case
+    found = targets([tmp_path / "in", tmp_path / "in/a.jpg"], tmp_path / "out")
+    assert len(found) == len({str(path).casefold() for path in found.values()}) == count
+
+
+def test_a_comparison_never_takes_the_name_of_another_result(tmp_path):
+    write_image(tmp_path / "in/a.jpg", photo(seed=1))
+    write_image(tmp_path / "in/a_compare.jpg", photo(seed=2))
+    plan = plan_jobs([tmp_path / "in"], output=tmp_path / "out", options=OutputConfig(compare=True))
+    outcomes, _ = run(tmp_path, plan.jobs, compare=True)
+    assert [o.status for o in outcomes] == [Status.DONE] * 2
+    assert len({path for o in outcomes for path in o.written}) == 4
+    with_photo_in_the_way = plan_jobs(
+        [tmp_path / "in/a.jpg", tmp_path / "in/a_compare.jpg"],
+        output=None,
+        options=OutputConfig(suffix="_x", compare=True),
+    )
+    assert [job.target.name for job in with_photo_in_the_way.jobs] == ["a_x.jpg", "a_compare_x.jpg"]
+
+
+def test_a_format_that_is_asked_for_and_is_there_already_is_copied_too(tmp_path):
+    write_image(tmp_path / "a.jpg", photo(), quality=70)
+    run(tmp_path, jobs_for(tmp_path, "a.jpg"), config=RestoreConfig(strength=0), format="jpg")
+    assert (tmp_path / "out/a.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+
+
+def test_a_photo_whose_side_products_cannot_be_written_has_no_result_either(photos):
+    job = jobs_for(photos, "a.png")
+    touch(photos, "faces/a_face0_before.png")
+    (outcome,), _ = run(photos, job, save_faces=str(photos / "faces"))
+    assert outcome.status is Status.FAILED
+    assert not (photos / "out").exists()
+    assert run(photos, job, save_faces=str(photos / "faces"), overwrite=True)[0][0].status is Status.DONE
+
+
+def test_a_failure_does_not_keep_the_photo_in_memory(photos):
+    seen = []
+
+    class Failing(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            seen.extend(weakref.ref(face.lq) for face in faces)
+            return super().restore(faces)
+
+    outcomes, _ = run(photos, jobs_for(photos, "a.png"), restorer=Failing(fails=True))
+    assert outcomes[0].error is not None
+    assert "".join(traceback.format_exception(outcomes[0].error)).count("in restore") == 2
+    gc.collect()
+    assert [ref() for ref in seen] == [None]
+
+
+def test_standard_input_is_called_so_in_errors(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"no picture")))
+    (outcome,), _ = run(tmp_path, [Job(STREAM, tmp_path / "b.png", Path("stdin"))])
+    assert str(outcome.error).startswith("standard input: ")

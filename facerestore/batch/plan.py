@@ -71,7 +71,7 @@ def plan_jobs(
     Args:
         inputs: files, directories, or ``-`` for standard input.
         output: a file, a directory, ``-`` for standard output, or None.
-        options: format and suffix of the results.
+        options: format and suffix of the results, and whether comparisons stand beside them.
         recursive: look into the subdirectories of directories.
 
     Raises:
@@ -94,7 +94,7 @@ def plan_jobs(
                 left_out.append(source)
             else:
                 candidates.append(_candidate(source, root, label, output, options))
-    jobs = _distinct(_without_repeats(candidates), _suffix(options, output))
+    jobs = _distinct(_without_repeats(candidates), _suffix(options, output), compare=options.compare)
     return Plan(tuple(jobs), tuple(left_out))
 
 
@@ -178,14 +178,27 @@ def _suffix(options: OutputConfig, output: Path | None) -> str:
 
 def _without_repeats(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     """Return the candidates with each source once, as when a directory and a file in it are both given."""
-    seen: dict[str, _Candidate] = {}
+    seen: dict[str, list[Path]] = {}
+    kept = []
     for candidate in candidates:
-        seen.setdefault(_key(candidate.source), candidate)
-    return list(seen.values())
+        # Names that differ in case alone are one photo on some file systems and two on others.
+        namesakes = seen.setdefault(_key(candidate.source), [])
+        if not any(_same_file(candidate.source, other) for other in namesakes):
+            namesakes.append(candidate.source)
+            kept.append(candidate)
+    return kept
 
 
-def _distinct(candidates: Sequence[_Candidate], suffix: str) -> Iterator[Job]:
-    """Yield one job per candidate; no target is shared, and none is the name of an input."""
+def _same_file(one: Path, other: Path) -> bool:
+    """Say whether two paths whose names differ in case at most are one file; of missing ones, the paths decide."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return (one.parent.resolve(), one.name) == (other.parent.resolve(), other.name)
+
+
+def _distinct(candidates: Sequence[_Candidate], suffix: str, *, compare: bool) -> Iterator[Job]:
+    """Yield one job per candidate; no target or comparison is shared, and none is the name of an input."""
     inputs = {_key(candidate.source) for candidate in candidates}
     suffixes = [DEFAULT_SUFFIX if _key(c.target(suffix)) in inputs else suffix for c in candidates]
     plain = [_key(c.target(s)) for c, s in zip(candidates, suffixes, strict=True)]
@@ -194,11 +207,21 @@ def _distinct(candidates: Sequence[_Candidate], suffix: str) -> Iterator[Job]:
     for candidate, own_suffix, key in zip(candidates, suffixes, plain, strict=True):
         kind = f"_{candidate.source.suffix[1:]}"
         infix, number = ("" if wanted[key] == 1 else kind), 2
-        while _key(candidate.target(own_suffix, infix)) in taken:
+        while taken & (keys := _written(candidate.target(own_suffix, infix), compare=compare)):
             infix, number = f"{kind}-{number}", number + 1
         target = candidate.target(own_suffix, infix)
-        taken.add(_key(target))
+        taken |= keys
         yield Job(candidate.source, target, _unique(candidate.relative / target.stem, names))
+
+
+def compare_path(target: Path) -> Path:
+    """Return where the before/after picture of the result ``target`` goes."""
+    return target.with_name(f"{target.stem}{COMPARE_ENDING}.jpg")
+
+
+def _written(target: Path, *, compare: bool) -> set[str]:
+    """Return the keys of the files that a job writes beside each other."""
+    return {_key(target), _key(compare_path(target))} if compare else {_key(target)}
 
 
 def _unique(name: Path, names: set[str]) -> Path:

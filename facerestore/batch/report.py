@@ -108,7 +108,8 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # File names that are no Unicode come with lone surrogates: JSON can hold those only as \\u escapes.
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

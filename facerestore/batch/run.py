@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from facerestore.batch.plan import COMPARE_ENDING, STREAM, Job
+from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.io import (
@@ -21,6 +22,7 @@ from facerestore.io import (
     check_holds,
     decode_image,
     read_encoded,
+    resolve_format,
     write_encoded,
     write_image,
 )
@@ -85,6 +87,7 @@ def run_jobs(
         except WeightsError:
             raise
         except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
+            _release(error)
             yield PhotoOutcome(job, Status.FAILED, time.perf_counter() - start, error=error)
         else:
             seconds = time.perf_counter() - start
@@ -94,30 +97,39 @@ def run_jobs(
 def run_job(
     job: Job, pipeline: RestorePipeline, *, options: OutputConfig
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Restore one photo and write its result; return the report and the files written.
+    """Restore one photo and write its result; return the report and the files written, the result first.
 
-    A photo in which nothing was changed is not encoded anew: its file is copied, byte for byte.
+    A photo in which nothing was changed is not encoded anew: its file is copied, byte for byte. The result takes its
+    name after all that goes with it, so that where it exists (``skip_existing``), nothing is missing.
 
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
     """
-    extras = _extra_targets(job, options)
-    if not options.overwrite:
-        _check_free([path for path in (job.target, *extras) if path != STREAM])
+    if not options.overwrite and job.target != STREAM:
+        _check_free([job.target, *([compare_path(job.target)] if options.compare else [])])
     limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
     data = read_encoded(job.source)
-    image = decode_image(data, name=str(job.source), max_pixels=limit)
-    format_name = _format_of(job.target, image, options)
+    name = "standard input" if job.source == STREAM else str(job.source)
+    image = decode_image(data, name=name, max_pixels=limit)
+    format_name = result_format(job.target, image, options.format)
     check_holds(image, format=format_name)
     result = pipeline.run(image)
     unchanged = result.image is image and format_name == image.format and options.quality is None
-    written = [_write_result(job.target, result.image, data if unchanged else None, format_name, options)]
+    extras = []
     if options.compare:
         picture = compare_picture(image.pixels, result.image.pixels, result.faces)
-        written.append(_write_extra(compare_path(job), DecodedImage(picture), options))
+        extras.append(_write_extra(compare_path(job.target), DecodedImage(picture), options))
     if options.save_faces is not None:
-        written += _write_faces(Path(options.save_faces) / job.name, result, options)
-    return result.report, tuple(written)
+        extras += _write_faces(Path(options.save_faces) / job.name, result, options)
+    written = _write_result(job.target, result.image, data if unchanged else None, format_name, options)
+    return result.report, (written, *extras)
+
+
+def _release(error: BaseException | None) -> None:
+    """Let go of the pictures that the frames of an error's traceback hold; the lines it names stay."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _write_result(
@@ -131,16 +143,6 @@ def _write_result(
     )
 
 
-def compare_path(job: Job) -> Path:
-    """Return where the before/after picture of a job goes."""
-    return job.target.with_name(f"{job.target.stem}{COMPARE_ENDING}.jpg")
-
-
-def _extra_targets(job: Job, options: OutputConfig) -> list[Path]:
-    """Return the side products of a job whose names are known before it runs."""
-    return [compare_path(job)] if options.compare else []
-
-
 def _check_free(targets: Sequence[Path]) -> None:
     """Raise ImageError when a result exists, before any work is spent on it."""
     for target in targets:
@@ -151,10 +153,14 @@ def _check_free(targets: Sequence[Path]) -> None:
             )
 
 
-def _format_of(target: Path, source: DecodedImage, options: OutputConfig) -> str:
-    """Return the format of a result: the one asked for, else by its name, else that of the source."""
-    if options.format is not None:
-        return options.format
+def result_format(target: Path, source: DecodedImage, asked: str | None = None) -> str:
+    """Return the format of a result: the one asked for, else by its name, else that of the source.
+
+    Raises:
+        ConfigError: no format has the name that is asked for.
+    """
+    if asked is not None:
+        return resolve_format(asked)
     by_name = SUFFIXES.get(target.suffix.lower())
     return by_name or (source.format if source.format in FORMATS else None) or "PNG"
 
