@@ -185,10 +185,9 @@ def build_detector(name: str, store: WeightsStore, device: torch.device) -> Face
 
 def best_detector(store: WeightsStore) -> str:
     """Return the name of the best detector whose weights are installed; ``embedded`` without any."""
-    best = store.best("detect")
-    return next(
-        (name for name, weights in DETECTORS.items() if best is not None and weights == best.name), "embedded"
-    )
+    found = {name: store.entry(weights) for name, weights in DETECTORS.items() if store.locate(weights)}
+    ranks = {name: e.quality_rank for name, e in found.items() if e.purpose == "detect" and e.quality_rank}
+    return min(ranks, key=lambda name: ranks[name], default="embedded")
 
 
 def _best(backend: str, store: WeightsStore) -> str:

@@ -29,7 +29,8 @@ def resolve_device(name: str = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in DEVICES[1:] or (index and not index.isdigit()):
+    numbered = kind == "cuda" and index.isascii() and index.isdigit()
+    if kind not in DEVICES[1:] or (kind != name and not numbered):
         raise ConfigError(f"unknown device '{name}'; choose one of {', '.join(DEVICES)} or cuda:N")
     if kind == "cuda" and not (torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()):
         raise ConfigError(

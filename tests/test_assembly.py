@@ -1,0 +1,93 @@
+import zipfile
+
+import pytest
+
+from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
+from facerestore.config import RestoreConfig
+from facerestore.errors import ConfigError, WeightsError
+from facerestore.weights import WeightsStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a store of its own, with the real catalog and nothing installed but what is bundled."""
+    return WeightsStore(tmp_path / "home", offline=True)
+
+
+def install(store, name, content=None):
+    path = store.path_of(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+        return
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+
+
+def test_auto_takes_the_bundled_weights_until_better_ones_are_installed(store):
+    bundled = choose_weights(RestoreConfig(), store)
+    assert bundled.bundled
+    assert bundled.commercial_use == "yes"
+    install(store, "gpen.bfr-512")
+    chosen = choose_weights(RestoreConfig(), store)
+    assert (chosen.name, chosen.backend, chosen.bundled) == ("gpen.bfr-512", "gpen", False)
+    pin = store.pin("gpen.bfr-512")
+    assert pin is not None
+    assert chosen.sha256 == pin.sha256
+    assert choose_weights(RestoreConfig(backend="lite"), store) == bundled
+
+
+def test_weights_of_another_backend_or_purpose_are_refused(store):
+    install(store, "gpen.bfr-512")
+    for options in (
+        {"backend": "lite", "weights": "gpen.bfr-512"},
+        {"backend": "gfpgan"},
+        {"weights": "landmarks.five-point"},
+    ):
+        with pytest.raises(ConfigError):
+            choose_weights(RestoreConfig(**options), store)
+
+
+def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):
+    for options, remedy in (
+        ({"weights": "gpen.bfr-512"}, "weights download gpen.bfr-512"),
+        ({"backend": "gpen"}, "weights download gpen."),
+        ({"weights": str(tmp_path / "none.pth")}, "does not exist"),
+    ):
+        with pytest.raises(WeightsError, match=remedy):
+            choose_weights(RestoreConfig(**options), store)
+
+
+def test_weights_may_be_a_file_anywhere(store, tmp_path):
+    path = tmp_path / "mine.pth"
+    path.write_bytes(b"abc")
+    chosen = choose_weights(RestoreConfig(backend="gpen", weights=str(path)), store)
+    assert (chosen.path, chosen.backend, chosen.bundled) == (path, "gpen", False)
+    assert chosen.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_auto_takes_the_best_detector_that_facerestore_can_run(store):
+    assert best_detector(store) == "embedded"
+    install(store, "retinaface.mobile0.25")
+    assert best_detector(store) == "retinaface-mobile0.25"
+    install(store, "yunet.2023mar", b"\x08")
+    assert best_detector(store) == "yunet"
+    # A file that no detector of ours takes is no reason to fall back.
+    install(store, "retinaface.resnet50-gpen")
+    assert best_detector(store) == "yunet"
+    install(store, "retinaface.resnet50")
+    assert best_detector(store) == "retinaface-resnet50"
+
+
+def test_an_unknown_or_missing_detector_is_refused(store):
+    with pytest.raises(ConfigError, match="haar"):
+        build_detector("haar", store, "cpu")
+    with pytest.raises(WeightsError, match="weights download yunet"):
+        build_detector("yunet", store, "cpu")
+
+
+def test_an_aligned_pipeline_needs_no_detector(store):
+    line = build_pipeline(RestoreConfig(aligned=True, detector="yunet", device="cpu"), store=store)
+    assert line.detector is None
+    assert "aligned input" in line.description
+    assert line.facts.bundled

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from facerestore.device import resolve_device, set_threads
+from facerestore.errors import ConfigError
+
+
+def test_a_device_is_found_by_its_name():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+
+
+@pytest.mark.parametrize(
+    "name", ["gpu", "cpu:", "cpu:1", "mps:0", "cuda:", "cuda:x", "cuda:²", "cuda:-1", ""]
+)
+def test_a_name_that_is_no_device_is_refused(name):
+    with pytest.raises(ConfigError, match="unknown device"):
+        resolve_device(name)
+
+
+def test_an_absent_device_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(ConfigError, match="not available here"):
+            resolve_device(name)
+
+
+def test_a_cuda_device_beyond_the_last_is_absent(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ConfigError, match="cuda:2"):
+        resolve_device("cuda:2")
+
+
+def test_threads_are_set_where_asked_and_else_left():
+    before = torch.get_num_threads()
+    try:
+        set_threads(before + 1)
+        assert torch.get_num_threads() == before + 1
+        set_threads(0)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        set_threads(before)
+    with pytest.raises(ConfigError, match="-1"):
+        set_threads(-1)
