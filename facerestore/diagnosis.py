@@ -105,7 +105,12 @@ def _program(names: tuple[str, ...]) -> Check:
 
 
 def _devices() -> list[Check]:
-    import torch
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of torch does not load
+        return [
+            Check("device", "import torch", State.BROKEN, f"cannot be imported: {error}; install torch again")
+        ]
 
     checks = [Check("device", "cpu", State.OK, f"{torch.get_num_threads()} threads, {platform.machine()}")]
     if torch.cuda.is_available():
@@ -205,11 +210,13 @@ def _difference(one: Image, other: Image) -> NDArray[np.int16]:
 
 
 def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
-    """Return how an attempt went."""
+    """Return how an attempt went; whatever it raises is what was to be found out."""
     try:
         return Check(topic, name, State.OK, attempt())
     except FaceRestoreError as error:
         return Check(topic, name, State.BROKEN, str(error))
+    except Exception as error:  # a missing system library, a driver that does not fit, ...
+        return Check(topic, name, State.BROKEN, f"{type(error).__name__}: {error}")
 
 
 class _KnownFace:

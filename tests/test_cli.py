@@ -280,6 +280,40 @@ def test_detect_writes_nothing_unless_asked_and_tells_bad_files(line, folder, ca
     assert names(folder) == ["a.png", "b.png", "bad.jpg"]
 
 
+def test_detect_draws_by_content_where_the_name_says_no_format(line, folder, capsys):
+    (folder / "a.png").rename(folder / "a.photo")
+    assert main(["detect", "a.photo", "-o", "out"]) == 0
+    assert read_image("out/a_faces.photo").format == "PNG"
+
+
+def test_a_fault_in_one_photo_does_not_stop_detection(line, folder, capsys, monkeypatch):
+    class Faulty(FakeDetector):
+        def detect(self, image):
+            if image[0, 0, 0] == read_image("a.png").pixels[0, 0, 0]:
+                raise MemoryError("no room")
+            return super().detect(image)
+
+    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: Faulty(LEFT))
+    assert main(["detect", "a.png", "b.png"]) == 3
+    out, err = capsys.readouterr()
+    assert "MemoryError: no room" in err
+    assert "b.png: 1 face" in out
+
+
+@pytest.mark.parametrize("command", ["enhance", "detect"])
+def test_a_name_that_the_terminal_cannot_show_ends_nothing(line, folder, monkeypatch, command):
+    name = "\u6f22.png"
+    (folder / "a.png").rename(folder / name)
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", narrow)
+    assert main([command, name]) == 0
+    assert main([command, name, "--json", *(["--overwrite"] if command == "enhance" else [])]) == 0
+    narrow.flush()
+    text, _, rows = narrow.buffer.getvalue().decode("cp1252").partition("\n{\n")
+    assert "\\u6f22.png: 2 faces" in text
+    assert json.loads("{" + rows)["photos"][0]["input"] == name
+
+
 def test_doctor_prints_marks_and_its_exit_code_follows(capsys, monkeypatch):
     from facerestore.diagnosis import Check, State
 

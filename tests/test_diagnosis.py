@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
@@ -62,6 +64,25 @@ def test_missing_weights_are_told_with_their_remedy(restorer, monkeypatch):
 
     monkeypatch.setattr("facerestore.diagnosis.choose_weights", missing)
     assert "download" in line_check().detail
+
+
+def test_what_is_broken_beneath_us_is_a_row_and_not_the_end(restorer, monkeypatch):
+    def unloadable(*_):
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("facerestore.diagnosis.build_detector", unloadable)
+    checks = {check.name: check for check in diagnose(RestoreConfig(device="cpu"))}
+    assert checks["embedded"].state is State.BROKEN
+    assert "libGL.so.1" in checks["embedded"].detail
+    assert checks["restore"].state is State.OK
+
+
+def test_a_torch_that_cannot_be_imported_is_a_row(restorer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    checks = {check.name: check for check in diagnose(RestoreConfig(device="cpu"))}
+    assert (checks["torch"].state, checks["torch"].topic) == (State.OK, "program")
+    assert checks["import torch"].state is State.BROKEN
+    assert "install torch again" in checks["import torch"].detail
 
 
 def test_the_trial_photo_holds_its_face():

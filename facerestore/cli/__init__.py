@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -71,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process when None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name that the terminal's encoding lacks must not end a run; standard error does so by itself.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result = app(args=words, prog_name="facerestore", standalone_mode=False)
         sys.stdout.flush()

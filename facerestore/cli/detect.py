@@ -78,9 +78,7 @@ def detect(
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
     rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
     if as_json:
-        sys.stdout.write(
-            json.dumps({"detector": found.name, "photos": rows}, indent=2, ensure_ascii=False) + "\n"
-        )
+        sys.stdout.write(json.dumps({"detector": found.name, "photos": rows}, indent=2) + "\n")
     failed = sum(row["error"] is not None for row in rows)
     raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
 
@@ -107,7 +105,7 @@ def _detect_all(
 ) -> list[dict[str, Any]]:
     """Detect in photo after photo, and tell each; a bad file does not stop the rest."""
     from facerestore.batch.report import describe_error
-    from facerestore.errors import FaceRestoreError
+    from facerestore.errors import WeightsError
 
     rows: list[dict[str, Any]] = []
     with terminal.steps(len(jobs)) as begin:
@@ -115,7 +113,9 @@ def _detect_all(
             begin(job.source.name)
             try:
                 faces = _detect_one(job, detector, config, drawn=drawn, overwrite=overwrite)
-            except FaceRestoreError as error:
+            except WeightsError:
+                raise
+            except Exception as error:  # any fault of one photo is that photo's row
                 message = describe_error(error)
                 terminal.warn(f"error: {message}")
                 rows.append({"input": str(job.source), "output": None, "faces": [], "error": message})
@@ -129,7 +129,10 @@ def _detect_all(
 def _detect_one(
     job: Job, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
 ) -> list[dict[str, Any]]:
-    from facerestore.io import DEFAULT_MAX_PIXELS, FORMATS, read_image, write_image
+    from dataclasses import replace
+
+    from facerestore.batch.run import result_format
+    from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
     from facerestore.pictures import faces_picture
     from facerestore.selection import left_to_right
     from facerestore.types import DecodedImage
@@ -137,11 +140,10 @@ def _detect_one(
     image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS)
     faces = left_to_right(detector.detect(image.pixels))
     if drawn:
-        picture = DecodedImage(
-            faces_picture(image.pixels, faces), metadata=image.metadata, format=image.format
-        )
-        fallback = None if job.target.suffix else image.format if image.format in FORMATS else "PNG"
-        write_image(job.target, picture, format=fallback, overwrite=overwrite)
+        # The drawing is in colour: a profile of grey does not fit it.
+        metadata = replace(image.metadata, icc=None) if image.grey else image.metadata
+        picture = DecodedImage(faces_picture(image.pixels, faces), metadata=metadata, format=image.format)
+        write_image(job.target, picture, format=result_format(job.target, image), overwrite=overwrite)
     return [_facts(index, face) for index, face in enumerate(faces)]
 
 

@@ -50,7 +50,7 @@ def doctor(
         rows = [
             {"topic": c.topic, "name": c.name, "state": c.state.value, "detail": c.detail} for c in checks
         ]
-        sys.stdout.write(json.dumps({"ok": sound, "checks": rows}, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps({"ok": sound, "checks": rows}, indent=2) + "\n")
     else:
         _print(checks, sound)
     raise typer.Exit(0 if sound else 1)
