@@ -396,3 +396,12 @@ def test_shapes_that_fit_no_gpen_are_refused(change, message):
             state_dict[key] = torch.ones(shape)
     with pytest.raises(CheckpointError, match=message):
         GPENRestorer.config_from_state_dict(state_dict)
+
+
+@pytest.mark.parametrize("name", ["lite", "gpen"])
+def test_loading_leaves_the_random_numbers_of_the_program_alone(tmp_path, name):
+    save_state_dict(tmp_path / "net.safetensors", NETWORKS[name]().state_dict())
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    load_backend(tmp_path / "net.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)

@@ -50,7 +50,9 @@ class LiteRestorer(TensorRestorer):
 
         from facerestore.archs.lite import LiteGenerator
 
-        network = LiteGenerator(cls.config_from_state_dict(state_dict))
+        config = cls.config_from_state_dict(state_dict)
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network = LiteGenerator(config)
         load_strictly(network, {key: value.float() for key, value in state_dict.items()}, name=cls.name)
         network.to(memory_format=torch.channels_last)
         return cls(network, face_size=FACE_SIZE, device=device)
