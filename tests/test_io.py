@@ -871,6 +871,14 @@ def test_existing_files_are_kept_unless_told(tmp_path, picture):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_in_place_of_the_folder_is_told(tmp_path, picture):
+    (tmp_path / "notes").write_bytes(b"precious")
+    for path in (tmp_path / "notes" / "a.png", tmp_path / "notes" / "deep" / "a.png"):
+        with pytest.raises(ImageError, match="cannot be written"):
+            write_image(path, picture)
+    assert (tmp_path / "notes").read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_a_race_has_one_winner(tmp_path, monkeypatch, links):
     if not links:

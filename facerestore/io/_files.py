@@ -61,7 +61,7 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
     """
     check_free(path, overwrite=overwrite)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         target = path.resolve() if overwrite and path.is_symlink() else path
         with _temporary(target, data) as temporary:
             if overwrite:
@@ -73,6 +73,18 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be written ({_reason(error)}); choose another place") from error
     return path
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents; one that is there is fine.
+
+    Raises:
+        NotADirectoryError: a file has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file") from error
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
