@@ -18,8 +18,8 @@ from facerestore.alignment import (
     transform_points,
     warp_to_crop,
 )
-from facerestore.degradation import Degradation, degrade
-from facerestore.detection.embedded import load_cascade
+from facerestore.degradation import Degradation, degrade, preset
+from facerestore.detection.embedded import LENIENT, UPRIGHT, cascade_boxes, load_cascade
 from facerestore.detection.landmark_frame import (
     BOX_CENTRE,
     BOX_SIDE,
@@ -44,6 +44,8 @@ TEACHER_SIDES = (
 )  # sides the teacher sees the face at: eyes about 80 and 110 px apart, where it is best
 POSITIVE_SHARE = 0.6
 MINED_SHARE = 0.65
+MINED_DEGRADED_SHARE = 0.6
+MINED_PER_PICTURE = 4
 DEGRADED_SHARE = 0.5
 FIRST_LOOK_SHARE = 0.55
 FIRST_LOOK = (
@@ -155,21 +157,27 @@ def mirror_points(points: NDArray[np.float64], width: int) -> NDArray[np.float64
 
 
 def mine_negatives(faces: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return (M, 96, 96) grey crops that the Haar cascade takes for faces and that are none.
+    """Return (M, 96, 96) grey crops that a Haar cascade takes for faces and that are none.
 
-    Pictures where no upright face can be: the faces upside down, on their side, negated, with shuffled tiles, and
-    fractal noise; and the upright faces themselves, away from the face.
+    Mined from pictures where no upright face can be: the faces upside down, on their side, negated, with shuffled
+    tiles, and fractal noise; and from the upright faces themselves, away from the face. Most are degraded first,
+    since noise and compression are what the cascades see faces in.
     """
-    cascade = load_cascade()
+    cascades = [load_cascade(name) for name in (UPRIGHT, LENIENT)]
     crops: list[NDArray[np.uint8]] = []
     for face in faces:
-        grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
-        for number, picture in enumerate([grey, *_faceless(np.asarray(grey, dtype=np.uint8), rng)]):
-            found = cascade.detectMultiScale(picture, 1.1, 0 if number else 1, minSize=(24, 24))
-            boxes = np.asarray(found, dtype=np.int32).reshape(-1, 4)
-            chosen = rng.permutation(len(boxes))[:3]
-            crops += [_around(picture, boxes[i]) for i in chosen if number or _is_off_face(boxes[i])]
+        grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+        for number, clean in enumerate([grey, *_faceless(grey, rng)]):
+            picture = _degraded(clean, rng) if rng.random() < MINED_DEGRADED_SHARE else clean
+            found = cascade_boxes(cascades[rng.integers(2)], picture, neighbours=0, smallest_px=24)
+            boxes = found.astype(np.int32)
+            false = boxes if number else boxes[[_is_off_face(box) for box in boxes]]
+            crops += [_around(picture, box) for box in rng.permutation(false)[:MINED_PER_PICTURE]]
     return np.stack(crops) if crops else np.empty((0, NEGATIVE_SIDE, NEGATIVE_SIDE), dtype=np.uint8)
+
+
+def _degraded(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    return degrade(np.repeat(grey[..., None], 3, axis=2), preset("gfpgan"), rng)[0][..., 0]
 
 
 def _faceless(grey: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:

@@ -45,7 +45,7 @@ class LandmarkTraining:
         seed: of the weights and of every sample.
     """
 
-    steps: int = 3000
+    steps: int = 2500
     batch_size: int = 64
     learning_rate: float = 2e-3
     warmup_steps: int = 100
