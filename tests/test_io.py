@@ -884,7 +884,7 @@ def test_a_race_has_one_winner(tmp_path, monkeypatch, links):
     if not links:
 
         def no_links(*_args):
-            raise PermissionError(1, "no hard links here")
+            raise OSError(22, "no hard links here")  # what Windows answers on exFAT
 
         monkeypatch.setattr(os, "link", no_links)
     # Both are past the first look at the name before either writes.
@@ -908,6 +908,17 @@ def test_a_race_has_one_winner(tmp_path, monkeypatch, links):
     assert sum("already exists" in refusal for refusal in refusals) == 3
     assert path.read_bytes() == bytes(outcomes) * 1000
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_is_left_where_links_and_renames_fail(tmp_path, monkeypatch, picture):
+    def fail(*_args):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(ImageError, match="Input/output error"):
+        write_image(tmp_path / "a.png", picture)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("overwrite", [True, False])

@@ -15,8 +15,6 @@ from facerestore.errors import ImageError
 from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
 
 _TEMPORARY_SUFFIX = ".facerestore-tmp"
-# What file systems without hard links (FAT, some network shares) answer to a link.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -124,12 +122,15 @@ def _claim(temporary: Path, target: Path) -> None:
         os.link(temporary, target)
     except FileExistsError:
         raise
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # Without links, the name is claimed by an empty file of ours, which is then replaced.
+    except OSError:
+        # File systems without links (FAT, some network shares) answer as they please; what else may be wrong, the
+        # next step meets too. Here the name is claimed by an empty file of ours, which is then replaced.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        temporary.replace(target)
+        try:
+            temporary.replace(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def write_stdout(data: bytes) -> None:
@@ -162,15 +163,15 @@ def find_images(root: Path, *, recursive: bool) -> list[Path]:
     if not root.is_dir():
         raise ImageError(f"{root}: no such folder; check the path")
     found: list[Path] = []
-    folders, linked, seen = deque([root]), deque[Path](), set[tuple[int, int]]()
+    folders, linked, seen = deque([root]), deque[Path](), set[Path]()
     while folders or linked:
         # Real folders first, so that a picture is found under its own path and not under a link's.
         folder = folders.popleft() if folders else linked.popleft()
         try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
+            real = folder.resolve()  # not its inode, which is 0 for all on some network shares
+            if real in seen:
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            seen.add(real)
             for entry in folder.iterdir():
                 if entry.name.startswith("."):
                     continue
