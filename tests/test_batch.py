@@ -2,6 +2,7 @@ import gc
 import io
 import json
 import traceback
+import unicodedata
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -308,3 +309,10 @@ def test_standard_input_is_called_so_in_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"no picture")))
     (outcome,), _ = run(tmp_path, [Job(STREAM, tmp_path / "b.png", Path("stdin"))])
     assert str(outcome.error).startswith("standard input: ")
+
+
+def test_names_that_differ_in_the_form_of_accents_alone_never_share_a_result(tmp_path):
+    touch(tmp_path, "1/caf\u00e9.jpg", "2/cafe\u0301.jpg")
+    found = targets([tmp_path / "1/caf\u00e9.jpg", tmp_path / "2/cafe\u0301.jpg"], tmp_path / "out")
+    stems = {unicodedata.normalize("NFC", path.stem) for path in found.values()}
+    assert len(stems) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ def _without_repeats(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     seen: dict[str, list[Path]] = {}
     kept = []
     for candidate in candidates:
-        # Names that differ in case alone are one photo on some file systems and two on others.
+        # Names that differ in case or the form of accents alone are one photo on some file systems and two on others.
         namesakes = seen.setdefault(_key(candidate.source), [])
         if not any(_same_file(candidate.source, other) for other in namesakes):
             namesakes.append(candidate.source)
@@ -190,7 +191,7 @@ def _without_repeats(candidates: Sequence[_Candidate]) -> list[_Candidate]:
 
 
 def _same_file(one: Path, other: Path) -> bool:
-    """Say whether two paths whose names differ in case at most are one file; of missing ones, the paths decide."""
+    """Say whether two paths of one key are one file; of missing ones, the paths decide."""
     try:
         return one.samefile(other)
     except OSError:
@@ -234,5 +235,5 @@ def _unique(name: Path, names: set[str]) -> Path:
 
 
 def _key(path: Path) -> str:
-    """Return what identifies a file on every system, those that ignore case included."""
-    return str(path.parent.resolve() / path.name).casefold()
+    """Return what identifies a file on every system, those that ignore case or the form of accents included."""
+    return unicodedata.normalize("NFC", str(path.parent.resolve() / path.name)).casefold()
