@@ -102,7 +102,7 @@ def too_small(detected: DetectedFace, *, min_eye_distance_px: float = MIN_EYE_DI
     if detected.eye_distance_px >= min_eye_distance_px:
         return None
     reason = (
-        f"the face is {detected.eye_distance_px:.0f} px between the eyes, under {min_eye_distance_px:g} px; "
+        f"the face is {detected.eye_distance_px:.1f} px between the eyes, under {min_eye_distance_px:g} px; "
         "anything drawn there would be invented"
     )
     return Decision(Outcome.KEPT, "too-small", reason)
@@ -136,7 +136,7 @@ def _faults(enlargement: float, blur: float, noise: float, blockiness: float) ->
     faults = []
     if enlargement > SHARP_ENLARGEMENT:
         faults.append(
-            f"enlarged {enlargement:.1f} times for the model (at most {SHARP_ENLARGEMENT:g} when sharp)"
+            f"enlarged {enlargement:.2f} times for the model (at most {SHARP_ENLARGEMENT:g} when sharp)"
         )
     if blur > SHARP_BLUR_PX:
         faults.append(f"edges {blur:.1f} px wide (at most {SHARP_BLUR_PX:g} when sharp)")

@@ -78,7 +78,7 @@ def test_a_small_face_is_kept_with_the_numbers_that_decided_and_restored_when_fo
     tiny = face_at(10, 10, size=24)
     kept = pipeline(tiny).run(photo())
     assert (kept.faces[0].decision.outcome, kept.faces[0].decision.code) == (Outcome.KEPT, "too-small")
-    assert "6 px between the eyes" in kept.faces[0].decision.reason
+    assert "5.9 px between the eyes" in kept.faces[0].decision.reason
     assert pipeline(tiny, config=RestoreConfig(force=True)).run(photo()).faces[0].restored is not None
     assert pipeline(tiny, config=RestoreConfig(min_face=3)).run(photo()).faces[0].restored is not None
     assert (

@@ -120,7 +120,7 @@ def test_too_small_is_kept_with_its_number():
     decision = too_small(tiny)
     assert decision.outcome is Outcome.KEPT
     assert decision.code == "too-small"
-    assert "7 px between the eyes" in decision.reason
+    assert "6.9 px between the eyes" in decision.reason
     assert "invented" in decision.reason
     assert too_small(tiny, min_eye_distance_px=5) is None
     assert too_small(detected(256)) is None
@@ -134,7 +134,7 @@ def test_decisions_and_their_reasons():
     assert (kept.outcome, kept.code) == (Outcome.KEPT, "sharp")
     assert "1.1 px" in kept.reason
     assert (restored.outcome, restored.code) == (Outcome.RESTORED, "restored")
-    for number in ("2.2 times", "3.4 px", "7.5 levels", "1.60"):
+    for number in ("2.20 times", "3.4 px", "7.5 levels", "1.60"):
         assert number in restored.reason
     assert decide(face, sharp, min_eye_distance_px=100).code == "too-small"
 
