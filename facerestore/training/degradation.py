@@ -1,3 +1,0 @@
-"""Temporary address of :mod:`facerestore.degradation`."""
-
-from facerestore.degradation import *  # noqa: F403
