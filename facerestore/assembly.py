@@ -43,7 +43,8 @@ def build_pipeline(
     """Return a pipeline for ``config``: networks loaded, ready for any number of photos and threads.
 
     ``auto`` takes the best weights that are installed, else the bundled ones; the pipeline's ``description`` says
-    which. Nothing is downloaded.
+    which. Nothing is downloaded. Two settings reach the whole process: ``threads`` above 0 goes to torch and OpenCV,
+    and on the CPU glibc is told to keep freed memory (see ``device.keep_freed_memory``).
 
     Args:
         config: what the user chose; defaults when None.
