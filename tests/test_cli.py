@@ -151,6 +151,16 @@ def test_json_is_all_that_standard_output_carries(line, folder, capsys):
     assert "a.png: 2 faces" in err
 
 
+def test_a_report_that_cannot_be_written_loses_nothing_else(line, folder, capsys):
+    (folder / "taken").write_bytes(b"x")
+    assert main(["enhance", "a.png", "--json", "--report", "taken/r.json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["photos"][0]["found"] == 2
+    assert "1 photo: 2 faces" in err
+    assert "r.json: cannot be written" in err
+    assert names(folder) == ["a.png", "a_restored.png", "b.png", "taken"]
+
+
 def test_a_picture_goes_through_standard_input_and_output(line, folder, capfdbinary, monkeypatch):
     image = photo(seed=5)
     data = encode_image(image, format="PNG")

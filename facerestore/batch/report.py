@@ -11,7 +11,8 @@ from typing import Any
 
 from facerestore import __version__
 from facerestore.batch.run import PhotoOutcome, Status
-from facerestore.errors import BackendError, FaceRestoreError, ImageError
+from facerestore.errors import BackendError, FaceRestoreError
+from facerestore.io import write_encoded
 from facerestore.pipeline import RestorePipeline
 
 REPORT_SCHEMA = 1
@@ -104,18 +105,9 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         ImageError: it cannot be written.
     """
-    text = json.dumps(report, indent=2, ensure_ascii=False)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # File names that are no Unicode come with lone surrogates: JSON can hold those only as \\u escapes.
-        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ImageError(
-            f"the report '{path}' cannot be written ({error.strerror}); choose another place"
-        ) from error
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    # File names that are no Unicode come with lone surrogates: JSON can hold those only as \u escapes.
+    write_encoded(path, text.encode("utf-8", errors="backslashreplace"), overwrite=True)
 
 
 def describe_error(error: Exception) -> str:

@@ -117,10 +117,10 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
-    _write_reports(request, outcomes, pipeline, interrupted=interrupted)
     summary = summarise(outcomes)
     if outcomes:
         terminal.say(summary.line)
+    _write_reports(request, outcomes, pipeline, interrupted=interrupted)
     if pipeline.facts.bundled and summary.restored and not interrupted:
         terminal.say(_better_weights_hint())
     if interrupted:
@@ -218,16 +218,16 @@ def _better_weights_hint() -> str:
 def _write_reports(
     request: Request, outcomes: Sequence[PhotoOutcome], pipeline: RestorePipeline, *, interrupted: bool
 ) -> None:
-    """Write the report to its file and, with --json, to standard output."""
+    """Write the report to standard output with --json, and then to its file, which may fail."""
     from facerestore.batch import run_report, write_report
 
     if not request.as_json and request.report is None:
         return
     report = run_report(outcomes, pipeline, interrupted=interrupted)
-    if request.report is not None:
-        write_report(request.report, report)
     if request.as_json:
         _print_json(report)
+    if request.report is not None:
+        write_report(request.report, report)
 
 
 def _print_json(value: object) -> None:

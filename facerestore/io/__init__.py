@@ -72,7 +72,7 @@ def read_encoded(path: str | Path) -> bytes:
 
 
 def write_encoded(path: str | Path, data: bytes, *, overwrite: bool = False) -> Path:
-    """Write the bytes of a picture as they are, whole or not at all, and return the path; ``-`` is standard output.
+    """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
 
     Raises:
         ImageError: the file exists or cannot be written.
