@@ -7,8 +7,8 @@ same look at every face size.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -75,10 +75,6 @@ class DegradationDraw:
     noise_sigma: float
     jpeg_quality: int
     grey: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the parameters as a plain dictionary."""
-        return asdict(self)
 
 
 def preset(name: str) -> Degradation:
