@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TextIO
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,25 @@ class Terminal:
     verbosity: int = 0
     stdout_taken: bool = False
     progress: bool = True
+    _live: list[Console] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The console that draws the bar, while one is shown: it alone can print above it."""
 
     def say(self, text: str, *, level: int = 0) -> None:
         """Print a line for people, where the verbosity is at least ``level``."""
         if self.verbosity >= level:
-            typer.echo(text, err=self.stdout_taken)
+            self._print(text, sys.stderr if self.stdout_taken else sys.stdout)
 
     def warn(self, text: str) -> None:
         """Print a line to standard error, quiet or not."""
-        typer.echo(f"facerestore: {text}", err=True)
+        self._print(f"facerestore: {text}", sys.stderr)
+
+    def _print(self, text: str, stream: TextIO) -> None:
+        """Print a line, on a terminal above the bar where one is shown."""
+        if self._live and stream.isatty():
+            # Not broken by rich: the terminal wraps a line so that a path can still be copied whole.
+            self._live[-1].print(text, soft_wrap=True)
+        else:
+            typer.echo(text, file=stream)
 
     @contextmanager
     def steps(self, total: int) -> Iterator[Callable[[str], None]]:
@@ -52,14 +66,16 @@ class Terminal:
             TimeElapsedColumn,
         )
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        console = Console(stderr=True, highlight=False, markup=False)
+        # File names may hold [brackets] and :colons:, which are not to be read as markup.
+        name_column = TextColumn("{task.description}", markup=False)
+        columns = (SpinnerColumn(), name_column, BarColumn(), MofNCompleteColumn())
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         with Progress(
             *columns,
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            redirect_stdout=sys.stdout.isatty() and not self.stdout_taken,
+            redirect_stdout=False,
         ) as bar:
             task = bar.add_task("", total=total)
             begun = 0
@@ -69,4 +85,8 @@ class Terminal:
                 bar.update(task, description=name, completed=begun)
                 begun += 1
 
-            yield begin
+            self._live.append(console)
+            try:
+                yield begin
+            finally:
+                self._live.pop()
