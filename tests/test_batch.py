@@ -52,6 +52,25 @@ def test_a_directory_is_mirrored_under_the_names_of_its_files(tmp_path):
     assert set(targets([tmp_path / "in"], out).values()) == {out / "a.jpg"}
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("out.png", {"format": "jpeg"}, "name for PNG, but the format is to be JPEG"),
+        ("my.album", {}, "no picture format.*make that directory first"),
+    ],
+)
+def test_a_name_that_does_not_say_the_format_is_refused(tmp_path, name, options, said):
+    with pytest.raises(ConfigError, match=said):
+        targets([tmp_path / "a.jpg"], tmp_path / name, **options)
+
+
+def test_a_name_may_say_the_format_that_is_asked_for_or_none(tmp_path):
+    for name in ("out.jpg", "out.result"):
+        assert list(targets([tmp_path / "a.png"], tmp_path / name, format="jpeg").values()) == [
+            tmp_path / name
+        ]
+
+
 def test_two_photos_never_share_a_result(tmp_path):
     touch(tmp_path / "in", "a.jpg", "a.png", "A.bmp", "b.jpg")
     out = tmp_path / "out"

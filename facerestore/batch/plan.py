@@ -111,9 +111,24 @@ def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConf
         raise ConfigError(
             f"the result from standard input needs a name; give -o {target / 'result.png'}, or -o -"
         )
-    if target != STREAM and options.format is None:
-        resolve_format(target.suffix)
+    if target != STREAM:
+        _check_name(target, options)
     return Job(source, target, Path("stdin" if source == STREAM else source.stem))
+
+
+def _check_name(target: Path, options: OutputConfig) -> None:
+    """Raise ConfigError when the name of a result says no format, or another than the one that is asked for."""
+    named = SUFFIXES.get(target.suffix.lower())
+    wanted = None if options.format is None else resolve_format(options.format)
+    if named is None and wanted is None:
+        raise ConfigError(
+            f"'{target}' ends in no picture format; end it in one of {', '.join(SUFFIXES)}, give --format, or make that"
+            " directory first if it is to be one"
+        )
+    if named is not None and wanted not in (None, named):
+        raise ConfigError(
+            f"'{target}' is a name for {named}, but the format is to be {wanted}; change one of both"
+        )
 
 
 def _names_a_file(inputs: Sequence[Path], output: Path | None) -> bool:
