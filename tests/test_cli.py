@@ -141,6 +141,14 @@ def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monke
     assert line.configs == []
 
 
+def test_a_dry_run_says_which_photos_are_missing(line, folder, capsys, monkeypatch):
+    monkeypatch.setattr("facerestore.assembly.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    assert main(["enhance", "a.png", "nowhere.png", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "nowhere.png -> nowhere_restored.png (there is no such photo: would fail)" in out
+    assert out.count("would fail") == 1
+
+
 def test_json_is_all_that_standard_output_carries(line, folder, capsys):
     assert main(["enhance", "a.png", "--json"]) == 0
     out, err = capsys.readouterr()

@@ -82,6 +82,7 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
             "input": str(job.source),
             "output": str(job.target),
             "exists": str(job.target) != "-" and job.target.exists(),
+            "missing": str(job.source) != "-" and not job.source.is_file(),
         }
         for job in plan.jobs
     ]
@@ -90,9 +91,9 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
         return 0
     terminal.say(f"would restore with {chosen.name}; nothing is written")
     for row in rows:
-        terminal.say(
-            f"{row['input']} -> {row['output']}{_exists_note(request.files) if row['exists'] else ''}"
-        )
+        note = " (there is no such photo: would fail)" if row["missing"] else ""
+        note += _exists_note(request.files) if row["exists"] else ""
+        terminal.say(f"{row['input']} -> {row['output']}{note}")
     return 0
 
 
