@@ -25,7 +25,7 @@ def use(monkeypatch, tmp_path, server):
         text = catalog_text([f"{server.url}/net.safetensors"], extra, commercial=commercial)
         catalog = parse_catalog(text, folder=tmp_path)
         store = WeightsStore(catalog=catalog)
-        monkeypatch.setattr(cli_weights, "_store", lambda: store)
+        monkeypatch.setattr(cli_weights, "_store", lambda *, offline=False: store)
         return store
 
     return use
@@ -46,6 +46,12 @@ def test_list_shows_every_name_and_its_terms():
     assert row.split() == ["gpen.bfr-512", "restore", "not", "installed", "?", "LicenseRef-GPEN", "no"]
     row = next(line for line in out.splitlines() if "yunet.2023mar" in line)
     assert row.split() == ["yunet.2023mar", "detect", "not", "installed", "0.2", "MB", "MIT", "yes"]
+
+
+def test_download_keeps_off_the_network_when_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("FACERESTORE_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match="facerestore is offline"):
+        run("download", "gpen.bfr-512", "--offline", "--accept-license")
 
 
 def test_list_filters():

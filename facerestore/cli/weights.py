@@ -145,11 +145,15 @@ def download_command(
     no_progress: Annotated[
         bool, typer.Option("--no-progress", help="Plain lines instead of a progress bar.")
     ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Fail instead of using the network, as FACERESTORE_OFFLINE=1 does."),
+    ] = False,
 ) -> None:
     """Fetch weights, and check them as they come."""
     from facerestore.cli.transfer import download_progress
 
-    store = _store()
+    store = _store(offline=offline)
     for name in names:
         _check_permissive(store, name, license_filter)
     for name in names:
@@ -265,10 +269,10 @@ def remove_command(
         typer.echo(f"removed {store.remove(name, forget_pin=forget_pin)}")
 
 
-def _store() -> WeightsStore:
+def _store(*, offline: bool = False) -> WeightsStore:
     from facerestore.weights import WeightsStore
 
-    return WeightsStore()
+    return WeightsStore(offline=offline)
 
 
 def _check_purpose(purpose: str | None) -> None:
