@@ -209,7 +209,7 @@ def _from_catalog(name: str, store: WeightsStore) -> ChosenWeights:
     entry = store.entry(name)
     if entry.purpose != "restore":
         raise ConfigError(
-            f"weights '{name}' are there to {entry.purpose}, not to restore; see 'facerestore weights list'"
+            f"weights '{name}' are for the purpose '{entry.purpose}', not 'restore'; see 'facerestore weights list'"
         )
     path = store.require(name)
     pin = store.pin(name)

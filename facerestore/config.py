@@ -183,8 +183,9 @@ def _read_tables(path: Path) -> dict[str, dict[str, object]]:
     known = ["restore", "output"]
     for name, table in content.items():
         if name not in known:
-            kind = "table" if isinstance(table, dict) else "key outside the tables [restore] and [output],"
-            raise ConfigError(f"unknown {kind} '{name}' in '{path}'{_suggestion(name, known)}")
+            if not isinstance(table, dict):
+                raise ConfigError(f"'{name}' in '{path}' is in no table; put it under [restore] or [output]")
+            raise ConfigError(f"unknown table '{name}' in '{path}'{_suggestion(name, known)}")
         if not isinstance(table, dict):
             raise ConfigError(f"'{name}' in '{path}' is a value; make it a table: [{name}]")
     return content

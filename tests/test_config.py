@@ -60,7 +60,7 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path):
         ("[restore]\nmin-face = 1\n", "did you mean 'min_face'"),
         ("[output]\nzzz = 1\n", "unknown option 'zzz'.*known are format"),
         ("[restor]\n", "unknown table 'restor'.*did you mean 'restore'"),
-        ("strength = 1\n", "outside the tables"),
+        ("strength = 1\n", "'strength'.*put it under .restore. or .output."),
         ("restore = 1\n", "make it a table"),
         ("[restore\n", "cannot be read"),
     ],
