@@ -369,3 +369,10 @@ def test_the_module_runs_as_a_program():
     """
     for flag in flags.split():
         assert flag in done.stdout
+
+
+def test_what_the_parser_says_is_a_whole_sentence(capsys):
+    assert main(["enhance", "a.png", "--strength", "much"]) == 2
+    err = capsys.readouterr().err
+    assert "--strength" in err
+    assert err.endswith(". See 'facerestore enhance --help'.\n")

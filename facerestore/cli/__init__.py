@@ -112,6 +112,7 @@ def _describe(error: Exception) -> str:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "facerestore"
         message = format_message()
+        message = message if not message or message.endswith((".", "?")) else f"{message}."
         return f"{message} See '{command} --help'." if message else ""
     return f"{type(error).__name__}: {error} (FACERESTORE_DEBUG=1 shows where)"
 
