@@ -20,7 +20,9 @@ def shared():
     def locate(relative: str) -> Path:
         path = shared_root() / relative
         if not path.exists():
-            pytest.skip(f"shared fixture {relative} is absent; set FACERESTORE_SHARED to the folder that holds it")
+            pytest.skip(
+                f"shared fixture {relative} is absent; set FACERESTORE_SHARED to the folder that holds it"
+            )
         return path
 
     return locate
