@@ -1,16 +1,19 @@
 """Detection: anchors and suppression, ONNX shapes, the three detectors on shared photographs."""
 
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
+from facerestore.detection.embedded import LENIENT, UPRIGHT, load_cascade
 from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
 from facerestore.detection.onnx_shape import with_input_shape
 from facerestore.detection.retinaface import (
@@ -252,3 +255,13 @@ def test_threads_share_a_detector(detector, shared):
 def test_no_face_is_reported_where_there_is_none(detector, shared):
     for path in sorted(shared("photos/no_face").iterdir()):
         assert detector.detect(read(path)) == [], path.name
+
+
+def test_cascades_load_from_any_folder_and_a_missing_one_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "José 写真"
+    folder.mkdir()
+    shutil.copy(Path(cv2.data.haarcascades) / UPRIGHT, folder)
+    monkeypatch.setattr(cv2.data, "haarcascades", str(folder))
+    assert not load_cascade(UPRIGHT).empty()
+    with pytest.raises(ConfigError, match=LENIENT):
+        load_cascade(LENIENT)

@@ -153,11 +153,17 @@ def load_cascade(name: str = UPRIGHT) -> Any:
     import cv2
 
     path = Path(cv2.data.haarcascades) / name  # type: ignore[attr-defined]
-    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
-    if cascade is None or cascade.empty():
+    if not path.is_file():
         raise ConfigError(
-            f"OpenCV {cv2.__version__} has no {name}; install opencv-python>=4.10,<5, or use --detector yunet"
+            f"OpenCV {cv2.__version__} has no {name}; install opencv-python>=4.11,<5, or use --detector yunet"
         )
+    # Read by us: OpenCV cannot open a path with letters outside the system's own code page.
+    storage = cv2.FileStorage(
+        path.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY
+    )
+    cascade = cv2.CascadeClassifier()
+    if not cascade.read(storage.getFirstTopLevelNode()):
+        raise ConfigError(f"OpenCV {cv2.__version__} cannot use '{path}'; reinstall opencv-python")
     return cascade
 
 
