@@ -133,22 +133,26 @@ def compose_affine(outer: Affine, inner: Affine) -> Affine:
     return np.column_stack([outer[:, :2] @ inner[:, :2], outer[:, :2] @ inner[:, 2] + outer[:, 2]])
 
 
-def resize_affine(scale: float) -> Affine:
-    """Return the pixel-centre affine of a resize: x' = scale * x + (scale - 1) / 2."""
-    offset = (scale - 1) / 2
-    return np.array([[scale, 0.0, offset], [0.0, scale, offset]])
+def resize_affine(scale: float | tuple[float, float]) -> Affine:
+    """Return the pixel-centre affine of a resize, x' = scale * x + (scale - 1) / 2; a pair scales x and y apart."""
+    across, down = scale if isinstance(scale, tuple) else (scale, scale)
+    return np.array([[across, 0.0, (across - 1) / 2], [0.0, down, (down - 1) / 2]])
 
 
-def upscale_affine(affine: Affine, upscale: float) -> Affine:
+def upscale_affine(affine: Affine, upscale: float | tuple[float, float]) -> Affine:
     """Return ``affine`` (image px to aligned px) for the image enlarged by ``upscale``.
 
     A pixel x of the image lies at upscale * x + (upscale - 1) / 2 in the enlarged image; the result takes
     those coordinates to the same aligned pixels.
 
+    Args:
+        affine: image px to aligned px.
+        upscale: the factor, or one for each axis, as they come out when sides are rounded to whole pixels.
+
     Raises:
         ConfigError: ``upscale`` is not positive and finite.
     """
-    if not (math.isfinite(upscale) and upscale > 0):
+    if not all(math.isfinite(factor) and factor > 0 for factor in np.atleast_1d(upscale)):
         raise ConfigError(f"upscale is {upscale}; give a positive number")
     return compose_affine(affine, invert_affine(resize_affine(upscale)))
 

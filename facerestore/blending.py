@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.alignment import upscale_affine
 from facerestore.errors import BackendError, ConfigError
 from facerestore.types import Affine, FaceImage, Image, Mask
 
@@ -258,24 +259,12 @@ def _place(
     support = _support(mask)
     if support is None:
         return None
-    to_crop = _canvas_to_crop(paste.affine, ratio)
+    to_crop = upscale_affine(paste.affine, ratio)
     area = _landing(support, to_crop, shape)
     if area is None:
         return None
     face = match_colour(paste.restored, paste.lq, paste.mask) if colour_match else paste.restored
     return _Placed(face=face, mask=mask, to_crop=to_crop, area=area)
-
-
-def _canvas_to_crop(affine: Affine, ratio: tuple[float, float]) -> Affine:
-    """Return the affine from canvas pixels to crop pixels.
-
-    A canvas pixel u lies at (u + 0.5) / s - 0.5 of the image: the exact offset (s - 1) / 2 of a resize, with
-    the ratio s of each side as it came out after rounding to whole pixels.
-    """
-    inverse_ratio = 1 / np.array(ratio)
-    linear = affine[:, :2].astype(np.float64)
-    shift = affine[:, 2] + linear @ (0.5 * inverse_ratio - 0.5)
-    return np.column_stack([linear * inverse_ratio, shift])
 
 
 def _support(mask: Mask) -> _Rectangle | None:

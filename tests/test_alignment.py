@@ -108,6 +108,13 @@ def test_upscaled_inverse_lands_on_the_pixel_centres_of_the_enlarged_image(upsca
     assert np.allclose(in_enlarged, upscale * in_photo + (upscale - 1) / 2, atol=1e-9)
 
 
+def test_each_axis_has_the_ratio_and_the_offset_of_its_own_rounding():
+    affine = upscale_affine(resize_affine(1), (1.5, 2.0))
+    assert np.allclose(transform_points(invert_affine(affine), [(10, 20)]), [(15.25, 40.5)])
+    with pytest.raises(ConfigError, match="upscale"):
+        upscale_affine(resize_affine(1), (1.5, 0.0))
+
+
 def test_upscale_offset_is_that_of_a_real_resize():
     """A spot of the photo, enlarged by an exact 2x block copy, is found where the upscaled affine says."""
     photo = np.zeros((40, 40, 3), dtype=np.uint8)
