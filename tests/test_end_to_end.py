@@ -17,8 +17,6 @@ from facerestore.weights import load_catalog
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 BUNDLED = [e.name for e in load_catalog().entries.values() if e.bundled and e.purpose == "restore"]
 
-pytestmark = pytest.mark.skipif(not BUNDLED, reason="the catalog has no bundled restorer yet")
-
 
 @pytest.fixture(scope="module")
 def portrait():
