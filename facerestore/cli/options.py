@@ -1,0 +1,223 @@
+"""The options that commands share, each declared once: its name, its help and where it stands in the help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LINE, _FILES, _MACHINE, _TALK = "Restoration", "Files", "Machine", "What is said"
+
+Inputs = Annotated[
+    list[Path], typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input.")
+]
+
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="A file for one photo, a directory for more (directories are mirrored into it), or - for standard"
+        " output. Without it, results go beside their photos as NAME_restored.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+Recursive = Annotated[
+    bool, typer.Option("-r", "--recursive", help="Look into subdirectories.", rich_help_panel=_FILES)
+]
+
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="auto (the best that is installed, else the bundled one), or a name such as lite or gpen.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Weights by a name of 'facerestore weights list', or a file.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25.", rich_help_panel=_LINE
+    ),
+]
+
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0..1",
+        help="How much of the restored face is mixed in; 0 changes nothing. 1 unless given.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Upscale = Annotated[
+    float | None,
+    typer.Option(metavar="1..8", help="Enlarge the photo by this factor.", rich_help_panel=_LINE),
+]
+
+Faces = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHICH",
+        help="all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+MinFace = Annotated[
+    float | None,
+    typer.Option(
+        metavar="PX",
+        help="Leave faces alone whose eyes are closer together than this.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Restore small and already sharp faces too.", rich_help_panel=_LINE),
+]
+
+Aligned = Annotated[
+    bool,
+    typer.Option(
+        "--aligned", help="The photos are square face crops; detect nothing.", rich_help_panel=_LINE
+    ),
+]
+
+NoColourMatch = Annotated[
+    bool,
+    typer.Option(
+        "--no-colour-match",
+        "--no-color-match",
+        help="Keep the network's own colours instead of the photo's.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Format = Annotated[
+    str | None,
+    typer.Option(help="jpeg, png, webp, tiff or bmp; the photo's own unless given.", rich_help_panel=_FILES),
+]
+
+Quality = Annotated[
+    int | None, typer.Option(metavar="1..100", help="Of JPEG and WebP.", rich_help_panel=_FILES)
+]
+
+Suffix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        help="Ends the names of results; _restored beside the photo, nothing in another directory.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace results that exist. A photo itself is replaced only if -o names it.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+SkipExisting = Annotated[
+    bool,
+    typer.Option("--skip-existing", help="Leave out photos whose result exists.", rich_help_panel=_FILES),
+]
+
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        help="Also draw a before/after picture beside each result, as NAME_compare.jpg.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+SaveFaces = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Also save the aligned faces, before and after.", rich_help_panel=_FILES
+    ),
+]
+
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.json",
+        help="Write all facts: boxes, decisions, seconds, weights.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.toml",
+        help="Options from a file, in the tables 'restore' and 'output'; flags win over it.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=_FILES),
+]
+
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Refuse pictures with more pixels than this.", rich_help_panel=_MACHINE),
+]
+
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MACHINE)]
+
+Threads = Annotated[
+    int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.", rich_help_panel=_MACHINE)
+]
+
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Never use the network (enhance never does without being asked).",
+        rich_help_panel=_MACHINE,
+    ),
+]
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Print the report as JSON; text goes to standard error.", rich_help_panel=_TALK
+    ),
+]
+
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel=_TALK)]
+
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="Say more: each face and stage; twice, the trace of errors.",
+        rich_help_panel=_TALK,
+    ),
+]
+
+NoProgress = Annotated[
+    bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=_TALK)
+]
