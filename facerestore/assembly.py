@@ -80,6 +80,9 @@ def restore(
     backend: str = AUTO,
     weights: str | None = None,
     detector: str = AUTO,
+    parser: str = AUTO,
+    mask: str = "face",
+    region: str = "",
     strength: float = 1.0,
     upscale: float = 1.0,
     faces: str = "all",
@@ -104,6 +107,9 @@ def restore(
         backend: see ``RestoreConfig``, as for all that follow.
         weights: catalog name or path of the restorer's weights.
         detector: name of the face detector.
+        parser: ``auto``, ``none``, ``landmarks``, or name or path of a parser network's weights.
+        mask: ``face``, ``whole``, or parts such as ``face,hair``.
+        region: strengths of single parts, such as ``eyes=0.3,mouth=1``.
         strength: 0 to 1.
         upscale: 1 to 8.
         faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
@@ -127,6 +133,9 @@ def restore(
         backend=backend,
         weights=weights,
         detector=detector,
+        parser=parser,
+        mask=mask,
+        region=region,
         strength=strength,
         upscale=upscale,
         faces=faces,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facerestore.errors import ConfigError
+from facerestore.face_parts import parse_mask, parse_region
 
 FACE_CHOICES = ("all", "largest", "center")
 """Words that ``faces`` knows beside a list of indices."""
@@ -32,6 +33,11 @@ class RestoreConfig:
         weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file; None chooses the best
             that is installed.
         detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50`` or ``retinaface-mobile0.25``.
+        parser: ``auto`` (the best parser network that is installed, else none), ``none``, ``landmarks`` (a map drawn
+            from the five points), or a catalog name or file of a parser network.
+        mask: what is pasted: ``face`` (by the parsing map, else an oval), ``whole`` (the crop with a soft border), or
+            parts such as ``face,hair`` or ``face,-ears``, which need a parser.
+        region: strengths of single parts in place of ``strength``, such as ``eyes=0.3,mouth=1``.
         strength: share of the restored face in the result, 0 to 1; 0 returns the input's pixels exactly.
         upscale: factor by which the photo is enlarged, 1 to 8.
         faces: ``all``, ``largest``, ``center``, or indices as ``detect`` shows them, such as ``0,2``.
@@ -49,6 +55,9 @@ class RestoreConfig:
     backend: str = "auto"
     weights: str | None = None
     detector: str = "auto"
+    parser: str = "auto"
+    mask: str = "face"
+    region: str = ""
     strength: float = 1.0
     upscale: float = 1.0
     faces: str = "all"
@@ -79,6 +88,8 @@ class RestoreConfig:
         if self.max_pixels is not None and self.max_pixels < 1:
             raise ConfigError(f"max_pixels is {self.max_pixels}; give a positive number of pixels")
         parse_faces(self.faces)
+        parse_mask(self.mask)
+        parse_region(self.region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,9 @@ from facerestore.alignment import align_face, resize_affine, template, warp_to_c
 from facerestore.blending import LUMA, Paste, paste_faces, resize_image
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.face_parts import parse_mask
 from facerestore.io import DEFAULT_MAX_PIXELS
-from facerestore.parsing import face_mask
+from facerestore.parsing import face_mask, whole_mask
 from facerestore.photo_report import PipelineFacts, face_report
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.selection import absent_indices, left_to_right, select_faces
@@ -28,6 +29,7 @@ from facerestore.types import (
     DetectedFace,
     FaceImage,
     Image,
+    Mask,
     Outcome,
     RestoredFace,
     RestoreResult,
@@ -197,7 +199,7 @@ class RestorePipeline:
 
     def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
         """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
-        pastes = [paste for face in faces if (paste := _paste(face, grey=image.grey)) is not None]
+        pastes = [paste for face in faces if (paste := self._paste(face, grey=image.grey)) is not None]
         upscale, strength = self.config.upscale, self.config.strength
         if not pastes and upscale == 1:
             return image
@@ -213,6 +215,24 @@ class RestorePipeline:
             )
         alpha = None if image.alpha is None else resize_image(image.alpha, upscale)
         return replace(image, pixels=pixels, alpha=alpha)
+
+    def _paste(self, face: RestoredFace, *, grey: bool) -> Paste | None:
+        """Return how a face goes back into the photo; None for a face that was kept."""
+        if face.aligned is None or face.restored is None:
+            return None
+        return Paste(
+            affine=face.aligned.affine,
+            restored=_grey(face.restored) if grey else face.restored,
+            lq=face.aligned.lq,
+            mask=self._mask(face, face.aligned),
+        )
+
+    def _mask(self, face: RestoredFace, aligned: AlignedFace) -> Mask:
+        """Return the soft mask that the configuration asks for."""
+        classes = parse_mask(self.config.mask)
+        if classes is None:
+            return whole_mask(aligned.lq.shape[0])
+        return face_mask(aligned, face.parsing_map, classes=classes)
 
     def _report(
         self,
@@ -314,18 +334,6 @@ def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
         for index, face in enumerate(faces)
         if face.decision.outcome is Outcome.RESTORED and face.aligned is not None
     ]
-
-
-def _paste(face: RestoredFace, *, grey: bool) -> Paste | None:
-    """Return how a face goes back into the photo; None for a face that was kept."""
-    if face.aligned is None or face.restored is None:
-        return None
-    return Paste(
-        affine=face.aligned.affine,
-        restored=_grey(face.restored) if grey else face.restored,
-        lq=face.aligned.lq,
-        mask=face_mask(face.aligned, face.parsing_map),
-    )
 
 
 def _grey(face: FaceImage) -> FaceImage:

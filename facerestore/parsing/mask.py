@@ -1,4 +1,4 @@
-"""Where a face is inside its aligned crop: the CelebAMask-HQ classes and the soft mask it is pasted with."""
+"""The soft mask that a face is pasted with: an oval through its landmarks, chosen classes, or the whole crop."""
 
 from __future__ import annotations
 
@@ -10,73 +10,8 @@ from numpy.typing import NDArray
 
 from facerestore.alignment import template, transform_points
 from facerestore.errors import BackendError, ConfigError
+from facerestore.face_parts import CLASS_NAMES, FACE_CLASSES
 from facerestore.types import AlignedFace, Mask, ParsingMap
-
-CLASS_NAMES: tuple[str, ...] = (
-    "background",
-    "skin",
-    "nose",
-    "eyeglasses",
-    "left_eye",
-    "right_eye",
-    "left_brow",
-    "right_brow",
-    "left_ear",
-    "right_ear",
-    "mouth",
-    "upper_lip",
-    "lower_lip",
-    "hair",
-    "hat",
-    "earring",
-    "necklace",
-    "neck",
-    "cloth",
-)
-"""Names of the ids of a ``ParsingMap``, in the order of CelebAMask-HQ (Lee et al., arXiv 1907.11922)."""
-
-PALETTE: NDArray[np.uint8] = np.array(
-    [
-        (0, 0, 0),
-        (204, 0, 0),
-        (76, 153, 0),
-        (204, 204, 0),
-        (51, 51, 255),
-        (204, 0, 204),
-        (0, 255, 255),
-        (255, 204, 204),
-        (102, 51, 0),
-        (255, 0, 0),
-        (102, 204, 0),
-        (255, 255, 0),
-        (0, 0, 153),
-        (0, 0, 204),
-        (255, 51, 153),
-        (0, 204, 204),
-        (0, 51, 0),
-        (255, 153, 51),
-        (0, 204, 0),
-    ],
-    dtype=np.uint8,
-)
-"""(19, 3) RGB with which CelebAMask-HQ and PSFR-GAN draw the classes, in the order of ``CLASS_NAMES``."""
-PALETTE.setflags(write=False)
-
-FACE_CLASSES: frozenset[str] = frozenset(
-    {
-        "skin",
-        "nose",
-        "eyeglasses",
-        "left_eye",
-        "right_eye",
-        "left_brow",
-        "right_brow",
-        "left_ear",
-        "right_ear",
-    }
-    | {"mouth", "upper_lip", "lower_lip"}
-)
-"""The classes that are pasted. Hair, hat, earring, necklace, neck and cloth stay as they are in the photo."""
 
 # The oval, in units of the face's own landmarks, read off the mean of 90 aligned portraits: cheeks 1.08 eye
 # distances from the middle, hairline 1.15 and chin 0.76 eye-to-mouth heights beyond the eyes and the mouth.
@@ -124,6 +59,17 @@ def geometric_mask(face_size: int) -> Mask:
         ConfigError: ``face_size`` is not positive.
     """
     return _oval_mask(template(face_size), face_size)
+
+
+def whole_mask(face_size: int) -> Mask:
+    """Return the (S, S) float32 soft mask in [0, 1] of the whole crop: 1 but for a soft border, 0 along it.
+
+    Raises:
+        ConfigError: ``face_size`` is not positive.
+    """
+    if face_size < 1:
+        raise ConfigError(f"face size is {face_size} px; give a positive number")
+    return _border_ramp(face_size)
 
 
 def face_mask(
