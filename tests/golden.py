@@ -1,7 +1,9 @@
 """Reading of the golden fixtures: tensors that the official networks produced."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -34,3 +36,37 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor, atol: float) -> No
     assert actual.shape == expected.shape
     error = float((actual - expected).detach().abs().max())
     assert error <= atol, f"max abs error {error:.3g} above {atol:g}"
+
+
+def closed_form_weights(state_dict: dict[str, torch.Tensor], *, gain: float) -> dict[str, torch.Tensor]:
+    """Return the weights that the fixtures' closed-form recipe gives to these keys and shapes."""
+    return {
+        key: _closed_form(key, tuple(state_dict[key].shape), position, gain)
+        for position, key in enumerate(sorted(state_dict))
+    }
+
+
+def _closed_form(key: str, shape: tuple[int, ...], position: int, gain: float) -> torch.Tensor:
+    if key.endswith("num_batches_tracked"):
+        return torch.zeros(shape, dtype=torch.int64)
+    field = _hashed_field(position, math.prod(shape))
+    if len(shape) >= 2:
+        field = field * np.sqrt(3 * gain / math.prod(shape[1:]))
+    elif key.endswith("running_var"):
+        field = 1 + 0.5 * field
+    elif key.endswith(".weight"):
+        field = 1 + 0.2 * field
+    else:
+        field = 0.1 * field
+    return torch.from_numpy(field.astype(np.float32).reshape(shape))
+
+
+def _hashed_field(position: int, count: int) -> np.ndarray:
+    """Return numbers in [-1, 1): the murmur3 finaliser of each element's index, offset by the key's position."""
+    x = np.arange(count, dtype=np.uint32) + np.uint32(0x9E3779B9 * (position + 1) % 2**32)
+    x ^= x >> np.uint32(16)
+    x *= np.uint32(0x85EBCA6B)
+    x ^= x >> np.uint32(13)
+    x *= np.uint32(0xC2B2AE35)
+    x ^= x >> np.uint32(16)
+    return x.astype(np.float64) / 2**31 - 1
