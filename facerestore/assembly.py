@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from facerestore.backends import backend_names, load_backend
+from facerestore.backends import (
+    backend_names,
+    backend_sources,
+    create_backend,
+    load_backend,
+    needs_weights,
+)
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
@@ -21,15 +27,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
-    from facerestore.types import FaceDetector, RestoreResult
+    from facerestore.types import FaceDetector, Restorer, RestoreResult
 
 AUTO = "auto"
 
 
 class ChosenWeights(NamedTuple):
-    """The restorer's weights: the file, its backend's name where known, and what reports say of it."""
+    """The restorer's weights: the file, its backend's name where known, and what reports say of it.
 
-    path: Path
+    A backend that needs no weights has no ``path``, and its own name as ``name``.
+    """
+
+    path: Path | None
     backend: str | None
     name: str
     sha256: str | None
@@ -62,10 +71,10 @@ def build_pipeline(
         keep_freed_memory()
     set_threads(config.threads)
     chosen = choose_weights(config, store)
-    restorer = load_backend(chosen.path, name=chosen.backend, device=device)
+    restorer = load_restorer(chosen, device=device)
     detector = None if config.aligned else build_detector(config.detector, store, device)
     facts = PipelineFacts(
-        weights=chosen.name,
+        weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
         bundled=chosen.bundled,
         commercial_use=chosen.commercial_use,
@@ -152,17 +161,32 @@ def restore(
     return build_pipeline(config).run(image)
 
 
+def load_restorer(chosen: ChosenWeights, *, device: torch.device | str = "cpu") -> Restorer:
+    """Return the restorer of chosen weights, or of a backend that needs none.
+
+    Raises:
+        CheckpointError: the file fits no backend.
+        BackendError: a backend of another package is broken.
+    """
+    if chosen.path is not None:
+        return load_backend(chosen.path, name=chosen.backend, device=device)
+    return create_backend(chosen.name, device=device)
+
+
 def choose_weights(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
     """Return the restorer's weights that ``config`` asks for.
 
     Raises:
         WeightsError: they are not installed, or corrupt.
-        ConfigError: the backend is unknown, or the weights are of another one.
+        ConfigError: the backend is unknown or takes no weights, or the weights are of another one.
+        BackendError: the backend is another package's, and broken.
     """
-    if config.backend != AUTO and config.backend not in backend_names():
+    if config.backend not in (AUTO, *(source.name for source in backend_sources())):
         raise ConfigError(
             f"unknown backend '{config.backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
         )
+    if config.backend != AUTO and not needs_weights(config.backend):
+        return _without_weights(config)
     if config.weights is None:
         return _from_catalog(_best(config.backend, store), store)
     if looks_like_path(config.weights):
@@ -212,6 +236,13 @@ def _best(backend: str, store: WeightsStore) -> str:
     remedy = f"run 'facerestore weights download {known[0]}'" if known else "give a file with --weights"
     wanted = "for any backend" if backend == AUTO else f"for backend '{backend}'"
     raise WeightsError(f"no weights {wanted} are installed; {remedy}")
+
+
+def _without_weights(config: RestoreConfig) -> ChosenWeights:
+    """Return the choice of a backend that needs no weights."""
+    if config.weights is not None:
+        raise ConfigError(f"backend '{config.backend}' takes no weights; leave out '{config.weights}'")
+    return ChosenWeights(None, config.backend, config.backend, None, False, None)
 
 
 def _from_catalog(name: str, store: WeightsStore) -> ChosenWeights:

@@ -13,6 +13,7 @@ import numpy as np
 
 from facerestore import __version__
 from facerestore.alignment import align_face, resize_affine, template, warp_to_crop
+from facerestore.backends.calling import restore_faces
 from facerestore.blending import LUMA, Paste, paste_faces, resize_image
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
@@ -190,11 +191,12 @@ class RestorePipeline:
         if not wanted:
             return list(faces)
         maps = [m for index, _ in wanted if (m := faces[index].parsing_map) is not None]
-        outputs = self.restorer.restore([aligned for _, aligned in wanted], maps if self.parser else None)
-        _check_count(self.restorer.name, len(outputs), len(wanted))
+        outputs = restore_faces(
+            self.restorer, [aligned for _, aligned in wanted], maps if self.parser else None
+        )
         restored = list(faces)
         for (index, _), output in zip(wanted, outputs, strict=True):
-            restored[index] = replace(restored[index], restored=_checked(output, self.restorer))
+            restored[index] = replace(restored[index], restored=output)
         return restored
 
     def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
@@ -339,21 +341,6 @@ def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
 def _grey(face: FaceImage) -> FaceImage:
     """Return a face with its luma in all three channels, so that a grey photo stays grey."""
     return np.repeat((face @ LUMA)[..., None], 3, axis=2)
-
-
-def _checked(output: FaceImage, restorer: Restorer) -> FaceImage:
-    """Return a restorer's output.
-
-    Raises:
-        BackendError: it has another size, or a value that is not finite.
-    """
-    expected = (restorer.face_size, restorer.face_size, 3)
-    if output.shape != expected or not np.isfinite(output).all():
-        raise BackendError(
-            f"backend '{restorer.name}' gave a face of shape {output.shape} that is no image of {expected};"
-            " verify its weights with 'facerestore weights verify'"
-        )
-    return output
 
 
 def _check_count(name: str, given: int, wanted: int) -> None:

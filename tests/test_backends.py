@@ -1,17 +1,14 @@
 """The contract of every backend, and what the adapters recognise."""
 
-from importlib.metadata import EntryPoint
-
 import numpy as np
 import pytest
 import torch
 from golden import listed_keys
 from torch import nn
 
-import facerestore.backends
 from facerestore.archs.gpen import GPENConfig, GPENDiscriminator, GPENGenerator
 from facerestore.archs.lite import LiteConfig, LiteGenerator
-from facerestore.backends import backend_class, backend_names, identify, load_backend
+from facerestore.backends import identify, load_backend
 from facerestore.backends.base import TensorRestorer, fit_crop
 from facerestore.backends.gpen import GPENRestorer
 from facerestore.checkpoint import save_state_dict
@@ -233,29 +230,6 @@ def test_unknown_keys_are_shown():
 def test_the_discriminator_is_no_restorer():
     with pytest.raises(CheckpointError, match="no backend recognises"):
         identify(GPENDiscriminator(16, narrow=1 / 64).state_dict())
-
-
-def test_other_packages_add_backends(monkeypatch):
-    point = EntryPoint("twin", "facerestore.backends.gpen:GPENRestorer", "facerestore.backends")
-    monkeypatch.setattr(facerestore.backends, "entry_points", lambda *, group: [point])
-    assert backend_names() == [*facerestore.backends.BACKENDS, "twin"]
-    assert backend_class("twin") is GPENRestorer
-    with pytest.raises(CheckpointError, match="backends gpen and twin both claim"):
-        identify(NETWORKS["gpen"]().state_dict())
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "error", "message"),
-    [
-        ("gpen", "elsewhere:GPEN", ConfigError, "both are a backend 'gpen'"),
-        ("gone", "no_such_package:Gone", BackendError, "backend 'gone' .* cannot be imported"),
-    ],
-)
-def test_broken_packages_are_named(monkeypatch, name, value, error, message):
-    point = EntryPoint(name, value, "facerestore.backends")
-    monkeypatch.setattr(facerestore.backends, "entry_points", lambda *, group: [point])
-    with pytest.raises(error, match=message):
-        identify({"a": torch.ones(1)})
 
 
 class IdentityRestorer(TensorRestorer):

@@ -2,17 +2,21 @@
 
 A backend is two files: the network in `facerestore.archs`, and here an adapter derived from
 `facerestore.backends.base.TensorRestorer`. Adapters are named in a table and imported when they are asked
-for. Other packages add theirs through the entry point group ``facerestore.backends``.
+for. Other packages add theirs through the entry point group ``facerestore.backends``; a package that is
+broken is an error where its backend is asked for, and nowhere else. ``examples/custom_backend`` shows how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from inspect import isabstract, isclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facerestore.backends.calling import adapter_errors
 from facerestore.checkpoint import load_state_dict
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 
@@ -30,43 +34,114 @@ BACKENDS: Mapping[str, str] = {
 
 ENTRY_POINT_GROUP = "facerestore.backends"
 
+OWN_PACKAGE = "facerestore"
+
 # How many keys of an unknown state dict a message shows: enough to recognise the network by.
 KEYS_SHOWN = 5
 
 
+@dataclass(frozen=True, slots=True)
+class BackendSource:
+    """Where a backend comes from; its module is not imported yet.
+
+    Attributes:
+        name: what ``--backend`` calls it.
+        location: ``module:Class``.
+        package: the package that brings it, with its version; ``facerestore`` for our own.
+        problem: why it cannot be used, known without importing it: its name is taken. None otherwise.
+    """
+
+    name: str
+    location: str
+    package: str
+    problem: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether it comes with facerestore."""
+        return self.package == OWN_PACKAGE
+
+
+def backend_sources() -> list[BackendSource]:
+    """Return all backends that are installed, our own first, those that cannot be used included."""
+    own = [BackendSource(name, location, OWN_PACKAGE) for name, location in BACKENDS.items()]
+    # The same package may be found twice, as when a checkout lies in the folder that Python starts in.
+    points = {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    others = [BackendSource(p.name, p.value, _package(p)) for p in points.values()]
+    return [*own, *(replace(source, problem=_clash(source, others)) for source in others)]
+
+
 def backend_names() -> list[str]:
-    """Return the names of all backends, our own first."""
-    return list(_table())
+    """Return the names of the backends that may be asked for, our own first."""
+    return list(_usable())
 
 
 def backend_class(name: str) -> type[TensorRestorer]:
     """Return the class of a backend, imported now.
 
     Raises:
-        ConfigError: no backend has this name.
-        BackendError: the backend's module cannot be imported.
+        ConfigError: no backend has this name, or two packages claim it.
+        BackendError: the backend's module cannot be imported, or what it holds is no backend.
     """
-    table = _table()
-    if name not in table:
-        raise ConfigError(f"unknown backend '{name}'; choose one of {', '.join(table)}")
-    return _import(name, table[name])
+    usable = _usable()
+    if name in usable:
+        return import_backend(usable[name])
+    for source in backend_sources():
+        if source.name == name:
+            raise ConfigError(f"backend '{name}' of {source.package} cannot be used: {source.problem}")
+    raise ConfigError(f"unknown backend '{name}'; choose one of {', '.join(usable)}")
+
+
+def import_backend(source: BackendSource) -> type[TensorRestorer]:
+    """Return the class that a backend's entry names, imported now and looked at.
+
+    Raises:
+        BackendError: it cannot be imported, is no class, or lacks a method that every backend has.
+    """
+    module_name, _, class_name = source.location.partition(":")
+    named = f"backend '{source.name}' ({source.location}, from {source.package})"
+    remedy = "" if source.own else f"; update or uninstall {source.package}"
+    try:
+        found: type[TensorRestorer] = getattr(import_module(module_name), class_name)
+    except Exception as error:  # a module of another package may raise anything
+        raise BackendError(
+            f"{named} cannot be imported: {type(error).__name__}: {error}{remedy or '; reinstall facerestore'}"
+        ) from error
+    if (lack := _lack(found)) is not None:
+        raise BackendError(f"{named} is no backend: {lack}{remedy}")
+    return found
+
+
+def needs_weights(name: str) -> bool:
+    """Say whether a backend is made from a weights file; one that is not is made by `create_backend`.
+
+    Raises:
+        ConfigError: no backend has this name.
+        BackendError: it cannot be imported.
+    """
+    return _needs_weights(backend_class(name))
 
 
 def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
     """Return the name of the one backend that these parameters belong to.
 
+    Our own backends are asked first; those of other packages only when none of ours recognises the keys, so
+    that no package can change what our weights do.
+
     Raises:
-        CheckpointError: no backend claims them, or several do.
+        CheckpointError: no backend claims them, or several do; backends that could not be asked are named.
     """
-    table = _table()
-    claims = [name for name, location in table.items() if _import(name, location).detect(state_dict)]
+    usable = _usable()
+    own = [name for name, source in usable.items() if source.own and _claims(source, state_dict)]
+    claims, broken = (own, []) if own else _foreign_claims(usable, state_dict)
     if len(claims) == 1:
         return claims[0]
     first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
     verdict = f"backends {' and '.join(claims)} both claim" if claims else "no backend recognises"
+    unasked = f"; could not ask {'; '.join(broken)}" if broken else ""
     raise CheckpointError(
         f"{verdict} these {len(state_dict)} keys ({first}, ...); name the backend if you know it, one of"
-        f" {', '.join(table)}"
+        f" {', '.join(usable)}{unasked}"
     )
 
 
@@ -80,41 +155,99 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
 
     Raises:
         CheckpointError: the file is unsafe, corrupt or of no known network, or does not fit.
-        ConfigError: no backend is called ``name``.
+        ConfigError: no backend is called ``name``, or it takes no weights.
+        BackendError: a backend of another package is broken.
     """
     state_dict = load_state_dict(path)
     try:
-        chosen = backend_class(identify(state_dict) if name is None else name)
-        if not chosen.detect(state_dict):
-            raise CheckpointError(
-                f"its keys are not those of backend '{name}'; leave the backend out to detect it"
-            )
-        return chosen.build(state_dict, device=device)
+        chosen = identify(state_dict) if name is None else name
+        found = backend_class(chosen)
+        if not _needs_weights(found):
+            raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{path}'")
+        with adapter_errors(f"backend '{chosen}' cannot load '{path}'"):
+            if not found.detect(state_dict):
+                raise CheckpointError(
+                    f"its keys are not those of backend '{chosen}'; leave the backend out to detect it"
+                )
+            return found.build(state_dict, device=device)
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
 
 
-def _table() -> dict[str, str]:
-    """Return all backends: name -> "module:Class".
+def create_backend(name: str, *, device: torch.device | str = "cpu") -> Restorer:
+    """Return the restorer of a backend that needs no weights.
+
+    Args:
+        name: the backend.
+        device: where it runs, if it runs on devices at all.
 
     Raises:
-        ConfigError: an installed package gives a backend the name of another.
+        ConfigError: no backend is called ``name``, or it needs weights.
+        BackendError: it cannot be imported or made.
     """
-    table = dict(BACKENDS)
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        if table.setdefault(point.name, point.value) != point.value:
-            raise ConfigError(
-                f"'{point.value}' and '{table[point.name]}' both are a backend '{point.name}'; uninstall one package"
-            )
-    return table
+    found = backend_class(name)
+    if _needs_weights(found):
+        raise ConfigError(f"backend '{name}' needs weights; give them with --weights")
+    with adapter_errors(f"backend '{name}' cannot be made"):
+        return found.create(device=device)
 
 
-def _import(name: str, location: str) -> type[TensorRestorer]:
-    module_name, _, class_name = location.partition(":")
-    try:
-        found: type[TensorRestorer] = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise BackendError(
-            f"backend '{name}' ({location}) cannot be imported: {error}; reinstall the package it comes from"
-        ) from error
-    return found
+def _usable() -> dict[str, BackendSource]:
+    return {source.name: source for source in backend_sources() if source.problem is None}
+
+
+def _package(point: EntryPoint) -> str:
+    """Return the name and version of the package that an entry point belongs to."""
+    distribution = getattr(point, "dist", None)
+    if distribution is None:  # a point that was not read from an installed package
+        return f"package of '{point.value.partition(':')[0]}'"
+    return f"{distribution.name} {distribution.version}"
+
+
+def _clash(source: BackendSource, others: list[BackendSource]) -> str | None:
+    """Return what is wrong with the name of another package's backend."""
+    if source.name in BACKENDS:
+        return f"its name '{source.name}' is that of a backend of facerestore; its author must choose another"
+    rivals = [other.package for other in others if other.name == source.name and other != source]
+    if rivals:
+        return f"{' and '.join(rivals)} has a backend '{source.name}' too; uninstall one"
+    return None
+
+
+def _lack(found: object) -> str | None:
+    """Return what a class must have and has not to be a backend; None where nothing is amiss."""
+    if not isclass(found):
+        return f"{found!r} is no class"
+    made_by = ("detect", "build") if _needs_weights(found) else ("create",)
+    missing = [method for method in (*made_by, "restore") if not callable(getattr(found, method, None))]
+    if isabstract(found):
+        missing += sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        return f"class {found.__name__} lacks {', '.join(dict.fromkeys(missing))}"
+    return None
+
+
+def _needs_weights(found: type) -> bool:
+    # A class outside of our base class may leave the word out.
+    return bool(getattr(found, "needs_weights", True))
+
+
+def _claims(source: BackendSource, state_dict: Mapping[str, torch.Tensor]) -> bool:
+    found = import_backend(source)
+    return _needs_weights(found) and bool(found.detect(state_dict))
+
+
+def _foreign_claims(
+    usable: Mapping[str, BackendSource], state_dict: Mapping[str, torch.Tensor]
+) -> tuple[list[str], list[str]]:
+    """Return which backends of other packages claim the keys, and what is wrong with those that cannot say."""
+    claims: list[str] = []
+    broken: list[str] = []
+    for name, source in usable.items():
+        if source.own:
+            continue
+        try:
+            claims += [name] if _claims(source, state_dict) else []
+        except Exception as error:  # one broken package must not keep the others from answering
+            broken.append(str(error) if isinstance(error, BackendError) else f"backend '{name}': {error!r}")
+    return claims, broken

@@ -9,12 +9,13 @@ how to build its network.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from facerestore.errors import BackendError
+from facerestore.errors import BackendError, ConfigError
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class TensorRestorer(ABC):
         name: the backend's name, first part of its weights' names (``gpen`` in ``gpen.bfr-512``).
         network_range: (low, high) value range of the network's input and output.
         needs_parsing: the network takes a parsing map beside each face.
+        needs_weights: it is made from a weights file; a backend without one has ``create(*, device)`` instead
+            of the three methods above (and need not derive from this class).
+        summary: what it is, in one line for ``facerestore backends list``.
+        paper: authors, title and where it stands; or a plain statement that there is none.
         network: the torch module, in eval mode, on ``device``.
         face_size: side of the faces that `restore` returns, pixels.
         input_size: side of the faces that the network takes, pixels.
@@ -50,6 +55,9 @@ class TensorRestorer(ABC):
     name: str
     network_range: tuple[float, float] = (-1.0, 1.0)
     needs_parsing: bool = False
+    needs_weights: ClassVar[bool] = True
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -106,6 +114,35 @@ class TensorRestorer(ABC):
             CheckpointError: keys are missing, unexpected, or have the wrong shape.
         """
 
+    @classmethod
+    def create(cls, *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer, where `needs_weights` is False.
+
+        Raises:
+            ConfigError: it is made from weights.
+        """
+        raise ConfigError(f"backend '{cls.name}' is made from weights; give them with --weights")
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a small network with random weights, the same at every call.
+
+        With it ``facerestore backends check NAME --random`` tries the adapter where no weights are installed.
+        An adapter that offers it overrides this; the program's own random numbers stay as they are.
+
+        Raises:
+            ConfigError: this backend offers none.
+        """
+        raise ConfigError(f"backend '{cls.name}' has no example network; give weights with --weights")
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield a restorer at each published size, on the meta device: shapes without parameters or work.
+
+        ``facerestore backends info NAME`` counts parameters and operations of them. None unless overridden.
+        """
+        yield from ()
+
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network on (N, 3, input_size, input_size) RGB in `network_range`; the result likewise.
 
@@ -130,7 +167,7 @@ class TensorRestorer(ABC):
                 face, or gave a value that is not finite.
         """
         self._check_parsing_maps(faces, parsing_maps)
-        crops = [fit_crop(_checked_crop(face, self.name), self.input_size) for face in faces]
+        crops = [fit_crop(checked_crop(face, self.name), self.input_size) for face in faces]
         restored: list[FaceImage] = []
         for start in range(0, len(crops), self.max_batch):
             chunk = slice(start, start + self.max_batch)
@@ -213,6 +250,16 @@ def tensor_to_faces(x: torch.Tensor, value_range: tuple[float, float]) -> list[F
     return [np.ascontiguousarray(face) for face in scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
+@contextmanager
+def fixed_randomness(seed: int = 0) -> Iterator[None]:
+    """Draw the same random CPU tensors in the block at every call, and leave the program's own sequence alone."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def fit_crop(crop: FaceImage, size: int) -> FaceImage:
     """Return a square [0, 1] crop at ``size`` pixels a side, by area when reducing, cubic when enlarging."""
     if crop.shape[0] == size:
@@ -229,7 +276,7 @@ def _default_batch(face_size: int, device_type: str) -> int:
     return max(1, pixels // face_size**2)
 
 
-def _checked_crop(face: AlignedFace, name: str) -> FaceImage:
+def checked_crop(face: AlignedFace, name: str) -> FaceImage:
     """Return ``face.lq`` clipped to [0, 1] after checking that it is a face image.
 
     Raises:

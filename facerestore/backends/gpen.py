@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
-from facerestore.backends.base import TensorRestorer
+from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.checkpoint import load_strictly
 from facerestore.errors import CheckpointError
 
@@ -33,6 +33,11 @@ class GPENRestorer(TensorRestorer):
 
     name = "gpen"
     network_range = (-1.0, 1.0)
+    summary = "GAN prior embedded network: an encoder that steers StyleGAN2"
+    paper = (
+        "Yang, Ren, Xie, Zhang, GAN Prior Embedded Network for Blind Face Restoration in the Wild, CVPR 2021,"
+        " arXiv 2105.06070"
+    )
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -87,6 +92,35 @@ class GPENRestorer(TensorRestorer):
             network = GPENGenerator(config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, input_size=config.input_size, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 32 px generator, with weight on the encoder's features."""
+        import torch
+
+        from facerestore.archs.gpen import GPENConfig, GPENGenerator
+
+        with fixed_randomness(), torch.no_grad():
+            network = GPENGenerator(GPENConfig(32, style_dim=8, mapping_layers=2, narrow=1 / 64))
+            for key, value in network.named_parameters():
+                if key.endswith("noise.weight"):  # starts at zero, which would hide the encoder
+                    value.fill_(0.5)
+                if "to_rgb" in key and key.endswith("conv.weight"):  # keeps most pixels off the clamp
+                    value.mul_(0.2)
+            return network.state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the four published sizes: 256 px is narrow, the others have all widths (model zoo of its authors)."""
+        import torch
+
+        from facerestore.archs.gpen import GPENConfig, GPENGenerator
+
+        configs = [GPENConfig(256, channel_multiplier=1, narrow=0.5), *map(GPENConfig, (512, 1024, 2048))]
+        for config in configs:
+            with torch.device("meta"):
+                network = GPENGenerator(config)
+            yield cls(network, face_size=config.face_size, device="meta")
 
 
 def _count(shapes: Shapes, pattern: str) -> int:

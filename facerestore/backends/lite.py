@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
-from facerestore.backends.base import TensorRestorer
+from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.checkpoint import load_strictly
 from facerestore.errors import CheckpointError
 
@@ -23,6 +23,8 @@ class LiteRestorer(TensorRestorer):
 
     name = "lite"
     network_range = (0.0, 1.0)
+    summary = "small residual network that comes with facerestore; quick on a CPU"
+    paper = "none: a residual U-shaped network of ours"
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -56,3 +58,22 @@ class LiteRestorer(TensorRestorer):
         load_strictly(network, {key: value.float() for key, value in state_dict.items()}, name=cls.name)
         network.to(memory_format=torch.channels_last)
         return cls(network, face_size=FACE_SIZE, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a tiny network; being residual, it hardly changes a face."""
+        from facerestore.archs.lite import LiteConfig, LiteGenerator
+
+        with fixed_randomness():
+            return LiteGenerator(LiteConfig(widths=(4, 6), blocks=(1, 1))).state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the bundled size."""
+        import torch
+
+        from facerestore.archs.lite import LiteGenerator
+
+        with torch.device("meta"):
+            network = LiteGenerator()
+        yield cls(network, face_size=FACE_SIZE, device="meta")

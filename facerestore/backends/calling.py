@@ -1,0 +1,75 @@
+"""Calls into backends, which may be another package's: whatever they raise or give becomes a face or a BackendError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from facerestore.errors import BackendError, FaceRestoreError
+
+if TYPE_CHECKING:
+    from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+
+
+@contextmanager
+def adapter_errors(doing: str) -> Iterator[None]:
+    """Turn what an adapter raises into an error of our tree; ``doing`` says what it could not do.
+
+    Raises:
+        BackendError: the block raised something that is not of our tree; chained to it.
+    """
+    try:
+        yield
+    except FaceRestoreError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"{doing}: {type(error).__name__}: {error}; report this to the backend's author"
+        ) from error
+
+
+def restore_faces(
+    restorer: Restorer, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
+) -> list[FaceImage]:
+    """Return what a restorer makes of faces, one image each.
+
+    Args:
+        restorer: of facerestore or of another package.
+        faces: the faces, cut out.
+        parsing_maps: one per face, or None.
+
+    Raises:
+        BackendError: it failed, whatever it raised, or gave something else than one face image per face.
+    """
+    with adapter_errors(f"backend '{restorer.name}' failed with {len(faces)} faces"):
+        outputs = list(restorer.restore(faces, parsing_maps))
+    if len(outputs) != len(faces):
+        raise BackendError(
+            f"'{restorer.name}' gave {len(outputs)} results for {len(faces)} faces; report this to its author"
+        )
+    return [_checked(output, restorer) for output in outputs]
+
+
+def _checked(output: FaceImage, restorer: Restorer) -> FaceImage:
+    """Return a restorer's output.
+
+    Raises:
+        BackendError: it is no float array, has another size, or a value that is not finite.
+    """
+    expected = (restorer.face_size, restorer.face_size, 3)
+    # The type is a promise of the protocol, which only the packages that are type-checked keep.
+    if not (isinstance(output, np.ndarray) and np.issubdtype(output.dtype, np.floating)):
+        given = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
+        raise BackendError(
+            f"backend '{restorer.name}' gave a face as {given}, expected a float32 array in [0, 1];"
+            f" see 'facerestore backends check {restorer.name}'"
+        )
+    if output.shape != expected or not np.isfinite(output).all():
+        raise BackendError(
+            f"backend '{restorer.name}' gave a face of shape {output.shape} that is no image of {expected};"
+            " verify its weights with 'facerestore weights verify'"
+        )
+    return output
