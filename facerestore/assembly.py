@@ -19,6 +19,7 @@ from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
+from facerestore.purposes import RESTORE, TASKS, Task
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -173,12 +174,17 @@ def load_restorer(chosen: ChosenWeights, *, device: torch.device | str = "cpu") 
     return create_backend(chosen.name, device=device)
 
 
-def choose_weights(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
+def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = RESTORE) -> ChosenWeights:
     """Return the restorer's weights that ``config`` asks for.
+
+    Args:
+        config: the backend and the weights, both perhaps left open.
+        store: where weights are looked for.
+        task: what they are for; a file of a path is taken for any task.
 
     Raises:
         WeightsError: they are not installed, or corrupt.
-        ConfigError: the backend is unknown or takes no weights, or the weights are of another one.
+        ConfigError: the backend is unknown or takes no weights, or the weights are of another one or for another task.
         BackendError: the backend is another package's, and broken.
     """
     if config.backend not in (AUTO, *(source.name for source in backend_sources())):
@@ -188,10 +194,10 @@ def choose_weights(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
     if config.backend != AUTO and not needs_weights(config.backend):
         return _without_weights(config)
     if config.weights is None:
-        return _from_catalog(_best(config.backend, store), store)
+        return _from_catalog(_best(config.backend, store, task), store, task)
     if looks_like_path(config.weights):
         return _from_file(Path(config.weights).expanduser(), config.backend)
-    chosen = _from_catalog(config.weights, store)
+    chosen = _from_catalog(config.weights, store, task)
     if config.backend not in (AUTO, chosen.backend):
         raise ConfigError(
             f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{config.backend}'; leave out one of both"
@@ -224,17 +230,20 @@ def best_detector(store: WeightsStore) -> str:
     return min(ranks, key=lambda name: ranks[name], default="embedded")
 
 
-def _best(backend: str, store: WeightsStore) -> str:
-    """Return the catalog name of the best installed restorer, of one backend or of any."""
+def _best(backend: str, store: WeightsStore, task: Task) -> str:
+    """Return the catalog name of the best installed weights for a task, of one backend or of any."""
     backends = set(backend_names()) if backend == AUTO else {backend}
-    entry = store.best("restore", backends=backends)
+    entry = store.best(task.purpose, backends=backends)
     if entry is not None:
         return entry.name
+    if backend in store.catalog.unpublished:
+        raise WeightsError(store.catalog.unpublished[backend])
     known = [
-        e.name for e in store.catalog.entries.values() if e.purpose == "restore" and e.backend in backends
+        e.name for e in store.catalog.entries.values() if e.purpose == task.purpose and e.backend in backends
     ]
     remedy = f"run 'facerestore weights download {known[0]}'" if known else "give a file with --weights"
     wanted = "for any backend" if backend == AUTO else f"for backend '{backend}'"
+    wanted += "" if task == RESTORE else f" to {task.verb} faces"
     raise WeightsError(f"no weights {wanted} are installed; {remedy}")
 
 
@@ -245,11 +254,17 @@ def _without_weights(config: RestoreConfig) -> ChosenWeights:
     return ChosenWeights(None, config.backend, config.backend, None, False, None)
 
 
-def _from_catalog(name: str, store: WeightsStore) -> ChosenWeights:
+def _from_catalog(name: str, store: WeightsStore, task: Task) -> ChosenWeights:
     entry = store.entry(name)
-    if entry.purpose != "restore":
+    if entry.purpose != task.purpose:
+        own = TASKS.get(entry.purpose)
+        remedy = (
+            f"give them to 'facerestore {own.command}'"
+            if own
+            else f"see 'facerestore weights list --purpose {task.purpose}'"
+        )
         raise ConfigError(
-            f"weights '{name}' are for the purpose '{entry.purpose}', not 'restore'; see 'facerestore weights list'"
+            f"weights '{name}' are for the purpose '{entry.purpose}', not '{task.purpose}'; {remedy}"
         )
     path = store.require(name)
     pin = store.pin(name)

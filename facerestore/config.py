@@ -46,6 +46,8 @@ class RestoreConfig:
         force: restore faces that would be kept for being small or already sharp.
         aligned: the input is itself a square face crop in the FFHQ frame; nothing is detected.
         colour_match: match the colours of a restored face to its surroundings.
+        official: repeat the choices of the backend's original test program (alignment, mask, rounding), known defects
+            included, so that published pictures can be compared; for ``gpen`` and ``psfr``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         threads: CPU threads; 0 leaves the choice to the libraries.
         offline: never use the network.
@@ -65,6 +67,7 @@ class RestoreConfig:
     force: bool = False
     aligned: bool = False
     colour_match: bool = True
+    official: bool = False
     device: str = "auto"
     threads: int = 0
     offline: bool = False
@@ -103,6 +106,7 @@ class OutputConfig:
         overwrite: replace results that exist.
         skip_existing: leave out inputs whose result exists.
         save_faces: folder for the aligned faces, before and after; None saves none.
+        save_damaged: folder for the photos as ``inpaint`` sees them, their damage white; None saves none.
         compare: draw a before/after picture beside each result.
     """
 
@@ -112,6 +116,7 @@ class OutputConfig:
     overwrite: bool = False
     skip_existing: bool = False
     save_faces: str | None = None
+    save_damaged: str | None = None
     compare: bool = False
 
     def __post_init__(self) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,9 +19,10 @@ from facerestore.blending import LUMA, Paste, paste_faces, resize_image
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.face_parts import parse_mask
-from facerestore.io import DEFAULT_MAX_PIXELS
+from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
 from facerestore.parsing import face_mask, whole_mask
 from facerestore.photo_report import PipelineFacts, face_report
+from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.selection import absent_indices, left_to_right, select_faces
 from facerestore.types import (
@@ -52,8 +54,15 @@ class RestorePipeline:
 
     Raises:
         BackendError: the restorer needs a parser and there is none.
-        ConfigError: there is no detector, and the input is not said to be aligned.
+        ConfigError: there is no detector, and the input is not said to be aligned; or ``official`` is set, which asks
+            for another class.
     """
+
+    official: ClassVar[bool] = False
+    """This is the test pipeline of an original program; see ``facerestore.official``."""
+
+    task: ClassVar[Task] = RESTORE
+    """What is done with the faces; see ``facerestore.tasks`` for pipelines that do something else."""
 
     def __init__(
         self,
@@ -71,6 +80,10 @@ class RestorePipeline:
         if detector is None and not (config is not None and config.aligned):
             raise ConfigError(
                 "a pipeline without a detector takes aligned faces only; set aligned, or give a detector"
+            )
+        if config is not None and config.official != self.official:
+            raise ConfigError(
+                "official pipelines have classes of their own; use build_pipeline, or facerestore.official"
             )
         self.detector = detector
         self.restorer = restorer
@@ -90,6 +103,22 @@ class RestorePipeline:
         weights = self.facts.weights or self.restorer.name
         detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
         return f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device}; {detector}"
+
+    def decode(self, data: bytes, *, name: str) -> DecodedImage:
+        """Return the picture of an encoded file, as ``run`` takes it.
+
+        Raises:
+            ImageError: it cannot be read, or has more pixels than the configuration allows.
+        """
+        return decode_image(data, name=name, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
+
+    def for_photo(self, source: Path) -> RestorePipeline:
+        """Return the pipeline for the photo at ``source``; other than this one where a task needs more than pixels.
+
+        Raises:
+            ImageError: what the task needs with this photo is not there.
+        """
+        return self
 
     def run(self, image: DecodedImage) -> RestoreResult:
         """Restore one photo.
@@ -192,7 +221,7 @@ class RestorePipeline:
             return list(faces)
         maps = [m for index, _ in wanted if (m := faces[index].parsing_map) is not None]
         outputs = restore_faces(
-            self.restorer, [aligned for _, aligned in wanted], maps if self.parser else None
+            self.restorer, [aligned for _, aligned in wanted], maps or None
         )
         restored = list(faces)
         for (index, _), output in zip(wanted, outputs, strict=True):
@@ -236,6 +265,10 @@ class RestorePipeline:
             return whole_mask(aligned.lq.shape[0])
         return face_mask(aligned, face.parsing_map, classes=classes)
 
+    def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
+        """Return what people should know of this photo beside its faces' decisions, one sentence each."""
+        return []
+
     def _report(
         self,
         before: DecodedImage,
@@ -251,7 +284,10 @@ class RestorePipeline:
             "facerestore": __version__,
             "size": [before.pixels.shape[1], before.pixels.shape[0]],
             "result_size": [after.pixels.shape[1], after.pixels.shape[0]],
+            "task": self.task.purpose,
+            "notes": self._notes(faces),
             "backend": self.restorer.name,
+            "official": self.official,
             "face_size": self.restorer.face_size,
             "weights": asdict(self.facts),
             "detector": None if self._finder is None else self._finder.name,

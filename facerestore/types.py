@@ -152,11 +152,13 @@ class RestoreResult:
         image: the picture, in the depth, alpha and metadata of the input.
         faces: every face found, left to right, with its decision.
         report: plain JSON-able facts: backend, weights, seconds by stage, faces.
+        before: the photo as the restorer saw it, where that is not the photo itself: with its damage painted white.
     """
 
     image: DecodedImage
     faces: tuple[RestoredFace, ...]
     report: dict[str, Any]
+    before: DecodedImage | None = None
 
 
 class FaceDetector(Protocol):

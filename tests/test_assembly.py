@@ -5,6 +5,7 @@ import pytest
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
+from facerestore.purposes import COLORIZE, INPAINT, SYNTHESIZE
 from facerestore.weights import WeightsStore
 
 
@@ -46,6 +47,26 @@ def test_weights_of_another_backend_or_purpose_are_refused(store):
     ):
         with pytest.raises(ConfigError):
             choose_weights(RestoreConfig(**options), store)
+
+
+def test_each_task_takes_its_own_weights_and_the_others_name_the_right_command(store):
+    for name, task in (
+        ("gpen.colorization-1024", COLORIZE),
+        ("gpen.inpainting-1024", INPAINT),
+        ("gpen.seg2face-512", SYNTHESIZE),
+    ):
+        with pytest.raises(WeightsError, match=f"to {task.verb} faces .* weights download {name}"):
+            choose_weights(RestoreConfig(), store, task)
+        install(store, name)
+        assert choose_weights(RestoreConfig(), store, task).name == name
+        assert choose_weights(RestoreConfig(weights=name), store, task).backend == "gpen"
+        with pytest.raises(ConfigError, match=f"give them to 'facerestore {task.command}'"):
+            choose_weights(RestoreConfig(weights=name), store)
+    with pytest.raises(ConfigError, match="give them to 'facerestore enhance'"):
+        choose_weights(RestoreConfig(weights="gpen.bfr-512"), store, COLORIZE)
+    with pytest.raises(ConfigError, match="weights list --purpose inpaint"):
+        choose_weights(RestoreConfig(weights="parsenet.gpen"), store, INPAINT)
+    assert choose_weights(RestoreConfig(), store).bundled
 
 
 def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):

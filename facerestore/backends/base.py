@@ -143,6 +143,32 @@ class TensorRestorer(ABC):
         """
         yield from ()
 
+    def with_fidelity(self, value: float) -> Self:
+        """Return this restorer with another weight between quality (0) and fidelity to the input (1).
+
+        Raises:
+            ConfigError: the network has no such weight, or ``value`` is outside 0 to 1.
+        """
+        raise ConfigError(
+            f"backend '{self.name}' has no fidelity weight, and {value:g} was given; leave it out, choose the backend"
+            " codeformer, or mix in less of the restored face with --strength"
+        )
+
+    def for_task(self, purpose: str) -> Self:
+        """Return this restorer in the value range that its network was trained in for a task.
+
+        Args:
+            purpose: ``restore``, ``colorize``, ``inpaint`` or ``synthesize``.
+
+        Raises:
+            ConfigError: the backend does nothing of the kind.
+        """
+        if purpose == "restore":
+            return self
+        raise ConfigError(
+            f"backend '{self.name}' restores faces and does not {purpose} them; give weights of the backend gpen"
+        )
+
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network on (N, 3, input_size, input_size) RGB in `network_range`; the result likewise.
 

@@ -1,14 +1,15 @@
-"""GPEN as a backend: every published size and variant, recognised and configured from its tensors."""
+"""GPEN as a backend: every published size, variant and task, recognised and configured from its tensors."""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.checkpoint import load_strictly
-from facerestore.errors import CheckpointError
+from facerestore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -21,23 +22,45 @@ OWN_KEYS = frozenset(
 )
 """Keys that every GPEN generator has, whatever its size."""
 
+TASK_RANGES: Mapping[str, tuple[float, float]] = {
+    "restore": (-1.0, 1.0),
+    "colorize": (-1.0, 1.0),
+    "inpaint": (-1.0, 1.0),
+    "synthesize": (0.0, 1.0),
+}
+"""Value range, input and output alike, in which the published networks of each task were trained: the test code of
+https://github.com/yangxy/GPEN at 2c73670 normalises photos to [-1, 1] and back, and segmentation pictures not at all.
+The networks themselves are the same, key by key, so that a file does not tell its task."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class GPENRestorer(TensorRestorer):
-    """Restores faces with :class:`facerestore.archs.gpen.GPENGenerator`; both ranges are [-1, 1].
+    """Restores faces with :class:`facerestore.archs.gpen.GPENGenerator`; the ranges are those of ``TASK_RANGES``.
 
     Noise is the encoder's features, so results repeat; a network that gives larger faces than it takes draws
     the rest from a fixed seed.
     """
 
     name = "gpen"
-    network_range = (-1.0, 1.0)
+    network_range = TASK_RANGES["restore"]
     summary = "GAN prior embedded network: an encoder that steers StyleGAN2"
     paper = (
         "Yang, Ren, Xie, Zhang, GAN Prior Embedded Network for Blind Face Restoration in the Wild, CVPR 2021,"
         " arXiv 2105.06070"
     )
+
+    def for_task(self, purpose: str) -> Self:
+        """Return a restorer with the same network, in the value range of a task.
+
+        Raises:
+            ConfigError: GPEN has no such task.
+        """
+        if purpose not in TASK_RANGES:
+            raise ConfigError(f"gpen has no task '{purpose}'; choose one of {', '.join(TASK_RANGES)}")
+        other = copy.copy(self)
+        other.network_range = TASK_RANGES[purpose]
+        return other
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:

@@ -16,11 +16,9 @@ from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.io import (
-    DEFAULT_MAX_PIXELS,
     FORMATS,
     SUFFIXES,
     check_holds,
-    decode_image,
     read_encoded,
     resolve_format,
     write_encoded,
@@ -107,20 +105,22 @@ def run_job(
     """
     if not options.overwrite and job.target != STREAM:
         _check_free([job.target, *([compare_path(job.target)] if options.compare else [])])
-    limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
     data = read_encoded(job.source)
-    name = "standard input" if job.source == STREAM else str(job.source)
-    image = decode_image(data, name=name, max_pixels=limit)
+    image = pipeline.decode(data, name="standard input" if job.source == STREAM else str(job.source))
     format_name = result_format(job.target, image, options.format)
     check_holds(image, format=format_name)
-    result = pipeline.run(image)
+    result = pipeline.for_photo(job.source).run(image)
+    before = result.before or image
     unchanged = result.image is image and format_name == image.format and options.quality is None
     extras = []
     if options.compare:
-        picture = compare_picture(image.pixels, result.image.pixels, result.faces)
+        picture = compare_picture(before.pixels, result.image.pixels, result.faces)
         extras.append(_write_extra(compare_path(job.target), DecodedImage(picture), options))
     if options.save_faces is not None:
         extras += _write_faces(Path(options.save_faces) / job.name, result, options)
+    if options.save_damaged is not None and result.before is not None:
+        target = Path(options.save_damaged) / job.name.with_name(f"{job.name.name}_damaged.png")
+        extras.append(_write_extra(target, DecodedImage(result.before.pixels), options))
     written = _write_result(job.target, result.image, data if unchanged else None, format_name, options)
     return result.report, (written, *extras)
 

@@ -46,6 +46,13 @@ class LicenceFilter(StrEnum):
 
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of 'facerestore weights list'.")]
+_NameOrBackend = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name of 'facerestore weights list', or a backend that has no published weights.",
+    ),
+]
 _Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of 'facerestore weights list'.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 _License = Annotated[
@@ -70,7 +77,10 @@ _License = Annotated[
 def list_command(
     purpose: Annotated[
         str | None,
-        typer.Option(help="Only one purpose: restore, parse, detect, landmarks, identity or background."),
+        typer.Option(
+            help="Only one purpose: restore, colorize, inpaint, synthesize, parse, detect, landmarks, identity or"
+            " background."
+        ),
     ] = None,
     installed: Annotated[bool, typer.Option("--installed", help="Only what is on this machine.")] = False,
     license_filter: _License = LicenceFilter.ANY,
@@ -99,10 +109,11 @@ def list_command(
         "facerestore weights info gpen.bfr-512",
     ),
 )
-def info_command(name: _Name, as_json: _Json = False) -> None:
+def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
     """Show all about one file: terms, training data, source, paper, addresses, hash, and where it lies."""
     store = _store()
-    facts = _facts(store, store.entry(name))
+    unpublished = store.catalog.unpublished.get(name)
+    facts = {"backend": name, "notes": unpublished} if unpublished else _facts(store, store.entry(name))
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return

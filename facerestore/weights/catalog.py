@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from facerestore.errors import WeightsError
+from facerestore.purposes import TASKS
 
-PURPOSES = ("restore", "parse", "detect", "landmarks", "identity", "background")
+PURPOSES = (*TASKS, "parse", "detect", "landmarks", "identity", "background")
 COMMERCIAL_USES = ("yes", "no", "unclear")
 SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
@@ -102,20 +103,24 @@ class Catalog:
         entries: by name.
         licences: by id.
         folder: where the bundled files lie.
+        unpublished: by name, what to tell who asks for the weights of a backend that has none.
     """
 
     entries: Mapping[str, WeightsEntry]
     licences: Mapping[str, Licence]
     folder: Path
+    unpublished: Mapping[str, str]
 
     def entry(self, name: str) -> WeightsEntry:
         """Return the entry of that name.
 
         Raises:
-            WeightsError: no such entry; the message lists close matches.
+            WeightsError: no such entry; the message lists close matches, or says that its backend has no weights.
         """
         if name in self.entries:
             return self.entries[name]
+        if (backend := name.partition(".")[0]) in self.unpublished:
+            raise WeightsError(self.unpublished[backend])
         close = difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(repr(match) for match in close)}?" if close else "nothing is close."
@@ -173,7 +178,8 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
     """Build a catalog from TOML text.
 
     Args:
-        text: ``schema = 1``, tables ``[licences.ID]`` and ``[weights."backend.tag"]``.
+        text: ``schema = 1``, tables ``[licences.ID]`` and ``[weights."backend.tag"]``, and where there is a
+            backend without published weights, ``[unpublished]`` with a text for each.
         folder: where bundled files lie.
 
     Raises:
@@ -183,18 +189,27 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise WeightsError(f"the weights catalog is not valid TOML: {error}; mend {CATALOG_FILE}") from error
-    _check_keys(
-        data, {"schema": (int, True), "licences": (dict, True), "weights": (dict, True)}, "the top level"
-    )
+    _check_keys(data, _TOP_FIELDS, "the top level")
     if data["schema"] != 1:
         raise _wrong("schema", "the top level", f"is {data['schema']!r}; this version reads schema 1")
     licences = {key: _licence(key, table) for key, table in data["licences"].items()}
     entries = {name: _entry(name, table, licences) for name, table in data["weights"].items()}
     _check_unique_files(entries)
-    return Catalog(MappingProxyType(entries), MappingProxyType(licences), folder)
+    unpublished = data.get("unpublished", {})
+    _check_unpublished(unpublished, entries)
+    return Catalog(
+        MappingProxyType(entries), MappingProxyType(licences), folder, MappingProxyType(unpublished)
+    )
 
 
 _Fields = Mapping[str, tuple[type, bool]]
+
+_TOP_FIELDS: _Fields = {
+    "schema": (int, True),
+    "licences": (dict, True),
+    "weights": (dict, True),
+    "unpublished": (dict, False),
+}
 
 _LICENCE_FIELDS: _Fields = {"name": (str, True), "url": (str, True), "notice": (str, True)}
 
@@ -288,3 +303,10 @@ def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
         owner = owners.setdefault(entry.file.casefold(), name)
         if owner != name:
             raise _wrong("file", f"weights.{name}", f"is {entry.file!r}, which {owner} has already")
+
+
+def _check_unpublished(notes: Mapping[str, Any], entries: Mapping[str, WeightsEntry]) -> None:
+    _check_keys(notes, dict.fromkeys(notes, (str, True)), "unpublished")
+    for entry in entries.values():
+        if entry.backend in notes:
+            raise _wrong(entry.backend, "unpublished", f"has weights: {entry.name}")
