@@ -34,6 +34,29 @@ CLASS_NAMES: tuple[str, ...] = (
 Left and right are those of the picture; ``mouth`` is what lies between the lips.
 """
 
+CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
+    (0, 0, 0),
+    (204, 0, 0),
+    (76, 153, 0),
+    (204, 204, 0),
+    (51, 51, 255),
+    (204, 0, 204),
+    (0, 255, 255),
+    (255, 204, 204),
+    (102, 51, 0),
+    (255, 0, 0),
+    (102, 204, 0),
+    (255, 255, 0),
+    (0, 0, 153),
+    (0, 0, 204),
+    (255, 51, 153),
+    (0, 204, 204),
+    (0, 51, 0),
+    (255, 153, 51),
+    (0, 204, 0),
+)
+"""RGB with which CelebAMask-HQ and PSFR-GAN draw the classes, in the order of ``CLASS_NAMES``."""
+
 FACE_CLASSES: frozenset[str] = frozenset(
     {
         "skin",

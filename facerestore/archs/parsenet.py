@@ -38,7 +38,7 @@ class ParseNetConfig:
     @property
     def reduction(self) -> int:
         """The sides of the input are multiples of this, and at least twice it: reflection needs two pixels."""
-        return 2 ** (len(self.encoder) - 1)
+        return 1 << (len(self.encoder) - 1)
 
 
 class _Norm(nn.Module):

@@ -1,7 +1,27 @@
 """The parts of a face in its aligned crop: who labels them, and the masks and strengths made of them."""
 
 from facerestore.face_parts import CLASS_NAMES, FACE_CLASSES
-from facerestore.parsing.classes import PALETTE
-from facerestore.parsing.mask import face_mask, geometric_mask, whole_mask
+from facerestore.parsing.classes import PALETTE, class_shares, colour_map
+from facerestore.parsing.landmarks import LANDMARK_CLASSES, LandmarkParser
+from facerestore.parsing.mask import face_is_parsed, face_mask, geometric_mask, whole_mask
+from facerestore.parsing.networks import BiSeNetParser, NetworkParser, ParseNetParser, load_parser
+from facerestore.parsing.regions import strength_map
 
-__all__ = ["CLASS_NAMES", "FACE_CLASSES", "PALETTE", "face_mask", "geometric_mask", "whole_mask"]
+__all__ = [
+    "CLASS_NAMES",
+    "FACE_CLASSES",
+    "LANDMARK_CLASSES",
+    "PALETTE",
+    "BiSeNetParser",
+    "LandmarkParser",
+    "NetworkParser",
+    "ParseNetParser",
+    "class_shares",
+    "colour_map",
+    "face_is_parsed",
+    "face_mask",
+    "geometric_mask",
+    "load_parser",
+    "strength_map",
+    "whole_mask",
+]

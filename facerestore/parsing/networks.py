@@ -1,0 +1,343 @@
+"""Parser networks: ParseNet and BiSeNet, recognised by their keys, loaded strictly, and run on aligned faces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.checkpoint import load_state_dict, load_strictly
+from facerestore.errors import BackendError, CheckpointError
+from facerestore.face_parts import CLASS_NAMES
+from facerestore.types import AlignedFace, FaceImage, ParsingMap
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
+    from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+
+INPUT_SIZE = 512
+"""Side of the faces that all published parsers were trained on, pixels."""
+
+ACCELERATOR_BATCH = 4
+"""Faces in one call beside a CPU, where each has about 1.5 GB of ParseNet's features; a CPU gains nothing by more."""
+
+KEYS_SHOWN = 5
+"""How many keys of an unknown file a message shows: enough to recognise the network by."""
+
+# Of ImageNet's images in [0, 1]; what networks that start from its weights are fed with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+BISENET_CLASSES: tuple[str, ...] = (
+    "background",
+    "skin",
+    "left_brow",
+    "right_brow",
+    "left_eye",
+    "right_eye",
+    "eyeglasses",
+    "left_ear",
+    "right_ear",
+    "earring",
+    "nose",
+    "mouth",
+    "upper_lip",
+    "lower_lip",
+    "neck",
+    "necklace",
+    "cloth",
+    "hair",
+    "hat",
+)
+"""The classes in the order of face-parsing.PyTorch, whose BiSeNet facexlib publishes (its issues 12 and 55)."""
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+class NetworkParser:
+    """A parser made of one torch module; subclasses say how to recognise it, feed it and read its classes.
+
+    Instances hold no state between calls and may be shared by threads.
+
+    Attributes:
+        name: ``parsenet`` or ``bisenet``.
+        mean: subtracted from RGB in [0, 1], by channel.
+        deviation: what is left is divided by, by channel.
+        classes: names of the network's classes, in its own order.
+        network: the torch module, in eval mode, on ``device``.
+        device: where it runs.
+        max_batch: most faces in one call.
+    """
+
+    name: ClassVar[str]
+    mean: ClassVar[tuple[float, float, float]]
+    deviation: ClassVar[tuple[float, float, float]]
+    classes: ClassVar[tuple[str, ...]] = CLASS_NAMES
+
+    def __init__(
+        self, network: ParseNet | BiSeNet, *, device: torch.device | str = "cpu", max_batch: int | None = None
+    ) -> None:
+        """Move the network to ``device`` and make it ready for inference.
+
+        Args:
+            network: its ``logits`` maps (N, 3, 512, 512) to (N, 19, 512, 512).
+            device: a torch device that exists on this machine.
+            max_batch: most faces in one call; None chooses by device.
+
+        Raises:
+            BackendError: ``max_batch`` is below 1.
+        """
+        import torch
+
+        self.device = torch.device(device)
+        by_device = 1 if self.device.type == "cpu" else ACCELERATOR_BATCH
+        self.max_batch = by_device if max_batch is None else max_batch
+        if self.max_batch < 1:
+            raise BackendError(f"max_batch is {max_batch}; give 1 or more, or None to choose by device")
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether a state dict belongs to this network, from key names alone."""
+        raise NotImplementedError
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a parser with these parameters on ``device``, computed in float32 whatever they are stored in.
+
+        Raises:
+            CheckpointError: keys are missing, unexpected, or have the wrong shape, or there are not 19 classes.
+        """
+        raise NotImplementedError
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return one (S, S) uint8 map of CelebAMask-HQ ids per face, S the size of its ``lq``.
+
+        Faces are resized to 512 px for the network (by area when reducing, cubic when enlarging); each pixel takes
+        the likeliest class, and maps go back to the size of the crop by nearest, since labels cannot be blended.
+
+        Raises:
+            BackendError: a crop is not square, or the network failed or gave values that are not finite.
+        """
+        maps: list[ParsingMap] = []
+        for start in range(0, len(faces), self.max_batch):
+            maps += self._parse_batch(faces[start : start + self.max_batch])
+        return maps
+
+    def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        labels = self._ids[self._labels([_fitted(face.lq, self.name) for face in faces])]
+        return [_resized_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
+
+    def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.int64]:
+        """Return the network's own class of each pixel, (N, 512, 512)."""
+        import torch
+
+        normalised = (np.stack(crops) - np.float32(self.mean)) / np.float32(self.deviation)
+        try:
+            with torch.inference_mode():
+                x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(self.device)
+                logits = self.network.logits(x)
+                finite, labels = bool(torch.isfinite(logits).all()), logits.argmax(dim=1).cpu().numpy()
+        except RuntimeError as error:
+            raise BackendError(
+                f"parser '{self.name}' failed on {self.device} with {len(crops)} faces: {error};"
+                " see 'facerestore doctor', or use --device cpu"
+            ) from error
+        if not finite:
+            raise BackendError(
+                f"parser '{self.name}' gave values that are not finite; verify its weights with"
+                " 'facerestore weights verify', or use --device cpu"
+            )
+        return np.asarray(labels, dtype=np.int64)
+
+
+class ParseNetParser(NetworkParser):
+    """Labels faces with :class:`facerestore.archs.parsenet.ParseNet`, fed with RGB in [-1, 1]."""
+
+    name = "parsenet"
+    mean = (0.5, 0.5, 0.5)
+    deviation = (0.5, 0.5, 0.5)
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of a ParseNet."""
+        return _have(state_dict, "encoder.", "body.", "decoder.", "out_mask_conv.")
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a parser with these parameters; see `NetworkParser.build`."""
+        import torch
+
+        from facerestore.archs.parsenet import ParseNet
+
+        config = parsenet_config(state_dict)
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network = ParseNet(config)
+        load_strictly(network, state_dict, name="ParseNet")
+        _check_classes(config.classes)
+        return cls(network, device=device)
+
+
+class BiSeNetParser(NetworkParser):
+    """Labels faces with :class:`facerestore.archs.bisenet.BiSeNet`; its classes are put into our order."""
+
+    name = "bisenet"
+    mean = IMAGENET_MEAN
+    deviation = IMAGENET_DEVIATION
+    classes = BISENET_CLASSES
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of a BiSeNet with a ResNet-18."""
+        return _have(state_dict, "cp.resnet.", "cp.arm16.", "ffm.", "conv_out.")
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a parser with these parameters; see `NetworkParser.build`."""
+        import torch
+
+        from facerestore.archs.bisenet import BiSeNet
+
+        config = bisenet_config(state_dict)
+        with torch.device("meta"):
+            network = BiSeNet(config)
+        load_strictly(network, state_dict, name="BiSeNet")
+        _check_classes(config.classes)
+        return cls(network, device=device)
+
+
+PARSERS: tuple[type[NetworkParser], ...] = (ParseNetParser, BiSeNetParser)
+"""The networks that are known."""
+
+
+def load_parser(path: Path, *, device: torch.device | str = "cpu") -> NetworkParser:
+    """Return a parser with the parameters of a weights file; which network it is, its keys tell.
+
+    Args:
+        path: safetensors or PyTorch file; read without running code.
+        device: where the network runs.
+
+    Raises:
+        CheckpointError: the file is unsafe, corrupt or of no parser, or does not fit; the first missing, unexpected
+            and misshapen keys are named.
+    """
+    state_dict = load_state_dict(path)
+    try:
+        return _recognised(state_dict).build(state_dict, device=device)
+    except CheckpointError as error:
+        raise CheckpointError(f"'{path}': {error}") from error
+
+
+def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:
+    """Return the widths of a ParseNet, read from the shapes of its tensors.
+
+    Where tensors that tell them are missing, the published widths are returned: what is missing shows on loading.
+    """
+    from facerestore.archs.parsenet import ParseNetConfig
+
+    shapes = _shapes(state_dict)
+    try:
+        return ParseNetConfig(
+            encoder=(
+                shapes["encoder.0.conv2d.weight"][0],
+                *(
+                    shapes[f"encoder.{i}.conv2.conv2d.weight"][0]
+                    for i in range(1, _count(shapes, r"encoder\.(\d+)\."))
+                ),
+            ),
+            body_blocks=_count(shapes, r"body\.(\d+)\."),
+            decoder=tuple(
+                shapes[f"decoder.{i}.conv2.conv2d.weight"][0]
+                for i in range(_count(shapes, r"decoder\.(\d+)\."))
+            ),
+            classes=shapes["out_mask_conv.conv2d.weight"][0],
+        )
+    except (KeyError, IndexError):
+        return ParseNetConfig()
+
+
+def bisenet_config(state_dict: Mapping[str, torch.Tensor]) -> BiSeNetConfig:
+    """Return the widths of a BiSeNet, read from the shapes of its tensors.
+
+    Where tensors that tell them are missing, the published widths are returned: what is missing shows on loading.
+    """
+    from facerestore.archs.bisenet import BiSeNetConfig
+
+    shapes = _shapes(state_dict)
+    try:
+        first, second, third, fourth = (
+            shapes[f"cp.resnet.layer{stage}.0.conv1.weight"][0] for stage in (1, 2, 3, 4)
+        )
+        return BiSeNetConfig(
+            stages=(first, second, third, fourth),
+            context=shapes["cp.arm16.conv.conv.weight"][0],
+            head=shapes["conv_out16.conv.conv.weight"][0],
+            squeeze=shapes["ffm.conv1.weight"][0],
+            classes=shapes["conv_out.conv_out.weight"][0],
+        )
+    except (KeyError, IndexError):
+        return BiSeNetConfig()
+
+
+def _recognised(state_dict: Mapping[str, torch.Tensor]) -> type[NetworkParser]:
+    for parser in PARSERS:
+        if parser.detect(state_dict):
+            return parser
+    first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
+    raise CheckpointError(
+        f"these {len(state_dict)} keys ({first}, ...) are of no face parser that is known, which are"
+        f" {' and '.join(parser.name for parser in PARSERS)}; see 'facerestore weights list'"
+    )
+
+
+def _have(state_dict: Mapping[str, torch.Tensor], *prefixes: str) -> bool:
+    """Say whether for each prefix some key starts with it: a file that lacks a few keys is still recognised."""
+    return all(any(key.startswith(prefix) for key in state_dict) for prefix in prefixes)
+
+
+def _shapes(state_dict: Mapping[str, torch.Tensor]) -> Shapes:
+    return {key: tuple(value.shape) for key, value in state_dict.items()}
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """Return how many indices keys of this pattern have."""
+    return len({found[1] for key in shapes if (found := re.match(pattern, key))})
+
+
+def _check_classes(count: int) -> None:
+    if count != len(CLASS_NAMES):
+        raise CheckpointError(
+            f"the network tells {count} classes apart, not the {len(CLASS_NAMES)} of CelebAMask-HQ;"
+            " which part each of them is cannot be known"
+        )
+
+
+def _fitted(crop: FaceImage, name: str) -> FaceImage:
+    """Return a crop at the size of the networks, float32 RGB in [0, 1]."""
+    import cv2
+
+    if crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1] or crop.dtype != np.float32:
+        raise BackendError(
+            f"lq is {crop.dtype} {crop.shape}; parser '{name}' takes square float32 (S, S, 3) RGB crops in [0, 1]"
+        )
+    if crop.shape[0] != INPUT_SIZE:
+        method = cv2.INTER_AREA if crop.shape[0] > INPUT_SIZE else cv2.INTER_CUBIC
+        crop = np.asarray(cv2.resize(crop, (INPUT_SIZE, INPUT_SIZE), interpolation=method), dtype=np.float32)
+    return np.clip(crop, 0, 1)
+
+
+def _resized_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
+    """Return a parsing map at ``size`` px a side, each pixel with the label nearest to it."""
+    import cv2
+
+    if parsing_map.shape[0] == size:
+        return np.ascontiguousarray(parsing_map)
+    resized = cv2.resize(parsing_map, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, dtype=np.uint8)
