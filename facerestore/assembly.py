@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from facerestore.backends import (
     backend_names,
@@ -12,6 +12,7 @@ from facerestore.backends import (
     load_backend,
     needs_weights,
 )
+from facerestore.backends.base import TensorRestorer
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 
+PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
+
 
 class ChosenWeights(NamedTuple):
     """The restorer's weights: the file, its backend's name where known, and what reports say of it.
@@ -48,8 +51,11 @@ class ChosenWeights(NamedTuple):
 
 
 def build_pipeline(
-    config: RestoreConfig | None = None, *, store: WeightsStore | None = None
-) -> RestorePipeline:
+    config: RestoreConfig | None = None,
+    *,
+    store: WeightsStore | None = None,
+    kind: type[PipelineKind] = RestorePipeline,  # type: ignore[assignment]  # the variable's own bound
+) -> PipelineKind:
     """Return a pipeline for ``config``: networks loaded, ready for any number of photos and threads.
 
     ``auto`` takes the best weights that are installed, else the bundled ones; the pipeline's ``description`` says
@@ -59,11 +65,12 @@ def build_pipeline(
     Args:
         config: what the user chose; defaults when None.
         store: where weights are looked for; the user's own when None.
+        kind: the class of the pipeline; that of another task takes the weights of its own purpose.
 
     Raises:
         WeightsError: the weights are not installed, or are corrupt.
         CheckpointError: they fit no backend.
-        ConfigError: the device, detector or backend is unknown, or the weights are of another backend.
+        ConfigError: the device, detector or backend is unknown, or the weights are of another backend or task.
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
@@ -71,8 +78,8 @@ def build_pipeline(
     if device.type == "cpu":
         keep_freed_memory()
     set_threads(config.threads)
-    chosen = choose_weights(config, store)
-    restorer = load_restorer(chosen, device=device)
+    chosen = choose_weights(config, store, kind.task)
+    restorer = load_restorer(chosen, device=device, task=kind.task)
     detector = None if config.aligned else build_detector(config.detector, store, device)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
@@ -81,7 +88,7 @@ def build_pipeline(
         commercial_use=chosen.commercial_use,
         device=str(device),
     )
-    return RestorePipeline(detector, restorer, config=config, facts=facts)
+    return kind(detector, restorer, config=config, facts=facts)
 
 
 def restore(
@@ -162,16 +169,28 @@ def restore(
     return build_pipeline(config).run(image)
 
 
-def load_restorer(chosen: ChosenWeights, *, device: torch.device | str = "cpu") -> Restorer:
+def load_restorer(
+    chosen: ChosenWeights, *, device: torch.device | str = "cpu", task: Task = RESTORE
+) -> Restorer:
     """Return the restorer of chosen weights, or of a backend that needs none.
 
     Raises:
         CheckpointError: the file fits no backend.
         BackendError: a backend of another package is broken.
+        ConfigError: the backend does not do the task.
     """
-    if chosen.path is not None:
-        return load_backend(chosen.path, name=chosen.backend, device=device)
-    return create_backend(chosen.name, device=device)
+    restorer = (
+        create_backend(chosen.name, device=device)
+        if chosen.path is None
+        else load_backend(chosen.path, name=chosen.backend, device=device)
+    )
+    if task == RESTORE:
+        return restorer
+    if isinstance(restorer, TensorRestorer):
+        return restorer.for_task(task.purpose)
+    raise ConfigError(
+        f"backend '{restorer.name}' restores faces; '{task.command}' takes weights of the backend gpen"
+    )
 
 
 def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = RESTORE) -> ChosenWeights:

@@ -211,29 +211,60 @@ def match_colour(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:
     return matched
 
 
+def has_single_tone(face: FaceImage, mask: Mask) -> bool:
+    """Say whether the colour of a face is a function of its luma alone under the mask: grey, sepia or another tint.
+
+    Args:
+        face: (S, S, 3) float32 RGB in [0, 1].
+        mask: (S, S) float32 in [0, 1].
+    """
+    return _is_grey(face) or _tone(face, mask) is not None
+
+
 def _in_single_tone(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:
     """Return ``restored`` in the tone of ``lq`` when its colour is a function of luma alone; else unchanged.
 
     The function is a parabola per channel, fitted under the mask and held constant beyond the lumas it saw.
     """
+    luma = (restored @ LUMA)[..., None]
+    if _is_grey(lq):
+        return np.repeat(luma, 3, axis=2)
+    found = _tone(lq, mask)
+    if found is None:
+        return restored
+    known = np.clip(luma, found.darkest, found.lightest)
+    tone = found.parabola
+    toned: FaceImage = (luma + (known * tone[0] + tone[1]) * known + tone[2]).astype(np.float32)
+    return toned
+
+
+def _is_grey(face: FaceImage) -> bool:
+    return np.array_equal(face[..., 0], face[..., 1]) and np.array_equal(face[..., 0], face[..., 2])
+
+
+class _Tone(NamedTuple):
+    """RGB less luma as parabolas of luma, (3, 3) coefficients, and the lumas they were fitted to."""
+
+    parabola: NDArray[np.floating]
+    darkest: np.floating
+    lightest: np.floating
+
+
+def _tone(face: FaceImage, mask: Mask) -> _Tone | None:
+    """Return the single tone of a face under the mask; None where it has several, or too few pixels to tell."""
     import cv2
 
-    luma = (restored @ LUMA)[..., None]
-    if np.array_equal(lq[..., 0], lq[..., 1]) and np.array_equal(lq[..., 0], lq[..., 2]):
-        return np.repeat(luma, 3, axis=2)
-    grid = (min(len(lq), COLOUR_GRID_PX),) * 2
+    grid = (min(len(face), COLOUR_GRID_PX),) * 2
     inside = cv2.resize(mask, grid, interpolation=cv2.INTER_AREA) > TONE_MASK
-    colours = cv2.resize(lq, grid, interpolation=cv2.INTER_AREA)[inside]
+    colours = cv2.resize(face, grid, interpolation=cv2.INTER_AREA)[inside]
     if len(colours) < LEAST_TONE_PIXELS:
-        return restored
+        return None
     seen = colours @ LUMA
     powers = np.vander(seen, 3)
     tone = np.linalg.lstsq(powers, colours - seen[:, None], rcond=None)[0]
     if np.sqrt(np.mean((colours - seen[:, None] - powers @ tone) ** 2)) > SINGLE_TONE_RMS:
-        return restored
-    known = np.clip(luma, seen.min(), seen.max())
-    toned: FaceImage = (luma + (known * tone[0] + tone[1]) * known + tone[2]).astype(np.float32)
-    return toned
+        return None
+    return _Tone(tone, seen.min(), seen.max())
 
 
 def _low_pass(difference: NDArray[np.float32], mask: Mask) -> NDArray[np.float32]:
