@@ -132,21 +132,38 @@ def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], *, name: 
             counts.
     """
     own = module.state_dict()
-    missing = [key for key in own if key not in state_dict]
-    unexpected = [key for key in state_dict if key not in own]
-    misshapen = [key for key in own if key in state_dict and own[key].shape != state_dict[key].shape]
+    check_fit({key: value.shape for key, value in own.items()}, state_dict, name=name)
+    fitted = {key: state_dict[key].detach().to(own[key].dtype) for key in own}
+    module.load_state_dict(fitted, strict=True, assign=True)
+
+
+def check_fit(
+    expected: Mapping[str, tuple[int, ...]], state_dict: Mapping[str, Tensor], *, name: str
+) -> None:
+    """Fail with what differs unless ``state_dict`` has exactly the expected keys and shapes.
+
+    Args:
+        expected: the shape of each key.
+        state_dict: the keys and tensors of a checkpoint.
+        name: what is loaded, for messages, such as ``gpen 512 px``.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or of another shape; the first of each is named, with
+            counts.
+    """
+    missing = [key for key in expected if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in expected]
+    misshapen = [key for key in expected if key in state_dict and expected[key] != state_dict[key].shape]
     parts = []
     if missing:
         parts.append(f"{len(missing)} missing (first '{missing[0]}')")
     if unexpected:
         parts.append(f"{len(unexpected)} unexpected (first '{unexpected[0]}')")
     if misshapen:
-        shapes = f"{tuple(state_dict[misshapen[0]].shape)}, expected {tuple(own[misshapen[0]].shape)}"
+        shapes = f"{tuple(state_dict[misshapen[0]].shape)}, expected {tuple(expected[misshapen[0]])}"
         parts.append(f"{len(misshapen)} misshapen (first '{misshapen[0]}' is {shapes})")
     if parts:
-        raise CheckpointError(f"the checkpoint does not fit {name}, {len(own)} keys: {'; '.join(parts)}")
-    fitted = {key: state_dict[key].detach().to(own[key].dtype) for key in own}
-    module.load_state_dict(fitted, strict=True, assign=True)
+        raise CheckpointError(f"the checkpoint does not fit {name}, {len(expected)} keys: {'; '.join(parts)}")
 
 
 def save_state_dict(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BACKENDS: Mapping[str, str] = {
     "gpen": "facerestore.backends.gpen:GPENRestorer",
     "lite": "facerestore.backends.lite:LiteRestorer",
+    "psfr": "facerestore.backends.psfr:PSFRRestorer",
 }
 """Name of each backend that comes with facerestore, and where its class is."""
 

@@ -1,0 +1,285 @@
+"""PSFR-GAN as a backend: restores a face from its pixels and its parsing map, and shows its work scale by scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, cast
+
+import numpy as np
+
+from facerestore.backends.base import (
+    TensorRestorer,
+    checked_crop,
+    faces_to_tensor,
+    fit_crop,
+    fixed_randomness,
+    tensor_to_faces,
+)
+from facerestore.checkpoint import check_fit, load_strictly
+from facerestore.errors import BackendError, CheckpointError
+from facerestore.types import AlignedFace, FaceImage, ParsingMap
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
+
+OWN_KEYS = frozenset({"const_input", "head.0.bias", "head.1.norm_0.gamma_conv.bias"})
+"""Keys that every PSFR-GAN generator has, with spectral norm or without it."""
+
+FORMER_PREFIX = "to_rgb."
+"""Begins keys that only the model of before March 2021 has; it summed a picture of every scale."""
+
+# Principal components are drawn so that this many standard deviations fill half of the range.
+COMPONENT_DEVIATIONS = 2.5
+
+
+class Stage(NamedTuple):
+    """What the network has made of a face at one scale, and what that scale adds.
+
+    Attributes:
+        size: side of the features at this scale, pixels; also of the three views.
+        picture: (size, size, 3) float32 RGB in [0, 1], the picture that this scale and the coarser ones make: the
+            style blocks of the finer scales are left out. That of the finest scale is the restored face.
+        added: (size, size, 3) float32, this picture minus that without the style block of this scale, not clipped;
+            over all scales, and the picture of the learnt constant, the additions sum to the restored face.
+        features: (size, size, 3) float32 RGB in [0, 1], the three largest principal components of the features.
+    """
+
+    size: int
+    picture: FaceImage
+    added: NDArray[np.float32]
+    features: FaceImage
+
+
+class PSFRRestorer(TensorRestorer):
+    """Restores faces with :class:`facerestore.archs.psfr.PSFRGenerator`; both ranges are [-1, 1].
+
+    Needs a parsing map of each face, of the degraded face itself. The network is deterministic.
+    """
+
+    name = "psfr"
+    network_range = (-1.0, 1.0)
+    needs_parsing = True
+    summary: ClassVar[str] = "progressive restyling of a learnt face by the degraded one and its parsing map"
+    paper: ClassVar[str] = (
+        "Chen, Li, Yang, Lin, Zhang, Wong, Progressive Semantic-Aware Style Transformation for Blind Face"
+        " Restoration, CVPR 2021, arXiv 2009.08709"
+    )
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of a PSFR-GAN generator, of its former model too."""
+        return state_dict.keys() >= OWN_KEYS or _is_former(state_dict)
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> PSFRConfig:
+        """Return sizes and widths, read from the shapes of the tensors.
+
+        Raises:
+            CheckpointError: the shapes fit no PSFR-GAN generator, or are of its former model.
+        """
+        from facerestore.archs.psfr import PSFRConfig
+
+        _refuse_former(state_dict)
+        scales = {found[1] for key in state_dict if (found := re.match(r"body\.(\d+)\.", key))}
+        try:
+            _, coarsest, least_size, _ = state_dict["const_input"].shape
+            widths = [
+                coarsest,
+                *(state_dict[f"body.{scale}.1.bias"].shape[0] for scale in range(len(scales))),
+            ]
+            config = PSFRConfig(least_size << len(scales), least_size, (min(widths), coarsest))
+        except KeyError as error:
+            raise CheckpointError(
+                f"no PSFR-GAN generator: key {error} is missing; the file is incomplete"
+            ) from error
+        except (ValueError, IndexError) as error:
+            raise CheckpointError(
+                f"no PSFR-GAN generator: {error}; the file is of another network"
+            ) from error
+        if list(config.widths) != widths:
+            raise CheckpointError(
+                f"no PSFR-GAN generator: its scales have {widths} channels, but each must have half of those of the one"
+                f" before, as in {list(config.widths)}; the file is of another network"
+            )
+        return config
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, spectral norm folded into them, in float32.
+
+        Args:
+            state_dict: the keys of the published checkpoint, or those of plain weights.
+            device: where the network runs.
+
+        Raises:
+            CheckpointError: keys are missing, unexpected or have the wrong shape, or the spectral norms are no
+                numbers.
+        """
+        import torch
+
+        from facerestore.archs.psfr import PSFRGenerator
+        from facerestore.archs.spectral import fuse, has_spectral_norm, official_shapes
+
+        config = cls.config_from_state_dict(state_dict)
+        name = f"{cls.name} {config.face_size} px"
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network = PSFRGenerator(config)
+        if has_spectral_norm(state_dict):
+            check_fit(official_shapes(network), state_dict, name=f"{name} with spectral norm")
+        try:
+            plain = fuse(state_dict)
+        except ValueError as error:
+            raise CheckpointError(f"the checkpoint does not fit {name}: {error}; it is corrupt") from error
+        load_strictly(network, plain, name=name)
+        return cls(network, face_size=config.face_size, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 32 px generator."""
+        import torch
+
+        from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
+
+        with fixed_randomness(), torch.no_grad():
+            network = PSFRGenerator(PSFRConfig(32, 8, (4, 8)))
+            network.img_out.weight.mul_(0.2)  # keeps most pixels off the clamp
+            return network.state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the one published size, 512 px."""
+        import torch
+
+        from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
+
+        with torch.device("meta"):
+            network = PSFRGenerator(PSFRConfig())
+        yield cls(network, face_size=network.config.face_size, device="meta")
+
+    def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
+        """Return (N, 3, S, S) RGB for faces of (N, 3, S, S) RGB in [-1, 1] and one square map for each.
+
+        Raises:
+            BackendError: there are no maps, or one is no map of class ids.
+        """
+        result: torch.Tensor = self.network(x, self._planes(parsing_maps))
+        return result
+
+    def stages(self, face: AlignedFace, parsing_map: ParsingMap) -> list[Stage]:
+        """Return what the network makes of a face at each scale, coarsest first: 16, 32, ..., ``face_size`` px.
+
+        Args:
+            face: the face, cut out, as for `restore`.
+            parsing_map: (S, S) uint8 class ids.
+
+        Raises:
+            BackendError: the input is no face image or no map, or the network failed.
+        """
+        import torch
+
+        crop = fit_crop(checked_crop(face, self.name), self.input_size)
+        network = cast("PSFRGenerator", self.network)
+        try:
+            with torch.inference_mode():
+                x = faces_to_tensor([crop], self.network_range).to(self.device)
+                features = network.features(x, self._planes([parsing_map]))
+                pictures = [picture.float() for picture in network.pictures(features)]
+        except RuntimeError as error:
+            raise BackendError(
+                f"backend '{self.name}' failed on {self.device} with the stages of a face: {error};"
+                " see 'facerestore doctor', or try other weights"
+            ) from error
+        return [
+            self._stage(feature, picture, before)
+            for feature, picture, before in zip(features, pictures[1:], pictures, strict=False)
+        ]
+
+    def _stage(self, features: torch.Tensor, picture: torch.Tensor, before: torch.Tensor) -> Stage:
+        """Return one scale's record, its pictures reduced from full size by area."""
+        from torch.nn import functional
+
+        size = features.shape[-1]
+        low, high = self.network_range
+        reduced, added = (functional.adaptive_avg_pool2d(x, size) for x in (picture, picture - before))
+        return Stage(
+            size=size,
+            picture=tensor_to_faces(reduced, self.network_range)[0],
+            added=np.ascontiguousarray((added[0] / (high - low)).permute(1, 2, 0).cpu().numpy()),
+            features=_components(features[0].float()),
+        )
+
+    def _planes(self, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
+        """Return (N, 19, S, S) one-hot planes at the size of the network's input."""
+        import torch
+
+        from facerestore.archs.psfr import one_hot
+
+        if parsing_maps is None:
+            raise BackendError(f"backend '{self.name}' needs a parsing map for each face; give parsing_maps")
+        labels = np.stack([fit_map(parsing_map, self.input_size) for parsing_map in parsing_maps])
+        return one_hot(torch.from_numpy(labels).to(self.device))
+
+
+def fit_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
+    """Return a square map of class ids at ``size`` pixels a side, by nearest pixel centres: ids are never blended.
+
+    Raises:
+        BackendError: it is no square uint8 array of ids from 0 to 18.
+    """
+    from facerestore.archs.psfr import CLASSES
+
+    labels = np.asarray(parsing_map)
+    if (
+        labels.ndim != 2
+        or labels.shape[0] != labels.shape[1]
+        or labels.shape[0] < 1
+        or labels.dtype != np.uint8
+    ):
+        raise BackendError(
+            f"a parsing map has shape {labels.shape} and dtype {labels.dtype}; it must be square uint8 class ids"
+        )
+    if labels.max() >= CLASSES:
+        raise BackendError(
+            f"a parsing map has the class id {labels.max()}; the ids are those of CelebAMask-HQ, 0 to {CLASSES - 1}"
+        )
+    side = labels.shape[0]
+    nearest = ((np.arange(size) + 0.5) * side / size).astype(np.intp)
+    return np.ascontiguousarray(labels[np.ix_(nearest, nearest)])
+
+
+def _components(features: torch.Tensor) -> FaceImage:
+    """Return (C, s, s) features as RGB in [0, 1]: their three largest principal components.
+
+    The sign of a component is free; each points where the channel that weighs most in it grows.
+    """
+    import torch
+
+    channels, side, _ = features.shape
+    points = features.flatten(1).cpu().double()
+    points = points - points.mean(dim=1, keepdim=True)
+    _, vectors = torch.linalg.eigh(points @ points.T)
+    axes = vectors.flip(1)[:, : min(3, channels)]
+    heaviest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
+    scores = (axes * heaviest.sign()).T @ points
+    scores = scores / (COMPONENT_DEVIATIONS * scores.std(dim=1, keepdim=True)).clamp_min(1e-12)
+    rgb = torch.zeros(3, side * side, dtype=torch.float64)
+    rgb[: scores.shape[0]] = scores
+    view = ((rgb + 1) / 2).clamp(0, 1).reshape(3, side, side).permute(1, 2, 0)
+    return np.ascontiguousarray(view.float().numpy())
+
+
+def _is_former(state_dict: Mapping[str, torch.Tensor]) -> bool:
+    return "const_input" in state_dict and any(key.startswith(FORMER_PREFIX) for key in state_dict)
+
+
+def _refuse_former(state_dict: Mapping[str, torch.Tensor]) -> None:
+    former = next((key for key in state_dict if key.startswith(FORMER_PREFIX)), None)
+    if former is not None:
+        raise CheckpointError(
+            f"this is PSFR-GAN's model of before March 2021, another network, which sums pictures of all scales (key"
+            f" '{former}'); use psfrgan_epoch15_net_G.pth ('facerestore weights download psfr.ffhq-512')"
+        )
