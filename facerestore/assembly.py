@@ -51,11 +51,8 @@ class ChosenWeights(NamedTuple):
 
 
 def build_pipeline(
-    config: RestoreConfig | None = None,
-    *,
-    store: WeightsStore | None = None,
-    kind: type[PipelineKind] = RestorePipeline,  # type: ignore[assignment]  # the variable's own bound
-) -> PipelineKind:
+    config: RestoreConfig | None = None, *, store: WeightsStore | None = None
+) -> RestorePipeline:
     """Return a pipeline for ``config``: networks loaded, ready for any number of photos and threads.
 
     ``auto`` takes the best weights that are installed, else the bundled ones; the pipeline's ``description`` says
@@ -65,7 +62,24 @@ def build_pipeline(
     Args:
         config: what the user chose; defaults when None.
         store: where weights are looked for; the user's own when None.
-        kind: the class of the pipeline; that of another task takes the weights of its own purpose.
+
+    Raises:
+        WeightsError: the weights are not installed, or are corrupt.
+        CheckpointError: they fit no backend.
+        ConfigError: the device, detector or backend is unknown, or the weights are of another backend.
+    """
+    return assemble(RestorePipeline, config, store=store)
+
+
+def assemble(
+    kind: type[PipelineKind], config: RestoreConfig | None = None, *, store: WeightsStore | None = None
+) -> PipelineKind:
+    """Return a pipeline of a class of its own, as ``build_pipeline`` does.
+
+    Args:
+        kind: the class; that of another task than restoring takes the weights of its own purpose.
+        config: what the user chose; defaults when None.
+        store: where weights are looked for; the user's own when None.
 
     Raises:
         WeightsError: the weights are not installed, or are corrupt.
