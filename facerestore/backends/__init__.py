@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from facerestore.types import Restorer
 
 BACKENDS: Mapping[str, str] = {
+    "codeformer": "facerestore.backends.codeformer:CodeFormerRestorer",
+    "gfpgan": "facerestore.backends.foreign:GFPGANRestorer",
     "gpen": "facerestore.backends.gpen:GPENRestorer",
     "lite": "facerestore.backends.lite:LiteRestorer",
+    "mmrb": "facerestore.backends.mmrb:MMRBRestorer",
     "psfr": "facerestore.backends.psfr:PSFRRestorer",
+    "restoreformer": "facerestore.backends.foreign:RestoreFormerRestorer",
 }
 """Name of each backend that comes with facerestore, and where its class is."""
 

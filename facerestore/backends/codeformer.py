@@ -1,0 +1,90 @@
+"""CodeFormer as a backend: faces from a codebook, and a weight between quality and fidelity."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Self
+
+from facerestore.backends.base import TensorRestorer
+from facerestore.checkpoint import load_strictly
+from facerestore.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.archs.codeformer import CodeFormerConfig
+    from facerestore.types import ParsingMap
+
+DEFAULT_FIDELITY = 0.5
+"""The w of the authors' test program where its user gives none (``inference_codeformer.py``)."""
+
+OWN_KEYS = frozenset(
+    {"position_emb", "quantize.embedding.weight", "idx_pred_layer.1.weight", "ft_layers.0.linear1.weight"}
+)
+"""Keys that every CodeFormer has, whatever its size."""
+
+
+class CodeFormerRestorer(TensorRestorer):
+    """Restores faces with :class:`facerestore.archs.codeformer.CodeFormer`; both ranges are [-1, 1].
+
+    Attributes:
+        fidelity: w, from 0 (quality: the codebook alone) to 1 (fidelity: as much of the input as it can hold).
+    """
+
+    name = "codeformer"
+    network_range = (-1.0, 1.0)
+    fidelity: float = DEFAULT_FIDELITY
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of CodeFormer."""
+        return state_dict.keys() >= OWN_KEYS
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> CodeFormerConfig:
+        """Return widths, depths and the levels at which features are fused, read from the shapes of the tensors.
+
+        Raises:
+            CheckpointError: the shapes fit no CodeFormer.
+        """
+        from facerestore.archs.codeformer import config_from_shapes
+
+        try:
+            return config_from_shapes({key: tuple(value.shape) for key, value in state_dict.items()})
+        except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+            raise CheckpointError(f"no CodeFormer: {error}; the file is cut short or foreign") from error
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
+
+        Raises:
+            CheckpointError: the shapes fit no CodeFormer, or keys are missing or unexpected.
+        """
+        import torch
+
+        from facerestore.archs.codeformer import CodeFormer
+
+        config = cls.config_from_state_dict(state_dict)
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network = CodeFormer(config)
+        load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
+        return cls(network, face_size=config.face_size, device=device)
+
+    def with_fidelity(self, value: float) -> Self:
+        """Return this restorer with another w; the network is shared, nothing is loaded anew.
+
+        Raises:
+            ConfigError: ``value`` is outside 0 to 1.
+        """
+        if not 0 <= value <= 1:
+            raise ConfigError(f"fidelity is {value}; give a number from 0 (quality) to 1 (fidelity)")
+        other = copy.copy(self)
+        other.fidelity = value
+        return other
+
+    def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
+        """Run the network with this restorer's w on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
+        result: torch.Tensor = self.network(x, self.fidelity)
+        return result

@@ -1,0 +1,273 @@
+"""Networks of other people, run through spandrel (MIT; the extra ``extra-backends``): GFPGAN and RestoreFormer.
+
+spandrel brings the networks. What is not taken from it: reading files (``checkpoint.load_state_dict`` is the one door),
+shapes (read from the tensors here, so that a file that does not fit is told by its keys) and the call adapters. Those
+take RGB in [0, 1]; RestoreFormer's converts that to the [-1, 1] the network was trained on, GFPGAN's does not (as of
+0.4.2), though GFPGAN was trained on (x - 0.5) / 0.5 like the other (``gfpgan/utils.py`` of its authors normalises so
+and reads the result as [-1, 1]). So the networks themselves are called, at [-1, 1].
+
+A file is recognised by its keys alone, without spandrel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Self
+
+from facerestore.backends.base import TensorRestorer
+from facerestore.checkpoint import load_strictly
+from facerestore.errors import BackendError, CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.types import ParsingMap
+
+INSTALL = 'pip install "facerestore[extra-backends]"'
+
+GFPGAN_KEYS = frozenset(
+    {
+        "conv_body_first.weight",
+        "toRGB.0.weight",
+        "stylegan_decoder.style_mlp.1.weight",
+        "condition_scale.0.0.weight",
+    }
+)
+"""Keys that every GFPGAN of the clean kind has (published as v1.2 to v1.4)."""
+
+RESTOREFORMER_KEYS = frozenset(
+    {
+        "quantize.embedding.weight",
+        "quant_conv.weight",
+        "encoder.conv_in.weight",
+        "encoder.down.0.block.0.norm1.weight",
+        "decoder.conv_out.weight",
+        "decoder.mid.attn_1.norm2.weight",
+    }
+)
+"""Keys that every RestoreFormer has; the last tells its cross-attention from a plain VQGAN."""
+
+GFPGAN_COARSE_WIDTH = 512
+"""Channels up to 32 px of a generator with ``narrow`` 1 (StyleGAN2, arXiv 1912.04958, its table of channels)."""
+
+ATTENTION_SIDE = 16
+"""Side of the feature maps on which RestoreFormer attends, pixels (its paper, arXiv 2201.06374, section 4.1)."""
+
+RESTOREFORMER_HEADS = 8
+"""Attention heads of the published RestoreFormer; no tensor tells them."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class GFPGANConfig:
+    """Shape of a GFPGAN; fields as spandrel names them.
+
+    Attributes:
+        out_size: side of the face, pixels.
+        num_style_feat: length of a style code.
+        num_mlp: layers of the mapping network, which restoration does not use.
+        channel_multiplier: widening from 64 px on.
+        narrow: width over that of the published networks.
+        different_w: a style code for each layer of the generator.
+        sft_half: half of the channels are modulated.
+    """
+
+    out_size: int
+    num_style_feat: int
+    num_mlp: int
+    channel_multiplier: float
+    narrow: float
+    different_w: bool
+    sft_half: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFormerConfig:
+    """Shape of a RestoreFormer; fields as spandrel names them.
+
+    Attributes:
+        n_embed: entries of the dictionary.
+        embed_dim: length of an entry.
+        ch: channels at full size.
+        ch_mult: channels at each level over ``ch``.
+        num_res_blocks: residual blocks at each level.
+        resolution: side of the face, pixels.
+        z_channels: channels between encoder and dictionary.
+        head_size: attention heads.
+    """
+
+    n_embed: int
+    embed_dim: int
+    ch: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    resolution: int
+    z_channels: int
+    head_size: int = RESTOREFORMER_HEADS
+
+
+def require_spandrel(module: str = "spandrel", *, purpose: str) -> ModuleType:
+    """Return a module of spandrel.
+
+    Args:
+        module: its full name.
+        purpose: what needs it, for the message.
+
+    Raises:
+        BackendError: spandrel is not installed, or too old to have the module.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise BackendError(
+            f"{purpose} needs the package spandrel, which cannot be imported ({error}); run '{INSTALL}'"
+        ) from error
+
+
+class GFPGANRestorer(TensorRestorer):
+    """Restores faces with GFPGAN (Wang et al., CVPR 2021, arXiv 2101.04061); both ranges are [-1, 1].
+
+    Its generator adds noise. The authors draw it anew for each face; here it is the noise that the weights file holds,
+    so that results repeat and do not depend on which faces share a batch.
+    """
+
+    name = "gfpgan"
+    network_range = (-1.0, 1.0)
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of a GFPGAN of the clean kind."""
+        return state_dict.keys() >= GFPGAN_KEYS
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> GFPGANConfig:
+        """Return the network's shape, read from the tensors.
+
+        Raises:
+            CheckpointError: the shapes fit no GFPGAN.
+        """
+        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        try:
+            return _gfpgan_config(shapes)
+        except (KeyError, IndexError, ZeroDivisionError) as error:
+            raise CheckpointError(f"no GFPGAN: {error}; the file is cut short or foreign") from error
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
+
+        Raises:
+            BackendError: spandrel is not installed.
+            CheckpointError: the shapes fit no GFPGAN, or keys are missing or unexpected.
+        """
+        import torch
+
+        config = cls.config_from_state_dict(state_dict)
+        module = require_spandrel("spandrel.architectures.GFPGAN", purpose=f"backend '{cls.name}'")
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network: torch.nn.Module = module.GFPGAN(**asdict(config))
+        load_strictly(network, state_dict, name=f"{cls.name} {config.out_size} px")
+        return cls(network, face_size=config.out_size, device=device)
+
+    def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
+        """Run the network with its stored noise on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
+        result: torch.Tensor = self.network(x, return_rgb=False, randomize_noise=False)[0]
+        return result
+
+
+class RestoreFormerRestorer(TensorRestorer):
+    """Restores faces with RestoreFormer (Wang et al., CVPR 2022, arXiv 2201.06374); both ranges are [-1, 1]."""
+
+    name = "restoreformer"
+    network_range = (-1.0, 1.0)
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of a RestoreFormer."""
+        return state_dict.keys() >= RESTOREFORMER_KEYS
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> RestoreFormerConfig:
+        """Return the network's shape, read from the tensors.
+
+        Raises:
+            CheckpointError: the shapes fit no RestoreFormer.
+        """
+        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        try:
+            return _restoreformer_config(shapes)
+        except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+            raise CheckpointError(f"no RestoreFormer: {error}; the file is cut short or foreign") from error
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
+
+        Raises:
+            BackendError: spandrel is not installed.
+            CheckpointError: the shapes fit no RestoreFormer, or keys are missing or unexpected.
+        """
+        import torch
+
+        config = cls.config_from_state_dict(state_dict)
+        module = require_spandrel("spandrel.architectures.RestoreFormer", purpose=f"backend '{cls.name}'")
+        with torch.device("meta"):  # parameters are assigned, so none need be drawn
+            network: torch.nn.Module = module.RestoreFormer(
+                **asdict(config), attn_resolutions=(ATTENTION_SIDE,), double_z=False
+            )
+        load_strictly(network, state_dict, name=f"{cls.name} {config.resolution} px")
+        return cls(network, face_size=config.resolution, device=device)
+
+    def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
+        """Run the network on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
+        result: torch.Tensor = self.network(x)[0]
+        return result
+
+
+def _gfpgan_config(shapes: Shapes) -> GFPGANConfig:
+    decoder = "stylegan_decoder"
+    doublings = _count(shapes, "toRGB")
+    coarse = shapes[f"{decoder}.constant_input.weight"][1]
+    style_dim = shapes[f"{decoder}.style_mlp.1.weight"][0]
+    # The first convolution at 64 px is the fourth pair's; a generator that ends below has no widening.
+    wide = shapes.get(f"{decoder}.style_convs.6.modulated_conv.weight")
+    scale = shapes["condition_scale.0.2.weight"]
+    return GFPGANConfig(
+        out_size=4 << doublings,
+        num_style_feat=style_dim,
+        num_mlp=_count(shapes, f"{decoder}.style_mlp"),
+        channel_multiplier=2.0 if wide is None else 2 * wide[1] / coarse,
+        narrow=coarse / GFPGAN_COARSE_WIDTH,
+        different_w=shapes["final_linear.weight"][0] != style_dim,
+        sft_half=scale[0] == scale[1],
+    )
+
+
+def _restoreformer_config(shapes: Shapes) -> RestoreFormerConfig:
+    codes, code_dim = shapes["quantize.embedding.weight"]
+    width = shapes["encoder.conv_in.weight"][0]
+    levels = _count(shapes, "encoder.down")
+    attending = [level for level in range(levels) if f"encoder.down.{level}.attn.0.q.weight" in shapes]
+    if not attending:
+        raise ValueError("no level attends")
+    return RestoreFormerConfig(
+        n_embed=codes,
+        embed_dim=code_dim,
+        ch=width,
+        ch_mult=tuple(
+            shapes[f"encoder.down.{level}.block.0.conv2.weight"][0] // width for level in range(levels)
+        ),
+        num_res_blocks=_count(shapes, "encoder.down.0.block"),
+        resolution=ATTENTION_SIDE << attending[0],
+        z_channels=shapes["quant_conv.weight"][1],
+    )
+
+
+def _count(shapes: Shapes, prefix: str) -> int:
+    """Return how many numbers follow ``prefix`` in the keys."""
+    start = prefix + "."
+    return len({key[len(start) :].partition(".")[0] for key in shapes if key.startswith(start)})
