@@ -60,14 +60,15 @@ class Paste:
         restored: (S, S, 3) float32 RGB in [0, 1].
         lq: (S, S, 3) float32 RGB in [0, 1], the crop as it was; what the colours are matched to.
         mask: (S, S) float32 in [0, 1].
-        strength: share of the restored face, 0 to 1, on top of the strength of the whole photo.
+        strength: share of the restored face, 0 to 1, on top of the strength of the whole photo; one number, or one
+            for each pixel of the crop, (S, S) float32.
     """
 
     affine: Affine
     restored: FaceImage
     lq: FaceImage
     mask: Mask
-    strength: float = 1.0
+    strength: float | Mask = 1.0
 
     def __post_init__(self) -> None:
         """Check sizes and values.
@@ -85,6 +86,10 @@ class Paste:
             raise ConfigError(f"the mask is {self.mask.shape}; give ({size}, {size}), the size of the face")
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:, :2])) < np.finfo(float).eps:
             raise ConfigError(f"the affine {self.affine.tolist()} has no inverse; drop this face")
+        if np.shape(self.strength) not in ((), (size, size)):
+            raise ConfigError(
+                f"the strength is {np.shape(self.strength)}; give a number or ({size}, {size}), the size of the face"
+            )
         _check_strength(self.strength)
         if not np.isfinite(self.restored).all():
             raise BackendError(
@@ -286,7 +291,7 @@ def _place(
     paste: Paste, ratio: tuple[float, float], strength: float, colour_match: bool, shape: tuple[int, ...]
 ) -> _Placed | None:
     """Return the face ready to be warped onto the canvas; None where nothing of it would be seen."""
-    mask = np.clip(paste.mask, 0, 1) * np.float32(strength * paste.strength)
+    mask = np.clip(paste.mask, 0, 1) * (np.float32(strength) * np.asarray(paste.strength, dtype=np.float32))
     support = _support(mask)
     if support is None:
         return None
@@ -397,9 +402,11 @@ def _from_grid(to_crop: Affine, area: _Rectangle, density: int) -> Affine:
 
 def _sort_key(paste: Paste) -> tuple[float, ...]:
     """Return what fixes the order in which floats are added, so that the caller's cannot change a bit."""
-    return (*(float(value) for value in paste.affine.ravel()), paste.strength)
+    return (*(float(value) for value in paste.affine.ravel()), float(np.mean(paste.strength)))
 
 
-def _check_strength(strength: float) -> None:
-    if not 0 <= strength <= 1:
-        raise ConfigError(f"strength is {strength}; give a number from 0 (nothing) to 1 (full)")
+def _check_strength(strength: float | Mask) -> None:
+    least, most = float(np.min(strength)), float(np.max(strength))
+    if not 0 <= least <= most <= 1:  # also true of NaN
+        wrong = most if most > 1 else least
+        raise ConfigError(f"strength is {wrong:g}; give a number from 0 (nothing) to 1 (full)")
