@@ -220,9 +220,7 @@ class RestorePipeline:
         if not wanted:
             return list(faces)
         maps = [m for index, _ in wanted if (m := faces[index].parsing_map) is not None]
-        outputs = restore_faces(
-            self.restorer, [aligned for _, aligned in wanted], maps or None
-        )
+        outputs = restore_faces(self.restorer, [aligned for _, aligned in wanted], maps or None)
         restored = list(faces)
         for (index, _), output in zip(wanted, outputs, strict=True):
             restored[index] = replace(restored[index], restored=output)
