@@ -42,7 +42,7 @@ def test_weights_of_another_backend_or_purpose_are_refused(store):
     install(store, "gpen.bfr-512")
     for options in (
         {"backend": "lite", "weights": "gpen.bfr-512"},
-        {"backend": "gfpgan"},
+        {"backend": "gfpnet"},
         {"weights": "landmarks.five-point"},
     ):
         with pytest.raises(ConfigError):

@@ -215,8 +215,8 @@ def test_the_named_backend_must_recognise_the_file(tmp_path):
     assert load_backend(tmp_path / "lite.safetensors", name="lite").name == "lite"
     with pytest.raises(CheckpointError, match="not those of backend 'gpen'"):
         load_backend(tmp_path / "lite.safetensors", name="gpen")
-    with pytest.raises(ConfigError, match="unknown backend 'gfpgan'; choose one of gpen, lite"):
-        load_backend(tmp_path / "lite.safetensors", name="gfpgan")
+    with pytest.raises(ConfigError, match="unknown backend 'gfpnet'; choose one of codeformer, gfpgan, gpen, lite"):
+        load_backend(tmp_path / "lite.safetensors", name="gfpnet")
 
 
 def test_unknown_keys_are_shown():
