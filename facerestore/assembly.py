@@ -121,6 +121,7 @@ def restore(
     force: bool = False,
     aligned: bool = False,
     colour_match: bool = True,
+    official: bool = False,
     device: str = AUTO,
     threads: int = 0,
     offline: bool = False,
@@ -148,6 +149,7 @@ def restore(
         force: restore small and sharp faces too.
         aligned: the source is a square face crop.
         colour_match: match faces to their surroundings.
+        official: do as the test program of the original GPEN or PSFR-GAN does.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         threads: CPU threads; 0 for automatic.
         offline: never use the network.
@@ -174,6 +176,7 @@ def restore(
         force=force,
         aligned=aligned,
         colour_match=colour_match,
+        official=official,
         device=device,
         threads=threads,
         offline=offline,
