@@ -216,6 +216,11 @@ def match_colour(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:
     return matched
 
 
+def grey_face(face: FaceImage) -> FaceImage:
+    """Return an (S, S, 3) face with its luma in all three channels."""
+    return np.repeat((face @ LUMA)[..., None], 3, axis=2)
+
+
 def has_single_tone(face: FaceImage, mask: Mask) -> bool:
     """Say whether the colour of a face is a function of its luma alone under the mask: grey, sepia or another tint.
 
@@ -231,12 +236,12 @@ def _in_single_tone(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage
 
     The function is a parabola per channel, fitted under the mask and held constant beyond the lumas it saw.
     """
-    luma = (restored @ LUMA)[..., None]
     if _is_grey(lq):
-        return np.repeat(luma, 3, axis=2)
+        return grey_face(restored)
     found = _tone(lq, mask)
     if found is None:
         return restored
+    luma = (restored @ LUMA)[..., None]
     known = np.clip(luma, found.darkest, found.lightest)
     tone = found.parabola
     toned: FaceImage = (luma + (known * tone[0] + tone[1]) * known + tone[2]).astype(np.float32)

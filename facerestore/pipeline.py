@@ -15,7 +15,7 @@ import numpy as np
 from facerestore import __version__
 from facerestore.alignment import align_face, resize_affine, template, warp_to_crop
 from facerestore.backends.calling import restore_faces
-from facerestore.blending import LUMA, Paste, paste_faces, resize_image
+from facerestore.blending import Paste, grey_face, paste_faces, resize_image
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.face_parts import parse_mask
@@ -251,7 +251,7 @@ class RestorePipeline:
             return None
         return Paste(
             affine=face.aligned.affine,
-            restored=_grey(face.restored) if grey else face.restored,
+            restored=grey_face(face.restored) if grey else face.restored,
             lq=face.aligned.lq,
             mask=self._mask(face, face.aligned),
         )
@@ -370,11 +370,6 @@ def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
         for index, face in enumerate(faces)
         if face.decision.outcome is Outcome.RESTORED and face.aligned is not None
     ]
-
-
-def _grey(face: FaceImage) -> FaceImage:
-    """Return a face with its luma in all three channels, so that a grey photo stays grey."""
-    return np.repeat((face @ LUMA)[..., None], 3, axis=2)
 
 
 def _check_count(name: str, given: int, wanted: int) -> None:
