@@ -106,6 +106,7 @@ class OutputConfig:
         overwrite: replace results that exist.
         skip_existing: leave out inputs whose result exists.
         save_faces: folder for the aligned faces, before and after; None saves none.
+        save_stages: folder for views of what each scale of a progressive backend adds to each face; None saves none.
         save_damaged: folder for the photos as ``inpaint`` sees them, their damage white; None saves none.
         compare: draw a before/after picture beside each result.
     """
@@ -116,6 +117,7 @@ class OutputConfig:
     overwrite: bool = False
     skip_existing: bool = False
     save_faces: str | None = None
+    save_stages: str | None = None
     save_damaged: str | None = None
     compare: bool = False
 

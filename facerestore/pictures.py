@@ -85,6 +85,27 @@ def faces_picture(image: Image, faces: Sequence[DetectedFace]) -> NDArray[np.uin
     return np.asarray(picture)
 
 
+def labelled_picture(
+    rows: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]], *, side_px: int
+) -> NDArray[np.uint8]:
+    """Return one picture with rows of square pictures, each with its label above it.
+
+    Args:
+        rows: labels and (S, S, 3) uint8 RGB pictures of any side S. Small ones keep their pixels visible.
+        side_px: side at which each is drawn.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    drawn = [[_captioned(_tile(pixels, side_px), label) for label, pixels in row] for row in rows]
+    return np.asarray(_framed(_column([_row(row) for row in drawn])))
+
+
+def _tile(pixels: NDArray[np.uint8], side_px: int) -> _Picture:
+    method = PillowImage.Resampling.NEAREST if pixels.shape[0] < side_px else PillowImage.Resampling.LANCZOS
+    return PillowImage.fromarray(pixels).resize((side_px, side_px), method)
+
+
 def _tag(draw: ImageDraw.ImageDraw, box: Box, text: str, size: tuple[int, int]) -> None:
     """Draw the index of a face on a small plate at the box's upper left corner."""
     height = max(14, min(64, round((box[2] - box[0]) * 0.22)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.batch.plan import STREAM, Job, compare_path
+from facerestore.batch.stages import stage_pictures, staged
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.io import (
@@ -74,7 +75,10 @@ def run_jobs(
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
+        ConfigError: stages are to be saved, and the restorer has none.
     """
+    if options.save_stages is not None:
+        staged(pipeline.restorer)
     for job in jobs:
         start = time.perf_counter()
         if options.skip_existing and job.target != STREAM and job.target.exists():
@@ -118,6 +122,8 @@ def run_job(
         extras.append(_write_extra(compare_path(job.target), DecodedImage(picture), options))
     if options.save_faces is not None:
         extras += _write_faces(Path(options.save_faces) / job.name, result, options)
+    if options.save_stages is not None:
+        extras += _write_stages(Path(options.save_stages) / job.name, result, pipeline, options)
     if options.save_damaged is not None and result.before is not None:
         target = Path(options.save_damaged) / job.name.with_name(f"{job.name.name}_damaged.png")
         extras.append(_write_extra(target, DecodedImage(result.before.pixels), options))
@@ -178,6 +184,22 @@ def _write_faces(stem: Path, result: RestoreResult, options: OutputConfig) -> li
             if pixels is not None:
                 target = stem.with_name(f"{stem.name}_face{index}_{word}.png")
                 written.append(_write_extra(target, DecodedImage(_to_8_bit(pixels)), options))
+    return written
+
+
+def _write_stages(
+    stem: Path, result: RestoreResult, pipeline: RestorePipeline, options: OutputConfig
+) -> list[Path]:
+    """Write what each scale added to each restored face."""
+    restorer = staged(pipeline.restorer)
+    written = []
+    for index, face in enumerate(result.faces):
+        if face.aligned is None or face.restored is None or face.parsing_map is None:
+            continue
+        stages = restorer.stages(face.aligned, face.parsing_map)
+        for ending, pixels in stage_pictures(stages, face.aligned.lq, face.parsing_map).items():
+            target = stem.with_name(f"{stem.name}_face{index}_{ending}.png")
+            written.append(_write_extra(target, DecodedImage(pixels), options))
     return written
 
 

@@ -43,6 +43,7 @@ def enhance(
     skip_existing: options.SkipExisting = False,
     compare: options.Compare = False,
     save_faces: options.SaveFaces = None,
+    save_stages: options.SaveStages = None,
     report: options.Report = None,
     config: options.Config = None,
     dry_run: options.DryRun = False,
@@ -93,6 +94,7 @@ def enhance(
             skip_existing=skip_existing or None,
             compare=compare or None,
             save_faces=None if save_faces is None else str(save_faces),
+            save_stages=None if save_stages is None else str(save_stages),
         ),
     )
     request = Request(

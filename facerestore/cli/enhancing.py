@@ -63,8 +63,8 @@ def _check_streams(request: Request, to_stdout: bool) -> None:
     """Raise ConfigError unless the wanted outputs go together."""
     if to_stdout and request.as_json:
         raise ConfigError("standard output cannot carry the picture and --json; use --report FILE.json")
-    if to_stdout and (request.files.compare or request.files.save_faces):
-        raise ConfigError("--compare and --save-faces need a named result; give -o FILE")
+    if to_stdout and (request.files.compare or request.files.save_faces or request.files.save_stages):
+        raise ConfigError("--compare, --save-faces and --save-stages need a named result; give -o FILE")
     if to_stdout and not request.dry_run and sys.stdout.isatty():
         raise ConfigError("the picture would go to the terminal; redirect it ('> out.jpg'), or give -o FILE")
     if request.report is not None and request.report.suffix.lower() != ".json":

@@ -155,6 +155,16 @@ SaveFaces = Annotated[
     ),
 ]
 
+SaveStages = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="With psfr: also save, for each face, what each scale from 16 to 512 px adds, the degraded face, its"
+        " coloured parsing map, and one picture with all of them (NAME_faceN_stages.png).",
+        rich_help_panel=_FILES,
+    ),
+]
+
 Report = Annotated[
     Path | None,
     typer.Option(
