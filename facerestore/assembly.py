@@ -18,6 +18,7 @@ from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
+from facerestore.official import official_pipeline
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE, TASKS, Task
@@ -94,6 +95,8 @@ def assemble(
     set_threads(config.threads)
     chosen = choose_weights(config, store, kind.task)
     restorer = load_restorer(chosen, device=device, task=kind.task)
+    if config.official:
+        kind = official_kind(kind, config, restorer.name)
     detector = None if config.aligned else build_detector(config.detector, store, device)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
@@ -103,6 +106,21 @@ def assemble(
         device=str(device),
     )
     return kind(detector, restorer, config=config, facts=facts)
+
+
+def official_kind(kind: type[PipelineKind], config: RestoreConfig, backend: str) -> type[PipelineKind]:
+    """Return the class of the official test pipeline of a backend, in place of ``kind``.
+
+    Raises:
+        ConfigError: the backend or the task has none, or it does not know an option.
+    """
+    official = official_pipeline(backend)
+    if not issubclass(official, kind):
+        raise ConfigError(
+            f"there is no official test pipeline for 'facerestore {kind.task.command}'; leave out --official"
+        )
+    official.check_options(config)
+    return official
 
 
 def restore(

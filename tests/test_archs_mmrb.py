@@ -271,7 +271,7 @@ def test_a_trained_prior_is_adopted_without_its_mapping():
 
 
 def test_bfloat16_is_within_a_stated_error():
-    """Measured on these networks: the mean error is 1.1 % of the result's spread, the largest 6 %."""
+    """Measured: the mean error is 1 to 2 % of the result's spread, the largest 6 to 18 %."""
     network = wake(build(replace(TINY, narrow=1 / 16))).eval()
     x = faces(2)
     with torch.no_grad():

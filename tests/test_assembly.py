@@ -73,6 +73,7 @@ def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):
     for options, remedy in (
         ({"weights": "gpen.bfr-512"}, "weights download gpen.bfr-512"),
         ({"backend": "gpen"}, "weights download gpen."),
+        ({"backend": "mmrb"}, "no weights of the backend 'mmrb' are published.*facerestore train mmrb"),
         ({"weights": str(tmp_path / "none.pth")}, "does not exist"),
     ):
         with pytest.raises(WeightsError, match=remedy):

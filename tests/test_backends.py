@@ -8,6 +8,7 @@ from torch import nn
 
 from facerestore.archs.gpen import GPENConfig, GPENDiscriminator, GPENGenerator
 from facerestore.archs.lite import LiteConfig, LiteGenerator
+from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
 from facerestore.backends import identify, load_backend
 from facerestore.backends.base import TensorRestorer, fit_crop
 from facerestore.backends.gpen import GPENRestorer
@@ -34,6 +35,7 @@ NETWORKS = {
     "gpen-add": lambda: gpen_network(GPENConfig(32, noise_mode="add", **TINY)),
     "gpen-enlarging": lambda: gpen_network(GPENConfig(32, 16, **TINY)),
     "lite": lambda: LiteGenerator(LiteConfig(unshuffle=4, widths=(4, 6), blocks=(1, 1))),
+    "mmrb": lambda: MMRBGenerator(MMRBConfig(32, style_dim=8, narrow=1 / 64, block_counts=(1,) * 4)),
 }
 
 
@@ -372,7 +374,7 @@ def test_shapes_that_fit_no_gpen_are_refused(change, message):
         GPENRestorer.config_from_state_dict(state_dict)
 
 
-@pytest.mark.parametrize("name", ["lite", "gpen"])
+@pytest.mark.parametrize("name", ["lite", "gpen", "mmrb"])
 def test_loading_leaves_the_random_numbers_of_the_program_alone(tmp_path, name):
     save_state_dict(tmp_path / "net.safetensors", NETWORKS[name]().state_dict())
     torch.manual_seed(1)

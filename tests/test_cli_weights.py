@@ -97,6 +97,16 @@ def test_info_says_where_from_and_on_what_terms():
     assert "publisher states none" in facts["sha256_source"]
 
 
+def test_a_backend_without_published_weights_says_so():
+    out = run("info", "mmrb").stdout
+    assert "no weights of the backend 'mmrb' are published" in out
+    assert "facerestore train mmrb" in out
+    assert set(json.loads(run("info", "mmrb", "--json").stdout)) == {"backend", "notes"}
+    for arguments in (("download", "mmrb"), ("path", "mmrb.ffhq-512"), ("import", "mmrb", "net.safetensors")):
+        with pytest.raises(WeightsError, match=r"no weights of the backend 'mmrb'.*facerestore train mmrb"):
+            run(*arguments)
+
+
 def test_info_shows_the_pinned_hash(use, server):
     use(commercial="yes").download("net.small")
     out = run("info", "net.small").stdout

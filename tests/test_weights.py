@@ -93,6 +93,8 @@ def test_bundled_files_of_our_catalog_are_there_and_right():
             "net.small has",
         ),
         ("schema = ", "TOML"),
+        (catalog_text() + "\n[unpublished]\nnet = 3\n", "'net' is 3, not of type str"),
+        (catalog_text() + '\n[unpublished]\nnet = "none"\n', "'net' has weights: net.small"),
     ],
 )
 def test_a_wrong_catalog_is_refused_by_name(tmp_path, text, named):
