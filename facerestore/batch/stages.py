@@ -59,7 +59,7 @@ def stage_pictures(stages: Sequence[Stage], lq: FaceImage, parsing_map: ParsingM
         ],
         [
             ("parsing map", coloured),
-            *((f"{size} px adds (x {factor:.2g})", view) for size, (view, factor) in added.items()),
+            *((f"{size} px adds (x {_rounded(factor)})", view) for size, (view, factor) in added.items()),
         ],
         [
             ("restored", _to_8_bit(stages[-1].picture)),
@@ -86,6 +86,11 @@ def stretched(added: NDArray[np.float32]) -> tuple[Pixels, float]:
     reach = float(np.quantile(np.abs(added), SHOWN_SHARE))
     factor = 0.5 / reach if reach > 0 else 1.0
     return _to_8_bit(np.float32(0.5) + np.float32(factor) * added), factor
+
+
+def _rounded(factor: float) -> str:
+    """Return a factor to two digits, without an exponent."""
+    return f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
 
 
 def _to_8_bit(face: FaceImage) -> Pixels:
