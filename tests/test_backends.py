@@ -13,6 +13,7 @@ from facerestore.backends import identify, load_backend
 from facerestore.backends.base import TensorRestorer, fit_crop
 from facerestore.backends.gpen import GPENRestorer
 from facerestore.checkpoint import save_state_dict
+from facerestore.contract import LIKENESS, Verdict, check_restorer
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.types import AlignedFace, DetectedFace
 
@@ -86,33 +87,16 @@ def with_network(restorer, result=lambda x: x):
     return restorer.network
 
 
-def test_faces_have_the_promised_form(restorer):
-    faces = noise_faces(restorer.input_size)
-    originals = [face.lq.copy() for face in faces]
-    restored = restorer.restore(faces)
-    assert len(restored) == 3
-    for face in restored:
-        assert face.shape == (restorer.face_size, restorer.face_size, 3)
-        assert face.dtype == np.float32
-        assert face.flags.c_contiguous
-        assert np.isfinite(face).all()
-        assert face.min() >= 0
-        assert face.max() <= 1
-        assert face.std() > 0.01
-    assert all(np.array_equal(face.lq, original) for face, original in zip(faces, originals, strict=True))
+def test_every_backend_keeps_the_contract(restorer):
+    restorer.max_batch = 2
+    found = check_restorer(restorer, random_weights=True)
+    assert [finding for finding in found if finding.verdict is Verdict.FAILED] == []
+    unclear = {finding.name for finding in found if finding.verdict is Verdict.UNCLEAR}
+    assert unclear <= LIKENESS  # what random weights draw may be anything
+    assert restorer.restore(noise_faces(restorer.input_size))[0].std() > 0.01
 
 
-def test_no_faces_give_no_faces(restorer):
-    assert restorer.restore([]) == []
-
-
-def test_results_repeat(restorer):
-    faces = noise_faces(restorer.input_size)
-    for first, second in zip(restorer.restore(faces), restorer.restore(faces), strict=True):
-        assert np.array_equal(first, second)
-
-
-def test_a_face_does_not_depend_on_its_batch(restorer):
+def test_a_batch_changes_roundings_at_most(restorer):
     faces = noise_faces(restorer.input_size)
     restorer.max_batch = 2
     for batched, face in zip(restorer.restore(faces), faces, strict=True):
@@ -217,7 +201,9 @@ def test_the_named_backend_must_recognise_the_file(tmp_path):
     assert load_backend(tmp_path / "lite.safetensors", name="lite").name == "lite"
     with pytest.raises(CheckpointError, match="not those of backend 'gpen'"):
         load_backend(tmp_path / "lite.safetensors", name="gpen")
-    with pytest.raises(ConfigError, match="unknown backend 'gfpnet'; choose one of codeformer, gfpgan, gpen, lite"):
+    with pytest.raises(
+        ConfigError, match="unknown backend 'gfpnet'; choose one of codeformer, gfpgan, gpen, lite"
+    ):
         load_backend(tmp_path / "lite.safetensors", name="gfpnet")
 
 
