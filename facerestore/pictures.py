@@ -128,25 +128,25 @@ def _largest_restored(faces: Sequence[RestoredFace]) -> list[tuple[int, Restored
 
 def _pair(before: Image, after: Image, face: RestoredFace, index: int, side: int) -> _Picture:
     """Return one face before and after, close up."""
-    square = _square(face.detected.box)
+    square = face_square(face.detected.box)
     scale = after.shape[1] / before.shape[1]
     tiles = [
-        _close_up(before, square, side),
-        _close_up(after, tuple(scale * value for value in square), side),
+        close_up(before, square, side),
+        close_up(after, tuple(scale * value for value in square), side),
     ]
     return _row(
         [_captioned(tiles[0], f"face {index} before"), _captioned(tiles[1], "after")], gap=PAIR_GAP_PX
     )
 
 
-def _square(box: Box) -> Box:
+def face_square(box: Box) -> Box:
     """Return the square around a box, with a margin."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     half = max(box[2] - box[0], box[3] - box[1]) * (0.5 + FACE_MARGIN / 2)
     return x - half, y - half, x + half, y + half
 
 
-def _close_up(pixels: Image, square: tuple[float, ...], side_px: int) -> _Picture:
+def close_up(pixels: Image, square: tuple[float, ...], side_px: int) -> PillowImage.Image:
     """Return the square of a photo as a tile of ``side_px``; paper where it reaches beyond the photo."""
     left, top, right, bottom = (round(value) for value in square)
     height, width = pixels.shape[:2]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -90,6 +90,17 @@ class RestorePipeline:
         self.parser = parser
         self.config = config if config is not None else RestoreConfig()
         self.facts = facts if facts is not None else PipelineFacts()
+
+    def with_parts(
+        self,
+        detector: FaceDetector | None,
+        restorer: Restorer,
+        *,
+        parser: FaceParser | None,
+        config: RestoreConfig,
+    ) -> Self:
+        """Return a pipeline of the same kind and facts with other parts; raises as the class does."""
+        return type(self)(detector, restorer, config=config, parser=parser, facts=self.facts)
 
     @property
     def _finder(self) -> FaceDetector | None:

@@ -372,7 +372,7 @@ def test_the_module_runs_as_a_program():
 
 
 def test_what_the_parser_says_is_a_whole_sentence(capsys):
-    assert main(["enhance", "a.png", "--strength", "much"]) == 2
+    assert main(["enhance", "a.png", "--upscale", "much"]) == 2
     err = capsys.readouterr().err
-    assert "--strength" in err
+    assert "--upscale" in err
     assert err.endswith(". See 'facerestore enhance --help'.\n")

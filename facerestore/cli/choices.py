@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from facerestore.errors import ConfigError
+
 
 def given(**flags: str | float | bool | None) -> dict[str, object]:
     """Return the flags that are not None."""
     return {name: value for name, value in flags.items() if value is not None}
+
+
+def parse_strengths(text: str | None) -> tuple[float, ...]:
+    """Return the numbers of a list such as ``0.5,1``; none for None.
+
+    Raises:
+        ConfigError: an item is no number from 0 to 1.
+    """
+    try:
+        strengths = () if text is None else tuple(float(item) for item in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--strength is '{text}'; give a number from 0 (nothing) to 1 (full)") from error
+    if not all(0 <= strength <= 1 for strength in strengths):
+        raise ConfigError(f"--strength is {text}; give numbers from 0 (nothing) to 1 (full)")
+    return strengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from facerestore.cli import options
-from facerestore.cli.choices import given
+from facerestore.cli.choices import given, parse_strengths
 
 EPILOG = """Examples:
 
@@ -19,6 +19,8 @@ facerestore enhance group.jpg --faces 0,2 --strength 0.7
 
 facerestore enhance old.tif --upscale 2 --format png
 
+facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
+
 cat in.jpg | facerestore enhance - -o - > out.jpg"""
 
 
@@ -29,19 +31,21 @@ def enhance(
     backend: options.Backend = None,
     weights: options.Weights = None,
     detector: options.Detector = None,
-    strength: options.Strength = None,
+    strength: options.Strengths = None,
     upscale: options.Upscale = None,
     faces: options.Faces = None,
     min_face: options.MinFace = None,
     force: options.Force = False,
     aligned: options.Aligned = False,
     no_colour_match: options.NoColourMatch = False,
+    official: options.Official = False,
     format: options.Format = None,
     quality: options.Quality = None,
     suffix: options.Suffix = None,
     overwrite: options.Overwrite = False,
     skip_existing: options.SkipExisting = False,
     compare: options.Compare = False,
+    sheet: options.Sheet = None,
     save_faces: options.SaveFaces = None,
     save_stages: options.SaveStages = None,
     report: options.Report = None,
@@ -66,21 +70,24 @@ def enhance(
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
     from facerestore.cli.enhancing import Request, execute
+    from facerestore.cli.sheet import execute_sheet, refuse_lists
     from facerestore.config import load_config
 
+    strengths = parse_strengths(strength)
     restore_config, output_config = load_config(
         config,
         restore=given(
             backend=backend,
             weights=weights,
             detector=detector,
-            strength=strength,
+            strength=strengths[0] if len(strengths) == 1 else None,
             upscale=upscale,
             faces=faces,
             min_face=min_face,
             force=force or None,
             aligned=aligned or None,
             colour_match=False if no_colour_match else None,
+            official=official or None,
             device=device,
             threads=threads,
             offline=offline or None,
@@ -109,4 +116,7 @@ def enhance(
         verbosity=-1 if quiet else verbose,
         progress=not no_progress,
     )
+    if sheet is not None:
+        raise typer.Exit(execute_sheet(request, sheet, strengths))
+    refuse_lists(request, strengths)
     raise typer.Exit(execute(request))

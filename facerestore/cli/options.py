@@ -62,6 +62,17 @@ Strength = Annotated[
     ),
 ]
 
+Strengths = Annotated[
+    str | None,
+    typer.Option(
+        "--strength",
+        metavar="0..1",
+        help="How much of the restored face is mixed in; 0 changes nothing. 1 unless given.",
+        rich_help_panel=_LINE,
+    ),
+]
+"""Like Strength, but a list where a sheet is drawn."""
+
 Upscale = Annotated[
     float | None,
     typer.Option(metavar="1..8", help="Enlarge the photo by this factor.", rich_help_panel=_LINE),
@@ -107,6 +118,16 @@ NoColourMatch = Annotated[
     ),
 ]
 
+Official = Annotated[
+    bool,
+    typer.Option(
+        "--official",
+        help="Align, mask and round as the original test program of gpen or psfr does, defects included, so that"
+        " published pictures can be compared.",
+        rich_help_panel=_LINE,
+    ),
+]
+
 Format = Annotated[
     str | None,
     typer.Option(help="jpeg, png, webp, tiff or bmp; the photo's own unless given.", rich_help_panel=_FILES),
@@ -144,6 +165,17 @@ Compare = Annotated[
     typer.Option(
         "--compare",
         help="Also draw a before/after picture beside each result, as NAME_compare.jpg.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+Sheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Compare only: draw each face as every backend and strength would restore it, side by side; no restored"
+        " photo is written. --backend then takes a list such as lite,gpen.bfr-512,my.pth or all (whatever is"
+        " installed), and --weights and --strength take lists, too.",
         rich_help_panel=_FILES,
     ),
 ]

@@ -1,0 +1,383 @@
+"""The work behind ``facerestore enhance --sheet``: compare backends and strengths on one picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facerestore.cli.enhancing import SHOWN_REASONS, Request
+from facerestore.cli.terminal import Terminal
+from facerestore.errors import ConfigError, ImageError, WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from facerestore.batch import Job
+    from facerestore.sheet import PhotoRows, SheetMaker
+
+STREAM_PAGE_PX = 60_000
+"""Height of the only page that standard output can take; JPEG ends at 65,535."""
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A sheet in the making.
+
+    Attributes:
+        request: what was asked for.
+        sheet: where the first page goes.
+        maker: draws the pages.
+        terminal: where words go.
+        written: the pages' files so far.
+        photos: what became of each photo, ready for JSON.
+        cells: how many were made, failed ones included.
+        failed_cells: how many failed.
+    """
+
+    request: Request
+    sheet: Path
+    maker: SheetMaker
+    terminal: Terminal
+    written: list[Path] = field(default_factory=list)
+    photos: list[dict[str, Any]] = field(default_factory=list)
+    cells: int = 0
+    failed_cells: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 when all photos or all cells failed, or 3 when some did."""
+        failed = sum(photo["error"] is not None for photo in self.photos)
+        if failed == 0 and self.failed_cells == 0:
+            return 0
+        everything = failed == len(self.photos) or (self.cells > 0 and self.failed_cells == self.cells)
+        return 1 if everything else 3
+
+
+def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> int:
+    """Draw the sheet that was asked for, and return the exit code.
+
+    Args:
+        request: as for ``enhance``; ``restore.backend`` and ``restore.weights`` may be lists.
+        sheet: where it goes; ``-`` is standard output.
+        strengths: of the columns; empty for the one of the configuration.
+
+    Raises:
+        FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault, or the sheet exists.
+    """
+    _check_options(request, sheet)
+    _check_free(request, sheet)
+    jobs = _jobs(request, sheet)
+    terminal = Terminal(request.verbosity, str(sheet) == "-" or request.as_json, request.progress)
+    if request.dry_run:
+        return _show_plan(request, jobs, sheet, strengths, terminal)
+    from facerestore.sheet import SheetMaker, sheet_pipelines
+    from facerestore.sheet.picture import PAGE_HEIGHT_PX
+
+    pipelines = sheet_pipelines(request.restore)
+    height = STREAM_PAGE_PX if str(sheet) == "-" else PAGE_HEIGHT_PX
+    maker = SheetMaker(pipelines, strengths=strengths or None, page_height_px=height)
+    for pipeline in pipelines:
+        terminal.say(f"comparing {pipeline.description}")
+    run = _Run(request, sheet, maker, terminal)
+    try:
+        _compare_all(run, jobs, steps=len(jobs) * (1 + len(pipelines)))
+        interrupted = False
+    except KeyboardInterrupt:
+        interrupted = True
+    _write_pages(run, maker.finish())
+    _sum_up(run, interrupted=interrupted, planned=len(jobs))
+    return 130 if interrupted else run.exit_code
+
+
+def refuse_lists(request: Request, strengths: Sequence[float]) -> None:
+    """Raise ConfigError where a list was given, which only a sheet can take."""
+    lists = [
+        ("--backend", request.restore.backend if _is_list(request.restore.backend) else None),
+        ("--weights", request.restore.weights if _is_list(request.restore.weights) else None),
+        ("--strength", ",".join(f"{s:g}" for s in strengths) if len(strengths) > 1 else None),
+    ]
+    for option, value in lists:
+        if value is not None:
+            raise ConfigError(f"{option} is '{value}'; name one, or give --sheet FILE to compare several")
+
+
+def _is_list(text: str | None) -> bool:
+    if text is None or not ("," in text or text == "all"):
+        return False
+    from facerestore.sheet import ALL, split_list
+
+    return text == ALL or len(split_list(text)) > 1
+
+
+def _check_options(request: Request, sheet: Path) -> None:
+    """Raise ConfigError unless the wanted outputs go together, and the sheet's name is one for a picture."""
+    from facerestore.io import SUFFIXES, resolve_format
+
+    files = request.files
+    others = {
+        "-o": request.output is not None,
+        "--compare": files.compare,
+        "--save-faces": files.save_faces is not None,
+        "--skip-existing": files.skip_existing,
+    }
+    for option, is_given in others.items():
+        if is_given:
+            raise ConfigError(f"--sheet writes the sheet alone, no restored photos; leave out {option}")
+    if request.report is not None and request.report.suffix.lower() != ".json":
+        raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
+    wanted = None if files.format is None else resolve_format(files.format)
+    if str(sheet) == "-":
+        _check_stream(request)
+        return
+    named = SUFFIXES.get(sheet.suffix.lower())
+    if named is None and wanted is None:
+        raise ConfigError(f"the sheet '{sheet}' needs a name that ends in one of {', '.join(SUFFIXES)}")
+    if named is not None and wanted not in (None, named):
+        raise ConfigError(
+            f"'{sheet}' is a name for {named}, but the format is to be {wanted}; change one of both"
+        )
+
+
+def _check_stream(request: Request) -> None:
+    if request.as_json:
+        raise ConfigError("standard output cannot carry the sheet and --json; use --report FILE.json")
+    if not request.dry_run and sys.stdout.isatty():
+        raise ConfigError("the sheet would go to the terminal; redirect it ('> sheet.jpg'), or name a file")
+
+
+def _page_path(sheet: Path, number: int) -> Path:
+    return sheet if number == 1 else sheet.with_name(f"{sheet.stem}_{number}{sheet.suffix}")
+
+
+def _pages_there(sheet: Path) -> list[Path]:
+    """Return the files that have names of the sheet's pages, the first page's first."""
+    if str(sheet) == "-":
+        return []
+    pattern = re.compile(rf"{re.escape(sheet.stem)}_(\d+){re.escape(sheet.suffix)}")
+    further = []
+    if sheet.parent.is_dir():
+        for path in sheet.parent.iterdir():
+            found = pattern.fullmatch(path.name)
+            if found is not None and int(found[1]) > 1 and path == _page_path(sheet, int(found[1])):
+                further.append((int(found[1]), path))
+    return [*([sheet] if sheet.exists() else []), *(path for _, path in sorted(further))]
+
+
+def _check_free(request: Request, sheet: Path) -> None:
+    """Raise ImageError before any work where a page would replace a file that is to stay."""
+    there = _pages_there(sheet)
+    if sheet.is_dir():
+        raise ImageError(f"'{sheet}' is a directory; give the sheet a file name")
+    if there and not request.files.overwrite:
+        raise ImageError(f"'{there[0]}' exists; give --overwrite to replace it, or another name with --sheet")
+
+
+def _jobs(request: Request, sheet: Path) -> list[Job]:
+    """Return the photos; an earlier sheet of the same name in a directory is none of them.
+
+    Raises:
+        ConfigError: a page of the sheet would replace a photo.
+    """
+    from facerestore.batch import plan_jobs
+
+    plan = plan_jobs(request.inputs, output=None, options=request.files, recursive=request.recursive)
+    pages = _pages_there(sheet)
+    jobs = []
+    for job in plan.jobs:
+        page = next((page for page in pages if job.source.exists() and page.samefile(job.source)), None)
+        if page is None:
+            jobs.append(job)
+        elif page != sheet or job.source in request.inputs:
+            raise ConfigError(
+                f"the sheet could replace the photo '{job.source}'; give it another name or place with --sheet"
+            )
+    return jobs
+
+
+def _show_plan(
+    request: Request, jobs: Sequence[Job], sheet: Path, strengths: Sequence[float], terminal: Terminal
+) -> int:
+    """Say what would be done."""
+    from facerestore.assembly import choose_weights
+    from facerestore.sheet import sheet_configs
+    from facerestore.weights import WeightsStore
+
+    store = WeightsStore(offline=request.restore.offline)
+    names = [choose_weights(config, store).name for config in sheet_configs(request.restore, store=store)]
+    shares = list(strengths) or [request.restore.strength]
+    sources = [str(job.source) for job in jobs]
+    if request.as_json:
+        _print_json(
+            {"dry_run": True, "sheet": str(sheet), "weights": names, "strengths": shares, "inputs": sources}
+        )
+        return 0
+    at = ", ".join(f"{share:g}" for share in shares)
+    terminal.say(f"would compare {', '.join(names)} at strength {at} in {sheet}; nothing is written")
+    for source in sources:
+        terminal.say(source)
+    return 0
+
+
+def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> None:
+    """Put photo after photo on the sheet, and write each page as it is full."""
+    names = _short_names([job.source for job in jobs])
+    with run.terminal.steps(steps) as begin:
+        for job, name in zip(jobs, names, strict=True):
+            begin(name)
+            found = _compare(run, job, name, begin)
+            if found is not None:
+                _write_pages(run, run.maker.add(found.rows))
+
+
+def _compare(run: _Run, job: Job, name: str, begin: Callable[[str], None]) -> PhotoRows | None:
+    """Return the rows of one photo, recorded and told; None where the photo cannot be used, which stops no other."""
+    from facerestore.batch.report import describe_error
+    from facerestore.io import DEFAULT_MAX_PIXELS, read_image
+
+    start = time.perf_counter()
+    try:
+        image = read_image(job.source, max_pixels=run.request.restore.max_pixels or DEFAULT_MAX_PIXELS)
+        found = run.maker.compare(image, name=name, on_pipeline=lambda weights: begin(f"{name}, {weights}"))
+    except WeightsError:
+        raise
+    except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
+        message = describe_error(error)
+        shown = message if str(job.source) in message else f"{name}: {message}"
+        run.terminal.warn(f"error: {shown}")
+        run.photos.append({"input": str(job.source), "error": message, "found": 0, "faces": []})
+        return None
+    seconds = time.perf_counter() - start
+    run.photos.append({"input": str(job.source), "error": None, "seconds": round(seconds, 3), **found.facts})
+    run.cells += len(found.rows) * len(run.maker.columns)
+    run.failed_cells += found.failed
+    _tell(run, name, found, seconds)
+    return found
+
+
+def _short_names(sources: Sequence[Path]) -> list[str]:
+    """Return what the rows call the photos: their file names where those differ, else their paths."""
+    names = [source.name for source in sources]
+    return [
+        "standard input" if str(source) == "-" else name if names.count(name) == 1 else str(source)
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def _tell(run: _Run, name: str, found: PhotoRows, seconds: float) -> None:
+    """Say what one photo brought: its faces, those that no column restored, and what failed."""
+    from facerestore.batch.report import count
+    from facerestore.selection import absent_indices
+
+    number = found.facts["found"]
+    faces = f"{count(number, 'face')}, {len(found.rows)} on the sheet" if number else "no face"
+    run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
+    for line in _cell_lines(run, found.facts["faces"]):
+        run.terminal.say(f"  {line}")
+    for index in absent_indices(run.request.restore.faces, number):
+        run.terminal.say(f"  there is no face {index}; 'facerestore detect' shows the indices")
+    for message in _failures(run, found.facts["faces"]):
+        run.terminal.warn(f"error: {name}: {message}")
+
+
+def _cell_lines(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for each face that was kept in every column; with -v for each cell."""
+    if run.request.verbosity >= 1:
+        return [
+            f"face {face['index']}, {column.name} at {column.strength:g}: {cell['decision']}, {cell['reason']}"
+            for face in faces
+            for column, cell in zip(run.maker.columns, face["cells"], strict=True)
+        ]
+    kept = [face for face in faces if all(cell["decision"] == "kept" for cell in face["cells"])]
+    lines = [f"face {face['index']} kept: {face['cells'][0]['reason']}" for face in kept[:SHOWN_REASONS]]
+    if len(kept) > SHOWN_REASONS:
+        lines.append(f"and {len(kept) - SHOWN_REASONS} more kept; -v or --report tells all")
+    return lines
+
+
+def _failures(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what failed on a photo, once for each of the weights."""
+    messages = {
+        (column.group, cell["reason"]): f"{column.name} failed: {cell['reason']}"
+        for face in faces
+        for column, cell in zip(run.maker.columns, face["cells"], strict=True)
+        if cell["decision"] == "failed"
+    }
+    return list(messages.values())
+
+
+def _write_pages(run: _Run, pages: Iterable[NDArray[np.uint8]]) -> None:
+    """Write pages as they come.
+
+    Raises:
+        ImageError: a page cannot be written, or standard output would have to take a second one.
+    """
+    from facerestore.io import write_image
+    from facerestore.types import DecodedImage
+
+    to_stdout = str(run.sheet) == "-"
+    for page in pages:
+        number = len(run.written) + 1
+        if to_stdout and number > 1:
+            raise ImageError("the sheet has more than one page, and standard output takes one; name a file")
+        path = write_image(
+            _page_path(run.sheet, number),
+            DecodedImage(page, format="JPEG"),
+            format=run.request.files.format,
+            quality=run.request.files.quality,
+            overwrite=run.request.files.overwrite,
+        )
+        run.written.append(path)
+
+
+def _sum_up(run: _Run, *, interrupted: bool, planned: int) -> None:
+    """Say where the sheet is and how many faces are on it, and write the reports."""
+    from facerestore.batch.report import count
+
+    faces = sum(len(photo["faces"]) for photo in run.photos)
+    failed = sum(photo["error"] is not None for photo in run.photos)
+    counts = f"{count(len(run.photos), 'photo')}, {failed} failed; {count(faces, 'face')}"
+    cells = f" in {count(len(run.maker.columns), 'column')}, {count(run.failed_cells, 'cell')} failed"
+    where = ", ".join("standard output" if str(path) == "-" else str(path) for path in run.written)
+    run.terminal.say(f"{counts}{cells} -> {where}" if where else f"{counts}: no sheet is written")
+    stale = [path for path in _pages_there(run.sheet) if path not in run.written]
+    if run.written and stale:
+        names = ", ".join(path.name for path in stale)
+        run.terminal.warn(f"left as they are, from a longer sheet of this name: {names}")
+    if interrupted:
+        run.terminal.warn(f"interrupted; the sheet holds what {len(run.photos)} of {planned} photos gave")
+    _write_reports(run, interrupted=interrupted)
+
+
+def _write_reports(run: _Run, *, interrupted: bool) -> None:
+    """Write the facts of every cell to standard output with --json, and then to the report's file."""
+    from facerestore.batch.report import REPORT_SCHEMA, write_report
+
+    report = {
+        "schema": REPORT_SCHEMA,
+        "sheet": [str(path) for path in run.written],
+        **run.maker.facts,
+        "summary": {
+            "photos": len(run.photos),
+            "failed": sum(photo["error"] is not None for photo in run.photos),
+            "faces": sum(len(photo["faces"]) for photo in run.photos),
+            "cells": run.cells,
+            "failed_cells": run.failed_cells,
+        },
+        "interrupted": interrupted,
+        "photos": run.photos,
+    }
+    if run.request.as_json:
+        _print_json(report)
+    if run.request.report is not None:
+        write_report(run.request.report, report)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")

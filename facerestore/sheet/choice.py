@@ -1,0 +1,89 @@
+"""Which pipelines a sheet compares: lists of backends and weights, and one detector for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from facerestore.assembly import AUTO, build_pipeline, choose_weights, looks_like_path
+from facerestore.backends import backend_names, needs_weights
+from facerestore.config import RestoreConfig
+from facerestore.errors import ConfigError
+from facerestore.pipeline import RestorePipeline
+from facerestore.purposes import RESTORE
+from facerestore.weights import WeightsStore
+
+ALL = "all"
+"""Stands for every backend that has weights on this machine."""
+
+
+def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[RestoreConfig]:
+    """Return one configuration for each item of the lists ``config.backend`` or ``config.weights``.
+
+    Items are separated by commas. One of ``backend`` is a backend's name, ``auto``, ``all`` (every backend that has
+    weights on this machine), the catalog name of weights, or a file; one of ``weights`` is a catalog name or a file.
+    Items that mean the same weights are taken once.
+
+    Raises:
+        ConfigError: both are lists, or an item is unknown.
+        WeightsError: the weights of an item are not here; the message names the command that fetches them.
+    """
+    if config.weights is not None:
+        if len(split_list(config.backend)) > 1 or config.backend == ALL:
+            raise ConfigError("give a list of backends or a list of weights, not both")
+        wanted = [replace(config, weights=item) for item in split_list(config.weights)]
+    else:
+        wanted = [single for item in split_list(config.backend) for single in _meant_by(item, config, store)]
+    distinct: dict[Path | str, RestoreConfig] = {}
+    for single in wanted:
+        chosen = choose_weights(single, store)
+        distinct.setdefault(chosen.name if chosen.path is None else chosen.path.resolve(), single)
+    return list(distinct.values())
+
+
+def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None) -> list[RestorePipeline]:
+    """Return the pipelines that the lists in ``config`` name (see `sheet_configs`), with one detector for all.
+
+    Their networks stay loaded together, so that each photo is read once: about the size of their files in memory.
+
+    Raises:
+        FaceRestoreError: as `sheet_configs` and ``build_pipeline``; nothing is loaded if any weights are not here.
+    """
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    pipelines = [build_pipeline(single, store=store) for single in sheet_configs(config, store=store)]
+    for pipeline in pipelines[1:]:
+        pipeline.detector = pipelines[0].detector
+    return pipelines
+
+
+def split_list(text: str) -> list[str]:
+    """Return the items of a list separated by commas; a file whose name has commas is one item.
+
+    Raises:
+        ConfigError: an item is empty.
+    """
+    if "," not in text or Path(text).expanduser().is_file():
+        return [text]
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise ConfigError(f"the list '{text}' has an empty item; give names separated by single commas")
+    return items
+
+
+def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[RestoreConfig]:
+    """Return the configurations that one item of a list of backends stands for."""
+    if item == ALL:
+        return [replace(config, backend=name) for name in backend_names() if _is_ready(name, store)]
+    if item == AUTO or item in backend_names():
+        return [replace(config, backend=item)]
+    if item in store.catalog.entries or looks_like_path(item):
+        return [replace(config, backend=AUTO, weights=item)]
+    raise ConfigError(
+        f"'{item}' is no backend, weights or file; give {ALL}, one of {', '.join(backend_names())}, a name of"
+        " 'facerestore weights list', or a file"
+    )
+
+
+def _is_ready(name: str, store: WeightsStore) -> bool:
+    """Say whether a backend can be used without fetching anything."""
+    return store.best(RESTORE.purpose, backends={name}) is not None or not needs_weights(name)
