@@ -19,7 +19,8 @@ from facerestore.device import keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.official import official_pipeline
-from facerestore.photo_report import PipelineFacts
+from facerestore.parsing import ChosenParser, choose_parser
+from facerestore.photo_report import ParserFacts, PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE, TASKS, Task
 from facerestore.weights import WeightsStore
@@ -98,14 +99,33 @@ def assemble(
     if config.official:
         kind = official_kind(kind, config, restorer.name)
     detector = None if config.aligned else build_detector(config.detector, store, device)
+    parser = choose_parser(
+        config, store, needed_by=_needing_parser(kind, config, restorer), preferred=kind.parser_weights
+    )
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
         bundled=chosen.bundled,
         commercial_use=chosen.commercial_use,
         device=str(device),
+        parser=_parser_facts(parser),
     )
-    return kind(detector, restorer, config=config, facts=facts)
+    labeller = None if parser is None else parser.load(device=device)
+    return kind(detector, restorer, config=config, parser=labeller, facts=facts)
+
+
+def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
+    """Return what cannot do without parsing maps, in the words of messages; None where nothing is."""
+    if kind.needs_parser(config):
+        return f"the official {restorer.name} test pipeline"
+    return f"backend '{restorer.name}'" if restorer.needs_parsing else None
+
+
+def _parser_facts(parser: ChosenParser | None) -> ParserFacts | None:
+    """Return where a parser network comes from; None for none and for maps that are drawn."""
+    if parser is None or parser.path is None:
+        return None
+    return ParserFacts(weights=parser.name, sha256=parser.sha256, commercial_use=parser.commercial_use)
 
 
 def official_kind(kind: type[PipelineKind], config: RestoreConfig, backend: str) -> type[PipelineKind]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facerestore.errors import ConfigError
-from facerestore.face_parts import parse_mask, parse_region
+from facerestore.face_parts import check_region_in_mask, parse_mask, parse_region
 
 FACE_CHOICES = ("all", "largest", "center")
 """Words that ``faces`` knows beside a list of indices."""
@@ -93,6 +93,7 @@ class RestoreConfig:
         parse_faces(self.faces)
         parse_mask(self.mask)
         parse_region(self.region)
+        check_region_in_mask(self.region, self.mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,6 +166,31 @@ def parse_region(choice: str) -> dict[str, float]:
     return {name: strength for classes, strength in widest_first for name in classes}
 
 
+def region_words(choice: str) -> dict[str, frozenset[str]]:
+    """Return the words of a region choice as they are written, each with its classes.
+
+    Raises:
+        ConfigError: a word is unknown.
+    """
+    words = [item.partition("=")[0].strip() for item in choice.split(",") if item.strip()]
+    return {word: _region_classes(word, choice) for word in words}
+
+
+def check_region_in_mask(region: str, mask: str) -> None:
+    """Make sure that a strength by region can show: its part must be pasted at all.
+
+    Raises:
+        ConfigError: a part of ``region`` lies wholly outside of ``mask``, or one of both is not written so.
+    """
+    pasted = parse_mask(mask)
+    for word, classes in region_words(region).items():
+        if pasted is not None and not classes & pasted:
+            raise ConfigError(
+                f"region '{region}': '{word}' lies outside the mask '{mask}', so its strength would change nothing;"
+                f" add it with --mask {mask},{word}"
+            )
+
+
 def _region_classes(word: str, choice: str) -> frozenset[str]:
     try:
         return classes_of(word)

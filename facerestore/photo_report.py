@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from facerestore.quality import FaceQuality
 from facerestore.types import RestoredFace
+
+
+@dataclass(frozen=True, slots=True)
+class ParserFacts:
+    """Where a parser network comes from.
+
+    Attributes:
+        weights: catalog name or path of its weights.
+        sha256: of that file, when known.
+        commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
+    """
+
+    weights: str
+    sha256: str | None = None
+    commercial_use: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +37,7 @@ class PipelineFacts:
         bundled: the weights are those that come with facerestore.
         commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
         device: where the restorer runs.
+        parser: where the parser network comes from; None without one.
     """
 
     weights: str | None = None
@@ -26,6 +45,7 @@ class PipelineFacts:
     bundled: bool = False
     commercial_use: str | None = None
     device: str = "cpu"
+    parser: ParserFacts | None = None
 
 
 def face_report(
@@ -51,3 +71,24 @@ def face_report(
 
 def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}
+
+
+class StageClock:
+    """Measures the stages of one photo."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note how long the block took under ``name``."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def report(self) -> dict[str, float]:
+        """Return the seconds by stage and in all, in milliseconds' precision."""
+        return {
+            **{k: round(v, 4) for k, v in self.seconds.items()},
+            "total": round(sum(self.seconds.values()), 4),
+        }

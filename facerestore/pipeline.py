@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -13,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from facerestore import __version__
+from facerestore.aligned_photo import replace_whole
 from facerestore.alignment import align_face, resize_affine, template, warp_to_crop
 from facerestore.backends.calling import restore_faces
 from facerestore.blending import Paste, grey_face, paste_faces, resize_image
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
-from facerestore.face_parts import parse_mask
 from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
-from facerestore.parsing import face_mask, whole_mask
-from facerestore.photo_report import PipelineFacts, face_report
+from facerestore.parsing import FacePasting
+from facerestore.photo_report import PipelineFacts, StageClock, face_report
 from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.selection import absent_indices, left_to_right, select_faces
@@ -30,7 +28,6 @@ from facerestore.types import (
     Decision,
     DecodedImage,
     DetectedFace,
-    FaceImage,
     Image,
     Mask,
     Outcome,
@@ -54,8 +51,8 @@ class RestorePipeline:
 
     Raises:
         BackendError: the restorer needs a parser and there is none.
-        ConfigError: there is no detector, and the input is not said to be aligned; or ``official`` is set, which asks
-            for another class.
+        ConfigError: there is no detector, and the input is not said to be aligned; the mask or the region needs a
+            parser; or ``official`` is set, which asks for another class.
     """
 
     official: ClassVar[bool] = False
@@ -63,6 +60,9 @@ class RestorePipeline:
 
     task: ClassVar[Task] = RESTORE
     """What is done with the faces; see ``facerestore.tasks`` for pipelines that do something else."""
+
+    parser_weights: ClassVar[str | None] = None
+    """Catalog name of the parser network that is taken first where the choice is automatic."""
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class RestorePipeline:
         self.restorer = restorer
         self.parser = parser
         self.config = config if config is not None else RestoreConfig()
+        self._pasting = FacePasting.of(self.config, parser)
         self.facts = facts if facts is not None else PipelineFacts()
 
     def with_parts(
@@ -102,6 +103,11 @@ class RestorePipeline:
         """Return a pipeline of the same kind and facts with other parts; raises as the class does."""
         return type(self)(detector, restorer, config=config, parser=parser, facts=self.facts)
 
+    @classmethod
+    def needs_parser(cls, config: RestoreConfig) -> bool:
+        """Say whether the line cannot do without a parsing network, whatever the restorer and the options."""
+        return False
+
     @property
     def _finder(self) -> FaceDetector | None:
         """The detector, where faces are to be found at all."""
@@ -109,11 +115,17 @@ class RestorePipeline:
 
     @property
     def description(self) -> str:
-        """One line for people: backend, weights, device, detector."""
+        """One line for people: backend, weights, device, detector, parser."""
         origin = " (bundled)" if self.facts.bundled else ""
         weights = self.facts.weights or self.restorer.name
         detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
-        return f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device}; {detector}"
+        parser = "" if self.parser is None else f", {self._parser_words(self.parser)}"
+        return f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device}; {detector}{parser}"
+
+    def _parser_words(self, parser: FaceParser) -> str:
+        if self._pasting.drawn:
+            return "parts drawn from the five landmarks"
+        return f"parser {parser.name if self.facts.parser is None else self.facts.parser.weights}"
 
     def decode(self, data: bytes, *, name: str) -> DecodedImage:
         """Return the picture of an encoded file, as ``run`` takes it.
@@ -145,7 +157,7 @@ class RestorePipeline:
             ImageError: the upscaled photo would be too large, or an aligned input is not square.
         """
         _check_result_size(image, self.config)
-        clock = _Clock()
+        clock = StageClock()
         with clock.stage("detect"):
             found = self._detect(image.pixels)
         with clock.stage("judge"):
@@ -197,7 +209,7 @@ class RestorePipeline:
             return Decision(
                 Outcome.KEPT, "not-selected", f"not selected: the choice of faces is '{self.config.faces}'"
             )
-        if self.config.strength == 0:
+        if self._pasting.full_strength == 0:
             return Decision(Outcome.KEPT, "strength-0", "strength is 0, which changes nothing")
         return None if self.config.force else too_small(face, min_eye_distance_px=self._min_eye_distance_px)
 
@@ -221,8 +233,10 @@ class RestorePipeline:
         maps = self.parser.parse([aligned for _, aligned in wanted])
         _check_count(self.parser.name, len(maps), len(wanted))
         parsed = list(faces)
-        for (index, _), parsing_map in zip(wanted, maps, strict=True):
+        for (index, aligned), parsing_map in zip(wanted, maps, strict=True):
             parsed[index] = replace(parsed[index], parsing_map=parsing_map)
+            if not self._pasting.can_paste(aligned, parsing_map):
+                parsed[index] = replace(parsed[index], decision=self._pasting.refusal(self.parser.name))
         return parsed
 
     def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
@@ -240,17 +254,17 @@ class RestorePipeline:
     def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
         """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
         pastes = [paste for face in faces if (paste := self._paste(face, grey=image.grey)) is not None]
-        upscale, strength = self.config.upscale, self.config.strength
+        upscale = self.config.upscale
         if not pastes and upscale == 1:
             return image
         if self.config.aligned and pastes:
-            pixels = replace_whole(image.pixels, pastes[0].restored, upscale=upscale, strength=strength)
+            whole = pastes[0]
+            pixels = replace_whole(image.pixels, whole.restored, upscale=upscale, strength=whole.strength)
         else:
             pixels = paste_faces(
                 image.pixels,
                 pastes,
                 upscale=upscale,
-                strength=strength,
                 colour_match=self.config.colour_match,
             )
         alpha = None if image.alpha is None else resize_image(image.alpha, upscale)
@@ -265,18 +279,33 @@ class RestorePipeline:
             restored=grey_face(face.restored) if grey else face.restored,
             lq=face.aligned.lq,
             mask=self._mask(face, face.aligned),
+            strength=self._strength(face, face.aligned),
         )
 
     def _mask(self, face: RestoredFace, aligned: AlignedFace) -> Mask:
         """Return the soft mask that the configuration asks for."""
-        classes = parse_mask(self.config.mask)
-        if classes is None:
-            return whole_mask(aligned.lq.shape[0])
-        return face_mask(aligned, face.parsing_map, classes=classes)
+        return self._pasting.mask(aligned, face.parsing_map)
+
+    def _strength(self, face: RestoredFace, aligned: AlignedFace) -> float | Mask:
+        """Return the strength that the configuration asks for, by pixel of the crop where regions have their own."""
+        if self.config.aligned:
+            return self._pasting.strength_of_crop(aligned, face.parsing_map)
+        return self._pasting.strength_of(face.parsing_map)
 
     def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
         """Return what people should know of this photo beside its faces' decisions, one sentence each."""
-        return []
+        return [
+            note
+            for index, face in enumerate(faces)
+            if face.aligned is not None and face.restored is not None and not self.official
+            for note in self._pasting.notes(index, face.aligned, face.parsing_map)
+        ]
+
+    def _pasted_facts(self, face: RestoredFace) -> dict[str, Any]:
+        """Return what of a face was pasted, for its entry in the report; official pipelines have their own ways."""
+        if self.official:
+            return {}
+        return self._pasting.facts(face.aligned if face.restored is not None else None, face.parsing_map)
 
     def _report(
         self,
@@ -284,7 +313,7 @@ class RestorePipeline:
         after: DecodedImage,
         faces: Sequence[RestoredFace],
         qualities: Sequence[FaceQuality | None],
-        clock: _Clock,
+        clock: StageClock,
     ) -> dict[str, Any]:
         """Return the facts of one photo, ready for JSON."""
         restored = len(_to_restore(faces))
@@ -301,6 +330,8 @@ class RestorePipeline:
             "weights": asdict(self.facts),
             "detector": None if self._finder is None else self._finder.name,
             "parser": None if self.parser is None else self.parser.name,
+            "mask": self.config.mask,
+            "region": self.config.region,
             "upscale": self.config.upscale,
             "strength": self.config.strength,
             "found": len(faces),
@@ -310,6 +341,7 @@ class RestorePipeline:
             "stage_seconds": clock.report(),
             "faces": [
                 face_report(index, face, quality, strength=self.config.strength, seconds=share)
+                | self._pasted_facts(face)
                 for index, (face, quality) in enumerate(zip(faces, qualities, strict=True))
             ],
         }
@@ -328,50 +360,6 @@ def whole_face(pixels: Image) -> DetectedFace:
         )
     landmarks = template(width).astype(np.float32)
     return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
-
-
-def replace_whole(pixels: Image, restored: FaceImage, *, upscale: float, strength: float) -> Image:
-    """Return an aligned photo mixed with its restored face over its whole area.
-
-    Args:
-        pixels: (S, S, 3) RGB, uint8 or uint16.
-        restored: (T, T, 3) float32 RGB in [0, 1]; resized by area when larger, cubic when smaller.
-        upscale: size of the result over that of ``pixels``.
-        strength: share of the restored face, 0 to 1.
-    """
-    import cv2
-
-    background = resize_image(pixels, upscale)
-    side = background.shape[0]
-    method = cv2.INTER_AREA if side < restored.shape[0] else cv2.INTER_CUBIC
-    face = restored if side == restored.shape[0] else cv2.resize(restored, (side, side), interpolation=method)
-    limit = np.iinfo(pixels.dtype).max
-    front = np.clip(face, 0, 1) * np.float32(limit)
-    mixed = background + np.float32(strength) * (front - background)
-    result: Image = np.empty_like(pixels, shape=background.shape)
-    np.rint(np.clip(mixed, 0, limit), out=result, casting="unsafe")
-    return result
-
-
-class _Clock:
-    """Measures the stages of one photo."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Note how long the block took under ``name``."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-    def report(self) -> dict[str, float]:
-        """Return the seconds by stage and in all, in milliseconds' precision."""
-        return {
-            **{k: round(v, 4) for k, v in self.seconds.items()},
-            "total": round(sum(self.seconds.values()), 4),
-        }
 
 
 def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:

@@ -116,7 +116,8 @@ class Decision:
 
     Attributes:
         outcome: restored or kept.
-        code: short machine-readable reason: ``restored``, ``too-small``, ``sharp``, ``not-selected``, ``strength-0``.
+        code: short machine-readable reason: ``restored``, ``too-small``, ``sharp``, ``not-selected``, ``strength-0``,
+            ``not-parsed``.
         reason: one plain sentence for people, with the numbers that decided.
     """
 

@@ -1,10 +1,12 @@
 """The parts of a face in its aligned crop: who labels them, and the masks and strengths made of them."""
 
 from facerestore.face_parts import CLASS_NAMES, FACE_CLASSES
+from facerestore.parsing.choice import ChosenParser, best_parser, choose_parser
 from facerestore.parsing.classes import PALETTE, class_shares, colour_map
 from facerestore.parsing.landmarks import LANDMARK_CLASSES, LandmarkParser
 from facerestore.parsing.mask import face_is_parsed, face_mask, geometric_mask, whole_mask
 from facerestore.parsing.networks import BiSeNetParser, NetworkParser, ParseNetParser, load_parser
+from facerestore.parsing.pasting import FacePasting
 from facerestore.parsing.regions import strength_map
 
 __all__ = [
@@ -13,9 +15,13 @@ __all__ = [
     "LANDMARK_CLASSES",
     "PALETTE",
     "BiSeNetParser",
+    "ChosenParser",
+    "FacePasting",
     "LandmarkParser",
     "NetworkParser",
     "ParseNetParser",
+    "best_parser",
+    "choose_parser",
     "class_shares",
     "colour_map",
     "face_is_parsed",

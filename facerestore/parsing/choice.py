@@ -1,0 +1,143 @@
+"""Which parser is used: the one that is asked for, or the best that is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from facerestore.errors import ConfigError, WeightsError
+from facerestore.parsing.landmarks import LandmarkParser
+from facerestore.parsing.networks import ParseNetParser, load_parser
+from facerestore.parsing.pasting import FacePasting
+from facerestore.weights.files import sha256_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.config import RestoreConfig
+    from facerestore.types import FaceParser
+    from facerestore.weights import WeightsEntry, WeightsStore
+
+AUTO, NONE, LANDMARKS = "auto", "none", LandmarkParser.name
+"""What a parser may be called beside names and files of weights."""
+
+PURPOSE = "parse"
+SUFFIXES = frozenset({".pth", ".pt", ".safetensors"})
+
+
+class ChosenParser(NamedTuple):
+    """A parser that is to be used: the file of a network and what reports say of it; no file for ``landmarks``."""
+
+    path: Path | None
+    name: str
+    sha256: str | None = None
+    commercial_use: str | None = None
+
+    def load(self, *, device: torch.device | str = "cpu") -> FaceParser:
+        """Return the parser, its network on ``device``.
+
+        Raises:
+            CheckpointError: the file is no parser's, or does not fit.
+        """
+        return LandmarkParser() if self.path is None else load_parser(self.path, device=device)
+
+
+def choose_parser(
+    config: RestoreConfig, store: WeightsStore, *, needed_by: str | None = None, preferred: str | None = None
+) -> ChosenParser | None:
+    """Return the parser that ``config`` asks for; None where there is none to be.
+
+    ``auto`` takes the best network that is installed, if anything is made of its maps. Without one, strengths by
+    region use ``landmarks``; a network that needs maps gets no such stand-in, since it was not trained on them.
+
+    Args:
+        config: its parser, mask and region.
+        store: where weights are looked for.
+        needed_by: what cannot do without parsing maps, in the words of messages, such as ``backend 'psfr'``.
+        preferred: catalog name of the weights that ``auto`` takes first.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: the name is of weights that are no parser's, or ``none`` where a parser is needed.
+    """
+    name = config.parser
+    if name == NONE:
+        if needed_by is not None:
+            raise ConfigError(f"{needed_by} needs a face parser; leave out the parser 'none'")
+        return None
+    if name == LANDMARKS:
+        return ChosenParser(None, LANDMARKS)
+    if name == AUTO:
+        return _automatic(config, store, needed_by, preferred)
+    if _is_path(name):
+        return _from_file(Path(name).expanduser())
+    return _from_catalog(name, store)
+
+
+def best_parser(
+    store: WeightsStore, *, preferred: str | None = None, raw: bool = False
+) -> WeightsEntry | None:
+    """Return the catalog entry of the best installed parser network, or None.
+
+    Args:
+        store: where weights are looked for.
+        preferred: catalog name that comes first where it is installed.
+        raw: maps go into another network, which was trained on those of a ParseNet.
+    """
+    if preferred is not None and store.locate(preferred) is not None:
+        return store.entry(preferred)
+    return store.best(PURPOSE, backends={ParseNetParser.name} if raw else None)
+
+
+def _automatic(
+    config: RestoreConfig, store: WeightsStore, needed_by: str | None, preferred: str | None
+) -> ChosenParser | None:
+    pasting = FacePasting.asked(config)
+    if needed_by is None and pasting.classes is None and not pasting.regions:
+        return None
+    entry = best_parser(store, preferred=preferred, raw=needed_by is not None)
+    if entry is not None:
+        return _from_catalog(entry.name, store)
+    if needed_by is not None:
+        first = preferred or _first_known(store)
+        raise WeightsError(
+            f"{needed_by} needs a face parser, and no ParseNet is installed;"
+            f" run 'facerestore weights download {first}', or name a parser with --parser"
+        )
+    return ChosenParser(None, LANDMARKS) if pasting.regions and not pasting.needs_parser else None
+
+
+def _first_known(store: WeightsStore) -> str:
+    """Return the catalog name of the best ParseNet, installed or not."""
+    ranked = [
+        e
+        for e in store.catalog.entries.values()
+        if e.purpose == PURPOSE and e.quality_rank and e.backend == ParseNetParser.name
+    ]
+    return min(ranked, key=lambda e: e.quality_rank or 0).name if ranked else "NAME"
+
+
+def _from_catalog(name: str, store: WeightsStore) -> ChosenParser:
+    entry = store.entry(name)
+    if entry.purpose != PURPOSE:
+        raise ConfigError(
+            f"weights '{name}' are for the purpose '{entry.purpose}', not '{PURPOSE}'; see 'facerestore weights list'"
+        )
+    path, pin = store.require(name), store.pin(name)
+    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
+    return ChosenParser(path, name, sha256, entry.commercial_use)
+
+
+def _from_file(path: Path) -> ChosenParser:
+    if not path.is_file():
+        raise WeightsError(
+            f"parser file '{path}' does not exist; give a path, 'auto', 'none', 'landmarks', or a name of"
+            " 'facerestore weights list'"
+        )
+    return ChosenParser(path, str(path), sha256_of(path))
+
+
+def _is_path(name: str) -> bool:
+    """Say whether ``name`` is the path of a file rather than a catalog name."""
+    path = Path(name)
+    return len(path.parts) > 1 or path.suffix in SUFFIXES or path.is_file()
