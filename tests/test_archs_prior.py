@@ -1,5 +1,7 @@
 """The StyleGAN2 prior: the published layers in the published order, both ways of upsampling, and its noise."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden import Golden, assert_near
@@ -151,6 +153,19 @@ def test_the_mean_style_is_the_mean_of_many(prior):
         other = prior.style(torch.randn(20_000, 8)).mean(dim=0)
         spread = prior.style(torch.randn(1000, 8)).std(dim=0)
     assert ((prior.w_avg - other).abs() < 0.1 * spread).all()
+
+
+def test_without_mapping_network_styles_are_drawn_from_directly(prior):
+    bare = StyleGAN2Prior(replace(prior.config, mapping_layers=0)).eval()
+    assert not any(key.startswith("style") for key in bare.state_dict())
+    bare.load_state_dict(
+        {key: value for key, value in prior.state_dict().items() if not key.startswith("style.")}
+    )
+    z = torch.randn(2, 8)
+    with torch.no_grad():
+        assert torch.equal(bare(prior.style(z)), prior(z))
+    with pytest.raises(ValueError, match="without mapping network"):
+        bare.set_mean_latent()
 
 
 def test_steering_sees_each_resolution_once(prior):

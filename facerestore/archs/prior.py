@@ -83,8 +83,7 @@ class StyleGAN2Prior(nn.Module):
         is_fir = config.upsampling == "fir"
         coarsest, *self.sizes = resolutions(config.face_size)
         width = config.width(coarsest)
-        if config.mapping_layers:
-            self.style = mapping_network(dim, config.mapping_layers)
+        self.style = mapping_network(dim, config.mapping_layers) if config.mapping_layers else nn.Identity()
         self.register_buffer("w_avg", torch.zeros(dim))
         self.input = ConstantInput(width)
         self.conv1 = StyledConv(width, width, style_dim=dim, noise_mode=mode)
@@ -101,7 +100,11 @@ class StyleGAN2Prior(nn.Module):
         self.noises = _stored_noise([coarsest, *(size for size in self.sizes for _ in range(2))])
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return faces B 3 S S for latent codes B D from a standard normal distribution."""
+        """Return faces, B 3 S S.
+
+        Args:
+            z: B D, latent codes from a standard normal distribution; styles, where there is no mapping network.
+        """
         return self.synthesise(self.expand_latents(self.style(z)))
 
     def expand_latents(self, w: Tensor) -> Tensor:
@@ -145,7 +148,15 @@ class StyleGAN2Prior(nn.Module):
 
     @torch.no_grad()
     def set_mean_latent(self, *, samples: int = MEAN_LATENT_SAMPLES, seed: int = NOISE_SEED) -> None:
-        """Store as ``w_avg`` the mean style of ``samples`` normal latent codes, drawn on the CPU from ``seed``."""
+        """Store as ``w_avg`` the mean style of ``samples`` normal latent codes, drawn on the CPU from ``seed``.
+
+        Raises:
+            ValueError: there is no mapping network to make styles with.
+        """
+        if not self.config.mapping_layers:
+            raise ValueError(
+                "a prior without mapping network cannot compute its mean style; load it with one"
+            )
         source = torch.Generator("cpu").manual_seed(seed)
         z = torch.randn(samples, self.config.style_dim, generator=source, device="cpu").to(self.w_avg)
         self.w_avg.copy_(self.style(z).mean(dim=0))
