@@ -17,6 +17,10 @@ facerestore enhance album -r -o restored --report report.json
 
 facerestore enhance group.jpg --faces 0,2 --strength 0.7
 
+facerestore enhance portrait.jpg --region eyes=0.3,mouth=1
+
+facerestore enhance portrait.jpg --mask face,hair
+
 facerestore enhance old.tif --upscale 2 --format png
 
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
@@ -31,6 +35,9 @@ def enhance(
     backend: options.Backend = None,
     weights: options.Weights = None,
     detector: options.Detector = None,
+    parser: options.Parser = None,
+    mask: options.Mask = None,
+    region: options.Region = None,
     strength: options.Strengths = None,
     upscale: options.Upscale = None,
     faces: options.Faces = None,
@@ -80,6 +87,9 @@ def enhance(
             backend=backend,
             weights=weights,
             detector=detector,
+            parser=parser,
+            mask=mask,
+            region=region,
             strength=strengths[0] if len(strengths) == 1 else None,
             upscale=upscale,
             faces=faces,

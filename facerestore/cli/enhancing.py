@@ -192,6 +192,7 @@ def _details(report: dict[str, Any], verbosity: int) -> list[str]:
         f"there is no face {index}; 'facerestore detect' shows the indices"
         for index in report["absent_indices"]
     ]
+    lines += report["notes"]
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
     return lines

@@ -53,6 +53,36 @@ Detector = Annotated[
     ),
 ]
 
+Parser = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Who labels the parts of a face: auto (the best parser network that is installed, else none), none,"
+        " landmarks (drawn from five points; no download), or weights by name or file.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHAT",
+        help="What is pasted: face, whole (the crop, hair and all), or parts such as face,hair or face,-ears."
+        " Parts need a parser.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Region = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PART=0..1,...",
+        help="Strength of single parts in place of --strength, such as eyes=0.3,mouth=1; 0 keeps a part as it is."
+        " Parts: eyes, brows, nose, mouth, lips, skin, ears, glasses, hair and more.",
+        rich_help_panel=_LINE,
+    ),
+]
+
 Strength = Annotated[
     float | None,
     typer.Option(
