@@ -97,7 +97,7 @@ def assemble(
     chosen = choose_weights(config, store, kind.task)
     restorer = load_restorer(chosen, device=device, task=kind.task)
     if config.official:
-        kind = official_kind(kind, config, restorer.name)
+        kind, config = official_kind(kind, config, restorer.name)
     detector = None if config.aligned else build_detector(config.detector, store, device)
     parser = choose_parser(
         config, store, needed_by=_needing_parser(kind, config, restorer), preferred=kind.parser_weights
@@ -128,8 +128,10 @@ def _parser_facts(parser: ChosenParser | None) -> ParserFacts | None:
     return ParserFacts(weights=parser.name, sha256=parser.sha256, commercial_use=parser.commercial_use)
 
 
-def official_kind(kind: type[PipelineKind], config: RestoreConfig, backend: str) -> type[PipelineKind]:
-    """Return the class of the official test pipeline of a backend, in place of ``kind``.
+def official_kind(
+    kind: type[PipelineKind], config: RestoreConfig, backend: str
+) -> tuple[type[PipelineKind], RestoreConfig]:
+    """Return the class of the official test pipeline of a backend, in place of ``kind``, and what it is asked.
 
     Raises:
         ConfigError: the backend or the task has none, or it does not know an option.
@@ -139,8 +141,7 @@ def official_kind(kind: type[PipelineKind], config: RestoreConfig, backend: str)
         raise ConfigError(
             f"there is no official test pipeline for 'facerestore {kind.task.command}'; leave out --official"
         )
-    official.check_options(config)
-    return official
+    return official, official.completed(config)
 
 
 def restore(

@@ -1,9 +1,13 @@
+import json
 import math
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes import Brightener, FakeDetector, face_at, photo
+from PIL import Image as PillowImage
 from safetensors.numpy import load_file
 
 from facerestore.alignment import (
@@ -14,16 +18,22 @@ from facerestore.alignment import (
     resize_affine,
     template,
 )
+from facerestore.archs.gpen import GPENConfig, GPENGenerator
+from facerestore.assembly import build_pipeline, official_kind
+from facerestore.cli import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
-from facerestore.official import GPENPipeline, PSFRPipeline, official_pipeline
+from facerestore.io import read_image
+from facerestore.official import OFFICIAL_PIPELINES, GPENPipeline, PSFRPipeline, official_pipeline
 from facerestore.official.base import truncated
 from facerestore.official.cubic import cubic_warp
 from facerestore.official.gpen import feathered, paste_mask, warp_linear
 from facerestore.official.psfr import paste_hard
 from facerestore.pipeline import RestorePipeline
+from facerestore.purposes import COLORIZE
 from facerestore.types import DecodedImage, DetectedFace, Metadata, Outcome
 
+PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "astronaut_degraded.jpg"
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -494,3 +504,79 @@ def test_the_normal_line_refuses_to_be_official_and_the_reverse():
     with pytest.raises(ConfigError, match="official"):
         GPENPipeline(FakeDetector(), Network(), config=RestoreConfig(), parser=AllSkin())
     assert gpen().description.startswith("official gpen test pipeline: gpen, 512 px faces")
+
+
+def test_other_backends_and_tasks_have_no_official_pipeline():
+    with pytest.raises(ConfigError, match="'lite', only for gpen and psfr"):
+        build_pipeline(RestoreConfig(official=True, backend="lite", device="cpu"))
+
+    class Colouring(RestorePipeline):
+        task = COLORIZE
+
+    with pytest.raises(ConfigError, match="facerestore colorize"):
+        official_kind(Colouring, RestoreConfig(official=True), "gpen")
+    with pytest.raises(ConfigError, match="--min-face"):
+        official_kind(RestorePipeline, RestoreConfig(official=True, min_face=3), "gpen")
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "parser"),
+    [
+        ("gpen", {}, "parsenet.gpen"),
+        ("gpen", {"aligned": True}, "none"),
+        ("gpen", {"parser": "landmarks"}, "landmarks"),
+        ("psfr", {"aligned": True}, "parsenet.psfr-90000"),
+    ],
+)
+def test_the_parser_is_that_of_the_program_unless_another_is_named(backend, options, parser):
+    kind, config = official_kind(RestorePipeline, RestoreConfig(official=True, **options), backend)
+    assert kind is OFFICIAL_PIPELINES[backend]
+    assert config.parser == parser
+
+
+# --- as a user runs it -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gpen_weights(tmp_path):
+    """Return a small random GPEN under the official key names."""
+    torch.manual_seed(0)
+    network = GPENGenerator(GPENConfig(64, style_dim=8, mapping_layers=2, narrow=1 / 64))
+    torch.save(network.state_dict(), tmp_path / "gpen.pth")
+    return tmp_path / "gpen.pth"
+
+
+def test_enhance_official_says_what_it_is_and_repeats(gpen_weights, tmp_path, capsys):
+    arguments = ["enhance", str(PORTRAIT), "--official", "--weights", str(gpen_weights), "--device", "cpu"]
+    arguments += ["--parser", "landmarks", "--report", str(tmp_path / "report.json")]
+    for name in ("one.png", "two.png"):
+        assert main([*arguments, "-o", str(tmp_path / name), "--overwrite"]) == 0
+    assert "restoring with official gpen test pipeline: " in capsys.readouterr().out
+    before, one, two = (
+        read_image(path).pixels for path in (PORTRAIT, tmp_path / "one.png", tmp_path / "two.png")
+    )
+    assert np.array_equal(one, two)
+    assert 0.01 < (before != one).any(axis=2).mean() < 0.2
+    (report,) = json.loads((tmp_path / "report.json").read_text())["photos"]
+    assert report["official"] is True
+    assert report["restored"] == 1
+    assert report["faces"][0]["reason"] == "as the official gpen pipeline does"
+    assert report["faces"][0]["quality"] is None
+
+
+def test_enhance_official_names_the_parser_that_is_missing(gpen_weights, tmp_path, capsys):
+    arguments = ["enhance", str(PORTRAIT), "--official", "--weights", str(gpen_weights), "--device", "cpu"]
+    arguments += ["-o", str(tmp_path / "one.png")]
+    assert main(arguments) == 4
+    assert "weights download parsenet.gpen" in capsys.readouterr().err
+    assert main([*arguments, "--parser", "none"]) == 2
+    assert "the official gpen test pipeline needs a face parser" in capsys.readouterr().err
+    assert main([*arguments, "--backend", "lite"]) != 0
+    assert not (tmp_path / "one.png").exists()
+
+
+def test_enhance_official_takes_an_aligned_face_whole(gpen_weights, tmp_path):
+    PillowImage.fromarray(smooth_photo(96, 96).pixels).save(tmp_path / "face.png")
+    arguments = ["enhance", str(tmp_path / "face.png"), "--official", "--aligned", "--device", "cpu"]
+    assert main([*arguments, "--weights", str(gpen_weights), "-o", str(tmp_path / "out.png")]) == 0
+    assert read_image(tmp_path / "out.png").pixels.shape == (64, 64, 3)

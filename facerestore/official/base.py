@@ -110,6 +110,18 @@ class OfficialPipeline(RestorePipeline):
                 )
 
     @classmethod
+    def completed(cls, config: RestoreConfig) -> RestoreConfig:
+        """Return ``config`` with the program's own parser in place of ``auto``, or none where it parses nothing.
+
+        Raises:
+            ConfigError: the program does not know what is asked for.
+        """
+        cls.check_options(config)
+        if config.parser != "auto":
+            return config
+        return replace(config, parser=cls.parser_weights if cls.needs_parser(config) else "none")
+
+    @classmethod
     def needs_parser(cls, config: RestoreConfig) -> bool:
         """Say whether a parser is needed for such input."""
         return True
