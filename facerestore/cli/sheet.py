@@ -295,7 +295,10 @@ def _cell_lines(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
             for column, cell in zip(run.maker.columns, face["cells"], strict=True)
         ]
     kept = [face for face in faces if all(cell["decision"] == "kept" for cell in face["cells"])]
-    lines = [f"face {face['index']} kept: {face['cells'][0]['reason']}" for face in kept[:SHOWN_REASONS]]
+    # Where strength 0 is one of several columns, the others tell more.
+    told = [min(face["cells"], key=lambda cell: cell["code"] == "strength-0") for face in kept]
+    shown = list(zip(kept, told, strict=True))[:SHOWN_REASONS]
+    lines = [f"face {face['index']} kept: {cell['reason']}" for face, cell in shown]
     if len(kept) > SHOWN_REASONS:
         lines.append(f"and {len(kept) - SHOWN_REASONS} more kept; -v or --report tells all")
     return lines
@@ -343,7 +346,8 @@ def _sum_up(run: _Run, *, interrupted: bool, planned: int) -> None:
     faces = sum(len(photo["faces"]) for photo in run.photos)
     failed = sum(photo["error"] is not None for photo in run.photos)
     counts = f"{count(len(run.photos), 'photo')}, {failed} failed; {count(faces, 'face')}"
-    cells = f" in {count(len(run.maker.columns), 'column')}, {count(run.failed_cells, 'cell')} failed"
+    cells = f" in {count(len(run.maker.columns), 'column')}"
+    cells += f", {count(run.failed_cells, 'cell')} failed" if run.failed_cells else ""
     where = ", ".join("standard output" if str(path) == "-" else str(path) for path in run.written)
     run.terminal.say(f"{counts}{cells} -> {where}" if where else f"{counts}: no sheet is written")
     stale = [path for path in _pages_there(run.sheet) if path not in run.written]

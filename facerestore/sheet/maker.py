@@ -270,7 +270,7 @@ class SheetMaker:
         return np.asarray(close_up(pixels, square, self.side_px))
 
 
-_OF_THE_FACE = ("index", "box", "landmarks", "score")
+_OF_THE_FACE = ("index", "box", "landmarks", "score", "eye_distance_px")
 """Keys of a face's report that are the same in every column."""
 
 

@@ -36,6 +36,11 @@ PAGE_HEIGHT_PX = 6000
 """A page ends before this; about fourteen rows of the largest cells. JPEG and WebP end at 65,535 and 16,383."""
 
 _UNKNOWN = "?"
+_PLAIN = str.maketrans(
+    {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d"}
+    | {"Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th"}
+)
+"""European letters that are no plain letter with an accent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +141,8 @@ def row_height(row: SheetRow, side_px: int) -> int:
 
 def drawable(text: str) -> str:
     """Return ``text`` in the letters that the embedded font has: without accents, others as question marks."""
-    plain = [c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)]
+    letters = unicodedata.normalize("NFKD", text).translate(_PLAIN)
+    plain = [c for c in letters if not unicodedata.combining(c)]
     return "".join(c if c == "·" or (c.isascii() and c.isprintable()) else _UNKNOWN for c in plain)
 
 
