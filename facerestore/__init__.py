@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from facerestore.io import read_image, write_image
     from facerestore.pipeline import RestorePipeline
+    from facerestore.tasks import colorize, inpaint, synthesize
     from facerestore.types import Decision, DecodedImage, DetectedFace, Outcome, RestoredFace, RestoreResult
 
 _HOMES = {
@@ -45,9 +46,12 @@ _HOMES = {
     "RestoredFace": "types",
     "WeightsError": "errors",
     "build_pipeline": "assembly",
+    "colorize": "tasks",
+    "inpaint": "tasks",
     "load_config": "config",
     "read_image": "io",
     "restore": "assembly",
+    "synthesize": "tasks",
     "write_image": "io",
 }
 """The module of each public name."""
@@ -70,9 +74,12 @@ __all__ = [
     "WeightsError",
     "__version__",
     "build_pipeline",
+    "colorize",
+    "inpaint",
     "load_config",
     "read_image",
     "restore",
+    "synthesize",
     "write_image",
 ]
 
