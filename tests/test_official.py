@@ -19,7 +19,9 @@ from facerestore.alignment import (
     template,
 )
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
+from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.assembly import build_pipeline, official_kind
+from facerestore.checkpoint import save_state_dict
 from facerestore.cli import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
@@ -560,8 +562,23 @@ def test_enhance_official_says_what_it_is_and_repeats(gpen_weights, tmp_path, ca
     (report,) = json.loads((tmp_path / "report.json").read_text())["photos"]
     assert report["official"] is True
     assert report["restored"] == 1
-    assert report["faces"][0]["reason"] == "as the official gpen pipeline does"
+    assert report["faces"][0]["reason"] == "like every face in the official gpen pipeline"
     assert report["faces"][0]["quality"] is None
+
+
+def test_enhance_official_runs_psfr(tmp_path, capsys):
+    torch.manual_seed(0)
+    save_state_dict(
+        tmp_path / "psfr.safetensors", PSFRGenerator(PSFRConfig(64, 16, ch_range=(4, 8))).state_dict()
+    )
+    arguments = ["enhance", str(PORTRAIT), "--official", "--weights", str(tmp_path / "psfr.safetensors")]
+    arguments += ["--device", "cpu", "--parser", "landmarks", "-o", str(tmp_path / "out.png")]
+    assert main(arguments) == 0
+    assert "official psfr test pipeline: " in capsys.readouterr().out
+    before, after = read_image(PORTRAIT).pixels, read_image(tmp_path / "out.png").pixels
+    rows, columns = np.nonzero((before != after).any(axis=2))
+    assert 100 < rows.max() - rows.min() < 260
+    assert 100 < columns.max() - columns.min() < 260
 
 
 def test_enhance_official_names_the_parser_that_is_missing(gpen_weights, tmp_path, capsys):

@@ -162,7 +162,9 @@ class OfficialPipeline(RestorePipeline):
             if aside is not None:
                 faces.append(RestoredFace(detected=detected, decision=aside))
                 continue
-            decision = Decision(Outcome.RESTORED, "restored", f"as the official {self.backend} pipeline does")
+            decision = Decision(
+                Outcome.RESTORED, "restored", f"like every face in the official {self.backend} pipeline"
+            )
             faces.append(RestoredFace(detected, decision, self._official_cut(source, detected, pixels.shape)))
         return faces, [None] * len(faces)
 

@@ -74,7 +74,7 @@ class GPENPipeline(OfficialPipeline):
     - Strength mixes the restored face with its crop, before both are warped.
 
     An image for the parser is made from the restored face bilinearly where the network's size is not 512 px; parsing
-    maps are 512 px then.
+    maps are 512 px then. Reports count the parser's time as the restorer's.
     """
 
     backend: ClassVar[str] = "gpen"
