@@ -73,13 +73,19 @@ def tiny_gpen(tmp_path_factory):
 
 def test_each_network_runs_once_a_photo_whatever_the_number_of_strengths():
     first, second, parser = Brightener(), Darkener(32), Labeller()
-    pipelines = [line(first, parser=parser), line(second, weights="darkener.test")]
+    third = Darkener()
+    pipelines = [
+        line(first, parser=parser),
+        line(second, weights="darkener.test"),
+        line(third, weights="third.test", parser=parser),
+    ]
     sheet = contact_sheet([photo(seed=1), photo(seed=2)], pipelines, strengths=(0.5, 1.0, 0.25))
     assert first.calls == [2, 2]
-    assert second.calls == [2, 2]
+    assert second.calls == third.calls == [2, 2]
+    # Pipelines that share a parser and a face size share what it says.
     assert parser.calls == 2
     assert len(sheet.pages) == 1
-    assert [c["strength"] for c in sheet.facts["columns"]] == [0.5, 1.0, 0.25] * 2
+    assert [c["strength"] for c in sheet.facts["columns"]] == [0.5, 1.0, 0.25] * 3
     json.dumps(sheet.facts)
 
 

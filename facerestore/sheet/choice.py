@@ -9,8 +9,10 @@ from facerestore.assembly import AUTO, build_pipeline, choose_weights, looks_lik
 from facerestore.backends import backend_names, needs_weights
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
+from facerestore.photo_report import ParserFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE
+from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
 
 ALL = "all"
@@ -44,15 +46,19 @@ def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[Restore
 def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None) -> list[RestorePipeline]:
     """Return the pipelines that the lists in ``config`` name (see `sheet_configs`), with one detector for all.
 
-    Their networks stay loaded together, so that each photo is read once: about the size of their files in memory.
+    Their networks stay loaded together, so that each photo is read once: about the size of their files in memory, that
+    of a parser network once.
 
     Raises:
-        FaceRestoreError: as `sheet_configs` and ``build_pipeline``; nothing is loaded if any weights are not here.
+        FaceRestoreError: as `sheet_configs` and ``build_pipeline``.
     """
     store = store if store is not None else WeightsStore(offline=config.offline)
     pipelines = [build_pipeline(single, store=store) for single in sheet_configs(config, store=store)]
-    for pipeline in pipelines[1:]:
+    parsers: dict[ParserFacts, FaceParser] = {}
+    for pipeline in pipelines:
         pipeline.detector = pipelines[0].detector
+        if pipeline.parser is not None and pipeline.facts.parser is not None:
+            pipeline.parser = parsers.setdefault(pipeline.facts.parser, pipeline.parser)
     return pipelines
 
 

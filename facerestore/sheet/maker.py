@@ -31,7 +31,7 @@ from facerestore.sheet.picture import (
     row_height,
     sheet_picture,
 )
-from facerestore.sheet.rerun import Rerun
+from facerestore.sheet.rerun import RememberingParser, Rerun
 from facerestore.types import DecodedImage, DetectedFace, Image, Outcome
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def contact_sheet(
         strengths: for each pipeline, 0 to 1; None takes the one of its own configuration.
 
     Raises:
-        ConfigError: there is no pipeline or are too many, or a strength is out of range.
+        ConfigError: there is no pipeline or are too many, or a strength is out of range or refused by one.
         ImageError: a photo cannot be read. A network that fails does not raise: its cells say so.
     """
     maker = SheetMaker(pipelines, strengths=strengths)
@@ -121,7 +121,7 @@ class SheetMaker:
         facts: columns and configuration, ready for JSON.
 
     Raises:
-        ConfigError: there is no pipeline or are too many, or a strength is out of range.
+        ConfigError: there is no pipeline or are too many, or a strength is out of range or refused by one.
     """
 
     def __init__(
@@ -134,6 +134,11 @@ class SheetMaker:
         if not pipelines or (strengths is not None and not strengths):
             raise ConfigError("a contact sheet needs at least one pipeline and one strength; give them")
         self._lines = [(pipeline, _configs(pipeline.config, strengths)) for pipeline in pipelines]
+        for pipeline, configs in self._lines:
+            for config in configs:  # what a pipeline refuses is to be known before any work
+                pipeline.with_parts(
+                    pipeline.detector, pipeline.restorer, parser=pipeline.parser, config=config
+                )
         self.columns = _columns(self._lines)
         if len(self.columns) > MAX_COLUMNS:
             raise ConfigError(
@@ -180,10 +185,13 @@ class SheetMaker:
         found, chosen = self._find(image.pixels)
         cells: dict[int, list[SheetCell]] = {index: [] for index in chosen}
         facts: dict[int, list[dict[str, Any]]] = {index: [] for index in chosen}
+        parsers: dict[int, RememberingParser] = {}
         for pipeline, configs in self._lines if chosen else ():
             if on_pipeline is not None:
                 on_pipeline(_weights_name(pipeline))
-            line = Rerun(pipeline, found)
+            if pipeline.parser is not None:
+                parsers.setdefault(id(pipeline.parser), RememberingParser(pipeline.parser))
+            line = Rerun(pipeline, found, parsers.get(id(pipeline.parser)))
             for config in configs:
                 for index, (cell, fact) in self._column(line, config, image, found, chosen).items():
                     cells[index].append(cell)

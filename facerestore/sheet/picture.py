@@ -174,21 +174,20 @@ def _groups(
         group = list(members)
         width = len(group) * side_px + (len(group) - 1) * GAP_PX
         cells = [cell for row in rows for cell in row.cells[start : start + len(group)]]
-        details = _details(group[0], [cell.seconds for cell in cells if cell.seconds is not None])
-        names = _wrapped(group[0].name, _HEADING_PX, width)
-        groups.append((start, len(group), names, _wrapped(details, _TEXT_PX, width)))
+        details = [
+            _details(group[0], [cell.seconds for cell in cells if cell.seconds is not None]),
+            group[0].licence,
+        ]
+        lines = [line for detail in details for line in _wrapped(detail, _TEXT_PX, width)]
+        groups.append((start, len(group), _wrapped(group[0].name, _HEADING_PX, width), lines))
         start += len(group)
     return groups
 
 
 def _details(column: SheetColumn, seconds: Sequence[float]) -> str:
-    """Return what is said below the name of the weights: face size, mean seconds of the page's faces, terms."""
-    words = [f"{column.face_size} px"]
-    if seconds:
-        words.append(f"{_number(sum(seconds) / len(seconds))} s/face")
-    if column.licence:
-        words.append(column.licence)
-    return " · ".join(words)
+    """Return what is said below the name of the weights: face size, and mean seconds of the page's faces."""
+    size = f"{column.face_size} px"
+    return f"{size} · {_number(sum(seconds) / len(seconds))} s/face" if seconds else size
 
 
 def _number(value: float) -> str:

@@ -25,12 +25,23 @@ from facerestore.types import (
 
 
 class Rerun:
-    """A pipeline for one photo at several strengths: faces are given, and what its networks say is remembered."""
+    """A pipeline for one photo at several strengths: faces are given, and what its networks say is remembered.
 
-    def __init__(self, pipeline: RestorePipeline, found: Sequence[DetectedFace]) -> None:
+    Args:
+        pipeline: not changed.
+        found: the photo's faces.
+        parser: remembers what ``pipeline.parser`` says; other pipelines may share it.
+
+    Attributes:
+        restorer: remembers what that of the pipeline gives, and knows how long it took.
+    """
+
+    def __init__(
+        self, pipeline: RestorePipeline, found: Sequence[DetectedFace], parser: RememberingParser | None
+    ) -> None:
         self._pipeline = pipeline
-        self._detector = pipeline.detector and _FoundAlready(pipeline.detector, found)
-        self._parser = pipeline.parser and _RememberingParser(pipeline.parser)
+        self._detector = None if pipeline.detector is None else _FoundAlready(pipeline.detector, found)
+        self._parser = parser
         self.restorer = _RememberingRestorer(pipeline.restorer)
 
     def pipeline(self, config: RestoreConfig) -> RestorePipeline:
@@ -50,7 +61,7 @@ class _FoundAlready:
         return list(self._found)
 
 
-class _RememberingParser:
+class RememberingParser:
     """A parser that labels the same faces once."""
 
     def __init__(self, parser: FaceParser) -> None:
