@@ -125,6 +125,7 @@ def _check_options(request: Request, sheet: Path) -> None:
         "-o": request.output is not None,
         "--compare": files.compare,
         "--save-faces": files.save_faces is not None,
+        "--save-stages": files.save_stages is not None,
         "--skip-existing": files.skip_existing,
     }
     for option, is_given in others.items():
