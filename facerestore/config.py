@@ -161,6 +161,7 @@ def load_config(
     *,
     restore: Mapping[str, object] | None = None,
     output: Mapping[str, object] | None = None,
+    restore_defaults: Mapping[str, object] | None = None,
 ) -> tuple[RestoreConfig, OutputConfig]:
     """Return the configuration: defaults, then the tables ``[restore]`` and ``[output]`` of a TOML file, then flags.
 
@@ -168,6 +169,7 @@ def load_config(
         path: a TOML file, or None.
         restore: fields of RestoreConfig that win over the file.
         output: fields of OutputConfig that win over the file.
+        restore_defaults: fields of RestoreConfig that a task presets otherwise; the file wins over them.
 
     Raises:
         ConfigError: the file cannot be read, or a table, key or value is unknown or unfit.
@@ -175,7 +177,11 @@ def load_config(
     tables = _read_tables(path) if path is not None else {}
     source = f" in '{path}'" if path is not None else ""
     return (
-        make_config(RestoreConfig, {**tables.get("restore", {}), **(restore or {})}, source=source),
+        make_config(
+            RestoreConfig,
+            {**(restore_defaults or {}), **tables.get("restore", {}), **(restore or {})},
+            source=source,
+        ),
         make_config(OutputConfig, {**tables.get("output", {}), **(output or {})}, source=source),
     )
 

@@ -60,7 +60,12 @@ class _Candidate:
 
 
 def plan_jobs(
-    inputs: Sequence[Path], *, output: Path | None, options: OutputConfig, recursive: bool = False
+    inputs: Sequence[Path],
+    *,
+    output: Path | None,
+    options: OutputConfig,
+    recursive: bool = False,
+    ending: str = DEFAULT_SUFFIX,
 ) -> Plan:
     """Return the jobs for files and directories.
 
@@ -74,6 +79,7 @@ def plan_jobs(
         output: a file, a directory, ``-`` for standard output, or None.
         options: format and suffix of the results, and whether comparisons stand beside them.
         recursive: look into the subdirectories of directories.
+        ending: what the name of a result beside its source ends in, unless ``options`` say.
 
     Raises:
         ConfigError: the inputs do not go with the output, or a format is unknown.
@@ -91,11 +97,13 @@ def plan_jobs(
     left_out: list[Path] = []
     for root, label in zip(inputs, _labels(inputs), strict=True):
         for source in _sources(root, output, recursive):
-            if root.is_dir() and _is_result(source, options):
+            if root.is_dir() and _is_result(source, options, ending):
                 left_out.append(source)
             else:
                 candidates.append(_candidate(source, root, label, output, options))
-    jobs = _distinct(_without_repeats(candidates), _suffix(options, output), compare=options.compare)
+    jobs = _distinct(
+        _without_repeats(candidates), _suffix(options, output, ending), ending, compare=options.compare
+    )
     return Plan(tuple(jobs), tuple(left_out))
 
 
@@ -170,11 +178,10 @@ def _sources(root: Path, output: Path | None, recursive: bool) -> Iterator[Path]
             yield source
 
 
-def _is_result(source: Path, options: OutputConfig) -> bool:
+def _is_result(source: Path, options: OutputConfig, ending: str) -> bool:
     """Say whether a file of a directory is taken for the result of an earlier run, by its name."""
-    endings = {ending for ending in (DEFAULT_SUFFIX, options.suffix) if ending}
     stem = source.stem.removesuffix(COMPARE_ENDING)
-    return any(stem.endswith(ending) for ending in endings)
+    return any(stem.endswith(end) for end in (DEFAULT_SUFFIX, ending, options.suffix) if end)
 
 
 def _candidate(
@@ -186,10 +193,10 @@ def _candidate(
     return _Candidate(source, folder, relative, extension)
 
 
-def _suffix(options: OutputConfig, output: Path | None) -> str:
+def _suffix(options: OutputConfig, output: Path | None, ending: str) -> str:
     if options.suffix is not None:
         return options.suffix
-    return DEFAULT_SUFFIX if output is None else ""
+    return ending if output is None else ""
 
 
 def _without_repeats(candidates: Sequence[_Candidate]) -> list[_Candidate]:
@@ -213,10 +220,10 @@ def _same_file(one: Path, other: Path) -> bool:
         return (one.parent.resolve(), one.name) == (other.parent.resolve(), other.name)
 
 
-def _distinct(candidates: Sequence[_Candidate], suffix: str, *, compare: bool) -> Iterator[Job]:
+def _distinct(candidates: Sequence[_Candidate], suffix: str, ending: str, *, compare: bool) -> Iterator[Job]:
     """Yield one job per candidate; no target or comparison is shared, and none is the name of an input."""
     inputs = {_key(candidate.source) for candidate in candidates}
-    suffixes = [DEFAULT_SUFFIX if _key(c.target(suffix)) in inputs else suffix for c in candidates]
+    suffixes = [ending if _key(c.target(suffix)) in inputs else suffix for c in candidates]
     plain = [_key(c.target(s)) for c, s in zip(candidates, suffixes, strict=True)]
     wanted = Counter(plain)
     taken, names = set(inputs), set[str]()

@@ -44,10 +44,14 @@ class Summary:
     @property
     def line(self) -> str:
         """One line: ``12 photos: 31 faces, 27 restored, 4 kept (2 sharp, 2 too small), 0 failed``."""
+        return self.told("restored")
+
+    def told(self, done: str) -> str:
+        """Return the line with another word for what was done with the faces."""
         kept = f"{sum(self.kept.values())} kept{_reasons(self.kept)}"
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         return (
-            f"{count(self.photos, 'photo')}: {count(self.faces, 'face')}, {self.restored} restored, {kept}"
+            f"{count(self.photos, 'photo')}: {count(self.faces, 'face')}, {self.restored} {done}, {kept}"
             f"{skipped}, {self.failed} failed"
         )
 

@@ -1,17 +1,18 @@
-"""The work behind ``facerestore enhance``: plan, restore one after the other, tell, and sum up."""
+"""The work behind ``facerestore enhance`` and the other tasks: plan, do one after the other, tell, and sum up."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.terminal import Terminal
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, ImageError
+from facerestore.purposes import RESTORE, Task
 
 if TYPE_CHECKING:
     from facerestore.batch import PhotoOutcome, Plan, Summary
@@ -23,7 +24,23 @@ SHOWN_REASONS = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What ``facerestore enhance`` was asked for."""
+    """What a command was asked for.
+
+    Attributes:
+        inputs: photos, directories, or ``-``.
+        output: a file, a directory, ``-``, or None.
+        recursive: look into subdirectories.
+        restore: how faces are found and restored.
+        files: how results are written.
+        report: where the report goes.
+        as_json: print the report.
+        dry_run: do nothing.
+        verbosity: -1 quiet, 0 normal, 1 verbose, 2 with traces.
+        progress: show a bar.
+        task: what is done with the faces.
+        build: makes the pipeline; None for the one that restores.
+        check: raises ImageError where a photo lacks something, for a dry run.
+    """
 
     inputs: tuple[Path, ...]
     output: Path | None
@@ -35,6 +52,9 @@ class Request:
     dry_run: bool
     verbosity: int
     progress: bool
+    task: Task = RESTORE
+    build: Callable[[RestoreConfig], RestorePipeline] | None = None
+    check: Callable[[Path], object] | None = None
 
 
 def execute(request: Request) -> int:
@@ -46,7 +66,11 @@ def execute(request: Request) -> int:
     from facerestore.batch import STREAM, plan_jobs
 
     plan = plan_jobs(
-        request.inputs, output=request.output, options=request.files, recursive=request.recursive
+        request.inputs,
+        output=request.output,
+        options=request.files,
+        recursive=request.recursive,
+        ending=request.task.ending,
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
@@ -63,8 +87,11 @@ def _check_streams(request: Request, to_stdout: bool) -> None:
     """Raise ConfigError unless the wanted outputs go together."""
     if to_stdout and request.as_json:
         raise ConfigError("standard output cannot carry the picture and --json; use --report FILE.json")
-    if to_stdout and (request.files.compare or request.files.save_faces or request.files.save_stages):
-        raise ConfigError("--compare, --save-faces and --save-stages need a named result; give -o FILE")
+    files = request.files
+    if to_stdout and (files.compare or files.save_faces or files.save_stages or files.save_damaged):
+        raise ConfigError(
+            "--compare, --save-faces, --save-stages and --save-damaged need a named result; give -o FILE"
+        )
     if to_stdout and not request.dry_run and sys.stdout.isatty():
         raise ConfigError("the picture would go to the terminal; redirect it ('> out.jpg'), or give -o FILE")
     if request.report is not None and request.report.suffix.lower() != ".json":
@@ -76,25 +103,38 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
     from facerestore.assembly import choose_weights
     from facerestore.weights import WeightsStore
 
-    chosen = choose_weights(request.restore, WeightsStore(offline=request.restore.offline))
+    store = WeightsStore(offline=request.restore.offline)
+    chosen = choose_weights(request.restore, store, request.task)
     rows = [
         {
             "input": str(job.source),
             "output": str(job.target),
             "exists": str(job.target) != "-" and job.target.exists(),
             "missing": str(job.source) != "-" and not job.source.is_file(),
+            "fault": _fault(request, job.source),
         }
         for job in plan.jobs
     ]
     if request.as_json:
         _print_json({"dry_run": True, "weights": chosen.name, "jobs": rows})
         return 0
-    terminal.say(f"would restore with {chosen.name}; nothing is written")
+    terminal.say(f"would {request.task.verb} with {chosen.name}; nothing is written")
     for row in rows:
         note = " (there is no such photo: would fail)" if row["missing"] else ""
+        note += f" (would fail: {row['fault']})" if row["fault"] else ""
         note += _exists_note(request.files) if row["exists"] else ""
         terminal.say(f"{row['input']} -> {row['output']}{note}")
     return 0
+
+
+def _fault(request: Request, source: Path) -> str | None:
+    """Return what a photo lacks that the task needs; None where it lacks nothing."""
+    try:
+        if request.check is not None:
+            request.check(source)
+    except ImageError as error:
+        return str(error)
+    return None
 
 
 def _exists_note(files: OutputConfig) -> str:
@@ -110,8 +150,8 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     from facerestore.assembly import build_pipeline
     from facerestore.batch import summarise
 
-    pipeline = build_pipeline(request.restore)
-    terminal.say(f"restoring with {pipeline.description}")
+    pipeline = (request.build or build_pipeline)(request.restore)
+    terminal.say(f"{request.task.doing} with {pipeline.description}")
     outcomes: list[PhotoOutcome] = []
     try:
         _run(request, plan, pipeline, terminal, outcomes)
@@ -120,7 +160,7 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
         interrupted = True
     summary = summarise(outcomes)
     if outcomes:
-        terminal.say(summary.line)
+        terminal.say(summary.told(request.task.done))
     _write_reports(request, outcomes, pipeline, interrupted=interrupted)
     if pipeline.facts.bundled and summary.restored and not interrupted:
         terminal.say(_better_weights_hint())
@@ -142,13 +182,19 @@ def _run(
         begin(plan.jobs[0].source.name if plan.jobs else "")
         for outcome in run_jobs(plan.jobs, pipeline, options=request.files):
             outcomes.append(outcome)
-            tell(outcome, terminal)
+            tell(outcome, terminal, done=request.task.done)
             if len(outcomes) < len(plan.jobs):
                 begin(plan.jobs[len(outcomes)].source.name)
 
 
-def tell(outcome: PhotoOutcome, terminal: Terminal) -> None:
-    """Say what became of one photo: what was found, restored and kept and why, how long it took, where it is."""
+def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done) -> None:
+    """Say what became of one photo: what was found, restored and kept and why, how long it took, where it is.
+
+    Args:
+        outcome: what became of it.
+        terminal: where to say it.
+        done: the word for what was done with faces.
+    """
     from facerestore.batch.report import count, describe_error
 
     name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
@@ -165,7 +211,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal) -> None:
     report = outcome.report
     kept = report["found"] - report["restored"]
     faces = (
-        f"{count(report['found'], 'face')}, {report['restored']} restored, {kept} kept"
+        f"{count(report['found'], 'face')}, {report['restored']} {done}, {kept} kept"
         if report["found"]
         else "no face"
     )

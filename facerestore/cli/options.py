@@ -20,7 +20,7 @@ Output = Annotated[
         "--output",
         metavar="OUT",
         help="A file for one photo, a directory for more (directories are mirrored into it), or - for standard"
-        " output. Without it, results go beside their photos as NAME_restored.",
+        " output. Without it, results go beside their photos, named after what was done: NAME_restored and the like.",
         rich_help_panel=_FILES,
     ),
 ]
@@ -171,7 +171,7 @@ Suffix = Annotated[
     str | None,
     typer.Option(
         metavar="TEXT",
-        help="Ends the names of results; _restored beside the photo, nothing in another directory.",
+        help="Ends the names of results; _restored and the like beside the photo, nothing in another directory.",
         rich_help_panel=_FILES,
     ),
 ]
