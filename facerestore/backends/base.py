@@ -45,6 +45,7 @@ class TensorRestorer(ABC):
             of the three methods above (and need not derive from this class).
         summary: what it is, in one line for ``facerestore backends list``.
         paper: authors, title and where it stands; or a plain statement that there is none.
+        requires: Python modules that its networks need and that facerestore does not install by itself.
         network: the torch module, in eval mode, on ``device``.
         face_size: side of the faces that `restore` returns, pixels.
         input_size: side of the faces that the network takes, pixels.
@@ -58,6 +59,7 @@ class TensorRestorer(ABC):
     needs_weights: ClassVar[bool] = True
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    requires: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,

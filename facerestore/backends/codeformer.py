@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from facerestore.backends.base import TensorRestorer
+from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.checkpoint import load_strictly
 from facerestore.errors import CheckpointError, ConfigError
 
@@ -34,6 +34,11 @@ class CodeFormerRestorer(TensorRestorer):
 
     name = "codeformer"
     network_range = (-1.0, 1.0)
+    summary = "faces from a codebook that a transformer reads, with a weight between quality and fidelity"
+    paper = (
+        "Zhou, Chan, Li, Loy, Towards Robust Blind Face Restoration with Codebook Lookup Transformer, NeurIPS 2022,"
+        " arXiv 2206.11253"
+    )
     fidelity: float = DEFAULT_FIDELITY
 
     @classmethod
@@ -71,6 +76,37 @@ class CodeFormerRestorer(TensorRestorer):
             network = CodeFormer(config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 16 px network."""
+        from facerestore.archs.codeformer import CodeFormer, CodeFormerConfig
+
+        config = CodeFormerConfig(
+            width=32,
+            multipliers=(1, 1, 2),
+            blocks=1,
+            code_dim=8,
+            codes=12,
+            grid=4,
+            token_dim=16,
+            layers=1,
+            hidden=24,
+            fused=(8, 16),
+        )
+        with fixed_randomness():
+            return CodeFormer(config).state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the one published size, 512 px."""
+        import torch
+
+        from facerestore.archs.codeformer import CodeFormer, CodeFormerConfig
+
+        with torch.device("meta"):
+            network = CodeFormer(CodeFormerConfig())
+        yield cls(network, face_size=network.config.face_size, device="meta")
 
     def with_fidelity(self, value: float) -> Self:
         """Return this restorer with another w; the network is shared, nothing is loaded anew.

@@ -11,13 +11,13 @@ A file is recognised by its keys alone, without spandrel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
-from facerestore.backends.base import TensorRestorer
+from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.checkpoint import load_strictly
 from facerestore.errors import BackendError, CheckpointError
 
@@ -137,6 +137,12 @@ class GFPGANRestorer(TensorRestorer):
 
     name = "gfpgan"
     network_range = (-1.0, 1.0)
+    summary = "U-shaped encoder that steers a StyleGAN2 prior by scale and shift; through spandrel"
+    paper = (
+        "Wang, Li, Zhang, Shan, Towards Real-World Blind Face Restoration with Generative Facial Prior, CVPR 2021,"
+        " arXiv 2101.04061"
+    )
+    requires = ("spandrel",)
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -167,11 +173,41 @@ class GFPGANRestorer(TensorRestorer):
         import torch
 
         config = cls.config_from_state_dict(state_dict)
-        module = require_spandrel("spandrel.architectures.GFPGAN", purpose=f"backend '{cls.name}'")
         with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network: torch.nn.Module = module.GFPGAN(**asdict(config))
+            network = cls._network(config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.out_size} px")
         return cls(network, face_size=config.out_size, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 32 px network.
+
+        Raises:
+            BackendError: spandrel is not installed.
+        """
+        with fixed_randomness():
+            return cls._network(
+                GFPGANConfig(32, 8, 2, 1, 1 / 32, different_w=True, sft_half=True)
+            ).state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the one size of v1.3 and v1.4, 512 px (``gfpgan/utils.py`` of its authors, arch "clean").
+
+        Raises:
+            BackendError: spandrel is not installed.
+        """
+        import torch
+
+        with torch.device("meta"):
+            network = cls._network(GFPGANConfig(512, 512, 8, 2, 1, different_w=True, sft_half=True))
+        yield cls(network, face_size=512, device="meta")
+
+    @classmethod
+    def _network(cls, config: GFPGANConfig) -> torch.nn.Module:
+        module = require_spandrel("spandrel.architectures.GFPGAN", purpose=f"backend '{cls.name}'")
+        network: torch.nn.Module = module.GFPGAN(**asdict(config))
+        return network
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network with its stored noise on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
@@ -184,6 +220,12 @@ class RestoreFormerRestorer(TensorRestorer):
 
     name = "restoreformer"
     network_range = (-1.0, 1.0)
+    summary = "faces from a dictionary of facial parts, by cross-attention; through spandrel"
+    paper = (
+        "Wang, Zhang, Chen, Wang, Luo, RestoreFormer: High-Quality Blind Face Restoration from Undegraded Key-Value"
+        " Pairs, CVPR 2022, arXiv 2201.06374"
+    )
+    requires = ("spandrel",)
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -214,13 +256,41 @@ class RestoreFormerRestorer(TensorRestorer):
         import torch
 
         config = cls.config_from_state_dict(state_dict)
-        module = require_spandrel("spandrel.architectures.RestoreFormer", purpose=f"backend '{cls.name}'")
         with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network: torch.nn.Module = module.RestoreFormer(
-                **asdict(config), attn_resolutions=(ATTENTION_SIDE,), double_z=False
-            )
+            network = cls._network(config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.resolution} px")
         return cls(network, face_size=config.resolution, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 32 px network.
+
+        Raises:
+            BackendError: spandrel is not installed.
+        """
+        with fixed_randomness():
+            return cls._network(RestoreFormerConfig(12, 8, 32, (1, 2), 1, 32, 8)).state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the one published size, 512 px (``configs/RestoreFormer.yaml`` of its authors).
+
+        Raises:
+            BackendError: spandrel is not installed.
+        """
+        import torch
+
+        with torch.device("meta"):
+            network = cls._network(RestoreFormerConfig(1024, 256, 64, (1, 2, 2, 4, 4, 8), 2, 512, 256))
+        yield cls(network, face_size=512, device="meta")
+
+    @classmethod
+    def _network(cls, config: RestoreFormerConfig) -> torch.nn.Module:
+        module = require_spandrel("spandrel.architectures.RestoreFormer", purpose=f"backend '{cls.name}'")
+        network: torch.nn.Module = module.RestoreFormer(
+            **asdict(config), attn_resolutions=(ATTENTION_SIDE,), double_z=False
+        )
+        return network
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from facerestore.backends.base import TensorRestorer
+from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.priors import MMRB_PREFIX, Shapes, prior_config
 from facerestore.checkpoint import load_strictly, save_state_dict
 from facerestore.errors import CheckpointError
@@ -36,6 +36,11 @@ class MMRBRestorer(TensorRestorer):
 
     name = "mmrb"
     network_range = (-1.0, 1.0)
+    summary = "multi-path residual codec that steers a StyleGAN2 prior by styles and by scale and shift"
+    paper = (
+        "after Hu, Liu, Liu, Lu, Yu, Fu, Enhancing Quality of Pose-varied Face Restoration with Local Weak Feature"
+        " Sensing and GAN Prior, arXiv 2205.14377; the numbers of the design are ours"
+    )
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -96,6 +101,32 @@ class MMRBRestorer(TensorRestorer):
             raise CheckpointError(f"no MMRB network: {error}; the file is incomplete or foreign") from error
         load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 32 px network whose codec reaches the prior."""
+        import torch
+
+        from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
+
+        with fixed_randomness(), torch.no_grad():
+            network = MMRBGenerator(MMRBConfig(32, style_dim=8, narrow=1 / 32, block_counts=(1, 1, 1, 1)))
+            for key, value in network.named_parameters():
+                if ".heads." in key or ".offsets." in key:  # start at zero, which would hide the codec
+                    value.normal_(std=0.1)
+            return network.state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the sizes of the design, 256 and 512 px; no weights of them are published."""
+        import torch
+
+        from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
+
+        for size in (256, 512):
+            with torch.device("meta"):
+                network = MMRBGenerator(MMRBConfig(size))
+            yield cls(network, face_size=size, device="meta")
 
 
 def save_mmrb(path: Path, network: MMRBGenerator, *, metadata: Mapping[str, str] | None = None) -> None:

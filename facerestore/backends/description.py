@@ -1,0 +1,248 @@
+"""What is known of a backend: where it comes from, what it needs, its weights, and the size of its networks."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from facerestore.backends import BackendSource, backend_sources, import_backend
+from facerestore.backends.calling import adapter_errors
+from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+
+if TYPE_CHECKING:
+    from facerestore.backends.base import TensorRestorer
+    from facerestore.weights import WeightsEntry, WeightsStore
+
+FLOPS_PER_MULTIPLY_ADD = 2
+"""How torch's counter counts, and so do we; many papers count multiply-adds, half as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendWeights:
+    """One weights file that the catalog has for a backend.
+
+    Attributes:
+        name: catalog name.
+        purpose: what it is for, such as ``restore``.
+        state: ``bundled``, ``installed`` or ``not installed``.
+        face_size: side of its faces, pixels; None where it takes any.
+        licence: id of its licence.
+        commercial_use: ``yes``, ``no`` or ``unclear``.
+        downloadable: the catalog has an address; else it is imported by hand.
+    """
+
+    name: str
+    purpose: str
+    state: str
+    face_size: int | None
+    licence: str
+    commercial_use: str
+    downloadable: bool
+
+    @property
+    def here(self) -> bool:
+        """Whether the file is on this machine."""
+        return self.state != "not installed"
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSummary:
+    """A backend in one paragraph.
+
+    Attributes:
+        name: what ``--backend`` calls it.
+        package: the package that brings it, with its version; ``facerestore`` for our own.
+        location: ``module:Class``.
+        problem: why it cannot be used at all; None where it can.
+        summary: what it is, in one line.
+        face_sizes: sides of the faces that it gives, as far as known without loading it, pixels.
+        needs_parsing: it takes a parsing map beside each face.
+        needs_weights: it is made from a weights file.
+        missing: Python modules that it needs and that are not installed.
+        weights: its entries in the catalog.
+        unpublished: what the catalog says of a backend that has none; else empty.
+    """
+
+    name: str
+    package: str
+    location: str
+    problem: str | None
+    summary: str = ""
+    face_sizes: tuple[int, ...] = ()
+    needs_parsing: bool = False
+    needs_weights: bool = True
+    missing: tuple[str, ...] = ()
+    weights: tuple[BackendWeights, ...] = ()
+    unpublished: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSize:
+    """A network at one published size, as counted.
+
+    Attributes:
+        face_size: side of its output, pixels.
+        input_size: side of its input, pixels.
+        parameters: how many numbers are trained.
+        gflops: billions of operations for one face, `FLOPS_PER_MULTIPLY_ADD` for a multiply-add.
+    """
+
+    face_size: int
+    input_size: int
+    parameters: int
+    gflops: float
+
+
+@dataclass(frozen=True, slots=True)
+class BackendDetails:
+    """All that is known of a backend.
+
+    Attributes:
+        summary: the same in one paragraph.
+        paper: authors, title and where it stands; empty where unknown.
+        network_range: value range of its network; None where it does not say.
+        sizes: its network at each published size.
+        has_example: ``backends check --random`` can try it without weights.
+        options: options of ``enhance`` that mean something for this backend alone.
+    """
+
+    summary: BackendSummary
+    paper: str
+    network_range: tuple[float, float] | None
+    sizes: tuple[NetworkSize, ...]
+    has_example: bool
+    options: tuple[str, ...]
+
+
+def summarise_backends(store: WeightsStore) -> list[BackendSummary]:
+    """Return every backend that is installed, our own first; a broken one has its problem stated."""
+    return [_summarise(source, store) for source in backend_sources()]
+
+
+def describe_backend(name: str, store: WeightsStore) -> BackendDetails:
+    """Return all that is known of a backend; its networks are built without parameters to be counted.
+
+    Raises:
+        ConfigError: no backend has this name.
+        BackendError: it cannot be used; the message says why.
+    """
+    sources = {source.name: source for source in reversed(backend_sources())}
+    if name not in sources:
+        raise ConfigError(f"unknown backend '{name}'; 'facerestore backends list' shows all")
+    summary = _summarise(sources[name], store)
+    if summary.problem is not None:
+        raise BackendError(summary.problem)
+    found = import_backend(sources[name])
+    return BackendDetails(
+        summary=summary,
+        paper=getattr(found, "paper", ""),
+        network_range=getattr(found, "network_range", None),
+        sizes=count_sizes(found) if not summary.missing else (),
+        has_example=has_example(found),
+        options=_options(found),
+    )
+
+
+def has_example(found: type[TensorRestorer]) -> bool:
+    """Say whether a backend offers a small network with random weights."""
+    return _overrides(found, "example_state_dict")
+
+
+def count_sizes(found: type[TensorRestorer]) -> tuple[NetworkSize, ...]:
+    """Return parameters and operations of the published networks of a backend, counted on the meta device."""
+    if not hasattr(found, "published"):
+        return ()
+    with adapter_errors(f"the networks of backend '{found.name}' cannot be counted"):
+        return tuple(_count(restorer) for restorer in found.published())
+
+
+def _count(restorer: TensorRestorer) -> NetworkSize:
+    """Return the size of one network, which may hold shapes alone."""
+    import numpy as np
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    side = restorer.input_size
+    maps = [np.zeros((side, side), np.uint8)] if restorer.needs_parsing else None
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        restorer.forward(torch.empty(1, 3, side, side, device=restorer.device), maps)
+    parameters = sum(parameter.numel() for parameter in restorer.network.parameters())
+    return NetworkSize(restorer.face_size, side, parameters, counter.get_total_flops() / 1e9)
+
+
+def _summarise(source: BackendSource, store: WeightsStore) -> BackendSummary:
+    if source.problem is not None:
+        return BackendSummary(source.name, source.package, source.location, source.problem)
+    try:
+        found = import_backend(source)
+    except FaceRestoreError as error:
+        return BackendSummary(source.name, source.package, source.location, str(error))
+    entries = store.catalog.entries.values()
+    weights = tuple(_weights(entry, store) for entry in entries if entry.backend == source.name)
+    return BackendSummary(
+        name=source.name,
+        package=source.package,
+        location=source.location,
+        problem=None,
+        summary=getattr(found, "summary", "") or _first_line(found),
+        face_sizes=_face_sizes(found, weights),
+        needs_parsing=_flag(found, "needs_parsing", otherwise=False),
+        needs_weights=_flag(found, "needs_weights", otherwise=True),
+        missing=tuple(module for module in getattr(found, "requires", ()) if find_spec(module) is None),
+        weights=weights,
+        unpublished=store.catalog.unpublished.get(source.name, ""),
+    )
+
+
+def _weights(entry: WeightsEntry, store: WeightsStore) -> BackendWeights:
+    here = "bundled" if entry.bundled else "installed"
+    return BackendWeights(
+        name=entry.name,
+        purpose=entry.purpose,
+        state="not installed" if store.locate(entry.name) is None else here,
+        face_size=entry.face_size,
+        licence=entry.licence,
+        commercial_use=entry.commercial_use,
+        downloadable=bool(entry.urls),
+    )
+
+
+def _face_sizes(found: type, weights: tuple[BackendWeights, ...]) -> tuple[int, ...]:
+    """Return the sizes that the catalog has, else the one that the class has."""
+    size = getattr(found, "face_size", None)
+    own = (size,) if isinstance(size, int) else ()
+    return tuple(sorted({w.face_size for w in weights if w.face_size is not None})) or own
+
+
+def _flag(found: type, name: str, *, otherwise: bool) -> bool:
+    """Return a flag of a class; what an instance sets, or a property, is not known before there is one."""
+    value = getattr(found, name, otherwise)
+    return value if isinstance(value, bool) else otherwise
+
+
+def _first_line(found: type) -> str:
+    return inspect.cleandoc(found.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def _overrides(found: type, method: str) -> bool:
+    """Say whether a class has a method of its own, and not that of our base class."""
+    from facerestore.backends.base import TensorRestorer
+
+    own, base = getattr(found, method, None), getattr(TensorRestorer, method)
+    return own is not None and getattr(own, "__func__", own) is not getattr(base, "__func__", base)
+
+
+def _options(found: type) -> tuple[str, ...]:
+    """Return the options of enhance that not every backend has."""
+    return tuple(
+        option
+        for option, applies in {
+            "--weights": _flag(found, "needs_weights", otherwise=True),
+            "--parser": _flag(found, "needs_parsing", otherwise=False),
+            "--fidelity": hasattr(found, "with_fidelity") and _overrides(found, "with_fidelity"),
+            "--save-stages": callable(getattr(found, "stages", None)),
+        }.items()
+        if applies
+    )
