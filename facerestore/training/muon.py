@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,31 +28,55 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum with orthogonalised steps, for weights of two or more dimensions.
+    """Nesterov momentum with orthogonalised steps for weights, and AdamW for all that is no matrix, in one optimiser.
 
-    A convolution's (O, I, k, k) weight counts as an (O, I*k*k) matrix. torch's own Muon takes matrices only.
+    A convolution's (O, I, k, k) weight counts as an (O, I*k*k) matrix. torch's own Muon takes matrices only and leaves
+    the rest to a second optimiser, which a gradient scaler cannot step together with it.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        others: Iterable[nn.Parameter] = (),
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 1e-4,
+    ) -> None:
         """Prepare the optimiser.
 
+        Args:
+            matrices: weights of two or more dimensions, stepped by Muon.
+            others: all that AdamW steps: biases, norms, and the layers next to pixels.
+            lr: rate of both.
+            momentum: Muon's.
+            betas: AdamW's.
+            weight_decay: AdamW's.
+
         Raises:
-            ValueError: a parameter has fewer than two dimensions.
+            ValueError: a matrix has fewer than two dimensions.
         """
-        members = list(parameters)
-        if any(parameter.ndim < 2 for parameter in members):
-            raise ValueError("Muon takes weights of two or more dimensions; give the others to Adam")
-        super().__init__(members, {"lr": lr, "momentum": momentum})
+        weights, rest = list(matrices), list(others)
+        if any(weight.ndim < 2 for weight in weights):
+            raise ValueError("Muon takes weights of two or more dimensions; give the others as such")
+        groups = [{"params": weights, "kind": "muon"}, {"params": rest, "kind": "adamw"}]
+        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
+        super().__init__([group for group in groups if group["params"]], defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take one step with the gradients at hand."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, lr=group["lr"], momentum=group["momentum"])
+                if parameter.grad is None:
+                    continue
+                if group["kind"] == "muon":
+                    self._orthogonal(parameter, parameter.grad, lr=group["lr"], momentum=group["momentum"])
+                else:
+                    self._adamw(parameter, parameter.grad, group)
 
-    def _move(self, parameter: nn.Parameter, gradient: Tensor, *, lr: float, momentum: float) -> None:
+    def _orthogonal(self, parameter: nn.Parameter, gradient: Tensor, *, lr: float, momentum: float) -> None:
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
@@ -59,3 +84,20 @@ class Muon(torch.optim.Optimizer):
         matrix = (gradient + momentum * average).reshape(parameter.shape[0], -1)
         step = orthogonalise(matrix) * (RMS_OF_ADAM * max(matrix.shape) ** 0.5)
         parameter.add_(step.view_as(parameter), alpha=-lr)
+
+    def _adamw(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        """Take the step of Loshchilov & Hutter (arXiv 1711.05101, algorithm 2)."""
+        lr: float = group["lr"]
+        weight_decay: float = group["weight_decay"]
+        betas: tuple[float, float] = group["betas"]
+        state = self.state[parameter]
+        if not state:
+            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["mean"], state["square"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state["step"] += 1
+        state["mean"].lerp_(gradient, 1 - betas[0])
+        state["square"].mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+        taken = float(state["step"])
+        mean = state["mean"] / (1 - betas[0] ** taken)
+        scale = (state["square"] / (1 - betas[1] ** taken)).sqrt_().add_(1e-8)
+        parameter.mul_(1 - lr * weight_decay).addcdiv_(mean, scale, value=-lr)

@@ -1,8 +1,11 @@
-"""All state of a training run: saved atomically, resumed exactly."""
+"""All state of a training run: averaged, saved whole or not at all, the last few kept, resumed exactly."""
 
 from __future__ import annotations
 
 import copy
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,14 @@ from torch import Tensor, nn
 
 from facerestore.errors import CheckpointError
 
+_NAME = re.compile(r"step_(\d{8})")
+
 
 class ExponentialAverage:
     """A running average of a network's parameters, ``decay * average + (1 - decay) * parameter`` each step.
 
-    Early steps use the smaller decay ``(1 + step) / (10 + step)``, so that the random start is soon forgotten.
+    Early steps use the smaller decay ``(1 + step) / (10 + step)``, so that the random start is soon forgotten. Buffers
+    are copied as they are.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -27,35 +33,46 @@ class ExponentialAverage:
         """Take in the parameters after a 0-based step."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for average, parameter in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(parameter, 1 - decay)
+            average.lerp_(_whole(parameter), 1 - decay)
+        for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(_whole(buffer))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averaged network's state."""
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.network.load_state_dict(state)
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` (tensors and plain values) to ``path`` in one step, so that it is whole or not there."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+def _whole(tensor: Tensor) -> Tensor:
+    """Return a tensor that may be spread over processes as one."""
+    gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Return what :func:`save_checkpoint` wrote.
-
-    Raises:
-        CheckpointError: the file is no such checkpoint, or holds more than tensors and plain values.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"'{path}' is not a training checkpoint: {error}; delete it to start anew"
-        ) from error
-    if not isinstance(state, dict) or "step" not in state:
-        raise CheckpointError(
-            f"'{path}' is not a training checkpoint: it has no 'step'; delete it to start anew"
-        )
-    return state
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies."""
+    return folder / f"step_{step:08d}"
 
 
-def all_finite(value: Tensor) -> bool:
-    """Say whether every element is a finite number."""
-    return bool(torch.isfinite(value).all())
+def checkpoint_step(path: Path) -> int:
+    """Return the step of a checkpoint folder."""
+    found = _NAME.fullmatch(path.name)
+    if found is None:
+        raise CheckpointError(f"'{path}' is no checkpoint folder; its name is not like step_00001000")
+    return int(found[1])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the whole checkpoints of a run, oldest first; half-written ones do not count."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the newest ``keep`` checkpoints, and what half-written ones have left."""
+    for path in [*checkpoints(folder)[:-keep], *folder.glob("*.part")]:
+        shutil.rmtree(path)

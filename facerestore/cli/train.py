@@ -1,0 +1,285 @@
+"""``facerestore train``: train every network of facerestore, and make weights files of what was learnt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facerestore.errors import ConfigError
+from facerestore.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from facerestore.training.plan import Plan
+
+_Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Aligned faces to learn from, in folders by set; 'facerestore data prepare' makes them.",
+    ),
+]
+_Val = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Aligned faces that are only judged on, never learnt from.")
+]
+_Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", metavar="DIR", help="Folder of this run; a run that is there goes on where it stands."
+    ),
+]
+_ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE.toml", help="Settings, in the tables engine, data, recipe and validation."
+    ),
+]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One setting, such as engine.batch_size=4; wins over the file. Repeat it for more.",
+    ),
+]
+_Steps = Annotated[
+    int | None, typer.Option(metavar="N", help="Steps of the whole run; short for --set engine.steps=N.")
+]
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps, for a run of one process.")]
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Show networks, memory, settings and the first batch as a picture; train nothing."
+    ),
+]
+_Smoke = Annotated[
+    bool,
+    typer.Option(
+        "--smoke",
+        help="A whole tiny run with tiny networks, on drawn faces unless --data is given: does everything work here?",
+    ),
+]
+_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+_NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
+
+EPILOG = """To begin:
+
+facerestore train lite --smoke
+
+facerestore data prepare PHOTOS FACES
+
+facerestore train lite --data FACES/train --val FACES/val --run runs/lite
+
+facerestore train export runs/lite lite.safetensors
+
+facerestore enhance photo.jpg --weights lite.safetensors
+
+On several GPUs or machines:
+
+torchrun --nproc-per-node 4 -m facerestore train gpen --data FACES/train --run runs/gpen"""
+
+train_app = typer.Typer(
+    no_args_is_help=True,
+    help="Train networks. A run that was stopped goes on with the same command, and ends as if it had never been"
+    " stopped.",
+    epilog=EPILOG,
+)
+
+
+def _command(name: str) -> Callable[..., None]:
+    """Return the command that trains by one recipe."""
+
+    def command(
+        data: _Data = None,
+        val: _Val = None,
+        run: _Run = None,
+        config: _ConfigFile = None,
+        set_: _Set = None,
+        steps: _Steps = None,
+        device: _Device = "auto",
+        dry_run: _DryRun = False,
+        smoke: _Smoke = False,
+        quiet: _Quiet = False,
+        no_progress: _NoProgress = False,
+    ) -> None:
+        assignments = [*(set_ or []), *([] if steps is None else [f"engine.steps={steps}"])]
+        if run is None and not (smoke or dry_run):
+            raise ConfigError("a run needs a folder; give --run DIR")
+        with _workplace(run) as folder:
+            plan = _planned(
+                name, data, val, config=config, assignments=assignments, folder=folder, smoke=smoke
+            )
+            if dry_run:
+                _tell_preview(name, plan, folder)
+                return
+            _train(plan, folder, device, quiet=quiet, progress=not no_progress)
+
+    return command
+
+
+for _name, _entry in RECIPES.items():
+    train_app.command(_name, help=f"Train {_entry.title}.", epilog=EPILOG)(_command(_name))
+
+
+@contextmanager
+def _workplace(run: Path | None) -> Iterator[Path]:
+    """Yield the run's folder, or one that goes away."""
+    if run is not None:
+        yield run
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="facerestore-train-") as folder:
+        yield Path(folder)
+
+
+def _planned(
+    name: str,
+    data: Path | None,
+    val: Path | None,
+    *,
+    config: Path | None,
+    assignments: list[str],
+    folder: Path,
+    smoke: bool,
+) -> Plan:
+    """Return the plan; a smoke run without faces gets drawn ones."""
+    _check_extra()
+    from facerestore.training.plan import make_plan
+
+    if smoke and data is None:
+        from facerestore.training.drawn import write_drawn_faces
+
+        data, maps = write_drawn_faces(folder / "drawn", count=16, face_size=128)
+        val = data
+        assignments = [f"data.parsing={str(maps)!r}", *assignments]
+    return make_plan(
+        name, faces=data, validation_faces=val, config=config, assignments=assignments, smoke=smoke
+    )
+
+
+def _check_extra() -> None:
+    """Raise ConfigError where what only training needs is not installed."""
+    from importlib.util import find_spec
+
+    missing = [module for module in ("accelerate", "pydantic") if find_spec(module) is None]
+    if missing:
+        raise ConfigError(f'training needs {" and ".join(missing)}; run: pip install "facerestore[train]"')
+
+
+def _tell_preview(name: str, plan: Plan, folder: Path) -> None:
+    """Say what a run would be, and write its first batch as a picture."""
+    import json
+
+    from facerestore.training.plan import preview
+    from facerestore.training.runs import RunFolder
+
+    shown = preview(plan)
+    typer.echo(f"{name}: {RECIPES[name].title}")
+    for network, count in shown.networks.items():
+        typer.echo(f"  {network}: {count:,} parameters")
+    typer.echo(
+        f"  about {shown.state_bytes / 2**30:.2f} GiB for parameters, gradients, optimisers and averages;"
+        " activations come on top"
+    )
+    for note in plan.recipe.notes:
+        typer.echo(f"  note: {note}")
+    typer.echo(f"  {len(plan.files)} faces to learn from, {len(plan.validation_files)} to judge on")
+    typer.echo(json.dumps(plan.described, indent=2))
+    picture = RunFolder(folder).picture("first_batch", list(shown.rows))
+    if picture is not None and picture.exists():
+        typer.echo(f"first batch (above degraded, below real): {picture}")
+
+
+class _Progress:
+    """Shows how a run goes: a bar where somebody looks, plain lines elsewhere."""
+
+    def __init__(self, *, quiet: bool, bar: bool) -> None:
+        self._quiet = quiet
+        self._wanted = bar and not quiet and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def begin(self, first: int, steps: int) -> None:
+        """Show the bar."""
+        if not self._wanted:
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        text = TextColumn("{task.description}", markup=False)
+        self._bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text, console=console)
+        self._bar.start()
+        self._task = self._bar.add_task("", total=steps, completed=first)
+
+    def step(self, record: Mapping[str, float]) -> None:
+        """Move the bar, and show the terms."""
+        if self._bar is not None:
+            hidden = ("step", "seconds", "rate")
+            terms = [f"{k} {v:.3g}" for k, v in record.items() if k not in hidden and "/" not in k]
+            self._bar.update(self._task, completed=record["step"], description="  ".join(terms))
+
+    def message(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, soft_wrap=True)
+        elif not self._quiet:
+            typer.echo(text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _train(plan: Plan, folder: Path, device: str, *, quiet: bool, progress: bool) -> None:
+    import os
+
+    from facerestore.device import keep_freed_memory, resolve_device
+    from facerestore.training.plan import run_plan
+
+    place = resolve_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
+    # Under torchrun or accelerate each process has its own device, which accelerate knows.
+    alone = "LOCAL_RANK" not in os.environ
+    listener = _Progress(quiet=quiet, bar=progress)
+    try:
+        last = run_plan(
+            plan, folder, device=place if alone or place.type == "cpu" else None, listener=listener
+        )
+    except KeyboardInterrupt:
+        listener.close()
+        listener.message("stopped; the same command goes on from the last checkpoint")
+        raise
+    finally:
+        listener.close()
+    if not quiet and os.environ.get("RANK", "0") == "0":
+        typer.echo(f"done: {last}")
+
+
+@train_app.command("export", epilog="facerestore train export runs/lite lite.safetensors --licence CC0-1.0")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Weights file to write.")],
+    licence: Annotated[
+        str, typer.Option(metavar="TEXT", help="Licence of the weights, for the file's header.")
+    ] = "unstated",
+    data: Annotated[
+        str, typer.Option(metavar="TEXT", help="What they were trained on, for the file's header.")
+    ] = "unstated",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write the averaged network of a run as a weights file that 'enhance --weights' takes at once."""
+    _check_extra()
+    from facerestore.training.export import export_run
+
+    written = export_run(run, out, licence=licence, data=data, overwrite=overwrite)
+    typer.echo(
+        f"{written.path}: {written.recipe} after {written.step} steps, {written.path.stat().st_size / 2**20:.1f} MiB"
+    )

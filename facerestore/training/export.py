@@ -1,0 +1,79 @@
+"""From a run to a weights file that every backend can load."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facerestore import __version__
+from facerestore.checkpoint import save_state_dict
+from facerestore.errors import CheckpointError, WeightsError
+from facerestore.training.engine import restore_average
+from facerestore.training.recipes import recipe_class
+from facerestore.training.runs import RunFolder
+from facerestore.training.settings import make_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A weights file that was made: where, by which recipe, and after how many steps."""
+
+    path: Path
+    recipe: str
+    step: int
+
+
+def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool = False) -> Written:
+    """Write the averaged network of a run's last checkpoint as safetensors; its header says what made it.
+
+    Args:
+        run: folder of a run.
+        out: the file; its name ends in ``.safetensors``.
+        licence: of the weights.
+        data: what they were trained on.
+        overwrite: replace a file that exists.
+
+    Raises:
+        CheckpointError: the folder holds no run, or a run that does not fit its own settings.
+        WeightsError: the file exists, or has another ending.
+    """
+    if out.suffix != ".safetensors":
+        raise WeightsError(
+            f"weights are written as safetensors; give a name such as '{out.with_suffix('.safetensors')}'"
+        )
+    if out.exists() and not overwrite:
+        raise WeightsError(f"'{out}' exists; give --overwrite to replace it, or another name")
+    settings = _settings_of(run)
+    name = settings["recipe"]
+    cls = recipe_class(name)
+    own = make_settings(cls.settings_class, settings[name], source=f"the settings of '{run}'")
+    recipe = cls(own, face_size=settings["data"]["face_size"])
+    network, step = restore_average(recipe, run)
+    exported = recipe.export(network)
+    folder = RunFolder(run, main=False)
+    metrics = [record for record in folder.records() if "psnr" in record and record["step"] <= step]
+    header = {
+        "facerestore": __version__,
+        "recipe": name,
+        "licence": licence,
+        "data": data,
+        "step": str(step),
+        "training": json.dumps(settings),
+        "metrics": json.dumps(metrics[-1] if metrics else {}),
+        **exported.metadata,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_state_dict(out, exported.state_dict, metadata=header)
+    return Written(out, name, step)
+
+
+def _settings_of(run: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((run / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"'{run}' is no folder of a training run: {error}") from error
+    if not isinstance(found, dict) or "recipe" not in found:
+        raise CheckpointError(f"'{run}/settings.json' names no recipe; is it the folder of a training run?")
+    return found

@@ -1,0 +1,226 @@
+"""From what a person asked for to a training run: settings, faces, recipe, and what will happen before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
+from torch import Tensor, nn
+
+from facerestore.errors import ConfigError
+from facerestore.training.datasets import (
+    DataSettings,
+    FaceFile,
+    PairDataset,
+    PositionsOnly,
+    face_files,
+    validation_batch,
+)
+from facerestore.training.engine import Samples, train
+from facerestore.training.recipe import Batch, Recipe
+from facerestore.training.recipes import recipe_class
+from facerestore.training.runs import Listener
+from facerestore.training.settings import (
+    STRICT,
+    EngineSettings,
+    make_settings,
+    merged,
+    read_settings,
+    resolved,
+)
+
+TABLES = ("engine", "data", "recipe", "validation")
+"""The tables of a training configuration."""
+
+
+@checked(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ValidationSettings:
+    """The fixed faces on which every run is judged.
+
+    Attributes:
+        degradation: preset with which they are degraded.
+        seed: of their degradation; change it and no two runs compare.
+        count: how many faces at most, evenly spread over the folder; 0 for all.
+    """
+
+    degradation: str = "gfpgan"
+    seed: int = Field(default=7, ge=0)
+    count: int = Field(default=32, ge=0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A run that is ready to go.
+
+    Attributes:
+        recipe: what is trained.
+        engine: how it goes.
+        data: what it learns from.
+        validation: what it is judged on.
+        files: training faces.
+        validation_files: faces that are judged on; may be empty.
+        described: all settings as plain values.
+    """
+
+    recipe: Recipe
+    engine: EngineSettings
+    data: DataSettings
+    validation: ValidationSettings
+    files: tuple[FaceFile, ...]
+    validation_files: tuple[FaceFile, ...]
+    described: dict[str, Any]
+
+
+def make_plan(
+    name: str,
+    *,
+    faces: Path | None,
+    validation_faces: Path | None = None,
+    config: Path | None = None,
+    assignments: Iterable[str] = (),
+    smoke: bool = False,
+) -> Plan:
+    """Return the run that is asked for: recipe defaults < smoke < TOML file < assignments.
+
+    Args:
+        name: the recipe.
+        faces: folder of aligned training faces; None for a recipe that draws its own data.
+        validation_faces: folder of faces that are only judged on.
+        config: TOML file with the tables of ``TABLES``.
+        assignments: ``table.key=value`` texts that win over all.
+        smoke: take the recipe's tiny settings instead of its full ones.
+
+    Raises:
+        ConfigError: a setting is unknown or unfit, or the recipe needs faces and there are none.
+    """
+    cls = recipe_class(name)
+    tables = _tables(cls, config, assignments, smoke=smoke)
+    engine = make_settings(EngineSettings, tables["engine"], source="[engine]")
+    data = make_settings(DataSettings, tables["data"], source="[data]")
+    validation = make_settings(ValidationSettings, tables["validation"], source="[validation]")
+    own = make_settings(cls.settings_class, tables["recipe"], source="[recipe]")
+    recipe = cls(own, face_size=data.face_size)
+    if cls.needs and faces is None:
+        raise ConfigError(f"recipe '{name}' learns from faces; give a folder of aligned ones with --data")
+    if "parsing" in cls.needs and not data.parsing:
+        raise ConfigError(
+            f"recipe '{name}' learns from parsing maps; name their folder with --set data.parsing=DIR"
+        )
+    held = face_files(validation_faces) if validation_faces is not None else []
+    described = {
+        "recipe": name,
+        "engine": resolved(engine),
+        "data": resolved(data),
+        "validation": resolved(validation),
+        name: resolved(own),
+    }
+    return Plan(
+        recipe,
+        engine,
+        data,
+        validation,
+        tuple(face_files(faces)) if faces is not None else (),
+        tuple(_spread(held, validation.count)),
+        described,
+    )
+
+
+def _tables(
+    cls: type[Recipe], config: Path | None, assignments: Iterable[str], *, smoke: bool
+) -> dict[str, dict[str, Any]]:
+    """Return the four tables, each laid over the one before."""
+    layers = [cls.defaults(), *([cls.smoke()] if smoke else []), *([read_settings(config)] if config else [])]
+    together: dict[str, Any] = {table: {} for table in TABLES}
+    for layer in layers:
+        together = _over(together, layer)
+    together = merged(together, assignments)
+    unknown = [table for table in together if table not in TABLES]
+    if unknown:
+        raise ConfigError(f"unknown table '{unknown[0]}' in the settings; known are {', '.join(TABLES)}")
+    return together
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two nested mappings, the second laid over the first.
+
+    A mapping of names to shares (``mix``, ``set_weights``) is replaced as a whole.
+    """
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        nested = isinstance(value, Mapping) and isinstance(old, Mapping) and key not in {"mix", "set_weights"}
+        result[key] = _over(old, value) if nested and isinstance(old, Mapping) else value
+    return result
+
+
+def _spread(files: list[FaceFile], count: int) -> list[FaceFile]:
+    """Return ``count`` files evenly spread over all of them."""
+    if not count or len(files) <= count:
+        return files
+    return [files[index * len(files) // count] for index in range(count)]
+
+
+def samples_of(plan: Plan) -> Samples:
+    """Return the training samples of a plan."""
+    return PairDataset(plan.files, plan.data) if plan.recipe.needs else PositionsOnly()
+
+
+def validation_of(plan: Plan) -> Batch:
+    """Return the fixed validation faces of a plan as one batch; empty without any."""
+    if not plan.validation_files:
+        return {}
+    chosen = plan.validation
+    return validation_batch(
+        plan.validation_files, plan.data, degradation=chosen.degradation, seed=chosen.seed
+    )
+
+
+def run_plan(
+    plan: Plan, folder: Path, *, device: torch.device | None = None, listener: Listener | None = None
+) -> Path:
+    """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.train`."""
+    return train(
+        plan.recipe,
+        plan.engine,
+        samples=samples_of(plan),
+        validation=validation_of(plan),
+        folder=folder,
+        described=plan.described,
+        device=device,
+        listener=listener,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """What a run would be.
+
+    Attributes:
+        networks: name -> number of trained parameters.
+        state_bytes: parameters, gradients, two moments an optimiser keeps, and the running average, in float32.
+        rows: the first batch as pictures: lq and hq, (B, 3, S, S) each; empty for recipes without faces.
+    """
+
+    networks: dict[str, int]
+    state_bytes: int
+    rows: tuple[Tensor, ...]
+
+
+def preview(plan: Plan) -> Preview:
+    """Return what a run would be, without a step of it."""
+    networks = plan.recipe.networks()
+    counts = {name: _count(network) for name, network in networks.items()}
+    averaged = counts[plan.recipe.averaged]
+    samples = samples_of(plan)
+    batch = [samples[position] for position in range(plan.engine.batch_size)]
+    rows = tuple(torch.stack([s[name] for s in batch]) for name in ("lq", "hq") if name in batch[0])
+    return Preview(counts, 4 * (4 * sum(counts.values()) + averaged), rows)
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,56 @@
+"""The recipes, one for each network; imported when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facerestore.training.recipe import Recipe
+
+
+class RecipeEntry(NamedTuple):
+    """Where a recipe's class is, "module:Class", and one line for people."""
+
+    location: str
+    title: str
+
+
+_ROOM = "facerestore.training.recipes"
+
+RECIPES: Mapping[str, RecipeEntry] = {
+    "lite": RecipeEntry(f"{_ROOM}.lite:LiteRecipe", "the small restorer that comes with facerestore"),
+    "gpen": RecipeEntry(
+        f"{_ROOM}.gpen:GPENRecipe", "GPEN: a GAN prior in a U-shaped network (arXiv 2105.06070)"
+    ),
+    "psfr": RecipeEntry(
+        f"{_ROOM}.psfr:PSFRRecipe", "PSFR-GAN: progressive, by parsing map (arXiv 2009.08709)"
+    ),
+    "mmrb": RecipeEntry(f"{_ROOM}.mmrb:MMRBRecipe", "a codec over a StyleGAN2 prior, after arXiv 2205.14377"),
+    "stylegan2": RecipeEntry(
+        f"{_ROOM}.stylegan2:StyleGAN2Recipe", "a StyleGAN2 face prior (arXiv 1912.04958)"
+    ),
+    "parse": RecipeEntry(
+        f"{_ROOM}.parse:ParseRecipe", "the parser of degraded faces, ParseNet (arXiv 2009.08709)"
+    ),
+    "landmarks": RecipeEntry(
+        f"{_ROOM}.landmarks:LandmarksRecipe", "the five-point network of the embedded detector"
+    ),
+}
+"""Name of each recipe, where its class is, and what it trains."""
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """Return the class of a recipe, imported now.
+
+    Raises:
+        ConfigError: there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"unknown recipe '{name}'; choose one of {', '.join(RECIPES)}")
+    module_name, _, class_name = RECIPES[name].location.partition(":")
+    found: type[Recipe] = getattr(import_module(module_name), class_name)
+    return found

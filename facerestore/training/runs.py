@@ -1,0 +1,180 @@
+"""The folder of a run: its settings, its machine, its log, its pictures, its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facerestore import __version__
+from facerestore.errors import ConfigError
+
+FREE_TO_CHANGE = frozenset(
+    {
+        "steps",
+        "workers",
+        "save_every",
+        "keep",
+        "validate_every",
+        "log_every",
+        "compile",
+        "channels_last",
+        "rollbacks",
+    }
+)
+"""Engine settings that a run may be resumed with other values of: what is learnt does not depend on them.
+
+``steps`` does change the schedule of the rates from there on; a run that is to be longer needs it.
+"""
+
+
+class Listener(Protocol):
+    """Hears how a run goes; the library itself never prints."""
+
+    def begin(self, first: int, steps: int) -> None:
+        """Hear that steps ``first`` to ``steps`` are to be done."""
+        ...
+
+    def step(self, record: Mapping[str, float]) -> None:
+        """Hear the terms, rate and seconds of a step, by name."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Hear something that a person should know."""
+        ...
+
+
+class Silence:
+    """A listener that says nothing."""
+
+    def begin(self, first: int, steps: int) -> None:
+        """Say nothing."""
+
+    def step(self, record: Mapping[str, float]) -> None:
+        """Say nothing."""
+
+    def message(self, text: str) -> None:
+        """Say nothing."""
+
+
+class RunFolder:
+    """Files of one run.
+
+    Args:
+        path: the folder; made where it is not there.
+        main: this process writes; the others only look.
+    """
+
+    def __init__(self, path: Path, *, main: bool = True) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self._log = path / "log.jsonl"
+        self._main = main
+        if main:
+            for folder in (self.checkpoints, self.samples):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def settle(self, settings: Mapping[str, Any]) -> None:
+        """Write settings and environment, after checking that a run that goes on goes on as it began.
+
+        Raises:
+            ConfigError: the folder holds a run with other settings.
+        """
+        stored = self.path / "settings.json"
+        if stored.exists():
+            differences = _differences(json.loads(stored.read_text(encoding="utf-8")), settings)
+            if differences:
+                raise ConfigError(
+                    f"'{self.path}' holds a run with other settings ({'; '.join(differences)}); give those, or"
+                    " another --run folder"
+                )
+        if self._main:
+            write_whole(stored, json.dumps(settings, indent=2) + "\n")
+            write_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append a line to ``log.jsonl``."""
+        if self._main:
+            with self._log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(record) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the log's lines beyond ``step``: the run goes on from there and will write them again."""
+        if self._main and self._log.exists():
+            lines = [
+                line
+                for line in self._log.read_text(encoding="utf-8").splitlines()
+                if line and json.loads(line)["step"] <= step
+            ]
+            write_whole(self._log, "".join(f"{line}\n" for line in lines))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the log."""
+        if not self._log.exists():
+            return []
+        return [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines() if line]
+
+    def picture(self, name: str, rows: list[Tensor], *, faces: int = 8) -> Path | None:
+        """Write rows of pictures, (B, 3, H, W) in [0, 1] each, as one grid; return its path."""
+        if not self._main or not rows:
+            return None
+        size = max(row.shape[-1] for row in rows)
+        strips = [_strip(row[:faces], size) for row in rows]
+        width = max(strip.shape[1] for strip in strips)
+        grid = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
+        path = self.samples / f"{name}.png"
+        part = path.with_suffix(".part")
+        Image.fromarray(grid).save(part, format="PNG")
+        part.replace(path)
+        return path
+
+
+def _strip(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return (B, 3, H, W) in [0, 1] side by side, (size, B * size, 3) uint8; smaller ones enlarged by whole pixels."""
+    if row.shape[-1] != size:
+        row = torch.nn.functional.interpolate(row, size=(size, size), mode="nearest")
+    levels = row.detach().float().clamp(0, 1).mul(255).round().byte().cpu()
+    return levels.permute(2, 0, 3, 1).reshape(size, -1, 3).numpy()
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key in sorted({*before, *now}):
+        a, b = before.get(key), now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b and not (prefix == "engine." and key in FREE_TO_CHANGE):
+            found.append(f"{prefix}{key} was {a!r}, is {b!r}")
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return what the run happens on: versions, processor or accelerator, and when."""
+    accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "facerestore": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "accelerator": accelerator,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
