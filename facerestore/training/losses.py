@@ -1,9 +1,13 @@
-"""Losses between restored and real faces, (B, C, H, W) each, averaged over everything."""
+"""Losses between restored and real faces, without their weights; all are means over the batch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def charbonnier(restored: Tensor, hq: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -15,3 +19,119 @@ def frequency(restored: Tensor, hq: Tensor) -> Tensor:
     """Return the L1 distance of real and imaginary parts of the orthonormal 2-D spectra (arXiv 2108.05054, eq. 5)."""
     difference = torch.fft.rfft2(restored - hq, norm="ortho")
     return torch.view_as_real(difference).abs().mean()
+
+
+GANMode: TypeAlias = Literal["hinge", "lsgan", "vanilla", "wgangp"]
+"""``hinge`` (arXiv 1705.02894), ``lsgan`` (squares, 1611.04076), ``vanilla`` (logistic, 1406.2661) or ``wgangp`` (the
+plain scores of 1701.07875; the gradient penalty of 1704.00028 is a term of its own)."""
+
+
+def real_score_loss(scores: Tensor, mode: GANMode) -> Tensor:
+    """Return what a discriminator's scores of real faces cost it."""
+    match mode:
+        case "hinge":
+            return torch.relu(1 - scores).mean()
+        case "lsgan":
+            return (scores - 1).square().mean()
+        case "vanilla":
+            return functional.softplus(-scores).mean()
+        case "wgangp":
+            return -scores.mean()
+
+
+def fake_score_loss(scores: Tensor, mode: GANMode) -> Tensor:
+    """Return what a discriminator's scores of restored faces cost it."""
+    match mode:
+        case "hinge":
+            return torch.relu(1 + scores).mean()
+        case "lsgan":
+            return scores.square().mean()
+        case "vanilla":
+            return functional.softplus(scores).mean()
+        case "wgangp":
+            return scores.mean()
+
+
+def discriminator_score_loss(real_scores: Tensor, fake_scores: Tensor, mode: GANMode) -> Tensor:
+    """Return the sum of both costs of a discriminator."""
+    return real_score_loss(real_scores, mode) + fake_score_loss(fake_scores, mode)
+
+
+def generator_score_loss(fake_scores: Tensor, mode: GANMode) -> Tensor:
+    """Return what the scores of its faces cost a generator; for ``hinge`` the plain scores: none is cut off."""
+    return -fake_scores.mean() if mode == "hinge" else real_score_loss(fake_scores, mode)
+
+
+def feature_matching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """Return the sum of mean squared distances of a discriminator's activations (after arXiv 1711.11585, equation 3).
+
+    Args:
+        fake: activations of restored faces, any shapes.
+        real: those of real faces; no gradient flows to them.
+    """
+    distances = [functional.mse_loss(f, r.detach()) for f, r in zip(fake, real, strict=True)]
+    return torch.stack(distances).sum()
+
+
+PERCEPTUAL_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
+"""Of ``archs.vgg.PERCEPTUAL_TAPS``, as GFP-GAN weighs them (mmrb.md c.7)."""
+
+
+def perceptual(restored: Sequence[Tensor], hq: Sequence[Tensor]) -> Tensor:
+    """Return the weighted sum of mean absolute distances of VGG19's activations (mmrb.md c.7)."""
+    distances = [
+        weight * functional.l1_loss(ours, real.detach())
+        for weight, ours, real in zip(PERCEPTUAL_WEIGHTS, restored, hq, strict=True)
+    ]
+    return torch.stack(distances).sum()
+
+
+def identity(restored: Tensor, hq: Tensor) -> Tensor:
+    """Return the mean of 1 - cos between (B, D) unit vectors of persons (psfr_gpen.md 2.11, ArcFace)."""
+    return (1 - (restored * hq.detach()).sum(dim=1)).mean()
+
+
+def pyramid(heads: Mapping[int, Tensor], hq: Tensor) -> Tensor:
+    """Return the sum over sides of mean absolute distances to the real face reduced by area (mmrb.md c.7, ``L_pyr``).
+
+    Args:
+        heads: side r -> (B, 3, r, r), what a network has drawn at that side; sides divide that of ``hq``.
+        hq: (B, 3, S, S).
+    """
+    distances = [functional.l1_loss(x, functional.adaptive_avg_pool2d(hq, side)) for side, x in heads.items()]
+    return torch.stack(distances).sum()
+
+
+CONSISTENT_LATENTS = 0.1  # mmrb.md c.6
+
+
+def consistency(
+    features: Sequence[Tensor], teacher: Sequence[Tensor], latents: Tensor, teacher_latents: Tensor
+) -> Tensor:
+    """Return how far a student's features are from a teacher's of the real face (mmrb.md c.6, ``L_cons``).
+
+    ``mean over levels of mean |IN(d_r) - IN(d_r^T)| + 0.1 mean (Delta - Delta^T)^2``; IN sets the mean of each channel
+    of each face to 0 and its deviation to 1. No gradient flows to the teacher.
+
+    Args:
+        features: the student's, (B, C, H, W) each, H W > 1.
+        teacher: the teacher's, alike.
+        latents: (B, L, D), the student's offsets from the mean latent.
+        teacher_latents: the teacher's, alike.
+    """
+    levels = [
+        functional.l1_loss(_normalised(ours), _normalised(theirs.detach()))
+        for ours, theirs in zip(features, teacher, strict=True)
+    ]
+    return torch.stack(levels).mean() + CONSISTENT_LATENTS * functional.mse_loss(
+        latents, teacher_latents.detach()
+    )
+
+
+def latent(offsets: Tensor) -> Tensor:
+    """Return the mean square of offsets from the mean latent, where the prior is at home (mmrb.md c.7, ``L_w``)."""
+    return offsets.square().mean()
+
+
+def _normalised(x: Tensor) -> Tensor:
+    return functional.instance_norm(x.float(), eps=1e-5)  # torch's default
