@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,9 +138,10 @@ def _prepare(
     )
     set_seed(settings.seed)
     bare = recipe.networks()
+    if not checkpoints(folder / "checkpoints"):
+        recipe.start(bare)
     if settings.channels_last:
-        for network in bare.values():
-            network.to(memory_format=torch.channels_last)
+        _lay_channels_last(bare.values())
     average = ExponentialAverage(bare[recipe.averaged], settings.ema_decay)
     average.network.to(accelerator.device)
     optimisers = recipe.optimisers(bare)
@@ -168,6 +169,14 @@ def _prepare(
     )
     accelerator.register_for_checkpointing(run.progress, run.average, recipe)
     return run
+
+
+def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
+    """Store the weights of 2-D convolutions with channels last; others, such as those with five axes, cannot be."""
+    for network in networks:
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _resume(run: _Run) -> None:

@@ -141,6 +141,17 @@ class Recipe(ABC):
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks that are trained, newly initialised from torch's global generator."""
 
+    def start(self, networks: Mapping[str, nn.Module]) -> None:  # noqa: B027  # most recipes start from nothing
+        """Give new networks what training starts from, such as a prior.
+
+        Called once, before the first step of a run; never when it goes on or is exported, so that what was started
+        from may be gone by then.
+
+        Raises:
+            ConfigError: it is not there.
+            CheckpointError: it does not fit.
+        """
+
     def frozen(self) -> dict[str, nn.Module]:
         """Return networks that only look on, such as a feature extractor."""
         return {}
