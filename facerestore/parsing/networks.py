@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.checkpoint import load_state_dict, load_strictly
+from facerestore.checkpoint import load_state_dict, load_strictly, read_metadata
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 INPUT_SIZE = 512
 """Side of the faces that all published parsers were trained on, pixels."""
+
+SIZE_ENTRY = "face_size"
+"""What a parser of ours says in its file's header: the side of the faces that it was trained on, pixels."""
 
 ACCELERATOR_BATCH = 4
 """Faces in one call beside a CPU, where each has about 1.5 GB of ParseNet's features; a CPU gains nothing by more."""
@@ -73,6 +76,7 @@ class NetworkParser:
         network: the torch module, in eval mode, on ``device``.
         device: where it runs.
         max_batch: most faces in one call.
+        input_size: side to which faces are resized for the network, pixels.
     """
 
     name: ClassVar[str]
@@ -86,7 +90,7 @@ class NetworkParser:
         """Move the network to ``device`` and make it ready for inference.
 
         Args:
-            network: its ``logits`` maps (N, 3, 512, 512) to (N, 19, 512, 512).
+            network: its ``logits`` maps (N, 3, S, S) to (N, 19, S, S).
             device: a torch device that exists on this machine.
             max_batch: most faces in one call; None chooses by device.
 
@@ -100,6 +104,7 @@ class NetworkParser:
         self.max_batch = by_device if max_batch is None else max_batch
         if self.max_batch < 1:
             raise BackendError(f"max_batch is {max_batch}; give 1 or more, or None to choose by device")
+        self.input_size = INPUT_SIZE
         self.network = network.eval().requires_grad_(False).to(self.device)
         self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
 
@@ -120,8 +125,8 @@ class NetworkParser:
     def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         """Return one (S, S) uint8 map of CelebAMask-HQ ids per face, S the size of its ``lq``.
 
-        Faces are resized to 512 px for the network (by area when reducing, cubic when enlarging); each pixel takes
-        the likeliest class, and maps go back to the size of the crop by nearest, since labels cannot be blended.
+        Faces are resized to ``input_size`` for the network (by area when reducing, cubic when enlarging); each pixel
+        takes the likeliest class, and maps go back to the size of the crop by nearest, since labels cannot be blended.
 
         Raises:
             BackendError: a crop is not square, or the network failed or gave values that are not finite.
@@ -132,11 +137,11 @@ class NetworkParser:
         return maps
 
     def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
-        labels = self._ids[self._labels([_fitted(face.lq, self.name) for face in faces])]
+        labels = self._ids[self._labels([_fitted(face.lq, self.name, self.input_size) for face in faces])]
         return [_resized_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
 
     def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.int64]:
-        """Return the network's own class of each pixel, (N, 512, 512)."""
+        """Return the network's own class of each pixel, (N, S, S)."""
         import torch
 
         normalised = (np.stack(crops) - np.float32(self.mean)) / np.float32(self.deviation)
@@ -230,9 +235,21 @@ def load_parser(path: Path, *, device: torch.device | str = "cpu") -> NetworkPar
     """
     state_dict = load_state_dict(path)
     try:
-        return _recognised(state_dict).build(state_dict, device=device)
+        parser = _recognised(state_dict).build(state_dict, device=device)
+        parser.input_size = _trained_size(path)
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
+    return parser
+
+
+def _trained_size(path: Path) -> int:
+    """Return the side of the faces that a parser was trained on: what its header says, else the published one."""
+    if path.suffix != ".safetensors":
+        return INPUT_SIZE
+    text = read_metadata(path).get(SIZE_ENTRY, str(INPUT_SIZE))
+    if not text.isdecimal() or not int(text):
+        raise CheckpointError(f"its header says that {SIZE_ENTRY} is '{text}', which is no side in pixels")
+    return int(text)
 
 
 def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:
@@ -319,17 +336,17 @@ def _check_classes(count: int) -> None:
         )
 
 
-def _fitted(crop: FaceImage, name: str) -> FaceImage:
-    """Return a crop at the size of the networks, float32 RGB in [0, 1]."""
+def _fitted(crop: FaceImage, name: str, size: int) -> FaceImage:
+    """Return a crop at the size of the network, float32 RGB in [0, 1]."""
     import cv2
 
     if crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1] or crop.dtype != np.float32:
         raise BackendError(
             f"lq is {crop.dtype} {crop.shape}; parser '{name}' takes square float32 (S, S, 3) RGB crops in [0, 1]"
         )
-    if crop.shape[0] != INPUT_SIZE:
-        method = cv2.INTER_AREA if crop.shape[0] > INPUT_SIZE else cv2.INTER_CUBIC
-        crop = np.asarray(cv2.resize(crop, (INPUT_SIZE, INPUT_SIZE), interpolation=method), dtype=np.float32)
+    if crop.shape[0] != size:
+        method = cv2.INTER_AREA if crop.shape[0] > size else cv2.INTER_CUBIC
+        crop = np.asarray(cv2.resize(crop, (size, size), interpolation=method), dtype=np.float32)
     return np.clip(crop, 0, 1)
 
 

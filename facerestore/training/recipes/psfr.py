@@ -1,0 +1,348 @@
+"""The recipe of PSFR-GAN: pixels, style by face part, and discriminators of several scales that see the parsing map.
+
+Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; terms and
+weights are those of the published code (design notes, psfr_gpen.md 1.5 to 1.7).
+
+The published program makes one forward pass of everything, then updates the generator, then the discriminators with
+what they said before the generator's update. Ours has two phases: the generator's, and the discriminators' on the very
+faces that the generator's phase made, so that neither has seen the other's update. Two things differ. The
+discriminators are run anew in their phase, since only there do their parameters get gradients; so their spectral norms
+take one more power iteration in a step. And the exported generator is a running average; ``engine.ema_decay=0`` gives
+the published last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSFRGenerator, one_hot
+from facerestore.archs.spectral import attach_spectral_norm, to_official
+from facerestore.archs.vgg import PSFR_TAPS
+from facerestore.errors import ConfigError
+from facerestore.parsing import ParseNetParser, best_parser, load_parser
+from facerestore.training.draw import Draw
+from facerestore.training.feature_weights import Wish, check_same, find_features, load_vgg19
+from facerestore.training.losses import GANMode
+from facerestore.training.maps import coloured, landmark_maps, parsed_maps
+from facerestore.training.psfr_losses import (
+    STYLE_LEVELS,
+    perceptual,
+    region_style,
+    scale_adversarial,
+    scale_discrimination,
+    scale_feature_matching,
+)
+from facerestore.training.recipe import (
+    Batch,
+    Exported,
+    Phase,
+    Recipe,
+    Scene,
+    Term,
+    Validated,
+    pair_validation,
+)
+from facerestore.training.settings import STRICT
+from facerestore.weights import WeightsStore
+
+LEAST_JUDGED_SIDE = 3
+"""Side of the features that a discriminator's score is computed from, at least: that of its last kernel."""
+
+STYLE_LAYERS = slice(-3, None)
+"""Layers of the finest discriminator that stand in for VGG19's three: theirs are reduced 4, 8 and 16 times too."""
+
+RESTORED = "restored"
+"""Under this name the generator's phase leaves its faces in the batch, for the discriminators' phase of the step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class PSFRSettings:
+    """What is trained, on which maps, and with which losses.
+
+    Attributes:
+        least_size: side of the learnt constant, px; the face size is a power of two times it.
+        ch_range: least and most channels of the generator.
+        discriminator_width: channels of the discriminators' first layer.
+        discriminator_layers: their layers that halve the size.
+        discriminator_scales: discriminators, at most; faces too small for so many get fewer (3 need 192 px).
+        condition: whose parsing maps the generator sees: ``parser`` for those that a parser sees in the degraded face,
+            as the published network was trained and as it is used; ``landmarks`` for maps drawn from five points, for
+            ``enhance --parser landmarks``; ``hq-map`` for those of the real face, which nobody has at test time.
+        parser: for ``parser``: a ParseNet's file or catalog name, or ``auto`` for the best that is installed.
+        landmark_jitter: for ``landmarks``: deviation of the five points, as a share of the face size.
+        features: whether VGG19 is used; ``auto`` if its weights are installed.
+        gan_mode: the adversarial loss.
+        pixel_weight: of the mean absolute error.
+        style_weight: of the style by face part, in VGG19's features.
+        judged_style_weight: of the same in the finest discriminator's features, which stand in without VGG19.
+        matching_weight: of the distance of the discriminators' features.
+        adversarial_weight: of the generator's adversarial loss.
+        perceptual_weight: of the distance of VGG19's features; published as 0.
+        generator_rate: the generator's learning rate.
+        discriminator_rate: the discriminators' learning rate.
+        betas: of Adam, for both.
+    """
+
+    least_size: int = Field(default=16, ge=2)
+    ch_range: tuple[int, int] = (32, 1024)
+    discriminator_width: int = Field(default=64, ge=1)
+    discriminator_layers: int = Field(default=4, ge=2)
+    discriminator_scales: int = Field(default=3, ge=1)
+    condition: Literal["parser", "landmarks", "hq-map"] = "parser"
+    parser: str = "auto"
+    landmark_jitter: float = Field(default=0.01, ge=0, le=0.2)
+    features: Wish = "auto"
+    gan_mode: GANMode = "hinge"
+    pixel_weight: float = Field(default=10.0, ge=0)
+    style_weight: float = Field(default=1000.0, ge=0)
+    judged_style_weight: float = Field(default=1000.0, ge=0)
+    matching_weight: float = Field(default=10.0, ge=0)
+    adversarial_weight: float = Field(default=1.0, ge=0)
+    perceptual_weight: float = Field(default=0.0, ge=0)
+    generator_rate: float = Field(default=1e-4, gt=0)
+    discriminator_rate: float = Field(default=4e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+class PSFRRecipe(Recipe):
+    """Trains :class:`facerestore.archs.psfr.PSFRGenerator`, with spectral norm on every convolution."""
+
+    name: ClassVar[str] = "psfr"
+    settings_class: ClassVar[type[Any]] = PSFRSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"lq", "hq", "parsing"})
+    averaged = "generator"
+    phases = (
+        Phase("generator", ("generator",), "generator"),
+        Phase("discriminator", ("discriminator",), "discriminator"),
+    )
+
+    def __init__(self, settings: PSFRSettings, *, face_size: int) -> None:
+        self.settings = settings
+        try:
+            self.config = PSFRConfig(face_size, settings.least_size, settings.ch_range)
+        except ValueError as error:
+            raise ConfigError(f"recipe 'psfr': {error}; set data.face_size or recipe.least_size") from error
+        self.scales = fitting_scales(face_size, settings.discriminator_layers, settings.discriminator_scales)
+        self.features = find_features(
+            "features",
+            instead="style by face part is compared in the finest discriminator's features"
+            + (", and the perceptual loss is left out" if settings.perceptual_weight else ""),
+            wish=settings.features,
+        )
+        self.notes = self._notes()
+        self._parser: ParseNetParser | None = None
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [self.features.note]
+        if self.scales < self.settings.discriminator_scales:
+            notes.append(
+                f"faces of {self.config.face_size} px are judged at {self.scales} of"
+                f" {self.settings.discriminator_scales} scales: they are too small for more"
+            )
+        if self.settings.condition == "hq-map":
+            notes.append(
+                "the generator sees the real faces' parsing maps, which nobody has at test time: validation flatters"
+            )
+        return tuple(notes)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the published settings: 52,500 steps, no augmentation, constant rates."""
+        return {
+            "engine": {"steps": 52_500, "batch_size": 2, "schedule": "constant"},
+            "data": {
+                "face_size": 512,
+                "mix": {"psfr": 1.0},
+                "augmentation": {"flip_probability": 0, "jitter_probability": 0, "gamma_probability": 0},
+            },
+        }
+
+    @classmethod
+    def smoke(cls) -> dict[str, Any]:
+        """Return settings of a whole tiny run; it needs no parser, and gives weights for ``--parser landmarks``."""
+        return {
+            "engine": {"steps": 20, "batch_size": 2, "save_every": 10, "validate_every": 10},
+            "data": {"face_size": 64},
+            "recipe": {"ch_range": [8, 32], "discriminator_width": 8, "condition": "landmarks"},
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return generator and discriminators."""
+        discriminator = PSFRDiscriminator(
+            self.settings.discriminator_width, layers=self.settings.discriminator_layers, scales=self.scales
+        )
+        return {
+            "generator": attach_spectral_norm(PSFRGenerator(self.config)),
+            "discriminator": attach_spectral_norm(discriminator),
+        }
+
+    def frozen(self) -> dict[str, nn.Module]:
+        """Return VGG19 and the parser, as far as they are used.
+
+        Raises:
+            ConfigError: a parser is needed, and there is none.
+            WeightsError: weights are corrupt.
+            CheckpointError: a file is of another network.
+        """
+        networks: dict[str, nn.Module] = {}
+        if self.features.name is not None and (self.settings.style_weight or self.settings.perceptual_weight):
+            networks["features"] = load_vgg19(self.features.name, taps=PSFR_TAPS)
+        if self.settings.condition == "parser":
+            self._parser = find_parser(self.settings.parser)
+            networks["parser"] = self._parser.network
+        return networks
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam for both, the discriminators' four times as quick (arXiv 1706.08500)."""
+        rates = {"generator": self.settings.generator_rate, "discriminator": self.settings.discriminator_rate}
+        return {
+            name: torch.optim.Adam(networks[name].parameters(), lr=rate, betas=self.settings.betas)
+            for name, rate in rates.items()
+        }
+
+    def losses(self, phase: str, scene: Scene) -> list[Term]:
+        """Return the terms of a phase (psfr_gpen.md 1.5)."""
+        return self._generator_terms(scene) if phase == "generator" else self._discriminator_terms(scene)
+
+    def _generator_terms(self, scene: Scene) -> list[Term]:
+        chosen, batch = self.settings, scene.batch
+        hq, planes = batch["hq"] * 2 - 1, one_hot(batch["parsing"])
+        restored = self._restored(scene)
+        batch[RESTORED] = restored.detach()
+        judge = scene.networks["discriminator"]
+        with torch.no_grad():
+            real: list[Judgement] = judge(hq, planes)
+        fake: list[Judgement] = judge(restored, planes)
+        return [
+            Term("pixel", (restored - hq).abs().mean(), chosen.pixel_weight),
+            Term("matching", scale_feature_matching(fake, real), chosen.matching_weight),
+            Term("adversarial", scale_adversarial(fake, chosen.gan_mode), chosen.adversarial_weight),
+            *self._looks(scene, restored, (fake[0].features[STYLE_LAYERS], real[0].features[STYLE_LAYERS])),
+        ]
+
+    def _looks(self, scene: Scene, restored: Tensor, judged: tuple[list[Tensor], list[Tensor]]) -> list[Term]:
+        """Return the style and perceptual terms: in VGG19's features, or in those of the finest discriminator."""
+        chosen, labels = self.settings, scene.batch["parsing"]
+        if "features" not in scene.networks:
+            if not chosen.judged_style_weight:
+                return []
+            return [Term("judged_style", region_style(*judged, labels), chosen.judged_style_weight)]
+        network = scene.networks["features"]
+        with torch.no_grad():
+            real = network(scene.batch["hq"] * 2 - 1)
+        ours = network(restored)
+        terms = [
+            Term("style", region_style(ours[STYLE_LEVELS], real[STYLE_LEVELS], labels), chosen.style_weight)
+        ]
+        if chosen.perceptual_weight:
+            terms.append(Term("perceptual", perceptual(ours, real), chosen.perceptual_weight))
+        return terms
+
+    def _discriminator_terms(self, scene: Scene) -> list[Term]:
+        batch = scene.batch
+        if RESTORED not in batch:
+            with torch.no_grad():
+                batch[RESTORED] = self._restored(scene)
+        planes = one_hot(batch["parsing"])
+        faces = torch.cat((batch[RESTORED], batch["hq"] * 2 - 1))
+        # Both in one pass: every layer treats each face by itself.
+        judged: list[Judgement] = scene.networks["discriminator"](faces, torch.cat((planes, planes)))
+        halves = [judgement.score.chunk(2) for judgement in judged]
+        fake, real = ([Judgement(half[index], []) for half in halves] for index in (0, 1))
+        return [Term("discriminator", scale_discrimination(fake, real, self.settings.gan_mode))]
+
+    def _restored(self, scene: Scene) -> Tensor:
+        """Return restored faces in [-1, 1]."""
+        condition = one_hot(self._labels(scene.batch, scene.draw))
+        restored: Tensor = scene.networks["generator"](scene.batch["lq"] * 2 - 1, condition)
+        return restored
+
+    def _labels(self, batch: Batch, draw: Draw | None = None) -> Tensor:
+        """Return the maps that the generator sees, (B, S, S); without a draw nothing is left to chance."""
+        if self.settings.condition == "hq-map":
+            return batch["parsing"]
+        if self.settings.condition == "landmarks":
+            shifts = None if draw is None else draw.normal(5, 2) * self.settings.landmark_jitter
+            return landmark_maps(batch["lq"], shifts)
+        assert self._parser is not None, "frozen() comes before any loss"
+        return parsed_maps(batch["lq"], self._parser.network, self._parser.input_size)
+
+    def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return PSNR before and after, and the maps beside the faces."""
+        labels = self._labels(batch)
+        shown = pair_validation((network(batch["lq"] * 2 - 1, one_hot(labels)) + 1) / 2, batch)
+        lq, *rest = shown.rows
+        return Validated(shown.metrics, (lq, coloured(labels), *rest))
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the generator under the keys of the published checkpoint, spectral norms apart."""
+        return Exported(
+            to_official(network.state_dict()), {"arch": "psfr", "condition": self.settings.condition}
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which weights compare."""
+        return {"features": self.features.name}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make sure that the same weights compare.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        check_same(state["features"], self.features.name, what="VGG19")
+
+
+def fitting_scales(face_size: int, layers: int, most: int) -> int:
+    """Return at how many scales faces can be judged, ``most`` or fewer.
+
+    Raises:
+        ConfigError: at none.
+    """
+    side, scales = face_size, 0
+    while scales < most and side >> layers >= LEAST_JUDGED_SIDE:
+        side, scales = (side + 1) // 2, scales + 1
+    if not scales:
+        raise ConfigError(
+            f"recipe 'psfr': faces of {face_size} px are too small for discriminators of {layers} layers, which need"
+            f" {LEAST_JUDGED_SIDE << layers} px; set recipe.discriminator_layers or data.face_size"
+        )
+    return scales
+
+
+def find_parser(name: str) -> ParseNetParser:
+    """Return the parser of degraded faces.
+
+    Args:
+        name: of a file or of the catalog, or ``auto``.
+
+    Raises:
+        ConfigError: there is none, or it is no ParseNet.
+        WeightsError: it is not installed, or corrupt.
+        CheckpointError: the file does not fit.
+    """
+    store = WeightsStore()
+    remedy = (
+        "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parse' makes one), run 'facerestore"
+        " weights download parsenet.psfr-90000', or give --set recipe.condition=landmarks"
+    )
+    if name == "auto":
+        entry = best_parser(store, raw=True)
+        if entry is None:
+            raise ConfigError(
+                f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {remedy}"
+            )
+        path = store.require(entry.name)
+    else:
+        path = Path(name).expanduser() if Path(name).expanduser().is_file() else store.require(name)
+    parser = load_parser(path)
+    if not isinstance(parser, ParseNetParser):
+        raise ConfigError(f"'{name}' is a {parser.name}, which does not suit PSFR-GAN; {remedy}")
+    return parser
