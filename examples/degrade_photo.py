@@ -11,20 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facerestore.degradation import DegradationDraw, apply
+from facerestore.degradation import apply_steps
+from facerestore.degradation.steps import GaussianBlur, Jpeg, Noise, Resize
 from facerestore.io import read_image, write_image
 from facerestore.types import DecodedImage
 
-BLUR_SIGMA_PX = 1.6
-DRAWN = DegradationDraw(
-    blur_sigma_x_px=BLUR_SIGMA_PX,
-    blur_sigma_y_px=BLUR_SIGMA_PX,
-    blur_angle_rad=0.0,
-    downsample=1.8,
-    noise_sigma=6.0,
-    jpeg_quality=70,
-    grey=False,
-)
+BLUR_SIGMA_PX, DOWNSAMPLE = 1.6, 1.8
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("source", type=Path, help="a good, square photograph, 8 bit")
@@ -32,6 +24,14 @@ parser.add_argument("out", type=Path, help="the degraded photograph")
 arguments = parser.parse_args()
 
 photo = read_image(arguments.source)
-pixels = apply(photo.pixels, DRAWN, kernel_size_px=13, rng=np.random.default_rng(0))
+size = photo.pixels.shape[0]
+steps = (
+    GaussianBlur(13, BLUR_SIGMA_PX, BLUR_SIGMA_PX),
+    Resize(int(size // DOWNSAMPLE), "linear"),
+    Noise(6.0, coloured=True),
+    Jpeg(70),
+    Resize(size, "linear"),
+)
+pixels = apply_steps(photo.pixels, steps, np.random.default_rng(0))
 write_image(arguments.out, DecodedImage(pixels), quality=92, overwrite=True)
 print(f"wrote {arguments.out}")

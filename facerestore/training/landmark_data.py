@@ -18,7 +18,7 @@ from facerestore.alignment import (
     transform_points,
     warp_to_crop,
 )
-from facerestore.degradation import Degradation, degrade, preset
+from facerestore.degradation import BlurReduceNoise, degrade, preset
 from facerestore.detection.embedded import LENIENT, UPRIGHT, cascade_boxes, load_cascade
 from facerestore.detection.landmark_frame import (
     BOX_CENTRE,
@@ -60,7 +60,7 @@ NEGATIVE_SIDE = (
 
 # GFP-GAN's ranges and somewhat worse ones, seen in a crop whose 64 px show 360/512 of a face: a sigma of 10 px at 512
 # is 14 here, and a reduction of 8 is one of 1.4.
-CROP_DEGRADATION = Degradation(
+CROP_DEGRADATION = BlurReduceNoise(
     name="landmark-crop",
     kernel_size_px=81,
     blur_sigma_px=(0.1, 15.0),

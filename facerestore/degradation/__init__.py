@@ -1,0 +1,45 @@
+"""Named, seeded degradations that turn a real face into a degraded one.
+
+A :class:`Degradation` holds ranges; :func:`degrade` draws from them a list of steps with parameters
+(:class:`DegradationDraw`, which goes to JSON and back), and does them to a face. Everything is a function of the
+generator that it is given. :mod:`facerestore.degradation.batched` does the same steps to many faces at once on a
+device; it is not imported here, since it needs torch.
+"""
+
+from facerestore.degradation.drawing import (
+    REFERENCE_SIZE,
+    Degradation,
+    DegradationDraw,
+    apply,
+    degrade,
+    draw_from_json,
+)
+from facerestore.degradation.kernels import gaussian_kernel
+from facerestore.degradation.old_photo import OldPhoto
+from facerestore.degradation.presets import (
+    PRESETS,
+    BicubicReduction,
+    BlurReduceNoise,
+    OneOfFourBlurs,
+    preset,
+)
+from facerestore.degradation.steps import STEPS, Step, apply_steps
+
+__all__ = [
+    "PRESETS",
+    "REFERENCE_SIZE",
+    "STEPS",
+    "BicubicReduction",
+    "BlurReduceNoise",
+    "Degradation",
+    "DegradationDraw",
+    "OldPhoto",
+    "OneOfFourBlurs",
+    "Step",
+    "apply",
+    "apply_steps",
+    "degrade",
+    "draw_from_json",
+    "gaussian_kernel",
+    "preset",
+]

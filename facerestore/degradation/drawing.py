@@ -1,0 +1,139 @@
+"""What every degradation has in common: ranges from which parameters are drawn, and the record of what was drawn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.degradation.steps import Grey, Resize, Step, apply_steps, step_from_json, step_to_json
+from facerestore.errors import ConfigError
+
+REFERENCE_SIZE = 512
+"""Face size in pixels at which blur widths and the like are stated (GFP-GAN and PSFR-GAN train at 512)."""
+
+SMALLEST_SIDE_PX = 4
+"""No face is reduced further, however small it was to begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class DegradationDraw:
+    """The parameters of one degradation, as drawn; writing them down repeats it.
+
+    Attributes:
+        preset: name of the degradation that they were drawn from.
+        face_size: side of the face that they are for, px.
+        target: what is done to the real face first, so that input and target share it: a monochrome photo has a
+            monochrome target.
+        steps: what is then done to the input alone, in order.
+    """
+
+    preset: str
+    face_size: int
+    target: tuple[Step, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def grey(self) -> bool:
+        """Say whether input and target are both turned grey."""
+        return any(isinstance(step, Grey) for step in self.target)
+
+    @property
+    def smallest_side_px(self) -> int:
+        """Smallest side that the face has on its way: the resolution that is left."""
+        sides = [step.side_px for step in self.steps if isinstance(step, Resize)]
+        return min([self.face_size, *sides])
+
+    @property
+    def downsample(self) -> float:
+        """Factor by which the face was reduced; ``face_size // downsample`` is its smallest side."""
+        factor = self.face_size / self.smallest_side_px
+        # Rounding of the quotient must not lose a pixel when the side is asked for.
+        return factor if self.face_size // factor == self.smallest_side_px else float(np.nextafter(factor, 0))
+
+    @property
+    def text(self) -> str:
+        """Say the parameters in few words, a step a line."""
+        lines = [step.text for step in (*self.target, *self.steps)]
+        return "\n".join(line for line in lines if line) or "nothing drawn"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parameters as plain values; :func:`draw_from_json` takes them back."""
+        return {
+            "preset": self.preset,
+            "face_size": self.face_size,
+            "target": [step_to_json(step) for step in self.target],
+            "steps": [step_to_json(step) for step in self.steps],
+        }
+
+
+def draw_from_json(values: Mapping[str, Any]) -> DegradationDraw:
+    """Return the parameters that :meth:`DegradationDraw.to_json` wrote.
+
+    Raises:
+        ConfigError: they are not such parameters.
+    """
+    try:
+        target, steps = (tuple(step_from_json(step) for step in values[key]) for key in ("target", "steps"))
+        return DegradationDraw(str(values["preset"]), int(values["face_size"]), target, steps)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"these are no parameters of a degradation: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degradation(ABC):
+    """A named degradation: ranges, and how steps are drawn from them.
+
+    Attributes:
+        name: name of the preset.
+    """
+
+    name: str
+
+    @abstractmethod
+    def draw(self, face_size: int, rng: np.random.Generator) -> DegradationDraw:
+        """Return one set of parameters for a face of ``face_size`` px."""
+
+
+def apply(
+    face: NDArray[np.uint8], drawn: DegradationDraw, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return (lq, hq) of one real face for drawn parameters.
+
+    Args:
+        face: (S, S, 3) uint8 RGB, S the face size of the parameters.
+        drawn: the parameters.
+        rng: source of the fields of noise and grain.
+
+    Raises:
+        ConfigError: the face has another size.
+    """
+    if face.shape[:2] != (drawn.face_size, drawn.face_size):
+        height, width = face.shape[:2]
+        raise ConfigError(
+            f"the face is {width} x {height}, and the parameters are for {drawn.face_size} px; draw them for its size"
+        )
+    hq = apply_steps(face, drawn.target, rng)
+    return apply_steps(hq, drawn.steps, rng), hq
+
+
+def degrade(
+    face: NDArray[np.uint8], degradation: Degradation, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], DegradationDraw]:
+    """Return (lq, hq, parameters) for one real face.
+
+    Args:
+        face: (S, S, 3) uint8 RGB.
+        degradation: the ranges.
+        rng: the only source of randomness; the same state gives the same pair.
+
+    Returns:
+        lq and hq, both (S, S, 3) uint8 RGB; hq is ``face`` itself, or its grey or toned version.
+    """
+    drawn = degradation.draw(face.shape[0], rng)
+    lq, hq = apply(face, drawn, rng)
+    return lq, hq, drawn
