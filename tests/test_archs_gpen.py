@@ -190,3 +190,11 @@ def test_sizes_that_are_no_power_of_two_are_refused(size):
 def test_stddev_plane_of_equal_samples_is_the_epsilon():
     plane = minibatch_stddev(torch.ones(3, 2, 4, 4))[:, 2]
     assert_near(plane, torch.full((3, 4, 4), 1e-4), 1e-9)
+
+
+def test_stddev_in_groups_is_that_of_each_group():
+    x = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    grouped = minibatch_stddev(x, group=2)
+    for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        assert torch.equal(grouped[part], minibatch_stddev(x[part]))
+    assert torch.equal(minibatch_stddev(x, group=8), minibatch_stddev(x))

@@ -207,11 +207,15 @@ class GPENGenerator(nn.Module):
 class GPENDiscriminator(nn.Module):
     """The residual StyleGAN2 discriminator: B 3 S S -> B 1 scores, high for real faces.
 
-    A score depends on the whole batch, through `minibatch_stddev`.
+    A score depends on the other faces of its group, through `minibatch_stddev`.
     """
 
-    def __init__(self, size: int, *, channel_multiplier: float = 2, narrow: float = 1) -> None:
+    def __init__(
+        self, size: int, *, channel_multiplier: float = 2, narrow: float = 1, stddev_group: int = 0
+    ) -> None:
+        """Make a network for faces of ``size`` px; ``stddev_group`` as in `minibatch_stddev`."""
         super().__init__()
+        self.stddev_group = stddev_group
         fine_to_coarse = resolutions(size)[::-1]
         widths = [layer_width(side, multiplier=channel_multiplier, narrow=narrow) for side in fine_to_coarse]
         blocks = [DownsamplingBlock(a, b) for a, b in pairwise(widths)]
@@ -222,17 +226,36 @@ class GPENDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B 3 S S, RGB in [-1, 1] -> B 1."""
-        x = self.final_conv(minibatch_stddev(self.convs(x)))
+        return self.score(self.features(x)[-1])
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Return what the first layer and each block give for B 3 S S: B C r r for r = S, S/2, ..., 4."""
+        found = []
+        for block in self.convs:
+            x = block(x)
+            found.append(x)
+        return found
+
+    def score(self, deepest: Tensor) -> Tensor:
+        """Return B 1 scores from the features at 4 px, B C 4 4."""
+        x = self.final_conv(minibatch_stddev(deepest, group=self.stddev_group))
         score: Tensor = self.final_linear(x.flatten(1))
         return score
 
 
-def minibatch_stddev(x: Tensor) -> Tensor:
-    """Append one constant channel, the standard deviation over the whole batch averaged over C, H and W.
+def minibatch_stddev(x: Tensor, *, group: int = 0) -> Tensor:
+    """Append one constant channel, the standard deviation over a group of samples averaged over C, H and W.
 
-    Progressive GAN (arXiv 1710.10196, section 3) with the batch as one group, as GPEN has it: B C H W -> B
-    C+1 H W.
+    Progressive GAN (arXiv 1710.10196, section 3): B C H W -> B C+1 H W.
+
+    Args:
+        x: features.
+        group: consecutive samples that are compared with each other, the last ones being fewer where the batch is no
+            multiple; 0 for the whole batch, as GPEN has it. StyleGAN2 has 4.
     """
+    if group and x.shape[0] > group:
+        starts = range(0, x.shape[0], group)
+        return torch.cat([minibatch_stddev(x[start : start + group]) for start in starts])
     variance = x.var(dim=0, unbiased=False)  # C H W
     mean = torch.sqrt(variance + NORM_EPS).mean()
     return torch.cat([x, mean.expand(x.shape[0], 1, *x.shape[2:])], dim=1)

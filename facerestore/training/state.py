@@ -72,6 +72,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
 
 
+def network_file(checkpoint: Path, number: int) -> Path:
+    """Return the file of the ``number``-th trained network of a checkpoint; accelerate names them so.
+
+    Raises:
+        CheckpointError: it is not there, as in a run whose networks were sharded.
+    """
+    path = checkpoint / (f"model_{number}.safetensors" if number else "model.safetensors")
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint '{checkpoint}' has no '{path.name}'; was its run sharded?")
+    return path
+
+
 def prune(folder: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` checkpoints, and what half-written ones have left."""
     for path in [*checkpoints(folder)[:-keep], *folder.glob("*.part")]:
