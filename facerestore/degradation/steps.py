@@ -60,7 +60,8 @@ class Grey(Step):
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the luma in every channel, in whole levels."""
         grey = cv2.cvtColor(to_8_bit(picture), cv2.COLOR_RGB2GRAY)
-        return np.stack([np.asarray(grey, dtype=np.float32)] * 3, axis=2)
+        levels = np.asarray(grey, dtype=np.uint8)[..., None].astype(np.float32)
+        return np.repeat(levels, 3, axis=2)
 
     @property
     def text(self) -> str:
@@ -87,7 +88,7 @@ class Toning(Step):
         """Return the toned picture, in whole levels."""
         exponents = np.array([self.red, self.green, self.blue], dtype=np.float32)
         toned = 255 * (np.clip(picture, 0, 255) / np.float32(255)) ** exponents
-        return np.rint(toned).astype(np.float32)
+        return np.asarray(np.rint(toned), dtype=np.float32)
 
     @property
     def text(self) -> str:
