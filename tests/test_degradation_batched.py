@@ -99,7 +99,10 @@ def test_jpeg_is_libjpegs(faces, side):
     # A coefficient that lies between two steps may fall to the other one, which changes its whole block.
     assert difference.mean() < 1
     assert (difference > 3).mean() < 0.08
-    errors = [np.mean((found - np.stack(pictures)) ** 2.0, axis=(1, 2, 3)) for found in (single, batched)]
+    errors = [
+        np.mean((found - np.stack(pictures).astype(float)) ** 2, axis=(1, 2, 3))
+        for found in (single, batched)
+    ]
     assert np.allclose(*errors, rtol=0.15)
 
 
