@@ -81,7 +81,8 @@ class PSFRSettings:
         gan_mode: the adversarial loss.
         pixel_weight: of the mean absolute error.
         style_weight: of the style by face part, in VGG19's features.
-        judged_style_weight: of the same in the finest discriminator's features, which stand in without VGG19.
+        judged_style_weight: of the same in the finest discriminator's features, which stand in without VGG19; ours,
+            like that of their distance.
         matching_weight: of the distance of the discriminators' features.
         adversarial_weight: of the generator's adversarial loss.
         perceptual_weight: of the distance of VGG19's features; published as 0.
@@ -102,7 +103,7 @@ class PSFRSettings:
     gan_mode: GANMode = "hinge"
     pixel_weight: float = Field(default=10.0, ge=0)
     style_weight: float = Field(default=1000.0, ge=0)
-    judged_style_weight: float = Field(default=1000.0, ge=0)
+    judged_style_weight: float = Field(default=10.0, ge=0)
     matching_weight: float = Field(default=10.0, ge=0)
     adversarial_weight: float = Field(default=1.0, ge=0)
     perceptual_weight: float = Field(default=0.0, ge=0)
@@ -224,16 +225,29 @@ class PSFRRecipe(Recipe):
             Term("pixel", (restored - hq).abs().mean(), chosen.pixel_weight),
             Term("matching", scale_feature_matching(fake, real), chosen.matching_weight),
             Term("adversarial", scale_adversarial(fake, chosen.gan_mode), chosen.adversarial_weight),
-            *self._looks(scene, restored, (fake[0].features[STYLE_LAYERS], real[0].features[STYLE_LAYERS])),
+            *(
+                self._seen(scene, restored)
+                if "features" in scene.networks
+                else self._judged(scene, fake[0], real[0])
+            ),
         ]
 
-    def _looks(self, scene: Scene, restored: Tensor, judged: tuple[list[Tensor], list[Tensor]]) -> list[Term]:
-        """Return the style and perceptual terms: in VGG19's features, or in those of the finest discriminator."""
+    def _judged(self, scene: Scene, fake: Judgement, real: Judgement) -> list[Term]:
+        """Return the style by face part in the features of the finest discriminator.
+
+        They are normalised, so that Gram matrices divided by the channels would all but vanish; here they are not.
+        """
+        weight = self.settings.judged_style_weight
+        if not weight:
+            return []
+        ours, theirs = (
+            [x * x.shape[1] ** 0.5 for x in judgement.features[STYLE_LAYERS]] for judgement in (fake, real)
+        )
+        return [Term("judged_style", region_style(ours, theirs, scene.batch["parsing"]), weight)]
+
+    def _seen(self, scene: Scene, restored: Tensor) -> list[Term]:
+        """Return the style by face part and the distance in VGG19's features."""
         chosen, labels = self.settings, scene.batch["parsing"]
-        if "features" not in scene.networks:
-            if not chosen.judged_style_weight:
-                return []
-            return [Term("judged_style", region_style(*judged, labels), chosen.judged_style_weight)]
         network = scene.networks["features"]
         with torch.no_grad():
             real = network(scene.batch["hq"] * 2 - 1)

@@ -1,0 +1,183 @@
+"""Training of PSFR-GAN: what each phase sees and moves, which maps it gets, and what comes out of a run."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
+
+from facerestore.alignment import template
+from facerestore.archs.psfr import PSFRDiscriminator, one_hot
+from facerestore.archs.vgg import VGG19
+from facerestore.backends import load_backend
+from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
+from facerestore.errors import ConfigError
+from facerestore.training.draw import Draw
+from facerestore.training.engine import restore_average
+from facerestore.training.export import export_run
+from facerestore.training.feature_weights import FeatureWeights
+from facerestore.training.maps import coloured, landmark_maps, parsed_maps
+from facerestore.training.recipes import parse as parse_recipe
+from facerestore.training.recipes import psfr
+from facerestore.training.recipes.psfr import PSFRRecipe, PSFRSettings, fitting_scales
+from facerestore.training.settings import make_settings
+from facerestore.types import AlignedFace, DetectedFace
+
+TINY = ("recipe.ch_range=[4, 8]", "recipe.discriminator_width=4", "engine.schedule='constant'")
+
+
+def tiny(**settings):
+    return PSFRRecipe(make_settings(PSFRSettings, {"ch_range": [4, 8], **settings}), face_size=64)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return drawn_plan("psfr", tmp_path, *TINY)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_gradients_reach_every_parameter_of_a_phase(plan, index):
+    torch.manual_seed(0)
+    networks = plan.recipe.networks()
+    phase = plan.recipe.phases[index]
+    terms, found = gradients(plan, networks, scene_of(plan, networks, first_batch(plan)), phase)
+    expected = [{"pixel", "matching", "adversarial", "judged_style"}, {"discriminator"}][index]
+    assert terms.keys() == expected
+    for key, gradient in found.items():
+        assert gradient is not None, key
+        assert torch.isfinite(gradient).all(), key
+        # Instance norms remove these biases; see archs.psfr.
+        dead = key.endswith("bias") and (".conv_0." in key or "D_pool" in key)
+        assert dead or gradient.abs().sum() > 0, key
+
+
+def test_every_term_pulls_at_the_generator(plan):
+    torch.manual_seed(0)
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    networks["discriminator"].requires_grad_(False)
+    for term in plan.recipe.losses("generator", scene_of(plan, networks, batch)):
+        (pull,) = torch.autograd.grad(term.value, networks["generator"].img_out.bias, retain_graph=True)
+        assert float(pull.abs().sum()) > 0, term.name
+
+
+def test_the_discriminators_judge_the_faces_of_the_same_step(plan):
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    scene = scene_of(plan, networks, batch)
+    networks["discriminator"].requires_grad_(False)
+    plan.recipe.losses("generator", scene)
+    kept = batch[psfr.RESTORED]
+    assert not kept.requires_grad
+    seen = []
+    networks["discriminator"].register_forward_pre_hook(lambda _module, given: seen.append(given))
+    plan.recipe.losses("discriminator", scene)
+    ((faces, planes),) = seen
+    assert torch.equal(faces, torch.cat((kept, batch["hq"] * 2 - 1)))
+    assert torch.equal(planes, one_hot(batch["parsing"]).repeat(2, 1, 1, 1))
+
+
+def test_with_vgg_style_is_compared_in_its_features(tmp_path, monkeypatch):
+    found = FeatureWeights("features", "vgg19.imagenet", "VGG19: weights 'vgg19.imagenet'")
+    monkeypatch.setattr(psfr, "find_features", lambda *_, **__: found)
+    monkeypatch.setattr(psfr, "load_vgg19", lambda name, taps: VGG19(taps, least_size=0))
+    plan = drawn_plan("psfr", tmp_path, *TINY, "recipe.perceptual_weight=1")
+    assert found.note in plan.recipe.notes
+    networks = plan.recipe.networks()
+    phase = plan.recipe.phases[0]
+    terms, kept = gradients(plan, networks, scene_of(plan, networks, first_batch(plan)), phase)
+    assert terms.keys() == {"pixel", "matching", "adversarial", "style", "perceptual"}
+    assert terms["style"] > 0
+    assert all(gradient is not None for gradient in kept.values())
+    with pytest.raises(ConfigError, match="began with VGG19 without weights"):
+        plan.recipe.load_state_dict({"features": None})
+
+
+def test_missing_vgg_and_maps_that_nobody_has_are_said():
+    notes = tiny(condition="hq-map").notes
+    assert "facerestore weights download vgg19.imagenet" in notes[0]
+    assert "1 of 3 scales" in notes[1]
+    assert "flatters" in notes[2]
+    assert "the perceptual loss is left out" in tiny(perceptual_weight=1.0).notes[0]
+
+
+@pytest.mark.parametrize(("size", "scales"), [(48, 1), (94, 1), (96, 2), (188, 2), (192, 3), (512, 3)])
+def test_small_faces_are_judged_at_fewer_scales(size, scales):
+    assert fitting_scales(size, 4, 3) == scales
+    if size < 192:
+        faces, planes = torch.zeros(1, 3, size, size), torch.zeros(1, 19, size, size)
+        assert len(PSFRDiscriminator(1, scales=scales)(faces, planes)) == scales
+        with pytest.raises(RuntimeError):
+            PSFRDiscriminator(1, scales=scales + 1)(faces, planes)
+
+
+def test_faces_that_suit_no_network_are_refused():
+    with pytest.raises(ConfigError, match=r"faces of 32 px are too small .* which need 48 px"):
+        PSFRRecipe(PSFRSettings(), face_size=32)
+    with pytest.raises(ConfigError, match="power of two times the least size"):
+        PSFRRecipe(PSFRSettings(), face_size=96)
+
+
+def test_landmark_maps_vary_in_training_alone():
+    recipe, lq = tiny(condition="landmarks"), torch.zeros(2, 3, 64, 64)
+    fixed = recipe._labels({"lq": lq})
+    assert torch.equal(fixed[0], fixed[1])
+    eye_x, eye_y = template(64)[0].round().astype(int)
+    assert fixed[0, eye_y, eye_x] == 4
+    drawn = [recipe._labels({"lq": lq}, Draw((1, 2), first=0, batch_size=2)) for _ in range(2)]
+    assert torch.equal(*drawn)
+    assert not torch.equal(drawn[0][0], drawn[0][1])
+    assert float((drawn[0] == fixed).float().mean()) > 0.9
+    assert not torch.equal(landmark_maps(lq, torch.full((2, 5, 2), 0.1)), fixed)
+
+
+def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
+    with pytest.raises(ConfigError, match="none is installed"):
+        tiny(condition="parser").frozen()
+    network = parse_recipe.ParseNet(
+        parse_recipe.ParseNetConfig(encoder=(4, 4), body_blocks=1, decoder=(4,))
+    ).eval()
+    path = tmp_path / "parse.safetensors"
+    save_state_dict(path, network.state_dict(), {"face_size": "32"})
+    recipe = tiny(condition="parser", parser=str(path))
+    assert recipe.frozen()["parser"] is recipe._parser.network
+    lq = torch.rand(2, 3, 64, 64)
+    labels = recipe._labels({"lq": lq})
+    crops = [
+        AlignedFace(
+            DetectedFace((0, 0, 64, 64), template(64), 1.0),
+            np.eye(2, 3),
+            face.permute(1, 2, 0).contiguous().numpy(),
+        )
+        for face in lq
+    ]
+    at_test_time = torch.from_numpy(np.stack(recipe._parser.parse(crops))).long()
+    assert labels.shape == (2, 64, 64)
+    assert float((labels == at_test_time).float().mean()) > 0.99
+    enlarged = parsed_maps(lq[..., ::4, ::4], recipe._parser.network, 32)
+    assert enlarged.shape == (2, 16, 16)
+
+
+def test_maps_are_shown_in_their_colours():
+    assert torch.equal(coloured(torch.tensor([[[0, 1]]]))[0, :, 0, 1] * 255, torch.tensor([204.0, 0, 0]))
+
+
+def test_two_short_runs_equal_a_long_one_and_the_export_restores(tmp_path):
+    whole = trained(drawn_plan("psfr", tmp_path, *TINY, "engine.steps=4"), tmp_path / "whole")
+    trained(drawn_plan("psfr", tmp_path, *TINY, "engine.steps=2"), tmp_path / "pieces")
+    resumed = trained(drawn_plan("psfr", tmp_path, *TINY, "engine.steps=4"), tmp_path / "pieces")
+    assert same_networks(whole, resumed)
+    assert next((tmp_path / "whole/samples").glob("*.png"))
+
+    out = tmp_path / "psfr.safetensors"
+    export_run(tmp_path / "whole", out, licence="CC0-1.0", data="drawn")
+    assert read_metadata(out)["condition"] == "landmarks"
+    assert "head.0.weight_orig" in load_state_dict(out)
+    restorer = load_backend(out)
+    assert (restorer.name, restorer.face_size) == ("psfr", 64)
+    # The exported network is the averaged one, and says the same.
+    plan = drawn_plan("psfr", tmp_path, *TINY)
+    network, step = restore_average(plan.recipe, tmp_path / "whole")
+    assert step == 4
+    lq, labels = torch.rand(1, 3, 64, 64), landmark_maps(torch.zeros(1, 3, 64, 64))
+    with torch.no_grad():
+        ours = network(lq * 2 - 1, one_hot(labels))
+        theirs = restorer.forward(lq * 2 - 1, [labels[0].byte().numpy()])
+    assert float((ours - theirs).abs().max()) < 1e-4
