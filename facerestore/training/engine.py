@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,18 @@ from facerestore.training.state import (
 Samples = Dataset[dict[str, Tensor]]
 """Position, 0-based and without end, to one sample; a pure function."""
 
+Prepare = Callable[[Batch, torch.device], Batch]
+"""Collated samples, on the CPU, to the batch that recipes see, on the device."""
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch on the device."""
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+HALVING_MILESTONES = (0.7, 0.85)
+"""Shares of a run after which the schedule ``halving`` halves the rates (the design of MMRB, c.9)."""
+
 
 class DivergedError(Exception):
     """A loss or a gradient is no longer a number."""
@@ -51,6 +63,8 @@ def rate_factor(settings: EngineSettings, step: int) -> float:
     done = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
     if settings.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done))
+    if settings.schedule == "halving":
+        return float(0.5 ** sum(done >= milestone for milestone in HALVING_MILESTONES))
     return 1.0 - done if settings.schedule == "linear" else 1.0
 
 
@@ -85,6 +99,7 @@ class _Run:
     frozen: dict[str, nn.Module]
     optimisers: dict[str, Any]
     average: ExponentialAverage
+    prepare: Prepare = to_device
     progress: _Progress = field(default_factory=_Progress)
 
 
@@ -95,6 +110,7 @@ def train(
     samples: Samples,
     validation: Batch,
     folder: Path,
+    prepare: Prepare = to_device,
     described: Mapping[str, Any] | None = None,
     device: torch.device | None = None,
     listener: Listener | None = None,
@@ -107,6 +123,7 @@ def train(
         samples: position -> one sample; every position of every step is asked for once, over all processes.
         validation: faces that are validated on, as one batch on the CPU; may be empty.
         folder: of this run; a run that is there goes on.
+        prepare: takes collated samples to the device, and may do there what samples left to it.
         described: all settings as plain values, kept beside the run and compared when it goes on.
         device: where to train when there is one process; None leaves the choice to accelerate.
         listener: hears steps and messages.
@@ -117,6 +134,7 @@ def train(
         FaceRestoreError: the run diverged too often, or the last checkpoint could not be written.
     """
     run = _prepare(recipe, settings, folder, device=device, listener=listener or Silence())
+    run.prepare = prepare
     run.folder.settle(described if described is not None else {"recipe": recipe.name})
     _resume(run)
     for note in recipe.notes:
@@ -297,7 +315,7 @@ def _batches(run: _Run, samples: Samples) -> Iterator[list[Batch]]:
     )
     held: list[Batch] = []
     for batch in loader:
-        held.append({k: v.to(run.accelerator.device, non_blocking=True) for k, v in batch.items()})
+        held.append(run.prepare(batch, run.accelerator.device))
         if len(held) == settings.accumulate:
             yield held
             held = []
@@ -453,4 +471,4 @@ def restore_average(recipe: Recipe, folder: Path) -> tuple[nn.Module, int]:
     return network, checkpoint_step(found[-1])
 
 
-__all__ = ["DivergedError", "Samples", "Term", "rate_factor", "restore_average", "train"]
+__all__ = ["DivergedError", "Samples", "Term", "rate_factor", "restore_average", "to_device", "train"]

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from facerestore.errors import ConfigError
 from facerestore.training.datasets import (
@@ -21,7 +22,7 @@ from facerestore.training.datasets import (
     face_files,
     validation_batch,
 )
-from facerestore.training.engine import Samples, train
+from facerestore.training.engine import Prepare, Samples, to_device, train
 from facerestore.training.recipe import Batch, Recipe
 from facerestore.training.recipes import recipe_class
 from facerestore.training.runs import Listener
@@ -105,9 +106,9 @@ def make_plan(
     validation = make_settings(ValidationSettings, tables["validation"], source="[validation]")
     own = make_settings(cls.settings_class, tables["recipe"], source="[recipe]")
     recipe = cls(own, face_size=data.face_size)
-    if cls.needs and faces is None:
+    if recipe.needs and faces is None:
         raise ConfigError(f"recipe '{name}' learns from faces; give a folder of aligned ones with --data")
-    if "parsing" in cls.needs and not data.parsing:
+    if "parsing" in recipe.needs and not data.parsing:
         raise ConfigError(
             f"recipe '{name}' learns from parsing maps; name their folder with --set data.parsing=DIR"
         )
@@ -170,6 +171,11 @@ def samples_of(plan: Plan) -> Samples:
     return PairDataset(plan.files, plan.data) if plan.recipe.needs else PositionsOnly()
 
 
+def prepare_of(samples: Samples) -> Prepare:
+    """Return how batches of these samples come to the device."""
+    return samples.prepare if isinstance(samples, PairDataset) else to_device
+
+
 def validation_of(plan: Plan) -> Batch:
     """Return the fixed validation faces of a plan as one batch; empty without any."""
     if not plan.validation_files:
@@ -184,10 +190,12 @@ def run_plan(
     plan: Plan, folder: Path, *, device: torch.device | None = None, listener: Listener | None = None
 ) -> Path:
     """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.train`."""
+    samples = samples_of(plan)
     return train(
         plan.recipe,
         plan.engine,
-        samples=samples_of(plan),
+        samples=samples,
+        prepare=prepare_of(samples),
         validation=validation_of(plan),
         folder=folder,
         described=plan.described,
@@ -217,8 +225,9 @@ def preview(plan: Plan) -> Preview:
     counts = {name: _count(network) for name, network in networks.items()}
     averaged = counts[plan.recipe.averaged]
     samples = samples_of(plan)
-    batch = [samples[position] for position in range(plan.engine.batch_size)]
-    rows = tuple(torch.stack([s[name] for s in batch]) for name in ("lq", "hq") if name in batch[0])
+    collated = default_collate([samples[position] for position in range(plan.engine.batch_size)])
+    batch = prepare_of(samples)(collated, torch.device("cpu"))
+    rows = tuple(batch[name] for name in ("lq", "hq") if name in batch)
     return Preview(counts, 4 * (4 * sum(counts.values()) + averaged), rows)
 
 
