@@ -12,7 +12,7 @@ are written B C H W, D is the length of a style, L their count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
@@ -335,13 +335,19 @@ class MMRBGenerator(nn.Module):
         own = {key: value for key, value in prior.state_dict().items() if not key.startswith("style.")}
         self.prior.load_state_dict(own)
 
-    def synthesise(self, codes: Codes) -> Tensor:
-        """Return the faces, B 3 S S, that the prior draws from what the codec found."""
+    def synthesise(self, codes: Codes, *, noise: Sequence[Tensor] | None = None) -> Tensor:
+        """Return the faces, B 3 S S, that the prior draws from what the codec found.
+
+        Args:
+            codes: of the faces.
+            noise: one tensor for each styled convolution of the prior; None takes the prior's own.
+        """
         latents = self.prior.w_avg + codes.offsets  # B L D
+        noise = self.prior.draw_noise(len(latents)) if noise is None else noise
         if self.config.inject == "noise_concat":
-            return self.prior.synthesise(latents, noise=self._noise(codes))
+            return self.prior.synthesise(latents, noise=_steered_noise(noise, codes.modulations))
         return self.prior.synthesise(
-            latents, steer=lambda x, size: self._steer(x, codes.modulations.get(size))
+            latents, noise=noise, steer=lambda x, size: self._steer(x, codes.modulations.get(size))
         )
 
     def _steer(self, x: Tensor, modulation: Tensor | None) -> Tensor:
@@ -355,12 +361,10 @@ class MMRBGenerator(nn.Module):
         kept, changed = x.chunk(2, dim=1)
         return torch.cat([kept, changed * (1 + scale) + shift], dim=1)
 
-    def _noise(self, codes: Codes) -> list[Tensor]:
-        """Return the prior's own noise plus the modulation of the same resolution, for each styled convolution."""
-        return [
-            noise + codes.modulations[noise.shape[2]] if noise.shape[2] in codes.modulations else noise
-            for noise in self.prior.draw_noise(codes.offsets.shape[0])
-        ]
+
+def _steered_noise(noise: Sequence[Tensor], modulations: Mapping[int, Tensor]) -> list[Tensor]:
+    """Return the noise plus the modulation of the same resolution, for each styled convolution."""
+    return [n + modulations[n.shape[2]] if n.shape[2] in modulations else n for n in noise]
 
 
 def _lrelu(x: Tensor) -> Tensor:

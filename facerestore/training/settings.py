@@ -34,7 +34,8 @@ class EngineSettings:
         batch_size: samples of one process in one pass; a step sees ``batch_size * accumulate * processes``.
         accumulate: passes whose gradients are added up before a step.
         precision: ``no`` for float32, ``bf16`` or ``fp16`` for mixed precision.
-        schedule: how the learning rates go after the warm-up: ``constant``, or ``cosine`` or ``linear`` to zero.
+        schedule: how the learning rates go after the warm-up: ``constant``, ``cosine`` or ``linear`` to zero, or
+            ``halving`` at 70% and again at 85% of the run.
         warmup_steps: steps of linear rise.
         clip_norm: largest norm of a phase's gradients; 0 leaves them alone.
         ema_decay: decay of the running average of the parameters, which is what is exported.
@@ -53,7 +54,7 @@ class EngineSettings:
     batch_size: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["no", "bf16", "fp16"] = "no"
-    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    schedule: Literal["constant", "cosine", "linear", "halving"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: float = Field(default=0.0, ge=0)
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
