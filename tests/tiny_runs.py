@@ -4,10 +4,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import default_collate
 
 from facerestore.training.draw import Draw
 from facerestore.training.drawn import write_drawn_faces
-from facerestore.training.plan import make_plan, run_plan, samples_of
+from facerestore.training.plan import make_plan, prepare_of, run_plan, samples_of
 from facerestore.training.recipe import Scene
 
 
@@ -20,8 +21,9 @@ def drawn_plan(name, folder, *assignments, count=4):
 
 def first_batch(plan, size=2):
     """Return the first samples of a plan as one batch."""
-    samples = [samples_of(plan)[position] for position in range(size)]
-    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    samples = samples_of(plan)
+    collated = default_collate([samples[position] for position in range(size)])
+    return prepare_of(samples)(collated, torch.device("cpu"))
 
 
 def scene_of(plan, networks, batch, step=0):

@@ -13,6 +13,7 @@ the published last one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -57,6 +58,9 @@ LEAST_JUDGED_SIDE = 3
 
 STYLE_LAYERS = slice(-3, None)
 """Layers of the finest discriminator that stand in for VGG19's three: theirs are reduced 4, 8 and 16 times too."""
+
+WITHOUT_EFFECT = re.compile(r"\.conv_0\.bias$|\.model\.[1-9]\d*\.conv2d\.bias$")
+"""Keys of the biases that an instance norm follows, in the generator and in the discriminators."""
 
 RESTORED = "restored"
 """Under this name the generator's phase leaves its faces in the batch, for the discriminators' phase of the step."""
@@ -201,12 +205,20 @@ class PSFRRecipe(Recipe):
         return networks
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Adam for both, the discriminators' four times as quick (arXiv 1706.08500)."""
+        """Return Adam for both, the discriminators' four times as quick (arXiv 1706.08500).
+
+        Biases that an instance norm removes again (see `archs.psfr`) stay where they are: their gradients are rounding
+        noise, which Adam would make steps of full length of.
+        """
         rates = {"generator": self.settings.generator_rate, "discriminator": self.settings.discriminator_rate}
-        return {
-            name: torch.optim.Adam(networks[name].parameters(), lr=rate, betas=self.settings.betas)
-            for name, rate in rates.items()
-        }
+        optimisers: dict[str, torch.optim.Optimizer] = {}
+        for name, rate in rates.items():
+            named = list(networks[name].named_parameters())
+            still = [parameter for key, parameter in named if WITHOUT_EFFECT.search(key)]
+            moving = [parameter for key, parameter in named if not WITHOUT_EFFECT.search(key)]
+            groups: list[dict[str, Any]] = [{"params": moving}, {"params": still, "lr": 0.0}]
+            optimisers[name] = torch.optim.Adam(groups, lr=rate, betas=self.settings.betas)
+        return optimisers
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase (psfr_gpen.md 1.5)."""
