@@ -132,8 +132,11 @@ def test_landmark_maps_vary_in_training_alone():
 
 
 def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
-    with pytest.raises(ConfigError, match="none is installed"):
-        tiny(condition="parser").frozen()
+    for name, fault in (("auto", "none is installed"), ("gone.pth", "'gone.pth' is not there")):
+        recipe = tiny(condition="parser", parser=name)
+        assert any(fault in note for note in recipe.notes)
+        with pytest.raises(ConfigError, match=fault):
+            recipe.frozen()
     network = parse_recipe.ParseNet(
         parse_recipe.ParseNetConfig(encoder=(4, 4), body_blocks=1, decoder=(4,))
     ).eval()

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.archs.vgg import PSFR_TAPS
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.parsing import ParseNetParser, best_parser, load_parser
 from facerestore.training.draw import Draw
 from facerestore.training.feature_weights import Wish, check_same, find_features, load_vgg19
@@ -52,6 +52,7 @@ from facerestore.training.recipe import (
 )
 from facerestore.training.settings import STRICT
 from facerestore.weights import WeightsStore
+from facerestore.weights.catalog import SUFFIXES
 
 LEAST_JUDGED_SIDE = 3
 """Side of the features that a discriminator's score is computed from, at least: that of its last kernel."""
@@ -61,6 +62,11 @@ STYLE_LAYERS = slice(-3, None)
 
 WITHOUT_EFFECT = re.compile(r"\.conv_0\.bias$|\.model\.[1-9]\d*\.conv2d\.bias$")
 """Keys of the biases that an instance norm follows, in the generator and in the discriminators."""
+
+PARSER_REMEDY = (
+    "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parse' makes one), run 'facerestore"
+    " weights download parsenet.psfr-90000', or give --set recipe.condition=landmarks"
+)
 
 RESTORED = "restored"
 """Under this name the generator's phase leaves its faces in the batch, for the discriminators' phase of the step."""
@@ -151,6 +157,11 @@ class PSFRRecipe(Recipe):
                 f"faces of {self.config.face_size} px are judged at {self.scales} of"
                 f" {self.settings.discriminator_scales} scales: they are too small for more"
             )
+        if self.settings.condition == "parser":
+            try:
+                notes.append(f"degraded faces are parsed by '{parser_path(self.settings.parser)}'")
+            except FaceRestoreError as error:  # raised once training begins; exporting needs no parser
+                notes.append(str(error))
         if self.settings.condition == "hq-map":
             notes.append(
                 "the generator sees the real faces' parsing maps, which nobody has at test time: validation flatters"
@@ -343,32 +354,40 @@ def fitting_scales(face_size: int, layers: int, most: int) -> int:
     return scales
 
 
-def find_parser(name: str) -> ParseNetParser:
-    """Return the parser of degraded faces.
+def parser_path(name: str) -> Path:
+    """Return the file of a parser of degraded faces.
 
     Args:
-        name: of a file or of the catalog, or ``auto``.
+        name: of a file or of the catalog, or ``auto`` for the best ParseNet that is installed.
 
     Raises:
-        ConfigError: there is none, or it is no ParseNet.
-        WeightsError: it is not installed, or corrupt.
-        CheckpointError: the file does not fit.
+        ConfigError: there is none.
+        WeightsError: it is not in the catalog, not installed, or corrupt.
     """
-    store = WeightsStore()
-    remedy = (
-        "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parse' makes one), run 'facerestore"
-        " weights download parsenet.psfr-90000', or give --set recipe.condition=landmarks"
-    )
+    store, path = WeightsStore(), Path(name).expanduser()
     if name == "auto":
         entry = best_parser(store, raw=True)
         if entry is None:
             raise ConfigError(
-                f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {remedy}"
+                f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {PARSER_REMEDY}"
             )
-        path = store.require(entry.name)
-    else:
-        path = Path(name).expanduser() if Path(name).expanduser().is_file() else store.require(name)
-    parser = load_parser(path)
+        return store.require(entry.name)
+    if path.is_file():
+        return path
+    if path.suffix in SUFFIXES or len(path.parts) > 1:
+        raise ConfigError(f"the parser '{name}' is not there; {PARSER_REMEDY}")
+    return store.require(name)
+
+
+def find_parser(name: str) -> ParseNetParser:
+    """Return the parser of degraded faces; see :func:`parser_path`.
+
+    Raises:
+        ConfigError: there is none, or it is no ParseNet.
+        WeightsError: it is not in the catalog, not installed, or corrupt.
+        CheckpointError: the file does not fit.
+    """
+    parser = load_parser(parser_path(name))
     if not isinstance(parser, ParseNetParser):
-        raise ConfigError(f"'{name}' is a {parser.name}, which does not suit PSFR-GAN; {remedy}")
+        raise ConfigError(f"'{name}' is a {parser.name}, which does not suit PSFR-GAN; {PARSER_REMEDY}")
     return parser
