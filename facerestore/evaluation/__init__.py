@@ -1,1 +1,1 @@
-"""Measured quality: metrics and protocols."""
+"""Measured quality: faces, methods, metrics with their protocols, intervals, tables, and comparisons."""

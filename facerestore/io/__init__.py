@@ -19,6 +19,7 @@ __all__ = [
     "SUFFIXES",
     "FormatTraits",
     "as_decoded",
+    "check_free",
     "check_holds",
     "decode_image",
     "encode_image",

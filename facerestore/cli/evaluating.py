@@ -1,0 +1,248 @@
+"""The work behind ``facerestore evaluate``: from options to an order, and from what was found to files and words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from facerestore.cli.terminal import Terminal
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facerestore.evaluation.cases import CaseFiles, CaseSource
+    from facerestore.evaluation.methods import Method, Network
+    from facerestore.evaluation.metrics import Setting
+    from facerestore.evaluation.result import Evaluation, Failure
+    from facerestore.evaluation.run import Order
+    from facerestore.weights import WeightsStore
+
+MARKDOWN_FILE, JSON_FILE = "evaluation.md", "evaluation.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the command line asks for; see the options."""
+
+    lq: Path | None
+    hq: Path | None
+    degradation: str | None
+    seed: int
+    faces: Path | None
+    reference: Path | None
+    face_size: int | None
+    limit: int | None
+    backend: str | None
+    weights: str | None
+    parser: str
+    restored: tuple[str, ...]
+    classical: bool
+    metrics: str | None
+    manifest: Path | None
+    groups: tuple[str, ...]
+    output: Path | None
+    overwrite: bool
+    device: str
+    threads: int
+    as_json: bool
+
+
+def execute(request: Request, terminal: Terminal) -> int:
+    """Measure and report; return the exit code."""
+    from facerestore.evaluation.cases import spread_over
+    from facerestore.evaluation.run import evaluate as measure
+
+    check_results_free(request.output, request.overwrite)
+    source = _source(request)
+    files = spread_over(source.files, request.limit)
+    order = _order(request, source, files, terminal)
+    with terminal.steps(len(files)) as begin:
+        found = measure(order, on_face=begin, on_failure=lambda failure: _tell(terminal, failure))
+    for name in source.unmatched:
+        terminal.warn(f"without a partner: {name}")
+    report(found, request.output, request.overwrite, request.as_json)
+    if request.output is not None:
+        _write_pictures(order, found, request, terminal)
+        terminal.say(f"{len(found.faces)} faces, {len(found.failures)} failed -> {request.output}")
+    return 3 if found.failures else 0
+
+
+def _source(request: Request) -> CaseSource:
+    """Return where the faces come from.
+
+    Raises:
+        ConfigError: the options name no source, or several.
+    """
+    from facerestore.degradation import preset
+    from facerestore.evaluation.cases import degraded_source, pair_source, unpaired_source
+
+    given = (
+        request.lq is not None,
+        request.hq is not None,
+        request.degradation is not None,
+        request.faces is not None,
+    )
+    if request.lq is not None and request.hq is not None and given[2:] == (False, False):
+        return pair_source(request.lq, request.hq)
+    if request.hq is not None and request.degradation is not None and not given[0] and not given[3]:
+        return degraded_source(request.hq, degradation=preset(request.degradation), seed=request.seed)
+    if request.faces is not None and not any(given[:3]):
+        return unpaired_source(request.faces)
+    raise ConfigError(
+        "give the faces in one of three ways: --lq DIR --hq DIR, --hq DIR --degradation PRESET, or --faces DIR"
+    )
+
+
+def _order(request: Request, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal) -> Order:
+    """Return what is to be measured, everything loaded."""
+    from facerestore.device import resolve_device, set_threads
+    from facerestore.evaluation.metrics import Setting, open_metrics, parse_metrics
+    from facerestore.evaluation.run import Order
+    from facerestore.weights import WeightsStore
+
+    wanted = parse_metrics(request.metrics)
+    groups = _groups(request, files)
+    store = WeightsStore(offline=True)
+    set_threads(request.threads)
+    networks = _networks(request, store, terminal)
+    face_size = _face_size(request, networks)
+    setting = Setting(store, resolve_device(request.device), face_size)
+    metrics = open_metrics(
+        wanted,
+        setting,
+        has_reference=source.has_reference,
+        has_reference_set=source.has_reference or request.reference is not None,
+    )
+    methods = [*networks, *_others(request, source, files, setting, terminal)]
+    return Order(
+        source=source,
+        files=files,
+        methods=tuple(methods),
+        metrics=metrics,
+        setting=setting,
+        reference=request.reference,
+        groups=groups,
+    )
+
+
+def _groups(request: Request, files: tuple[CaseFiles, ...]) -> dict[str, dict[str, str]]:
+    from facerestore.evaluation.groups import group_faces, parse_group
+
+    if not request.groups and request.manifest is None:
+        return {}
+    if request.manifest is None or not request.groups:
+        raise ConfigError("tables by group need both --manifest FILE.csv and --group COLUMN")
+    return group_faces(files, request.manifest, [parse_group(text) for text in request.groups])
+
+
+def _networks(request: Request, store: WeightsStore, terminal: Terminal) -> list[Network]:
+    """Return the networks that are asked for; the best installed one where nothing is."""
+    from facerestore.config import RestoreConfig
+    from facerestore.evaluation.methods import Network
+    from facerestore.sheet import sheet_pipelines
+
+    if (
+        request.backend is None
+        and request.weights is None
+        and (request.restored or request.faces is not None)
+    ):
+        return []
+    config = RestoreConfig(
+        backend=request.backend or "auto",
+        weights=request.weights,
+        parser=request.parser,
+        aligned=True,
+        device=request.device,
+        threads=request.threads,
+        offline=True,
+    )
+    pipelines = sheet_pipelines(config, store=store)
+    for pipeline in pipelines:
+        terminal.say(f"evaluating {pipeline.description}")
+    return [Network(pipeline) for pipeline in pipelines]
+
+
+def _face_size(request: Request, networks: list[Network]) -> int:
+    from facerestore.degradation import REFERENCE_SIZE
+
+    if request.face_size is None:
+        return max((network.face_size for network in networks), default=REFERENCE_SIZE)
+    if request.face_size < 1:
+        raise ConfigError(f"--face-size is {request.face_size}; give a positive number of pixels")
+    return request.face_size
+
+
+def _others(
+    request: Request, source: CaseSource, files: tuple[CaseFiles, ...], setting: Setting, terminal: Terminal
+) -> list[Method]:
+    """Return the classical baseline, tuned, and the pictures made elsewhere, where they are asked for."""
+    from facerestore.evaluation.classical import tune, tuning_half
+    from facerestore.evaluation.methods import folder_method
+
+    found: list[Method] = [folder_method(text) for text in request.restored]
+    if request.classical:
+        with terminal.steps(len(tuning_half(files, seed=request.seed))) as begin:
+            found.insert(0, tune(source, files, setting.face_size, seed=request.seed, on_face=begin))
+    return found
+
+
+def _tell(terminal: Terminal, failure: Failure) -> None:
+    by = "" if failure.method is None else f" ({failure.method})"
+    terminal.warn(f"error: {failure.name}{by}: {failure.message}")
+
+
+def check_results_free(folder: Path | None, overwrite: bool) -> None:
+    """Raise before any work where a result would replace one that is to stay."""
+    if folder is None:
+        return
+    from facerestore.errors import ImageError
+    from facerestore.io import check_free
+
+    if folder.exists() and not folder.is_dir():
+        raise ImageError(f"'{folder}' is a file; give a directory with -o")
+    for name in (MARKDOWN_FILE, JSON_FILE):
+        check_free(folder / name, overwrite=overwrite)
+
+
+def report(
+    found: Evaluation,
+    folder: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    *,
+    against: str = "input",
+    notes: list[str] | None = None,
+) -> None:
+    """Print the report, and write it where a folder is given."""
+    from facerestore.evaluation.tables import markdown
+    from facerestore.io import write_encoded
+
+    text = markdown(found, against=against, notes=notes or ())
+    if folder is not None:
+        write_encoded(folder / MARKDOWN_FILE, text.encode(), overwrite=overwrite)
+        write_encoded(folder / JSON_FILE, found.to_json().encode(), overwrite=overwrite)
+    typer.echo(found.to_json() if as_json else text, nl=False)
+
+
+def _write_pictures(order: Order, found: Evaluation, request: Request, terminal: Terminal) -> None:
+    """Write the picture of best and worst cases of every method beside the input and bicubic interpolation."""
+    from facerestore.evaluation.picture import case_picture, ranking_metric
+    from facerestore.io import write_image
+    from facerestore.types import DecodedImage
+
+    metric = ranking_metric(found)
+    if metric is None or request.output is None:
+        terminal.say("no picture of best and worst cases: nothing that could rank them was measured")
+        return
+    before = order.all_methods[0]
+    for method in order.methods:
+        picture = case_picture(found, order.source, method, metric=metric, before=before)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", method.name)
+        write_image(
+            request.output / f"cases_{name}.png",
+            DecodedImage(picture, format="PNG"),
+            overwrite=request.overwrite,
+        )

@@ -1,0 +1,298 @@
+"""The faces that are judged: pairs of files, faces degraded by a preset, or faces without a reference."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.degradation import Degradation, degrade
+from facerestore.errors import ConfigError, ImageError
+from facerestore.io import find_images, read_image
+
+Face = NDArray[np.uint8]
+"""(S, S, 3) uint8 RGB, in the FFHQ frame."""
+
+LEVELS_16_BIT = 257  # 65535 / 255
+
+NAMES_SHOWN = 3
+"""How many pictures a message names before it counts the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFiles:
+    """Where one face lies on disk.
+
+    Attributes:
+        name: its path within the folder, without suffix, with forward slashes: what pictures are matched by.
+        set_name: the folder that holds it, by which tables are split; the root's own name directly in the root.
+        lq: the degraded picture, where there is one on disk.
+        hq: the original, where there is one.
+        position: its number in the sorted folder, which seeds its degradation.
+    """
+
+    name: str
+    set_name: str
+    lq: Path | None
+    hq: Path | None
+    position: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """One face, read.
+
+    Attributes:
+        files: where it comes from.
+        lq: (s, s, 3) uint8 RGB, as the methods get it; its side may differ from that of ``hq``.
+        hq: (S, S, 3) uint8 RGB at the face size of the evaluation; None without a reference.
+        given_px: side to which the face had been reduced, where that is known; else the side of ``lq``.
+        drawn: how it was degraded, where that was done here.
+    """
+
+    files: CaseFiles
+    lq: Face
+    hq: Face | None
+    given_px: int
+    drawn: Mapping[str, Any] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the pixels that are judged: those of ``lq`` and of ``hq``, with their sides."""
+        digest = hashlib.sha256()
+        for face in (self.lq, self.hq):
+            if face is not None:
+                digest.update(f"{face.shape[0]}:".encode())
+                digest.update(face.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseSource(ABC):
+    """A list of faces, and how each is read.
+
+    Attributes:
+        files: the faces, in the order of their positions.
+        unmatched: names of pictures that have no partner; they are told, and take no part.
+    """
+
+    kind: ClassVar[str]
+    """What the faces are, in protocols: ``pairs``, ``degradation`` or ``faces``."""
+
+    files: tuple[CaseFiles, ...]
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether each face comes with its original."""
+        return True
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What fixes the faces beside their pixels, for the protocol."""
+        return {"kind": self.kind}
+
+    @abstractmethod
+    def load(self, files: CaseFiles, face_size: int) -> Case:
+        """Return a face.
+
+        Raises:
+            ImageError: a picture cannot be read, is not square, or would have to be enlarged to be a reference.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairSource(CaseSource):
+    """Degraded pictures and their originals, both on disk."""
+
+    kind = "pairs"
+
+    def load(self, files: CaseFiles, face_size: int) -> Case:
+        """Return a face; see `CaseSource.load`."""
+        lq, hq = read_face(_present(files.lq)), read_reference(_present(files.hq), face_size)
+        return Case(files, lq, hq, given_px=min(lq.shape[0], face_size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DegradedSource(CaseSource):
+    """Originals on disk, degraded here; the n-th depends on the seed and n alone.
+
+    Attributes:
+        degradation: the preset.
+        seed: of all pairs.
+    """
+
+    kind = "degradation"
+
+    degradation: Degradation
+    seed: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What fixes the faces beside their pixels, for the protocol."""
+        return {"kind": self.kind, "preset": self.degradation.name, "seed": self.seed}
+
+    def load(self, files: CaseFiles, face_size: int) -> Case:
+        """Return a face; see `CaseSource.load`."""
+        hq = read_reference(_present(files.hq), face_size)
+        rng = np.random.default_rng([self.seed, files.position])
+        lq, target, drawn = degrade(hq, self.degradation, rng)
+        return Case(files, lq, target, given_px=drawn.smallest_side_px, drawn=drawn.to_json())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpairedSource(CaseSource):
+    """Faces without a reference: only what looks at a picture alone, or at sets, can judge them."""
+
+    kind = "faces"
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether each face comes with its original."""
+        return False
+
+    def load(self, files: CaseFiles, face_size: int) -> Case:
+        """Return a face; see `CaseSource.load`."""
+        lq = read_face(_present(files.lq))
+        return Case(files, lq, None, given_px=min(lq.shape[0], face_size))
+
+
+def pair_source(lq: Path, hq: Path) -> PairSource:
+    """Return the pairs of two folders, matched by relative path without suffix.
+
+    Raises:
+        ImageError: a folder is absent.
+        ConfigError: a folder has no pictures, two pictures of one name, or nothing matches.
+    """
+    degraded, originals = pictures_by_name(lq), pictures_by_name(hq)
+    both = sorted(set(degraded) & set(originals))
+    if not both:
+        raise ConfigError(
+            f"no picture of '{lq}' has the name of one in '{hq}' (such as {_some(degraded)} and {_some(originals)});"
+            " pairs are matched by their path within the folder, without its suffix"
+        )
+    files = tuple(
+        CaseFiles(name, _set_name(name, hq), degraded[name], originals[name], position)
+        for position, name in enumerate(both)
+    )
+    alone = [f"{name} (only in {lq})" for name in sorted(set(degraded) - set(originals))]
+    alone += [f"{name} (only in {hq})" for name in sorted(set(originals) - set(degraded))]
+    return PairSource(files=files, unmatched=tuple(alone))
+
+
+def degraded_source(hq: Path, *, degradation: Degradation, seed: int) -> DegradedSource:
+    """Return the faces of a folder with fixed degradations.
+
+    Raises:
+        ImageError: the folder is absent.
+        ConfigError: it has no pictures, or two of one name.
+    """
+    found = pictures_by_name(hq)
+    files = tuple(
+        CaseFiles(name, _set_name(name, hq), None, path, position)
+        for position, (name, path) in enumerate(sorted(found.items(), key=lambda item: item[1]))
+    )
+    return DegradedSource(files=files, degradation=degradation, seed=seed)
+
+
+def unpaired_source(faces: Path) -> UnpairedSource:
+    """Return the faces of a folder; raises as `degraded_source`."""
+    found = pictures_by_name(faces)
+    files = tuple(
+        CaseFiles(name, _set_name(name, faces), path, None, position)
+        for position, (name, path) in enumerate(sorted(found.items()))
+    )
+    return UnpairedSource(files=files)
+
+
+def pictures_by_name(root: Path) -> dict[str, Path]:
+    """Return the pictures below a folder by relative path without suffix.
+
+    Raises:
+        ImageError: the folder is absent.
+        ConfigError: it has no pictures, or two of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in find_images(root, recursive=True):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if name in found:
+            raise ConfigError(f"'{found[name]}' and '{path}' have one name; leave one of both in '{root}'")
+        found[name] = path
+    if not found:
+        raise ConfigError(
+            f"no pictures in '{root}'; expected aligned face crops, in folders of their own if there are several sets"
+        )
+    return found
+
+
+def spread_over(files: Sequence[CaseFiles], limit: int | None) -> tuple[CaseFiles, ...]:
+    """Return at most ``limit`` faces, evenly over the list; all for None.
+
+    Raises:
+        ConfigError: the limit is below 1.
+    """
+    if limit is None or limit >= len(files):
+        return tuple(files)
+    if limit < 1:
+        raise ConfigError(f"the limit is {limit}; give 1 or more faces")
+    chosen = np.linspace(0, len(files) - 1, limit).round().astype(int)
+    return tuple(files[index] for index in chosen)
+
+
+def read_face(path: Path) -> Face:
+    """Return a square picture as 8-bit RGB.
+
+    Raises:
+        ImageError: it cannot be read, or is not square.
+    """
+    pixels = read_image(path).pixels
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ImageError(f"'{path}' is {width} x {height}; an aligned face is square")
+    if pixels.dtype == np.uint16:
+        return (pixels // LEVELS_16_BIT).astype(np.uint8)
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def read_reference(path: Path, face_size: int) -> Face:
+    """Return a square picture reduced by area to (face_size, face_size, 3).
+
+    Raises:
+        ImageError: it cannot be read, is not square, or would have to be enlarged.
+    """
+    face = read_face(path)
+    if face.shape[0] < face_size:
+        raise ImageError(
+            f"'{path}' is {face.shape[0]} px, and a reference of {face_size} px is never made by enlarging;"
+            " leave it out, or choose a smaller --face-size"
+        )
+    return fit_face(face, face_size)
+
+
+def fit_face(face: Face, face_size: int, *, enlarge: int = cv2.INTER_CUBIC) -> Face:
+    """Return a square face at ``face_size``: by area when reducing, as told when enlarging."""
+    if face.shape[0] == face_size:
+        return face
+    interpolation = cv2.INTER_AREA if face.shape[0] > face_size else enlarge
+    return np.asarray(cv2.resize(face, (face_size, face_size), interpolation=interpolation), dtype=np.uint8)
+
+
+def _set_name(name: str, root: Path) -> str:
+    return PurePosixPath(name).parent.name or root.resolve().name
+
+
+def _present(path: Path | None) -> Path:
+    if path is None:
+        raise ConfigError("this face has no such picture; make its source with a function of this module")
+    return path
+
+
+def _some(found: Mapping[str, Path]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(found)[:NAMES_SHOWN])

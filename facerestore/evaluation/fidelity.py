@@ -1,0 +1,105 @@
+"""Metrics of pixels against the original, by torchmetrics: PSNR, SSIM and MS-SSIM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from facerestore.errors import ConfigError
+from facerestore.evaluation.cases import Face
+from facerestore.evaluation.metrics import FaceMetric, Setting, Spec, require
+
+LEVELS = 255.0
+KERNEL_PX = 11  # Wang et al. 2004: an 11 px Gaussian window of sigma 1.5
+SCALES = 5  # Wang et al. 2003
+LEAST_MS_SSIM_PX = (KERNEL_PX - 1) * 2 ** (SCALES - 1) + 1
+"""The coarsest of the scales must hold the window."""
+
+
+def psnr(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open PSNR.
+
+    Identical faces have no finite PSNR; they count as if one value differed by one level, which is the most that two
+    different 8-bit pictures can have.
+    """
+    image = require("torchmetrics.functional.image", package="torchmetrics", metric=spec.title)
+    most = 10 * math.log10(LEVELS**2 * 3 * setting.face_size**2)
+
+    def measure(restored: Face, hq: Face | None) -> float:
+        value = image.peak_signal_noise_ratio(*_tensors(restored, hq), data_range=LEVELS).item()
+        return min(float(value), most)
+
+    return FaceMetric(
+        spec, _protocol(setting, "peak_signal_noise_ratio", {"identical_faces_db": most}), measure
+    )
+
+
+def ssim(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open SSIM (Wang et al. 2004): means over all pixels and colour channels."""
+    image = require("torchmetrics.functional.image", package="torchmetrics", metric=spec.title)
+    settings = {"gaussian_kernel": True, "sigma": 1.5, "kernel_size": KERNEL_PX, "k1": 0.01, "k2": 0.03}
+    return FaceMetric(
+        spec,
+        _protocol(setting, "structural_similarity_index_measure", settings),
+        _similarity(image.structural_similarity_index_measure, settings),
+    )
+
+
+def ms_ssim(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open multi-scale SSIM (Wang et al. 2003, with its five weights).
+
+    Raises:
+        ConfigError: the faces are too small for five scales.
+    """
+    if setting.face_size < LEAST_MS_SSIM_PX:
+        raise ConfigError(
+            f"{spec.title} has {SCALES} scales, which needs faces of {LEAST_MS_SSIM_PX} px or more, and these are"
+            f" {setting.face_size} px; choose a larger --face-size, or leave it out of --metrics"
+        )
+    image = require("torchmetrics.functional.image", package="torchmetrics", metric=spec.title)
+    # Negative similarity of a scale counts as none: a fractional power of it would be no number.
+    settings = {
+        "gaussian_kernel": True,
+        "sigma": 1.5,
+        "kernel_size": KERNEL_PX,
+        "k1": 0.01,
+        "k2": 0.03,
+        "betas": (0.0448, 0.2856, 0.3001, 0.2363, 0.1333),
+        "normalize": "relu",
+    }
+    return FaceMetric(
+        spec,
+        _protocol(setting, "multiscale_structural_similarity_index_measure", settings),
+        _similarity(image.multiscale_structural_similarity_index_measure, settings),
+    )
+
+
+def _similarity(
+    function: Callable[..., Tensor], settings: dict[str, Any]
+) -> Callable[[Face, Face | None], float]:
+    def measure(restored: Face, hq: Face | None) -> float:
+        return float(function(*_tensors(restored, hq), data_range=LEVELS, **settings))
+
+    return measure
+
+
+def _tensors(restored: Face, hq: Face | None) -> tuple[Tensor, Tensor]:
+    """Return both faces as (1, 3, S, S) float64 tensors on the CPU, where sums do not depend on the machine."""
+    if hq is None:
+        raise ConfigError("this metric compares a face with its original, and there is none")
+    first, second = (torch.from_numpy(face.copy()).permute(2, 0, 1)[None].double() for face in (restored, hq))
+    return first, second
+
+
+def _protocol(setting: Setting, function: str, settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "implementation": f"torchmetrics {function}",
+        "colour": "RGB, 8 bit",
+        "crop": f"the whole aligned face, {setting.face_size} px",
+        "data_range": LEVELS,
+        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
+    }

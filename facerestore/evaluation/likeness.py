@@ -1,0 +1,208 @@
+"""Metrics of likeness by networks: LPIPS, the distance of landmarks, and the cosine of identities.
+
+Their weights come from the weights manager; nothing is fetched here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facerestore.alignment import invert_affine, template, transform_points
+from facerestore.archs.arcface import ArcFace
+from facerestore.archs.landmarks import LandmarkNet, normalise
+from facerestore.checkpoint import load_state_dict, load_strictly
+from facerestore.detection import DETECTORS
+from facerestore.detection.landmark_frame import affine_from_landmarks, from_units, grey_crop
+from facerestore.errors import ConfigError
+from facerestore.evaluation.cases import Face
+from facerestore.evaluation.metrics import FaceMetric, Setting, Spec, best_weights, require, sha256_known
+from facerestore.weights import WeightsEntry
+from facerestore.weights.files import sha256_of
+
+LOOKS = 2
+"""Times that the landmark network looks: at the crop as the template has it, then aligned by the first look."""
+
+
+def lpips(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open LPIPS (Zhang et al. 2018, version 0.1): torchmetrics' layers on a backbone from the weights manager.
+
+    Raises:
+        ConfigError: torchmetrics or torchvision is absent, or wants another file than the manager's.
+        WeightsError: the backbone is not installed, or corrupt.
+    """
+    module = require("torchmetrics.image.lpip", package="torchmetrics", metric=spec.title)
+    require("torchvision", package="torchvision", metric=spec.title)
+    entry = best_weights("lpips", setting, metric=spec.title)
+    path = setting.store.require(entry.name)
+    net = _lpips_net(entry)
+    with _torch_hub_with(path, entry, net):
+        network = module.LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)
+    network = network.to(setting.device).eval()
+
+    def measure(restored: Face, hq: Face | None) -> float:
+        with torch.inference_mode():
+            value = float(network(_unit(restored, setting.device), _unit(hq, setting.device)))
+        network.reset()  # it would remember every face for a mean of its own
+        return value
+
+    protocol = {
+        "implementation": "torchmetrics LearnedPerceptualImagePatchSimilarity, LPIPS 0.1",
+        "network": entry.name,
+        "network_sha256": sha256_known(entry, setting.store),
+        "layers_sha256": _layers_sha256(module, net),
+        "colour": "RGB, 8 bit",
+        "crop": f"the whole aligned face, {setting.face_size} px",
+    }
+    return FaceMetric(spec, protocol, measure)
+
+
+def identity(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open the cosine between ArcFace's vectors of a face and of its original.
+
+    Raises:
+        WeightsError: ArcFace is not installed, or corrupt.
+    """
+    entry = best_weights("identity", setting, metric=spec.title)
+    network = ArcFace()
+    load_strictly(network, load_state_dict(setting.store.require(entry.name)), name="ArcFace IR-SE50")
+    network = network.to(setting.device).eval().requires_grad_(False)
+
+    def embed(face: Face) -> Tensor:
+        with torch.inference_mode():
+            return network.of_aligned(_unit(face, setting.device) * 2 - 1)[0].double().cpu()
+
+    protocol = {
+        "implementation": "ArcFace IR-SE50, cosine of two vectors",
+        "network": entry.name,
+        "network_sha256": sha256_known(entry, setting.store),
+        "colour": "RGB, 8 bit",
+        "crop": "the part of the aligned face that lies in ArcFace's frame, 112 px",
+    }
+    reference = _remembered(embed)
+    return FaceMetric(spec, protocol, lambda face, hq: float(embed(face) @ reference(_given(hq))))
+
+
+def landmarks(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open the mean distance of five landmarks from the original's, in percent of the original's eye distance.
+
+    The landmarks are those of the bundled network, on every machine, so that numbers compare. It is given the crop by
+    the template and not by a detector, so that it has an answer for every face, however degraded.
+
+    Raises:
+        WeightsError: the bundled weights are missing.
+    """
+    entry = setting.store.entry(DETECTORS["embedded"])
+    network = LandmarkNet()
+    load_strictly(
+        network, load_state_dict(setting.store.require(entry.name)), name="the five-point landmark network"
+    )
+    network = network.eval().requires_grad_(False)
+
+    def find(face: Face) -> NDArray[np.float64]:
+        return five_points(network, face)
+
+    reference = _remembered(find)
+
+    def measure(restored: Face, hq: Face | None) -> float:
+        original = reference(_given(hq))
+        distances = np.linalg.norm(find(restored) - original, axis=1)
+        return float(100 * distances.mean() / np.linalg.norm(original[1] - original[0]))
+
+    protocol = {
+        "implementation": f"facerestore's five-point network, {LOOKS} looks from the template",
+        "network": entry.name,
+        "network_sha256": entry.sha256,
+        "unit": "mean distance of five points, percent of the original's eye distance",
+    }
+    return FaceMetric(spec, protocol, measure)
+
+
+def five_points(network: LandmarkNet, face: Face) -> NDArray[np.float64]:
+    """Return the (5, 2) landmarks of an aligned face, px; the network looks `LOOKS` times."""
+    points = template(face.shape[0])
+    for _ in range(LOOKS):
+        affine = affine_from_landmarks(points)
+        crop = torch.from_numpy(grey_crop(face, affine))[None]
+        with torch.inference_mode():
+            found, _ = network(normalise(crop))
+        points = transform_points(invert_affine(affine), from_units(found[0].numpy()))
+    return points
+
+
+def _lpips_net(entry: WeightsEntry) -> Literal["alex", "vgg"]:
+    nets: dict[str, Literal["alex", "vgg"]] = {"alexnet": "alex", "vgg16": "vgg"}
+    if entry.backend not in nets:
+        raise ConfigError(
+            f"LPIPS knows the backbones {', '.join(nets)}, and the weights are '{entry.name}'; remove those"
+        )
+    return nets[entry.backend]
+
+
+@contextmanager
+def _torch_hub_with(path: Path, entry: WeightsEntry, net: Literal["alex", "vgg"]) -> Iterator[None]:
+    """Let torchvision find the manager's file where it keeps its own downloads, so that it fetches nothing.
+
+    Raises:
+        ConfigError: this torchvision would look for another file.
+    """
+    vision = import_module("torchvision")
+    weights = {"alex": vision.models.AlexNet_Weights, "vgg": vision.models.VGG16_Weights}[net]
+    wanted = weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    if wanted != entry.file:
+        raise ConfigError(
+            f"torchvision {vision.__version__} takes '{wanted}' for LPIPS, and the catalog has '{entry.file}';"
+            " update facerestore"
+        )
+    before = torch.hub.get_dir()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "checkpoints"
+        place.mkdir()
+        try:
+            (place / wanted).symlink_to(path.resolve())
+        except OSError:  # Windows without the right to link
+            (place / wanted).write_bytes(path.read_bytes())
+        torch.hub.set_dir(folder)
+        try:
+            yield
+        finally:
+            torch.hub.set_dir(before)
+
+
+def _layers_sha256(module: Any, net: str) -> str | None:
+    """Return the hash of LPIPS' own layers, which torchmetrics brings."""
+    found = Path(module.__file__).parents[1] / "functional" / "image" / "lpips_models" / f"{net}.pth"
+    return sha256_of(found) if found.is_file() else None
+
+
+def _remembered(function: Callable[[Face], Any]) -> Callable[[Face], Any]:
+    """Return the function with a memory of one: every method is compared with the same original in turn."""
+    last: list[tuple[Face, Any]] = []
+
+    def remembering(face: Face) -> Any:
+        if not last or last[0][0] is not face:
+            last[:] = [(face, function(face))]
+        return last[0][1]
+
+    return remembering
+
+
+def _unit(face: Face | None, device: torch.device) -> Tensor:
+    """Return a face as a (1, 3, S, S) tensor in [0, 1]."""
+    tensor = torch.from_numpy(_given(face).copy()).permute(2, 0, 1)[None].float() / 255
+    return tensor.to(device)
+
+
+def _given(face: Face | None) -> Face:
+    if face is None:
+        raise ConfigError("this metric compares a face with its original, and there is none")
+    return face

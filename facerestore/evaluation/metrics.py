@@ -1,0 +1,263 @@
+"""The metrics by name: what each means, and what opens it; one that cannot be had is said to be so, never replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+
+from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
+from facerestore.evaluation.cases import Face
+from facerestore.weights import WeightsEntry, WeightsStore
+from facerestore.weights.files import sha256_of
+
+Better = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One metric.
+
+    Attributes:
+        name: what options and files call it.
+        title: what tables call it.
+        unit: of its values; empty where it has none.
+        better: whether higher or lower is better.
+        decimals: as many as tables show.
+        needs_reference: it compares a face with its original.
+        of_sets: it judges all faces together, and not each.
+        opener: ``module:function`` that opens it; for metrics of sets, one that raises where it cannot be had.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    better: Better
+    decimals: int
+    needs_reference: bool = True
+    of_sets: bool = False
+    opener: str
+
+
+_HERE = "facerestore.evaluation"
+
+SPECS: Mapping[str, Spec] = {
+    spec.name: spec
+    for spec in (
+        Spec(
+            name="psnr", title="PSNR", unit="dB", better="higher", decimals=2, opener=f"{_HERE}.fidelity:psnr"
+        ),
+        Spec(name="ssim", title="SSIM", better="higher", decimals=3, opener=f"{_HERE}.fidelity:ssim"),
+        Spec(
+            name="ms-ssim", title="MS-SSIM", better="higher", decimals=3, opener=f"{_HERE}.fidelity:ms_ssim"
+        ),
+        Spec(name="lpips", title="LPIPS", better="lower", decimals=3, opener=f"{_HERE}.likeness:lpips"),
+        Spec(
+            name="landmarks",
+            title="landmark distance",
+            unit="% of the eye distance",
+            better="lower",
+            decimals=2,
+            opener=f"{_HERE}.likeness:landmarks",
+        ),
+        Spec(
+            name="identity",
+            title="identity cosine",
+            better="higher",
+            decimals=3,
+            opener=f"{_HERE}.likeness:identity",
+        ),
+        Spec(
+            name="niqe",
+            title="NIQE",
+            better="lower",
+            decimals=2,
+            needs_reference=False,
+            opener=f"{_HERE}.niqe:niqe",
+        ),
+        Spec(
+            name="fid",
+            title="FID",
+            better="lower",
+            decimals=1,
+            needs_reference=False,
+            of_sets=True,
+            opener=f"{_HERE}.inception:check_present",
+        ),
+        Spec(
+            name="kid",
+            title="KID x 1000",
+            better="lower",
+            decimals=2,
+            needs_reference=False,
+            of_sets=True,
+            opener=f"{_HERE}.inception:check_present",
+        ),
+    )
+}
+"""Every metric, in the order of the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where and on what a metric is opened.
+
+    Attributes:
+        store: where the weights of its network are looked for; nothing is ever fetched.
+        device: where its network runs.
+        face_size: side of the faces, px.
+    """
+
+    store: WeightsStore
+    device: torch.device
+    face_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceMetric:
+    """A metric that gives each face a value.
+
+    Attributes:
+        spec: what it is.
+        protocol: all that its numbers depend on, as plain values.
+        measure: takes the face and its original (None where it needs none), both (S, S, 3) uint8 RGB; None where the
+            face has no value.
+    """
+
+    spec: Spec
+    protocol: Mapping[str, Any]
+    measure: Callable[[Face, Face | None], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which metrics are measured, and why the others are not.
+
+    Attributes:
+        faces: those of each face, in the order of the tables.
+        sets: names of those of sets that are wanted and can be had.
+        unavailable: name of a metric to the reason, for those that cannot be had here.
+    """
+
+    faces: tuple[FaceMetric, ...]
+    sets: tuple[str, ...] = ()
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_metrics(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of a list such as ``psnr,lpips``; None for None, which means all that can be had.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    if text is None:
+        return None
+    names = [item.strip() for item in text.split(",")]
+    for name in names:
+        if name not in SPECS:
+            raise ConfigError(f"unknown metric '{name}'; choose from {', '.join(SPECS)}")
+    return tuple(name for name in SPECS if name in names)
+
+
+def open_metrics(
+    wanted: Sequence[str] | None, setting: Setting, *, has_reference: bool, has_reference_set: bool
+) -> Chosen:
+    """Open the metrics that are wanted, or all that can be had.
+
+    Args:
+        wanted: names; a metric that was asked for and cannot be had is an error. None tries all.
+        setting: where and on what.
+        has_reference: each face comes with its original.
+        has_reference_set: there are faces to compare sets with.
+
+    Raises:
+        FaceRestoreError: a metric that was asked for cannot be had, or none can.
+    """
+    faces: list[FaceMetric] = []
+    sets: list[str] = []
+    unavailable: dict[str, str] = {}
+    for spec in SPECS.values():
+        if wanted is not None and spec.name not in wanted:
+            continue
+        try:
+            _check_reference(spec, has_reference, has_reference_set)
+            if spec.of_sets:
+                # Their network is loaded when there are faces; here it is only looked for.
+                _named(spec.opener)(setting)
+                sets.append(spec.name)
+            else:
+                faces.append(_named(spec.opener)(spec, setting))
+        except FaceRestoreError as error:
+            if wanted is not None:
+                raise
+            unavailable[spec.name] = str(error)
+    if not faces and not sets:
+        reasons = "; ".join(f"{SPECS[name].title}: {reason}" for name, reason in unavailable.items())
+        raise ConfigError(f"nothing can be measured. {reasons}")
+    return Chosen(tuple(faces), tuple(sets), unavailable)
+
+
+def require(module: str, *, package: str, metric: str) -> ModuleType:
+    """Return an optional module, imported now.
+
+    Raises:
+        ConfigError: it is not installed; the message names what installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f'{package}, which measures {metric}, cannot be imported ({error}); pip install "facerestore[train]"'
+        ) from error
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of packages that are installed."""
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def best_weights(purpose: str, setting: Setting, *, metric: str) -> WeightsEntry:
+    """Return the catalog entry of the installed weights for a purpose.
+
+    Raises:
+        WeightsError: none are installed; the message names the command that fetches them.
+    """
+    entry = setting.store.best(purpose)
+    if entry is not None:
+        return entry
+    known = [e for e in setting.store.catalog.entries.values() if e.purpose == purpose and e.quality_rank]
+    name = min(known, key=lambda e: e.quality_rank or 0).name
+    raise WeightsError(
+        f"the weights '{name}' that {metric} takes are not installed; run 'facerestore weights download {name}'"
+    )
+
+
+def sha256_known(entry: WeightsEntry, store: WeightsStore) -> str:
+    """Return the hash of installed weights: the catalog's, else the one pinned at their arrival, else the file's."""
+    pin = store.pin(entry.name)
+    return entry.sha256 or (sha256_of(store.path_of(entry.name)) if pin is None else pin.sha256)
+
+
+def _check_reference(spec: Spec, has_reference: bool, has_reference_set: bool) -> None:
+    if spec.needs_reference and not has_reference:
+        raise ConfigError(f"{spec.title} compares faces with their originals; give them with --hq")
+    if spec.of_sets and not has_reference_set:
+        raise ConfigError(f"{spec.title} compares sets of faces; give real faces with --reference")
+
+
+def _named(opener: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` names, imported now."""
+    module, _, function = opener.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found

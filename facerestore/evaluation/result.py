@@ -1,0 +1,203 @@
+"""What an evaluation found: its protocol, the values of every face, and how both go to a JSON file and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.errors import ConfigError
+from facerestore.evaluation.metrics import Better, Spec
+
+SCHEMA = "facerestore evaluation 1"
+"""First entry of every file; a later form gets another number."""
+
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricFacts:
+    """One metric as it was measured.
+
+    Attributes:
+        name: what files call it.
+        title: what tables call it.
+        unit: of its values; empty where it has none.
+        better: whether higher or lower is better.
+        decimals: as many as tables show.
+        of_sets: it judges all faces together.
+        protocol: all that its numbers depend on.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    decimals: int
+    of_sets: bool
+    protocol: dict[str, Any]
+
+    @classmethod
+    def of(cls, spec: Spec, protocol: Mapping[str, Any]) -> MetricFacts:
+        """Return the facts of an opened metric."""
+        return cls(
+            name=spec.name,
+            title=spec.title,
+            unit=spec.unit,
+            better=spec.better,
+            decimals=spec.decimals,
+            of_sets=spec.of_sets,
+            protocol=dict(protocol),
+        )
+
+    @property
+    def sign(self) -> int:
+        """1 where higher is better, else -1."""
+        return 1 if self.better == "higher" else -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodFacts:
+    """One method: its name in tables, and what it is."""
+
+    name: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceResult:
+    """One face.
+
+    Attributes:
+        name: its path within the folder, without suffix.
+        set_name: the folder that holds it.
+        sha256: of the pixels that were judged, the degraded and the original.
+        groups: column of the manifest to group.
+        drawn: how it was degraded, where that was done here.
+        values: method to metric to value; None where the face has none.
+    """
+
+    name: str
+    set_name: str
+    sha256: str
+    groups: dict[str, str] = field(default_factory=dict)
+    drawn: dict[str, Any] | None = None
+    values: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetResult:
+    """How far all faces of a method are from the reference set; the interval may be None."""
+
+    method: str
+    metric: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A picture that takes no part, and why; ``method`` is None where it could not be read at all."""
+
+    name: str
+    method: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All that was found.
+
+    Attributes:
+        protocol: where the faces come from, their size, their hash, the reference set and the intervals.
+        metrics: those that were measured, in the order of the tables.
+        unavailable: name of a metric to the reason why it was not.
+        methods: in the order of the tables.
+        faces: those that every method could restore.
+        set_values: of the metrics of sets.
+        failures: faces that take no part, since they or a method's picture of them could not be had.
+        unmatched: pictures without a partner.
+        versions: of the libraries that had a part in it.
+    """
+
+    protocol: dict[str, Any]
+    metrics: tuple[MetricFacts, ...]
+    unavailable: dict[str, str]
+    methods: tuple[MethodFacts, ...]
+    faces: tuple[FaceResult, ...]
+    set_values: tuple[SetResult, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def face_metrics(self) -> tuple[MetricFacts, ...]:
+        """The metrics that give each face a value."""
+        return tuple(metric for metric in self.metrics if not metric.of_sets)
+
+    def values(
+        self, metric: str, faces: Sequence[FaceResult] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return method to values, for those faces to which the metric gives a value under every method.
+
+        Args:
+            metric: its name.
+            faces: of this evaluation; all when None.
+        """
+        names = [method.name for method in self.methods]
+        chosen = self.faces if faces is None else faces
+        rows = [[face.values[name].get(metric) for name in names] for face in chosen]
+        whole = np.array([row for row in rows if None not in row], dtype=np.float64).reshape(-1, len(names))
+        return {name: whole[:, column] for column, name in enumerate(names)}
+
+    def to_json(self) -> str:
+        """Return the text of a file that `read_evaluation` reads."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, allow_nan=False) + "\n"
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Return the evaluation that a JSON file holds.
+
+    Raises:
+        ConfigError: the file cannot be read, or is of another kind.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"'{path}' cannot be read: {error}; give an evaluation.json") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise ConfigError(
+            f"'{path}' is no result of 'facerestore evaluate' that this version reads (schema {found!r}, expected"
+            f" {SCHEMA!r}); give an evaluation.json"
+        )
+    try:
+        return _evaluation({key: value for key, value in content.items() if key != "schema"})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"'{path}' is damaged: {error!r}; measure again") from error
+
+
+def _evaluation(content: dict[str, Any]) -> Evaluation:
+    lists: dict[str, type] = {
+        "metrics": MetricFacts,
+        "methods": MethodFacts,
+        "faces": FaceResult,
+        "set_values": SetResult,
+        "failures": Failure,
+    }
+    known = {each.name for each in fields(Evaluation)}
+    if set(content) != known:
+        raise ValueError(f"its entries are {sorted(content)}")
+    read = {key: tuple(kind(**item) for item in content[key]) for key, kind in lists.items()}
+    found = Evaluation(**{**content, **read, "unmatched": tuple(content["unmatched"])})
+    for face in found.faces:
+        for method in found.methods:
+            if not isinstance(face.values[method.name], dict):
+                raise ValueError(f"the values of '{face.name}' are none")
+    return found

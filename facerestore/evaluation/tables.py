@@ -1,0 +1,233 @@
+"""An evaluation as Markdown: tables with intervals, what was not measured and why, and the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from facerestore.evaluation.bootstrap import Estimate, estimate
+from facerestore.evaluation.cases import NAMES_SHOWN
+from facerestore.evaluation.methods import INPUT
+from facerestore.evaluation.metrics import SPECS
+from facerestore.evaluation.result import Evaluation, FaceResult, MetricFacts
+
+NOTHING = "n/a"
+
+FAILURES_SHOWN = 10
+"""How many left out pictures a report names; the JSON file has all."""
+
+
+def markdown(evaluation: Evaluation, *, against: str = INPUT, notes: Sequence[str] = ()) -> str:
+    """Return the whole report.
+
+    Args:
+        evaluation: what was found.
+        against: the method that the others' gains are over; paired, face by face.
+        notes: what else is to be said, a line each.
+    """
+    parts = [
+        f"# Evaluation\n\n{_opening(evaluation)}",
+        main_table(evaluation),
+        f"## Gain over {against}\n\n{_GAIN}\n\n{gain_table(evaluation, against)}",
+    ]
+    if len({face.set_name for face in evaluation.faces}) > 1:
+        parts.append(f"## By set\n\n{split_table(evaluation, 'set', [f.set_name for f in evaluation.faces])}")
+    for column in sorted({column for face in evaluation.faces for column in face.groups}):
+        labels = [face.groups.get(column, "") for face in evaluation.faces]
+        parts.append(f"## By {column}\n\n{split_table(evaluation, column, labels)}")
+    parts += [part for part in (_unavailable(evaluation), _left_out(evaluation)) if part]
+    if notes:
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
+    parts.append(f"## Protocol\n\n{_protocol(evaluation)}")
+    return "\n\n".join(parts) + "\n"
+
+
+_GAIN = (
+    "Differences face by face, the better direction positive, with 95% intervals: where one excludes 0, the gain is"
+    " told from chance."
+)
+
+
+def main_table(evaluation: Evaluation) -> str:
+    """Return the table of all faces: a row for each method, a column for each metric."""
+    columns = [_cells(evaluation, metric, evaluation.faces) for metric in evaluation.metrics]
+    rows = [[m.name, *(column[m.name] for column in columns)] for m in evaluation.methods]
+    return _table(["method", *(_heading(metric) for metric in evaluation.metrics)], rows)
+
+
+def gain_table(evaluation: Evaluation, against: str) -> str:
+    """Return the paired differences of every other method from ``against``, the better direction positive."""
+    metrics = evaluation.face_metrics
+    columns = [gains(evaluation, metric, against) for metric in metrics]
+    rows = [
+        [
+            m.name,
+            *(
+                _cell(column[m.name], metric.decimals, signed=True)
+                for column, metric in zip(columns, metrics, strict=True)
+            ),
+        ]
+        for m in evaluation.methods
+        if m.name != against
+    ]
+    return _table(["method", *(_named(metric) for metric in metrics)], rows)
+
+
+def gains(evaluation: Evaluation, metric: MetricFacts, against: str) -> dict[str, Estimate]:
+    """Return method to its mean gain over ``against``, positive where it is better, with its interval."""
+    values = evaluation.values(metric.name)
+    return {name: estimate(metric.sign * (found - values[against])) for name, found in values.items()}
+
+
+def split_table(evaluation: Evaluation, column: str, labels: Sequence[str]) -> str:
+    """Return the table with rows for each part of the faces.
+
+    Args:
+        evaluation: what was found.
+        column: what the parts are called.
+        labels: the part of each face, in the order of the faces.
+    """
+    metrics = evaluation.face_metrics
+    rows = []
+    for label in _ordered(labels):
+        faces = [face for face, own in zip(evaluation.faces, labels, strict=True) if own == label]
+        columns = [_cells(evaluation, metric, faces) for metric in metrics]
+        rows += [[label, str(len(faces)), m.name, *(c[m.name] for c in columns)] for m in evaluation.methods]
+    return _table([column, "faces", "method", *(_heading(metric) for metric in metrics)], rows, words=3)
+
+
+def _ordered(labels: Sequence[str]) -> list[str]:
+    """Return the different labels; those of bins from the lowest."""
+
+    def key(label: str) -> tuple[int, float, str]:
+        first = label.split()[0] if label.split() else ""
+        place = {"below": 0}.get(first, 1)
+        try:
+            return place, float(first), label
+        except ValueError:
+            return place, float("inf"), label
+
+    return sorted(set(labels), key=key)
+
+
+def _cells(evaluation: Evaluation, metric: MetricFacts, faces: Sequence[FaceResult]) -> dict[str, str]:
+    """Return method to what a table shows of a metric."""
+    if metric.of_sets:
+        return {
+            value.method: _cell(Estimate(value.value, value.low, value.high, 0), metric.decimals)
+            for value in evaluation.set_values
+            if value.metric == metric.name
+        }
+    values = evaluation.values(metric.name, faces)
+    return {name: _cell(estimate(found), metric.decimals, of=len(faces)) for name, found in values.items()}
+
+
+def _cell(found: Estimate, decimals: int, *, signed: bool = False, of: int | None = None) -> str:
+    if found.mean is None:
+        return NOTHING
+    form = f"{'+' if signed else ''}.{decimals}f"
+    text = f"{found.mean:{form}}"
+    if found.low is not None and found.high is not None:
+        text += f" [{found.low:{form}}, {found.high:{form}}]"
+    return text if of is None or found.count == of else f"{text} ({found.count} of {of} faces)"
+
+
+def _heading(metric: MetricFacts) -> str:
+    return f"{_named(metric)} {'↑' if metric.better == 'higher' else '↓'}"
+
+
+def _named(metric: MetricFacts) -> str:
+    comma = ", " if " " in metric.unit else " "
+    return f"{metric.title}{comma}{metric.unit}" if metric.unit else metric.title
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
+    """Return a Markdown table whose first ``words`` columns are aligned to the left."""
+    rule = ["---" if column < words else "--:" for column in range(len(heading))]
+    lines = [heading, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _opening(evaluation: Evaluation) -> str:
+    protocol = evaluation.protocol
+    source, sets = protocol["source"], {face.set_name for face in evaluation.faces}
+    origin = {
+        "pairs": "pairs of pictures",
+        "faces": "faces without originals",
+        "degradation": f"degraded by the preset '{source.get('preset')}', seed {source.get('seed')}",
+    }[source["kind"]]
+    of_sets = f" of {len(sets)} sets" if len(sets) > 1 else ""
+    reference = protocol.get("reference")
+    compared = (
+        f" FID and KID compare with {reference['faces']} faces ({reference['what']})." if reference else ""
+    )
+    unknown = (
+        ""
+        if source["kind"] == "degradation"
+        else " Faces that came at full size have no lower resolution that is known: there bicubic is the input."
+    )
+    return (
+        f"{len(evaluation.faces)} faces{of_sets}, {protocol['face_size']} px, {origin}. Means over faces, in brackets"
+        f" their 95% bootstrap intervals; arrows say which way is better.{compared}{unknown}"
+    )
+
+
+def _unavailable(evaluation: Evaluation) -> str:
+    if not evaluation.unavailable:
+        return ""
+    lines = [
+        f"- {SPECS[name].title if name in SPECS else name}: {why}"
+        for name, why in evaluation.unavailable.items()
+    ]
+    return "## Not measured\n\n" + "\n".join(lines)
+
+
+def _left_out(evaluation: Evaluation) -> str:
+    lines = [
+        f"- {each.name}{'' if each.method is None else f' ({each.method})'}: {each.message}"
+        for each in evaluation.failures[:FAILURES_SHOWN]
+    ]
+    if len(evaluation.failures) > FAILURES_SHOWN:
+        lines.append(f"- and {len(evaluation.failures) - FAILURES_SHOWN} more")
+    if evaluation.unmatched:
+        shown = "; ".join(evaluation.unmatched[:NAMES_SHOWN])
+        more = len(evaluation.unmatched) - NAMES_SHOWN
+        lines.append(f"- without a partner: {shown}{f' and {more} more' if more > 0 else ''}")
+    return "## Left out of every row\n\n" + "\n".join(lines) if lines else ""
+
+
+def _protocol(evaluation: Evaluation) -> str:
+    lines = [f"- {key.replace('_', ' ')}: {_words(value)}" for key, value in evaluation.protocol.items()]
+    lines += [f"- {metric.title}: {_words(metric.protocol)}" for metric in evaluation.metrics]
+    lines += [f"- {method.name}: {_words(_brief(method.facts))}" for method in evaluation.methods]
+    lines.append(f"- versions: {_words(evaluation.versions)}")
+    return "\n".join(lines)
+
+
+def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts with long lists counted."""
+    return {
+        key: f"{len(value)} faces" if key == "tuned_on" else value
+        for key, value in facts.items()
+        if value is not None
+    }
+
+
+def _words(value: Any) -> str:
+    """Return plain values as words."""
+    return "; ".join(_flat(value)) if isinstance(value, Mapping) else _plain(value)
+
+
+def _flat(values: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        name = f"{at}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name} ")
+        elif value is not None:
+            yield f"{name} {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    return "nothing" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
