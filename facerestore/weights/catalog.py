@@ -17,7 +17,7 @@ from typing import Any
 from facerestore.errors import WeightsError
 from facerestore.purposes import TASKS
 
-PURPOSES = (*TASKS, "parse", "detect", "landmarks", "identity", "features", "background")
+PURPOSES = (*TASKS, "parse", "detect", "landmarks", "identity", "features", "lpips", "inception", "background")
 COMMERCIAL_USES = ("yes", "no", "unclear")
 SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
