@@ -146,6 +146,13 @@ def test_a_result_reads_back_as_it_was(source, tmp_path):
     path = tmp_path / "evaluation.json"
     path.write_text(evaluation.to_json())
     assert read_evaluation(path) == evaluation
+    summary = {
+        (row["by"], row["part"], row["method"], row["metric"]): row
+        for row in json.loads(path.read_text())["summary"]
+    }
+    assert summary["all", "all", "truth", "ssim"]["mean"] == pytest.approx(1)
+    assert summary["set", "a", "input", "psnr"]["count"] == 3
+    assert summary["yaw", "left", "input", "psnr"]["count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -299,6 +306,7 @@ def test_the_picture_has_a_row_for_each_case(source):
     evaluation = evaluate(ordered)
     picture = case_picture(evaluation, source, Truth(), metric=ranking_metric(evaluation), before=Unchanged())
     assert picture.dtype == np.uint8
-    assert picture.shape[1] > 3 * 256
-    assert picture.shape[0] > 6 * 256
+    # Three cells of the best case and three of the worst beside each other; three such rows.
+    assert picture.shape[1] > 6 * 256
+    assert 3 * 256 < picture.shape[0] < 5 * 256
     assert picture.std() > 10

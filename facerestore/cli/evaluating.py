@@ -99,6 +99,7 @@ def _source(request: Request) -> CaseSource:
 def _order(request: Request, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal) -> Order:
     """Return what is to be measured, everything loaded."""
     from facerestore.device import resolve_device, set_threads
+    from facerestore.evaluation.methods import folder_method
     from facerestore.evaluation.metrics import Setting, open_metrics, parse_metrics
     from facerestore.evaluation.run import Order
     from facerestore.weights import WeightsStore
@@ -116,7 +117,9 @@ def _order(request: Request, source: CaseSource, files: tuple[CaseFiles, ...], t
         has_reference=source.has_reference,
         has_reference_set=source.has_reference or request.reference is not None,
     )
-    methods = [*networks, *_others(request, source, files, setting, terminal)]
+    methods: list[Method] = [*networks, *(folder_method(text) for text in request.restored)]
+    if request.classical:
+        methods.insert(0, _classical(request, source, files, setting, terminal))
     return Order(
         source=source,
         files=files,
@@ -175,18 +178,18 @@ def _face_size(request: Request, networks: list[Network]) -> int:
     return request.face_size
 
 
-def _others(
-    request: Request, source: CaseSource, files: tuple[CaseFiles, ...], setting: Setting, terminal: Terminal
-) -> list[Method]:
-    """Return the classical baseline, tuned, and the pictures made elsewhere, where they are asked for."""
+def _classical(
+    request: Request,
+    source: CaseSource,
+    files: tuple[CaseFiles, ...],
+    setting: Setting,
+    terminal: Terminal,
+) -> Method:
+    """Return the classical baseline, tuned."""
     from facerestore.evaluation.classical import tune, tuning_half
-    from facerestore.evaluation.methods import folder_method
 
-    found: list[Method] = [folder_method(text) for text in request.restored]
-    if request.classical:
-        with terminal.steps(len(tuning_half(files, seed=request.seed))) as begin:
-            found.insert(0, tune(source, files, setting.face_size, seed=request.seed, on_face=begin))
-    return found
+    with terminal.steps(len(tuning_half(files, seed=request.seed))) as begin:
+        return tune(source, files, setting.face_size, seed=request.seed, on_face=begin)
 
 
 def _tell(terminal: Terminal, failure: Failure) -> None:

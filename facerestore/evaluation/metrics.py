@@ -239,7 +239,7 @@ def best_weights(purpose: str, setting: Setting, *, metric: str) -> WeightsEntry
     known = [e for e in setting.store.catalog.entries.values() if e.purpose == purpose and e.quality_rank]
     name = min(known, key=lambda e: e.quality_rank or 0).name
     raise WeightsError(
-        f"the weights '{name}' that {metric} takes are not installed; run 'facerestore weights download {name}'"
+        f"weights '{name}' (for {metric}) are not installed; run 'facerestore weights download {name}'"
     )
 
 

@@ -73,7 +73,7 @@ def case_picture(
     before: Method,
     on_face: Callable[[str], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the picture of the best and worst cases of a method; its faces are restored once more.
+    """Return the picture of the best (left) and worst (right) cases of a method; its faces are restored once more.
 
     Args:
         evaluation: what was found.
@@ -109,18 +109,19 @@ def _draw(
     metric: MetricFacts,
     rows: Sequence[tuple[ShownCase, list[tuple[str, Face]]]],
 ) -> NDArray[np.uint8]:
-    columns = max(len(cells) for _, cells in rows)
+    block = max(len(cells) for _, cells in rows) * (CELL_PX + _GAP_PX) - _GAP_PX
+    best, worst = ([row for row in rows if row[0].is_best is wanted] for wanted in (True, False))
     height = _LINE_PX + CELL_PX + 3 * _LINE_PX + _GAP_PX
-    width = 2 * _MARGIN_PX + columns * CELL_PX + (columns - 1) * _GAP_PX
     top = _MARGIN_PX + 2 * _LINE_PX + _GAP_PX
-    page = PillowImage.new("RGB", (width, top + len(rows) * height + _MARGIN_PX), _PAPER)
+    size = (3 * _MARGIN_PX + 2 * block, top + max(len(best), len(worst)) * height + _MARGIN_PX)
+    page = PillowImage.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(page)
     _write(draw, (_MARGIN_PX, _MARGIN_PX), f"{method}: best and worst cases", _INK, _TITLE_PX)
     by = f"by the gain in {metric.title} over the input; {len(evaluation.faces)} faces"
     _write(draw, (_MARGIN_PX, _MARGIN_PX + _TITLE_PX + 4), by, _INK)
-    for case, cells in rows:
-        _draw_row(page, draw, evaluation, metric, case, cells, top)
-        top += height
+    for left, part in ((_MARGIN_PX, best), (2 * _MARGIN_PX + block, worst)):
+        for number, (case, cells) in enumerate(part):
+            _draw_row(page, draw, evaluation, metric, case, cells, (left, top + number * height))
     return np.asarray(page)
 
 
@@ -131,12 +132,12 @@ def _draw_row(
     metric: MetricFacts,
     case: ShownCase,
     cells: Sequence[tuple[str, Face]],
-    top: int,
+    corner: tuple[int, int],
 ) -> None:
+    left, top = corner
     word, colour = ("best", _GOOD) if case.is_best else ("worst", _BAD)
     title = f"{word}: {case.face.name} · gain {case.gain:+.{metric.decimals}f} {metric.unit}"
-    _write(draw, (_MARGIN_PX, top), title, colour)
-    left = _MARGIN_PX
+    _write(draw, (left, top), title, colour)
     for name, face in cells:
         shown = fit_face(face, CELL_PX, enlarge=cv2.INTER_NEAREST)
         page.paste(PillowImage.fromarray(shown), (left, top + _LINE_PX))

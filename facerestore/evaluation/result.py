@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError
+from facerestore.evaluation.bootstrap import estimate
 from facerestore.evaluation.metrics import Better, Spec
 
 SCHEMA = "facerestore evaluation 1"
@@ -156,9 +157,29 @@ class Evaluation:
         whole = np.array([row for row in rows if None not in row], dtype=np.float64).reshape(-1, len(names))
         return {name: whole[:, column] for column, name in enumerate(names)}
 
+    def parts(self) -> Iterator[tuple[str, str, list[FaceResult]]]:
+        """Yield what the faces are split by, the part, and its faces: all, then each set, then each group."""
+        yield "all", "all", list(self.faces)
+        labels = {"set": [face.set_name for face in self.faces]}
+        for column in sorted({column for face in self.faces for column in face.groups}):
+            labels[column] = [face.groups.get(column, "") for face in self.faces]
+        for column, own in labels.items():
+            for label in _ordered(own):
+                yield column, label, [f for f, name in zip(self.faces, own, strict=True) if name == label]
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return mean, interval and number of faces of each method and metric, for each part of the faces."""
+        return [
+            {"by": by, "part": part, "method": method, "metric": metric.name, **asdict(estimate(values))}
+            for by, part, faces in self.parts()
+            for metric in self.face_metrics
+            for method, values in self.values(metric.name, faces).items()
+        ]
+
     def to_json(self) -> str:
-        """Return the text of a file that `read_evaluation` reads."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, allow_nan=False) + "\n"
+        """Return the text of a file that `read_evaluation` reads; the summary in it is for other readers."""
+        content = {"schema": SCHEMA, "summary": self.summary(), **asdict(self)}
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -178,7 +199,7 @@ def read_evaluation(path: Path) -> Evaluation:
             f" {SCHEMA!r}); give an evaluation.json"
         )
     try:
-        return _evaluation({key: value for key, value in content.items() if key != "schema"})
+        return _evaluation({key: value for key, value in content.items() if key not in ("schema", "summary")})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"'{path}' is damaged: {error!r}; measure again") from error
 
@@ -201,3 +222,17 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
             if not isinstance(face.values[method.name], dict):
                 raise ValueError(f"the values of '{face.name}' are none")
     return found
+
+
+def _ordered(labels: Sequence[str]) -> list[str]:
+    """Return the different labels; those of bins from the lowest."""
+
+    def key(label: str) -> tuple[int, float, str]:
+        first = label.split()[0] if label.split() else ""
+        place = {"below": 0}.get(first, 1)
+        try:
+            return place, float(first), label
+        except ValueError:
+            return place, float("inf"), label
+
+    return sorted(set(labels), key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,11 +31,11 @@ def markdown(evaluation: Evaluation, *, against: str = INPUT, notes: Sequence[st
         main_table(evaluation),
         f"## Gain over {against}\n\n{_GAIN}\n\n{gain_table(evaluation, against)}",
     ]
-    if len({face.set_name for face in evaluation.faces}) > 1:
-        parts.append(f"## By set\n\n{split_table(evaluation, 'set', [f.set_name for f in evaluation.faces])}")
-    for column in sorted({column for face in evaluation.faces for column in face.groups}):
-        labels = [face.groups.get(column, "") for face in evaluation.faces]
-        parts.append(f"## By {column}\n\n{split_table(evaluation, column, labels)}")
+    parts_by: dict[str, int] = Counter(by for by, _, _ in evaluation.parts())
+    for column, count in parts_by.items():
+        # One set is the whole, which stands above already.
+        if column != "all" and (column != "set" or count > 1):
+            parts.append(f"## By {column}\n\n{split_table(evaluation, column)}")
     parts += [part for part in (_unavailable(evaluation), _left_out(evaluation)) if part]
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
@@ -79,35 +80,17 @@ def gains(evaluation: Evaluation, metric: MetricFacts, against: str) -> dict[str
     return {name: estimate(metric.sign * (found - values[against])) for name, found in values.items()}
 
 
-def split_table(evaluation: Evaluation, column: str, labels: Sequence[str]) -> str:
-    """Return the table with rows for each part of the faces.
-
-    Args:
-        evaluation: what was found.
-        column: what the parts are called.
-        labels: the part of each face, in the order of the faces.
-    """
+def split_table(evaluation: Evaluation, column: str) -> str:
+    """Return the table with rows for each part of the faces: each set for ``set``, else each group of a column."""
     metrics = evaluation.face_metrics
     rows = []
-    for label in _ordered(labels):
-        faces = [face for face, own in zip(evaluation.faces, labels, strict=True) if own == label]
-        columns = [_cells(evaluation, metric, faces) for metric in metrics]
-        rows += [[label, str(len(faces)), m.name, *(c[m.name] for c in columns)] for m in evaluation.methods]
+    for by, part, faces in evaluation.parts():
+        if by == column:
+            columns = [_cells(evaluation, metric, faces) for metric in metrics]
+            rows += [
+                [part, str(len(faces)), m.name, *(c[m.name] for c in columns)] for m in evaluation.methods
+            ]
     return _table([column, "faces", "method", *(_heading(metric) for metric in metrics)], rows, words=3)
-
-
-def _ordered(labels: Sequence[str]) -> list[str]:
-    """Return the different labels; those of bins from the lowest."""
-
-    def key(label: str) -> tuple[int, float, str]:
-        first = label.split()[0] if label.split() else ""
-        place = {"below": 0}.get(first, 1)
-        try:
-            return place, float(first), label
-        except ValueError:
-            return place, float("inf"), label
-
-    return sorted(set(labels), key=key)
 
 
 def _cells(evaluation: Evaluation, metric: MetricFacts, faces: Sequence[FaceResult]) -> dict[str, str]:
