@@ -13,6 +13,7 @@ import typer
 
 from facerestore import __version__
 from facerestore.cli import detect, doctor, enhance
+from facerestore.cli.data import data_app
 from facerestore.cli.evaluate import evaluate_app
 from facerestore.cli.train import train_app
 from facerestore.cli.weights import weights_app
@@ -49,6 +50,7 @@ app.command("enhance", help=_help_of(enhance.enhance), epilog=enhance.EPILOG, no
 )
 app.command("detect", help=_help_of(detect.detect), epilog=detect.EPILOG, no_args_is_help=True)(detect.detect)
 app.add_typer(weights_app, name="weights")
+app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.command("doctor", help=_help_of(doctor.doctor), epilog=doctor.EPILOG)(doctor.doctor)

@@ -1,0 +1,348 @@
+"""``facerestore data``: from photographs to faces to learn from, and what degradations make of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facerestore.cli.terminal import Terminal
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facerestore.training.degraded_faces import DegradedFace
+    from facerestore.training.face_files import FaceFile
+    from facerestore.training.preparation import Preparation
+    from facerestore.training.prepared import Prepared
+
+EPILOG = """To begin:
+
+facerestore data prepare PHOTOS FACES
+
+facerestore data degrade FACES/train -o degradations.png
+
+facerestore train lite --data FACES/train --val FACES/val --run runs/lite"""
+
+data_app = typer.Typer(
+    no_args_is_help=True,
+    help="Make faces to learn from out of photographs, and see what degradations make of them.",
+    epilog=EPILOG,
+)
+
+_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+_NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
+
+
+def _check_extra() -> None:
+    """Raise ConfigError where what only training needs is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("pydantic") is None:
+        raise ConfigError('preparing data needs pydantic; run: pip install "facerestore[train]"')
+
+
+@data_app.command("prepare", epilog="facerestore data prepare album faces --size 512 --min-size 288")
+def prepare(
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="Folder of photographs; its subfolders are the sets.")
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of the faces; one that was begun is gone on with.")
+    ],
+    size: Annotated[int, typer.Option(metavar="PX", help="Largest side of a face.")] = 512,
+    min_size: Annotated[
+        int,
+        typer.Option(metavar="PX", help="Smallest side; faces are never enlarged, smaller ones are dropped."),
+    ] = 256,
+    max_blur: Annotated[
+        float, typer.Option(metavar="PX", help="Widest edges, pixels of the crop; 1 is sharp.")
+    ] = 1.75,
+    max_noise: Annotated[float, typer.Option(metavar="LEVELS", help="Strongest noise, levels of 255.")] = 5.0,
+    max_blocks: Annotated[float, typer.Option(metavar="X", help="Strongest JPEG blocks; 1 is none.")] = 1.25,
+    max_turn: Annotated[
+        float,
+        typer.Option(metavar="X", help="Furthest turn to a side; 0 is frontal, 0.3 about three quarters."),
+    ] = 0.4,
+    max_outside: Annotated[
+        float, typer.Option(metavar="SHARE", help="Largest share of the crop that lies outside the photo.")
+    ] = 0.1,
+    duplicate_bits: Annotated[
+        int,
+        typer.Option(metavar="N", help="Faces whose 256-bit hashes differ in so many bits are one picture."),
+    ] = 30,
+    val_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of photos whose faces go to OUT/val.")
+    ] = 0.05,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MB", help="Pack the faces into tar files of this size, as webdataset names them."
+        ),
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = 0,
+    max_pixels: Annotated[
+        int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs at the end.")] = False,
+    quiet: _Quiet = False,
+    no_progress: _NoProgress = False,
+) -> None:
+    """Cut the faces out of photographs: aligned, screened, split, and listed.
+
+    OUT/train and OUT/val get one PNG a face, in folders by set. OUT/manifest.csv says what became of every face, and
+    OUT/dropped.jpg shows those that were dropped and why. The same command goes on where it was stopped, and does
+    photos that were added since.
+    """
+    _check_extra()
+    if shards is not None and shards < 1:
+        raise ConfigError(f"--shards is {shards}; give megabytes, such as 1000")
+    settings = _settings(
+        {
+            "screening": {
+                "largest_px": size,
+                "smallest_px": min_size,
+                "max_outside": max_outside,
+                "max_turn": max_turn,
+                "max_blur_px": max_blur,
+                "max_noise": max_noise,
+                "max_blockiness": max_blocks,
+                "duplicate_bits": duplicate_bits,
+            },
+            "val_share": val_share,
+            **({} if max_pixels is None else {"max_pixels": max_pixels}),
+        }
+    )
+    terminal = Terminal(-1 if quiet else 0, as_json, not no_progress)
+    prepared = _prepare(photos, out, settings, detector, device=device, threads=threads, terminal=terminal)
+    if shards is not None:
+        from facerestore.training.preparation import pack_faces
+
+        for shard in pack_faces(out, prepared, max_bytes=shards * 10**6):
+            terminal.say(f"{shard}: {shard.stat().st_size / 1e6:.1f} MB")
+    _tell_prepared(prepared, out, terminal, as_json=as_json)
+    failed = len(prepared.failed)
+    raise typer.Exit(0 if not failed else 1 if failed == len(prepared.photos) else 3)
+
+
+def _settings(values: dict[str, Any]) -> Preparation:
+    from facerestore.training.preparation import Preparation
+    from facerestore.training.settings import make_settings
+
+    return make_settings(Preparation, values, source="data prepare")
+
+
+def _prepare(
+    photos: Path,
+    out: Path,
+    settings: Preparation,
+    detector: str,
+    *,
+    device: str,
+    threads: int,
+    terminal: Terminal,
+) -> Prepared:
+    """Prepare with a bar, and a line for each photo that fails."""
+    from facerestore.assembly import build_detector
+    from facerestore.device import resolve_device, set_threads
+    from facerestore.training.preparation import FacePreparation
+    from facerestore.weights import WeightsStore
+
+    set_threads(threads)
+    found = build_detector(detector, WeightsStore(), resolve_device(device))
+    work = FacePreparation(photos, out, found, settings)
+    with terminal.steps(len(work.todo)) as begin:
+        for photo in work.todo:
+            begin(photo)
+            row = work.do(photo)
+            if row.error:
+                terminal.warn(f"error: {row.error}")
+    return work.finish()
+
+
+def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json: bool) -> None:
+    from facerestore.batch.report import count
+
+    kept, dropped = prepared.kept, prepared.dropped
+    without = sum(not row.faces and not row.error for row in prepared.photos)
+    splits = {split: sum(face.split == split for face in kept) for split in ("train", "val")}
+    if as_json:
+        values = {
+            "photos": len(prepared.photos),
+            "failed": [{"photo": row.photo, "error": row.error} for row in prepared.failed],
+            "without_face": without,
+            **splits,
+            "dropped": dropped,
+            "manifest": str(out / "manifest.csv"),
+            "sheet": None if prepared.sheet is None else str(prepared.sheet),
+        }
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+        return
+    why = f" ({', '.join(f'{number} {reason}' for reason, number in dropped.items())})" if dropped else ""
+    terminal.say(
+        f"{count(len(prepared.photos), 'photo')}: {count(len(kept), 'face')} kept ({splits['train']} to learn from,"
+        f" {splits['val']} to judge on), {sum(dropped.values())} dropped{why}, {without} without a face,"
+        f" {len(prepared.failed)} failed"
+    )
+    terminal.say(f"list: {out / 'manifest.csv'}")
+    if kept and not splits["val"]:
+        terminal.say(
+            "no face to judge on; with so few photos give a larger --val-share, such as 0.2, and another OUT"
+        )
+    if prepared.sheet is not None:
+        terminal.say(f"dropped faces: {prepared.sheet}")
+
+
+@data_app.command("degrade", epilog="facerestore data degrade faces/val --preset psfr --pairs pairs --seed 7")
+def degrade(
+    faces: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FACES", help="Aligned faces: a folder, a tar shard, or shards/{000..099}.tar."
+        ),
+    ],
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="gfpgan, gpen, severe, psfr, sr-x4, sr-x8, sr-x16 or old-photo. Repeat it for more; all without it.",
+        ),
+    ] = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(metavar="SHARES", help="Draw a preset for each face instead: gfpgan=0.8,clean=0.2"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="SHEET",
+            help="Picture to write; degradations.png where neither this nor --pairs is given.",
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the pairs of all faces: DIR/lq, DIR/hq and DIR/pairs.jsonl with all parameters; in a folder"
+            " for each preset where there are several.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another number, other parameters.")] = 7,
+    size: Annotated[
+        int, typer.Option(metavar="PX", min=16, help="Side of the faces; larger ones are reduced.")
+    ] = 256,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Faces on the sheet, spread over all.")] = 4,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    quiet: _Quiet = False,
+    no_progress: _NoProgress = False,
+) -> None:
+    """Show what degradations make of faces, with the parameters that were drawn, and write pairs.
+
+    A pair depends on the seed and on the face's number among all faces alone, and can be made again from its line in
+    pairs.jsonl.
+    """
+    _check_extra()
+    from facerestore.degradation import PRESETS
+    from facerestore.training.degraded_faces import parse_mix
+    from facerestore.training.face_files import face_files
+
+    if preset and mix:
+        raise ConfigError(
+            "--preset shows every face in each preset, --mix in one that is drawn; give one of both"
+        )
+    mixes = [parse_mix(mix)] if mix else [parse_mix(name) for name in preset or PRESETS]
+    files = face_files(faces)
+    terminal = Terminal(-1 if quiet else 0, False, not no_progress)
+    failures = 0
+    if output is not None or pairs is None:
+        target = output or Path("degradations.png")
+        failures += _write_sheet(
+            files, mixes, target, rows=rows, size=size, seed=seed, overwrite=overwrite, terminal=terminal
+        )
+    if pairs is not None:
+        failures += _write_pairs(
+            files, mixes, pairs, size=size, seed=seed, overwrite=overwrite, terminal=terminal
+        )
+    raise typer.Exit(3 if failures else 0)
+
+
+def _write_sheet(
+    files: list[FaceFile],
+    mixes: list[dict[str, float]],
+    target: Path,
+    *,
+    rows: int,
+    size: int,
+    seed: int,
+    overwrite: bool,
+    terminal: Terminal,
+) -> int:
+    """Write the sheet and return how many faces could not be read."""
+    from facerestore.errors import ImageError
+    from facerestore.io import write_image
+    from facerestore.training.degraded_faces import degradation_sheet, spread
+    from facerestore.types import DecodedImage
+
+    chosen, shown = list(spread(files, rows)), []
+    for index, file in chosen:
+        row = [_degraded(file, index, size, mix, seed, terminal) for mix in mixes]
+        whole = [pair for pair in row if pair is not None]
+        shown += [whole] if len(whole) == len(row) else []
+    if not shown:
+        raise ImageError(f"none of {len(chosen)} faces can be shown; the lines above say why")
+    page = degradation_sheet(shown, tile_px=min(size, 256))
+    write_image(target, DecodedImage(page), overwrite=overwrite)
+    terminal.say(f"{target}: {len(shown)} faces, {len(mixes)} degradations")
+    return len(chosen) - len(shown)
+
+
+def _degraded(
+    file: FaceFile, index: int, size: int, mix: dict[str, float], seed: int, terminal: Terminal
+) -> DegradedFace | None:
+    """Return a pair, or None where the face cannot be read, which is said."""
+    from facerestore.errors import ImageError
+    from facerestore.training.degraded_faces import degraded_face
+
+    try:
+        return degraded_face(file, index, face_size=size, mix=mix, seed=seed)
+    except ImageError as error:
+        terminal.warn(f"error: {error}")
+        return None
+
+
+def _write_pairs(
+    files: list[FaceFile],
+    mixes: list[dict[str, float]],
+    folder: Path,
+    *,
+    size: int,
+    seed: int,
+    overwrite: bool,
+    terminal: Terminal,
+) -> int:
+    """Write the pairs of all faces and return how many could not be."""
+    from facerestore.training.degraded_faces import PairFolder
+
+    failures = 0
+    with terminal.steps(len(files) * len(mixes)) as begin:
+        for mix in mixes:
+            place = folder / next(iter(mix)) if len(mixes) > 1 else folder
+            written = PairFolder(place, overwrite=overwrite)
+            for index, file in enumerate(files):
+                begin(file.name)
+                pair = _degraded(file, index, size, mix, seed, terminal)
+                if pair is None:
+                    failures += 1
+                else:
+                    written.add(pair)
+            written.close()
+            terminal.say(f"{place}: {len(files)} faces")
+    return failures
