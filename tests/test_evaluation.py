@@ -27,9 +27,11 @@ from facerestore.weights import WeightsStore
 SIZE = 64
 
 
-def order(source, *methods, metrics=("psnr", "ssim"), size=SIZE, **more):
+def order(source, *methods, metrics=("psnr", "ssim"), size=SIZE, reference_set=False, **more):
     setting = Setting(WeightsStore(offline=True), torch.device("cpu"), size)
-    chosen = open_metrics(metrics, setting, has_reference=source.has_reference, has_reference_set=False)
+    chosen = open_metrics(
+        metrics, setting, has_reference=source.has_reference, has_reference_set=reference_set
+    )
     return Order(source=source, files=source.files, methods=methods, metrics=chosen, setting=setting, **more)
 
 
@@ -125,6 +127,50 @@ def test_faces_without_originals_are_judged_alone(tmp_path, monkeypatch):
     evaluation = evaluate(order(faces, metrics=("niqe",), size=192))
     assert len(evaluation.values("niqe")["input"]) == 6
     assert "faces without originals" in markdown(evaluation)
+
+
+class ColourFeatures:
+    """Stands for Inception: the mean colours of a face."""
+
+    def __init__(self, setting):
+        self.protocol = {"implementation": "mean colours"}
+
+    def of(self, face):
+        return torch.from_numpy(face.reshape(-1, 3).mean(axis=0))
+
+
+@pytest.fixture
+def sets(monkeypatch):
+    monkeypatch.setattr("facerestore.evaluation.run.InceptionFeatures", ColourFeatures)
+    monkeypatch.setattr("facerestore.evaluation.inception.check_present", lambda setting: None)
+
+
+def test_sets_are_compared_with_the_originals_or_with_a_folder(sets, tmp_path):
+    faces = degraded_source(fill(tmp_path / "hq", count=6), degradation=preset("severe"), seed=3)
+    ordered = order(faces, Truth(), metrics=("fid", "kid"), reference_set=True)
+    evaluation = evaluate(ordered)
+    values = {(each.metric, each.method): each for each in evaluation.set_values}
+    assert values["fid", "truth"].value == pytest.approx(0, abs=1e-6)
+    assert values["fid", "input"].value > 0
+    assert values["kid", "input"].low <= values["kid", "input"].value <= values["kid", "input"].high
+    assert evaluation.protocol["reference"]["what"] == "the originals of these faces"
+    assert "FID and KID compare with 12 faces" in markdown(evaluation)
+
+    other = fill(tmp_path / "real", count=7)
+    save(other / "small.png", face(0, 32))
+    again = evaluate(replace(ordered, reference=other))
+    assert again.protocol["reference"]["faces"] == 14
+    assert [each.name for each in again.failures] == ["reference small"]
+    with pytest.raises(ConfigError, match="reference, faces: 12 and 14"):
+        merge(Named("a", evaluation), Named("b", again))
+
+
+def test_too_few_faces_for_sets_say_so_and_the_faces_own_values_stand(sets, source):
+    evaluation = evaluate(order(source, Truth(), metrics=("psnr", "kid"), reference_set=True))
+    assert [each.name for each in evaluation.metrics] == ["psnr"]
+    assert "10 faces or more, and one has 6" in evaluation.unavailable["kid"]
+    with pytest.raises(ConfigError, match="10 faces or more, and one has 6"):
+        evaluate(order(source, Truth(), metrics=("fid",), reference_set=True))
 
 
 def test_a_value_that_is_no_number_is_none_and_counted(source):

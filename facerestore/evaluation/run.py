@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from facerestore import __version__
-from facerestore.errors import FaceRestoreError, ImageError, WeightsError
+from facerestore.errors import ConfigError, FaceRestoreError, ImageError, WeightsError
 from facerestore.evaluation import bootstrap
 from facerestore.evaluation.cases import (
     Case,
@@ -164,7 +164,7 @@ def evaluate(
         on_failure: told each failure as it happens.
 
     Raises:
-        ConfigError: two methods have one name.
+        ConfigError: two methods have one name, or only sets are to be compared and there are too few faces.
         ImageError: no face could be measured.
         WeightsError: the weights of a metric of sets are not here.
     """
@@ -241,17 +241,25 @@ def _finished(
         "intervals": bootstrap.FACTS,
     }
     set_values: list[SetResult] = []
+    unavailable = dict(order.metrics.unavailable)
     if sets is not None:
         if order.reference is not None:
             failures += _add_reference_folder(sets, order.reference, order.setting.face_size, on_face)
         sets.close(ORIGINALS if order.reference is None else f"folder '{order.reference.resolve().name}'")
-        protocol["reference"] = sets.reference_facts
-        set_values = sets.results()
-        metrics += sets.metrics()
+        try:
+            set_values = sets.results()
+        except ConfigError as error:
+            # The values of the faces stand; too few faces for a set are no reason to throw them away.
+            if not metrics:
+                raise
+            unavailable |= dict.fromkeys(order.metrics.sets, str(error))
+        else:
+            protocol["reference"] = sets.reference_facts
+            metrics += sets.metrics()
     return Evaluation(
         protocol=protocol,
         metrics=tuple(sorted(metrics, key=lambda metric: list(SPECS).index(metric.name))),
-        unavailable=dict(order.metrics.unavailable),
+        unavailable=unavailable,
         methods=tuple(MethodFacts(name=m.name, facts=m.facts) for m in order.all_methods),
         faces=tuple(faces),
         set_values=tuple(set_values),
