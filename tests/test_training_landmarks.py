@@ -1,18 +1,27 @@
 """The recipe of the landmark network: seeded samples, points that stay on the face, a network that learns."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image as PillowImage
+from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
 from facerestore.alignment import template
 from facerestore.archs import landmarks as archs
 from facerestore.checkpoint import read_metadata
 from facerestore.detection.embedded import EmbeddedDetector
 from facerestore.detection.landmark_frame import CROP_SIZE, crop_template, from_units, to_units
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, WeightsError
+from facerestore.training.datasets import DataSettings
+from facerestore.training.drawn import landmarks_file, write_drawn_faces
+from facerestore.training.export import export_run
+from facerestore.training.face_files import face_files
 from facerestore.training.landmark_data import (
     LandmarkData,
+    by_labels,
+    by_teacher,
     fractal_noise,
     make_sample,
     mine_negatives,
@@ -20,7 +29,9 @@ from facerestore.training.landmark_data import (
     prepare,
     teacher_landmarks,
 )
-from facerestore.training.landmarks import LandmarkTraining, landmark_loss, save_landmarks, train_landmarks
+from facerestore.training.plan import make_plan, samples_of
+from facerestore.training.runs import RunFolder
+from facerestore.training.settings import make_settings
 from facerestore.types import DetectedFace
 
 SIDE = 256
@@ -97,13 +108,31 @@ def test_teacher_landmarks_are_averaged_in_the_frame_of_the_face(data):
     assert teacher_landmarks(data.faces[0], BlindTeacher()) is None
 
 
-def test_prepare_reads_a_folder_and_refuses_one_without_faces(tmp_path, data):
-    PillowImage.fromarray(data.faces[0]).save(tmp_path / "a.png")
-    prepared = prepare(tmp_path, TemplateTeacher())
-    assert prepared.faces.shape == (1, SIDE, SIDE, 3)
+def test_faces_get_landmarks_of_a_teacher_or_of_a_file(tmp_path, data):
+    files = picture_files(tmp_path, data)
+    settings = make_settings(DataSettings, {"face_size": SIDE})
+    prepared = prepare(files, settings, by_teacher(TemplateTeacher()))
+    assert prepared.faces.shape == (2, SIDE, SIDE, 3)
     assert np.allclose(prepared.landmarks[0], template(SIDE), atol=1)
-    with pytest.raises(ConfigError, match="no face"):
-        prepare(tmp_path, BlindTeacher())
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"set/b": ((template(SIDE) + 0.5) / SIDE).tolist()}))
+    labelled = prepare(files, make_settings(DataSettings, {"face_size": 128}), by_labels(labels))
+    assert labelled.faces.shape == (1, 128, 128, 3)
+    assert np.allclose(labelled.landmarks[0], template(128))
+
+
+def test_faces_without_landmarks_are_refused(tmp_path, data):
+    files, settings = picture_files(tmp_path, data), make_settings(DataSettings, {"face_size": SIDE})
+    with pytest.raises(ConfigError, match="no landmarks for any of 2 faces"):
+        prepare(files, settings, by_teacher(BlindTeacher()))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"set/a": [[0.1, 0.2]]}', '{"set/a": "here"}', '{"set/a": 3}'])
+def test_labels_that_are_none_are_named(tmp_path, text):
+    path = tmp_path / "labels.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"labels.json' cannot be read"):
+        by_labels(path)
 
 
 def test_mined_negatives_are_square_crops_and_seeded(data):
@@ -112,22 +141,65 @@ def test_mined_negatives_are_square_crops_and_seeded(data):
     assert np.array_equal(once, again)
 
 
-def test_training_learns_repeats_itself_and_its_weights_load(data, tmp_path):
-    config = LandmarkTraining(steps=12, batch_size=16, warmup_steps=3, ema_decay=0.5)
-    network, again = train_landmarks(config, data), train_landmarks(config, data)
-    for one, other in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(one, other)
-    torch.manual_seed(config.seed)
-    samples = [make_sample(data, 99, 0, index) for index in range(32)]
-    with torch.inference_mode():
-        _, after, _ = landmark_loss(network, samples, config)
-        _, before, _ = landmark_loss(type(network)().eval(), samples, config)
-    assert after < 0.8 * before
-    save_landmarks(network, tmp_path / "landmarks.safetensors", config)
-    assert read_metadata(tmp_path / "landmarks.safetensors")["arch"] == "landmarks"
-    assert EmbeddedDetector(tmp_path / "landmarks.safetensors").detect(np.zeros((80, 80, 3), np.uint8)) == []
+def test_training_learns_and_the_detector_takes_its_export(tmp_path):
+    plan = landmarks_plan(tmp_path, "engine.steps=10", "engine.schedule='constant'")
+    run = tmp_path / "run"
+    trained(plan, run)
+    judged = [record for record in RunFolder(run).records() if "points_error" in record]
+    assert judged[-1]["points_error"] < 0.9 * judged[0]["points_error"]
+    assert 0 <= judged[-1]["score_accuracy"] <= 1
+    assert (run / "samples" / "step_00000010.png").exists()
+    out = tmp_path / "landmarks.safetensors"
+    export_run(run, out, licence="CC0-1.0", data="drawn")
+    assert read_metadata(out)["arch"] == "landmarks"
+    assert EmbeddedDetector(out).detect(np.zeros((80, 80, 3), np.uint8)) == []
 
 
-def test_a_training_without_steps_is_refused():
-    with pytest.raises(ConfigError, match="steps"):
-        LandmarkTraining(steps=0)
+def test_the_loss_reaches_every_parameter_and_asks_no_points_of_what_is_no_face(tmp_path):
+    torch.manual_seed(0)
+    plan = landmarks_plan(tmp_path)
+    networks, (phase,) = plan.recipe.networks(), plan.recipe.phases
+    batch = first_batch(plan, size=8)
+    terms, found = gradients(plan, networks, scene_of(plan, networks, batch), phase)
+    assert terms.keys() == {"points", "score"}
+    assert all(torch.isfinite(gradient).all() for gradient in found.values())
+    assert all(gradient.abs().sum() > 0 for gradient in found.values())
+    faceless = {**batch, "is_face": torch.zeros(8)}
+    terms, found = gradients(plan, networks, scene_of(plan, networks, faceless), phase)
+    assert terms["points"] == 0
+    assert found["detector.points.weight"].abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("teacher", "error", "message"),
+    [
+        ("nowhere.onnx", ConfigError, "'nowhere.onnx' is not there"),
+        ("retinaface", ConfigError, "neither 'yunet.2023mar' nor an ONNX file"),
+        ("yunet.2023mar", WeightsError, "facerestore weights download yunet.2023mar"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_named(tmp_path, teacher, error, message):
+    faces, _ = write_drawn_faces(tmp_path, count=2, face_size=64)
+    plan = make_plan("landmarks", faces=faces, assignments=[f"recipe.teacher={teacher}"], smoke=True)
+    with pytest.raises(error, match=message):
+        samples_of(plan)
+
+
+def landmarks_plan(folder, *assignments):
+    """Return a tiny run on drawn faces, whose landmarks are known."""
+    labels = landmarks_file(folder / "drawn")
+    given = (
+        "engine.validate_every=5",
+        "engine.batch_size=8",
+        f"data.landmarks={str(labels)!r}",
+        *assignments,
+    )
+    return drawn_plan("landmarks", folder, *given)
+
+
+def picture_files(folder, data):
+    """Write two faces and return them as files."""
+    (folder / "set").mkdir()
+    for name, face in zip("ab", data.faces, strict=False):
+        PillowImage.fromarray(face).save(folder / "set" / f"{name}.png")
+    return face_files(folder)

@@ -1,157 +1,132 @@
-"""Training of the bundled restorer: pure samples, exact resumption, an export that loads."""
+"""Training of the bundled restorer: what is stepped by what, a run that learns, an export that restores."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
-from facerestore.archs.lite import LiteConfig
+from facerestore.alignment import template
+from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata
-from facerestore.degradation import preset
-from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError
-from facerestore.evaluation.faces import LabelledFace
-from facerestore.io import write_image
-from facerestore.training.datasets import PairDataset
-from facerestore.training.lite import LiteTraining, export_lite, learning_rate, train_lite
-from facerestore.training.losses import charbonnier, frequency
-from facerestore.types import DecodedImage
+from facerestore.errors import ConfigError, FaceRestoreError
+from facerestore.training.export import export_run
+from facerestore.training.losses import charbonnier
+from facerestore.training.recipes import lite
+from facerestore.training.runs import RunFolder
+from facerestore.training.settings import make_settings
+from facerestore.types import AlignedFace, DetectedFace
 
-TINY = LiteTraining(
-    face_size=32,
-    network=LiteConfig(unshuffle=4, widths=(8, 8), blocks=(1, 1)),
-    set_weights={"a": 0.5, "b": 0.5},
-    steps=6,
-    batch_size=2,
-    warmup_steps=2,
-    save_every=3,
-    validate_every=6,
+TINY = (
+    "data.face_size=32",
+    "recipe.network={unshuffle=4, widths=[8, 8], blocks=[1, 1]}",
+    "engine.steps=6",
+    "engine.save_every=3",
+    "engine.validate_every=3",
+    "engine.warmup_steps=2",
 )
 
 
-def smooth_face(seed, size=32):
-    coarse = np.random.default_rng(seed).integers(0, 256, (size // 4, size // 4, 3), dtype=np.uint8)
-    return np.kron(coarse, np.ones((4, 4, 1), dtype=np.uint8))
+def test_gradients_reach_every_parameter(tmp_path):
+    torch.manual_seed(0)
+    plan = drawn_plan("lite", tmp_path, *TINY)
+    networks, (phase,) = plan.recipe.networks(), plan.recipe.phases
+    with torch.no_grad():  # the head starts from zeros, and lets no gradient through
+        networks["generator"].head.weight.normal_()
+    batch = first_batch(plan)
+    terms, found = gradients(plan, networks, scene_of(plan, networks, batch), phase)
+    assert terms.keys() == {"pixel", "frequency"}
+    restored = networks["generator"](batch["lq"])
+    assert terms["pixel"] == pytest.approx(charbonnier(restored, batch["hq"]).item(), rel=1e-5)
+    assert all(gradient.abs().sum() > 0 for gradient in found.values())
 
 
-@pytest.fixture
-def faces(tmp_path):
-    for split in ("train", "val"):
-        for set_name in ("a", "b"):
-            for k in range(2):
-                pixels = smooth_face(hash_free_seed(split, set_name, k))
-                write_image(tmp_path / "faces" / split / set_name / f"{k}.png", DecodedImage(pixels))
-    return tmp_path / "faces"
+def test_muon_steps_inner_convolutions_and_adamw_the_rest(tmp_path):
+    plan = drawn_plan("lite", tmp_path, *TINY)
+    networks = plan.recipe.networks()
+    kinds = {
+        id(parameter): group["kind"]
+        for group in plan.recipe.optimisers(networks)["generator"].param_groups
+        for parameter in group["params"]
+    }
+    named = dict(networks["generator"].named_parameters())
+    assert len(kinds) == len(named)
+    for name, parameter in named.items():
+        outer = name.startswith(("stem.", "head."))
+        assert kinds[id(parameter)] == ("muon" if parameter.ndim == 4 and not outer else "adamw"), name
 
 
-def hash_free_seed(split, set_name, k):
-    return [len(split), ord(set_name), k]
+def test_a_run_learns(tmp_path):
+    settings = (
+        *TINY,
+        "engine.steps=40",
+        "engine.validate_every=20",
+        "engine.ema_decay=0.8",
+        "data.mix={sr-x4=1}",
+    )
+    run = tmp_path / "run"
+    trained(drawn_plan("lite", tmp_path, *settings, "recipe.learning_rate=3e-3"), run)
+    judged = [record for record in RunFolder(run).records() if "psnr" in record]
+    assert judged[-1]["psnr"] > judged[0]["psnr"]
+    assert len({record["psnr_input"] for record in judged}) == 1
 
 
-def run(config, faces, folder):
-    return train_lite(config, faces / "train", val_faces=faces / "val", run_folder=folder, device="cpu")
+def test_two_short_runs_equal_a_long_one(tmp_path):
+    # The schedule depends on the length of the run, so that the first leg must end elsewhere.
+    constant = (*TINY, "engine.schedule='constant'")
+    whole = trained(drawn_plan("lite", tmp_path, *constant), tmp_path / "whole")
+    trained(drawn_plan("lite", tmp_path, *constant, "engine.steps=3"), tmp_path / "pieces")
+    resumed = trained(drawn_plan("lite", tmp_path, *constant), tmp_path / "pieces")
+    assert same_networks(whole, resumed)
 
 
-def dataset(seed=1):
-    members = [LabelledFace(name, str(k), smooth_face([k, ord(name)])) for name in "ab" for k in range(3)]
-    mix = [(0.8, preset("gfpgan")), (0.2, None)]
-    return PairDataset(members, set_weights={"a": 0.9, "b": 0.1}, mix=mix, seed=seed)
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_the_first_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(lite, "charbonnier", lambda a, b: (a - b).mean() * float("nan"))
+    with pytest.raises(FaceRestoreError, match=r"pixel.* of phase 'generator' is not finite at step 0"):
+        trained(drawn_plan("lite", tmp_path, *TINY), tmp_path / "run")
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert names == ["step_00000000"]
 
 
-def test_a_sample_depends_on_seed_and_position_alone():
-    first, again = dataset(), dataset()
-    again.sample(0)  # another history
-    for position in (7, 3):
-        for a, b in zip(first.sample(position), again.sample(position), strict=True):
-            assert np.array_equal(a, b)
-    assert not np.array_equal(first.sample(7)[0], dataset(seed=2).sample(7)[0])
-
-
-def test_a_batch_is_its_samples():
-    lq, hq = dataset().batch(2, 3)
-    expected_lq, expected_hq = dataset().sample(7)
-    assert np.array_equal((lq[1] * 255).round().byte().permute(1, 2, 0).numpy(), expected_lq)
-    assert np.array_equal((hq[1] * 255).round().byte().permute(1, 2, 0).numpy(), expected_hq)
-
-
-def test_some_samples_are_clean():
-    pairs = [dataset().sample(position) for position in range(60)]
-    clean = np.mean([np.array_equal(lq, hq) for lq, hq in pairs])
-    assert 0.05 < clean < 0.45
-
-
-def test_a_weighted_set_without_faces_is_refused():
-    with pytest.raises(ConfigError, match="'c'"):
-        PairDataset([], set_weights={"c": 1.0}, mix=[(1.0, None)])
-
-
-def test_resumed_run_equals_uninterrupted_run(faces, tmp_path, monkeypatch):
-    whole = torch.load(run(TINY, faces, tmp_path / "whole"), weights_only=True)
-
-    class KilledError(Exception):
-        pass
-
-    import facerestore.training.lite as recipe
-
-    step = recipe._step
-
-    def dying_step(state, *rest):
-        if state.step == 4:
-            raise KilledError
-        return step(state, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(recipe, "_step", dying_step)
-        with pytest.raises(KilledError):
-            run(TINY, faces, tmp_path / "broken")
-    assert torch.load(tmp_path / "broken/checkpoint.pt", weights_only=True)["step"] == 3
-    resumed = torch.load(run(TINY, faces, tmp_path / "broken"), weights_only=True)
-    for part in ("network", "ema"):
-        for key, value in whole[part].items():
-            assert torch.equal(value, resumed[part][key]), key
-
-
-def test_run_leaves_log_picture_and_loadable_export(faces, tmp_path):
-    checkpoint = run(TINY, faces, tmp_path / "run")
-    records = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert records[-1]["step"] == 6
-    assert {"psnr", "psnr_input"} <= records[-1].keys()
-    assert (tmp_path / "run/step_000006.png").exists()
-    out = export_lite(checkpoint, tmp_path / "lite.safetensors", licence="Apache-2.0", data="squares")
-    state = torch.load(checkpoint, weights_only=True)["ema"]
+def test_the_export_restores_and_says_what_made_it(tmp_path):
+    run, out = tmp_path / "run", tmp_path / "lite.safetensors"
+    last = trained(drawn_plan("lite", tmp_path, *TINY), run)
+    export_run(run, out, licence="CC0-1.0", data="drawn faces")
+    header = read_metadata(out)
+    assert (header["arch"], header["licence"], header["data"], header["step"]) == (
+        "lite",
+        "CC0-1.0",
+        "drawn faces",
+        "6",
+    )
+    assert json.loads(header["training"])["lite"]["network"]["widths"] == [8, 8]
+    average = torch.load(last / "custom_checkpoint_1.pkl", weights_only=True)
     exported = load_state_dict(out)
-    assert exported.keys() == state.keys()
-    assert read_metadata(out)["data"] == "squares"
-    for key, value in exported.items():
-        assert torch.equal(value, state[key].half())
+    assert exported.keys() == average.keys()
+    assert all(torch.equal(value, average[key].half()) for key, value in exported.items())
+    restorer = load_backend(out)
+    assert restorer.name == "lite"
+    side = restorer.face_size
+    lq = np.full((side, side, 3), 0.5, np.float32)
+    face = AlignedFace(DetectedFace((0, 0, side, side), template(side), 1.0), np.eye(2, 3), lq)
+    assert restorer.restore([face], [None])[0].shape == lq.shape
 
 
-def test_a_loss_that_is_no_number_stops_the_run(faces, tmp_path, monkeypatch):
-    import facerestore.training.lite as recipe
-
-    monkeypatch.setattr(recipe, "charbonnier", lambda a, b: (a - b).mean() * float("nan"))
-    with pytest.raises(FaceRestoreError, match="loss is nan at step 0"):
-        run(TINY, faces, tmp_path / "run")
-    assert not (tmp_path / "run/checkpoint.pt").exists()
-
-
-def test_a_foreign_checkpoint_is_refused(faces, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/checkpoint.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="not a training checkpoint"):
-        run(TINY, faces, tmp_path / "run")
+@pytest.mark.parametrize(
+    ("network", "size", "fault"),
+    [
+        ({"widths": [8, 8, 8]}, 64, "3 widths and 4 blocks"),
+        ({"widths": [8], "blocks": [1]}, 64, "2 or more levels"),
+        ({"widths": [8, 0], "blocks": [1, 1]}, 64, "are 1 and more"),
+        ({"widths": [8, 8], "blocks": [1, 1]}, 60, "multiple of 8 px"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(network, size, fault):
+    with pytest.raises(ConfigError, match=fault):
+        lite.LiteRecipe(make_settings(lite.LiteSettings, {"network": network}), face_size=size)
 
 
-def test_rate_warms_up_and_ends_at_zero():
-    rates = [learning_rate(TINY, step) for step in range(7)]
-    assert rates[0] == TINY.learning_rate / 2
-    assert max(rates) == TINY.learning_rate
-    assert rates[6] == pytest.approx(0)
-
-
-def test_losses_are_zero_for_equal_faces_and_grow():
-    x = torch.rand(2, 3, 16, 16, dtype=torch.float64)
-    assert charbonnier(x, x).item() == pytest.approx(1e-3)
-    assert frequency(x, x).item() == 0
-    # The orthonormal spectrum of a constant difference d is one coefficient of d * S.
-    assert frequency(x + 0.5, x).item() == pytest.approx(0.5 * 16 / (16 * 9 * 2))
+def test_a_typo_within_the_network_is_named():
+    with pytest.raises(ConfigError, match=r"unknown key 'network.widthss'; did you mean 'widths'"):
+        make_settings(lite.LiteSettings, {"network": {"widthss": [8, 8]}})

@@ -43,3 +43,59 @@ def test_state_survives_saving():
 def test_vectors_are_refused():
     with pytest.raises(ValueError, match="two or more dimensions"):
         Muon([nn.Parameter(torch.zeros(3))], lr=0.1)
+
+
+def test_what_is_no_matrix_is_stepped_by_adamw():
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    settings = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1}
+    mine = Muon([], ours.parameters(), **settings)
+    reference = torch.optim.AdamW(theirs.parameters(), **settings)
+    for step in range(30):
+        x = torch.randn(8, 5)
+        for network, optimiser in ((ours, mine), (theirs, reference)):
+            optimiser.zero_grad()
+            (network(x) - x[:, :3]).square().mean().backward()
+            for group in optimiser.param_groups:
+                group["lr"] = 0.01 * (1 - step / 40)
+            optimiser.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def _mixed(seed):
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(27, 1))
+    matrices = [network[0].weight, network[2].weight]
+    return network, Muon(matrices, [network[0].bias, network[2].bias], lr=0.05)
+
+
+def _step(network, optimiser, seed):
+    x = torch.randn(4, 2, 5, 5, generator=torch.Generator().manual_seed(seed))
+    optimiser.zero_grad()
+    network(x).square().mean().backward()
+    optimiser.step()
+
+
+def test_both_halves_go_on_from_a_saved_state_as_if_never_interrupted(tmp_path):
+    network, optimiser = _mixed(0)
+    for seed in range(3):
+        _step(network, optimiser, seed)
+    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict()}, tmp_path / "state")
+    other, resumed = _mixed(1)
+    state = torch.load(tmp_path / "state", weights_only=True)
+    other.load_state_dict(state["network"])
+    resumed.load_state_dict(state["optimiser"])
+    for seed in range(3, 6):
+        _step(network, optimiser, seed)
+        _step(other, resumed, seed)
+    for one, two in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_parameter_without_a_gradient_stays():
+    network, optimiser = _mixed(0)
+    before = [parameter.clone() for parameter in network.parameters()]
+    optimiser.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))

@@ -51,6 +51,8 @@ class DataSettings:
         augmentation: how faces are varied.
         parsing: folder of parsing maps (PNG of class ids 0 to 18) laid out as the faces are; ``shards`` where they lie
             beside the faces in their shards; empty for none.
+        landmarks: JSON file of five points a face, ``{"set/name": [[x, y], ...]}`` in shares of its side, for recipes
+            that learn landmarks; empty for none.
         seed: of order, augmentation and degradation.
     """
 
@@ -60,6 +62,7 @@ class DataSettings:
     degrade_on: Literal["worker", "device"] = "worker"
     augmentation: Augmentation = Field(default_factory=lambda: Augmentation())
     parsing: str = ""
+    landmarks: str = ""
     seed: int = Field(default=20261121, ge=0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import cv2
@@ -11,17 +13,20 @@ from PIL import Image
 
 from facerestore.alignment import template
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.training.runs import write_whole
 
 SKIN_TONES = ((255, 224, 196), (234, 192, 160), (198, 134, 96), (141, 85, 54), (92, 58, 40))
 """RGB of light to dark skin."""
+
+MOUTH_HALF_WIDTH = 46.0
+"""How far the corners of a drawn mouth are from its middle, px at 512: just inside the lips' ends."""
 
 
 def drawn_face(face_size: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return a cartoon of a face, (S, S, 3) uint8 RGB in the FFHQ frame, and its (S, S) uint8 parsing map."""
     ids = {name: index for index, name in enumerate(CLASS_NAMES)}
     scale = face_size / 512
-    points = template(512) + rng.normal(0, 4, (5, 2))
-    eyes, nose, mouth = points[:2], points[2], points[3:].mean(axis=0)
+    eyes, nose, mouth = _parts(rng)
     centre = (eyes.mean(axis=0) + mouth) / 2
     skin = np.array(SKIN_TONES[rng.integers(len(SKIN_TONES))]) * rng.uniform(0.85, 1.05)
     hair = rng.uniform(10, 140) * np.array([1.0, 0.8, 0.6])
@@ -51,18 +56,54 @@ def drawn_face(face_size: int, rng: np.random.Generator) -> tuple[NDArray[np.uin
     return np.clip(np.rint(face * light + grain), 0, 255).astype(np.uint8), labels
 
 
+def drawn_landmarks(face_size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the (5, 2) landmarks, px, of the face that :func:`drawn_face` draws from an equal generator."""
+    eyes, nose, mouth = _parts(rng)
+    corners = mouth + np.array([[-MOUTH_HALF_WIDTH, 0.0], [MOUTH_HALF_WIDTH, 0.0]])
+    points: NDArray[np.float64] = np.stack([*eyes, nose, *corners]) * (face_size / 512)
+    return points
+
+
+def _parts(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the eyes, the nose and the middle of the mouth, px at 512."""
+    points = template(512) + rng.normal(0, 4, (5, 2))
+    return points[:2], points[2], points[3:].mean(axis=0)
+
+
 def _below(point: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
     below: NDArray[np.float64] = point + np.array([0.0, distance])
     return below
 
 
 def write_drawn_faces(folder: Path, *, count: int, face_size: int, seed: int = 0) -> tuple[Path, Path]:
-    """Write ``faces/drawn/*.png`` and ``parsing/drawn/*.png`` below ``folder``; return both folders."""
+    """Write ``faces/drawn/*.png``, ``parsing/drawn/*.png`` and ``landmarks.json`` below ``folder``.
+
+    Several processes may write the same faces at the same time: each file is whole whenever it is there.
+
+    Returns:
+        The folders of faces and of parsing maps.
+    """
     faces, maps = folder / "faces", folder / "parsing"
     for place in (faces, maps):
         (place / "drawn").mkdir(parents=True, exist_ok=True)
+    shares = {}
     for index in range(count):
-        face, labels = drawn_face(face_size, np.random.default_rng([seed, index]))
-        Image.fromarray(face).save(faces / "drawn" / f"{index:04d}.png")
-        Image.fromarray(labels).save(maps / "drawn" / f"{index:04d}.png")
+        name, key = f"drawn/{index:04d}", [seed, index]
+        face, labels = drawn_face(face_size, np.random.default_rng(key))
+        _write_picture(faces / f"{name}.png", face)
+        _write_picture(maps / f"{name}.png", labels)
+        points = drawn_landmarks(face_size, np.random.default_rng(key))
+        shares[name] = ((points + 0.5) / face_size).round(5).tolist()
+    write_whole(landmarks_file(folder), json.dumps(shares) + "\n")
     return faces, maps
+
+
+def landmarks_file(folder: Path) -> Path:
+    """Return where :func:`write_drawn_faces` puts the landmarks, for ``data.landmarks``."""
+    return folder / "landmarks.json"
+
+
+def _write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    Image.fromarray(pixels).save(part, format="PNG")
+    part.replace(path)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import cv2
 import numpy as np
-from PIL import Image as PillowImage
+from numpy.typing import NDArray
 
 from facerestore.alignment import (
     FFHQ_SIZE,
@@ -30,13 +32,13 @@ from facerestore.detection.landmark_frame import (
     to_units,
 )
 from facerestore.errors import ConfigError
+from facerestore.training.datasets import DataSettings, FaceSource
+from facerestore.training.face_files import FaceFile
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from facerestore.types import Affine, FaceDetector
 
-FACE_SIDE = 256  # cached face, px: the crop shows 360/512 of it, so 180 px become 64
+FACE_SIDE = 256  # largest cached face, px: the crop shows 360/512 of it, so 180 px become 64
 CANVAS_MARGIN = 0.25  # of the face's side, so that a detector sees the whole head
 TEACHER_SIDES = (
     320,
@@ -75,7 +77,7 @@ class LandmarkData:
     """What samples are made from.
 
     Attributes:
-        faces: (N, 256, 256, 3) uint8 RGB, FFHQ-aligned.
+        faces: (N, S, S, 3) uint8 RGB, FFHQ-aligned.
         landmarks: (N, 5, 2) the teacher's landmarks in face px.
         negatives: (M, 96, 96) uint8 grey false candidates.
     """
@@ -100,31 +102,70 @@ class Sample:
     is_face: bool
 
 
-def prepare(folder: Path, teacher: FaceDetector) -> LandmarkData:
-    """Return the faces below ``folder`` with the teacher's landmarks, and negatives mined from them.
+Finder: TypeAlias = Callable[[FaceFile, NDArray[np.uint8]], "NDArray[np.float64] | None"]
+"""A file and its face, (S, S, 3) uint8 RGB, to the (5, 2) landmarks in px of that face, or None."""
 
-    Faces that the teacher does not find at every scale are left out.
+
+def prepare(files: Sequence[FaceFile], settings: DataSettings, find: Finder) -> LandmarkData:
+    """Return faces with their landmarks, at most 256 px large, and negatives mined from them.
+
+    Faces without landmarks are left out.
 
     Raises:
-        ConfigError: the folder holds no pictures, or the teacher finds no face.
+        ConfigError: none has any.
+        ImageError: so many pictures cannot be used that the folder must be the wrong one.
     """
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}
-    )
+    source, side = FaceSource(files, settings), min(settings.face_size, FACE_SIDE)
     faces, landmarks = [], []
-    for path in paths:
-        with PillowImage.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
-        found = teacher_landmarks(pixels, teacher)
-        if found is not None:
-            faces.append(cv2.resize(pixels, (FACE_SIDE, FACE_SIDE), interpolation=cv2.INTER_AREA))
-            landmarks.append(transform_points(resize_affine(FACE_SIDE / pixels.shape[0]), found))
+    for number, file in enumerate(files):
+        read = source.read(number)
+        points = None if read is None else find(file, read[0])
+        if read is not None and points is not None:
+            faces.append(cv2.resize(read[0], (side, side), interpolation=cv2.INTER_AREA))
+            landmarks.append(transform_points(resize_affine(side / settings.face_size), points))
     if not faces:
         raise ConfigError(
-            f"no face with landmarks among {len(paths)} pictures in {folder}; give aligned portraits"
+            f"no landmarks for any of {len(files)} faces, such as '{files[0].place}'; give aligned portraits"
         )
     stacked = np.stack([np.asarray(face, dtype=np.uint8) for face in faces])
     return LandmarkData(stacked, np.stack(landmarks), mine_negatives(stacked, np.random.default_rng(0)))
+
+
+def by_teacher(teacher: FaceDetector) -> Finder:
+    """Return a finder that asks a detector."""
+    return lambda _, face: teacher_landmarks(face, teacher)
+
+
+def by_labels(path: Path) -> Finder:
+    """Return a finder that looks landmarks up in a JSON file, ``{"set/name": [[x, y], ...]}``.
+
+    The five points, image-left first, are shares of the picture's side: its left and upper edges are 0, its right and
+    lower edges 1.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds anything else.
+    """
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8"))
+        points = {str(name): _five_points(found) for name, found in labels.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"landmarks '{path}' cannot be read ({error}); give JSON such as"
+            ' {"set/name": [[0.3, 0.4], ...]} with five points each'
+        ) from error
+
+    def find(file: FaceFile, face: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        shares = points.get(f"{file.set_name}/{file.name}")
+        return None if shares is None else shares * face.shape[0] - 0.5
+
+    return find
+
+
+def _five_points(found: Any) -> NDArray[np.float64]:
+    points = np.asarray(found, dtype=np.float64)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise ValueError(f"an entry has shape {points.shape}, not five points (x, y)")
+    return points
 
 
 def teacher_landmarks(face: NDArray[np.uint8], teacher: FaceDetector) -> NDArray[np.float64] | None:
@@ -171,7 +212,7 @@ def mine_negatives(faces: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
             picture = _degraded(clean, rng) if rng.random() < MINED_DEGRADED_SHARE else clean
             found = cascade_boxes(cascades[rng.integers(2)], picture, neighbours=0, smallest_px=24)
             boxes = found.astype(np.int32)
-            false = boxes if number else boxes[[_is_off_face(box) for box in boxes]]
+            false = boxes if number else boxes[[_is_off_face(box, len(face)) for box in boxes]]
             crops += [_around(picture, box) for box in rng.permutation(false)[:MINED_PER_PICTURE]]
     return np.stack(crops) if crops else np.empty((0, NEGATIVE_SIDE, NEGATIVE_SIDE), dtype=np.uint8)
 
@@ -202,9 +243,9 @@ def fractal_noise(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     return texture
 
 
-def _is_off_face(box: NDArray[np.int32]) -> bool:
-    """Return whether a box in an aligned 256 px face is no box of the face: shifted by 0.4 sides, or under half."""
-    goal, side = np.array(BOX_CENTRE) * (FACE_SIDE / FFHQ_SIZE), BOX_SIDE * (FACE_SIDE / FFHQ_SIZE)
+def _is_off_face(box: NDArray[np.int32], face_size: int) -> bool:
+    """Return whether a box in an aligned face is no box of the face: shifted by 0.4 sides, or under half."""
+    goal, side = np.array(BOX_CENTRE) * (face_size / FFHQ_SIZE), BOX_SIDE * (face_size / FFHQ_SIZE)
     shift = np.abs(np.array([box[0] + box[2] / 2, box[1] + box[3] / 2]) - goal).max()
     return bool(shift > 0.4 * side or box[2] < 0.5 * side)
 

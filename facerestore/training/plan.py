@@ -168,7 +168,10 @@ def _spread(files: list[FaceFile], count: int) -> list[FaceFile]:
 
 def samples_of(plan: Plan) -> Samples:
     """Return the training samples of a plan."""
-    return PairDataset(plan.files, plan.data) if plan.recipe.needs else PositionsOnly()
+    if not plan.recipe.needs:
+        return PositionsOnly()
+    own = plan.recipe.samples(plan.files, plan.data)
+    return PairDataset(plan.files, plan.data) if own is None else own
 
 
 def prepare_of(samples: Samples) -> Prepare:
@@ -181,6 +184,9 @@ def validation_of(plan: Plan) -> Batch:
     if not plan.validation_files:
         return {}
     chosen = plan.validation
+    own = plan.recipe.validation(plan.validation_files, plan.data, seed=chosen.seed)
+    if own is not None:
+        return own
     return validation_batch(
         plan.validation_files, plan.data, degradation=chosen.degradation, seed=chosen.seed
     )

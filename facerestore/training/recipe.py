@@ -7,14 +7,19 @@ A recipe holds the mathematics of one paper and nothing of devices, processes, p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from facerestore.training.draw import Draw
+
+if TYPE_CHECKING:
+    from facerestore.training.datasets import DataSettings
+    from facerestore.training.face_files import FaceFile
 
 Batch: TypeAlias = dict[str, Tensor]
 """One batch by name: ``lq`` and ``hq`` (B, 3, S, S) float32 RGB in [0, 1], ``parsing`` (B, S, S) uint8 ids."""
@@ -136,6 +141,31 @@ class Recipe(ABC):
     @abstractmethod
     def smoke(cls) -> dict[str, Any]:
         """Return the tables of a whole tiny run on tiny faces: every line of the recipe within a minute on a CPU."""
+
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch] | None:
+        """Return samples of the recipe's own making, each a pure function of its position; None for pairs of faces.
+
+        Args:
+            files: the faces to learn from.
+            data: how they are read and varied.
+
+        Raises:
+            ConfigError: they cannot be made from these faces.
+        """
+        return None
+
+    def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch | None:
+        """Return fixed validation samples to go with :meth:`samples`, as one batch; None for pairs of faces.
+
+        Args:
+            files: the faces to be judged on.
+            data: how they are read.
+            seed: of the samples.
+
+        Raises:
+            ConfigError: they cannot be made from these faces.
+        """
+        return None
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import nn
 
 from facerestore.archs.lite import LiteConfig, LiteGenerator
+from facerestore.errors import ConfigError
 from facerestore.training.losses import charbonnier, frequency
 from facerestore.training.muon import Muon
 from facerestore.training.recipe import (
@@ -50,6 +51,20 @@ class LiteRecipe(Recipe):
     phases = (Phase("generator", ("generator",), "generator"),)
 
     def __init__(self, settings: LiteSettings, *, face_size: int) -> None:
+        shape = settings.network
+        if len(shape.widths) != len(shape.blocks) or len(shape.widths) < 2:
+            raise ConfigError(
+                f"recipe 'lite': {len(shape.widths)} widths and {len(shape.blocks)} blocks; give one of each for each"
+                " of 2 or more levels in recipe.network"
+            )
+        if min(shape.unshuffle, *shape.widths, *shape.blocks) < 1:
+            raise ConfigError("recipe 'lite': unshuffle, widths and blocks of recipe.network are 1 and more")
+        reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
+        if face_size % reduction:
+            raise ConfigError(
+                f"recipe 'lite': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
+                f" {reduction} px"
+            )
         self.settings = settings
 
     @classmethod
