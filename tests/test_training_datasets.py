@@ -16,7 +16,7 @@ from facerestore.training.datasets import DataSettings, PairDataset, face_files,
 from facerestore.training.drawn import drawn_face
 from facerestore.training.engine import to_device
 from facerestore.training.face_files import FaceFile, read_face, read_parsing_map
-from facerestore.training.plan import make_plan, prepare_of, preview, samples_of
+from facerestore.training.plan import make_plan, prepare_of, preview, run_plan, samples_of
 from facerestore.training.settings import make_settings
 from facerestore.training.shards import ShardSample, expand_braces, shard_faces, write_shards
 
@@ -295,6 +295,12 @@ def test_shards_are_webdatasets(folder, tmp_path):
     assert {"png", "parsing.png", "json"} <= samples[0].keys()
 
 
+def test_a_shard_that_cannot_be_written_is_one_line(folder, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"000000\.tar: cannot be written"):
+        to_shards(folder, tmp_path / "file", max_bytes=10**9)
+
+
 def test_shards_number_on_and_bad_ones_are_refused(folder, tmp_path):
     assert to_shards(folder, tmp_path, max_bytes=10**9)[0].name == "000000.tar"
     assert to_shards(folder, tmp_path, max_bytes=10**9)[0].name == "000001.tar"
@@ -342,6 +348,13 @@ def test_a_plan_degrades_where_it_is_told(folder, place):
     assert not torch.equal(rows[0], rows[1])
     samples = samples_of(plan)
     assert prepare_of(samples) == samples.prepare
+
+
+def test_a_run_degrades_on_its_device(folder, tmp_path):
+    orders = [f"data.face_size={SIZE}", "data.degrade_on=device", "engine.steps=2", "data.mix={old-photo=1}"]
+    plan = make_plan("lite", faces=folder / "faces", assignments=orders, smoke=True)
+    last = run_plan(plan, tmp_path / "run", device=torch.device("cpu"))
+    assert last.name == "step_00000002"
 
 
 def test_batches_of_other_samples_are_only_moved():

@@ -44,7 +44,14 @@ def _check_extra() -> None:
         raise ConfigError('preparing data needs pydantic; run: pip install "facerestore[train]"')
 
 
-@data_app.command("prepare", epilog="facerestore data prepare album faces --size 512 --min-size 288")
+@data_app.command(
+    "prepare",
+    help="Cut the faces out of photographs: aligned, screened, split, and listed.\n\n"
+    "OUT/train and OUT/val get one PNG a face, in folders by set. OUT/manifest.csv says what became of every face, and"
+    " OUT/dropped.jpg shows those that were dropped and why. The same command goes on where it was stopped, tries"
+    " photos that failed again, and does photos that were added since.",
+    epilog="facerestore data prepare album faces --size 512 --min-size 288",
+)
 def prepare(
     photos: Annotated[
         Path, typer.Argument(metavar="PHOTOS", help="Folder of photographs; its subfolders are the sets.")
@@ -94,12 +101,7 @@ def prepare(
     quiet: _Quiet = False,
     no_progress: _NoProgress = False,
 ) -> None:
-    """Cut the faces out of photographs: aligned, screened, split, and listed.
-
-    OUT/train and OUT/val get one PNG a face, in folders by set. OUT/manifest.csv says what became of every face, and
-    OUT/dropped.jpg shows those that were dropped and why. The same command goes on where it was stopped, and does
-    photos that were added since.
-    """
+    """Cut the faces out of photographs."""
     _check_extra()
     if shards is not None and shards < 1:
         raise ConfigError(f"--shards is {shards}; give megabytes, such as 1000")
@@ -199,7 +201,13 @@ def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json
         terminal.say(f"dropped faces: {prepared.sheet}")
 
 
-@data_app.command("degrade", epilog="facerestore data degrade faces/val --preset psfr --pairs pairs --seed 7")
+@data_app.command(
+    "degrade",
+    help="Show what degradations make of faces, with the parameters that were drawn, and write pairs.\n\n"
+    "A pair depends on the seed and on the face's number among all faces alone, and can be made again from its line in"
+    " pairs.jsonl.",
+    epilog="facerestore data degrade faces/val --preset psfr --pairs pairs --seed 7",
+)
 def degrade(
     faces: Annotated[
         Path,
@@ -244,11 +252,7 @@ def degrade(
     quiet: _Quiet = False,
     no_progress: _NoProgress = False,
 ) -> None:
-    """Show what degradations make of faces, with the parameters that were drawn, and write pairs.
-
-    A pair depends on the seed and on the face's number among all faces alone, and can be made again from its line in
-    pairs.jsonl.
-    """
+    """Show what degradations make of faces, and write pairs."""
     _check_extra()
     from facerestore.degradation import PRESETS
     from facerestore.training.degraded_faces import parse_mix

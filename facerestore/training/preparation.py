@@ -216,7 +216,7 @@ def pack_faces(out: Path, prepared: Prepared, *, max_bytes: int) -> Iterator[Pat
     The loose pictures go once their shard is on disk; broken off between, the same call goes on.
 
     Raises:
-        OSError: the disk is full.
+        ImageError: the disk is full.
     """
     for split in (TRAIN, VAL):
         for shard in sorted((out / split).glob("*.tar")):
@@ -228,9 +228,13 @@ def pack_faces(out: Path, prepared: Prepared, *, max_bytes: int) -> Iterator[Pat
 
 
 def _forget_loose(shard: Path) -> None:
-    """Remove the pictures that a shard beside them holds."""
-    for face in shard_faces(shard):
+    """Remove the pictures that a shard beside them holds, and folders that are empty then."""
+    faces = shard_faces(shard)
+    for face in faces:
         (shard.parent / face.set_name / f"{face.name}.png").unlink(missing_ok=True)
+    for folder in {shard.parent / face.set_name for face in faces}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _sample(out: Path, face: FaceRow) -> ShardSample:

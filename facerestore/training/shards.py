@@ -13,7 +13,8 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -128,7 +129,7 @@ def _split(name: str) -> tuple[str, str]:
     return f"{folder}/{stem}" if folder else stem, ending.lower()
 
 
-def write_shards(samples: Iterable[ShardSample], folder: Path, *, max_bytes: int) -> Iterable[Path]:
+def write_shards(samples: Iterable[ShardSample], folder: Path, *, max_bytes: int) -> Iterator[Path]:
     """Yield shards of about ``max_bytes`` as each is complete; they are numbered on from those that are there.
 
     Args:
@@ -137,9 +138,8 @@ def write_shards(samples: Iterable[ShardSample], folder: Path, *, max_bytes: int
         max_bytes: a shard is closed before it would grow beyond; one that holds a single sample may be larger.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written; no unfinished shard has a shard's name.
+        ImageError: the disk is full, or the folder cannot be written; no unfinished shard has a shard's name.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     held: list[ShardSample] = []
     size = 0
     for sample in samples:
@@ -159,6 +159,7 @@ def _write_shard(samples: Iterable[ShardSample], folder: Path) -> Path:
     target = folder / SHARD_NAME.format(max(taken, default=-1) + 1)
     part = target.with_suffix(".tar.part")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
             for sample in samples:
                 for ending, data in sample.parts.items():
@@ -167,8 +168,13 @@ def _write_shard(samples: Iterable[ShardSample], folder: Path) -> Path:
                     member.size = len(data)
                     archive.addfile(member, io.BytesIO(data))
         part.replace(target)
+    except OSError as error:
+        raise ImageError(
+            f"{target}: cannot be written ({error.strerror or error}); free some space"
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return target
 
 
