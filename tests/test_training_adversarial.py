@@ -43,3 +43,32 @@ def test_path_length_penalty_gives_the_official_value(shared):
         assert_near(actual, expected, 1e-5 * float(expected.max().clamp(min=1)))
     penalty.backward()
     assert network.generator.convs[0].conv.weight.grad.abs().sum() > 0
+
+
+def test_path_length_penalties_of_two_processes_have_the_gradient_of_one_batch():
+    torch.manual_seed(0)
+    weight = torch.randn(6, 12, requires_grad=True)
+    latents, noise = torch.randn(4, 2, 3, requires_grad=True), torch.randn(4, 3, 2, 2)
+    before, decay = torch.tensor(0.7), 0.3
+
+    def drawn(part):
+        return torch.tanh(part.flatten(1) @ weight).unflatten(1, (3, 2, 2))
+
+    (gradient,) = torch.autograd.grad((drawn(latents) * noise).sum(), latents, create_graph=True)
+    lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    mean = before + decay * (lengths.mean() - before)
+    penalty = (lengths - mean).square().mean()
+    (expected,) = torch.autograd.grad(penalty, weight)
+
+    overall = lengths.detach().mean()
+    penalties = []
+    for part in (slice(0, 2), slice(2, 4)):
+        own = latents[part].detach().requires_grad_()
+        value, after, _ = path_length_penalty(
+            drawn(own), own, before, noise=noise[part], decay=decay, mean_over=lambda _: overall
+        )
+        assert torch.isclose(after, mean)
+        penalties.append(value / 2)
+    assert torch.isclose(sum(penalties), penalty)
+    (gradient,) = torch.autograd.grad(sum(penalties), weight)
+    assert torch.allclose(gradient, expected, atol=1e-6)

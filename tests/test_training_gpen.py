@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import gan_scene
+import gpen_process
 import pytest
 import torch
 from gan_scene import assert_same_checkpoints, awake, faces, run, take, without_gradient
+from safetensors.torch import load_file
 from torch.nn import functional
 from torch.nn.functional import softplus
 
@@ -162,6 +168,23 @@ def test_a_run_that_goes_on_equals_the_uninterrupted_one_and_carries_the_path_le
     assert_same_checkpoints(whole, resumed)
     state = torch.load(resumed / "custom_checkpoint_2.pkl", weights_only=True)
     assert float(state["mean_path_length"]) > 0
+
+
+def test_two_processes_equal_one_of_twice_the_batch_where_faces_are_compared_in_groups(tmp_path):
+    whole = gpen_process.train_tiny(tmp_path / "whole", 4)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, gpen_process.__file__, str(tmp_path / "two"), "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name in ("model.safetensors", "model_1.safetensors"):
+        one, other = (
+            load_file(folder / name) for folder in (whole, tmp_path / "two/checkpoints" / whole.name)
+        )
+        assert max((one[key] - other[key]).abs().max().item() for key in one) < 1e-5
 
 
 @pytest.mark.parametrize("source", ["run", "file"])

@@ -65,8 +65,7 @@ class DiscriminatorSettings:
         narrow: scales every width.
         stddev_group: consecutive faces whose spread the discriminator sees; 0 for all faces of a process in one pass,
             as GPEN has it, and 4 in StyleGAN2. With 0, several processes, and accumulated passes, are not the same as
-            one large batch; with a group that divides the batch of a process they are, but for the path-length
-            penalty, which within a step knows the mean of its own process only.
+            one large batch; with a group that divides the batch of a process, several processes are.
     """
 
     channel_multiplier: float = Field(default=2, gt=0)
@@ -232,9 +231,14 @@ class Adversary:
         noise = scene.draw.normal(3, height, width) / math.sqrt(height * width)
         before = self.mean_path_length.to(image.device)
         penalty, mean, _ = path_length_penalty(
-            image, latents, before, noise=noise, decay=self.settings.path_decay
+            image,
+            latents,
+            before,
+            noise=noise,
+            decay=self.settings.path_decay,
+            mean_over=_mean_over_processes,
         )
-        self.mean_path_length = _mean_over_processes(mean)
+        self.mean_path_length = mean
         factor = self.settings.path_weight * self.settings.path_every
         return [
             Term("path_length", penalty + 0 * image.mean(), factor),
