@@ -253,7 +253,7 @@ def _stains(x: Tensor, sides: list[int], steps: list[Stains], fields: Fields) ->
 
 
 def _damage(x: Tensor, sides: list[int], steps: list[Damage], fields: Fields) -> Tensor:
-    """Lines are drawn on the host, where that takes a millisecond a face, and laid on here."""
+    """Lay on here what is drawn on the host, in one to three milliseconds a face."""
     damaged = x.clone()
     for n, (side, step) in enumerate(zip(sides, steps, strict=True)):
         opacity, level = (torch.from_numpy(layer).to(x.device) for layer in step.layers(side))

@@ -40,37 +40,56 @@ def damage_layers(
     for _ in range(cracks):
         lines += _crack(rng, width_px)
     for line in lines:
-        _lay(opacity, level, _drawn_line(line, size_px), line.level, line.opacity)
+        _lay_line(opacity, level, line, size_px)
     for x, y, radius, tone, cover in _specks(rng, specks, width_px):
-        shape = np.zeros((size_px, size_px), np.uint8)
-        centre, scale = (round(x * size_px * 16), round(y * size_px * 16)), max(1, round(radius * 16))
-        cv2.circle(shape, centre, scale, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
-        _lay(opacity, level, shape, tone, cover * min(1.0, 2 * radius))
+        centre = np.array([[x, y]]) * size_px
+        window = _window(centre, max(radius, 1.0), size_px)
+        if window is not None:
+            middle = np.rint((centre[0] - window[0]) * 2**SUBPIXEL_BITS).astype(int).tolist()
+            reach = max(1, round(radius * 2**SUBPIXEL_BITS))
+            shape = np.zeros(window[1], np.uint8)
+            cv2.circle(shape, (middle[0], middle[1]), reach, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+            _lay(opacity, level, shape, window[0], tone, cover * min(1.0, 2 * radius))
     return opacity, level
+
+
+def _window(
+    points: NDArray[np.float64], reach_px: float, size_px: int
+) -> tuple[NDArray[np.int64], tuple[int, int]] | None:
+    """Return the (left, top) and the (height, width) of what holds all points; None where that is off the picture."""
+    first = np.clip(np.floor(points.min(axis=0) - reach_px - 2), 0, size_px).astype(np.int64)
+    last = np.clip(np.ceil(points.max(axis=0) + reach_px + 3), 0, size_px).astype(np.int64)
+    width, height = (last - first).tolist()
+    return (first, (height, width)) if width > 0 and height > 0 else None
+
+
+def _lay_line(opacity: NDArray[np.float32], level: NDArray[np.float32], line: _Line, size_px: int) -> None:
+    """Draw a line; a width under a pixel is drawn as a weaker one of a pixel."""
+    points = line.points * size_px
+    window = _window(points, line.width_px, size_px)
+    if window is None:
+        return
+    shape = np.zeros(window[1], np.uint8)
+    places = np.rint((points - window[0]) * 2**SUBPIXEL_BITS).astype(np.int32)
+    strength, thickness = round(255 * min(1.0, line.width_px)), max(1, round(line.width_px))
+    cv2.polylines(shape, [places], False, strength, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+    _lay(opacity, level, shape, window[0], line.level, line.opacity)
 
 
 def _lay(
     opacity: NDArray[np.float32],
     level: NDArray[np.float32],
     shape: NDArray[np.uint8],
+    corner: NDArray[np.int64],
     tone: float,
     cover: float,
 ) -> None:
-    """Lay a shape onto both layers, the later over the earlier."""
-    left, top, width, height = cv2.boundingRect(shape)
-    here = np.s_[top : top + height, left : left + width]
-    share = shape[here].astype(np.float32) * np.float32(cover / 255)
-    level[here] += (share > 0) * (np.float32(tone) - level[here])
+    """Lay a shape, whose left upper corner is given, onto both layers, the later over the earlier."""
+    left, top = corner.tolist()
+    here = np.s_[top : top + shape.shape[0], left : left + shape.shape[1]]
+    share = shape.astype(np.float32) * np.float32(cover / 255)
+    level[here][shape > 0] = tone
     opacity[here] = np.maximum(opacity[here], share)
-
-
-def _drawn_line(line: _Line, size_px: int) -> NDArray[np.uint8]:
-    """Return a line as (S, S) coverage, 0 to 255; a width under a pixel is drawn as a weaker one of a pixel."""
-    shape = np.zeros((size_px, size_px), np.uint8)
-    points = np.rint(line.points * size_px * 2**SUBPIXEL_BITS).astype(np.int32)
-    strength = round(255 * min(1.0, line.width_px))
-    cv2.polylines(shape, [points], False, strength, max(1, round(line.width_px)), cv2.LINE_AA, SUBPIXEL_BITS)
-    return shape
 
 
 def _scratch(rng: np.random.Generator, width_px: float) -> _Line:
