@@ -17,17 +17,15 @@ from facerestore.degradation import (
     gaussian_kernel,
     preset,
 )
+from facerestore.degradation.ageing import Damage, Fading, Grain
 from facerestore.degradation.kernels import box_kernel, motion_kernel, pillow_cubic
+from facerestore.degradation.registry import step_from_json
 from facerestore.degradation.steps import (
-    Damage,
-    Fading,
     GaussianBlur,
-    Grain,
     Jpeg,
     MedianBlur,
     Noise,
     Resize,
-    step_from_json,
 )
 from facerestore.errors import ConfigError
 

@@ -8,20 +8,17 @@ import pytest
 import torch
 
 from facerestore.degradation import PRESETS, DegradationDraw, apply, apply_steps, preset
+from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.batched import correlate, degrade_batch
 from facerestore.degradation.steps import (
     BoxBlur,
-    Damage,
-    Fading,
     GaussianBlur,
-    Grain,
     Grey,
     Jpeg,
     MedianBlur,
     MotionBlur,
     Noise,
     Resize,
-    Stains,
     Toning,
     WholeLevels,
 )

@@ -23,7 +23,8 @@ from facerestore.degradation.presets import (
     OneOfFourBlurs,
     preset,
 )
-from facerestore.degradation.steps import STEPS, Step, apply_steps
+from facerestore.degradation.registry import STEPS
+from facerestore.degradation.steps import Step, apply_steps
 
 __all__ = [
     "PRESETS",

@@ -17,18 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.drawing import DegradationDraw
 from facerestore.degradation.steps import (
-    Damage,
-    Fading,
-    Grain,
     Grey,
     Jpeg,
     KernelBlur,
     MedianBlur,
     Noise,
     Resize,
-    Stains,
     Step,
     Toning,
     WholeLevels,

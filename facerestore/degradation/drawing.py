@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.degradation.steps import Grey, Resize, Step, apply_steps, step_from_json, step_to_json
+from facerestore.degradation.registry import step_from_json, step_to_json
+from facerestore.degradation.steps import Grey, Resize, Step, apply_steps
 from facerestore.errors import ConfigError
 
 REFERENCE_SIZE = 512

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
     SMALLEST_SIDE_PX,
@@ -13,14 +14,10 @@ from facerestore.degradation.drawing import (
     DegradationDraw,
 )
 from facerestore.degradation.steps import (
-    Damage,
-    Fading,
     GaussianBlur,
-    Grain,
     Grey,
     Jpeg,
     Resize,
-    Stains,
     Step,
     Toning,
 )

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.degradation.kernels import box_kernel, gaussian_kernel, motion_kernel, pillow_cubic
-from facerestore.degradation.wear import damage_layers, stain_field
-from facerestore.errors import ConfigError
 
 Pixels = NDArray[np.float32]
 Interpolation = Literal["nearest", "linear", "area", "cubic", "bicubic"]
@@ -298,177 +296,6 @@ class WholeLevels(Step):
     def text(self) -> str:
         """Say nothing: nobody sees it."""
         return ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fading(Step):
-    """Blacks that have turned grey and whites that have turned yellow.
-
-    Attributes:
-        black: what became of 0, R, G, B levels.
-        white: what became of 255, R, G, B levels.
-    """
-
-    word: ClassVar[str] = "fading"
-    black: tuple[float, float, float]
-    white: tuple[float, float, float]
-
-    def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the faded picture."""
-        black, white = (np.array(levels, dtype=np.float32) for levels in (self.black, self.white))
-        return black + (white - black) * (picture / np.float32(255))
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"faded to {np.mean(self.black):.0f}-{np.mean(self.white):.0f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Stains(Step):
-    """Light and dark blotches, a fifth of the picture wide, where the print has aged unevenly.
-
-    Attributes:
-        amplitude: largest change, levels of 255.
-        layout_seed: of where they lie.
-    """
-
-    word: ClassVar[str] = "stains"
-    amplitude: float
-    layout_seed: int
-
-    def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the stained picture."""
-        field = stain_field(picture.shape[0], self.layout_seed)
-        return picture + np.float32(self.amplitude) * field[..., None]
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"stains {self.amplitude:.0f}"
-
-
-@dataclass(frozen=True, slots=True)
-class Grain(Step):
-    """Noise of the emulsion: grey, coarser than a pixel, and strongest in the mid-tones.
-
-    Attributes:
-        sigma: its standard deviation at mid-grey, levels of 255.
-        size_px: standard deviation of a grain's shape.
-    """
-
-    word: ClassVar[str] = "grain"
-    sigma: float
-    size_px: float
-
-    def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the grainy picture."""
-        field = rng.standard_normal(picture.shape[:2], dtype=np.float32)
-        kernel = self.kernel()
-        field = np.asarray(cv2.filter2D(field, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
-        # Averaging by a kernel k multiplies the variance of white noise by sum k^2.
-        strength = np.float32(self.sigma / np.sqrt(np.square(kernel).sum()))
-        return picture + strength * midtones(picture) * field[..., None]
-
-    def kernel(self) -> NDArray[np.float32]:
-        """Return the shape of a grain, three sigma to each side."""
-        side = 2 * max(1, int(np.ceil(3 * self.size_px))) + 1
-        return gaussian_kernel(side, self.size_px, self.size_px, 0.0)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"grain {self.sigma:.1f}, {self.size_px:.1f} px"
-
-
-def midtones(picture: Pixels) -> Pixels:
-    """Return (H, W, 1) weights: 1 at mid-grey, a third at black and white, where a print has little grain."""
-    level = np.clip(picture.mean(axis=2, keepdims=True) / np.float32(255), 0, 1)
-    return np.asarray((1 + 8 * level * (1 - level)) / 3, dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Damage(Step):
-    """Scratches, cracks and dust on the print.
-
-    Attributes:
-        scratches: long thin lines, nearly straight.
-        cracks: jagged lines with branches, where the print was folded.
-        specks: grains of dust and pin holes.
-        width_px: of a typical line; also the radius of a typical speck.
-        layout_seed: of where they lie, and how light or dark each is.
-    """
-
-    word: ClassVar[str] = "damage"
-    scratches: int
-    cracks: int
-    specks: int
-    width_px: float
-    layout_seed: int
-
-    def layers(self, size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what lies on a picture of that side: (S, S) opacity in [0, 1] and (S, S) level, 0 to 255."""
-        return damage_layers(
-            size_px,
-            scratches=self.scratches,
-            cracks=self.cracks,
-            specks=self.specks,
-            width_px=self.width_px,
-            seed=self.layout_seed,
-        )
-
-    def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
-        """Return the damaged picture."""
-        opacity, level = (layer[..., None] for layer in self.layers(picture.shape[0]))
-        return picture + opacity * (level - picture)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"{self.scratches} scratches, {self.cracks} cracks, {self.specks} specks"
-
-
-STEPS: Mapping[str, type[Step]] = {
-    step.word: step
-    for step in (
-        Grey,
-        Toning,
-        GaussianBlur,
-        BoxBlur,
-        MotionBlur,
-        MedianBlur,
-        Resize,
-        Noise,
-        Jpeg,
-        WholeLevels,
-        Fading,
-        Stains,
-        Grain,
-        Damage,
-    )
-}
-"""Every step by its name in JSON."""
-
-
-def step_to_json(step: Step) -> dict[str, Any]:
-    """Return a step as plain values."""
-    return {"step": step.word, **asdict(step)}
-
-
-def step_from_json(values: Mapping[str, Any]) -> Step:
-    """Return the step that :func:`step_to_json` wrote.
-
-    Raises:
-        ConfigError: there is no such step, or its parameters are others.
-    """
-    parameters = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key != "step"}
-    kind = STEPS.get(str(values.get("step")))
-    if kind is None:
-        raise ConfigError(f"unknown step '{values.get('step')}'; known are {', '.join(STEPS)}")
-    try:
-        return kind(**parameters)
-    except TypeError as error:
-        raise ConfigError(f"step '{kind.word}' cannot be made of {parameters}: {error}") from error
 
 
 def apply_steps(
