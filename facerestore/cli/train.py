@@ -74,6 +74,8 @@ facerestore data prepare PHOTOS FACES
 
 facerestore train lite --data FACES/train --val FACES/val --run runs/lite
 
+facerestore train plot runs/lite
+
 facerestore train export runs/lite lite.safetensors
 
 facerestore enhance photo.jpg --weights lite.safetensors
@@ -109,14 +111,18 @@ def _command(name: str) -> Callable[..., None]:
         assignments = [*(set_ or []), *([] if steps is None else [f"engine.steps={steps}"])]
         if run is None and not (smoke or dry_run):
             raise ConfigError("a run needs a folder; give --run DIR")
+        first_batch = (run or Path()) / f"{name}_first_batch.png"
         with _workplace(run) as folder:
             plan = _planned(
                 name, data, val, config=config, assignments=assignments, folder=folder, smoke=smoke
             )
             if dry_run:
-                _tell_preview(name, plan, folder)
+                _tell_preview(name, plan, first_batch)
                 return
-            _train(plan, folder, device, quiet=quiet, progress=not no_progress)
+            last = _train(plan, folder, device, quiet=quiet, progress=not no_progress)
+            if not quiet and _is_first_process():
+                gone = f"done: recipe '{name}' works here; give --run DIR to keep what it makes"
+                typer.echo(gone if run is None else _report(folder, last))
 
     return command
 
@@ -131,8 +137,11 @@ def _workplace(run: Path | None) -> Iterator[Path]:
     if run is not None:
         yield run
         return
+    import os
     import tempfile
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("several processes need one folder for their run; give --run DIR")
     with tempfile.TemporaryDirectory(prefix="facerestore-train-") as folder:
         yield Path(folder)
 
@@ -152,11 +161,12 @@ def _planned(
     from facerestore.training.plan import make_plan
 
     if smoke and data is None:
-        from facerestore.training.drawn import write_drawn_faces
+        from facerestore.training.drawn import landmarks_file, write_drawn_faces
 
         data, maps = write_drawn_faces(folder / "drawn", count=16, face_size=128)
-        val = data
-        assignments = [f"data.parsing={str(maps)!r}", *assignments]
+        val = val or data
+        drawn = [f"data.parsing={str(maps)!r}", f"data.landmarks={str(landmarks_file(folder / 'drawn'))!r}"]
+        assignments = [*drawn, *assignments]
     return make_plan(
         name, faces=data, validation_faces=val, config=config, assignments=assignments, smoke=smoke
     )
@@ -171,41 +181,52 @@ def _check_extra() -> None:
         raise ConfigError(f'training needs {" and ".join(missing)}; run: pip install "facerestore[train]"')
 
 
-def _tell_preview(name: str, plan: Plan, folder: Path) -> None:
+def _tell_preview(name: str, plan: Plan, picture: Path) -> None:
     """Say what a run would be, and write its first batch as a picture."""
     import json
 
     from facerestore.training.plan import preview
-    from facerestore.training.runs import RunFolder
+    from facerestore.training.runs import write_grid
 
     shown = preview(plan)
     typer.echo(f"{name}: {RECIPES[name].title}")
     for network, count in shown.networks.items():
         typer.echo(f"  {network}: {count:,} parameters")
+    for network, count in shown.frozen.items():
+        typer.echo(f"  {network}: {count:,} parameters, which are not trained")
     typer.echo(
-        f"  about {shown.state_bytes / 2**30:.2f} GiB for parameters, gradients, optimisers and averages;"
+        f"  about {shown.state_bytes / 2**20:,.0f} MiB of memory for parameters, gradients, optimisers and averages;"
         " activations come on top"
     )
+    kept = plan.engine.keep
+    typer.echo(f"  about {shown.checkpoint_bytes / 2**20:,.0f} MiB a checkpoint, of which {kept} are kept")
     for note in plan.recipe.notes:
         typer.echo(f"  note: {note}")
     typer.echo(f"  {len(plan.files)} faces to learn from, {len(plan.validation_files)} to judge on")
     typer.echo(json.dumps(plan.described, indent=2))
-    picture = RunFolder(folder).picture("first_batch", list(shown.rows))
-    if picture is not None and picture.exists():
-        typer.echo(f"first batch (above degraded, below real): {picture}")
+    if shown.rows:
+        write_grid(picture, list(shown.rows))
+        typer.echo(f"first batch: {picture}")
+
+
+SECONDS_BETWEEN_LINES = 60
+"""How often a run without a bar says its losses; often enough to see that it lives, seldom enough for a log."""
 
 
 class _Progress:
-    """Shows how a run goes: a bar where somebody looks, plain lines elsewhere."""
+    """Shows how a run goes: a bar where somebody looks, a plain line every now and then elsewhere."""
 
     def __init__(self, *, quiet: bool, bar: bool) -> None:
         self._quiet = quiet
+        self._steps = 0
+        self._said_at = 0.0
         self._wanted = bar and not quiet and sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
 
     def begin(self, first: int, steps: int) -> None:
         """Show the bar."""
+        self._steps = steps
         if not self._wanted:
             return
         from rich.console import Console
@@ -218,11 +239,14 @@ class _Progress:
         self._task = self._bar.add_task("", total=steps, completed=first)
 
     def step(self, record: Mapping[str, float]) -> None:
-        """Move the bar, and show the terms."""
+        """Move the bar, and show the terms; without a bar, say them once in a while."""
+        hidden = ("step", "seconds", "rate")
+        terms = "  ".join(f"{k} {v:.3g}" for k, v in record.items() if k not in hidden and "/" not in k)
         if self._bar is not None:
-            hidden = ("step", "seconds", "rate")
-            terms = [f"{k} {v:.3g}" for k, v in record.items() if k not in hidden and "/" not in k]
-            self._bar.update(self._task, completed=record["step"], description="  ".join(terms))
+            self._bar.update(self._task, completed=record["step"], description=terms)
+        elif not self._said_at or record["seconds"] - self._said_at >= SECONDS_BETWEEN_LINES:
+            self._said_at = record["seconds"]
+            self.message(f"step {record['step']:.0f} of {self._steps}: {terms}")
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
@@ -237,7 +261,22 @@ class _Progress:
             self._bar.stop()
 
 
-def _train(plan: Plan, folder: Path, device: str, *, quiet: bool, progress: bool) -> None:
+def _is_first_process() -> bool:
+    import os
+
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _report(folder: Path, last: Path) -> str:
+    """Return where a run's results are."""
+    return (
+        f"done: {last}\ncurves: {folder / 'curves.png'}\n"
+        f"weights: facerestore train export {folder} NAME.safetensors"
+    )
+
+
+def _train(plan: Plan, folder: Path, device: str, *, quiet: bool, progress: bool) -> Path:
+    """Train, say how it goes, and return the last checkpoint."""
     import os
 
     from facerestore.device import keep_freed_memory, resolve_device
@@ -250,17 +289,16 @@ def _train(plan: Plan, folder: Path, device: str, *, quiet: bool, progress: bool
     alone = "LOCAL_RANK" not in os.environ
     listener = _Progress(quiet=quiet, bar=progress)
     try:
-        last = run_plan(
+        return run_plan(
             plan, folder, device=place if alone or place.type == "cpu" else None, listener=listener
         )
     except KeyboardInterrupt:
         listener.close()
-        listener.message("stopped; the same command goes on from the last checkpoint")
+        if _is_first_process():
+            listener.message("stopped; the same command goes on from the last checkpoint")
         raise
     finally:
         listener.close()
-    if not quiet and os.environ.get("RANK", "0") == "0":
-        typer.echo(f"done: {last}")
 
 
 @train_app.command("export", epilog="facerestore train export runs/lite lite.safetensors --licence CC0-1.0")
@@ -283,3 +321,23 @@ def export(
     typer.echo(
         f"{written.path}: {written.recipe} after {written.step} steps, {written.path.stat().st_size / 2**20:.1f} MiB"
     )
+    if written.installable:
+        backend = RECIPES[written.recipe].backend
+        typer.echo(f"to give it a name: facerestore weights import {backend}.NAME {written.path}")
+
+
+@train_app.command("plot", epilog="facerestore train plot runs/lite -o curves.png")
+def plot(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or going on.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE.png", help="Picture to write; RUN/curves.png without it."
+        ),
+    ] = None,
+) -> None:
+    """Draw the terms of the losses and the validation metrics of a run over its steps."""
+    _check_extra()
+    from facerestore.training.curves import plot_run
+
+    typer.echo(str(plot_run(run, output or run / "curves.png")))

@@ -30,6 +30,8 @@ from facerestore.training.runs import Listener, RunFolder, Silence
 from facerestore.training.settings import EngineSettings
 from facerestore.training.state import (
     ExponentialAverage,
+    check_room,
+    checkpoint_bytes,
     checkpoint_folder,
     checkpoint_step,
     checkpoints,
@@ -131,11 +133,14 @@ def train(
     Raises:
         ConfigError: the folder holds a run with other settings.
         CheckpointError: its last checkpoint cannot be read.
-        FaceRestoreError: the run diverged too often, or the last checkpoint could not be written.
+        FaceRestoreError: the run diverged too often, or its checkpoints have no room.
     """
     run = _prepare(recipe, settings, folder, device=device, listener=listener or Silence())
     run.prepare = prepare
     run.folder.settle(described if described is not None else {"recipe": recipe.name})
+    trained = sum(_count(network) for network in run.bare.values())
+    size = checkpoint_bytes(trained, _count(run.average.network))
+    check_room(run.folder.checkpoints, size, keep=settings.keep)
     _resume(run)
     for note in recipe.notes:
         run.listener.message(note)
@@ -187,6 +192,10 @@ def _prepare(
     )
     accelerator.register_for_checkpointing(run.progress, run.average, recipe)
     return run
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
@@ -314,11 +323,22 @@ def _batches(run: _Run, samples: Samples) -> Iterator[list[Batch]]:
         multiprocessing_context="spawn" if settings.workers else None,
     )
     held: list[Batch] = []
-    for batch in loader:
+    for batch in _plainly(loader):
         held.append(run.prepare(batch, run.accelerator.device))
         if len(held) == settings.accumulate:
             yield held
             held = []
+
+
+def _plainly(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield batches; an error of ours in a worker comes without the worker's traceback in its message."""
+    try:
+        yield from loader
+    except FaceRestoreError as error:
+        _, worker, message = str(error).rpartition(f"{type(error).__name__}: ")
+        if not worker:
+            raise
+        raise type(error)(message.strip()) from error
 
 
 def _positions(settings: EngineSettings, step: int, pass_: int, *, rank: int, world: int) -> range:

@@ -11,18 +11,26 @@ from facerestore import __version__
 from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, WeightsError
 from facerestore.training.engine import restore_average
-from facerestore.training.recipes import recipe_class
+from facerestore.training.recipes import RECIPES, recipe_class
 from facerestore.training.runs import RunFolder
 from facerestore.training.settings import make_settings
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A weights file that was made: where, by which recipe, and after how many steps."""
+    """A weights file that was made.
+
+    Attributes:
+        path: the file.
+        recipe: what trained it.
+        step: after how many steps.
+        installable: whether the weights store takes it in under a name.
+    """
 
     path: Path
     recipe: str
     step: int
+    installable: bool
 
 
 def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool = False) -> Written:
@@ -53,7 +61,7 @@ def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool
     network, step = restore_average(recipe, run)
     exported = recipe.export(network)
     folder = RunFolder(run, main=False)
-    metrics = [record for record in folder.records() if "psnr" in record and record["step"] <= step]
+    metrics = [record for record in folder.judgements() if record["step"] <= step]
     header = {
         "facerestore": __version__,
         "recipe": name,
@@ -62,11 +70,20 @@ def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool
         "step": str(step),
         "training": json.dumps(settings),
         "metrics": json.dumps(metrics[-1] if metrics else {}),
+        "face_size": str(settings["data"]["face_size"]),
+        **_place(name, exported.metadata),
         **exported.metadata,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     save_state_dict(out, exported.state_dict, metadata=header)
-    return Written(out, name, step)
+    return Written(out, name, step, "backend" in header and "purpose" in header)
+
+
+def _place(name: str, metadata: dict[str, str]) -> dict[str, str]:
+    """Return backend and purpose, by which the weights store takes a file in; none for a prior of a restorer."""
+    entry = RECIPES[name]
+    is_prior = metadata.get("arch", "").endswith("-prior")
+    return {} if is_prior or not entry.backend else {"backend": entry.backend, "purpose": entry.purpose}
 
 
 def _settings_of(run: Path) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from facerestore.errors import ConfigError
+from facerestore.training.curves import plot_run
 from facerestore.training.datasets import (
     DataSettings,
     FaceFile,
@@ -23,6 +25,7 @@ from facerestore.training.datasets import (
     validation_batch,
 )
 from facerestore.training.engine import Prepare, Samples, to_device, train
+from facerestore.training.maps import coloured
 from facerestore.training.recipe import Batch, Recipe
 from facerestore.training.recipes import recipe_class
 from facerestore.training.runs import Listener
@@ -34,6 +37,7 @@ from facerestore.training.settings import (
     read_settings,
     resolved,
 )
+from facerestore.training.state import checkpoint_bytes
 
 TABLES = ("engine", "data", "recipe", "validation")
 """The tables of a training configuration."""
@@ -195,9 +199,12 @@ def validation_of(plan: Plan) -> Batch:
 def run_plan(
     plan: Plan, folder: Path, *, device: torch.device | None = None, listener: Listener | None = None
 ) -> Path:
-    """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.train`."""
+    """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.train`.
+
+    Its curves are drawn to ``curves.png`` in the run's folder.
+    """
     samples = samples_of(plan)
-    return train(
+    last = train(
         plan.recipe,
         plan.engine,
         samples=samples,
@@ -208,6 +215,9 @@ def run_plan(
         device=device,
         listener=listener,
     )
+    if PartialState().is_main_process:
+        plot_run(folder, folder / "curves.png")
+    return last
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,25 +226,48 @@ class Preview:
 
     Attributes:
         networks: name -> number of trained parameters.
-        state_bytes: parameters, gradients, two moments an optimiser keeps, and the running average, in float32.
-        rows: the first batch as pictures: lq and hq, (B, 3, S, S) each; empty for recipes without faces.
+        frozen: name -> number of parameters of networks that only look on.
+        state_bytes: parameters, gradients, two moments an optimiser keeps, the running average and the networks that
+            look on, in float32; activations come on top.
+        checkpoint_bytes: about what one checkpoint takes on disk.
+        rows: the first batch as pictures, (B, 3, S, S) in [0, 1] each; empty for recipes that draw their own data.
     """
 
     networks: dict[str, int]
+    frozen: dict[str, int]
     state_bytes: int
+    checkpoint_bytes: int
     rows: tuple[Tensor, ...]
 
 
 def preview(plan: Plan) -> Preview:
     """Return what a run would be, without a step of it."""
-    networks = plan.recipe.networks()
-    counts = {name: _count(network) for name, network in networks.items()}
-    averaged = counts[plan.recipe.averaged]
+    networks = {name: _count(network) for name, network in plan.recipe.networks().items()}
+    frozen = {name: _count(network) for name, network in plan.recipe.frozen().items()}
+    trained, averaged = sum(networks.values()), networks[plan.recipe.averaged]
     samples = samples_of(plan)
     collated = default_collate([samples[position] for position in range(plan.engine.batch_size)])
     batch = prepare_of(samples)(collated, torch.device("cpu"))
-    rows = tuple(batch[name] for name in ("lq", "hq") if name in batch)
-    return Preview(counts, 4 * (4 * sum(counts.values()) + averaged), rows)
+    return Preview(
+        networks,
+        frozen,
+        state_bytes=4 * (4 * trained + averaged + sum(frozen.values())),
+        checkpoint_bytes=checkpoint_bytes(trained, averaged),
+        rows=_pictures(batch),
+    )
+
+
+def _pictures(batch: Batch) -> tuple[Tensor, ...]:
+    """Return what can be looked at of a batch: colour and grey pictures, and parsing maps in their colours."""
+    rows = []
+    for values in batch.values():
+        if values.ndim == 4 and values.shape[1] == 3:
+            rows.append(values)
+        elif values.ndim == 3 and values.dtype == torch.uint8:
+            rows.append(coloured(values))
+        elif values.ndim == 3 and values.shape[1] == values.shape[2]:
+            rows.append(values.unsqueeze(1).expand(-1, 3, -1, -1))
+    return tuple(rows)
 
 
 def _count(network: nn.Module) -> int:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from facerestore import __version__
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, ImageError
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -125,19 +125,36 @@ class RunFolder:
             return []
         return [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines() if line]
 
+    def judgements(self) -> list[dict[str, Any]]:
+        """Return the log's lines of validations, which have no rate as those of steps have."""
+        return [record for record in self.records() if "rate" not in record]
+
     def picture(self, name: str, rows: list[Tensor], *, faces: int = 8) -> Path | None:
         """Write rows of pictures, (B, 3, H, W) in [0, 1] each, as one grid; return its path."""
         if not self._main or not rows:
             return None
-        size = max(row.shape[-1] for row in rows)
-        strips = [_strip(row[:faces], size) for row in rows]
-        width = max(strip.shape[1] for strip in strips)
-        grid = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
         path = self.samples / f"{name}.png"
-        part = path.with_suffix(".part")
+        write_grid(path, rows, faces=faces)
+        return path
+
+
+def write_grid(path: Path, rows: list[Tensor], *, faces: int = 8) -> None:
+    """Write rows of pictures, (B, 3, H, W) in [0, 1] each, as one PNG; of each row the first ``faces``.
+
+    Raises:
+        ImageError: it cannot be written.
+    """
+    size = max(row.shape[-1] for row in rows)
+    strips = [_strip(row[:faces], size) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    grid = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(grid).save(part, format="PNG")
         part.replace(path)
-        return path
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be written: {error}") from error
 
 
 def _strip(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

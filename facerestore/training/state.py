@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facerestore.errors import CheckpointError
+from facerestore.errors import CheckpointError, FaceRestoreError
 
 _NAME = re.compile(r"step_(\d{8})")
 
@@ -88,3 +88,33 @@ def prune(folder: Path, keep: int) -> None:
     """Remove all but the newest ``keep`` checkpoints, and what half-written ones have left."""
     for path in [*checkpoints(folder)[:-keep], *folder.glob("*.part")]:
         shutil.rmtree(path)
+
+
+def checkpoint_bytes(trained: int, averaged: int) -> int:
+    """Return about how large a checkpoint is: float32 parameters with the two moments of Adam, and the average.
+
+    Args:
+        trained: number of trained parameters.
+        averaged: number of parameters of the averaged network.
+    """
+    return 4 * (3 * trained + averaged)
+
+
+def check_room(folder: Path, checkpoint_size: int, *, keep: int) -> None:
+    """Check that the checkpoints that a run keeps, and the next one beside them, fit on the disk of an existing folder.
+
+    Raises:
+        FaceRestoreError: they do not; the message gives both figures.
+    """
+    missing = max(1, keep + 1 - len(checkpoints(folder)))
+    needed, free = missing * checkpoint_size, shutil.disk_usage(folder).free
+    if needed > free:
+        raise FaceRestoreError(
+            f"too little room in '{folder}': {keep} checkpoints of about {_mib(checkpoint_size)} are kept and one is"
+            f" written beside them, {_mib(needed)} in all, and {_mib(free)} are free; free some space, give a folder on"
+            " another disk, or lower engine.keep"
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"

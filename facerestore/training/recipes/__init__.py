@@ -13,28 +13,53 @@ if TYPE_CHECKING:
 
 
 class RecipeEntry(NamedTuple):
-    """Where a recipe's class is, "module:Class", and one line for people."""
+    """What is known of a recipe without importing it.
+
+    Attributes:
+        location: its class, "module:Class".
+        title: one line for people.
+        backend: what loads its weights by name; empty for weights that are only ever given as a file.
+        purpose: what such weights are for, in the words of the weights catalog.
+    """
 
     location: str
     title: str
+    backend: str = ""
+    purpose: str = ""
 
 
 _ROOM = "facerestore.training.recipes"
 
 RECIPES: Mapping[str, RecipeEntry] = {
-    "lite": RecipeEntry(f"{_ROOM}.lite:LiteRecipe", "the small restorer that comes with facerestore"),
+    "lite": RecipeEntry(
+        f"{_ROOM}.lite:LiteRecipe", "the small restorer that comes with facerestore", "lite", "restore"
+    ),
     "gpen": RecipeEntry(
-        f"{_ROOM}.gpen:GPENRecipe", "GPEN: a GAN prior in a U-shaped network (arXiv 2105.06070)"
+        f"{_ROOM}.gpen:GPENRecipe",
+        "GPEN: a GAN prior in a U-shaped network (arXiv 2105.06070)",
+        "gpen",
+        "restore",
     ),
     "psfr": RecipeEntry(
-        f"{_ROOM}.psfr:PSFRRecipe", "PSFR-GAN: progressive, by parsing map (arXiv 2009.08709)"
+        f"{_ROOM}.psfr:PSFRRecipe",
+        "PSFR-GAN: progressive, by parsing map (arXiv 2009.08709)",
+        "psfr",
+        "restore",
     ),
-    "mmrb": RecipeEntry(f"{_ROOM}.mmrb:MMRBRecipe", "a codec over a StyleGAN2 prior, after arXiv 2205.14377"),
+    "mmrb": RecipeEntry(
+        f"{_ROOM}.mmrb:MMRBRecipe",
+        "a codec over a StyleGAN2 prior, after arXiv 2205.14377",
+        "mmrb",
+        "restore",
+    ),
     "stylegan2": RecipeEntry(
         f"{_ROOM}.stylegan2:StyleGAN2Recipe", "a StyleGAN2 face prior (arXiv 1912.04958)"
     ),
     "parse": RecipeEntry(
-        f"{_ROOM}.parse:ParseRecipe", "the parser of degraded faces, ParseNet (arXiv 2009.08709)"
+        f"{_ROOM}.parse:ParseRecipe",
+        "the parser of degraded faces, ParseNet (arXiv 2009.08709)",
+        "parsenet",
+        "parse",
     ),
     "landmarks": RecipeEntry(
         f"{_ROOM}.landmarks:LandmarksRecipe", "the five-point network of the embedded detector"

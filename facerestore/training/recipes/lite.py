@@ -85,7 +85,13 @@ class LiteRecipe(Recipe):
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run."""
         return {
-            "engine": {"steps": 30, "batch_size": 2, "save_every": 15, "validate_every": 15},
+            "engine": {
+                "steps": 30,
+                "batch_size": 2,
+                "warmup_steps": 5,
+                "save_every": 15,
+                "validate_every": 15,
+            },
             "data": {"face_size": 64},
             "recipe": {"network": {"widths": [8, 16], "blocks": [1, 1]}},
         }
