@@ -241,19 +241,32 @@ def path_command(
     epilog=_help(
         "Examples:",
         "facerestore weights import gpen.bfr-1024 ~/Downloads/pytorch_model.pt",
+        "facerestore weights import lite.mine lite.safetensors",
     ),
 )
 def import_command(
-    name: _Name,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A name of 'facerestore weights list', or a new one, BACKEND.WORD, for weights that you trained.",
+        ),
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that you have; it is copied.")],
 ) -> None:
-    """Install weights from a file that you fetched yourself, for machines without network."""
+    """Install weights from a file that you fetched or trained yourself."""
     from facerestore.weights.licence import terms
 
     store = _store()
-    had_pin = store.pin(name)
+    had_pin = store.pin(name) if name in store.catalog.entries else None
     path = store.import_file(name, file)
     entry = store.entry(name)
+    if store.is_own(name):
+        typer.echo(
+            f"{name}: weights of your own, for the purpose {entry.purpose}, licence {entry.licence}", err=True
+        )
+        typer.echo(str(path))
+        return
     if not entry.permissive:
         typer.echo(terms(entry, store.catalog.licence_of(entry)), err=True)
     _say_basis(store, name, is_new_pin=store.pin(name) != had_pin)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facerestore.weights.catalog import Catalog, Licence, WeightsEntry, load_catalog, parse_catalog
+    from facerestore.weights.checks import Verdict
     from facerestore.weights.download import DownloadProgress, TransferPolicy
-    from facerestore.weights.store import Verdict, WeightsStore, default_home
+    from facerestore.weights.store import WeightsStore, default_home
 
 _HOMES = {
     "Catalog": "catalog",
@@ -19,7 +20,7 @@ _HOMES = {
     "parse_catalog": "catalog",
     "DownloadProgress": "download",
     "TransferPolicy": "download",
-    "Verdict": "store",
+    "Verdict": "checks",
     "WeightsStore": "store",
     "default_home": "store",
 }

@@ -9,7 +9,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +17,17 @@ from typing import Any
 from facerestore.errors import WeightsError
 from facerestore.purposes import TASKS
 
-PURPOSES = (*TASKS, "parse", "detect", "landmarks", "identity", "features", "lpips", "inception", "background")
+PURPOSES = (
+    *TASKS,
+    "parse",
+    "detect",
+    "landmarks",
+    "identity",
+    "features",
+    "lpips",
+    "inception",
+    "background",
+)
 COMMERCIAL_USES = ("yes", "no", "unclear")
 SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
@@ -200,6 +210,24 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
     return Catalog(
         MappingProxyType(entries), MappingProxyType(licences), folder, MappingProxyType(unpublished)
     )
+
+
+def extended(catalog: Catalog, weights: Mapping[str, Any], licences: Mapping[str, Any]) -> Catalog:
+    """Return the catalog with more entries and licences, tables as in the TOML file; its own licences stay.
+
+    Raises:
+        WeightsError: see `parse_catalog`.
+    """
+    more = {key: _licence(key, table) for key, table in licences.items()}
+    known = {**more, **catalog.licences}
+    entries = {**catalog.entries, **{name: _entry(name, table, known) for name, table in weights.items()}}
+    _check_unique_files(entries)
+    return replace(catalog, entries=MappingProxyType(entries), licences=MappingProxyType(known))
+
+
+def is_name(text: str) -> bool:
+    """Say whether a text could be the name of weights: ``backend.tag`` in lower case."""
+    return _NAME.fullmatch(text) is not None
 
 
 _Fields = Mapping[str, tuple[type, bool]]

@@ -126,6 +126,15 @@ def _unlike_safetensors(path: Path) -> str | None:
     )
 
 
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """Return the text entries in the header of a safetensors file; nothing for a file of another kind."""
+    if _unlike_safetensors(path) is not None:
+        return {}
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+
+
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write a small record so that a reader sees the old one or the new one, never a piece.
 

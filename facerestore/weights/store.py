@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from facerestore.errors import WeightsError
 from facerestore.weights import licence as licences
 from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
+from facerestore.weights.checks import Verdict, basis_of, check_bundled_size, check_kind, missing
 from facerestore.weights.download import (
     DownloadProgress,
     Report,
@@ -20,8 +21,9 @@ from facerestore.weights.download import (
     mirrored,
     truthy,
 )
-from facerestore.weights.files import copy_hashed, sha256_of, unlike_weights
+from facerestore.weights.files import copy_hashed, sha256_of
 from facerestore.weights.locking import exclusive
+from facerestore.weights.own import OwnWeights, examine, install, record_path, with_own
 from facerestore.weights.records import (
     Pin,
     explain,
@@ -47,30 +49,6 @@ def default_home() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("facerestore", appauthor=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a check of one file found.
-
-    Attributes:
-        name: catalog name.
-        path: the file.
-        sha256: what it has, lower-case hex.
-        expected: what it must have; None where it was just pinned.
-        basis: ``catalog``, ``first copy`` or ``pinned now``: what the expectation rests on.
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    expected: str | None
-    basis: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the file is what it must be."""
-        return self.expected in (None, self.sha256)
 
 
 class WeightsStore:
@@ -100,7 +78,9 @@ class WeightsStore:
         self.folder = self.home / "weights"
         self.offline = offline or truthy(os.environ, "FACERESTORE_OFFLINE")
         self.mirror = mirror or os.environ.get("FACERESTORE_MIRROR") or None
-        self.catalog = catalog or load_catalog()
+        published = catalog or load_catalog()
+        self._published = frozenset(published.entries)
+        self.catalog = with_own(published, self.home)
         self._transfer = transfer or TransferPolicy()
 
     def entry(self, name: str) -> WeightsEntry:
@@ -132,9 +112,9 @@ class WeightsStore:
         """
         entry, path = self.entry(name), self.locate(name)
         if path is None:
-            raise WeightsError(_missing(entry, self.path_of(name)))
+            raise WeightsError(missing(entry, self.path_of(name)))
         if entry.bundled:
-            _check_bundled_size(entry, path)
+            check_bundled_size(entry, path)
         else:
             found = stamped_sha256(path) or self._hash(entry, path)
             self._demand(entry, path, found)
@@ -213,9 +193,9 @@ class WeightsStore:
         """
         entry, path = self.entry(name), self.locate(name)
         if path is None:
-            raise WeightsError(_missing(entry, self.path_of(name)))
+            raise WeightsError(missing(entry, self.path_of(name)))
         found, expected = self._hash(entry, path), self._expected(entry)
-        verdict = Verdict(name, path, found, expected, _basis(entry, expected))
+        verdict = Verdict(name, path, found, expected, basis_of(entry, expected))
         if verdict.ok:
             self._keep(entry, path, found, str(path))
         elif not entry.bundled:
@@ -228,16 +208,35 @@ class WeightsStore:
         what = f"weights {entry.name!r} ({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
         if entry.bundled:
             return f"{what}; install facerestore again"
+        if self.is_own(entry.name):
+            return f"{what}; run 'facerestore weights remove {entry.name}' and import it again"
         basis = explain(entry.name, self._pin(entry))
         return f"{what} ({basis}); run 'facerestore weights download {entry.name} --force'"
 
     def import_file(self, name: str, path: Path) -> Path:
-        """Copy a file that the user already has into the store, under its catalog name; returns where it lies.
+        """Copy a file that the user already has into the store; returns where it lies.
+
+        A published file goes under its catalog name. One that ``facerestore train export`` wrote may have a name of
+        its own, ``backend.tag``, which the store knows from then on.
 
         Raises:
-            WeightsError: it is no such file, or its size or hash is not the known one; nothing is installed then.
+            WeightsError: it is no such file, or its size or hash is not the known one, or the name is taken; nothing
+                is installed then.
         """
-        entry = self.entry(name)
+        if self.is_own(name):
+            raise WeightsError(
+                f"the name {name!r} is taken by weights of your own; give another, or run"
+                f" 'facerestore weights remove {name}' first"
+            )
+        own = None if name in self.catalog.entries else examine(name, path, self.catalog)
+        if own is not None:
+            return self._import_own(own, path)
+        try:
+            entry = self.entry(name)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error}; a name of its own is only for a file that 'facerestore train export' wrote for a backend"
+            ) from error
         if entry.bundled:
             raise WeightsError(
                 f"weights {name!r} come with facerestore and are never replaced; import others by their name"
@@ -250,6 +249,20 @@ class WeightsStore:
                 self._import_locked(entry, path, target)
             except OSError as error:
                 raise WeightsError(f"cannot import {path} as {name!r}: {error}") from error
+        return target
+
+    def is_own(self, name: str) -> bool:
+        """Say whether a name is that of weights of one's own."""
+        return name in self.catalog.entries and name not in self._published
+
+    def _import_own(self, own: OwnWeights, path: Path) -> Path:
+        target = self.folder / f"{own.name}.safetensors"
+        try:
+            with exclusive(target, timeout_s=self._transfer.lock_timeout_s, on_wait=lambda: None):
+                install(own, path, target, home=self.home)
+        except OSError as error:
+            raise WeightsError(f"cannot import {path} as {own.name!r}: {error}") from error
+        self.catalog = with_own(self.catalog, self.home)
         return target
 
     def remove(self, name: str, *, forget_pin: bool = False) -> Path:
@@ -267,15 +280,20 @@ class WeightsStore:
             raise WeightsError(f"weights {name!r} come with facerestore and cannot be removed")
         pin = pin_path(self.home, name)
         leftovers = [path.with_name(path.name + end) for end in (".part", ".part.json", ".verified.json")]
-        if not any(item.exists() for item in (path, leftovers[0])) and not (forget_pin and pin.exists()):
+        own = (record_path(self.home, name),) if self.is_own(name) else ()
+        there = any(item.exists() for item in (path, leftovers[0], *own))
+        if not there and not (forget_pin and pin.exists()):
             raise WeightsError(f"weights {name!r} are not installed: {path} is absent; nothing to remove")
         try:
-            for item in (path, *leftovers, *((pin,) if forget_pin else ())):
+            for item in (path, *leftovers, *own, *((pin,) if forget_pin else ())):
                 item.unlink(missing_ok=True)
         except OSError as error:
             raise WeightsError(
                 f"weights {name!r} cannot be removed: {error}; see who owns {path.parent}"
             ) from error
+        if own:
+            left = {key: value for key, value in self.catalog.entries.items() if key != name}
+            self.catalog = replace(self.catalog, entries=left)
         return path
 
     def _check_may_fetch(self, entry: WeightsEntry) -> None:
@@ -326,7 +344,7 @@ class WeightsStore:
         return exclusive(target, timeout_s=timeout_s, on_wait=lambda: report(waiting))
 
     def _import_locked(self, entry: WeightsEntry, source: Path, target: Path) -> None:
-        _check_kind(entry, source)
+        check_kind(entry, source)
         part = target.with_name(target.name + ".import")
         try:
             found = copy_hashed(source, part)
@@ -347,7 +365,7 @@ class WeightsStore:
     def _hash(self, entry: WeightsEntry, path: Path) -> str:
         """Hash a file; one that would be pinned, but cannot be weights at all, is refused instead."""
         if self._expected(entry) is None:
-            _check_kind(entry, path)
+            check_kind(entry, path)
         return sha256_of(path)
 
     def _demand(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
@@ -362,37 +380,6 @@ class WeightsStore:
         if self._expected(entry) is None:
             write_pin(self.home, entry.name, sha256=sha256, origin=origin)
         stamp(path, sha256)
-
-
-def _check_kind(entry: WeightsEntry, path: Path) -> None:
-    fault, size = unlike_weights(path, entry.file), path.stat().st_size
-    if entry.size_bytes is not None and size != entry.size_bytes:
-        fault = f"it has {size} bytes, expected {entry.size_bytes}"
-    if fault:
-        raise WeightsError(
-            f"{path} cannot be the weights {entry.name!r}: {fault}; get {entry.file} from {entry.source}"
-        )
-
-
-def _basis(entry: WeightsEntry, expected: str | None) -> str:
-    if expected is None:
-        return "pinned now"
-    return "catalog" if entry.sha256 else "first copy"
-
-
-def _missing(entry: WeightsEntry, path: Path) -> str:
-    if entry.bundled:
-        return f"bundled weights {entry.name!r} are missing: {path} does not exist; install facerestore again"
-    return f"weights {entry.name!r} are not installed; run 'facerestore weights download {entry.name}'"
-
-
-def _check_bundled_size(entry: WeightsEntry, path: Path) -> None:
-    size = path.stat().st_size
-    if entry.size_bytes is not None and size != entry.size_bytes:
-        raise WeightsError(
-            f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
-            f"install facerestore again"
-        )
 
 
 def _silent(_: DownloadProgress) -> None:

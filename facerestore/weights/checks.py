@@ -1,0 +1,69 @@
+"""Checks of files of weights, and what is said of one that is not here or not what it must be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from facerestore.errors import WeightsError
+from facerestore.weights.catalog import WeightsEntry
+from facerestore.weights.files import unlike_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check of one file found.
+
+    Attributes:
+        name: catalog name.
+        path: the file.
+        sha256: what it has, lower-case hex.
+        expected: what it must have; None where it was just pinned.
+        basis: ``catalog``, ``first copy`` or ``pinned now``: what the expectation rests on.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    expected: str | None
+    basis: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file is what it must be."""
+        return self.expected in (None, self.sha256)
+
+
+def check_kind(entry: WeightsEntry, path: Path) -> None:
+    """Raise WeightsError where a file cannot be these weights, by its size and its first bytes."""
+    fault, size = unlike_weights(path, entry.file), path.stat().st_size
+    if entry.size_bytes is not None and size != entry.size_bytes:
+        fault = f"it has {size} bytes, expected {entry.size_bytes}"
+    if fault:
+        raise WeightsError(
+            f"{path} cannot be the weights {entry.name!r}: {fault}; get {entry.file} from {entry.source}"
+        )
+
+
+def basis_of(entry: WeightsEntry, expected: str | None) -> str:
+    """Return what an expected hash rests on, for a verdict."""
+    if expected is None:
+        return "pinned now"
+    return "catalog" if entry.sha256 else "first copy"
+
+
+def missing(entry: WeightsEntry, path: Path) -> str:
+    """Return the message, with the remedy, for weights that are not here."""
+    if entry.bundled:
+        return f"bundled weights {entry.name!r} are missing: {path} does not exist; install facerestore again"
+    return f"weights {entry.name!r} are not installed; run 'facerestore weights download {entry.name}'"
+
+
+def check_bundled_size(entry: WeightsEntry, path: Path) -> None:
+    """Raise WeightsError where a bundled file has another size than the catalog says."""
+    size = path.stat().st_size
+    if entry.size_bytes is not None and size != entry.size_bytes:
+        raise WeightsError(
+            f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
+            f"install facerestore again"
+        )

@@ -1,0 +1,110 @@
+"""Weights of one's own: files that ``facerestore train export`` wrote, installed under a name that their owner chose.
+
+What a catalog entry says of published weights, the header of such a file says of these; at the import it is copied to
+one record for each name, ``home/own/NAME.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facerestore.errors import WeightsError
+from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
+from facerestore.weights.files import copy_hashed, read_json, safetensors_metadata, write_json
+
+PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})
+"""SPDX licences that allow commercial use, where the owner of weights states one for them."""
+
+NOTICE = "Stated by whoever trained these weights."
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWeights:
+    """What is recorded of a file of one's own.
+
+    Attributes:
+        name: ``backend.tag``.
+        weights: as a table of the catalog.
+        licence: as a table of the catalog, or None where the catalog knows that licence.
+    """
+
+    name: str
+    weights: dict[str, Any]
+    licence: dict[str, Any] | None
+
+
+def record_path(home: Path, name: str) -> Path:
+    """Return where the record of a name is kept."""
+    return home / "own" / f"{name}.json"
+
+
+def with_own(catalog: Catalog, home: Path) -> Catalog:
+    """Return the catalog with the weights of one's own; a name that the catalog has already stays the catalog's.
+
+    Raises:
+        WeightsError: a record is damaged.
+    """
+    for path in sorted((home / "own").glob("*.json")):
+        record = read_json(path)
+        if record is None or path.stem in catalog.entries:
+            continue
+        try:
+            catalog = extended(catalog, {path.stem: record.get("weights")}, record.get("licences", {}))
+        except (WeightsError, AttributeError) as error:  # a table that is none has no items
+            raise WeightsError(f"the record {path} is damaged ({error}); delete it and try again") from error
+    return catalog
+
+
+def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
+    """Return what the header of a file says, to install it as ``name``; None for a file that says nothing.
+
+    Raises:
+        WeightsError: the name is not fit for this file.
+    """
+    header = safetensors_metadata(path) if path.is_file() else {}
+    backend, purpose = header.get("backend"), header.get("purpose")
+    if backend is None or purpose not in PURPOSES:
+        return None
+    if not is_name(name) or not name.startswith(f"{backend}."):
+        raise WeightsError(
+            f"{path} is for the backend '{backend}'; call it '{backend}.mine', or so in lower case, not {name!r}"
+        )
+    licence = header.get("licence", "unstated")
+    weights: dict[str, Any] = {
+        "file": f"{name}.safetensors",
+        "licence": licence,
+        "commercial_use": "yes" if licence in PERMISSIVE else "unclear",
+        "training_data": header.get("data", "unstated"),
+        "source": f"facerestore train {header.get('recipe', backend)}, {header.get('step', '?')} steps",
+        "paper": "none: weights of your own",
+        "purpose": purpose,
+    }
+    if header.get("face_size", "").isdecimal():
+        weights["face_size"] = int(header["face_size"])
+    known = licence in catalog.licences
+    return OwnWeights(name, weights, None if known else {"name": licence, "url": "none", "notice": NOTICE})
+
+
+def install(own: OwnWeights, source: Path, target: Path, *, home: Path) -> None:
+    """Copy a file of one's own to where the store keeps it, and record it.
+
+    Raises:
+        WeightsError: the home cannot be written, or has no room.
+        OSError: reading or writing failed.
+    """
+    part = target.with_name(target.name + ".import")
+    try:
+        sha256 = copy_hashed(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    weights = {
+        **own.weights,
+        "sha256": sha256,
+        "sha256_source": f"taken when {source.absolute()} was imported",
+    }
+    licences: Mapping[str, Any] = {} if own.licence is None else {own.weights["licence"]: own.licence}
+    write_json(record_path(home, own.name), {"weights": weights, "licences": dict(licences)})
