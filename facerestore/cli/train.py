@@ -29,7 +29,11 @@ _Val = Annotated[
 _Run = Annotated[
     Path | None,
     typer.Option(
-        "--run", metavar="DIR", help="Folder of this run; a run that is there goes on where it stands."
+        "--run",
+        "--run-folder",
+        metavar="DIR",
+        help="Folder of this run; a run that is there goes on where it stands. torchrun takes --run for an option of"
+        " its own: behind it, write --run-folder.",
     ),
 ]
 _ConfigFile = Annotated[
@@ -82,7 +86,7 @@ facerestore enhance photo.jpg --weights lite.safetensors
 
 On several GPUs or machines:
 
-torchrun --nproc-per-node 4 -m facerestore train gpen --data FACES/train --run runs/gpen"""
+torchrun --nproc-per-node 4 -m facerestore train gpen --data FACES/train --run-folder runs/gpen"""
 
 train_app = typer.Typer(
     no_args_is_help=True,

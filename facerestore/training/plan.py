@@ -139,7 +139,8 @@ def _tables(
     cls: type[Recipe], config: Path | None, assignments: Iterable[str], *, smoke: bool
 ) -> dict[str, dict[str, Any]]:
     """Return the four tables, each laid over the one before."""
-    layers = [cls.defaults(), *([cls.smoke()] if smoke else []), *([read_settings(config)] if config else [])]
+    tiny = [{"engine": {"log_every": 1}}, cls.smoke()] if smoke else []
+    layers = [cls.defaults(), *tiny, *([read_settings(config)] if config else [])]
     together: dict[str, Any] = {table: {} for table in TABLES}
     for layer in layers:
         together = _over(together, layer)
@@ -147,6 +148,9 @@ def _tables(
     unknown = [table for table in together if table not in TABLES]
     if unknown:
         raise ConfigError(f"unknown table '{unknown[0]}' in the settings; known are {', '.join(TABLES)}")
+    for table, values in together.items():
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"'{table}' is {values!r} and no table; write [{table}] above its settings")
     return together
 
 
