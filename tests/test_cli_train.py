@@ -166,6 +166,21 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path, capsys):
     assert "lite.learning_rate was 0.001, is 0.5" in one_line_of(capsys)
 
 
+def test_a_run_goes_on_under_a_version_with_more_settings_but_not_with_other_faces(tmp_path, faces, capsys):
+    run = tmp_path / "run"
+    assert train_lite(run) == 0
+    stored = json.loads((run / "settings.json").read_text())
+    del stored["data"]["landmarks"]
+    (run / "settings.json").write_text(json.dumps(stored))
+    assert train_lite(run, "--steps=5") == 0
+    capsys.readouterr()
+    assert (
+        train_lite(run, "--data", str(faces), "--set", f"data.parsing={str(run / 'drawn' / 'parsing')!r}")
+        == 2
+    )
+    assert "faces.train was '16 faces, " in one_line_of(capsys)
+
+
 def test_two_processes_by_torchrun_equal_one_of_twice_the_batch(tmp_path):
     assert train_lite(tmp_path / "one", "--set", "engine.batch_size=4") == 0
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -85,6 +85,18 @@ def test_validation_faces_are_spread_over_their_folder(drawn):
     assert validation_of(make_plan("lite", faces=drawn[0])) == {}
 
 
+def test_a_plan_knows_its_faces_wherever_they_lie(drawn, tmp_path):
+    here = make_plan("lite", faces=drawn[0]).described["faces"]
+    assert here["train"].startswith("3 faces, ")
+    moved = tmp_path / "moved"
+    (moved / "drawn").mkdir(parents=True)
+    for path in drawn[0].rglob("*.png"):
+        (moved / "drawn" / path.name).write_bytes(path.read_bytes())
+    assert make_plan("lite", faces=moved).described["faces"] == here
+    (moved / "drawn" / "0002.png").rename(moved / "drawn" / "other.png")
+    assert make_plan("lite", faces=moved).described["faces"] != here
+
+
 class _Free(LiteRecipe):
     needs = frozenset()
 

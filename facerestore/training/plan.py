@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,23 +117,24 @@ def make_plan(
         raise ConfigError(
             f"recipe '{name}' learns from parsing maps; name their folder with --set data.parsing=DIR"
         )
+    files = face_files(faces) if faces is not None else []
     held = face_files(validation_faces) if validation_faces is not None else []
+    held = _spread(held, validation.count)
     described = {
         "recipe": name,
         "engine": resolved(engine),
         "data": resolved(data),
         "validation": resolved(validation),
         name: resolved(own),
+        "faces": {"train": _identity(files), "validation": _identity(held)},
     }
-    return Plan(
-        recipe,
-        engine,
-        data,
-        validation,
-        tuple(face_files(faces)) if faces is not None else (),
-        tuple(_spread(held, validation.count)),
-        described,
-    )
+    return Plan(recipe, engine, data, validation, tuple(files), tuple(held), described)
+
+
+def _identity(files: list[FaceFile]) -> str:
+    """Return number and names of faces in short: samples depend on them, wherever the folder lies."""
+    names = "\n".join(f"{file.set_name}/{file.name}" for file in files)
+    return f"{len(files)} faces, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
 def _tables(

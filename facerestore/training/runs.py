@@ -166,8 +166,10 @@ def _strip(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return what a run was begun with and is not to go on with."""
     found: list[str] = []
-    for key in sorted({*before, *now}):
+    # A setting that the run does not know of came into being after it began.
+    for key in sorted(before):
         a, b = before.get(key), now.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             found += _differences(a, b, f"{prefix}{key}.")
