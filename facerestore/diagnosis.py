@@ -1,4 +1,4 @@
-"""What works on this machine: versions, devices, weights, detectors, and a trial of the whole line."""
+"""What works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole line."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore import __version__
-from facerestore.alignment import template, transform_points
+from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.device import resolve_device
 from facerestore.errors import FaceRestoreError
+from facerestore.parsing import LandmarkParser, best_parser, named_parser
 from facerestore.pipeline import RestorePipeline
 from facerestore.types import DecodedImage, DetectedFace, Image
 from facerestore.weights import WeightsStore
@@ -59,7 +60,7 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        topic: ``program``, ``device``, ``weights``, ``detector`` or ``line``.
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser`` or ``line``.
         name: which one.
         state: how it fares.
         detail: what was found, or what to do.
@@ -83,7 +84,14 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=True)
-    return [*_programs(), *_devices(), *_weights(store), *_detectors(store), _line(config, store)]
+    return [
+        *_programs(),
+        *_devices(),
+        *_weights(store),
+        *_detectors(store),
+        *_parsers(store),
+        _line(config, store),
+    ]
 
 
 def _programs() -> list[Check]:
@@ -165,6 +173,32 @@ def _try_detector(name: str, store: WeightsStore) -> str:
     return f"works, {1000 * (time.perf_counter() - start):.0f} ms for {TRIAL_SIDE_PX} px"
 
 
+def _parsers(store: WeightsStore) -> list[Check]:
+    """Make each parser whose weights are here; ``landmarks`` needs none."""
+    checks = [_tried("parser", LandmarkParser.name, partial(_try_parser, LandmarkParser.name, store))]
+    for entry in store.catalog.entries.values():
+        if entry.purpose != "parse":
+            continue
+        if store.locate(entry.name) is None:
+            remedy = f"'facerestore weights download {entry.name}'"
+            checks.append(Check("parser", entry.name, State.ABSENT, remedy))
+        else:
+            attempt = partial(_try_parser, entry.name, store)
+            checks.append(_tried("parser", entry.name, attempt))
+    best = best_parser(store)
+    auto = f"takes {best.name}" if best is not None else "takes none; faces are pasted with an oval"
+    return [*checks, Check("parser", "auto", State.OK, auto)]
+
+
+def _try_parser(name: str, store: WeightsStore) -> str:
+    parser = named_parser(name, store).load()
+    image, face = trial_photo()
+    aligned = align_face(image.pixels, face, TRIAL_FACE_PX)
+    start = time.perf_counter()
+    parser.parse([aligned])
+    return f"works, {1000 * (time.perf_counter() - start):.0f} ms for a face"
+
+
 def _line(config: RestoreConfig, store: WeightsStore) -> Check:
     return _tried("line", "restore", partial(_try_line, config, store))
 
@@ -202,7 +236,9 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
 def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) -> RestorePipeline:
     """Return the real line, with a detector that knows the synthetic face."""
     built = build_pipeline(config, store=store)
-    return RestorePipeline(_KnownFace(face), built.restorer, config=built.config, facts=built.facts)
+    return RestorePipeline(
+        _KnownFace(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
+    )
 
 
 def _difference(one: Image, other: Image) -> NDArray[np.int16]:

@@ -32,7 +32,8 @@ def line_check():
 def test_a_sound_machine_has_nothing_broken(restorer):
     checks = diagnose(RestoreConfig(device="cpu"))
     assert [check for check in checks if check.state is State.BROKEN] == []
-    assert {check.topic for check in checks} == {"program", "device", "weights", "detector", "line"}
+    topics = {"program", "device", "weights", "detector", "parser", "line"}
+    assert {check.topic for check in checks} == topics
     assert line_check().detail.startswith("w.x restores a face on cpu in")
 
 

@@ -35,7 +35,7 @@ def doctor(
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Say what works on this machine: versions, devices, weights, detectors, and a trial of the whole line.
+    """Say what works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole line.
 
     Nothing is downloaded or written. Exit code 1 if something that is needed is broken; what is merely not installed is
     marked -- and is no fault.

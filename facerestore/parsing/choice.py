@@ -65,13 +65,19 @@ def choose_parser(
         if needed_by is not None:
             raise ConfigError(f"{needed_by} needs a face parser; leave out the parser 'none'")
         return None
+    return _automatic(config, store, needed_by, preferred) if name == AUTO else named_parser(name, store)
+
+
+def named_parser(name: str, store: WeightsStore) -> ChosenParser:
+    """Return the parser of a name: ``landmarks``, a catalog name, or the path of a weights file.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: the name is of weights that are no parser's.
+    """
     if name == LANDMARKS:
         return ChosenParser(None, LANDMARKS)
-    if name == AUTO:
-        return _automatic(config, store, needed_by, preferred)
-    if _is_path(name):
-        return _from_file(Path(name).expanduser())
-    return _from_catalog(name, store)
+    return _from_file(Path(name).expanduser()) if _is_path(name) else _from_catalog(name, store)
 
 
 def best_parser(
