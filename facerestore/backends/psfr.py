@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -34,6 +34,9 @@ FORMER_PREFIX = "to_rgb."
 
 # Principal components are drawn so that this many standard deviations fill half of the range.
 COMPONENT_DEVIATIONS = 2.5
+
+# Of the example's finest scale: little enough that the face shows, enough that every parameter counts.
+EXAMPLE_RANDOM_SHARE = 0.1
 
 
 class Stage(NamedTuple):
@@ -139,14 +142,14 @@ class PSFRRestorer(TensorRestorer):
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:
-        """Return the parameters of a 32 px generator."""
+        """Return the parameters of a 32 px generator, random but for those that let the degraded face through."""
         import torch
 
         from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 
         with fixed_randomness(), torch.no_grad():
-            network = PSFRGenerator(PSFRConfig(32, 8, (4, 8)))
-            network.img_out.weight.mul_(0.2)  # keeps most pixels off the clamp
+            network = PSFRGenerator(PSFRConfig(32, 8, (6, 8)))
+            _let_face_through(network)
             return network.state_dict()
 
     @classmethod
@@ -270,6 +273,29 @@ def _components(features: torch.Tensor) -> FaceImage:
     rgb[: scores.shape[0]] = scores
     view = ((rgb + 1) / 2).clamp(0, 1).reshape(3, side, side).permute(1, 2, 0)
     return np.ascontiguousarray(view.float().numpy())
+
+
+def _let_face_through(network: PSFRGenerator) -> None:
+    """Make the finest style block add the degraded face to its features, and all else little beside it.
+
+    Each colour goes as a pair, x and -x, through the two leaky ReLUs; the difference of a pair restores it.
+    """
+    from facerestore.archs.ops import LEAKY_SLOPE
+
+    _, carry, block = cast("Sequence[Any]", network.body[-1])
+    to_style, to_shift = block.norm_1.conv1[0], block.norm_1.beta_conv
+    for convolution in (carry, to_style, to_shift, block.norm_1.gamma_conv, block.conv_1, network.img_out):
+        for parameter in convolution.parameters():
+            parameter.mul_(EXAMPLE_RANDOM_SHARE)
+    half = 1 / (1 + LEAKY_SLOPE)  # leaky(x) - leaky(-x) is x over this
+    for colour in range(3):
+        up, down = 2 * colour, 2 * colour + 1
+        for channel, sign in ((up, 1.0), (down, -1.0)):
+            to_style.weight[channel, colour, 1, 1] += sign
+            to_shift.weight[up, channel, 1, 1] += sign * half
+            to_shift.weight[down, channel, 1, 1] -= sign * half
+            block.conv_1.weight[colour, channel, 1, 1] += sign * half
+        network.img_out.weight[colour, colour, 1, 1] += 1
 
 
 def _is_former(state_dict: Mapping[str, torch.Tensor]) -> bool:
