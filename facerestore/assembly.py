@@ -13,10 +13,12 @@ from facerestore.backends import (
     needs_weights,
 )
 from facerestore.backends.base import TensorRestorer
+from facerestore.backends.calling import with_fidelity
+from facerestore.background import choose_upsampler, holds_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
-from facerestore.errors import ConfigError, WeightsError
+from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.official import official_pipeline
 from facerestore.parsing import ChosenParser, choose_parser
@@ -96,6 +98,8 @@ def assemble(
     set_threads(config.threads)
     chosen = choose_weights(config, store, kind.task)
     restorer = load_restorer(chosen, device=device, task=kind.task)
+    if config.fidelity is not None:
+        restorer = with_fidelity(restorer, config.fidelity)
     if config.official:
         kind, config = official_kind(kind, config, restorer.name)
     detector = None if config.aligned else build_detector(config.detector, store, device)
@@ -111,7 +115,18 @@ def assemble(
         parser=_parser_facts(parser),
     )
     labeller = None if parser is None else parser.load(device=device)
-    return kind(detector, restorer, config=config, parser=labeller, facts=facts)
+    if config.background is None:
+        return kind(detector, restorer, config=config, parser=labeller, facts=facts)
+    if kind.task is not RESTORE:
+        raise ConfigError(f"'facerestore {kind.task.command}' takes no background; leave it out")
+    behind = choose_upsampler(
+        config.background,
+        store,
+        is_path=looks_like_path(config.background),
+        tile=config.tile,
+        device=device,
+    )
+    return kind(detector, restorer, config=config, parser=labeller, facts=facts, background=behind)
 
 
 def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
@@ -154,7 +169,10 @@ def restore(
     mask: str = "face",
     region: str = "",
     strength: float = 1.0,
+    fidelity: float | None = None,
     upscale: float = 1.0,
+    background: str | None = None,
+    tile: int | None = None,
     faces: str = "all",
     min_face: float | None = None,
     force: bool = False,
@@ -182,7 +200,10 @@ def restore(
         mask: ``face``, ``whole``, or parts such as ``face,hair``.
         region: strengths of single parts, such as ``eyes=0.3,mouth=1``.
         strength: 0 to 1.
+        fidelity: 0 to 1, for backends that have such a weight.
         upscale: 1 to 8.
+        background: ``auto``, catalog name or path of the weights that enlarge the rest of the photo.
+        tile: side of the tiles in which that is done, photo pixels.
         faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
         min_face: least distance between the eyes, pixels.
         force: restore small and sharp faces too.
@@ -209,7 +230,10 @@ def restore(
         mask=mask,
         region=region,
         strength=strength,
+        fidelity=fidelity,
         upscale=upscale,
+        background=background,
+        tile=tile,
         faces=faces,
         min_face=min_face,
         force=force,
@@ -233,13 +257,20 @@ def load_restorer(
     Raises:
         CheckpointError: the file fits no backend.
         BackendError: a backend of another package is broken.
-        ConfigError: the backend does not do the task.
+        ConfigError: the backend does not do the task, or the file is for backgrounds.
     """
-    restorer = (
-        create_backend(chosen.name, device=device)
-        if chosen.path is None
-        else load_backend(chosen.path, name=chosen.backend, device=device)
-    )
+    try:
+        restorer = (
+            create_backend(chosen.name, device=device)
+            if chosen.path is None
+            else load_backend(chosen.path, name=chosen.backend, device=device)
+        )
+    except CheckpointError as error:
+        if chosen.path is None or not holds_upsampler(chosen.path):
+            raise
+        raise ConfigError(
+            f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"
+        ) from error
     if task == RESTORE:
         return restorer
     if isinstance(restorer, TensorRestorer):

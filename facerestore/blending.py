@@ -142,12 +142,14 @@ def paste_faces(
     upscale: float = 1.0,
     strength: float = 1.0,
     colour_match: bool = True,
+    canvas: Image | None = None,
 ) -> Image:
     """Return ``image``, enlarged by ``upscale``, with the restored faces in it.
 
-    The background is resized with Lanczos; a face goes from its crop straight onto the canvas, at the full
-    resolution of the model: bicubic where it grows, area-averaged where it shrinks. At upscale 1 every pixel
-    outside the masks is the input's, bit for bit, and with strength 0 every pixel is.
+    The background is ``canvas`` where one is given, else the photo resized with Lanczos; a face goes from its crop
+    straight onto the canvas, at the full resolution of the model: bicubic where it grows, area-averaged where it
+    shrinks. At upscale 1 every pixel outside the masks is the canvas's or the input's, bit for bit, and with strength
+    0 every pixel is.
 
     Args:
         image: (H, W, 3) RGB, uint8 or uint16; not changed.
@@ -155,15 +157,17 @@ def paste_faces(
         upscale: factor between the image and the result, above 0.
         strength: share of the restored faces in the result, 0 to 1.
         colour_match: give the restored faces the low-frequency colours of the photo.
+        canvas: the photo at the size of the result, to paste on; written to, and returned.
 
     Returns:
-        (round(upscale * H), round(upscale * W), 3) RGB of the input's dtype, rounded to nearest; a new array.
+        (round(upscale * H), round(upscale * W), 3) RGB of the input's dtype, rounded to nearest; a new array unless
+        ``canvas`` was given.
 
     Raises:
-        ConfigError: a strength or ``upscale`` is out of range.
+        ConfigError: a strength or ``upscale`` is out of range, or the canvas has another size or dtype.
     """
     _check_strength(strength)
-    canvas = resize_image(image, upscale)
+    canvas = resize_image(image, upscale) if canvas is None else checked_canvas(canvas, image, upscale)
     ratio = (canvas.shape[1] / image.shape[1], canvas.shape[0] / image.shape[0])
     placed = [_place(p, ratio, strength, colour_match, canvas.shape) for p in sorted(pastes, key=_sort_key)]
     for group in _overlapping([p for p in placed if p is not None]):
@@ -193,10 +197,30 @@ def resize_image(pixels: Image, upscale: float) -> Image:
         raise ConfigError(f"upscale is {upscale}; give a positive number")
     if upscale == 1:
         return pixels.copy()
-    size = (max(1, round(pixels.shape[1] * upscale)), max(1, round(pixels.shape[0] * upscale)))
+    size = result_size(pixels, upscale)
     method = cv2.INTER_LANCZOS4 if upscale > 1 else cv2.INTER_AREA
     resized: Image = cv2.resize(pixels, size, interpolation=method)  # type: ignore[assignment]
     return resized
+
+
+def result_size(pixels: Image, upscale: float) -> tuple[int, int]:
+    """Return (width, height) of a photo enlarged by ``upscale``, in whole pixels, at least one."""
+    return max(1, round(pixels.shape[1] * upscale)), max(1, round(pixels.shape[0] * upscale))
+
+
+def checked_canvas(canvas: Image, image: Image, upscale: float) -> Image:
+    """Return ``canvas``.
+
+    Raises:
+        ConfigError: it is not the size or dtype of ``image`` enlarged by ``upscale``.
+    """
+    width, height = result_size(image, upscale)
+    if canvas.shape != (height, width, 3) or canvas.dtype != image.dtype:
+        raise ConfigError(
+            f"the background is {canvas.dtype} {canvas.shape}; the photo enlarged {upscale:g} times is"
+            f" {image.dtype} {(height, width, 3)}"
+        )
+    return canvas
 
 
 def match_colour(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:

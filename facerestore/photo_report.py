@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facerestore.quality import FaceQuality
 from facerestore.types import RestoredFace
+
+if TYPE_CHECKING:
+    from facerestore.background import Upsampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,15 @@ class PipelineFacts:
     commercial_use: str | None = None
     device: str = "cpu"
     parser: ParserFacts | None = None
+
+
+def background_facts(background: Upsampler) -> dict[str, Any]:
+    """Return what became of the pixels outside the faces, ready for JSON."""
+    return {
+        "name": background.name,
+        "scale": background.scale,
+        "note": f"pixels outside the restored faces were upsampled by {background.name}",
+    }
 
 
 def face_report(

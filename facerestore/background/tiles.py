@@ -25,6 +25,7 @@ import numpy as np
 
 from facerestore.background.resampling import Pixels, Side, Span
 from facerestore.blending import LUMA
+from facerestore.config import LEAST_TILE_PX
 from facerestore.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ takes 10, CodeFormer's 40."""
 CPU_TILE_PIXELS = 2**20
 ACCELERATOR_TILE_PIXELS = 2**22
 """Pixels of a core after the network. RRDBNet needs about 1.2 kB for each, most of it in its last convolutions."""
-
-LEAST_TILE_PX = 16
-"""Below this nearly all that is computed is overlap, and next to no memory is saved."""
 
 OnTile = Callable[[int, int], None]
 """Told after each tile: how many are done, and how many there are."""

@@ -23,6 +23,10 @@ facerestore enhance portrait.jpg --mask face,hair
 
 facerestore enhance old.tif --upscale 2 --format png
 
+facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
+
+facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
+
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
 
 cat in.jpg | facerestore enhance - -o - > out.jpg"""
@@ -39,7 +43,9 @@ def enhance(
     mask: options.Mask = None,
     region: options.Region = None,
     strength: options.Strengths = None,
+    fidelity: options.Fidelity = None,
     upscale: options.Upscale = None,
+    background: options.Background = None,
     faces: options.Faces = None,
     min_face: options.MinFace = None,
     force: options.Force = False,
@@ -60,6 +66,7 @@ def enhance(
     dry_run: options.DryRun = False,
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
+    tile: options.Tile = None,
     threads: options.Threads = None,
     offline: options.Offline = False,
     as_json: options.AsJson = False,
@@ -69,10 +76,11 @@ def enhance(
 ) -> None:
     """Restore the faces of photos, and say what was done.
 
-    Each face is found, judged, restored and blended back. Pixels outside the faces are not touched, nor are faces that
-    are sharp already or too small to know (JPEG and WebP files are encoded anew when a face in them was restored; PNG,
-    TIFF and BMP keep every other pixel bit for bit). A photo in which nothing was restored is copied as it is. Existing
-    files are never overwritten unless you say so, and a bad file does not stop the rest.
+    Each face is found, judged, restored and blended back. Pixels outside the faces are not touched (unless --background
+    is given), nor are faces that are sharp already or too small to know (JPEG and WebP files are encoded anew when a
+    face in them was restored; PNG, TIFF and BMP keep every other pixel bit for bit). A photo in which nothing was
+    restored is copied as it is. Existing files are never overwritten unless you say so, and a bad file does not stop
+    the rest.
 
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
@@ -91,7 +99,10 @@ def enhance(
             mask=mask,
             region=region,
             strength=strengths[0] if len(strengths) == 1 else None,
+            fidelity=fidelity,
             upscale=upscale,
+            background=background,
+            tile=tile,
             faces=faces,
             min_face=min_face,
             force=force or None,

@@ -1,0 +1,71 @@
+"""Which network enlarges the background: by catalog name, by file, or the best that is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facerestore.background.networks import load_upsampler
+from facerestore.errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.background.tiles import TiledUpsampler
+    from facerestore.weights import WeightsStore
+
+AUTO = "auto"
+PURPOSE = "background"
+"""Of such weights in the catalog."""
+
+
+def choose_upsampler(
+    choice: str, store: WeightsStore, *, is_path: bool, tile: int | None, device: torch.device
+) -> TiledUpsampler:
+    """Return what enlarges the background.
+
+    Args:
+        choice: ``auto``, a catalog name, or a path.
+        store: where weights are looked for; nothing is downloaded.
+        is_path: ``choice`` is the path of a weights file.
+        tile: side of a tile, photo pixels; None chooses one.
+        device: where the network runs.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt, or fit no such network.
+        ConfigError: they are for something else.
+        BackendError: the network is spandrel's, and spandrel is not installed.
+    """
+    if not is_path:
+        name = _best(store) if choice == AUTO else choice
+        return load_upsampler(_required(name, store), name=name, tile=tile, device=device)
+    path = Path(choice).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"the background's weights file '{path}' does not exist; give a path, or a name of 'facerestore weights"
+            " list' whose purpose is background"
+        )
+    return load_upsampler(path, tile=tile, device=device)
+
+
+def _best(store: WeightsStore) -> str:
+    """Return the catalog name of the best installed network for backgrounds."""
+    best = store.best(PURPOSE)
+    if best is not None:
+        return best.name
+    known = [entry for entry in store.catalog.entries.values() if entry.purpose == PURPOSE]
+    first = min(known, key=lambda entry: entry.quality_rank or len(known) + 1)
+    raise WeightsError(
+        f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
+        " with --background"
+    )
+
+
+def _required(name: str, store: WeightsStore) -> Path:
+    """Return the file of catalog weights for backgrounds."""
+    entry = store.entry(name)
+    if entry.purpose != PURPOSE:
+        raise ConfigError(
+            f"weights '{name}' are for the purpose '{entry.purpose}', not '{PURPOSE}'; see 'facerestore weights list'"
+        )
+    return store.require(name)
