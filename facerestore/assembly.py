@@ -100,6 +100,8 @@ def assemble(
     restorer = load_restorer(chosen, device=device, task=kind.task)
     if config.fidelity is not None:
         restorer = with_fidelity(restorer, config.fidelity)
+    if config.official and kind.task != RESTORE:
+        raise ConfigError(f"'facerestore {kind.task.command}' has no official pipeline; leave official out")
     if config.official:
         kind, config = official_kind(kind, config, restorer.name)
     detector = None if config.aligned else build_detector(config.detector, store, device)
