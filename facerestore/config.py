@@ -159,10 +159,6 @@ def _check_background(config: RestoreConfig) -> None:
         raise ConfigError(f"tile is {config.tile}, but nothing is computed in tiles; give a background too")
     if config.tile is not None and config.tile < LEAST_TILE_PX:
         raise ConfigError(f"tile is {config.tile}; give {LEAST_TILE_PX} pixels or more, or leave it out")
-    if config.background is not None and config.official:
-        raise ConfigError(
-            "background and official exclude each other: the original programs' own backgrounds are not repeated"
-        )
 
 
 def parse_faces(choice: str) -> tuple[int, ...] | None:
