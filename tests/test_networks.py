@@ -104,9 +104,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Inputs]] = {
 }
 
 # Mean and largest error of bfloat16 (8 bits of mantissa), over the root mean square of the float32 result.
-# CodeFormer chooses codes, and a near tie that falls the other way changes a whole patch.
-BFLOAT16: dict[str, tuple[float, float]] = {"codeformer": (0.5, 3.0)}
-BFLOAT16_OTHERS = (0.08, 0.5)
+# CodeFormer chooses codes, and a near tie that falls the other way changes a whole patch; scores are near zero.
+BFLOAT16 = {"codeformer": (0.5, 3.0), "psfr discriminator": (0.15, 1.0)}
+BFLOAT16_OTHERS = (0.05, 0.5)
 
 
 @pytest.fixture(params=NETWORKS)
