@@ -75,7 +75,7 @@ class NetworkParser:
         max_batch: most faces in one call.
     """
 
-    name: ClassVar[str]
+    name: str
     mean: ClassVar[tuple[float, float, float]]
     deviation: ClassVar[tuple[float, float, float]]
     classes: ClassVar[tuple[str, ...]] = CLASS_NAMES
@@ -139,7 +139,8 @@ class NetworkParser:
         """Return the network's own class of each pixel, (N, 512, 512)."""
         import torch
 
-        normalised = (np.stack(crops) - np.float32(self.mean)) / np.float32(self.deviation)
+        mean, deviation = np.array([self.mean, self.deviation], dtype=np.float32)
+        normalised = (np.stack(crops) - mean) / deviation
         try:
             with torch.inference_mode():
                 x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(self.device)
