@@ -7,7 +7,7 @@ from golden import Golden, listed_keys
 
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, fuse, to_official
-from facerestore.backends import backend_class, identify, load_backend
+from facerestore.backends import BACKENDS, backend_class, identify, load_backend
 from facerestore.backends.psfr import PSFRRestorer, fit_map
 from facerestore.checkpoint import save_state_dict
 from facerestore.contract import Verdict, check_restorer
@@ -64,7 +64,7 @@ def test_other_networks_are_not_taken_for_it(shared, listing):
 
 
 def test_examples_of_the_other_backends_are_not_taken_for_it():
-    for name in ("gpen", "lite", "psfr"):
+    for name in BACKENDS:
         state_dict = backend_class(name).example_state_dict()
         assert PSFRRestorer.detect(state_dict) == (name == "psfr")
         assert identify(state_dict) == name
