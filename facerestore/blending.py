@@ -245,14 +245,15 @@ def grey_face(face: FaceImage) -> FaceImage:
     return np.repeat((face @ LUMA)[..., None], 3, axis=2)
 
 
-def has_single_tone(face: FaceImage, mask: Mask) -> bool:
+def has_single_tone(face: FaceImage, mask: Mask, *, most_rms: float = SINGLE_TONE_RMS) -> bool:
     """Say whether the colour of a face is a function of its luma alone under the mask: grey, sepia or another tint.
 
     Args:
         face: (S, S, 3) float32 RGB in [0, 1].
         mask: (S, S) float32 in [0, 1].
+        most_rms: deviation from the tone that is still taken for noise, root mean square of values in [0, 1].
     """
-    return _is_grey(face) or _tone(face, mask) is not None
+    return _is_grey(face) or _tone(face, mask, most_rms) is not None
 
 
 def _in_single_tone(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:
@@ -284,7 +285,7 @@ class _Tone(NamedTuple):
     lightest: np.floating
 
 
-def _tone(face: FaceImage, mask: Mask) -> _Tone | None:
+def _tone(face: FaceImage, mask: Mask, most_rms: float = SINGLE_TONE_RMS) -> _Tone | None:
     """Return the single tone of a face under the mask; None where it has several, or too few pixels to tell."""
     import cv2
 
@@ -296,7 +297,7 @@ def _tone(face: FaceImage, mask: Mask) -> _Tone | None:
     seen = colours @ LUMA
     powers = np.vander(seen, 3)
     tone = np.linalg.lstsq(powers, colours - seen[:, None], rcond=None)[0]
-    if np.sqrt(np.mean((colours - seen[:, None] - powers @ tone) ** 2)) > SINGLE_TONE_RMS:
+    if np.sqrt(np.mean((colours - seen[:, None] - powers @ tone) ** 2)) > most_rms:
         return None
     return _Tone(tone, seen.min(), seen.max())
 

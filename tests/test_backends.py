@@ -319,6 +319,8 @@ def test_official_key_listings_give_the_official_configuration(shared, name):
     state_dict = {key: torch.empty(shape, device="meta") for key, shape in listing.items()}
     assert identify(state_dict) == "gpen"
     assert GPENRestorer.config_from_state_dict(state_dict) == OFFICIAL[name]
+    restorer = GPENRestorer.build(state_dict, device="meta")
+    assert restorer.face_size == restorer.input_size == OFFICIAL[name].face_size
 
 
 @pytest.mark.parametrize(

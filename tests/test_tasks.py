@@ -491,7 +491,8 @@ def test_the_network_sees_whole_labels_in_colour_whatever_the_size_of_the_map(si
     assert shown == {CLASS_COLOURS[i] for i in np.unique(ids)}
     assert np.array_equal(result.image.pixels, seen)
     assert not result.image.grey
-    assert np.array_equal(result.before.pixels, seen)
+    assert np.array_equal(result.before.pixels, PALETTE[ids])
+    assert synthesizer(mirror).run(DecodedImage(PALETTE[ids])).before is None
     assert result.report["result_size"] == [64, 64]
     assert "skin" in result.faces[0].decision.reason
     if size == 64:

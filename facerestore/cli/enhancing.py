@@ -217,13 +217,13 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     )
     target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
-    for line in _details(report, terminal.verbosity):
+    for line in _details(report, terminal.verbosity, done):
         terminal.say(f"  {line}")
     for path in outcome.written[1:]:
         terminal.say(f"  also wrote {path}", level=0 if path.name.endswith("_compare.jpg") else 1)
 
 
-def _details(report: dict[str, Any], verbosity: int) -> list[str]:
+def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
     """Return the lines below a photo: why faces were kept; with -v every face and the seconds of the stages."""
     faces = (
         report["faces"]
@@ -231,7 +231,7 @@ def _details(report: dict[str, Any], verbosity: int) -> list[str]:
         else [face for face in report["faces"] if face["decision"] == "kept"]
     )
     shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
-    lines = [f"face {face['index']} {face['decision']}: {face['reason']}" for face in shown]
+    lines = [f"face {face['index']} {_word(face, done)}: {face['reason']}" for face in shown]
     if len(faces) > len(shown):
         lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
     lines += [
@@ -242,6 +242,11 @@ def _details(report: dict[str, Any], verbosity: int) -> list[str]:
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
     return lines
+
+
+def _word(face: dict[str, Any], done: str) -> str:
+    """Return the word for what became of a face."""
+    return done if face["decision"] == RESTORE.done else str(face["decision"])
 
 
 def _named(name: str, message: str) -> str:

@@ -21,6 +21,8 @@ facerestore synthesize map.png
 
 facerestore synthesize map.png -o face.png --compare
 
+facerestore parse photo.jpg --maps maps
+
 facerestore synthesize maps -o faces
 
 facerestore synthesize --legend"""
@@ -78,7 +80,8 @@ def synthesize(
 ) -> None:
     """Draw a face from a parsing map: a square picture that says what is skin, hair, an eye and so on.
 
-    A map in colour is read by the colours of CelebAMask-HQ (--legend lists them; 'facerestore parse' makes such maps).
+    A map in colour is read by the colours of CelebAMask-HQ (--legend lists them; 'facerestore parse --maps DIR' makes
+    such maps of photos).
     A map without colour is read by its grey values, 0 to 18, as class ids. An indexed file whose colours are others is
     read by its indices. A colour that is no class is an error, told with the nearest class: draw without smoothing, and
     save as PNG.

@@ -14,7 +14,7 @@ from facerestore.io import DEFAULT_MAX_PIXELS
 from facerestore.parsing import PALETTE
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import SYNTHESIZE
-from facerestore.tasks.parsing_pictures import decode_map, read_ids
+from facerestore.tasks.parsing_pictures import decode_map, is_coloured, read_ids
 from facerestore.types import (
     AlignedFace,
     Decision,
@@ -55,19 +55,16 @@ class SynthesizePipeline(RestorePipeline):
         return decode_map(data, name=name, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
 
     def run(self, image: DecodedImage) -> RestoreResult:
-        """Return the face of a parsing map, 8-bit RGB; ``before`` is the map in colours at the network's size.
+        """Return the face of a parsing map, 8-bit RGB; ``before`` is the map in colours, where its picture is of ids.
 
         Raises:
             ImageError: the map is not square, or has a colour or an id that no class has.
             BackendError: the network failed.
         """
         result = super().run(image)
-        (face,) = result.faces
-        return (
-            result
-            if face.parsing_map is None
-            else replace(result, before=DecodedImage(PALETTE[face.parsing_map]))
-        )
+        if is_coloured(image.pixels):
+            return result
+        return replace(result, before=DecodedImage(PALETTE[read_ids(image.pixels)]))
 
     def _judge(
         self, pixels: Image, found: Sequence[DetectedFace]
