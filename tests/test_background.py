@@ -158,9 +158,10 @@ def test_nothing_is_shifted_darkened_or_tinted_up_to_the_edges(scale, upscale):
     size = (round(61 * upscale), round(45 * upscale))
     result = upsampler(network, multiple=network.fold, tile=24).upsample(pixels, size) / 65535
     expected = cv2.resize(slopes, size, interpolation=cv2.INTER_LINEAR)
-    inner = (slice(8, -8), slice(8, -8))
-    # A shift by half a pixel would be 0.005 on the steepest slope.
-    np.testing.assert_allclose(result[inner], expected[inner], atol=2e-4)
+    inner = (slice(12, -12), slice(12, -12))
+    # A shift by half a photo pixel would be 0.005 on the steepest slope.
+    np.testing.assert_allclose(result[inner], expected[inner], atol=1e-3)
+    assert np.abs((result - expected)[inner].mean((0, 1))).max() < 5e-5
     np.testing.assert_allclose(result, expected, atol=0.05)
 
 

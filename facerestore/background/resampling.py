@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CUBIC_SLOPE = -0.5
-"""Slope of the bicubic kernel at 1 (Keys, IEEE TASSP 1981, there a): the one value that keeps straight slopes straight."""
+"""Slope of the bicubic kernel at 1 (Keys, IEEE TASSP 1981, there a): the one value that keeps slopes straight."""
 
 CUBIC_TAPS = 4
 
