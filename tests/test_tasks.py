@@ -605,3 +605,17 @@ def test_a_failing_network_fails_the_task():
     ):
         with pytest.raises(BackendError):
             line.run(image)
+
+
+def test_a_network_that_enlarges_draws_at_its_own_sizes(tmp_path):
+    torch.manual_seed(0)
+    network = GPENGenerator(GPENConfig(32, 16, style_dim=8, mapping_layers=2, narrow=1 / 64))
+    save_state_dict(tmp_path / "enlarging.safetensors", network.state_dict())
+    restorer = load_backend(tmp_path / "enlarging.safetensors").for_task("synthesize")
+    seen = []
+    restorer.network.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    result = synthesizer(restorer).run(DecodedImage(PALETTE[map_of()]))
+    assert seen[0].shape == (1, 3, 16, 16)
+    shown = {tuple(np.rint(v).astype(int)) for v in seen[0][0].permute(1, 2, 0).reshape(-1, 3).numpy() * 255}
+    assert shown <= set(CLASS_COLOURS)
+    assert result.image.pixels.shape == (32, 32, 3)
