@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from facerestore import __version__
 from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
+from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.device import resolve_device
@@ -60,7 +61,7 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser`` or ``line``.
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``backend`` or ``line``.
         name: which one.
         state: how it fares.
         detail: what was found, or what to do.
@@ -90,6 +91,7 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
         *_weights(store),
         *_detectors(store),
         *_parsers(store),
+        *_backends(),
         _line(config, store),
     ]
 
@@ -197,6 +199,19 @@ def _try_parser(name: str, store: WeightsStore) -> str:
     start = time.perf_counter()
     parser.parse([aligned])
     return f"works, {1000 * (time.perf_counter() - start):.0f} ms for a face"
+
+
+def _backends() -> list[Check]:
+    """Import each backend that another package brings; our own are tried by the line."""
+    others = [source for source in backend_sources() if not source.own]
+    return [_tried("backend", source.name, partial(_try_backend, source)) for source in others]
+
+
+def _try_backend(source: BackendSource) -> str:
+    if source.problem is not None:
+        raise FaceRestoreError(source.problem)
+    import_backend(source)
+    return f"from {source.package}; 'facerestore backends check {source.name}' tells whether it keeps the contract"
 
 
 def _line(config: RestoreConfig, store: WeightsStore) -> Check:

@@ -32,7 +32,7 @@ Recursive = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="auto (the best that is installed, else the bundled one), or a name such as lite or gpen.",
+        help="auto (the best that is installed, else the bundled one), or a name of 'facerestore backends list'.",
         rich_help_panel=_LINE,
     ),
 ]
