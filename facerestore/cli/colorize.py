@@ -92,7 +92,7 @@ def colorize(
     """
     flags = dict(locals())
     from facerestore.cli.enhancing import execute
-    from facerestore.cli.task_request import request_from
+    from facerestore.cli.request import request_from
     from facerestore.tasks import COLORIZE_MASK, build_colorizer
 
     defaults = {"mask": COLORIZE_MASK}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from facerestore.cli import options
-from facerestore.cli.choices import given, parse_strengths
+from facerestore.cli.choices import parse_strengths
+from facerestore.purposes import RESTORE
 
 EPILOG = """Examples:
 
@@ -84,59 +85,14 @@ def enhance(
 
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
-    from facerestore.cli.enhancing import Request, execute
+    flags = dict(locals())
+    from facerestore.cli.enhancing import execute
+    from facerestore.cli.request import request_from
     from facerestore.cli.sheet import execute_sheet, refuse_lists
-    from facerestore.config import load_config
 
     strengths = parse_strengths(strength)
-    restore_config, output_config = load_config(
-        config,
-        restore=given(
-            backend=backend,
-            weights=weights,
-            detector=detector,
-            parser=parser,
-            mask=mask,
-            region=region,
-            strength=strengths[0] if len(strengths) == 1 else None,
-            fidelity=fidelity,
-            upscale=upscale,
-            background=background,
-            tile=tile,
-            faces=faces,
-            min_face=min_face,
-            force=force or None,
-            aligned=aligned or None,
-            colour_match=False if no_colour_match else None,
-            official=official or None,
-            device=device,
-            threads=threads,
-            offline=offline or None,
-            max_pixels=max_pixels,
-        ),
-        output=given(
-            format=format,
-            quality=quality,
-            suffix=suffix,
-            overwrite=overwrite or None,
-            skip_existing=skip_existing or None,
-            compare=compare or None,
-            save_faces=None if save_faces is None else str(save_faces),
-            save_stages=None if save_stages is None else str(save_stages),
-        ),
-    )
-    request = Request(
-        inputs=tuple(inputs),
-        output=output,
-        recursive=recursive,
-        restore=restore_config,
-        files=output_config,
-        report=report,
-        as_json=as_json,
-        dry_run=dry_run,
-        verbosity=-1 if quiet else verbose,
-        progress=not no_progress,
-    )
+    single = {"strength": strengths[0] if len(strengths) == 1 else None}
+    request = request_from(flags | single, RESTORE)
     if sheet is not None:
         raise typer.Exit(execute_sheet(request, sheet, strengths))
     refuse_lists(request, strengths)

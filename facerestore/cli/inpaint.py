@@ -116,7 +116,7 @@ def inpaint(
     """
     flags = dict(locals())
     from facerestore.cli.enhancing import execute
-    from facerestore.cli.task_request import request_from
+    from facerestore.cli.request import request_from
     from facerestore.tasks import build_inpainter
 
     source = _source(damage, strokes=strokes, seed=seed)

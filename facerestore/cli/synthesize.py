@@ -93,7 +93,7 @@ def synthesize(
     """
     flags = dict(locals())
     from facerestore.cli.enhancing import execute
-    from facerestore.cli.task_request import request_from
+    from facerestore.cli.request import request_from
     from facerestore.tasks import build_synthesizer
 
     raise typer.Exit(execute(request_from(flags, SYNTHESIZE, build=build_synthesizer)))

@@ -1,4 +1,4 @@
-"""What the commands of other tasks than restoring share: from their flags to the work of ``enhance``."""
+"""What the commands of all tasks share: from their flags to what is asked for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def request_from(
     flags: Mapping[str, Any],
     task: Task,
     *,
-    build: Callable[[RestoreConfig], RestorePipeline],
+    build: Callable[[RestoreConfig], RestorePipeline] | None = None,
     check: Callable[[Path], object] | None = None,
     restore_defaults: Mapping[str, object] | None = None,
 ) -> Request:
@@ -30,7 +30,7 @@ def request_from(
         flags: the command's parameters by name, which are the names of fields of ``RestoreConfig``, ``OutputConfig``
             and ``Request``; others are left to the command itself.
         task: what it does.
-        build: makes its pipeline.
+        build: makes its pipeline; None for the one that restores.
         check: raises ImageError where a photo lacks something that the task needs.
         restore_defaults: what the task presets in another way than restoring.
 
