@@ -6,7 +6,7 @@ tiles are cut, and anything that keeps the protocol `Upsampler` may be given to 
 
 from __future__ import annotations
 
-from facerestore.background.choice import choose_upsampler
+from facerestore.background.choice import choose_upsampler, find_weights
 from facerestore.background.networks import holds_upsampler, is_upsampler, load_upsampler
 from facerestore.background.tiles import Network, OnTile, TiledUpsampler, Upsampler
 
@@ -16,6 +16,7 @@ __all__ = [
     "TiledUpsampler",
     "Upsampler",
     "choose_upsampler",
+    "find_weights",
     "holds_upsampler",
     "is_upsampler",
     "load_upsampler",

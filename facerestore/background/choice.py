@@ -36,16 +36,32 @@ def choose_upsampler(
         ConfigError: they are for something else.
         BackendError: the network is spandrel's, and spandrel is not installed.
     """
+    path, name = find_weights(choice, store, is_path=is_path)
+    return load_upsampler(path, name=name, tile=tile, device=device)
+
+
+def find_weights(choice: str, store: WeightsStore, *, is_path: bool) -> tuple[Path, str]:
+    """Return the file of the background's weights and what it is called; it is not read yet.
+
+    Args:
+        choice: ``auto``, a catalog name, or a path.
+        store: where weights are looked for; nothing is downloaded.
+        is_path: ``choice`` is the path of a weights file.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: they are for something else.
+    """
     if not is_path:
         name = _best(store) if choice == AUTO else choice
-        return load_upsampler(_required(name, store), name=name, tile=tile, device=device)
+        return _required(name, store), name
     path = Path(choice).expanduser()
     if not path.is_file():
         raise WeightsError(
             f"the background's weights file '{path}' does not exist; give a path, or a name of 'facerestore weights"
             " list' whose purpose is background"
         )
-    return load_upsampler(path, tile=tile, device=device)
+    return path, str(path)
 
 
 def _best(store: WeightsStore) -> str:

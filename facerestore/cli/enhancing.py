@@ -17,6 +17,7 @@ from facerestore.purposes import RESTORE, Task
 if TYPE_CHECKING:
     from facerestore.batch import PhotoOutcome, Plan, Summary
     from facerestore.pipeline import RestorePipeline
+    from facerestore.weights import WeightsStore
 
 SHOWN_REASONS = 6
 """How many kept faces of a photo are explained one by one before the rest is only counted."""
@@ -105,6 +106,7 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
 
     store = WeightsStore(offline=request.restore.offline)
     chosen = choose_weights(request.restore, store, request.task)
+    behind = _background(request.restore, store)
     rows = [
         {
             "input": str(job.source),
@@ -116,15 +118,26 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
         for job in plan.jobs
     ]
     if request.as_json:
-        _print_json({"dry_run": True, "weights": chosen.name, "jobs": rows})
+        _print_json({"dry_run": True, "weights": chosen.name, "background": behind, "jobs": rows})
         return 0
-    terminal.say(f"would {request.task.verb} with {chosen.name}; nothing is written")
+    enlarging = "" if behind is None else f", and enlarge the background with {behind}"
+    terminal.say(f"would {request.task.verb} with {chosen.name}{enlarging}; nothing is written")
     for row in rows:
         note = " (there is no such photo: would fail)" if row["missing"] else ""
         note += f" (would fail: {row['fault']})" if row["fault"] else ""
         note += _exists_note(request.files) if row["exists"] else ""
         terminal.say(f"{row['input']} -> {row['output']}{note}")
     return 0
+
+
+def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
+    """Return what the network of the background is called; None without one."""
+    if config.background is None:
+        return None
+    from facerestore.assembly import looks_like_path
+    from facerestore.background import find_weights
+
+    return find_weights(config.background, store, is_path=looks_like_path(config.background))[1]
 
 
 def _fault(request: Request, source: Path) -> str | None:
@@ -178,6 +191,7 @@ def _run(
     """Append the outcome of each photo as it comes, and tell it."""
     from facerestore.batch import run_jobs
 
+    pipeline.on_tile = lambda done, of: terminal.detail(f"background {done}/{of}")
     with terminal.steps(len(plan.jobs)) as begin:
         begin(plan.jobs[0].source.name if plan.jobs else "")
         for outcome in run_jobs(plan.jobs, pipeline, options=request.files):

@@ -127,6 +127,7 @@ def _check_options(request: Request, sheet: Path) -> None:
         "--save-faces": files.save_faces is not None,
         "--save-stages": files.save_stages is not None,
         "--skip-existing": files.skip_existing,
+        "--background": request.restore.background is not None,
     }
     for option, is_given in others.items():
         if is_given:
