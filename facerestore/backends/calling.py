@@ -44,7 +44,8 @@ def restore_faces(
     Raises:
         BackendError: it failed, whatever it raised, or gave something else than one face image per face.
     """
-    with adapter_errors(f"backend '{restorer.name}' failed with {len(faces)} faces"):
+    told = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    with adapter_errors(f"backend '{restorer.name}' failed with {told}"):
         outputs = list(restorer.restore(faces, parsing_maps))
     if len(outputs) != len(faces):
         raise BackendError(
