@@ -6,7 +6,8 @@ take RGB in [0, 1]; RestoreFormer's converts that to the [-1, 1] the network was
 0.4.2), though GFPGAN was trained on (x - 0.5) / 0.5 like the other (``gfpgan/utils.py`` of its authors normalises so
 and reads the result as [-1, 1]). So the networks themselves are called, at [-1, 1].
 
-A file is recognised by its keys alone, without spandrel.
+A file is recognised by its keys alone, without spandrel. CodeFormer is not among spandrel's networks, since the licence
+of its authors' code forbids commercial use; `facerestore.archs.codeformer` is written anew and needs nothing.
 """
 
 from __future__ import annotations
