@@ -34,6 +34,7 @@ from facerestore.types import (
     RestoredFace,
     RestoreResult,
 )
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.background import OnTile, Upsampler
@@ -404,7 +405,9 @@ def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
 
 def _check_count(name: str, given: int, wanted: int) -> None:
     if given != wanted:
-        raise BackendError(f"'{name}' gave {given} results for {wanted} faces; report this to its author")
+        raise BackendError(
+            f"'{name}' gave {count(given, 'result')} for {count(wanted, 'face')}; report this to its author"
+        )
 
 
 def _check_result_size(image: DecodedImage, config: RestoreConfig) -> None:

@@ -260,9 +260,9 @@ def no_pixels(faces):
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (no_pixels, "backend 'darkener' failed with 1 faces: ZeroDivisionError: no pixels; report this"),
+        (no_pixels, "backend 'darkener' failed with 1 face: ZeroDivisionError: no pixels; report this"),
         (lambda faces: None, "TypeError: .* report this to the backend's author"),
-        (lambda faces: [], "'darkener' gave 0 results for 1 faces"),
+        (lambda faces: [], "'darkener' gave 0 results for 1 face"),
         (lambda faces: [faces[0].lq.tolist()], "gave a face as list, expected a float32 array"),
         (lambda faces: [(255 * faces[0].lq).astype(np.uint8)], "gave a face as uint8"),
         (lambda faces: [faces[0].lq[:8]], r"gave a face of shape \(8, 64, 3\)"),

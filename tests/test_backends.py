@@ -167,7 +167,7 @@ def test_a_bare_array_is_refused(restorer):
 
 def test_parsing_maps_are_checked(restorer):
     faces = noise_faces(restorer.input_size, count=2)
-    with pytest.raises(BackendError, match="1 parsing maps for 2 faces"):
+    with pytest.raises(BackendError, match="1 parsing map for 2 faces"):
         restorer.restore(faces, [np.zeros((8, 8), np.uint8)])
 
 

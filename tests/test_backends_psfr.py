@@ -206,7 +206,7 @@ def test_maps_are_required(restorer):
     assert restorer.needs_parsing
     with pytest.raises(BackendError, match="needs a parsing map for each face"):
         restorer.restore(faces)
-    with pytest.raises(BackendError, match="1 parsing maps for 2 faces"):
+    with pytest.raises(BackendError, match="1 parsing map for 2 faces"):
         restorer.restore(faces, maps[:1])
     assert restorer.restore([], []) == []
 

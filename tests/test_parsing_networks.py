@@ -193,7 +193,7 @@ def test_networks_that_fail_say_so():
         def logits(self, x):
             return super().logits(x) * float("inf")
 
-    with pytest.raises(BackendError, match="parser 'parsenet' failed on cpu with 1 faces: no kernel"):
+    with pytest.raises(BackendError, match="parser 'parsenet' failed on cpu with 1 face: no kernel"):
         ParseNetParser(Failing()).parse([face()])
     with pytest.raises(BackendError, match="not finite"):
         ParseNetParser(Overflowing(np.zeros((INPUT_SIZE, INPUT_SIZE)))).parse([face()])

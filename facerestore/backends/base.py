@@ -17,6 +17,7 @@ import numpy as np
 
 from facerestore.errors import BackendError, ConfigError
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -215,7 +216,7 @@ class TensorRestorer(ABC):
             return
         if len(parsing_maps) != len(faces):
             raise BackendError(
-                f"{len(parsing_maps)} parsing maps for {len(faces)} faces; give one map per face"
+                f"{count(len(parsing_maps), 'parsing map')} for {count(len(faces), 'face')}; give one map per face"
             )
 
     def _restore_batch(
@@ -234,7 +235,7 @@ class TensorRestorer(ABC):
                 ) from error
         except RuntimeError as error:
             raise BackendError(
-                f"backend '{self.name}' failed on {self.device} with {len(crops)} faces: {error};"
+                f"backend '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
                 " see 'facerestore doctor', or try other weights"
             ) from error
         # Outside the except block, so that the failed call's tensors are no longer held by its traceback.

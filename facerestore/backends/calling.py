@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
@@ -44,12 +45,12 @@ def restore_faces(
     Raises:
         BackendError: it failed, whatever it raised, or gave something else than one face image per face.
     """
-    told = "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    told = count(len(faces), "face")
     with adapter_errors(f"backend '{restorer.name}' failed with {told}"):
         outputs = list(restorer.restore(faces, parsing_maps))
     if len(outputs) != len(faces):
         raise BackendError(
-            f"'{restorer.name}' gave {len(outputs)} results for {len(faces)} faces; report this to its author"
+            f"'{restorer.name}' gave {count(len(outputs), 'result')} for {told}; report this to its author"
         )
     return [_checked(output, restorer) for output in outputs]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.backends.description import BackendDetails, BackendSummary, BackendWeights
@@ -59,7 +59,7 @@ def list_command(as_json: _Json = False) -> None:
 
     summaries = summarise_backends(WeightsStore(offline=True))
     if as_json:
-        _print_json([_summary_facts(summary) for summary in summaries])
+        print_json([_summary_facts(summary) for summary in summaries])
         return
     name_width = max(len(summary.name) for summary in summaries) + 2
     for summary in summaries:
@@ -80,7 +80,7 @@ def info_command(name: _Name, as_json: _Json = False) -> None:
 
     details = describe_backend(name, WeightsStore(offline=True))
     if as_json:
-        _print_json(_details_facts(details))
+        print_json(_details_facts(details))
     else:
         _print_details(details)
 
@@ -130,7 +130,7 @@ def check_command(
             _print_finding(found)
     broken = sum(found.verdict is Verdict.FAILED for found in findings)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "backend": name,
                 "subject": subject.label,
@@ -315,10 +315,6 @@ def _print_indented(text: str) -> None:
 
 def _width() -> int:
     return min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
 
 
 def _summary_facts(summary: BackendSummary) -> dict[str, Any]:

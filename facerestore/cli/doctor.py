@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.diagnosis import Check
@@ -50,7 +49,7 @@ def doctor(
         rows = [
             {"topic": c.topic, "name": c.name, "state": c.state.value, "detail": c.detail} for c in checks
         ]
-        sys.stdout.write(json.dumps({"ok": sound, "checks": rows}, indent=2) + "\n")
+        print_json({"ok": sound, "checks": rows})
     else:
         _print(checks, sound)
     raise typer.Exit(0 if sound else 1)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError
 from facerestore.purposes import RESTORE, Task
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.batch import PhotoOutcome, Plan, Summary
@@ -118,7 +118,7 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
         for job in plan.jobs
     ]
     if request.as_json:
-        _print_json({"dry_run": True, "weights": chosen.name, "background": behind, "jobs": rows})
+        print_json({"dry_run": True, "weights": chosen.name, "background": behind, "jobs": rows})
         return 0
     enlarging = "" if behind is None else f", and enlarge the background with {behind}"
     terminal.say(f"would {request.task.verb} with {chosen.name}{enlarging}; nothing is written")
@@ -209,7 +209,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
         terminal: where to say it.
         done: the word for what was done with faces.
     """
-    from facerestore.batch.report import count, describe_error
+    from facerestore.batch.report import describe_error
 
     name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
     if outcome.error is not None:
@@ -292,10 +292,6 @@ def _write_reports(
         return
     report = run_report(outcomes, pipeline, interrupted=interrupted)
     if request.as_json:
-        _print_json(report)
+        print_json(report)
     if request.report is not None:
         write_report(request.report, report)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import typer
 
 from facerestore.cli import options
 from facerestore.cli.choices import given
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.terminal import Terminal, print_json
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -142,7 +142,7 @@ def parse(
     rows = _parse_all(plan.jobs, line, terminal)
     if as_json:
         facts = {"parser": line.parser.name, "weights": line.weights, "photos": rows}
-        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        print_json(facts)
     failed = sum(row["error"] is not None for row in rows)
     raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
 
@@ -291,8 +291,6 @@ def _facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, 
 
 def _tell(row: dict[str, Any], line: _Line, terminal: Terminal) -> None:
     """Say what was found in one photo, and where its picture is."""
-    from facerestore.batch.report import count
-
     faces = count(len(row["faces"]), "face") if row["faces"] else "no face"
     name = "standard input" if row["input"] == "-" else row["input"]
     target = "standard output" if row["output"] == "-" else row["output"]

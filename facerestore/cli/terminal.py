@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,3 +101,8 @@ class Terminal:
             finally:
                 self._live.pop()
                 self._detail.pop()
+
+
+def print_json(value: object) -> None:
+    """Print a value to standard output as indented JSON, which stays ASCII whatever the terminal."""
+    typer.echo(json.dumps(value, indent=2))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
@@ -97,7 +98,7 @@ def list_command(
         and (not installed or store.locate(entry.name))
     ]
     if as_json:
-        typer.echo(json.dumps([_facts(store, entry) for entry in entries], indent=2))
+        print_json([_facts(store, entry) for entry in entries])
     else:
         _print_table(store, entries)
 
@@ -115,7 +116,7 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
     unpublished = store.catalog.unpublished.get(name)
     facts = {"backend": name, "notes": unpublished} if unpublished else _facts(store, store.entry(name))
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     width = max(len(key) for key in facts) + 2
     for key, value in facts.items():
@@ -206,7 +207,7 @@ def verify_command(
             {"name": v.name, "ok": v.ok, "path": str(v.path), "sha256": v.sha256, "basis": v.basis}
             for v in verdicts
         ]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         for verdict in verdicts:
             typer.echo(

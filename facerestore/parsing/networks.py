@@ -14,6 +14,7 @@ from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ class NetworkParser:
                 finite, labels = bool(torch.isfinite(logits).all()), logits.argmax(dim=1).cpu().numpy()
         except RuntimeError as error:
             raise BackendError(
-                f"parser '{self.name}' failed on {self.device} with {len(crops)} faces: {error};"
+                f"parser '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
                 " see 'facerestore doctor', or use --device cpu"
             ) from error
         if not finite:
