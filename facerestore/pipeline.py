@@ -8,15 +8,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from facerestore import __version__
-from facerestore.aligned_photo import replace_whole
-from facerestore.alignment import align_face, resize_affine, template, warp_to_crop
+from facerestore.aligned_photo import replace_whole, whole_face
+from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import restore_faces
-from facerestore.blending import Paste, grey_face, paste_faces, resize_image, result_size
+from facerestore.blending import Paste, paste_faces
+from facerestore.canvas import check_result_size, resize_image, result_size
+from facerestore.colour import grey_face
 from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
 from facerestore.parsing import FacePasting
 from facerestore.photo_report import PipelineFacts, StageClock, background_facts, face_report
@@ -172,7 +172,8 @@ class RestorePipeline:
             BackendError: a network failed; nothing is restored in part.
             ImageError: the upscaled photo would be too large, or an aligned input is not square.
         """
-        _check_result_size(image, self.config)
+        limit = DEFAULT_MAX_PIXELS if self.config.max_pixels is None else self.config.max_pixels
+        check_result_size(image.pixels, self.config.upscale, max_pixels=limit)
         clock = StageClock()
         with clock.stage("detect"):
             found = self._detect(image.pixels)
@@ -379,21 +380,6 @@ class RestorePipeline:
         }
 
 
-def whole_face(pixels: Image) -> DetectedFace:
-    """Return the face that fills a square crop in the FFHQ frame.
-
-    Raises:
-        ImageError: the picture is not square.
-    """
-    height, width = pixels.shape[:2]
-    if height != width:
-        raise ImageError(
-            f"an aligned face is square, this picture is {width} x {height}; crop it, or leave out --aligned"
-        )
-    landmarks = template(width).astype(np.float32)
-    return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
-
-
 def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
     """Return index and crop of the faces that are to be restored."""
     return [
@@ -407,15 +393,4 @@ def _check_count(name: str, given: int, wanted: int) -> None:
     if given != wanted:
         raise BackendError(
             f"'{name}' gave {count(given, 'result')} for {count(wanted, 'face')}; report this to its author"
-        )
-
-
-def _check_result_size(image: DecodedImage, config: RestoreConfig) -> None:
-    height, width = image.pixels.shape[:2]
-    result = round(width * config.upscale) * round(height * config.upscale)
-    limit = DEFAULT_MAX_PIXELS if config.max_pixels is None else config.max_pixels
-    if config.upscale > 1 and result > limit:
-        raise ImageError(
-            f"{width} x {height} enlarged {config.upscale:g} times has {result:,} pixels, the limit is {limit:,};"
-            " choose a smaller --upscale, or raise --max-pixels"
         )

@@ -40,7 +40,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facerestore.backends.base import checked_crop, fit_crop
+from facerestore.backends.base import checked_crop
+from facerestore.face_image import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 # Chosen by eye on the example photo.
@@ -75,7 +76,7 @@ class ClassicRestorer:
         Raises:
             BackendError: an input is no face image.
         """
-        return [restore_crop(fit_crop(checked_crop(face, self.name), self.face_size)) for face in faces]
+        return [restore_crop(resize_face(checked_crop(face, self.name), self.face_size)) for face in faces]
 
 
 def restore_crop(crop: FaceImage) -> FaceImage:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from facerestore.background.resampling import Pixels, Side, Span
-from facerestore.blending import LUMA
+from facerestore.colour import grey_face
 from facerestore.config import LEAST_TILE_PX
 from facerestore.errors import BackendError, ConfigError
 
@@ -179,7 +179,7 @@ class TiledUpsampler:
         ends = (self._ends(tall, height), self._ends(wide, width))
         enlarged = self._enlarge(pixels[tall.start : tall.stop, wide.start : wide.stop], ends)
         if grey:
-            enlarged = np.repeat((enlarged @ LUMA)[..., None], 3, axis=2)
+            enlarged = grey_face(enlarged)
         down = Side(rows, tall, height, canvas.shape[0], self.scale)
         across = Side(columns, wide, width, canvas.shape[1], self.scale)
         core = across.resample(down.resample(enlarged).swapaxes(0, 1)).swapaxes(0, 1)

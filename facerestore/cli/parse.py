@@ -245,9 +245,9 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
 
 def _faces(image: DecodedImage, line: _Line) -> list[tuple[int, AlignedFace]]:
     """Return index and crop of the faces that are asked for, left to right."""
+    from facerestore.aligned_photo import whole_face
     from facerestore.alignment import align_face, resize_affine, warp_to_crop
     from facerestore.parsing.networks import INPUT_SIZE
-    from facerestore.pipeline import whole_face
     from facerestore.selection import left_to_right, select_faces
     from facerestore.types import AlignedFace
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore import __version__
+from facerestore.aligned_photo import whole_face
 from facerestore.batch.report import describe_error
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.pictures import close_up, face_square
-from facerestore.pipeline import RestorePipeline, whole_face
+from facerestore.pipeline import RestorePipeline
 from facerestore.selection import left_to_right, select_faces
 from facerestore.sheet.picture import (
     PAGE_HEIGHT_PX,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.blending import BAND_PIXELS, LUMA, grey_face, has_single_tone, resize_image
+from facerestore.blending import BAND_PIXELS
+from facerestore.canvas import resize_image
+from facerestore.colour import LUMA, grey_face, has_single_tone
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import COLORIZE
