@@ -12,12 +12,12 @@ from facerestore.backends.base import (
     TensorRestorer,
     checked_crop,
     faces_to_tensor,
-    fit_crop,
     fixed_randomness,
     tensor_to_faces,
 )
-from facerestore.checkpoint import check_fit, load_strictly
+from facerestore.checkpoint import check_fit, load_strictly, on_meta
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.face_image import resize_face, resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -122,15 +122,12 @@ class PSFRRestorer(TensorRestorer):
             CheckpointError: keys are missing, unexpected or have the wrong shape, or the spectral norms are no
                 numbers.
         """
-        import torch
-
         from facerestore.archs.psfr import PSFRGenerator
         from facerestore.archs.spectral import fuse, has_spectral_norm, official_shapes
 
         config = cls.config_from_state_dict(state_dict)
         name = f"{cls.name} {config.face_size} px"
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = PSFRGenerator(config)
+        network = on_meta(PSFRGenerator, config)
         if has_spectral_norm(state_dict):
             check_fit(official_shapes(network), state_dict, name=f"{name} with spectral norm")
         try:
@@ -155,12 +152,9 @@ class PSFRRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the one published size, 512 px."""
-        import torch
-
         from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 
-        with torch.device("meta"):
-            network = PSFRGenerator(PSFRConfig())
+        network = on_meta(PSFRGenerator, PSFRConfig())
         yield cls(network, face_size=network.config.face_size, device="meta")
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
@@ -184,7 +178,7 @@ class PSFRRestorer(TensorRestorer):
         """
         import torch
 
-        crop = fit_crop(checked_crop(face, self.name), self.input_size)
+        crop = resize_face(checked_crop(face, self.name), self.input_size)
         network = cast("PSFRGenerator", self.network)
         try:
             with torch.inference_mode():
@@ -249,9 +243,7 @@ def fit_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
         raise BackendError(
             f"a parsing map has the class id {labels.max()}; the ids are those of CelebAMask-HQ, 0 to {CLASSES - 1}"
         )
-    side = labels.shape[0]
-    nearest = ((np.arange(size) + 0.5) * side / size).astype(np.intp)
-    return np.ascontiguousarray(labels[np.ix_(nearest, nearest)])
+    return resize_map(labels, size)
 
 
 def _components(features: torch.Tensor) -> FaceImage:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.checkpoint import load_state_dict, load_strictly
+from facerestore.checkpoint import count_indices, load_state_dict, load_strictly, on_meta, shapes_of
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.face_image import resize_face, resize_map
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 from facerestore.wording import count
@@ -57,8 +57,6 @@ BISENET_CLASSES: tuple[str, ...] = (
     "hat",
 )
 """The classes in the order of face-parsing.PyTorch, whose BiSeNet facexlib publishes (its issues 12 and 55)."""
-
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class NetworkParser:
@@ -134,7 +132,7 @@ class NetworkParser:
 
     def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         labels = self._ids[self._labels([_fitted(face.lq, self.name) for face in faces])]
-        return [_resized_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
+        return [resize_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
 
     def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.int64]:
         """Return the network's own class of each pixel, (N, 512, 512)."""
@@ -175,13 +173,10 @@ class ParseNetParser(NetworkParser):
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
         """Return a parser with these parameters; see `NetworkParser.build`."""
-        import torch
-
         from facerestore.archs.parsenet import ParseNet
 
         config = parsenet_config(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = ParseNet(config)
+        network = on_meta(ParseNet, config)
         load_strictly(network, state_dict, name="ParseNet")
         _check_classes(config.classes)
         return cls(network, device=device)
@@ -203,13 +198,10 @@ class BiSeNetParser(NetworkParser):
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
         """Return a parser with these parameters; see `NetworkParser.build`."""
-        import torch
-
         from facerestore.archs.bisenet import BiSeNet
 
         config = bisenet_config(state_dict)
-        with torch.device("meta"):
-            network = BiSeNet(config)
+        network = on_meta(BiSeNet, config)
         load_strictly(network, state_dict, name="BiSeNet")
         _check_classes(config.classes)
         return cls(network, device=device)
@@ -244,20 +236,20 @@ def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:
     """
     from facerestore.archs.parsenet import ParseNetConfig
 
-    shapes = _shapes(state_dict)
+    shapes = shapes_of(state_dict)
     try:
         return ParseNetConfig(
             encoder=(
                 shapes["encoder.0.conv2d.weight"][0],
                 *(
                     shapes[f"encoder.{i}.conv2.conv2d.weight"][0]
-                    for i in range(1, _count(shapes, r"encoder\.(\d+)\."))
+                    for i in range(1, count_indices(shapes, r"encoder\.(\d+)\..*"))
                 ),
             ),
-            body_blocks=_count(shapes, r"body\.(\d+)\."),
+            body_blocks=count_indices(shapes, r"body\.(\d+)\..*"),
             decoder=tuple(
                 shapes[f"decoder.{i}.conv2.conv2d.weight"][0]
-                for i in range(_count(shapes, r"decoder\.(\d+)\."))
+                for i in range(count_indices(shapes, r"decoder\.(\d+)\..*"))
             ),
             classes=shapes["out_mask_conv.conv2d.weight"][0],
         )
@@ -272,7 +264,7 @@ def bisenet_config(state_dict: Mapping[str, torch.Tensor]) -> BiSeNetConfig:
     """
     from facerestore.archs.bisenet import BiSeNetConfig
 
-    shapes = _shapes(state_dict)
+    shapes = shapes_of(state_dict)
     try:
         first, second, third, fourth = (
             shapes[f"cp.resnet.layer{stage}.0.conv1.weight"][0] for stage in (1, 2, 3, 4)
@@ -304,15 +296,6 @@ def _have(state_dict: Mapping[str, torch.Tensor], *prefixes: str) -> bool:
     return all(any(key.startswith(prefix) for key in state_dict) for prefix in prefixes)
 
 
-def _shapes(state_dict: Mapping[str, torch.Tensor]) -> Shapes:
-    return {key: tuple(value.shape) for key, value in state_dict.items()}
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Return how many indices keys of this pattern have."""
-    return len({found[1] for key in shapes if (found := re.match(pattern, key))})
-
-
 def _check_classes(count: int) -> None:
     if count != len(CLASS_NAMES):
         raise CheckpointError(
@@ -323,23 +306,8 @@ def _check_classes(count: int) -> None:
 
 def _fitted(crop: FaceImage, name: str) -> FaceImage:
     """Return a crop at the size of the networks, float32 RGB in [0, 1]."""
-    import cv2
-
     if crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1] or crop.dtype != np.float32:
         raise BackendError(
             f"lq is {crop.dtype} {crop.shape}; parser '{name}' takes square float32 (S, S, 3) RGB crops in [0, 1]"
         )
-    if crop.shape[0] != INPUT_SIZE:
-        method = cv2.INTER_AREA if crop.shape[0] > INPUT_SIZE else cv2.INTER_CUBIC
-        crop = np.asarray(cv2.resize(crop, (INPUT_SIZE, INPUT_SIZE), interpolation=method), dtype=np.float32)
-    return np.clip(crop, 0, 1)
-
-
-def _resized_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
-    """Return a parsing map at ``size`` px a side, each pixel with the label nearest to it."""
-    import cv2
-
-    if parsing_map.shape[0] == size:
-        return np.ascontiguousarray(parsing_map)
-    resized = cv2.resize(parsing_map, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(resized, dtype=np.uint8)
+    return np.clip(resize_face(crop, INPUT_SIZE), 0, 1)
