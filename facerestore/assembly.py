@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from facerestore.backends import (
     backend_names,
@@ -14,7 +14,7 @@ from facerestore.backends import (
 )
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
-from facerestore.background import choose_upsampler, holds_upsampler
+from facerestore.background import Upsampler, choose_upsampler, holds_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
@@ -24,8 +24,10 @@ from facerestore.official import official_pipeline
 from facerestore.parsing import ChosenParser, choose_parser
 from facerestore.photo_report import ParserFacts, PipelineFacts
 from facerestore.pipeline import RestorePipeline
-from facerestore.purposes import RESTORE, TASKS, Task
+from facerestore.purposes import RESTORE, Task
 from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import ChosenWeights, installed_weights, looks_like_path
+from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,20 +40,6 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
-
-
-class ChosenWeights(NamedTuple):
-    """The restorer's weights: the file, its backend's name where known, and what reports say of it.
-
-    A backend that needs no weights has no ``path``, and its own name as ``name``.
-    """
-
-    path: Path | None
-    backend: str | None
-    name: str
-    sha256: str | None
-    bundled: bool
-    commercial_use: str | None
 
 
 def build_pipeline(
@@ -116,19 +104,25 @@ def assemble(
         device=str(device),
         parser=_parser_facts(parser),
     )
-    labeller = None if parser is None else parser.load(device=device)
-    if config.background is None:
-        return kind(detector, restorer, config=config, parser=labeller, facts=facts)
-    if kind.task is not RESTORE:
-        raise ConfigError(f"'facerestore {kind.task.command}' takes no background; leave it out")
-    behind = choose_upsampler(
-        config.background,
-        store,
-        is_path=looks_like_path(config.background),
-        tile=config.tile,
-        device=device,
+    return kind(
+        detector,
+        restorer,
+        config=config,
+        parser=None if parser is None else parser.load(device=device),
+        facts=facts,
+        background=_background(kind.task, config, store, device),
     )
-    return kind(detector, restorer, config=config, parser=labeller, facts=facts, background=behind)
+
+
+def _background(
+    task: Task, config: RestoreConfig, store: WeightsStore, device: torch.device
+) -> Upsampler | None:
+    """Return what enlarges the rest of the photo; None where nothing is to."""
+    if config.background is None:
+        return None
+    if task is not RESTORE:
+        raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
+    return choose_upsampler(config.background, store, tile=config.tile, device=device)
 
 
 def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
@@ -302,21 +296,15 @@ def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = REST
     if config.backend != AUTO and not needs_weights(config.backend):
         return _without_weights(config)
     if config.weights is None:
-        return _from_catalog(_best(config.backend, store, task), store, task)
+        return installed_weights(_best(config.backend, store, task), store, purpose=task.purpose)
     if looks_like_path(config.weights):
         return _from_file(Path(config.weights).expanduser(), config.backend)
-    chosen = _from_catalog(config.weights, store, task)
+    chosen = installed_weights(config.weights, store, purpose=task.purpose)
     if config.backend not in (AUTO, chosen.backend):
         raise ConfigError(
             f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{config.backend}'; leave out one of both"
         )
     return chosen
-
-
-def looks_like_path(weights: str) -> bool:
-    """Say whether ``weights`` is the path of a file rather than a catalog name."""
-    path = Path(weights)
-    return len(path.parts) > 1 or path.suffix in {".pth", ".pt", ".safetensors"} or path.is_file()
 
 
 def build_detector(name: str, store: WeightsStore, device: torch.device) -> FaceDetector:
@@ -362,29 +350,9 @@ def _without_weights(config: RestoreConfig) -> ChosenWeights:
     return ChosenWeights(None, config.backend, config.backend, None, False, None)
 
 
-def _from_catalog(name: str, store: WeightsStore, task: Task) -> ChosenWeights:
-    entry = store.entry(name)
-    if entry.purpose != task.purpose:
-        own = TASKS.get(entry.purpose)
-        remedy = (
-            f"give them to 'facerestore {own.command}'"
-            if own
-            else f"see 'facerestore weights list --purpose {task.purpose}'"
-        )
-        raise ConfigError(
-            f"weights '{name}' are for the purpose '{entry.purpose}', not '{task.purpose}'; {remedy}"
-        )
-    path = store.require(name)
-    pin = store.pin(name)
-    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
-    return ChosenWeights(path, entry.backend, name, sha256, entry.bundled, entry.commercial_use)
-
-
 def _from_file(path: Path, backend: str) -> ChosenWeights:
     if not path.is_file():
         raise WeightsError(
             f"weights file '{path}' does not exist; give a path, or a name of 'facerestore weights list'"
         )
-    from facerestore.weights.files import sha256_of
-
     return ChosenWeights(path, None if backend == AUTO else backend, str(path), sha256_of(path), False, None)

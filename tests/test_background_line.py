@@ -12,7 +12,8 @@ from PIL import Image
 from facerestore import RestoreConfig, build_pipeline, restore
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.background import choose_upsampler
-from facerestore.blending import paste_faces, resize_image
+from facerestore.blending import paste_faces
+from facerestore.canvas import resize_image
 from facerestore.cli import main
 from facerestore.cli.terminal import Terminal
 from facerestore.config import load_config
@@ -148,19 +149,19 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path):
     store = WeightsStore(tmp_path / "home", offline=True)
     path = weights_file(tmp_path)
     device = torch.device("cpu")
-    assert choose_upsampler(str(path), store, is_path=True, tile=32, device=device).tile_px == 32
+    assert choose_upsampler(str(path), store, tile=32, device=device).tile_px == 32
     with pytest.raises(WeightsError, match=r"no network for backgrounds .*weights download realesrnet.x2"):
-        choose_upsampler("auto", store, is_path=False, tile=None, device=device)
+        choose_upsampler("auto", store, tile=None, device=device)
     with pytest.raises(WeightsError, match=r"'realesrnet.x4' are not installed"):
-        choose_upsampler("realesrnet.x4", store, is_path=False, tile=None, device=device)
+        choose_upsampler("realesrnet.x4", store, tile=None, device=device)
     with pytest.raises(WeightsError, match=r"file '.*nowhere.pth' does not exist"):
-        choose_upsampler("nowhere.pth", store, is_path=True, tile=None, device=device)
+        choose_upsampler("nowhere.pth", store, tile=None, device=device)
     with pytest.raises(
         ConfigError, match=r"'lite.clean-256' are for the purpose 'restore', not 'background'"
     ):
-        choose_upsampler("lite.clean-256", store, is_path=False, tile=None, device=device)
+        choose_upsampler("lite.clean-256", store, tile=None, device=device)
     store.import_file("realesrnet.x2", path)
-    assert choose_upsampler("auto", store, is_path=False, tile=None, device=device).name == "realesrnet.x2"
+    assert choose_upsampler("auto", store, tile=None, device=device).name == "realesrnet.x2"
 
 
 def test_the_library_call_takes_a_background(tmp_path):

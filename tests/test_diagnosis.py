@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
 
-from facerestore.assembly import ChosenWeights
 from facerestore.config import RestoreConfig
 from facerestore.diagnosis import State, diagnose, trial_photo
 from facerestore.errors import WeightsError
+from facerestore.weights.choosing import ChosenWeights
 
 
 @pytest.fixture

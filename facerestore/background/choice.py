@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facerestore.background.networks import load_upsampler
-from facerestore.errors import ConfigError, WeightsError
+from facerestore.errors import WeightsError
+from facerestore.weights.choosing import check_purpose, looks_like_path
 
 if TYPE_CHECKING:
     import torch
@@ -20,14 +21,13 @@ PURPOSE = "background"
 
 
 def choose_upsampler(
-    choice: str, store: WeightsStore, *, is_path: bool, tile: int | None, device: torch.device
+    choice: str, store: WeightsStore, *, tile: int | None, device: torch.device
 ) -> TiledUpsampler:
     """Return what enlarges the background.
 
     Args:
         choice: ``auto``, a catalog name, or a path.
         store: where weights are looked for; nothing is downloaded.
-        is_path: ``choice`` is the path of a weights file.
         tile: side of a tile, photo pixels; None chooses one.
         device: where the network runs.
 
@@ -36,25 +36,25 @@ def choose_upsampler(
         ConfigError: they are for something else.
         BackendError: the network is spandrel's, and spandrel is not installed.
     """
-    path, name = find_weights(choice, store, is_path=is_path)
+    path, name = find_weights(choice, store)
     return load_upsampler(path, name=name, tile=tile, device=device)
 
 
-def find_weights(choice: str, store: WeightsStore, *, is_path: bool) -> tuple[Path, str]:
+def find_weights(choice: str, store: WeightsStore) -> tuple[Path, str]:
     """Return the file of the background's weights and what it is called; it is not read yet.
 
     Args:
         choice: ``auto``, a catalog name, or a path.
         store: where weights are looked for; nothing is downloaded.
-        is_path: ``choice`` is the path of a weights file.
 
     Raises:
         WeightsError: the weights are not installed, or corrupt.
         ConfigError: they are for something else.
     """
-    if not is_path:
+    if not looks_like_path(choice):
         name = _best(store) if choice == AUTO else choice
-        return _required(name, store), name
+        check_purpose(name, store, purpose=PURPOSE)
+        return store.require(name), name
     path = Path(choice).expanduser()
     if not path.is_file():
         raise WeightsError(
@@ -75,13 +75,3 @@ def _best(store: WeightsStore) -> str:
         f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
         " with --background"
     )
-
-
-def _required(name: str, store: WeightsStore) -> Path:
-    """Return the file of catalog weights for backgrounds."""
-    entry = store.entry(name)
-    if entry.purpose != PURPOSE:
-        raise ConfigError(
-            f"weights '{name}' are for the purpose '{entry.purpose}', not '{PURPOSE}'; see 'facerestore weights list'"
-        )
-    return store.require(name)

@@ -134,10 +134,9 @@ def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
     """Return what the network of the background is called; None without one."""
     if config.background is None:
         return None
-    from facerestore.assembly import looks_like_path
     from facerestore.background import find_weights
 
-    return find_weights(config.background, store, is_path=looks_like_path(config.background))[1]
+    return find_weights(config.background, store)[1]
 
 
 def _fault(request: Request, source: Path) -> str | None:

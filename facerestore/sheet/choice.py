@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from facerestore.assembly import AUTO, build_pipeline, choose_weights, looks_like_path
+from facerestore.assembly import AUTO, build_pipeline, choose_weights
 from facerestore.backends import backend_names, needs_weights
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
@@ -14,6 +14,7 @@ from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE
 from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import looks_like_path
 
 ALL = "all"
 """Stands for every backend that has weights on this machine."""
