@@ -18,6 +18,7 @@ from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
 from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.config import RestoreConfig
+from facerestore.contract.line import DrawnFaceFinder
 from facerestore.detection import DETECTORS
 from facerestore.device import resolve_device
 from facerestore.errors import FaceRestoreError
@@ -252,7 +253,7 @@ def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) 
     """Return the real line, with a detector that knows the synthetic face."""
     built = build_pipeline(config, store=store)
     return RestorePipeline(
-        _KnownFace(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
+        DrawnFaceFinder(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
     )
 
 
@@ -268,18 +269,6 @@ def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
         return Check(topic, name, State.BROKEN, str(error))
     except Exception as error:  # a missing system library, a driver that does not fit, ...
         return Check(topic, name, State.BROKEN, f"{type(error).__name__}: {error}")
-
-
-class _KnownFace:
-    """Finds the one face that is known to be there."""
-
-    name = "known face"
-
-    def __init__(self, face: DetectedFace) -> None:
-        self._face = face
-
-    def detect(self, image: Image) -> list[DetectedFace]:
-        return [self._face]
 
 
 def trial_photo() -> tuple[DecodedImage, DetectedFace]:

@@ -11,8 +11,8 @@ from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.io import write_image
+from facerestore.page import PAPER
 from facerestore.photo_report import PipelineFacts
-from facerestore.pictures import PAPER
 from facerestore.pipeline import RestorePipeline
 from facerestore.sheet import SheetMaker, contact_sheet, sheet_configs, sheet_pipelines, split_list
 from facerestore.sheet.picture import (

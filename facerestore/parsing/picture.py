@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from facerestore.face_image import to_8_bit
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
+from facerestore.page import CAPTION_PX, GAP_PX, INK, PAPER, captioned, framed, side_by_side, stacked
 from facerestore.parsing.classes import PALETTE, check_map, class_shares, colour_map
-from facerestore.pictures import CAPTION_PX, GAP_PX, INK, PAPER
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 _Picture: TypeAlias = PillowImage.Image
 
-# The look: chosen by eye, as in facerestore.pictures; nothing else depends on it.
+# The look: chosen by eye, as in facerestore.page; nothing else depends on it.
 TILE_PX = 300
 SMALL_TILE_PX = 180
 FEW_FACES = 6
@@ -47,21 +48,18 @@ def parsing_picture(
     """
     side, columns = (TILE_PX, 1) if len(faces) <= FEW_FACES else (SMALL_TILE_PX, 2)
     panels = [
-        _captioned(_panel(face.lq, parsing_map, side), caption)
+        captioned(_panel(face.lq, parsing_map, side), caption)
         for face, parsing_map, caption in zip(faces, maps, captions, strict=True)
     ]
     width = 3 * side + 2 * GAP_PX
     rows = [
-        _joined(panels[start : start + columns], 2 * GAP_PX, across=True)
+        side_by_side(panels[start : start + columns], gap_px=2 * GAP_PX)
         for start in range(0, len(panels), columns)
     ]
     if not rows:
-        rows = [_captioned(PillowImage.new("RGB", (width, 1), PAPER), "no face found")]
-    legend = _legend(_present(maps), max(row.width for row in rows))
-    page = _joined([*rows, *([legend] if maps else [])], 2 * GAP_PX, across=False)
-    framed = PillowImage.new("RGB", (page.width + 4 * GAP_PX, page.height + 4 * GAP_PX), PAPER)
-    framed.paste(page, (2 * GAP_PX, 2 * GAP_PX))
-    return np.asarray(framed)
+        rows = [captioned(PillowImage.new("RGB", (width, 1), PAPER), "no face found")]
+    legend = _legend(_present(maps), max(line.width for line in rows))
+    return np.asarray(framed(stacked([*rows, *([legend] if maps else [])])))
 
 
 def overlay(face: FaceImage, parsing_map: ParsingMap) -> FaceImage:
@@ -107,7 +105,7 @@ def _panel(face: FaceImage, parsing_map: ParsingMap, side: int) -> _Picture:
         _picture(overlay(face, parsing_map)).resize((side, side), soft),
         PillowImage.fromarray(colour_map(parsing_map)).resize((side, side), hard),
     ]
-    return _joined(tiles, GAP_PX, across=True)
+    return side_by_side(tiles)
 
 
 def _legend(ids: Sequence[int], width: int) -> _Picture:
@@ -126,28 +124,5 @@ def _legend(ids: Sequence[int], width: int) -> _Picture:
     return legend
 
 
-def _captioned(picture: _Picture, text: str) -> _Picture:
-    """Return a picture with a line of text above it."""
-    band = CAPTION_PX + GAP_PX
-    result = PillowImage.new("RGB", (picture.width, picture.height + band), PAPER)
-    draw = ImageDraw.Draw(result)
-    draw.text((0, 0), text, fill=INK, font=ImageFont.load_default(CAPTION_PX))
-    result.paste(picture, (0, band))
-    return result
-
-
-def _joined(pictures: Sequence[_Picture], gap: int, *, across: bool) -> _Picture:
-    """Return pictures side by side, or one below the other."""
-    lengths = [picture.width if across else picture.height for picture in pictures]
-    length = sum(lengths) + gap * (len(pictures) - 1)
-    breadth = max(picture.height if across else picture.width for picture in pictures)
-    result = PillowImage.new("RGB", (length, breadth) if across else (breadth, length), PAPER)
-    start = 0
-    for picture, own in zip(pictures, lengths, strict=True):
-        result.paste(picture, (start, 0) if across else (0, start))
-        start += own + gap
-    return result
-
-
 def _picture(face: FaceImage) -> _Picture:
-    return PillowImage.fromarray(np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8))
+    return PillowImage.fromarray(to_8_bit(face))
