@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.backends.priors import noise_mode
 from facerestore.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 from facerestore.errors import CheckpointError, ConfigError
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     import torch
 
     from facerestore.archs.gpen import GPENConfig
-    from facerestore.archs.stylegan2 import NoiseMode
 
 OWN_KEYS = frozenset(
     {"generator.input.input", "generator.to_rgb1.bias", "ecd0.0.0.weight", "final_linear.0.weight"}
@@ -85,7 +85,7 @@ class GPENRestorer(TensorRestorer):
                 mapping_layers=count_indices(shapes, r"generator\.style\.(\d+)\.weight"),
                 channel_multiplier=_multiplier(shapes, face_size, input_size),
                 narrow=coarse / COARSE_WIDTH,
-                noise_mode=_noise_mode(shapes["generator.conv1.activate.bias"][0], coarse),
+                noise_mode=noise_mode(shapes, "generator.conv1.activate.bias", width=coarse),
             )
         except KeyError as error:
             raise CheckpointError(
@@ -152,14 +152,6 @@ def _multiplier(shapes: Shapes, face_size: int, input_size: int) -> float:
     """Return the widening from 64 px on; networks that end below have none, and any value serves."""
     width = _widths(shapes, face_size, input_size).get(64)
     return 2.0 if width is None else 2 * width / shapes["generator.input.input"][1]
-
-
-def _noise_mode(bias_length: int, width: int) -> NoiseMode:
-    if bias_length == 2 * width:
-        return "concat"
-    if bias_length == width:
-        return "add"
-    raise ValueError(f"generator.conv1.activate.bias has {bias_length} values for {width} channels")
 
 
 def _check_widths(shapes: Shapes, config: GPENConfig) -> None:

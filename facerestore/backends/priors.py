@@ -165,7 +165,7 @@ def prior_config(shapes: Shapes, *, upsampling: Upsampling) -> PriorConfig:
             channel_multiplier=_multiplier(shapes, face_size, coarse),
             narrow=coarse / COARSE_WIDTH,
             upsampling=upsampling,
-            noise_mode=_noise_mode(shapes["conv1.activate.bias"][0], coarse),
+            noise_mode=noise_mode(shapes, "conv1.activate.bias", width=coarse),
         )
     except KeyError as error:
         raise CheckpointError(
@@ -248,9 +248,15 @@ def _multiplier(shapes: Shapes, face_size: int, coarse: int) -> float:
     return 1.0 if face_size < 64 else 2 * shapes["convs.6.conv.weight"][1] / coarse
 
 
-def _noise_mode(bias_length: int, width: int) -> NoiseMode:
-    if bias_length == 2 * width:
+def noise_mode(shapes: Shapes, key: str, *, width: int) -> NoiseMode:
+    """Return whether noise is added or concatenated, told from the bias ``key`` behind features of ``width``.
+
+    Raises:
+        ValueError: the bias has the length of neither.
+    """
+    length = shapes[key][0]
+    if length == 2 * width:
         return "concat"
-    if bias_length == width:
+    if length == width:
         return "add"
-    raise ValueError(f"conv1.activate.bias has {bias_length} values for {width} channels")
+    raise ValueError(f"{key} has {length} values for {width} channels")

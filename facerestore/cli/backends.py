@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
@@ -21,20 +22,15 @@ LEAST_WIDTH = 60
 MOST_WIDTH = 110
 
 
-def _help(*paragraphs: str) -> str:
-    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
-    return "\n\n".join(paragraphs)
-
-
 backends_app = typer.Typer(
     no_args_is_help=True,
-    help=_help(
+    help=paragraphs(
         "See which restoration networks there are, and check that one keeps the contract.",
         "A backend is a kind of network; its weights are files of their own ('facerestore weights'). Other Python "
         "packages may bring more backends: examples/custom_backend shows how to write one. Once its package is "
         "installed, 'facerestore enhance --backend NAME' uses it.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "To begin:",
         "facerestore backends list",
         "facerestore backends info gpen",
@@ -47,7 +43,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs ins
 
 
 @backends_app.command(
-    "list", epilog=_help("Examples:", "facerestore backends list", "facerestore backends list --json")
+    "list", epilog=paragraphs("Examples:", "facerestore backends list", "facerestore backends list --json")
 )
 def list_command(as_json: _Json = False) -> None:
     """List all backends: what each is, which weights of it are here and on what terms, and who brings it.
@@ -68,7 +64,7 @@ def list_command(as_json: _Json = False) -> None:
 
 @backends_app.command(
     "info",
-    epilog=_help("Examples:", "facerestore backends info gpen", "facerestore backends info lite --json"),
+    epilog=paragraphs("Examples:", "facerestore backends info gpen", "facerestore backends info lite --json"),
 )
 def info_command(name: _Name, as_json: _Json = False) -> None:
     """Show all about one backend: paper, sizes, cost, weights and terms, and how to get weights.
@@ -87,7 +83,7 @@ def info_command(name: _Name, as_json: _Json = False) -> None:
 
 @backends_app.command(
     "check",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore backends check lite",
         "facerestore backends check gpen --random",

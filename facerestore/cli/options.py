@@ -320,3 +320,8 @@ Verbose = Annotated[
 NoProgress = Annotated[
     bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=_TALK)
 ]
+
+
+def paragraphs(*lines: str) -> str:
+    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
+    return "\n\n".join(lines)

@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
 
 
-def _help(*paragraphs: str) -> str:
-    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
-    return "\n\n".join(paragraphs)
-
-
 weights_app = typer.Typer(
     no_args_is_help=True,
-    help=_help(
+    help=paragraphs(
         "See, fetch, check and remove weights: the files that hold trained networks.",
         "facerestore restores faces without any download, with the weights that come with it. Better ones can be "
         "fetched; the best that is installed is then used by itself.",
@@ -30,7 +26,7 @@ weights_app = typer.Typer(
         "forbids the network, FACERESTORE_MIRROR names a server that has all files in one folder. Proxies are taken "
         "from https_proxy and http_proxy.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "To begin:",
         "facerestore weights list",
         "facerestore weights info gpen.bfr-512",
@@ -68,7 +64,7 @@ _License = Annotated[
 
 @weights_app.command(
     "list",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights list --purpose restore",
         "facerestore weights list --license permissive",
@@ -105,7 +101,7 @@ def list_command(
 
 @weights_app.command(
     "info",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights info gpen.bfr-512",
     ),
@@ -127,14 +123,14 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
 
 @weights_app.command(
     "download",
-    help=_help(
+    help=paragraphs(
         "Fetch weights, and check them as they come.",
         "A download that breaks off goes on where it stopped when you run the command again. Where no "
         "hash is published, the first copy is pinned: a later copy that differs is refused. Terms that "
         "forbid commercial use, or leave it unclear, are shown first and must be accepted once. Prints "
         "the path of each file.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights download gpen.bfr-512",
         "facerestore weights download yunet.2023mar --license permissive",
@@ -180,11 +176,11 @@ def download_command(
 
 @weights_app.command(
     "verify",
-    help=_help(
+    help=paragraphs(
         "Hash weights anew and compare with the catalog, or with the hash pinned at their first copy.",
         "Exit code 4 if any is corrupt.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights verify",
         "facerestore weights verify gpen.bfr-512",
@@ -221,7 +217,7 @@ def verify_command(
 
 @weights_app.command(
     "path",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         'ls "$(facerestore weights path)"',
     ),
@@ -239,7 +235,7 @@ def path_command(
 
 @weights_app.command(
     "import",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights import gpen.bfr-1024 ~/Downloads/pytorch_model.pt",
     ),
@@ -263,7 +259,7 @@ def import_command(
 
 @weights_app.command(
     "remove",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights remove gpen.bfr-512",
     ),
