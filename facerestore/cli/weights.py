@@ -75,8 +75,8 @@ def list_command(
     purpose: Annotated[
         str | None,
         typer.Option(
-            help="Only one purpose: restore, colorize, inpaint, synthesize, parse, detect, landmarks, identity or"
-            " background."
+            help="Only one purpose: restore, colorize, inpaint, synthesize, discriminator, parse, detect, landmarks,"
+            " identity or background."
         ),
     ] = None,
     installed: Annotated[bool, typer.Option("--installed", help="Only what is on this machine.")] = False,

@@ -17,7 +17,7 @@ from typing import Any
 from facerestore.errors import WeightsError
 from facerestore.purposes import TASKS
 
-PURPOSES = (*TASKS, "parse", "detect", "landmarks", "identity", "background")
+PURPOSES = (*TASKS, "discriminator", "parse", "detect", "landmarks", "identity", "background")
 COMMERCIAL_USES = ("yes", "no", "unclear")
 SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
