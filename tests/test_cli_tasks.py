@@ -211,8 +211,8 @@ def test_synthesize_names_a_colour_that_is_no_class(folder, tiny, capsys):
     write_image("map.png", DecodedImage(pixels))
     assert main(["synthesize", "map.png", "--weights", tiny]) == 1
     err = capsys.readouterr().err
-    assert "the colour (0, 10, 200) at 3 pixels" in err
-    assert "nearest is hair (0, 0, 204)" in err
+    assert "the colour (0, 10, 200), which is no class, at 3 pixels" in err
+    assert "nearest to it is hair (0, 0, 204)" in err
     assert main(["synthesize", "--legend"]) == 0
     assert "13  (0, 0, 204)        #0000cc  hair" in capsys.readouterr().out
 

@@ -95,9 +95,9 @@ def _describe(unknown: Codes, name: str) -> str:
     code = int(codes[np.argmax(counts)])
     colour = (code >> 32, code >> 16 & 0xFFFF, code & 0xFFFF)
     nearest = int(np.argmin(((np.array(CLASS_COLOURS) - colour) ** 2).sum(axis=1)))
-    others = f" and {len(codes) - 1} more colours that are none" if len(codes) > 1 else ""
+    others = f" ({len(codes)} such colours in all)" if len(codes) > 1 else ""
     return (
-        f"{name} has the colour {colour} at {counts.max()} pixels, which is no class{others}; the nearest is"
+        f"{name} has the colour {colour}, which is no class, at {counts.max()} pixels{others}; nearest to it is"
         f" {CLASS_NAMES[nearest]} {CLASS_COLOURS[nearest]}. Draw without smoothing, save as PNG (JPEG changes colours);"
         f" {_LEGEND}"
     )
