@@ -136,5 +136,7 @@ def test_the_command_saves_the_stages_of_a_checkpoint_under_official_names(tmp_p
     parsing = read_image(tmp_path / "stages" / "face_face0_parsing.png").pixels
     assert {tuple(colour) for colour in parsing.reshape(-1, 3)} >= {(0, 0, 0), (204, 0, 0), (76, 153, 0)}
     assert main(["enhance", "face.png", "-o", "lite.png", "--aligned", "--force", "--save-stages", "s"]) == 2
-    assert "only 'psfr' does" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "only 'psfr' does" in err
+    assert out == "", "refused before anything is said to be done"
     assert not (tmp_path / "lite.png").exists()

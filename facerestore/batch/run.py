@@ -76,8 +76,7 @@ def run_jobs(
         WeightsError: the networks themselves cannot be used, which no other photo would change.
         ConfigError: stages are to be saved, and the restorer has none.
     """
-    if options.save_stages is not None:
-        staged(pipeline.restorer)
+    check_options(pipeline, options)
     for job in jobs:
         start = time.perf_counter()
         if options.skip_existing and job.target != STREAM and job.target.exists():
@@ -93,6 +92,16 @@ def run_jobs(
         else:
             seconds = time.perf_counter() - start
             yield PhotoOutcome(job, Status.DONE, seconds, report=report, written=written)
+
+
+def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
+    """Make sure that a pipeline can write what is asked for.
+
+    Raises:
+        ConfigError: stages are to be saved, and the restorer has none.
+    """
+    if options.save_stages is not None:
+        staged(pipeline.restorer)
 
 
 def run_job(

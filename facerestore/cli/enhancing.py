@@ -160,9 +160,10 @@ def _exists_note(files: OutputConfig) -> str:
 def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.assembly import build_pipeline
-    from facerestore.batch import summarise
+    from facerestore.batch import check_options, summarise
 
     pipeline = (request.build or build_pipeline)(request.restore)
+    check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
     outcomes: list[PhotoOutcome] = []
     try:
