@@ -56,7 +56,7 @@ def test_a_network_is_named_and_the_largest_parts_are_told(folder, capsys):
     assert main(["parse", "a.jpg", "--parser", "mine.pth", "--faces", "1", "-o", "parts.png"]) == 0
     out = capsys.readouterr().out
     assert "parsing with mine.pth, on cpu" in out
-    assert "a.jpg: 1 face -> parts.png" in out
+    assert "a.jpg: 2 faces, 1 shown -> parts.png" in out
     assert "face 1: " in out
     assert "landmarks" not in out
 
@@ -101,6 +101,29 @@ def test_no_face_is_a_normal_result(folder, capsys, monkeypatch):
     assert main(["parse", "b.png", "--maps", "maps"]) == 0
     assert "b.png: no face -> b_parsing.png" in capsys.readouterr().out
     assert not (folder / "maps").exists()
+
+
+def test_faces_that_are_not_there_are_told(folder, capsys):
+    assert main(["parse", "a.jpg", "--faces", "1,7", "-o", "one.png"]) == 0
+    out = capsys.readouterr().out
+    assert "a.jpg: 2 faces, 1 shown -> one.png" in out
+    assert "there is no face 7; 'facerestore detect' shows the indices" in out
+    assert main(["parse", "a.jpg", "--faces", "7", "-o", "none.png", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["photos"][0]
+    assert (row["found"], row["faces"], row["absent_indices"]) == (2, [], [7])
+
+
+def test_a_crop_that_is_not_square_is_told_with_its_name(folder, capsys):
+    write_image("wide.png", photo(100, 160))
+    assert main(["parse", "wide.png", "a.jpg", "--aligned"]) == 1
+    assert "wide.png: an aligned face is square" in capsys.readouterr().err
+
+
+def test_a_name_without_a_format_is_refused_with_a_remedy_of_this_command(folder, capsys):
+    assert main(["parse", "a.jpg", "-o", "parts.xyz"]) == 2
+    err = capsys.readouterr().err
+    assert "ends in no picture format" in err
+    assert "--format" not in err
 
 
 def test_existing_files_are_kept_and_bad_ones_do_not_stop_the_rest(folder, capsys):

@@ -130,8 +130,8 @@ def _check_name(target: Path, options: OutputConfig) -> None:
     wanted = None if options.format is None else resolve_format(options.format)
     if named is None and wanted is None:
         raise ConfigError(
-            f"'{target}' ends in no picture format; end it in one of {', '.join(SUFFIXES)}, give --format, or make that"
-            " directory first if it is to be one"
+            f"'{target}' ends in no picture format; end it in one of {', '.join(SUFFIXES)}, or make that directory"
+            " first if it is to be one"
         )
     if named is not None and wanted not in (None, named):
         raise ConfigError(

@@ -213,7 +213,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
 
     name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
     if outcome.error is not None:
-        terminal.warn(f"error: {_named(name, describe_error(outcome.error))}")
+        terminal.warn(f"error: {with_name(name, describe_error(outcome.error))}")
         if terminal.verbosity >= 2:
             import traceback
 
@@ -248,10 +248,7 @@ def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
     lines = [f"face {face['index']} {_word(face, done)}: {face['reason']}" for face in shown]
     if len(faces) > len(shown):
         lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
-    lines += [
-        f"there is no face {index}; 'facerestore detect' shows the indices"
-        for index in report["absent_indices"]
-    ]
+    lines += [absent_words(index) for index in report["absent_indices"]]
     lines += report["notes"]
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
@@ -263,7 +260,12 @@ def _word(face: dict[str, Any], done: str) -> str:
     return done if face["decision"] == RESTORE.done else str(face["decision"])
 
 
-def _named(name: str, message: str) -> str:
+def absent_words(index: int) -> str:
+    """Return what is said of a face that was asked for and is not there."""
+    return f"there is no face {index}; 'facerestore detect' shows the indices"
+
+
+def with_name(name: str, message: str) -> str:
     """Return an error with its photo's name, unless it says the name itself."""
     return message if name in message else f"{name}: {message}"
 

@@ -18,7 +18,15 @@ from facerestore.wording import count
 if TYPE_CHECKING:
     from facerestore.batch import Job
     from facerestore.config import OutputConfig, RestoreConfig
-    from facerestore.types import AlignedFace, DecodedImage, FaceDetector, FaceParser, ParsingMap
+    from facerestore.types import (
+        AlignedFace,
+        DecodedImage,
+        DetectedFace,
+        FaceDetector,
+        FaceParser,
+        Image,
+        ParsingMap,
+    )
 
 SHOWN_FACES, SHOWN_CLASSES = 6, 5
 """How many faces of a photo, and parts of each, the largest first, are told in text; --json tells all."""
@@ -200,23 +208,33 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
 def _parse_all(jobs: Sequence[Job], line: _Line, terminal: Terminal) -> list[dict[str, Any]]:
     """Parse photo after photo, and tell each; a bad file does not stop the rest."""
     from facerestore.batch.report import describe_error
+    from facerestore.cli.enhancing import absent_words, with_name
     from facerestore.errors import WeightsError
 
     rows: list[dict[str, Any]] = []
     with terminal.steps(len(jobs)) as begin:
         for job in jobs:
             begin(job.source.name)
-            row: dict[str, Any] = {"input": str(job.source), "output": None, "maps": [], "faces": []}
+            row: dict[str, Any] = {
+                "input": str(job.source),
+                "output": None,
+                "maps": [],
+                "found": None,
+                "faces": [],
+                "absent_indices": [],
+            }
             try:
                 rows.append({**row, **_parse_one(job, line), "error": None})
             except WeightsError:
                 raise
             except Exception as error:  # any fault of one photo is that photo's row
                 message = describe_error(error)
-                terminal.warn(f"error: {message}")
+                terminal.warn(f"error: {with_name(_called(job.source), message)}")
                 rows.append({**row, "error": message})
                 continue
             _tell(rows[-1], line, terminal)
+            for index in rows[-1]["absent_indices"]:
+                terminal.say(f"  {absent_words(index)}")
     return rows
 
 
@@ -226,12 +244,14 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     from facerestore.errors import ImageError
     from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
     from facerestore.parsing.picture import parsing_picture
+    from facerestore.selection import absent_indices
     from facerestore.types import DecodedImage
 
     if not line.overwrite and str(job.target) != "-" and job.target.exists():
         raise ImageError(f"'{job.target}' exists; give --overwrite to replace it, or another -o")
     image = read_image(job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS)
-    found = _faces(image, line)
+    detected = _detect(image, line)
+    found = _chosen(image, detected, line)
     faces = [face for _, face in found]
     maps = line.parser.parse(faces)
     captions = [f"face {index}, {line.labeller}" for index, _ in found]
@@ -240,26 +260,46 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     written = _write_maps(job, indexed, line)
     write_image(job.target, picture, format=result_format(job.target, picture), overwrite=line.overwrite)
     rows = [_facts(index, face, own) for (index, face), own in zip(found, maps, strict=True)]
-    return {"output": str(job.target), "maps": written, "faces": rows}
+    absent = absent_indices(line.config.faces, len(detected))
+    return {
+        "output": str(job.target),
+        "maps": written,
+        "found": len(detected),
+        "faces": rows,
+        "absent_indices": absent,
+    }
 
 
-def _faces(image: DecodedImage, line: _Line) -> list[tuple[int, AlignedFace]]:
-    """Return index and crop of the faces that are asked for, left to right."""
+def _detect(image: DecodedImage, line: _Line) -> list[DetectedFace]:
+    """Return the faces of a photo, left to right."""
     from facerestore.aligned_photo import whole_face
+    from facerestore.selection import left_to_right
+
+    return (
+        [whole_face(image.pixels)]
+        if line.detector is None
+        else left_to_right(line.detector.detect(image.pixels))
+    )
+
+
+def _chosen(image: DecodedImage, found: Sequence[DetectedFace], line: _Line) -> list[tuple[int, AlignedFace]]:
+    """Return index and crop of the faces that are asked for."""
+    from facerestore.selection import select_faces
+
+    chosen = select_faces(line.config.faces, found, image.pixels.shape)
+    return [(index, _cut(image.pixels, face, line)) for index, face in enumerate(found) if index in chosen]
+
+
+def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
+    """Return the crop of a face at the size of the parsers."""
     from facerestore.alignment import align_face, resize_affine, warp_to_crop
     from facerestore.parsing.networks import INPUT_SIZE
-    from facerestore.selection import left_to_right, select_faces
     from facerestore.types import AlignedFace
 
-    pixels = image.pixels
-    if line.detector is None:
-        whole, affine = whole_face(pixels), resize_affine(INPUT_SIZE / pixels.shape[0])
-        return [(0, AlignedFace(whole, affine, warp_to_crop(pixels, affine, INPUT_SIZE)))]
-    found = left_to_right(line.detector.detect(pixels))
-    chosen = select_faces(line.config.faces, found, pixels.shape)
-    return [
-        (index, align_face(pixels, face, INPUT_SIZE)) for index, face in enumerate(found) if index in chosen
-    ]
+    if line.detector is not None:
+        return align_face(pixels, face, INPUT_SIZE)
+    affine = resize_affine(INPUT_SIZE / pixels.shape[0])
+    return AlignedFace(face, affine, warp_to_crop(pixels, affine, INPUT_SIZE))
 
 
 def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Line) -> list[str]:
@@ -289,10 +329,16 @@ def _facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, 
     }
 
 
+def _called(source: Path) -> str:
+    return "standard input" if str(source) == "-" else str(source)
+
+
 def _tell(row: dict[str, Any], line: _Line, terminal: Terminal) -> None:
     """Say what was found in one photo, and where its picture is."""
-    faces = count(len(row["faces"]), "face") if row["faces"] else "no face"
-    name = "standard input" if row["input"] == "-" else row["input"]
+    faces = count(row["found"], "face") if row["found"] else "no face"
+    if len(row["faces"]) != row["found"]:
+        faces += f", {len(row['faces'])} shown"
+    name = _called(Path(row["input"]))
     target = "standard output" if row["output"] == "-" else row["output"]
     terminal.say(f"{name}: {faces} -> {target}")
     # What is drawn from landmarks has the same shares in every face.

@@ -57,7 +57,7 @@ def parsing_picture(
         for start in range(0, len(panels), columns)
     ]
     if not rows:
-        rows = [captioned(PillowImage.new("RGB", (width, 1), PAPER), "no face found")]
+        rows = [captioned(PillowImage.new("RGB", (width, 1), PAPER), "no face to show")]
     legend = _legend(_present(maps), max(line.width for line in rows))
     return np.asarray(framed(stacked([*rows, *([legend] if maps else [])])))
 
