@@ -14,7 +14,7 @@ from facerestore.backends import (
 )
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
-from facerestore.background import Upsampler, choose_upsampler, holds_upsampler
+from facerestore.background import find_weights, holds_upsampler, open_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
@@ -22,7 +22,7 @@ from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.official import official_pipeline
 from facerestore.parsing import ChosenParser, choose_parser
-from facerestore.photo_report import ParserFacts, PipelineFacts
+from facerestore.photo_report import NetworkFacts, PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE, Task
 from facerestore.weights import WeightsStore
@@ -96,6 +96,7 @@ def assemble(
     parser = choose_parser(
         config, store, needed_by=_needing_parser(kind, config, restorer), preferred=kind.parser_weights
     )
+    behind = _background(kind.task, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
@@ -103,6 +104,7 @@ def assemble(
         commercial_use=chosen.commercial_use,
         device=str(device),
         parser=_parser_facts(parser),
+        background=None if behind is None else _network_facts(behind),
     )
     return kind(
         detector,
@@ -110,19 +112,17 @@ def assemble(
         config=config,
         parser=None if parser is None else parser.load(device=device),
         facts=facts,
-        background=_background(kind.task, config, store, device),
+        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
     )
 
 
-def _background(
-    task: Task, config: RestoreConfig, store: WeightsStore, device: torch.device
-) -> Upsampler | None:
-    """Return what enlarges the rest of the photo; None where nothing is to."""
+def _background(task: Task, config: RestoreConfig, store: WeightsStore) -> ChosenWeights | None:
+    """Return the weights of what enlarges the rest of the photo; None where nothing is to."""
     if config.background is None:
         return None
     if task is not RESTORE:
         raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
-    return choose_upsampler(config.background, store, tile=config.tile, device=device)
+    return find_weights(config.background, store)
 
 
 def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
@@ -132,11 +132,15 @@ def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer
     return f"backend '{restorer.name}'" if restorer.needs_parsing else None
 
 
-def _parser_facts(parser: ChosenParser | None) -> ParserFacts | None:
+def _parser_facts(parser: ChosenParser | None) -> NetworkFacts | None:
     """Return where a parser network comes from; None for none and for maps that are drawn."""
     if parser is None or parser.path is None:
         return None
-    return ParserFacts(weights=parser.name, sha256=parser.sha256, commercial_use=parser.commercial_use)
+    return _network_facts(parser)
+
+
+def _network_facts(chosen: ChosenParser | ChosenWeights) -> NetworkFacts:
+    return NetworkFacts(weights=chosen.name, sha256=chosen.sha256, commercial_use=chosen.commercial_use)
 
 
 def official_kind(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ParserFacts:
-    """Where a parser network comes from.
+class NetworkFacts:
+    """Where a network beside the restorer comes from: the parser, or the background's.
 
     Attributes:
         weights: catalog name or path of its weights.
@@ -41,6 +41,7 @@ class PipelineFacts:
         commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
         device: where the restorer runs.
         parser: where the parser network comes from; None without one.
+        background: where the background's network comes from; None without one.
     """
 
     weights: str | None = None
@@ -48,7 +49,8 @@ class PipelineFacts:
     bundled: bool = False
     commercial_use: str | None = None
     device: str = "cpu"
-    parser: ParserFacts | None = None
+    parser: NetworkFacts | None = None
+    background: NetworkFacts | None = None
 
 
 def background_facts(background: Upsampler) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The background on the whole line: pipeline, configuration, library call and command."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -162,6 +163,22 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path):
         choose_upsampler("lite.clean-256", store, tile=None, device=device)
     store.import_file("realesrnet.x2", path)
     assert choose_upsampler("auto", store, tile=None, device=device).name == "realesrnet.x2"
+
+
+def test_the_report_says_which_file_the_background_is_from(tmp_path):
+    path = weights_file(tmp_path)
+    config = RestoreConfig(background=str(path), tile=32, device="cpu")
+    facts = build_pipeline(config, store=WeightsStore(tmp_path / "home", offline=True)).facts.background
+    assert facts.weights == str(path)
+    assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert facts.commercial_use is None
+    store = WeightsStore(tmp_path / "home", offline=True)
+    store.import_file("realesrnet.x2", path)
+    facts = build_pipeline(replace(config, background="auto"), store=store).facts.background
+    assert (facts.weights, facts.commercial_use) == ("realesrnet.x2", "no")
+    assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    report = restore(photo(40, 50).pixels, background=str(path), tile=32, device="cpu").report
+    assert report["weights"]["background"]["sha256"] == facts.sha256
 
 
 def test_the_library_call_takes_a_background(tmp_path):

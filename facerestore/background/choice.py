@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from facerestore.background.networks import load_upsampler
 from facerestore.errors import WeightsError
-from facerestore.weights.choosing import check_purpose, looks_like_path
+from facerestore.weights.choosing import ChosenWeights, installed_weights, looks_like_path
+from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +37,28 @@ def choose_upsampler(
         ConfigError: they are for something else.
         BackendError: the network is spandrel's, and spandrel is not installed.
     """
-    path, name = find_weights(choice, store)
-    return load_upsampler(path, name=name, tile=tile, device=device)
+    return open_upsampler(find_weights(choice, store), tile=tile, device=device)
 
 
-def find_weights(choice: str, store: WeightsStore) -> tuple[Path, str]:
-    """Return the file of the background's weights and what it is called; it is not read yet.
+def open_upsampler(chosen: ChosenWeights, *, tile: int | None, device: torch.device) -> TiledUpsampler:
+    """Return what enlarges the background with weights of ``find_weights``.
+
+    Args:
+        chosen: the weights.
+        tile: side of a tile, photo pixels; None chooses one.
+        device: where the network runs.
+
+    Raises:
+        WeightsError: they are of no such network.
+        ConfigError: the network is for something else.
+        BackendError: the network is spandrel's, and spandrel is not installed.
+    """
+    assert chosen.path is not None, "weights of backgrounds are files"
+    return load_upsampler(chosen.path, name=chosen.name, tile=tile, device=device)
+
+
+def find_weights(choice: str, store: WeightsStore) -> ChosenWeights:
+    """Return the background's weights; the network is not made yet.
 
     Args:
         choice: ``auto``, a catalog name, or a path.
@@ -52,16 +69,14 @@ def find_weights(choice: str, store: WeightsStore) -> tuple[Path, str]:
         ConfigError: they are for something else.
     """
     if not looks_like_path(choice):
-        name = _best(store) if choice == AUTO else choice
-        check_purpose(name, store, purpose=PURPOSE)
-        return store.require(name), name
+        return installed_weights(_best(store) if choice == AUTO else choice, store, purpose=PURPOSE)
     path = Path(choice).expanduser()
     if not path.is_file():
         raise WeightsError(
             f"the background's weights file '{path}' does not exist; give a path, or a name of 'facerestore weights"
             " list' whose purpose is background"
         )
-    return path, str(path)
+    return ChosenWeights(path, None, str(path), sha256_of(path), False, None)
 
 
 def _best(store: WeightsStore) -> str:

@@ -136,7 +136,7 @@ def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
         return None
     from facerestore.background import find_weights
 
-    return find_weights(config.background, store)[1]
+    return find_weights(config.background, store).name
 
 
 def _fault(request: Request, source: Path) -> str | None:

@@ -9,7 +9,7 @@ from facerestore.assembly import AUTO, build_pipeline, choose_weights
 from facerestore.backends import backend_names, needs_weights
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
-from facerestore.photo_report import ParserFacts
+from facerestore.photo_report import NetworkFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE
 from facerestore.types import FaceParser
@@ -55,7 +55,7 @@ def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None)
     """
     store = store if store is not None else WeightsStore(offline=config.offline)
     pipelines = [build_pipeline(single, store=store) for single in sheet_configs(config, store=store)]
-    parsers: dict[ParserFacts, FaceParser] = {}
+    parsers: dict[NetworkFacts, FaceParser] = {}
     for pipeline in pipelines:
         pipeline.detector = pipelines[0].detector
         if pipeline.parser is not None and pipeline.facts.parser is not None:
