@@ -69,7 +69,7 @@ class LiteRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the bundled size."""
-        from facerestore.archs.lite import LiteGenerator
+        from facerestore.archs.lite import LiteConfig, LiteGenerator
 
         network = on_meta(LiteGenerator, LiteConfig())
         yield cls(network, face_size=FACE_SIZE, device="meta")
