@@ -17,7 +17,9 @@ from facerestore import __version__
 from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
 from facerestore.backends import BackendSource, backend_sources, import_backend
-from facerestore.config import RestoreConfig
+from facerestore.backends.foreign import INSTALL
+from facerestore.background import load_upsampler
+from facerestore.config import LEAST_TILE_PX, RestoreConfig
 from facerestore.contract.line import DrawnFaceFinder
 from facerestore.detection import DETECTORS
 from facerestore.device import resolve_device
@@ -26,6 +28,7 @@ from facerestore.parsing import LandmarkParser, best_parser, named_parser
 from facerestore.pipeline import RestorePipeline
 from facerestore.types import DecodedImage, DetectedFace, Image
 from facerestore.weights import WeightsStore
+from facerestore.wording import count
 
 PACKAGES = (
     ("torch",),
@@ -38,6 +41,9 @@ PACKAGES = (
     ("rich",),
 )
 """What must be installed, each under one of its names."""
+
+EXTRAS = (("spandrel", "for gfpgan, restoreformer and more background networks", INSTALL),)
+"""What may be installed: the package, what it is good for, and how."""
 
 TRIAL_SIDE_PX = 320
 TRIAL_FACE_PX = 200
@@ -62,7 +68,7 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``backend`` or ``line``.
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, ``backend`` or ``line``.
         name: which one.
         state: how it fares.
         detail: what was found, or what to do.
@@ -92,6 +98,7 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
         *_weights(store),
         *_detectors(store),
         *_parsers(store),
+        *_backgrounds(store),
         *_backends(),
         _line(config, store),
     ]
@@ -102,7 +109,15 @@ def _programs() -> list[Check]:
         Check("program", "facerestore", State.OK, __version__),
         Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
     ]
-    return [*checks, *(_program(names) for names in PACKAGES)]
+    return [*checks, *(_program(names) for names in PACKAGES), *(_extra(*extra) for extra in EXTRAS)]
+
+
+def _extra(name: str, purpose: str, remedy: str) -> Check:
+    """Return the version of a package that need not be there."""
+    try:
+        return Check("program", name, State.OK, f"{version(name)}, {purpose}")
+    except PackageNotFoundError:
+        return Check("program", name, State.ABSENT, f"{purpose}: {remedy}")
 
 
 def _program(names: tuple[str, ...]) -> Check:
@@ -123,7 +138,9 @@ def _devices() -> list[Check]:
             Check("device", "import torch", State.BROKEN, f"cannot be imported: {error}; install torch again")
         ]
 
-    checks = [Check("device", "cpu", State.OK, f"{torch.get_num_threads()} threads, {platform.machine()}")]
+    checks = [
+        Check("device", "cpu", State.OK, f"{count(torch.get_num_threads(), 'thread')}, {platform.machine()}")
+    ]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             found = torch.cuda.get_device_properties(index)
@@ -200,6 +217,23 @@ def _try_parser(name: str, store: WeightsStore) -> str:
     start = time.perf_counter()
     parser.parse([aligned])
     return f"works, {1000 * (time.perf_counter() - start):.0f} ms for a face"
+
+
+def _backgrounds(store: WeightsStore) -> list[Check]:
+    """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
+    known = [entry.name for entry in store.catalog.entries.values() if entry.purpose == "background"]
+    here = [name for name in known if store.locate(name) is not None]
+    if known and not here:
+        detail = f"none installed; 'facerestore weights download {known[0]}'"
+        return [Check("background", "network", State.ABSENT, detail)]
+    return [_tried("background", name, partial(_try_background, name, store)) for name in here]
+
+
+def _try_background(name: str, store: WeightsStore) -> str:
+    upsampler = load_upsampler(store.require(name), name=name)
+    pixels = np.zeros((LEAST_TILE_PX, LEAST_TILE_PX, 3), dtype=np.uint8)
+    upsampler.upsample(pixels, (LEAST_TILE_PX, LEAST_TILE_PX))
+    return f"works, enlarges {upsampler.scale} times"
 
 
 def _backends() -> list[Check]:
