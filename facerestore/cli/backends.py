@@ -261,9 +261,9 @@ def _print_weights(summary: BackendSummary) -> None:
         _print_indented(_remedies(summary)[0])
         return
     width = max(len(w.name) for w in summary.weights) + 2
-    typer.echo(f"\n{'weights':<{width}}{'state':<15}{'for':<12}terms")
+    typer.echo(f"\n{'weights':<{width}}{'here':<11}{'for':<12}terms")
     for w in summary.weights:
-        typer.echo(f"{w.name:<{width}}{w.state:<15}{w.purpose:<12}{_terms(w)}")
+        typer.echo(f"{w.name:<{width}}{w.state if w.here else 'no':<11}{w.purpose:<12}{_terms(w)}")
     if any(not w.here for w in summary.weights):
         typer.echo("to get weights:")
         for line in _remedies(summary):
