@@ -37,6 +37,13 @@ def test_an_unknown_word_names_the_closest(word, close):
         classes_of(word)
 
 
+def test_a_mask_with_a_slip_reads_well():
+    with pytest.raises(ConfigError, match=r"did you mean 'eyes'\? a mask is 'whole', or parts"):
+        parse_mask("eye")
+    with pytest.raises(ConfigError, match=r"hat, .*cloth; a mask is 'whole', or parts"):
+        parse_mask("zzz")
+
+
 def test_a_word_like_none_lists_them_all():
     with pytest.raises(ConfigError, match="choose from face, eyes, brows"):
         classes_of("xyzzy")
