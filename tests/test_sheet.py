@@ -200,6 +200,21 @@ def test_pages_are_cut_between_rows_and_keep_every_row():
     assert list(maker.finish()) == []
 
 
+def test_the_small_print_says_what_was_pasted_otherwise_than_by_default(monkeypatch):
+    printed = []
+    monkeypatch.setattr(
+        "facerestore.sheet.maker.sheet_picture", lambda *_, footer, **__: printed.append(footer) or PAPER
+    )
+    for options in ({}, {"mask": "whole", "colour_match": False}, {"region": "eyes=0.2"}):
+        maker = SheetMaker([line(parser=Labeller(), **options)])
+        list(maker.add(maker.compare(photo(), name="a").rows))
+        list(maker.finish())
+    plain, whole, eyes = printed
+    assert not any(word in plain for word in ("mask", "region", "colour"))
+    assert "mask whole · without colour match ·" in whole
+    assert "region eyes=0.2 ·" in eyes
+
+
 def test_a_row_higher_than_a_page_has_its_own():
     maker = SheetMaker([line()], page_height_px=1)
     rows = maker.compare(photo(), name="a").rows
