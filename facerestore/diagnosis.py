@@ -221,7 +221,9 @@ def _try_parser(name: str, store: WeightsStore) -> str:
 
 def _backgrounds(store: WeightsStore) -> list[Check]:
     """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
-    known = [entry.name for entry in store.catalog.entries.values() if entry.purpose == "background"]
+    entries = [entry for entry in store.catalog.entries.values() if entry.purpose == "background"]
+    # The best first; those without a rank are never chosen by themselves.
+    known = [e.name for e in sorted(entries, key=lambda e: e.quality_rank or len(entries) + 1)]
     here = [name for name in known if store.locate(name) is not None]
     if known and not here:
         detail = f"none installed; 'facerestore weights download {known[0]}'"
