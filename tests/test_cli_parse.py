@@ -103,6 +103,12 @@ def test_no_face_is_a_normal_result(folder, capsys, monkeypatch):
     assert not (folder / "maps").exists()
 
 
+def test_maps_among_the_photos_are_no_photos(folder, capsys):
+    for _ in range(2):
+        assert main(["parse", ".", "-r", "--maps", "maps", "-o", "parts", "--overwrite"]) == 0
+    assert sorted(path.name for path in (folder / "parts").iterdir()) == ["a_parsing.png", "b_parsing.png"]
+
+
 def test_faces_that_are_not_there_are_told(folder, capsys):
     assert main(["parse", "a.jpg", "--faces", "1,7", "-o", "one.png"]) == 0
     out = capsys.readouterr().out

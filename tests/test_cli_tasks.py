@@ -205,6 +205,16 @@ def test_synthesize_draws_a_face_from_every_kind_of_map(folder, tiny, capsys):
     assert (folder / "colours_synthesized.png").exists()
 
 
+def test_masks_and_saved_pictures_among_the_photos_are_no_photos(folder, tiny, capsys):
+    for name in ("a", "b"):
+        write_mask(folder / "masks" / f"{name}.png")
+    arguments = ["inpaint", ".", "-r", "--mask", "masks", "--weights", tiny, "-o", "out", "--overwrite"]
+    for _ in range(2):  # the second time, the pictures that the first one saved are there
+        assert main([*arguments, "--save-damaged", "damaged", "--save-faces", "faces"]) == 0
+        assert "2 photos: 2 faces, 2 filled" in capsys.readouterr().out
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.png", "b.png"]
+
+
 def test_synthesize_names_a_colour_that_is_no_class(folder, tiny, capsys):
     pixels = np.full((64, 64, 3), CLASS_COLOURS[1], np.uint8)
     pixels[5:8, 5] = (0, 10, 200)

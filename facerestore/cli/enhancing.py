@@ -41,6 +41,7 @@ class Request:
         task: what is done with the faces.
         build: makes the pipeline; None for the one that restores.
         check: raises ImageError where a photo lacks something, for a dry run.
+        aside: files and directories that hold no photos, though they may lie within the inputs.
     """
 
     inputs: tuple[Path, ...]
@@ -56,6 +57,7 @@ class Request:
     task: Task = RESTORE
     build: Callable[[RestoreConfig], RestorePipeline] | None = None
     check: Callable[[Path], object] | None = None
+    aside: tuple[Path, ...] = ()
 
 
 def execute(request: Request) -> int:
@@ -72,6 +74,7 @@ def execute(request: Request) -> int:
         options=request.files,
         recursive=request.recursive,
         ending=request.task.ending,
+        aside=_aside(request),
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
@@ -82,6 +85,13 @@ def execute(request: Request) -> int:
         )
         terminal.say(f"left out as results of an earlier run: {len(plan.left_out)} ({names})")
     return _show_plan(request, plan, terminal) if request.dry_run else _restore(request, plan, terminal)
+
+
+def _aside(request: Request) -> list[Path]:
+    """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
+    files = request.files
+    saved = (files.save_faces, files.save_stages, files.save_damaged)
+    return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
 
 
 def _check_streams(request: Request, to_stdout: bool) -> None:

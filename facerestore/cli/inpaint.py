@@ -121,7 +121,11 @@ def inpaint(
 
     source = _source(damage, strokes=strokes, seed=seed)
     request = request_from(
-        flags, INPAINT, build=lambda config: build_inpainter(source, config), check=source.for_photo
+        flags,
+        INPAINT,
+        build=lambda config: build_inpainter(source, config),
+        check=source.for_photo,
+        aside=() if damage is None else (damage,),
     )
     raise typer.Exit(execute(request))
 

@@ -140,7 +140,11 @@ def parse(
         )  # type: ignore[arg-type]
     )
     plan = plan_jobs(
-        inputs, output=output, options=_files(inputs, output, overwrite=overwrite), recursive=recursive
+        inputs,
+        output=output,
+        options=_files(inputs, output, overwrite=overwrite),
+        recursive=recursive,
+        aside=() if maps is None else (maps,),
     )
     to_stdout = any(str(job.target) == "-" for job in plan.jobs)
     _check_streams(to_stdout=to_stdout, as_json=as_json)

@@ -22,6 +22,7 @@ def request_from(
     *,
     build: Callable[[RestoreConfig], RestorePipeline] | None = None,
     check: Callable[[Path], object] | None = None,
+    aside: tuple[Path, ...] = (),
     restore_defaults: Mapping[str, object] | None = None,
 ) -> Request:
     """Return what a command was asked for.
@@ -32,6 +33,7 @@ def request_from(
         task: what it does.
         build: makes its pipeline; None for the one that restores.
         check: raises ImageError where a photo lacks something that the task needs.
+        aside: files and directories that hold no photos, though they may lie within the inputs.
         restore_defaults: what the task presets in another way than restoring.
 
     Raises:
@@ -57,6 +59,7 @@ def request_from(
         task=task,
         build=build,
         check=check,
+        aside=aside,
     )
 
 
