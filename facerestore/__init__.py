@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from facerestore.assembly import build_pipeline, restore
     from facerestore.config import OutputConfig, RestoreConfig, load_config
+    from facerestore.contract import check_restorer
     from facerestore.errors import (
         BackendError,
         CheckpointError,
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
     )
     from facerestore.io import read_image, write_image
     from facerestore.pipeline import RestorePipeline
-    from facerestore.tasks import colorize, inpaint, synthesize
+    from facerestore.tasks import (
+        Strokes,
+        build_colorizer,
+        build_inpainter,
+        build_synthesizer,
+        colorize,
+        inpaint,
+        synthesize,
+    )
     from facerestore.types import Decision, DecodedImage, DetectedFace, Outcome, RestoredFace, RestoreResult
 
 _HOMES = {
@@ -44,8 +53,13 @@ _HOMES = {
     "RestorePipeline": "pipeline",
     "RestoreResult": "types",
     "RestoredFace": "types",
+    "Strokes": "tasks",
     "WeightsError": "errors",
+    "build_colorizer": "tasks",
+    "build_inpainter": "tasks",
     "build_pipeline": "assembly",
+    "build_synthesizer": "tasks",
+    "check_restorer": "contract",
     "colorize": "tasks",
     "inpaint": "tasks",
     "load_config": "config",
@@ -71,9 +85,14 @@ __all__ = [
     "RestorePipeline",
     "RestoreResult",
     "RestoredFace",
+    "Strokes",
     "WeightsError",
     "__version__",
+    "build_colorizer",
+    "build_inpainter",
     "build_pipeline",
+    "build_synthesizer",
+    "check_restorer",
     "colorize",
     "inpaint",
     "load_config",

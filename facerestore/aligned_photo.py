@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from facerestore.blending import resize_image
-from facerestore.types import FaceImage, Image, Mask
+from facerestore.alignment import template
+from facerestore.canvas import checked_canvas, resize_image
+from facerestore.errors import ImageError
+from facerestore.face_image import resize_face
+from facerestore.types import DetectedFace, FaceImage, Image, Mask
 
 
-def replace_whole(pixels: Image, restored: FaceImage, *, upscale: float, strength: float | Mask) -> Image:
+def whole_face(pixels: Image) -> DetectedFace:
+    """Return the face that fills a square crop in the FFHQ frame.
+
+    Raises:
+        ImageError: the picture is not square.
+    """
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ImageError(
+            f"an aligned face is square, this picture is {width} x {height}; crop it, or leave out --aligned"
+        )
+    landmarks = template(width).astype(np.float32)
+    return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
+
+
+def replace_whole(
+    pixels: Image,
+    restored: FaceImage,
+    *,
+    upscale: float,
+    strength: float | Mask,
+    canvas: Image | None = None,
+) -> Image:
     """Return an aligned photo mixed with its restored face over its whole area.
 
     Args:
@@ -16,15 +41,14 @@ def replace_whole(pixels: Image, restored: FaceImage, *, upscale: float, strengt
         restored: (T, T, 3) float32 RGB in [0, 1]; resized by area when larger, cubic when smaller.
         upscale: size of the result over that of ``pixels``.
         strength: share of the restored face, 0 to 1: one number, or (T, T) float32.
+        canvas: the photo at the size of the result, where it was enlarged in another way; not changed.
     """
     import cv2
 
-    background = resize_image(pixels, upscale)
+    background = resize_image(pixels, upscale) if canvas is None else checked_canvas(canvas, pixels, upscale)
     side = background.shape[0]
-    method = cv2.INTER_AREA if side < restored.shape[0] else cv2.INTER_CUBIC
-    face = restored if side == restored.shape[0] else cv2.resize(restored, (side, side), interpolation=method)
     limit = np.iinfo(pixels.dtype).max
-    front = np.clip(face, 0, 1) * np.float32(limit)
+    front = np.clip(resize_face(restored, side), 0, 1) * np.float32(limit)
     share = np.asarray(strength, dtype=np.float32)
     if share.ndim:
         resized = cv2.resize(share, (side, side), interpolation=cv2.INTER_LINEAR)

@@ -167,16 +167,13 @@ def affine_scale(affine: Affine) -> float:
     return math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))
 
 
-def align_face(
-    image: Image, detected: DetectedFace, face_size: int, *, reference: NDArray[np.float64] | None = None
-) -> AlignedFace:
+def align_face(image: Image, detected: DetectedFace, face_size: int) -> AlignedFace:
     """Cut ``detected`` out of ``image`` into a square crop of ``face_size`` px.
 
     Args:
         image: (H, W, 3) RGB, uint8 or uint16.
         detected: the face, in pixels of ``image``.
         face_size: side of the crop, px.
-        reference: (5, 2) points of the crop that the landmarks are taken to; the FFHQ template when None.
 
     Returns:
         The face with its affine (image px to crop px) and its float32 RGB crop in [0, 1].
@@ -185,8 +182,7 @@ def align_face(
         ConfigError: the landmarks are degenerate or ``face_size`` is not positive.
         ImageError: the image is no RGB picture, or the face lies wholly outside it.
     """
-    goals = template(face_size) if reference is None else reference
-    affine = estimate_similarity(detected.landmarks, goals)
+    affine = estimate_similarity(detected.landmarks, template(face_size))
     return AlignedFace(detected=detected, affine=affine, lq=warp_to_crop(image, affine, face_size))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from facerestore.backends import (
     backend_names,
@@ -13,17 +13,21 @@ from facerestore.backends import (
     needs_weights,
 )
 from facerestore.backends.base import TensorRestorer
+from facerestore.backends.calling import with_fidelity
+from facerestore.background import find_weights, holds_upsampler, open_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
-from facerestore.errors import ConfigError, WeightsError
+from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.official import official_pipeline
 from facerestore.parsing import ChosenParser, choose_parser
-from facerestore.photo_report import ParserFacts, PipelineFacts
+from facerestore.photo_report import NetworkFacts, PipelineFacts
 from facerestore.pipeline import RestorePipeline
-from facerestore.purposes import RESTORE, TASKS, Task
+from facerestore.purposes import RESTORE, Task
 from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import ChosenWeights, installed_weights, looks_like_path
+from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,20 +40,6 @@ if TYPE_CHECKING:
 AUTO = "auto"
 
 PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
-
-
-class ChosenWeights(NamedTuple):
-    """The restorer's weights: the file, its backend's name where known, and what reports say of it.
-
-    A backend that needs no weights has no ``path``, and its own name as ``name``.
-    """
-
-    path: Path | None
-    backend: str | None
-    name: str
-    sha256: str | None
-    bundled: bool
-    commercial_use: str | None
 
 
 def build_pipeline(
@@ -96,12 +86,17 @@ def assemble(
     set_threads(config.threads)
     chosen = choose_weights(config, store, kind.task)
     restorer = load_restorer(chosen, device=device, task=kind.task)
+    if config.fidelity is not None:
+        restorer = with_fidelity(restorer, config.fidelity)
+    if config.official and kind.task != RESTORE:
+        raise ConfigError(f"'facerestore {kind.task.command}' has no official pipeline; leave official out")
     if config.official:
         kind, config = official_kind(kind, config, restorer.name)
     detector = None if config.aligned else build_detector(config.detector, store, device)
     parser = choose_parser(
         config, store, needed_by=_needing_parser(kind, config, restorer), preferred=kind.parser_weights
     )
+    behind = _background(kind.task, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
@@ -109,9 +104,25 @@ def assemble(
         commercial_use=chosen.commercial_use,
         device=str(device),
         parser=_parser_facts(parser),
+        background=None if behind is None else _network_facts(behind),
     )
-    labeller = None if parser is None else parser.load(device=device)
-    return kind(detector, restorer, config=config, parser=labeller, facts=facts)
+    return kind(
+        detector,
+        restorer,
+        config=config,
+        parser=None if parser is None else parser.load(device=device),
+        facts=facts,
+        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+    )
+
+
+def _background(task: Task, config: RestoreConfig, store: WeightsStore) -> ChosenWeights | None:
+    """Return the weights of what enlarges the rest of the photo; None where nothing is to."""
+    if config.background is None:
+        return None
+    if task is not RESTORE:
+        raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
+    return find_weights(config.background, store)
 
 
 def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
@@ -121,11 +132,15 @@ def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer
     return f"backend '{restorer.name}'" if restorer.needs_parsing else None
 
 
-def _parser_facts(parser: ChosenParser | None) -> ParserFacts | None:
+def _parser_facts(parser: ChosenParser | None) -> NetworkFacts | None:
     """Return where a parser network comes from; None for none and for maps that are drawn."""
     if parser is None or parser.path is None:
         return None
-    return ParserFacts(weights=parser.name, sha256=parser.sha256, commercial_use=parser.commercial_use)
+    return _network_facts(parser)
+
+
+def _network_facts(chosen: ChosenParser | ChosenWeights) -> NetworkFacts:
+    return NetworkFacts(weights=chosen.name, sha256=chosen.sha256, commercial_use=chosen.commercial_use)
 
 
 def official_kind(
@@ -154,7 +169,10 @@ def restore(
     mask: str = "face",
     region: str = "",
     strength: float = 1.0,
+    fidelity: float | None = None,
     upscale: float = 1.0,
+    background: str | None = None,
+    tile: int | None = None,
     faces: str = "all",
     min_face: float | None = None,
     force: bool = False,
@@ -182,7 +200,10 @@ def restore(
         mask: ``face``, ``whole``, or parts such as ``face,hair``.
         region: strengths of single parts, such as ``eyes=0.3,mouth=1``.
         strength: 0 to 1.
+        fidelity: 0 to 1, for backends that have such a weight.
         upscale: 1 to 8.
+        background: ``auto``, catalog name or path of the weights that enlarge the rest of the photo.
+        tile: side of the tiles in which that is done, photo pixels.
         faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
         min_face: least distance between the eyes, pixels.
         force: restore small and sharp faces too.
@@ -209,7 +230,10 @@ def restore(
         mask=mask,
         region=region,
         strength=strength,
+        fidelity=fidelity,
         upscale=upscale,
+        background=background,
+        tile=tile,
         faces=faces,
         min_face=min_face,
         force=force,
@@ -233,13 +257,20 @@ def load_restorer(
     Raises:
         CheckpointError: the file fits no backend.
         BackendError: a backend of another package is broken.
-        ConfigError: the backend does not do the task.
+        ConfigError: the backend does not do the task, or the file is for backgrounds.
     """
-    restorer = (
-        create_backend(chosen.name, device=device)
-        if chosen.path is None
-        else load_backend(chosen.path, name=chosen.backend, device=device)
-    )
+    try:
+        restorer = (
+            create_backend(chosen.name, device=device)
+            if chosen.path is None
+            else load_backend(chosen.path, name=chosen.backend, device=device)
+        )
+    except CheckpointError as error:
+        if chosen.path is None or not holds_upsampler(chosen.path):
+            raise
+        raise ConfigError(
+            f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"
+        ) from error
     if task == RESTORE:
         return restorer
     if isinstance(restorer, TensorRestorer):
@@ -269,21 +300,15 @@ def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = REST
     if config.backend != AUTO and not needs_weights(config.backend):
         return _without_weights(config)
     if config.weights is None:
-        return _from_catalog(_best(config.backend, store, task), store, task)
+        return installed_weights(_best(config.backend, store, task), store, purpose=task.purpose)
     if looks_like_path(config.weights):
         return _from_file(Path(config.weights).expanduser(), config.backend)
-    chosen = _from_catalog(config.weights, store, task)
+    chosen = installed_weights(config.weights, store, purpose=task.purpose)
     if config.backend not in (AUTO, chosen.backend):
         raise ConfigError(
             f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{config.backend}'; leave out one of both"
         )
     return chosen
-
-
-def looks_like_path(weights: str) -> bool:
-    """Say whether ``weights`` is the path of a file rather than a catalog name."""
-    path = Path(weights)
-    return len(path.parts) > 1 or path.suffix in {".pth", ".pt", ".safetensors"} or path.is_file()
 
 
 def build_detector(name: str, store: WeightsStore, device: torch.device) -> FaceDetector:
@@ -329,29 +354,9 @@ def _without_weights(config: RestoreConfig) -> ChosenWeights:
     return ChosenWeights(None, config.backend, config.backend, None, False, None)
 
 
-def _from_catalog(name: str, store: WeightsStore, task: Task) -> ChosenWeights:
-    entry = store.entry(name)
-    if entry.purpose != task.purpose:
-        own = TASKS.get(entry.purpose)
-        remedy = (
-            f"give them to 'facerestore {own.command}'"
-            if own
-            else f"see 'facerestore weights list --purpose {task.purpose}'"
-        )
-        raise ConfigError(
-            f"weights '{name}' are for the purpose '{entry.purpose}', not '{task.purpose}'; {remedy}"
-        )
-    path = store.require(name)
-    pin = store.pin(name)
-    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
-    return ChosenWeights(path, entry.backend, name, sha256, entry.bundled, entry.commercial_use)
-
-
 def _from_file(path: Path, backend: str) -> ChosenWeights:
     if not path.is_file():
         raise WeightsError(
             f"weights file '{path}' does not exist; give a path, or a name of 'facerestore weights list'"
         )
-    from facerestore.weights.files import sha256_of
-
     return ChosenWeights(path, None if backend == AUTO else backend, str(path), sha256_of(path), False, None)

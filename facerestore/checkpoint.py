@@ -12,14 +12,20 @@ import pickle
 import re
 import secrets
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from facerestore.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor by its key: what architectures are recognised and configured from."""
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound="nn.Module")
 
 WRAPPER_KEYS = (
     "params_ema",
@@ -137,9 +143,25 @@ def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], *, name: 
     module.load_state_dict(fitted, strict=True, assign=True)
 
 
-def check_fit(
-    expected: Mapping[str, tuple[int, ...]], state_dict: Mapping[str, Tensor], *, name: str
-) -> None:
+def shapes_of(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor."""
+    return {key: tuple(value.shape) for key, value in state_dict.items()}
+
+
+def count_indices(shapes: Shapes, pattern: str) -> int:
+    """Return how many different indices, the first group of ``pattern``, the keys have that it matches as a whole."""
+    return len({found[1] for key in shapes if (found := re.fullmatch(pattern, key))})
+
+
+def on_meta(make: Callable[[Config], Network], config: Config) -> Network:
+    """Return a network on the meta device, shapes without numbers: `load_strictly` assigns them, so none is drawn."""
+    import torch
+
+    with torch.device("meta"):
+        return make(config)
+
+
+def check_fit(expected: Shapes, state_dict: Mapping[str, Tensor], *, name: str) -> None:
     """Fail with what differs unless ``state_dict`` has exactly the expected keys and shapes.
 
     Args:

@@ -19,6 +19,9 @@ FACE_CHOICES = ("all", "largest", "center")
 MAX_UPSCALE = 8
 """Above this the photo is almost all invented by interpolation; a guard against a slipped key, not a law."""
 
+LEAST_TILE_PX = 16
+"""Smallest side of a tile: below it nearly all that is computed is overlap."""
+
 DEFAULT_SUFFIX = "_restored"
 
 _Record = TypeVar("_Record", "RestoreConfig", "OutputConfig")
@@ -39,7 +42,12 @@ class RestoreConfig:
             parts such as ``face,hair`` or ``face,-ears``, which need a parser.
         region: strengths of single parts in place of ``strength``, such as ``eyes=0.3,mouth=1``.
         strength: share of the restored face in the result, 0 to 1; 0 returns the input's pixels exactly.
+        fidelity: weight between quality (0) and fidelity to the input (1), for backends that have one (``codeformer``);
+            None takes the backend's own default.
         upscale: factor by which the photo is enlarged, 1 to 8.
+        background: what enlarges, or at upscale 1 cleans, the rest of the photo: ``auto`` (the best such network that
+            is installed), a catalog name such as ``realesrnet.x2``, or the path of a weights file; None resizes it.
+        tile: side of the tiles in which the background is computed, photo pixels; None chooses by network and device.
         faces: ``all``, ``largest``, ``center``, or indices as ``detect`` shows them, such as ``0,2``.
         min_face: smallest distance between the eyes, image pixels, that is restored; None takes the measured
             default of the quality rules.
@@ -61,7 +69,10 @@ class RestoreConfig:
     mask: str = "face"
     region: str = ""
     strength: float = 1.0
+    fidelity: float | None = None
     upscale: float = 1.0
+    background: str | None = None
+    tile: int | None = None
     faces: str = "all"
     min_face: float | None = None
     force: bool = False
@@ -84,6 +95,9 @@ class RestoreConfig:
             raise ConfigError(f"strength is {self.strength}; give a number from 0 (nothing) to 1 (full)")
         if not 1 <= self.upscale <= MAX_UPSCALE:
             raise ConfigError(f"upscale is {self.upscale}; give a number from 1 to {MAX_UPSCALE}")
+        if self.fidelity is not None and not 0 <= self.fidelity <= 1:
+            raise ConfigError(f"fidelity is {self.fidelity}; give a number from 0 (quality) to 1 (fidelity)")
+        _check_background(self)
         if self.min_face is not None and not 0 <= self.min_face < math.inf:
             raise ConfigError(f"min_face is {self.min_face}; give pixels between the eyes, 0 or more")
         if self.threads < 0:
@@ -137,6 +151,14 @@ class OutputConfig:
             )
         if self.overwrite and self.skip_existing:
             raise ConfigError("overwrite and skip_existing exclude each other; give one of them")
+
+
+def _check_background(config: RestoreConfig) -> None:
+    """Raise ConfigError where the options of the background do not fit each other."""
+    if config.background is None and config.tile is not None:
+        raise ConfigError(f"tile is {config.tile}, but nothing is computed in tiles; give a background too")
+    if config.tile is not None and config.tile < LEAST_TILE_PX:
+        raise ConfigError(f"tile is {config.tile}; give {LEAST_TILE_PX} pixels or more, or leave it out")
 
 
 def parse_faces(choice: str) -> tuple[int, ...] | None:

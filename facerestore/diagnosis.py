@@ -1,4 +1,4 @@
-"""What works on this machine: versions, devices, weights, detectors, and a trial of the whole line."""
+"""What works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole line."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore import __version__
-from facerestore.alignment import template, transform_points
+from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
-from facerestore.config import RestoreConfig
+from facerestore.backends import BackendSource, backend_sources, import_backend
+from facerestore.backends.foreign import INSTALL
+from facerestore.background import load_upsampler
+from facerestore.config import LEAST_TILE_PX, RestoreConfig
+from facerestore.contract.line import DrawnFaceFinder
 from facerestore.detection import DETECTORS
 from facerestore.device import resolve_device
 from facerestore.errors import FaceRestoreError
+from facerestore.parsing import LandmarkParser, best_parser, named_parser
 from facerestore.pipeline import RestorePipeline
 from facerestore.types import DecodedImage, DetectedFace, Image
 from facerestore.weights import WeightsStore
+from facerestore.wording import count
 
 PACKAGES = (
     ("torch",),
@@ -35,6 +41,9 @@ PACKAGES = (
     ("rich",),
 )
 """What must be installed, each under one of its names."""
+
+EXTRAS = (("spandrel", "for gfpgan, restoreformer and more background networks", INSTALL),)
+"""What may be installed: the package, what it is good for, and how."""
 
 TRIAL_SIDE_PX = 320
 TRIAL_FACE_PX = 200
@@ -59,7 +68,7 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        topic: ``program``, ``device``, ``weights``, ``detector`` or ``line``.
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, ``backend`` or ``line``.
         name: which one.
         state: how it fares.
         detail: what was found, or what to do.
@@ -83,7 +92,16 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=True)
-    return [*_programs(), *_devices(), *_weights(store), *_detectors(store), _line(config, store)]
+    return [
+        *_programs(),
+        *_devices(),
+        *_weights(store),
+        *_detectors(store),
+        *_parsers(store),
+        *_backgrounds(store),
+        *_backends(),
+        _line(config, store),
+    ]
 
 
 def _programs() -> list[Check]:
@@ -91,7 +109,15 @@ def _programs() -> list[Check]:
         Check("program", "facerestore", State.OK, __version__),
         Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
     ]
-    return [*checks, *(_program(names) for names in PACKAGES)]
+    return [*checks, *(_program(names) for names in PACKAGES), *(_extra(*extra) for extra in EXTRAS)]
+
+
+def _extra(name: str, purpose: str, remedy: str) -> Check:
+    """Return the version of a package that need not be there."""
+    try:
+        return Check("program", name, State.OK, f"{version(name)}, {purpose}")
+    except PackageNotFoundError:
+        return Check("program", name, State.ABSENT, f"{purpose}: {remedy}")
 
 
 def _program(names: tuple[str, ...]) -> Check:
@@ -112,7 +138,9 @@ def _devices() -> list[Check]:
             Check("device", "import torch", State.BROKEN, f"cannot be imported: {error}; install torch again")
         ]
 
-    checks = [Check("device", "cpu", State.OK, f"{torch.get_num_threads()} threads, {platform.machine()}")]
+    checks = [
+        Check("device", "cpu", State.OK, f"{count(torch.get_num_threads(), 'thread')}, {platform.machine()}")
+    ]
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             found = torch.cuda.get_device_properties(index)
@@ -165,6 +193,64 @@ def _try_detector(name: str, store: WeightsStore) -> str:
     return f"works, {1000 * (time.perf_counter() - start):.0f} ms for {TRIAL_SIDE_PX} px"
 
 
+def _parsers(store: WeightsStore) -> list[Check]:
+    """Make each parser whose weights are here; ``landmarks`` needs none."""
+    checks = [_tried("parser", LandmarkParser.name, partial(_try_parser, LandmarkParser.name, store))]
+    for entry in store.catalog.entries.values():
+        if entry.purpose != "parse":
+            continue
+        if store.locate(entry.name) is None:
+            remedy = f"'facerestore weights download {entry.name}'"
+            checks.append(Check("parser", entry.name, State.ABSENT, remedy))
+        else:
+            attempt = partial(_try_parser, entry.name, store)
+            checks.append(_tried("parser", entry.name, attempt))
+    best = best_parser(store)
+    auto = f"takes {best.name}" if best is not None else "takes none; faces are pasted with an oval"
+    return [*checks, Check("parser", "auto", State.OK, auto)]
+
+
+def _try_parser(name: str, store: WeightsStore) -> str:
+    parser = named_parser(name, store).load()
+    image, face = trial_photo()
+    aligned = align_face(image.pixels, face, TRIAL_FACE_PX)
+    start = time.perf_counter()
+    parser.parse([aligned])
+    return f"works, {1000 * (time.perf_counter() - start):.0f} ms for a face"
+
+
+def _backgrounds(store: WeightsStore) -> list[Check]:
+    """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
+    entries = [entry for entry in store.catalog.entries.values() if entry.purpose == "background"]
+    # The best first; those without a rank are never chosen by themselves.
+    known = [e.name for e in sorted(entries, key=lambda e: e.quality_rank or len(entries) + 1)]
+    here = [name for name in known if store.locate(name) is not None]
+    if known and not here:
+        detail = f"none installed; 'facerestore weights download {known[0]}'"
+        return [Check("background", "network", State.ABSENT, detail)]
+    return [_tried("background", name, partial(_try_background, name, store)) for name in here]
+
+
+def _try_background(name: str, store: WeightsStore) -> str:
+    upsampler = load_upsampler(store.require(name), name=name)
+    pixels = np.zeros((LEAST_TILE_PX, LEAST_TILE_PX, 3), dtype=np.uint8)
+    upsampler.upsample(pixels, (LEAST_TILE_PX, LEAST_TILE_PX))
+    return f"works, enlarges {upsampler.scale} times"
+
+
+def _backends() -> list[Check]:
+    """Import each backend that another package brings; our own are tried by the line."""
+    others = [source for source in backend_sources() if not source.own]
+    return [_tried("backend", source.name, partial(_try_backend, source)) for source in others]
+
+
+def _try_backend(source: BackendSource) -> str:
+    if source.problem is not None:
+        raise FaceRestoreError(source.problem)
+    import_backend(source)
+    return f"from {source.package}; 'facerestore backends check {source.name}' tells whether it keeps the contract"
+
+
 def _line(config: RestoreConfig, store: WeightsStore) -> Check:
     return _tried("line", "restore", partial(_try_line, config, store))
 
@@ -202,7 +288,9 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
 def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) -> RestorePipeline:
     """Return the real line, with a detector that knows the synthetic face."""
     built = build_pipeline(config, store=store)
-    return RestorePipeline(_KnownFace(face), built.restorer, config=built.config, facts=built.facts)
+    return RestorePipeline(
+        DrawnFaceFinder(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
+    )
 
 
 def _difference(one: Image, other: Image) -> NDArray[np.int16]:
@@ -217,18 +305,6 @@ def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
         return Check(topic, name, State.BROKEN, str(error))
     except Exception as error:  # a missing system library, a driver that does not fit, ...
         return Check(topic, name, State.BROKEN, f"{type(error).__name__}: {error}")
-
-
-class _KnownFace:
-    """Finds the one face that is known to be there."""
-
-    name = "known face"
-
-    def __init__(self, face: DetectedFace) -> None:
-        self._face = face
-
-    def detect(self, image: Image) -> list[DetectedFace]:
-        return [self._face]
 
 
 def trial_photo() -> tuple[DecodedImage, DetectedFace]:

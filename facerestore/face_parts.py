@@ -131,8 +131,9 @@ def parse_mask(choice: str) -> frozenset[str] | None:
         try:
             part = classes_of(word.removeprefix("-").removeprefix("+"))
         except ConfigError as error:
+            stop = "" if str(error).endswith("?") else ";"
             raise ConfigError(
-                f"mask is '{choice}': {error}; a mask is '{WHOLE}', or parts such as face,hair or face,-ears"
+                f"mask is '{choice}': {error}{stop} a mask is '{WHOLE}', or parts such as face,hair or face,-ears"
             ) from error
         classes = classes - part if word.startswith("-") else classes | part
     if not classes:

@@ -6,15 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facerestore.quality import FaceQuality
 from facerestore.types import RestoredFace
 
+if TYPE_CHECKING:
+    from facerestore.background import Upsampler
+
 
 @dataclass(frozen=True, slots=True)
-class ParserFacts:
-    """Where a parser network comes from.
+class NetworkFacts:
+    """Where a network beside the restorer comes from: the parser, or the background's.
 
     Attributes:
         weights: catalog name or path of its weights.
@@ -38,6 +41,7 @@ class PipelineFacts:
         commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
         device: where the restorer runs.
         parser: where the parser network comes from; None without one.
+        background: where the background's network comes from; None without one.
     """
 
     weights: str | None = None
@@ -45,7 +49,17 @@ class PipelineFacts:
     bundled: bool = False
     commercial_use: str | None = None
     device: str = "cpu"
-    parser: ParserFacts | None = None
+    parser: NetworkFacts | None = None
+    background: NetworkFacts | None = None
+
+
+def background_facts(background: Upsampler) -> dict[str, Any]:
+    """Return what became of the pixels outside the faces, ready for JSON."""
+    return {
+        "name": background.name,
+        "scale": background.scale,
+        "note": f"pixels outside the restored faces were upsampled by {background.name}",
+    }
 
 
 def face_report(

@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from facerestore.page import GAP_PX, PAPER, captioned, framed, side_by_side, stacked
 from facerestore.types import Box, DetectedFace, Image, Outcome, RestoredFace
 
 _Picture: TypeAlias = PillowImage.Image
 _Colour: TypeAlias = tuple[int, int, int]
 
 # The look: chosen by eye on portraits, group photos and single crops; nothing else depends on it.
-PAPER: _Colour = (250, 249, 247)
-INK: _Colour = (122, 126, 134)
 BOX_COLOUR: _Colour = (38, 166, 91)
 LANDMARK_COLOUR: _Colour = (255, 77, 109)
-GAP_PX = 12
 PAIR_GAP_PX = 3
 PANEL_SIDE_PX = 900
 """Longest side of one photo in a comparison: two of them fit a screen."""
@@ -29,7 +27,6 @@ TILE_PX = 280
 """Least side of one face close-up: three pairs are then as wide as two panels."""
 MOST_TILE_PX = 680
 LEAST_WIDTH_PX = 2 * TILE_PX + GAP_PX
-CAPTION_PX = 18
 MAX_PAIRS = 12
 FACE_MARGIN = 0.35
 """Share of the box added on each side of a close-up, so that hair and chin are in it."""
@@ -50,16 +47,19 @@ def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) 
     """
     size = _fit((before.shape[1], before.shape[0]), PANEL_SIDE_PX)
     panels = [
-        _captioned(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
+        captioned(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
     ]
-    strip = _row(panels)
+    strip = side_by_side(panels)
     chosen = _largest_restored(faces)
     width = max(strip.width, LEAST_WIDTH_PX)
     columns = min(max(1, len(chosen)), max(1, width // (2 * TILE_PX)))
     side = min((width - (columns - 1) * 2 * GAP_PX - columns * PAIR_GAP_PX) // (2 * columns), MOST_TILE_PX)
     pairs = [_pair(before, after, face, index, side) for index, face in chosen]
-    rows = [_row(pairs[start : start + columns], gap=2 * GAP_PX) for start in range(0, len(pairs), columns)]
-    return np.asarray(_framed(_column([strip, *rows])))
+    rows = [
+        side_by_side(pairs[start : start + columns], gap_px=2 * GAP_PX)
+        for start in range(0, len(pairs), columns)
+    ]
+    return np.asarray(framed(stacked([strip, *rows])))
 
 
 def faces_picture(image: Image, faces: Sequence[DetectedFace]) -> NDArray[np.uint8]:
@@ -97,8 +97,8 @@ def labelled_picture(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    drawn = [[_captioned(_tile(pixels, side_px), label) for label, pixels in row] for row in rows]
-    return np.asarray(_framed(_column([_row(row) for row in drawn])))
+    drawn = [[captioned(_tile(pixels, side_px), label) for label, pixels in row] for row in rows]
+    return np.asarray(framed(stacked([side_by_side(row) for row in drawn])))
 
 
 def _tile(pixels: NDArray[np.uint8], side_px: int) -> _Picture:
@@ -134,8 +134,8 @@ def _pair(before: Image, after: Image, face: RestoredFace, index: int, side: int
         close_up(before, square, side),
         close_up(after, tuple(scale * value for value in square), side),
     ]
-    return _row(
-        [_captioned(tiles[0], f"face {index} before"), _captioned(tiles[1], "after")], gap=PAIR_GAP_PX
+    return side_by_side(
+        [captioned(tiles[0], f"face {index} before"), captioned(tiles[1], "after")], gap_px=PAIR_GAP_PX
     )
 
 
@@ -157,46 +157,6 @@ def close_up(pixels: Image, square: tuple[float, ...], side_px: int) -> PillowIm
     if piece.size:
         tile.paste(PillowImage.fromarray(_to_8_bit(piece)), (x - left, y - top))
     return tile.resize((side_px, side_px), PillowImage.Resampling.BICUBIC)
-
-
-def _captioned(picture: _Picture, text: str) -> _Picture:
-    """Return a picture with a line of text above it."""
-    font = ImageFont.load_default(CAPTION_PX)
-    band = CAPTION_PX + GAP_PX
-    result = PillowImage.new("RGB", (picture.width, picture.height + band), PAPER)
-    ImageDraw.Draw(result).text((0, 0), text, fill=INK, font=font)
-    result.paste(picture, (0, band))
-    return result
-
-
-def _row(pictures: Sequence[_Picture], *, gap: int = GAP_PX) -> _Picture:
-    """Return pictures side by side."""
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    result = PillowImage.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
-    x = 0
-    for picture in pictures:
-        result.paste(picture, (x, 0))
-        x += picture.width + gap
-    return result
-
-
-def _column(pictures: Sequence[_Picture]) -> _Picture:
-    """Return pictures one below the other."""
-    gap = 2 * GAP_PX
-    height = sum(picture.height for picture in pictures) + gap * (len(pictures) - 1)
-    result = PillowImage.new("RGB", (max(picture.width for picture in pictures), height), PAPER)
-    y = 0
-    for picture in pictures:
-        result.paste(picture, (0, y))
-        y += picture.height + gap
-    return result
-
-
-def _framed(picture: _Picture) -> _Picture:
-    margin = 2 * GAP_PX
-    result = PillowImage.new("RGB", (picture.width + 2 * margin, picture.height + 2 * margin), PAPER)
-    result.paste(picture, (margin, margin))
-    return result
 
 
 def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:

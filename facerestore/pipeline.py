@@ -8,18 +8,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from facerestore import __version__
-from facerestore.aligned_photo import replace_whole
-from facerestore.alignment import align_face, resize_affine, template, warp_to_crop
+from facerestore.aligned_photo import replace_whole, whole_face
+from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import restore_faces
-from facerestore.blending import Paste, grey_face, paste_faces, resize_image
+from facerestore.blending import Paste, paste_faces
+from facerestore.canvas import check_result_size, resize_image, result_size
+from facerestore.colour import grey_face
 from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
 from facerestore.parsing import FacePasting
-from facerestore.photo_report import PipelineFacts, StageClock, face_report
+from facerestore.photo_report import PipelineFacts, StageClock, background_facts, face_report
 from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.selection import absent_indices, left_to_right, select_faces
@@ -34,8 +34,10 @@ from facerestore.types import (
     RestoredFace,
     RestoreResult,
 )
+from facerestore.wording import count
 
 if TYPE_CHECKING:
+    from facerestore.background import OnTile, Upsampler
     from facerestore.types import FaceDetector, FaceParser, Restorer
 
 
@@ -48,6 +50,10 @@ class RestorePipeline:
         config: strength, selection and the like.
         parser: labels the parts of faces; without one, a soft oval stands in for it.
         facts: where the networks come from.
+        background: enlarges the rest of the photo; without one it is resized, and at upscale 1 left alone.
+
+    Attributes:
+        on_tile: told of the background's progress, tile by tile; None tells nobody.
 
     Raises:
         BackendError: the restorer needs a parser and there is none.
@@ -72,6 +78,7 @@ class RestorePipeline:
         config: RestoreConfig | None = None,
         parser: FaceParser | None = None,
         facts: PipelineFacts | None = None,
+        background: Upsampler | None = None,
     ) -> None:
         if restorer.needs_parsing and parser is None:
             raise BackendError(
@@ -91,6 +98,8 @@ class RestorePipeline:
         self.config = config if config is not None else RestoreConfig()
         self._pasting = FacePasting.of(self.config, parser)
         self.facts = facts if facts is not None else PipelineFacts()
+        self.background = background
+        self.on_tile: OnTile | None = None
 
     def with_parts(
         self,
@@ -101,7 +110,9 @@ class RestorePipeline:
         config: RestoreConfig,
     ) -> Self:
         """Return a pipeline of the same kind and facts with other parts; raises as the class does."""
-        return type(self)(detector, restorer, config=config, parser=parser, facts=self.facts)
+        other = type(self)(detector, restorer, config=config, parser=parser, facts=self.facts)
+        other.background = self.background
+        return other
 
     @classmethod
     def needs_parser(cls, config: RestoreConfig) -> bool:
@@ -120,7 +131,11 @@ class RestorePipeline:
         weights = self.facts.weights or self.restorer.name
         detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
         parser = "" if self.parser is None else f", {self._parser_words(self.parser)}"
-        return f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device}; {detector}{parser}"
+        behind = "" if self.background is None else f", background {self.background.name}"
+        return (
+            f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device};"
+            f" {detector}{parser}{behind}"
+        )
 
     def _parser_words(self, parser: FaceParser) -> str:
         if self._pasting.drawn:
@@ -147,7 +162,8 @@ class RestorePipeline:
         """Restore one photo.
 
         Faces are numbered left to right. With strength 0, or without a face to restore, the result has the very
-        pixels of the input; at upscale 1 every pixel outside the faces' masks has.
+        pixels of the input; at upscale 1 every pixel outside the faces' masks has. With a background network, all that
+        is not restored is what that network makes of it.
 
         Args:
             image: the photo; not changed.
@@ -156,7 +172,8 @@ class RestorePipeline:
             BackendError: a network failed; nothing is restored in part.
             ImageError: the upscaled photo would be too large, or an aligned input is not square.
         """
-        _check_result_size(image, self.config)
+        limit = DEFAULT_MAX_PIXELS if self.config.max_pixels is None else self.config.max_pixels
+        check_result_size(image.pixels, self.config.upscale, max_pixels=limit)
         clock = StageClock()
         with clock.stage("detect"):
             found = self._detect(image.pixels)
@@ -166,8 +183,13 @@ class RestorePipeline:
             faces = self._parse(faces)
         with clock.stage("restore"):
             faces = self._restore(faces)
+        canvas = None
+        if self.background is not None:
+            with clock.stage("background"):
+                size = result_size(image.pixels, self.config.upscale)
+                canvas = self.background.upsample(image.pixels, size, on_tile=self.on_tile)
         with clock.stage("blend"):
-            result = self._blend(image, faces)
+            result = self._blend(image, faces) if canvas is None else self._blend_onto(image, faces, canvas)
         report = self._report(image, result, faces, qualities, clock)
         return RestoreResult(image=result, faces=tuple(faces), report=report)
 
@@ -253,19 +275,28 @@ class RestorePipeline:
 
     def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
         """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
+        return self._blend_onto(image, faces, None)
+
+    def _blend_onto(
+        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Image | None
+    ) -> DecodedImage:
+        """Return the canvas, or else the resized photo, with the restored faces in it."""
         pastes = [paste for face in faces if (paste := self._paste(face, grey=image.grey)) is not None]
         upscale = self.config.upscale
-        if not pastes and upscale == 1:
+        if not pastes and upscale == 1 and canvas is None:
             return image
         if self.config.aligned and pastes:
             whole = pastes[0]
-            pixels = replace_whole(image.pixels, whole.restored, upscale=upscale, strength=whole.strength)
+            pixels = replace_whole(
+                image.pixels, whole.restored, upscale=upscale, strength=whole.strength, canvas=canvas
+            )
         else:
             pixels = paste_faces(
                 image.pixels,
                 pastes,
                 upscale=upscale,
                 colour_match=self.config.colour_match,
+                canvas=canvas,
             )
         alpha = None if image.alpha is None else resize_image(image.alpha, upscale)
         return replace(image, pixels=pixels, alpha=alpha)
@@ -332,6 +363,8 @@ class RestorePipeline:
             "parser": None if self.parser is None else self.parser.name,
             "mask": self.config.mask,
             "region": self.config.region,
+            "background": None if self.background is None else background_facts(self.background),
+            "fidelity": getattr(self.restorer, "fidelity", None),
             "upscale": self.config.upscale,
             "strength": self.config.strength,
             "found": len(faces),
@@ -347,21 +380,6 @@ class RestorePipeline:
         }
 
 
-def whole_face(pixels: Image) -> DetectedFace:
-    """Return the face that fills a square crop in the FFHQ frame.
-
-    Raises:
-        ImageError: the picture is not square.
-    """
-    height, width = pixels.shape[:2]
-    if height != width:
-        raise ImageError(
-            f"an aligned face is square, this picture is {width} x {height}; crop it, or leave out --aligned"
-        )
-    landmarks = template(width).astype(np.float32)
-    return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
-
-
 def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
     """Return index and crop of the faces that are to be restored."""
     return [
@@ -373,15 +391,6 @@ def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
 
 def _check_count(name: str, given: int, wanted: int) -> None:
     if given != wanted:
-        raise BackendError(f"'{name}' gave {given} results for {wanted} faces; report this to its author")
-
-
-def _check_result_size(image: DecodedImage, config: RestoreConfig) -> None:
-    height, width = image.pixels.shape[:2]
-    result = round(width * config.upscale) * round(height * config.upscale)
-    limit = DEFAULT_MAX_PIXELS if config.max_pixels is None else config.max_pixels
-    if config.upscale > 1 and result > limit:
-        raise ImageError(
-            f"{width} x {height} enlarged {config.upscale:g} times has {result:,} pixels, the limit is {limit:,};"
-            " choose a smaller --upscale, or raise --max-pixels"
+        raise BackendError(
+            f"'{name}' gave {count(given, 'result')} for {count(wanted, 'face')}; report this to its author"
         )

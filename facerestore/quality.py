@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.colour import LUMA
 from facerestore.types import Affine, AlignedFace, Decision, DetectedFace, FaceImage, Outcome
 
 MIN_EYE_DISTANCE_PX = 8.0
@@ -55,8 +56,6 @@ BLOCKS_VISIBLE = 0.5
 """Least crop over photo scale at which blocks are looked for: below, one is under 4 crop pixels wide."""
 LEAST_GRADIENT = 0.05
 """Level differences below this are no content, in levels of 255: a tenth of the rounding step."""
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Weights of R, G, B in luma, ITU-R BT.601."""
 
 
 @dataclass(frozen=True, slots=True)

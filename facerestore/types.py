@@ -117,7 +117,8 @@ class Decision:
     Attributes:
         outcome: restored or kept.
         code: short machine-readable reason: ``restored``, ``too-small``, ``sharp``, ``not-selected``, ``strength-0``,
-            ``not-parsed``.
+            ``not-parsed``; of official pipelines ``low-score`` and
+            ``over-999-px``.
         reason: one plain sentence for people, with the numbers that decided.
     """
 

@@ -69,6 +69,16 @@ def test_each_task_takes_its_own_weights_and_the_others_name_the_right_command(s
     assert choose_weights(RestoreConfig(), store).bundled
 
 
+def test_a_discriminator_is_never_taken_for_a_restorer(store):
+    for name in ("gpen.bfr-512-d", "gpen.bfr-256-d"):
+        assert store.entry(name).purpose == "discriminator"
+        install(store, name)
+        with pytest.raises(ConfigError, match="for the purpose 'discriminator', not 'restore'"):
+            choose_weights(RestoreConfig(weights=name), store)
+    with pytest.raises(WeightsError, match=r"weights download gpen\.bfr-512'"):
+        choose_weights(RestoreConfig(backend="gpen"), store)
+
+
 def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):
     for options, remedy in (
         ({"weights": "gpen.bfr-512"}, "weights download gpen.bfr-512"),

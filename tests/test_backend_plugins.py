@@ -25,6 +25,7 @@ from facerestore.backends import (
 from facerestore.backends.base import TensorRestorer
 from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
+from facerestore.diagnosis import State, diagnose
 from facerestore.errors import BackendError, CheckpointError, ConfigError, FaceRestoreError
 from facerestore.pipeline import RestorePipeline
 from facerestore.weights import WeightsStore
@@ -78,6 +79,12 @@ class Unaskable(Foreign):
         raise IndexError("no keys")
 
 
+class Sizeless(Darkener):
+    @classmethod
+    def create(cls, *, device="cpu"):
+        return SimpleNamespace(name="sizeless", restore=print)
+
+
 class Uncreatable(Darkener):
     @classmethod
     def create(cls, *, device="cpu"):
@@ -92,7 +99,7 @@ class Unfinished(TensorRestorer):
 def plugins(monkeypatch):
     """Return a function that installs packages: backend name -> entry point value, or (value, package)."""
     module = ModuleType("plugin_module")
-    for item in (Darkener, Foreign, Unbuildable, Unaskable, Uncreatable, Unfinished):
+    for item in (Darkener, Foreign, Unbuildable, Unaskable, Sizeless, Uncreatable, Unfinished):
         setattr(module, item.__name__, item)
     module.number = 7
     monkeypatch.setitem(sys.modules, "plugin_module", module)
@@ -195,7 +202,7 @@ def test_a_broken_package_breaks_nothing_but_itself(plugins, tmp_path, value, me
     assert identify(lite_state_dict()) == "lite"
     assert identify({"foreign.weight": torch.ones(1)}) == "foreign"
     assert build_pipeline(RestoreConfig(), store=WeightsStore(tmp_path)).restorer.name == "lite"
-    with pytest.raises(CheckpointError, match=f"could not ask backend 'broken' .*{message}"):
+    with pytest.raises(CheckpointError, match=f"could not be asked: backend 'broken' .*{message}"):
         identify({"a": torch.ones(1)})
     with pytest.raises(BackendError, match=message):
         build_pipeline(RestoreConfig(backend="broken"), store=WeightsStore(tmp_path))
@@ -203,7 +210,7 @@ def test_a_broken_package_breaks_nothing_but_itself(plugins, tmp_path, value, me
 
 def test_a_package_that_cannot_say_whether_keys_are_its_own_is_named(plugins):
     plugins(("unaskable", "plugin_module:Unaskable"))
-    with pytest.raises(CheckpointError, match="could not ask backend 'unaskable': IndexError"):
+    with pytest.raises(CheckpointError, match="could not be asked: backend 'unaskable': IndexError"):
         identify({"a": torch.ones(1)})
 
 
@@ -217,6 +224,12 @@ def test_errors_of_other_packages_become_ours(plugins, tmp_path):
     assert isinstance(caught.value.__cause__, KeyError)
     with pytest.raises(BackendError, match=r"backend 'dark' cannot be made: OSError: no libdark\.so"):
         create_backend("dark")
+
+
+def test_a_restorer_without_all_members_is_refused(plugins):
+    plugins(("sizeless", "plugin_module:Sizeless"))
+    with pytest.raises(BackendError, match="SimpleNamespace lacks face_size, needs_parsing"):
+        create_backend("sizeless")
 
 
 def test_our_names_are_our_own(plugins, tmp_path):
@@ -247,9 +260,9 @@ def no_pixels(faces):
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (no_pixels, "backend 'darkener' failed with 1 faces: ZeroDivisionError: no pixels; report this"),
+        (no_pixels, "backend 'darkener' failed with 1 face: ZeroDivisionError: no pixels; report this"),
         (lambda faces: None, "TypeError: .* report this to the backend's author"),
-        (lambda faces: [], "'darkener' gave 0 results for 1 faces"),
+        (lambda faces: [], "'darkener' gave 0 results for 1 face"),
         (lambda faces: [faces[0].lq.tolist()], "gave a face as list, expected a float32 array"),
         (lambda faces: [(255 * faces[0].lq).astype(np.uint8)], "gave a face as uint8"),
         (lambda faces: [faces[0].lq[:8]], r"gave a face of shape \(8, 64, 3\)"),
@@ -263,3 +276,14 @@ def test_what_another_package_raises_or_gives_ends_as_a_backend_error(act, messa
     assert isinstance(caught.value, FaceRestoreError)
     if act is no_pixels:
         assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_doctor_tries_the_backends_of_other_packages(plugins):
+    plugins(("darkener", "plugin_module:Darkener", "dark-arts"), ("gone", "no_such_package:Gone"))
+    checks = {
+        check.name: check for check in diagnose(RestoreConfig(device="cpu")) if check.topic == "backend"
+    }
+    assert checks["darkener"].state is State.OK
+    assert checks["darkener"].detail.startswith("from dark-arts 1.2; 'facerestore backends check darkener'")
+    assert checks["gone"].state is State.BROKEN
+    assert "cannot be imported" in checks["gone"].detail

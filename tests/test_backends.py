@@ -10,11 +10,12 @@ from facerestore.archs.gpen import GPENConfig, GPENDiscriminator, GPENGenerator
 from facerestore.archs.lite import LiteConfig, LiteGenerator
 from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
 from facerestore.backends import identify, load_backend
-from facerestore.backends.base import TensorRestorer, fit_crop
+from facerestore.backends.base import TensorRestorer
 from facerestore.backends.gpen import GPENRestorer
 from facerestore.checkpoint import save_state_dict
 from facerestore.contract import LIKENESS, Verdict, check_restorer
 from facerestore.errors import BackendError, CheckpointError, ConfigError
+from facerestore.face_image import resize_face
 from facerestore.types import AlignedFace, DetectedFace
 
 TINY = {"style_dim": 8, "mapping_layers": 2, "narrow": 1 / 64}
@@ -167,7 +168,7 @@ def test_a_bare_array_is_refused(restorer):
 
 def test_parsing_maps_are_checked(restorer):
     faces = noise_faces(restorer.input_size, count=2)
-    with pytest.raises(BackendError, match="1 parsing maps for 2 faces"):
+    with pytest.raises(BackendError, match="1 parsing map for 2 faces"):
         restorer.restore(faces, [np.zeros((8, 8), np.uint8)])
 
 
@@ -302,7 +303,7 @@ def test_a_network_that_needs_parsing_maps_gets_those_of_its_batch():
 def test_crops_are_reduced_by_area():
     stripes = np.zeros((8, 8, 3), np.float32)
     stripes[:, ::2] = 1
-    np.testing.assert_allclose(fit_crop(stripes, 4), np.full((4, 4, 3), 0.5))
+    np.testing.assert_allclose(resize_face(stripes, 4), np.full((4, 4, 3), 0.5))
 
 
 OFFICIAL = {
@@ -319,6 +320,8 @@ def test_official_key_listings_give_the_official_configuration(shared, name):
     state_dict = {key: torch.empty(shape, device="meta") for key, shape in listing.items()}
     assert identify(state_dict) == "gpen"
     assert GPENRestorer.config_from_state_dict(state_dict) == OFFICIAL[name]
+    restorer = GPENRestorer.build(state_dict, device="meta")
+    assert restorer.face_size == restorer.input_size == OFFICIAL[name].face_size
 
 
 @pytest.mark.parametrize(

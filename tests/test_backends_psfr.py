@@ -7,9 +7,10 @@ from golden import Golden, listed_keys
 
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, fuse, to_official
-from facerestore.backends import backend_class, identify, load_backend
+from facerestore.backends import BACKENDS, backend_class, identify, load_backend
 from facerestore.backends.psfr import PSFRRestorer, fit_map
 from facerestore.checkpoint import save_state_dict
+from facerestore.contract import Verdict, check_restorer
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.types import AlignedFace, DetectedFace
 
@@ -63,7 +64,7 @@ def test_other_networks_are_not_taken_for_it(shared, listing):
 
 
 def test_examples_of_the_other_backends_are_not_taken_for_it():
-    for name in ("gpen", "lite", "psfr"):
+    for name in BACKENDS:
         state_dict = backend_class(name).example_state_dict()
         assert PSFRRestorer.detect(state_dict) == (name == "psfr")
         assert identify(state_dict) == name
@@ -205,7 +206,7 @@ def test_maps_are_required(restorer):
     assert restorer.needs_parsing
     with pytest.raises(BackendError, match="needs a parsing map for each face"):
         restorer.restore(faces)
-    with pytest.raises(BackendError, match="1 parsing maps for 2 faces"):
+    with pytest.raises(BackendError, match="1 parsing map for 2 faces"):
         restorer.restore(faces, maps[:1])
     assert restorer.restore([], []) == []
 
@@ -263,3 +264,16 @@ def test_a_network_that_fails_in_stages_is_a_backend_error(restorer):
 def test_the_published_size_is_512():
     (published,) = PSFRRestorer.published()
     assert (published.face_size, published.device.type) == (512, "meta")
+
+
+def test_the_example_lets_the_face_through():
+    faces, maps = example()
+    for face, restored in zip(
+        faces, PSFRRestorer.build(PSFRRestorer.example_state_dict()).restore(faces, maps), strict=True
+    ):
+        assert np.corrcoef(face.lq.ravel(), restored.ravel())[0, 1] > 0.95
+
+
+def test_the_example_keeps_the_contract():
+    restorer = PSFRRestorer.build(PSFRRestorer.example_state_dict())
+    assert {finding.verdict for finding in check_restorer(restorer)} == {Verdict.PASSED}

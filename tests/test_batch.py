@@ -243,7 +243,8 @@ def test_a_fault_of_ours_is_one_photos_outcome_with_its_kind(photos):
 
     outcomes, _ = run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Faulty())
     assert [o.status for o in outcomes] == [Status.FAILED] * 2
-    assert describe_error(outcomes[0].error) == "KeyError: 'eyes'"
+    told = "backend 'brightener' failed with 1 face: KeyError: 'eyes'; report this to the backend's author"
+    assert describe_error(outcomes[0].error) == told
 
 
 def test_a_run_that_is_broken_off_leaves_whole_files_only(photos):
@@ -319,7 +320,7 @@ def test_a_failure_does_not_keep_the_photo_in_memory(photos):
 
     outcomes, _ = run(photos, jobs_for(photos, "a.png"), restorer=Failing(fails=True))
     assert outcomes[0].error is not None
-    assert "".join(traceback.format_exception(outcomes[0].error)).count("in restore") == 2
+    assert "".join(traceback.format_exception(outcomes[0].error)).count("in restore\n") == 2
     gc.collect()
     assert [ref() for ref in seen] == [None]
 

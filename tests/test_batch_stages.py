@@ -1,12 +1,19 @@
 """Pictures of a restoration scale by scale: what they show, their files, and who has none."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from fakes import FACE_SIZE, FakeDetector, face_at, photo, pipeline
 
+from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
+from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.backends.psfr import PSFRRestorer
 from facerestore.batch import Job, Status, run_jobs
 from facerestore.batch.stages import TILE_PX, stage_pictures, staged, stretched
+from facerestore.checkpoint import save_state_dict
+from facerestore.cli import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.io import read_image, write_image
@@ -110,3 +117,26 @@ def test_other_backends_say_that_they_have_no_stages(tmp_path):
     job = Job(tmp_path / "a.png", tmp_path / "out.png", tmp_path)
     with pytest.raises(ConfigError, match="leave out --save-stages"):
         list(run_jobs([job], line, options=OutputConfig(save_stages=str(tmp_path))))
+
+
+def test_the_command_saves_the_stages_of_a_checkpoint_under_official_names(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    network = attach_spectral_norm(PSFRGenerator(PSFRConfig(64, 16, (4, 8))))
+    save_state_dict(tmp_path / "tiny.safetensors", to_official(network.state_dict()))
+    write_image(tmp_path / "face.png", photo(64, 64))
+    monkeypatch.chdir(tmp_path)
+    options = (
+        "--backend psfr --weights tiny.safetensors --parser landmarks --aligned --force --save-stages stages"
+    )
+    assert main(["enhance", "face.png", "-o", "out.png", "--json", *options.split()]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["photos"][0]["backend"] == "psfr"
+    endings = ["lq", "parsing", "stage016", "stage032", "stage064", "stages"]
+    assert sorted(p.name for p in (tmp_path / "stages").iterdir()) == [f"face_face0_{e}.png" for e in endings]
+    parsing = read_image(tmp_path / "stages" / "face_face0_parsing.png").pixels
+    assert {tuple(colour) for colour in parsing.reshape(-1, 3)} >= {(0, 0, 0), (204, 0, 0), (76, 153, 0)}
+    assert main(["enhance", "face.png", "-o", "lite.png", "--aligned", "--force", "--save-stages", "s"]) == 2
+    out, err = capsys.readouterr()
+    assert "only 'psfr' does" in err
+    assert out == "", "refused before anything is said to be done"
+    assert not (tmp_path / "lite.png").exists()

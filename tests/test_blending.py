@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from facerestore.alignment import align_face, invert_affine, transform_points
-from facerestore.blending import Paste, match_colour, paste_faces, resize_image
+from facerestore.blending import Paste, paste_faces
+from facerestore.canvas import resize_image
+from facerestore.colour import match_colour
 from facerestore.errors import BackendError, ConfigError
 from facerestore.parsing import face_mask, geometric_mask
 from facerestore.types import DetectedFace

@@ -115,6 +115,14 @@ def test_info_counts_parameters_and_operations(capsys):
     assert "residual U-shaped network" in " ".join(out.split())
 
 
+def test_info_lists_what_does_a_task_on_lines_that_fit(capsys):
+    code, out, _ = run(capsys, "info", "gpen")
+    assert code == 0
+    assert "gpen.colorization-1024  no         colorize    LicenseRef-GPEN, non-commercial" in out
+    assert "512-d" not in out, "a discriminator restores nothing"
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_info_as_json(capsys):
     code, out, _ = run(capsys, "info", "psfr", "--json")
     facts = json.loads(out)

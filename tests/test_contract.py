@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+from facerestore.aligned_photo import whole_face
 from facerestore.assembly import choose_weights, load_restorer
-from facerestore.backends.base import TensorRestorer, checked_crop, fit_crop
+from facerestore.backends.base import TensorRestorer, checked_crop
 from facerestore.config import RestoreConfig
 from facerestore.contract import CHECKS, Verdict, check_restorer
 from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.errors import BackendError
+from facerestore.face_image import resize_face
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.pipeline import whole_face
 from facerestore.weights import WeightsStore
 
 PASSED, FAILED, UNCLEAR = Verdict.PASSED, Verdict.FAILED, Verdict.UNCLEAR
@@ -28,7 +29,7 @@ class Plain:
     needs_parsing = False
 
     def restore(self, faces, parsing_maps=None):
-        crops = [fit_crop(checked_crop(face, self.name), self.face_size) for face in faces]
+        crops = [resize_face(checked_crop(face, self.name), self.face_size) for face in faces]
         return [self.change(crop) for crop in crops]
 
     def change(self, crop):
@@ -149,7 +150,7 @@ class InPlace(Plain):
 class OwnCrop(Plain):
     def restore(self, faces, parsing_maps=None):
         super().restore(faces)
-        return [face.lq if len(face.lq) == self.face_size else fit_crop(face.lq, 48) for face in faces]
+        return [face.lq if len(face.lq) == self.face_size else resize_face(face.lq, 48) for face in faces]
 
 
 class Careless(Plain):
@@ -239,7 +240,7 @@ class Parsing(Plain):
         if parsing_maps is None or len(parsing_maps) != len(faces):
             raise BackendError("give one map for each face")
         crops = super().restore(faces)
-        masks = [fit_crop((m > 0).astype(np.float32)[..., None].repeat(3, 2), 48) for m in parsing_maps]
+        masks = [resize_face((m > 0).astype(np.float32)[..., None].repeat(3, 2), 48) for m in parsing_maps]
         return [crop * (0.8 + 0.2 * mask) for crop, mask in zip(crops, masks, strict=True)]
 
 

@@ -2,12 +2,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
 
-from facerestore.assembly import ChosenWeights
+from facerestore.archs.rrdb import RRDBNet
 from facerestore.config import RestoreConfig
 from facerestore.diagnosis import State, diagnose, trial_photo
 from facerestore.errors import WeightsError
+from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import ChosenWeights
 
 
 @pytest.fixture
@@ -32,13 +35,30 @@ def line_check():
 def test_a_sound_machine_has_nothing_broken(restorer):
     checks = diagnose(RestoreConfig(device="cpu"))
     assert [check for check in checks if check.state is State.BROKEN] == []
-    assert {check.topic for check in checks} == {"program", "device", "weights", "detector", "line"}
+    topics = {"program", "device", "weights", "detector", "parser", "background", "line"}
+    assert {check.topic for check in checks} == topics
     assert line_check().detail.startswith("w.x restores a face on cpu in")
 
 
 def test_weights_that_are_not_here_are_no_fault(restorer):
     absent = {check.name for check in diagnose() if check.topic == "detector" and check.state is State.ABSENT}
     assert "yunet" in absent
+
+
+def test_backgrounds_and_extras_are_looked_at(restorer, monkeypatch, tmp_path):
+    store = WeightsStore(tmp_path / "home", offline=True)
+    checks = {(check.topic, check.name): check for check in diagnose(store=store)}
+    assert checks["background", "network"].state is State.ABSENT
+    assert "weights download realesrnet.x2'" in checks["background", "network"].detail
+    torch.save(RRDBNet(scale=2, width=8, blocks=1, growth=4).state_dict(), tmp_path / "network.pth")
+    store.import_file("realesrnet.x2", tmp_path / "network.pth")
+    monkeypatch.setattr(
+        "facerestore.diagnosis.EXTRAS", (("no-such-package", "for trying", "pip install it"),)
+    )
+    checks = {(check.topic, check.name): check for check in diagnose(store=store)}
+    assert checks["background", "realesrnet.x2"].detail == "works, enlarges 2 times"
+    extra = checks["program", "no-such-package"]
+    assert (extra.state, extra.detail) == (State.ABSENT, "for trying: pip install it")
 
 
 def test_a_network_that_fails_or_never_repeats_is_broken(restorer):

@@ -92,16 +92,6 @@ def sure(x, y, *, size, score=0.95):
 # --- GPEN: what the official code gave -----------------------------------------------------------------------------
 
 
-def test_gpen_transforms_are_those_of_the_official_code(shared):
-    golden = load_file(shared("golden/gpen_align.safetensors"))
-    for size in (256, 512, 1024, 2048):
-        assert np.allclose(gpen_template(size), golden[f"ref5.{size}"], atol=1e-9)
-    for index in range(3):
-        affine = estimate_similarity(golden[f"align.{index}.landmarks"], gpen_template(512))
-        assert np.allclose(affine, golden[f"align.{index}.tfm"], atol=1e-4)
-        assert np.allclose(invert_affine(affine), golden[f"align.{index}.tfm_inv"], atol=1e-4)
-
-
 def test_gpen_mask_is_feathered_as_in_the_official_code(shared):
     golden = load_file(shared("golden/gpen_align.safetensors"))
     y, x = np.mgrid[:512, :512]
@@ -137,6 +127,28 @@ def test_gpen_network_that_changes_nothing_gives_back_nearly_the_photo():
     assert difference.max() <= 2
     assert result.report["official"] is True
     assert result.report["restored"] == 1
+
+
+def test_gpen_cuts_faces_out_of_the_enlargement_and_pastes_them_on_the_background_network():
+    class Grey:
+        name, scale = "grey", 2
+
+        def upsample(self, pixels, size, *, on_tile=None):
+            return np.full((size[1], size[0], 3), 77, dtype=np.uint8)
+
+    image, face = smooth_photo(), sure(40, 20, size=160)
+    doubled = DetectedFace(tuple(2 * v for v in face.box), face.landmarks * 2, 0.95)
+    config = RestoreConfig(official=True, upscale=2, background="auto")
+    networks = Network(), Network()
+    parts = {"config": config, "parser": AllSkin()}
+    on_grey = GPENPipeline(FakeDetector(doubled), networks[0], background=Grey(), **parts).run(image)
+    alone = GPENPipeline(FakeDetector(doubled), networks[1], **parts).run(image)
+    assert np.array_equal(networks[0].given[0], networks[1].given[0])
+    changed = (on_grey.image.pixels != 77).any(axis=2)
+    assert not changed[:, :60].any()
+    middle = (slice(180, 220), slice(220, 260))
+    assert np.abs(on_grey.image.pixels[middle].astype(int) - alone.image.pixels[middle]).max() <= 1
+    assert on_grey.report["background"]["name"] == "grey"
 
 
 @pytest.mark.parametrize("upscale", [2.0, 1.7])
@@ -482,6 +494,8 @@ def test_16_bit_photos_are_refused():
         (gpen, {"aligned": True, "upscale": 2.0}, "--upscale"),
         (gpen, {"aligned": True, "strength": 0.5}, "--strength"),
         (psfr, {"strength": 0.5}, "--strength"),
+        (psfr, {"background": "auto"}, "--background"),
+        (gpen, {"aligned": True, "background": "auto"}, "--background"),
     ],
 )
 def test_options_that_the_original_does_not_know_are_refused(make, options, message):

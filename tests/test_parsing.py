@@ -5,7 +5,16 @@ import pytest
 
 from facerestore.alignment import estimate_similarity, template
 from facerestore.errors import BackendError, ConfigError
-from facerestore.parsing import CLASS_NAMES, FACE_CLASSES, PALETTE, face_mask, geometric_mask
+from facerestore.parsing import (
+    CLASS_NAMES,
+    FACE_CLASSES,
+    PALETTE,
+    colour_map,
+    face_is_parsed,
+    face_mask,
+    geometric_mask,
+    whole_mask,
+)
 from facerestore.types import AlignedFace, DetectedFace
 
 
@@ -158,3 +167,36 @@ def test_a_map_without_a_face_or_of_another_size_is_refused():
         face_mask(face, np.ones((64, 64), np.uint8))
     with pytest.raises(ConfigError, match="int64"):
         face_mask(face, np.ones((128, 128), np.int64))
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_the_whole_mask_is_1_but_for_a_soft_border(size):
+    mask = whole_mask(size)
+    edge = int(0.1 * size)
+    assert (mask[edge:-edge, edge:-edge] == 1).all()
+    assert not mask[0].any()
+    assert not mask[:, -1].any()
+    assert max(np.abs(np.diff(mask, axis=axis)).max() for axis in (0, 1)) < 40 / size
+    with pytest.raises(ConfigError, match="face size is 0"):
+        whole_mask(0)
+
+
+def test_a_map_has_found_the_face_when_there_is_face_in_its_oval():
+    face = aligned(template(128), 128)
+    assert face_is_parsed(face, ids(128, skin=(0.3, 0.9, 0.25, 0.75)))
+    assert not face_is_parsed(face, ids(128, hair=(0.3, 0.9, 0.25, 0.75)))
+    assert not face_is_parsed(face, ids(128, skin=(0.3, 0.9, 0.0, 0.1)))
+
+
+def test_a_mask_of_hair_alone_asks_for_a_face_beside_it():
+    face = aligned(template(128), 128)
+    hair = ids(128, skin=(0.3, 0.9, 0.25, 0.75), hair=(0.1, 0.3, 0.2, 0.8))
+    mask = face_mask(face, hair, classes=frozenset({"hair"}))
+    assert mask[26, 64] > 0.9
+    assert mask[80, 64] < 0.01
+
+
+def test_ids_that_no_class_has_are_refused():
+    with pytest.raises(ConfigError, match="id 200"):
+        colour_map(np.full((8, 8), 200, np.uint8))
+    assert (colour_map(np.full((8, 8), 13, np.uint8)) == PALETTE[13]).all()

@@ -11,8 +11,8 @@ from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.io import write_image
+from facerestore.page import PAPER
 from facerestore.photo_report import PipelineFacts
-from facerestore.pictures import PAPER
 from facerestore.pipeline import RestorePipeline
 from facerestore.sheet import SheetMaker, contact_sheet, sheet_configs, sheet_pipelines, split_list
 from facerestore.sheet.picture import (
@@ -198,6 +198,21 @@ def test_pages_are_cut_between_rows_and_keep_every_row():
     assert len(pages) == 3
     assert {page.shape[1] for page in pages} == {pages[0].shape[1]}
     assert list(maker.finish()) == []
+
+
+def test_the_small_print_says_what_was_pasted_otherwise_than_by_default(monkeypatch):
+    printed = []
+    monkeypatch.setattr(
+        "facerestore.sheet.maker.sheet_picture", lambda *_, footer, **__: printed.append(footer) or PAPER
+    )
+    for options in ({}, {"mask": "whole", "colour_match": False}, {"region": "eyes=0.2"}):
+        maker = SheetMaker([line(parser=Labeller(), **options)])
+        list(maker.add(maker.compare(photo(), name="a").rows))
+        list(maker.finish())
+    plain, whole, eyes = printed
+    assert not any(word in plain for word in ("mask", "region", "colour"))
+    assert "mask whole · without colour match ·" in whole
+    assert "region eyes=0.2 ·" in eyes
 
 
 def test_a_row_higher_than_a_page_has_its_own():

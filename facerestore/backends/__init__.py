@@ -143,7 +143,7 @@ def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
         return claims[0]
     first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
     verdict = f"backends {' and '.join(claims)} both claim" if claims else "no backend recognises"
-    unasked = f"; could not ask {'; '.join(broken)}" if broken else ""
+    unasked = f"; one could not be asked: {'; '.join(broken)}" if broken else ""
     raise CheckpointError(
         f"{verdict} these {len(state_dict)} keys ({first}, ...); name the backend if you know it, one of"
         f" {', '.join(usable)}{unasked}"
@@ -174,7 +174,7 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
                 raise CheckpointError(
                     f"its keys are not those of backend '{chosen}'; leave the backend out to detect it"
                 )
-            return found.build(state_dict, device=device)
+            return _whole(found.build(state_dict, device=device))
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
 
@@ -194,7 +194,7 @@ def create_backend(name: str, *, device: torch.device | str = "cpu") -> Restorer
     if _needs_weights(found):
         raise ConfigError(f"backend '{name}' needs weights; give them with --weights")
     with adapter_errors(f"backend '{name}' cannot be made"):
-        return found.create(device=device)
+        return _whole(found.create(device=device))
 
 
 def _usable() -> dict[str, BackendSource]:
@@ -230,6 +230,20 @@ def _lack(found: object) -> str | None:
     if missing:
         return f"class {found.__name__} lacks {', '.join(dict.fromkeys(missing))}"
     return None
+
+
+def _whole(restorer: Restorer) -> Restorer:
+    """Return a restorer that has all members of the protocol.
+
+    Raises:
+        BackendError: some are missing.
+    """
+    missing = [m for m in ("name", "face_size", "needs_parsing", "restore") if not hasattr(restorer, m)]
+    if missing:
+        raise BackendError(
+            f"{type(restorer).__name__} lacks {', '.join(missing)}; report this to the backend's author"
+        )
+    return restorer
 
 
 def _needs_weights(found: type) -> bool:

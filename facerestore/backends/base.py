@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from facerestore.errors import BackendError, ConfigError
+from facerestore.face_image import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -195,7 +197,7 @@ class TensorRestorer(ABC):
                 face, or gave a value that is not finite.
         """
         self._check_parsing_maps(faces, parsing_maps)
-        crops = [fit_crop(checked_crop(face, self.name), self.input_size) for face in faces]
+        crops = [resize_face(checked_crop(face, self.name), self.input_size) for face in faces]
         restored: list[FaceImage] = []
         for start in range(0, len(crops), self.max_batch):
             chunk = slice(start, start + self.max_batch)
@@ -215,7 +217,7 @@ class TensorRestorer(ABC):
             return
         if len(parsing_maps) != len(faces):
             raise BackendError(
-                f"{len(parsing_maps)} parsing maps for {len(faces)} faces; give one map per face"
+                f"{count(len(parsing_maps), 'parsing map')} for {count(len(faces), 'face')}; give one map per face"
             )
 
     def _restore_batch(
@@ -234,7 +236,7 @@ class TensorRestorer(ABC):
                 ) from error
         except RuntimeError as error:
             raise BackendError(
-                f"backend '{self.name}' failed on {self.device} with {len(crops)} faces: {error};"
+                f"backend '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
                 " see 'facerestore doctor', or try other weights"
             ) from error
         # Outside the except block, so that the failed call's tensors are no longer held by its traceback.
@@ -286,17 +288,6 @@ def fixed_randomness(seed: int = 0) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def fit_crop(crop: FaceImage, size: int) -> FaceImage:
-    """Return a square [0, 1] crop at ``size`` pixels a side, by area when reducing, cubic when enlarging."""
-    if crop.shape[0] == size:
-        return crop
-    import cv2
-
-    interpolation = cv2.INTER_AREA if crop.shape[0] > size else cv2.INTER_CUBIC
-    resized = cv2.resize(crop, (size, size), interpolation=interpolation)
-    return np.asarray(np.clip(resized, 0.0, 1.0), dtype=np.float32)
 
 
 def _default_batch(face_size: int, device_type: str) -> int:

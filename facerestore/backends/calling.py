@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facerestore.errors import BackendError, FaceRestoreError
+from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
@@ -44,13 +45,33 @@ def restore_faces(
     Raises:
         BackendError: it failed, whatever it raised, or gave something else than one face image per face.
     """
-    with adapter_errors(f"backend '{restorer.name}' failed with {len(faces)} faces"):
+    told = count(len(faces), "face")
+    with adapter_errors(f"backend '{restorer.name}' failed with {told}"):
         outputs = list(restorer.restore(faces, parsing_maps))
     if len(outputs) != len(faces):
         raise BackendError(
-            f"'{restorer.name}' gave {len(outputs)} results for {len(faces)} faces; report this to its author"
+            f"'{restorer.name}' gave {count(len(outputs), 'result')} for {told}; report this to its author"
         )
     return [_checked(output, restorer) for output in outputs]
+
+
+def with_fidelity(restorer: Restorer, value: float) -> Restorer:
+    """Return a restorer with another weight between quality (0) and fidelity to the input (1).
+
+    Raises:
+        ConfigError: its backend has no such weight.
+        BackendError: it raised something else, or gave no restorer.
+    """
+    change = getattr(restorer, "with_fidelity", None)
+    if change is None:
+        raise ConfigError(
+            f"backend '{restorer.name}' has no fidelity weight, and {value:g} was given; leave it out"
+        )
+    with adapter_errors(f"backend '{restorer.name}' cannot take the fidelity {value:g}"):
+        changed: Restorer = change(value)
+        if not callable(getattr(changed, "restore", None)):
+            raise TypeError(f"its with_fidelity gave {type(changed).__name__}, no restorer")
+    return changed
 
 
 def _checked(output: FaceImage, restorer: Restorer) -> FaceImage:

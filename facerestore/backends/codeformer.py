@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly
+from facerestore.checkpoint import load_strictly, on_meta, shapes_of
 from facerestore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class CodeFormerRestorer(TensorRestorer):
         from facerestore.archs.codeformer import config_from_shapes
 
         try:
-            return config_from_shapes({key: tuple(value.shape) for key, value in state_dict.items()})
+            return config_from_shapes(shapes_of(state_dict))
         except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
             raise CheckpointError(f"no CodeFormer: {error}; the file is cut short or foreign") from error
 
@@ -67,13 +67,10 @@ class CodeFormerRestorer(TensorRestorer):
         Raises:
             CheckpointError: the shapes fit no CodeFormer, or keys are missing or unexpected.
         """
-        import torch
-
         from facerestore.archs.codeformer import CodeFormer
 
         config = cls.config_from_state_dict(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = CodeFormer(config)
+        network = on_meta(CodeFormer, config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, device=device)
 
@@ -100,12 +97,9 @@ class CodeFormerRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the one published size, 512 px."""
-        import torch
-
         from facerestore.archs.codeformer import CodeFormer, CodeFormerConfig
 
-        with torch.device("meta"):
-            network = CodeFormer(CodeFormerConfig())
+        network = on_meta(CodeFormer, CodeFormerConfig())
         yield cls(network, face_size=network.config.face_size, device="meta")
 
     def with_fidelity(self, value: float) -> Self:

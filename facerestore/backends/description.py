@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.backends.calling import adapter_errors
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+from facerestore.purposes import TASKS
 
 if TYPE_CHECKING:
     from facerestore.backends.base import TensorRestorer
@@ -61,7 +62,7 @@ class BackendSummary:
         needs_parsing: it takes a parsing map beside each face.
         needs_weights: it is made from a weights file.
         missing: Python modules that it needs and that are not installed.
-        weights: its entries in the catalog.
+        weights: its entries in the catalog that do a task; discriminators, which only training takes, are left out.
         unpublished: what the catalog says of a backend that has none; else empty.
     """
 
@@ -179,7 +180,7 @@ def _summarise(source: BackendSource, store: WeightsStore) -> BackendSummary:
         found = import_backend(source)
     except FaceRestoreError as error:
         return BackendSummary(source.name, source.package, source.location, str(error))
-    entries = store.catalog.entries.values()
+    entries = [entry for entry in store.catalog.entries.values() if entry.purpose in TASKS]
     weights = tuple(_weights(entry, store) for entry in entries if entry.backend == source.name)
     return BackendSummary(
         name=source.name,

@@ -6,7 +6,8 @@ take RGB in [0, 1]; RestoreFormer's converts that to the [-1, 1] the network was
 0.4.2), though GFPGAN was trained on (x - 0.5) / 0.5 like the other (``gfpgan/utils.py`` of its authors normalises so
 and reads the result as [-1, 1]). So the networks themselves are called, at [-1, 1].
 
-A file is recognised by its keys alone, without spandrel.
+A file is recognised by its keys alone, without spandrel. CodeFormer is not among spandrel's networks, since the licence
+of its authors' code forbids commercial use; `facerestore.archs.codeformer` is written anew and needs nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly
+from facerestore.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 from facerestore.errors import BackendError, CheckpointError
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ ATTENTION_SIDE = 16
 
 RESTOREFORMER_HEADS = 8
 """Attention heads of the published RestoreFormer; no tensor tells them."""
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ class GFPGANRestorer(TensorRestorer):
         Raises:
             CheckpointError: the shapes fit no GFPGAN.
         """
-        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        shapes = shapes_of(state_dict)
         try:
             return _gfpgan_config(shapes)
         except (KeyError, IndexError, ZeroDivisionError) as error:
@@ -170,11 +169,8 @@ class GFPGANRestorer(TensorRestorer):
             BackendError: spandrel is not installed.
             CheckpointError: the shapes fit no GFPGAN, or keys are missing or unexpected.
         """
-        import torch
-
         config = cls.config_from_state_dict(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = cls._network(config)
+        network = on_meta(cls._network, config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.out_size} px")
         return cls(network, face_size=config.out_size, device=device)
 
@@ -197,10 +193,7 @@ class GFPGANRestorer(TensorRestorer):
         Raises:
             BackendError: spandrel is not installed.
         """
-        import torch
-
-        with torch.device("meta"):
-            network = cls._network(GFPGANConfig(512, 512, 8, 2, 1, different_w=True, sft_half=True))
+        network = on_meta(cls._network, GFPGANConfig(512, 512, 8, 2, 1, different_w=True, sft_half=True))
         yield cls(network, face_size=512, device="meta")
 
     @classmethod
@@ -239,7 +232,7 @@ class RestoreFormerRestorer(TensorRestorer):
         Raises:
             CheckpointError: the shapes fit no RestoreFormer.
         """
-        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        shapes = shapes_of(state_dict)
         try:
             return _restoreformer_config(shapes)
         except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
@@ -253,11 +246,8 @@ class RestoreFormerRestorer(TensorRestorer):
             BackendError: spandrel is not installed.
             CheckpointError: the shapes fit no RestoreFormer, or keys are missing or unexpected.
         """
-        import torch
-
         config = cls.config_from_state_dict(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = cls._network(config)
+        network = on_meta(cls._network, config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.resolution} px")
         return cls(network, face_size=config.resolution, device=device)
 
@@ -278,10 +268,7 @@ class RestoreFormerRestorer(TensorRestorer):
         Raises:
             BackendError: spandrel is not installed.
         """
-        import torch
-
-        with torch.device("meta"):
-            network = cls._network(RestoreFormerConfig(1024, 256, 64, (1, 2, 2, 4, 4, 8), 2, 512, 256))
+        network = on_meta(cls._network, RestoreFormerConfig(1024, 256, 64, (1, 2, 2, 4, 4, 8), 2, 512, 256))
         yield cls(network, face_size=512, device="meta")
 
     @classmethod
@@ -300,7 +287,7 @@ class RestoreFormerRestorer(TensorRestorer):
 
 def _gfpgan_config(shapes: Shapes) -> GFPGANConfig:
     decoder = "stylegan_decoder"
-    doublings = _count(shapes, "toRGB")
+    doublings = count_indices(shapes, r"toRGB\.(\d+)\..*")
     coarse = shapes[f"{decoder}.constant_input.weight"][1]
     style_dim = shapes[f"{decoder}.style_mlp.1.weight"][0]
     # The first convolution at 64 px is the fourth pair's; a generator that ends below has no widening.
@@ -309,7 +296,7 @@ def _gfpgan_config(shapes: Shapes) -> GFPGANConfig:
     return GFPGANConfig(
         out_size=4 << doublings,
         num_style_feat=style_dim,
-        num_mlp=_count(shapes, f"{decoder}.style_mlp"),
+        num_mlp=count_indices(shapes, rf"{decoder}\.style_mlp\.(\d+)\..*"),
         channel_multiplier=2.0 if wide is None else 2 * wide[1] / coarse,
         narrow=coarse / GFPGAN_COARSE_WIDTH,
         different_w=shapes["final_linear.weight"][0] != style_dim,
@@ -320,7 +307,7 @@ def _gfpgan_config(shapes: Shapes) -> GFPGANConfig:
 def _restoreformer_config(shapes: Shapes) -> RestoreFormerConfig:
     codes, code_dim = shapes["quantize.embedding.weight"]
     width = shapes["encoder.conv_in.weight"][0]
-    levels = _count(shapes, "encoder.down")
+    levels = count_indices(shapes, r"encoder\.down\.(\d+)\..*")
     attending = [level for level in range(levels) if f"encoder.down.{level}.attn.0.q.weight" in shapes]
     if not attending:
         raise ValueError("no level attends")
@@ -331,13 +318,7 @@ def _restoreformer_config(shapes: Shapes) -> RestoreFormerConfig:
         ch_mult=tuple(
             shapes[f"encoder.down.{level}.block.0.conv2.weight"][0] // width for level in range(levels)
         ),
-        num_res_blocks=_count(shapes, "encoder.down.0.block"),
+        num_res_blocks=count_indices(shapes, r"encoder\.down\.0\.block\.(\d+)\..*"),
         resolution=ATTENTION_SIDE << attending[0],
         z_channels=shapes["quant_conv.weight"][1],
     )
-
-
-def _count(shapes: Shapes, prefix: str) -> int:
-    """Return how many numbers follow ``prefix`` in the keys."""
-    start = prefix + "."
-    return len({key[len(start) :].partition(".")[0] for key in shapes if key.startswith(start)})

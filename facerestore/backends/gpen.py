@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly
+from facerestore.backends.priors import noise_mode
+from facerestore.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 from facerestore.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     import torch
 
     from facerestore.archs.gpen import GPENConfig
-    from facerestore.archs.stylegan2 import NoiseMode
 
 OWN_KEYS = frozenset(
     {"generator.input.input", "generator.to_rgb1.bias", "ecd0.0.0.weight", "final_linear.0.weight"}
@@ -31,8 +30,6 @@ TASK_RANGES: Mapping[str, tuple[float, float]] = {
 """Value range, input and output alike, in which the published networks of each task were trained: the test code of
 https://github.com/yangxy/GPEN at 2c73670 normalises photos to [-1, 1] and back, and segmentation pictures not at all.
 The networks themselves are the same, key by key, so that a file does not tell its task."""
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class GPENRestorer(TensorRestorer):
@@ -76,19 +73,19 @@ class GPENRestorer(TensorRestorer):
         """
         from facerestore.archs.gpen import COARSE_WIDTH, GPENConfig
 
-        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        shapes = shapes_of(state_dict)
         try:
-            face_size = 2 ** (_count(shapes, r"generator\.to_rgbs\.(\d+)\.bias") + 2)
-            input_size = 2 ** (_count(shapes, r"ecd(\d+)\.0\.\d\.weight") + 1)
+            face_size = 2 ** (count_indices(shapes, r"generator\.to_rgbs\.(\d+)\.bias") + 2)
+            input_size = 2 ** (count_indices(shapes, r"ecd(\d+)\.0\.\d\.weight") + 1)
             coarse = shapes["generator.input.input"][1]
             config = GPENConfig(
                 face_size=face_size,
                 input_size=input_size,
                 style_dim=shapes["generator.style.1.weight"][0],
-                mapping_layers=_count(shapes, r"generator\.style\.(\d+)\.weight"),
+                mapping_layers=count_indices(shapes, r"generator\.style\.(\d+)\.weight"),
                 channel_multiplier=_multiplier(shapes, face_size, input_size),
                 narrow=coarse / COARSE_WIDTH,
-                noise_mode=_noise_mode(shapes["generator.conv1.activate.bias"][0], coarse),
+                noise_mode=noise_mode(shapes, "generator.conv1.activate.bias", width=coarse),
             )
         except KeyError as error:
             raise CheckpointError(
@@ -106,13 +103,10 @@ class GPENRestorer(TensorRestorer):
         Raises:
             CheckpointError: the shapes fit no GPEN generator, or keys are missing or unexpected.
         """
-        import torch
-
         from facerestore.archs.gpen import GPENGenerator
 
         config = cls.config_from_state_dict(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = GPENGenerator(config)
+        network = on_meta(GPENGenerator, config)
         load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, input_size=config.input_size, device=device)
 
@@ -135,20 +129,12 @@ class GPENRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the four published sizes: 256 px is narrow, the others have all widths (model zoo of its authors)."""
-        import torch
-
         from facerestore.archs.gpen import GPENConfig, GPENGenerator
 
         configs = [GPENConfig(256, channel_multiplier=1, narrow=0.5), *map(GPENConfig, (512, 1024, 2048))]
         for config in configs:
-            with torch.device("meta"):
-                network = GPENGenerator(config)
+            network = on_meta(GPENGenerator, config)
             yield cls(network, face_size=config.face_size, device="meta")
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Return how many indices keys of this pattern have."""
-    return len({found[1] for key in shapes if (found := re.fullmatch(pattern, key))})
 
 
 def _widths(shapes: Shapes, face_size: int, input_size: int) -> dict[int, int]:
@@ -166,14 +152,6 @@ def _multiplier(shapes: Shapes, face_size: int, input_size: int) -> float:
     """Return the widening from 64 px on; networks that end below have none, and any value serves."""
     width = _widths(shapes, face_size, input_size).get(64)
     return 2.0 if width is None else 2 * width / shapes["generator.input.input"][1]
-
-
-def _noise_mode(bias_length: int, width: int) -> NoiseMode:
-    if bias_length == 2 * width:
-        return "concat"
-    if bias_length == width:
-        return "add"
-    raise ValueError(f"generator.conv1.activate.bias has {bias_length} values for {width} channels")
 
 
 def _check_widths(shapes: Shapes, config: GPENConfig) -> None:

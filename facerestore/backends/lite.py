@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly
+from facerestore.checkpoint import load_strictly, on_meta, shapes_of
 from facerestore.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class LiteRestorer(TensorRestorer):
         from facerestore.archs.lite import config_from_shapes
 
         try:
-            return config_from_shapes({key: tuple(value.shape) for key, value in state_dict.items()})
+            return config_from_shapes(shapes_of(state_dict))
         except (KeyError, ValueError, IndexError) as error:
             raise CheckpointError(f"no 'lite' network: {error}; the file is cut short or foreign") from error
 
@@ -53,8 +53,7 @@ class LiteRestorer(TensorRestorer):
         from facerestore.archs.lite import LiteGenerator
 
         config = cls.config_from_state_dict(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = LiteGenerator(config)
+        network = on_meta(LiteGenerator, config)
         load_strictly(network, {key: value.float() for key, value in state_dict.items()}, name=cls.name)
         network.to(memory_format=torch.channels_last)
         return cls(network, face_size=FACE_SIZE, device=device)
@@ -70,10 +69,7 @@ class LiteRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the bundled size."""
-        import torch
+        from facerestore.archs.lite import LiteConfig, LiteGenerator
 
-        from facerestore.archs.lite import LiteGenerator
-
-        with torch.device("meta"):
-            network = LiteGenerator()
+        network = on_meta(LiteGenerator, LiteConfig())
         yield cls(network, face_size=FACE_SIZE, device="meta")

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.backends.priors import MMRB_PREFIX, Shapes, prior_config
-from facerestore.checkpoint import load_strictly, save_state_dict
+from facerestore.backends.priors import MMRB_PREFIX, prior_config
+from facerestore.checkpoint import Shapes, load_strictly, on_meta, save_state_dict, shapes_of
 from facerestore.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class MMRBRestorer(TensorRestorer):
         """
         from facerestore.archs.mmrb import MMRBConfig
 
-        shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+        shapes = shapes_of(state_dict)
         own = {
             key.removeprefix(MMRB_PREFIX): shape
             for key, shape in shapes.items()
@@ -89,14 +89,11 @@ class MMRBRestorer(TensorRestorer):
         Raises:
             CheckpointError: they fit no such network, or keys are missing, unexpected or misshapen.
         """
-        import torch
-
         from facerestore.archs.mmrb import MMRBGenerator
 
         config = cls.config_from_state_dict(state_dict)
         try:
-            with torch.device("meta"):  # parameters are assigned, so none need be drawn
-                network = MMRBGenerator(config)
+            network = on_meta(MMRBGenerator, config)
         except ValueError as error:
             raise CheckpointError(f"no MMRB network: {error}; the file is incomplete or foreign") from error
         load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
@@ -119,13 +116,10 @@ class MMRBRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the sizes of the design, 256 and 512 px; no weights of them are published."""
-        import torch
-
         from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
 
         for size in (256, 512):
-            with torch.device("meta"):
-                network = MMRBGenerator(MMRBConfig(size))
+            network = on_meta(MMRBGenerator, MMRBConfig(size))
             yield cls(network, face_size=size, device="meta")
 
 

@@ -19,7 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from facerestore.checkpoint import load_state_dict, load_strictly, save_state_dict
+from facerestore.checkpoint import (
+    Shapes,
+    count_indices,
+    load_state_dict,
+    load_strictly,
+    on_meta,
+    save_state_dict,
+    shapes_of,
+)
 from facerestore.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
 Origin: TypeAlias = Literal["rosinality", "basicsr", "clean", "own"]
 """Whose names and conventions a state dict follows."""
 
-Shapes = Mapping[str, tuple[int, ...]]
 
 MMRB_PREFIX = "prior."
 """What an MMRB restorer's file puts before the keys of its prior."""
@@ -92,14 +99,13 @@ def prior_from_state_dict(
     state_dict = _inside_mmrb(state_dict)
     origin = prior_origin(state_dict)
     canonical = canonical_prior(state_dict, origin)
-    shapes = {name: tuple(value.shape) for name, value in canonical.items()}
+    shapes = shapes_of(canonical)
     config = prior_config(shapes, upsampling=upsampling or _upsampling(shapes, origin))
     canonical = _with_filters(canonical, config, origin)
     has_mean = "w_avg" in canonical
     if not has_mean and config.mapping_layers:
         canonical["w_avg"] = torch.zeros(config.style_dim)
-    with torch.device("meta"):  # parameters are assigned, so none need be drawn
-        prior = StyleGAN2Prior(config)
+    prior = on_meta(StyleGAN2Prior, config)
     load_strictly(prior, canonical, name=f"a StyleGAN2 prior of {config.face_size} px ({origin} file)")
     if not has_mean:
         prior.set_mean_latent()
@@ -159,7 +165,7 @@ def prior_config(shapes: Shapes, *, upsampling: Upsampling) -> PriorConfig:
             channel_multiplier=_multiplier(shapes, face_size, coarse),
             narrow=coarse / COARSE_WIDTH,
             upsampling=upsampling,
-            noise_mode=_noise_mode(shapes["conv1.activate.bias"][0], coarse),
+            noise_mode=noise_mode(shapes, "conv1.activate.bias", width=coarse),
         )
     except KeyError as error:
         raise CheckpointError(
@@ -167,11 +173,6 @@ def prior_config(shapes: Shapes, *, upsampling: Upsampling) -> PriorConfig:
         ) from error
     except (IndexError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(f"no StyleGAN2 generator: {error}; the file is of another network") from error
-
-
-def count_indices(shapes: Shapes, pattern: str) -> int:
-    """Return how many indices keys of this pattern have."""
-    return len({found[1] for key in shapes if (found := re.fullmatch(pattern, key))})
 
 
 def _inside_mmrb(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -247,9 +248,15 @@ def _multiplier(shapes: Shapes, face_size: int, coarse: int) -> float:
     return 1.0 if face_size < 64 else 2 * shapes["convs.6.conv.weight"][1] / coarse
 
 
-def _noise_mode(bias_length: int, width: int) -> NoiseMode:
-    if bias_length == 2 * width:
+def noise_mode(shapes: Shapes, key: str, *, width: int) -> NoiseMode:
+    """Return whether noise is added or concatenated, told from the bias ``key`` behind features of ``width``.
+
+    Raises:
+        ValueError: the bias has the length of neither.
+    """
+    length = shapes[key][0]
+    if length == 2 * width:
         return "concat"
-    if bias_length == width:
+    if length == width:
         return "add"
-    raise ValueError(f"conv1.activate.bias has {bias_length} values for {width} channels")
+    raise ValueError(f"{key} has {length} values for {width} channels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from facerestore.backends.base import (
     TensorRestorer,
     checked_crop,
     faces_to_tensor,
-    fit_crop,
     fixed_randomness,
     tensor_to_faces,
 )
-from facerestore.checkpoint import check_fit, load_strictly
+from facerestore.checkpoint import check_fit, load_strictly, on_meta
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.face_image import resize_face, resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ FORMER_PREFIX = "to_rgb."
 
 # Principal components are drawn so that this many standard deviations fill half of the range.
 COMPONENT_DEVIATIONS = 2.5
+
+# Of the example's finest scale: little enough that the face shows, enough that every parameter counts.
+EXAMPLE_RANDOM_SHARE = 0.1
 
 
 class Stage(NamedTuple):
@@ -119,15 +122,12 @@ class PSFRRestorer(TensorRestorer):
             CheckpointError: keys are missing, unexpected or have the wrong shape, or the spectral norms are no
                 numbers.
         """
-        import torch
-
         from facerestore.archs.psfr import PSFRGenerator
         from facerestore.archs.spectral import fuse, has_spectral_norm, official_shapes
 
         config = cls.config_from_state_dict(state_dict)
         name = f"{cls.name} {config.face_size} px"
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = PSFRGenerator(config)
+        network = on_meta(PSFRGenerator, config)
         if has_spectral_norm(state_dict):
             check_fit(official_shapes(network), state_dict, name=f"{name} with spectral norm")
         try:
@@ -139,25 +139,22 @@ class PSFRRestorer(TensorRestorer):
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:
-        """Return the parameters of a 32 px generator."""
+        """Return the parameters of a 32 px generator, random but for those that let the degraded face through."""
         import torch
 
         from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 
         with fixed_randomness(), torch.no_grad():
-            network = PSFRGenerator(PSFRConfig(32, 8, (4, 8)))
-            network.img_out.weight.mul_(0.2)  # keeps most pixels off the clamp
+            network = PSFRGenerator(PSFRConfig(32, 8, (6, 8)))
+            _let_face_through(network)
             return network.state_dict()
 
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the one published size, 512 px."""
-        import torch
-
         from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 
-        with torch.device("meta"):
-            network = PSFRGenerator(PSFRConfig())
+        network = on_meta(PSFRGenerator, PSFRConfig())
         yield cls(network, face_size=network.config.face_size, device="meta")
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
@@ -181,7 +178,7 @@ class PSFRRestorer(TensorRestorer):
         """
         import torch
 
-        crop = fit_crop(checked_crop(face, self.name), self.input_size)
+        crop = resize_face(checked_crop(face, self.name), self.input_size)
         network = cast("PSFRGenerator", self.network)
         try:
             with torch.inference_mode():
@@ -246,9 +243,7 @@ def fit_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
         raise BackendError(
             f"a parsing map has the class id {labels.max()}; the ids are those of CelebAMask-HQ, 0 to {CLASSES - 1}"
         )
-    side = labels.shape[0]
-    nearest = ((np.arange(size) + 0.5) * side / size).astype(np.intp)
-    return np.ascontiguousarray(labels[np.ix_(nearest, nearest)])
+    return resize_map(labels, size)
 
 
 def _components(features: torch.Tensor) -> FaceImage:
@@ -270,6 +265,29 @@ def _components(features: torch.Tensor) -> FaceImage:
     rgb[: scores.shape[0]] = scores
     view = ((rgb + 1) / 2).clamp(0, 1).reshape(3, side, side).permute(1, 2, 0)
     return np.ascontiguousarray(view.float().numpy())
+
+
+def _let_face_through(network: PSFRGenerator) -> None:
+    """Make the finest style block add the degraded face to its features, and all else little beside it.
+
+    Each colour goes as a pair, x and -x, through the two leaky ReLUs; the difference of a pair restores it.
+    """
+    from facerestore.archs.ops import LEAKY_SLOPE
+
+    _, carry, block = cast("Sequence[Any]", network.body[-1])
+    to_style, to_shift = block.norm_1.conv1[0], block.norm_1.beta_conv
+    for convolution in (carry, to_style, to_shift, block.norm_1.gamma_conv, block.conv_1, network.img_out):
+        for parameter in convolution.parameters():
+            parameter.mul_(EXAMPLE_RANDOM_SHARE)
+    half = 1 / (1 + LEAKY_SLOPE)  # leaky(x) - leaky(-x) is x over this
+    for colour in range(3):
+        up, down = 2 * colour, 2 * colour + 1
+        for channel, sign in ((up, 1.0), (down, -1.0)):
+            to_style.weight[channel, colour, 1, 1] += sign
+            to_shift.weight[up, channel, 1, 1] += sign * half
+            to_shift.weight[down, channel, 1, 1] -= sign * half
+            block.conv_1.weight[colour, channel, 1, 1] += sign * half
+        network.img_out.weight[colour, colour, 1, 1] += 1
 
 
 def _is_former(state_dict: Mapping[str, torch.Tensor]) -> bool:

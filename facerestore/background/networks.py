@@ -89,6 +89,14 @@ def is_upsampler(state_dict: StateDict) -> bool:
     return False
 
 
+def holds_upsampler(path: Path) -> bool:
+    """Say whether a file can be read and holds such a network."""
+    try:
+        return is_upsampler(load_state_dict(path))
+    except CheckpointError:
+        return False
+
+
 def _own_layout(state_dict: StateDict) -> dict[str, torch.Tensor] | None:
     """Return the tensors under our names where the network is our RRDBNet; None where it is another."""
     renamed = {_own_name(key): value for key, value in state_dict.items()}

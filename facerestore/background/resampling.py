@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-CUBIC_SLOPE = -0.75
-"""Slope of the bicubic kernel at 1 (Keys, IEEE TASSP 1981, there a), with the value that OpenCV takes."""
+CUBIC_SLOPE = -0.5
+"""Slope of the bicubic kernel at 1 (Keys, IEEE TASSP 1981, there a): the one value that keeps slopes straight."""
 
 CUBIC_TAPS = 4
 

@@ -5,7 +5,7 @@ every side, and of its result only the core is kept, so that what it makes of th
 network whose field of view ends within the overlap gives the very pixels that it gives without tiles. In a deeper one
 the influence of a pixel fades with its distance: with the 23 blocks of RRDBNet, drawn at random, what lies 16 px away
 (of the folded photo) changes a pixel by less than 1e-5 of the contrast. Windows begin at multiples of what the network
-folds together, and a photo that is no multiple is continued by its mirror image and cut again.
+folds together. Beyond its edges the photo is continued by its mirror image, so that no dark rim is made up there.
 
 **Size.** The canvas has the size that the user asked for, whatever the network's factor. Where the network gives more,
 each core is reduced by area; where it gives less, enlarged with bicubic interpolation. So a network of factor 4 with
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from facerestore.background.resampling import Pixels, Side, Span
-from facerestore.blending import LUMA
+from facerestore.colour import grey_face
+from facerestore.config import LEAST_TILE_PX
 from facerestore.errors import BackendError, ConfigError
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ OVERLAP_PX = 32
 """Photo pixels that a window reaches beyond its core, where its network asks for no more. Real-ESRGAN's own program
 takes 10, CodeFormer's 40."""
 
+EDGE_PX = 10
+"""Mirrored pixels beyond the photo's own edges, where a network would see black; Real-ESRGAN's ``pre_pad``."""
+
 CPU_TILE_PIXELS = 2**20
 ACCELERATOR_TILE_PIXELS = 2**22
 """Pixels of a core after the network. RRDBNet needs about 1.2 kB for each, most of it in its last convolutions."""
-
-LEAST_TILE_PX = 16
-"""Below this nearly all that is computed is overlap, and next to no memory is saved."""
 
 OnTile = Callable[[int, int], None]
 """Told after each tile: how many are done, and how many there are."""
@@ -175,9 +176,10 @@ class TiledUpsampler:
         overlap = self._network.overlap_px
         height, width = pixels.shape[:2]
         tall, wide = rows.widened(overlap, limit=height), columns.widened(overlap, limit=width)
-        enlarged = self._enlarge(pixels[tall.start : tall.stop, wide.start : wide.stop])
+        ends = (self._ends(tall, height), self._ends(wide, width))
+        enlarged = self._enlarge(pixels[tall.start : tall.stop, wide.start : wide.stop], ends)
         if grey:
-            enlarged = np.repeat((enlarged @ LUMA)[..., None], 3, axis=2)
+            enlarged = grey_face(enlarged)
         down = Side(rows, tall, height, canvas.shape[0], self.scale)
         across = Side(columns, wide, width, canvas.shape[1], self.scale)
         core = across.resample(down.resample(enlarged).swapaxes(0, 1)).swapaxes(0, 1)
@@ -185,21 +187,26 @@ class TiledUpsampler:
         target = canvas[slice(*down.covered), slice(*across.covered)]
         np.rint(np.clip(core, 0, 1) * np.float32(limit), out=target, casting="unsafe")
 
-    def _enlarge(self, window: Image) -> Pixels:
-        """Return what the network makes of (h, w, 3) pixels: (scale * h, scale * w, 3) in [0, 1]."""
+    def _ends(self, window: Span, length: int) -> tuple[int, int]:
+        """Return the mirrored pixels before and after a window, 0 where it ends within the photo."""
+        multiple = self._network.multiple
+        edge = round_up(EDGE_PX, multiple)
+        after = edge + -window.length % multiple if window.stop == length else 0
+        return edge if window.start == 0 else 0, after
+
+    def _enlarge(self, window: Image, ends: tuple[tuple[int, int], tuple[int, int]]) -> Pixels:
+        """Return what the network makes of (h, w, 3) pixels, mirrored at the ends: (scale * h, scale * w, 3)."""
         import torch
 
-        height, width = window.shape[:2]
-        multiple = self._network.multiple
-        ends = ((0, -height % multiple), (0, -width % multiple), (0, 0))
-        scaled = np.pad(
-            window.astype(np.float32) / np.float32(np.iinfo(window.dtype).max), ends, mode="reflect"
-        )
+        limit = np.float32(np.iinfo(window.dtype).max)
+        scaled = np.pad(window.astype(np.float32) / limit, (*ends, (0, 0)), mode="reflect")
+        height, width = (side * self.scale for side in window.shape[:2])
+        top, left = (before * self.scale for before, _ in ends)
         try:
             with torch.inference_mode():
                 x = torch.from_numpy(scaled).permute(2, 0, 1)[None].contiguous().to(self.device)
-                y = self._network.run(x).float()[:, :, : height * self.scale, : width * self.scale]
-                result: Pixels = y[0].clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+                y = self._network.run(x).float()[0, :, top : top + height, left : left + width]
+                result: Pixels = y.clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         except RuntimeError as error:
             # CUDA has an error of its own for a full memory; those of MPS and the CPU are told by their words alone.
             if isinstance(error, torch.cuda.OutOfMemoryError) or "memory" in str(error).lower():
@@ -208,7 +215,7 @@ class TiledUpsampler:
                 f"the background network '{self.name}' failed on {self.device}: {error}; see 'facerestore doctor',"
                 " or try other weights"
             ) from error
-        expected = (height * self.scale, width * self.scale, 3)
+        expected = (height, width, 3)
         if result.shape != expected or not np.isfinite(result).all():
             raise BackendError(
                 f"the background network '{self.name}' gave {result.shape}, or values that are not finite, where"

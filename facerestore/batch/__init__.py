@@ -2,7 +2,7 @@
 
 from facerestore.batch.plan import STREAM, Job, Plan, plan_jobs
 from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
-from facerestore.batch.run import PhotoOutcome, Status, run_job, run_jobs
+from facerestore.batch.run import PhotoOutcome, Status, check_options, run_job, run_jobs
 
 __all__ = [
     "STREAM",
@@ -11,6 +11,7 @@ __all__ = [
     "Plan",
     "Status",
     "Summary",
+    "check_options",
     "photo_report",
     "plan_jobs",
     "run_job",

@@ -66,6 +66,7 @@ def plan_jobs(
     options: OutputConfig,
     recursive: bool = False,
     ending: str = DEFAULT_SUFFIX,
+    aside: Sequence[Path] = (),
 ) -> Plan:
     """Return the jobs for files and directories.
 
@@ -80,6 +81,7 @@ def plan_jobs(
         options: format and suffix of the results, and whether comparisons stand beside them.
         recursive: look into the subdirectories of directories.
         ending: what the name of a result beside its source ends in, unless ``options`` say.
+        aside: files and directories that hold no photos, though they may lie within the inputs: masks, saved faces.
 
     Raises:
         ConfigError: the inputs do not go with the output, or a format is unknown.
@@ -95,8 +97,9 @@ def plan_jobs(
         )
     candidates: list[_Candidate] = []
     left_out: list[Path] = []
+    others = aside if output is None else (output, *aside)
     for root, label in zip(inputs, _labels(inputs), strict=True):
-        for source in _sources(root, output, recursive):
+        for source in _sources(root, others, recursive):
             if root.is_dir() and _is_result(source, options, ending):
                 left_out.append(source)
             else:
@@ -130,8 +133,8 @@ def _check_name(target: Path, options: OutputConfig) -> None:
     wanted = None if options.format is None else resolve_format(options.format)
     if named is None and wanted is None:
         raise ConfigError(
-            f"'{target}' ends in no picture format; end it in one of {', '.join(SUFFIXES)}, give --format, or make that"
-            " directory first if it is to be one"
+            f"'{target}' ends in no picture format; end it in one of {', '.join(SUFFIXES)}, or make that directory"
+            " first if it is to be one"
         )
     if named is not None and wanted not in (None, named):
         raise ConfigError(
@@ -162,8 +165,11 @@ def _labels(inputs: Sequence[Path]) -> list[Path]:
     return labels
 
 
-def _sources(root: Path, output: Path | None, recursive: bool) -> Iterator[Path]:
-    """Yield the photos of one input; a file stands for itself, also when it does not exist (reading it says so)."""
+def _sources(root: Path, others: Sequence[Path], recursive: bool) -> Iterator[Path]:
+    """Yield the photos of one input, in a directory but for those in ``others``.
+
+    A file stands for itself, also when it does not exist (reading it says so).
+    """
     if not root.is_dir():
         yield root
         return
@@ -171,10 +177,9 @@ def _sources(root: Path, output: Path | None, recursive: bool) -> Iterator[Path]
     if not found:
         hint = "" if recursive else "; add -r to look into its subdirectories"
         raise ImageError(f"no picture in directory '{root}'{hint}")
-    home = output.resolve() if output is not None else None
-    inside = home is not None and home != root.resolve() and home.is_relative_to(root.resolve())
+    within = [home for other in others if root.resolve() in (home := other.resolve()).parents]
     for source in found:
-        if not (inside and home is not None and source.resolve().is_relative_to(home)):
+        if not any(source.resolve().is_relative_to(home) for home in within):
             yield source
 
 

@@ -14,6 +14,7 @@ from facerestore.batch.run import PhotoOutcome, Status
 from facerestore.errors import BackendError, FaceRestoreError
 from facerestore.io import write_encoded
 from facerestore.pipeline import RestorePipeline
+from facerestore.wording import count
 
 REPORT_SCHEMA = 1
 """Raised when a key of the report changes its meaning or goes away."""
@@ -118,11 +119,6 @@ def describe_error(error: Exception) -> str:
     """Return an error as one line: our own in their words, others with their kind."""
     text = " ".join(str(error).split())
     return text if isinstance(error, FaceRestoreError) else f"{type(error).__name__}: {text}"
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 face``, ``2 faces``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _reasons(kept: Mapping[str, int]) -> str:

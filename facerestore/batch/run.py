@@ -10,12 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.batch.stages import stage_pictures, staged
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
+from facerestore.face_image import to_8_bit
 from facerestore.io import (
     FORMATS,
     SUFFIXES,
@@ -26,7 +25,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures import compare_picture
-from facerestore.types import DecodedImage, FaceImage, RestoreResult
+from facerestore.types import DecodedImage, RestoreResult
 
 if TYPE_CHECKING:
     from facerestore.pipeline import RestorePipeline
@@ -77,8 +76,7 @@ def run_jobs(
         WeightsError: the networks themselves cannot be used, which no other photo would change.
         ConfigError: stages are to be saved, and the restorer has none.
     """
-    if options.save_stages is not None:
-        staged(pipeline.restorer)
+    check_options(pipeline, options)
     for job in jobs:
         start = time.perf_counter()
         if options.skip_existing and job.target != STREAM and job.target.exists():
@@ -94,6 +92,16 @@ def run_jobs(
         else:
             seconds = time.perf_counter() - start
             yield PhotoOutcome(job, Status.DONE, seconds, report=report, written=written)
+
+
+def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
+    """Make sure that a pipeline can write what is asked for.
+
+    Raises:
+        ConfigError: stages are to be saved, and the restorer has none.
+    """
+    if options.save_stages is not None:
+        staged(pipeline.restorer)
 
 
 def run_job(
@@ -183,7 +191,7 @@ def _write_faces(stem: Path, result: RestoreResult, options: OutputConfig) -> li
         for word, pixels in (("before", face.aligned.lq if face.aligned else None), ("after", face.restored)):
             if pixels is not None:
                 target = stem.with_name(f"{stem.name}_face{index}_{word}.png")
-                written.append(_write_extra(target, DecodedImage(_to_8_bit(pixels)), options))
+                written.append(_write_extra(target, DecodedImage(to_8_bit(pixels)), options))
     return written
 
 
@@ -201,7 +209,3 @@ def _write_stages(
             target = stem.with_name(f"{stem.name}_face{index}_{ending}.png")
             written.append(_write_extra(target, DecodedImage(pixels), options))
     return written
-
-
-def _to_8_bit(face: FaceImage) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8)

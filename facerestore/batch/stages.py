@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from facerestore.backends.psfr import PSFRRestorer, Stage
 from facerestore.errors import ConfigError
+from facerestore.face_image import to_8_bit
 from facerestore.parsing import colour_map
 from facerestore.pictures import labelled_picture
 from facerestore.types import FaceImage, ParsingMap, Restorer
@@ -50,20 +51,20 @@ def stage_pictures(stages: Sequence[Stage], lq: FaceImage, parsing_map: ParsingM
         lq: the face that they are of.
         parsing_map: (S, S) uint8 class ids of that face.
     """
-    face, coloured = _to_8_bit(lq), colour_map(parsing_map)
+    face, coloured = to_8_bit(lq), colour_map(parsing_map)
     added = {stage.size: stretched(stage.added) for stage in stages}
     rows = [
         [
             ("degraded face", face),
-            *((f"up to {stage.size} px", _to_8_bit(stage.picture)) for stage in stages),
+            *((f"up to {stage.size} px", to_8_bit(stage.picture)) for stage in stages),
         ],
         [
             ("parsing map", coloured),
             *((f"{size} px adds (x {_rounded(factor)})", view) for size, (view, factor) in added.items()),
         ],
         [
-            ("restored", _to_8_bit(stages[-1].picture)),
-            *((f"{stage.size} px features", _to_8_bit(stage.features)) for stage in stages),
+            ("restored", to_8_bit(stages[-1].picture)),
+            *((f"{stage.size} px features", to_8_bit(stage.features)) for stage in stages),
         ],
     ]
     return {
@@ -85,13 +86,9 @@ def stretched(added: NDArray[np.float32]) -> tuple[Pixels, float]:
     """
     reach = float(np.quantile(np.abs(added), SHOWN_SHARE))
     factor = 0.5 / reach if reach > 0 else 1.0
-    return _to_8_bit(np.float32(0.5) + np.float32(factor) * added), factor
+    return to_8_bit(np.float32(0.5) + np.float32(factor) * added), factor
 
 
 def _rounded(factor: float) -> str:
     """Return a factor to two digits, without an exponent."""
     return f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
-
-
-def _to_8_bit(face: FaceImage) -> Pixels:
-    return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8)

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from facerestore import __version__
-from facerestore.cli import detect, doctor, enhance
+from facerestore.cli import colorize, detect, doctor, enhance, inpaint, parse, synthesize
+from facerestore.cli.backends import backends_app
 from facerestore.cli.data import data_app
 from facerestore.cli.evaluate import evaluate_app
 from facerestore.cli.train import train_app
@@ -48,8 +49,19 @@ def _help_of(command: Callable[..., None]) -> str:
 app.command("enhance", help=_help_of(enhance.enhance), epilog=enhance.EPILOG, no_args_is_help=True)(
     enhance.enhance
 )
+app.command("colorize", help=_help_of(colorize.colorize), epilog=colorize.EPILOG, no_args_is_help=True)(
+    colorize.colorize
+)
+app.command("inpaint", help=_help_of(inpaint.inpaint), epilog=inpaint.EPILOG, no_args_is_help=True)(
+    inpaint.inpaint
+)
+app.command(
+    "synthesize", help=_help_of(synthesize.synthesize), epilog=synthesize.EPILOG, no_args_is_help=True
+)(synthesize.synthesize)
 app.command("detect", help=_help_of(detect.detect), epilog=detect.EPILOG, no_args_is_help=True)(detect.detect)
+app.command("parse", help=_help_of(parse.parse), epilog=parse.EPILOG, no_args_is_help=True)(parse.parse)
 app.add_typer(weights_app, name="weights")
+app.add_typer(backends_app, name="backends")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")

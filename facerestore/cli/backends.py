@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.options import paragraphs
+from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.backends.description import BackendDetails, BackendSummary, BackendWeights
@@ -21,20 +22,15 @@ LEAST_WIDTH = 60
 MOST_WIDTH = 110
 
 
-def _help(*paragraphs: str) -> str:
-    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
-    return "\n\n".join(paragraphs)
-
-
 backends_app = typer.Typer(
     no_args_is_help=True,
-    help=_help(
+    help=paragraphs(
         "See which restoration networks there are, and check that one keeps the contract.",
         "A backend is a kind of network; its weights are files of their own ('facerestore weights'). Other Python "
         "packages may bring more backends: examples/custom_backend shows how to write one. Once its package is "
         "installed, 'facerestore enhance --backend NAME' uses it.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "To begin:",
         "facerestore backends list",
         "facerestore backends info gpen",
@@ -47,7 +43,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs ins
 
 
 @backends_app.command(
-    "list", epilog=_help("Examples:", "facerestore backends list", "facerestore backends list --json")
+    "list", epilog=paragraphs("Examples:", "facerestore backends list", "facerestore backends list --json")
 )
 def list_command(as_json: _Json = False) -> None:
     """List all backends: what each is, which weights of it are here and on what terms, and who brings it.
@@ -59,7 +55,7 @@ def list_command(as_json: _Json = False) -> None:
 
     summaries = summarise_backends(WeightsStore(offline=True))
     if as_json:
-        _print_json([_summary_facts(summary) for summary in summaries])
+        print_json([_summary_facts(summary) for summary in summaries])
         return
     name_width = max(len(summary.name) for summary in summaries) + 2
     for summary in summaries:
@@ -68,7 +64,7 @@ def list_command(as_json: _Json = False) -> None:
 
 @backends_app.command(
     "info",
-    epilog=_help("Examples:", "facerestore backends info gpen", "facerestore backends info lite --json"),
+    epilog=paragraphs("Examples:", "facerestore backends info gpen", "facerestore backends info lite --json"),
 )
 def info_command(name: _Name, as_json: _Json = False) -> None:
     """Show all about one backend: paper, sizes, cost, weights and terms, and how to get weights.
@@ -80,14 +76,14 @@ def info_command(name: _Name, as_json: _Json = False) -> None:
 
     details = describe_backend(name, WeightsStore(offline=True))
     if as_json:
-        _print_json(_details_facts(details))
+        print_json(_details_facts(details))
     else:
         _print_details(details)
 
 
 @backends_app.command(
     "check",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore backends check lite",
         "facerestore backends check gpen --random",
@@ -130,7 +126,7 @@ def check_command(
             _print_finding(found)
     broken = sum(found.verdict is Verdict.FAILED for found in findings)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "backend": name,
                 "subject": subject.label,
@@ -265,9 +261,9 @@ def _print_weights(summary: BackendSummary) -> None:
         _print_indented(_remedies(summary)[0])
         return
     width = max(len(w.name) for w in summary.weights) + 2
-    typer.echo(f"\n{'weights':<{width}}{'state':<15}{'for':<12}terms")
+    typer.echo(f"\n{'weights':<{width}}{'here':<11}{'for':<12}terms")
     for w in summary.weights:
-        typer.echo(f"{w.name:<{width}}{w.state:<15}{w.purpose:<12}{_terms(w)}")
+        typer.echo(f"{w.name:<{width}}{w.state if w.here else 'no':<11}{w.purpose:<12}{_terms(w)}")
     if any(not w.here for w in summary.weights):
         typer.echo("to get weights:")
         for line in _remedies(summary):
@@ -315,10 +311,6 @@ def _print_indented(text: str) -> None:
 
 def _width() -> int:
     return min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
 
 
 def _summary_facts(summary: BackendSummary) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _prepare(
 
 
 def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json: bool) -> None:
-    from facerestore.batch.report import count
+    from facerestore.wording import count
 
     kept, dropped = prepared.kept, prepared.dropped
     without = sum(not row.faces and not row.error for row in prepared.photos)

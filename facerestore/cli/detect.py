@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.choices import given
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.terminal import Terminal, print_json
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -78,7 +78,7 @@ def detect(
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
     rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
     if as_json:
-        sys.stdout.write(json.dumps({"detector": found.name, "photos": rows}, indent=2) + "\n")
+        print_json({"detector": found.name, "photos": rows})
     failed = sum(row["error"] is not None for row in rows)
     raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
 
@@ -159,8 +159,6 @@ def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
 
 def _tell(row: dict[str, Any], terminal: Terminal) -> None:
     """Say the faces of one photo as lines of a table."""
-    from facerestore.batch.report import count
-
     drawn = f" -> {row['output']}" if row["output"] else ""
     terminal.say(f"{row['input']}: {count(len(row['faces']), 'face') if row['faces'] else 'no face'}{drawn}")
     if row["faces"]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.diagnosis import Check
@@ -35,7 +34,7 @@ def doctor(
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Say what works on this machine: versions, devices, weights, detectors, and a trial of the whole line.
+    """Say what works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole line.
 
     Nothing is downloaded or written. Exit code 1 if something that is needed is broken; what is merely not installed is
     marked -- and is no fault.
@@ -50,7 +49,7 @@ def doctor(
         rows = [
             {"topic": c.topic, "name": c.name, "state": c.state.value, "detail": c.detail} for c in checks
         ]
-        sys.stdout.write(json.dumps({"ok": sound, "checks": rows}, indent=2) + "\n")
+        print_json({"ok": sound, "checks": rows})
     else:
         _print(checks, sound)
     raise typer.Exit(0 if sound else 1)

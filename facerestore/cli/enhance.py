@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from facerestore.cli import options
-from facerestore.cli.choices import given, parse_strengths
+from facerestore.cli.choices import parse_strengths
+from facerestore.purposes import RESTORE
 
 EPILOG = """Examples:
 
@@ -23,6 +24,10 @@ facerestore enhance portrait.jpg --mask face,hair
 
 facerestore enhance old.tif --upscale 2 --format png
 
+facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
+
+facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
+
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
 
 cat in.jpg | facerestore enhance - -o - > out.jpg"""
@@ -39,7 +44,9 @@ def enhance(
     mask: options.Mask = None,
     region: options.Region = None,
     strength: options.Strengths = None,
+    fidelity: options.Fidelity = None,
     upscale: options.Upscale = None,
+    background: options.Background = None,
     faces: options.Faces = None,
     min_face: options.MinFace = None,
     force: options.Force = False,
@@ -60,6 +67,7 @@ def enhance(
     dry_run: options.DryRun = False,
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
+    tile: options.Tile = None,
     threads: options.Threads = None,
     offline: options.Offline = False,
     as_json: options.AsJson = False,
@@ -69,63 +77,22 @@ def enhance(
 ) -> None:
     """Restore the faces of photos, and say what was done.
 
-    Each face is found, judged, restored and blended back. Pixels outside the faces are not touched, nor are faces that
-    are sharp already or too small to know (JPEG and WebP files are encoded anew when a face in them was restored; PNG,
-    TIFF and BMP keep every other pixel bit for bit). A photo in which nothing was restored is copied as it is. Existing
-    files are never overwritten unless you say so, and a bad file does not stop the rest.
+    Each face is found, judged, restored and blended back. Pixels outside the faces are not touched (unless --background
+    is given), nor are faces that are sharp already or too small to know (JPEG and WebP files are encoded anew when a
+    face in them was restored; PNG, TIFF and BMP keep every other pixel bit for bit). A photo in which nothing was
+    restored is copied as it is. Existing files are never overwritten unless you say so, and a bad file does not stop
+    the rest.
 
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
-    from facerestore.cli.enhancing import Request, execute
+    flags = dict(locals())
+    from facerestore.cli.enhancing import execute
+    from facerestore.cli.request import request_from
     from facerestore.cli.sheet import execute_sheet, refuse_lists
-    from facerestore.config import load_config
 
     strengths = parse_strengths(strength)
-    restore_config, output_config = load_config(
-        config,
-        restore=given(
-            backend=backend,
-            weights=weights,
-            detector=detector,
-            parser=parser,
-            mask=mask,
-            region=region,
-            strength=strengths[0] if len(strengths) == 1 else None,
-            upscale=upscale,
-            faces=faces,
-            min_face=min_face,
-            force=force or None,
-            aligned=aligned or None,
-            colour_match=False if no_colour_match else None,
-            official=official or None,
-            device=device,
-            threads=threads,
-            offline=offline or None,
-            max_pixels=max_pixels,
-        ),
-        output=given(
-            format=format,
-            quality=quality,
-            suffix=suffix,
-            overwrite=overwrite or None,
-            skip_existing=skip_existing or None,
-            compare=compare or None,
-            save_faces=None if save_faces is None else str(save_faces),
-            save_stages=None if save_stages is None else str(save_stages),
-        ),
-    )
-    request = Request(
-        inputs=tuple(inputs),
-        output=output,
-        recursive=recursive,
-        restore=restore_config,
-        files=output_config,
-        report=report,
-        as_json=as_json,
-        dry_run=dry_run,
-        verbosity=-1 if quiet else verbose,
-        progress=not no_progress,
-    )
+    single = {"strength": strengths[0] if len(strengths) == 1 else None}
+    request = request_from(flags | single, RESTORE)
     if sheet is not None:
         raise typer.Exit(execute_sheet(request, sheet, strengths))
     refuse_lists(request, strengths)

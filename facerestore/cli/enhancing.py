@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError
 from facerestore.purposes import RESTORE, Task
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.batch import PhotoOutcome, Plan, Summary
     from facerestore.pipeline import RestorePipeline
+    from facerestore.weights import WeightsStore
 
 SHOWN_REASONS = 6
 """How many kept faces of a photo are explained one by one before the rest is only counted."""
@@ -40,6 +41,7 @@ class Request:
         task: what is done with the faces.
         build: makes the pipeline; None for the one that restores.
         check: raises ImageError where a photo lacks something, for a dry run.
+        aside: files and directories that hold no photos, though they may lie within the inputs.
     """
 
     inputs: tuple[Path, ...]
@@ -55,6 +57,7 @@ class Request:
     task: Task = RESTORE
     build: Callable[[RestoreConfig], RestorePipeline] | None = None
     check: Callable[[Path], object] | None = None
+    aside: tuple[Path, ...] = ()
 
 
 def execute(request: Request) -> int:
@@ -71,6 +74,7 @@ def execute(request: Request) -> int:
         options=request.files,
         recursive=request.recursive,
         ending=request.task.ending,
+        aside=_aside(request),
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
@@ -81,6 +85,13 @@ def execute(request: Request) -> int:
         )
         terminal.say(f"left out as results of an earlier run: {len(plan.left_out)} ({names})")
     return _show_plan(request, plan, terminal) if request.dry_run else _restore(request, plan, terminal)
+
+
+def _aside(request: Request) -> list[Path]:
+    """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
+    files = request.files
+    saved = (files.save_faces, files.save_stages, files.save_damaged)
+    return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
 
 
 def _check_streams(request: Request, to_stdout: bool) -> None:
@@ -105,6 +116,7 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
 
     store = WeightsStore(offline=request.restore.offline)
     chosen = choose_weights(request.restore, store, request.task)
+    behind = _background(request.restore, store)
     rows = [
         {
             "input": str(job.source),
@@ -116,15 +128,25 @@ def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
         for job in plan.jobs
     ]
     if request.as_json:
-        _print_json({"dry_run": True, "weights": chosen.name, "jobs": rows})
+        print_json({"dry_run": True, "weights": chosen.name, "background": behind, "jobs": rows})
         return 0
-    terminal.say(f"would {request.task.verb} with {chosen.name}; nothing is written")
+    enlarging = "" if behind is None else f", and enlarge the background with {behind}"
+    terminal.say(f"would {request.task.verb} with {chosen.name}{enlarging}; nothing is written")
     for row in rows:
         note = " (there is no such photo: would fail)" if row["missing"] else ""
         note += f" (would fail: {row['fault']})" if row["fault"] else ""
         note += _exists_note(request.files) if row["exists"] else ""
         terminal.say(f"{row['input']} -> {row['output']}{note}")
     return 0
+
+
+def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
+    """Return what the network of the background is called; None without one."""
+    if config.background is None:
+        return None
+    from facerestore.background import find_weights
+
+    return find_weights(config.background, store).name
 
 
 def _fault(request: Request, source: Path) -> str | None:
@@ -148,9 +170,10 @@ def _exists_note(files: OutputConfig) -> str:
 def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.assembly import build_pipeline
-    from facerestore.batch import summarise
+    from facerestore.batch import check_options, summarise
 
     pipeline = (request.build or build_pipeline)(request.restore)
+    check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
     outcomes: list[PhotoOutcome] = []
     try:
@@ -178,6 +201,7 @@ def _run(
     """Append the outcome of each photo as it comes, and tell it."""
     from facerestore.batch import run_jobs
 
+    pipeline.on_tile = lambda done, of: terminal.detail(f"background {done}/{of}")
     with terminal.steps(len(plan.jobs)) as begin:
         begin(plan.jobs[0].source.name if plan.jobs else "")
         for outcome in run_jobs(plan.jobs, pipeline, options=request.files):
@@ -195,11 +219,11 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
         terminal: where to say it.
         done: the word for what was done with faces.
     """
-    from facerestore.batch.report import count, describe_error
+    from facerestore.batch.report import describe_error
 
     name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
     if outcome.error is not None:
-        terminal.warn(f"error: {_named(name, describe_error(outcome.error))}")
+        terminal.warn(f"error: {with_name(name, describe_error(outcome.error))}")
         if terminal.verbosity >= 2:
             import traceback
 
@@ -217,13 +241,13 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     )
     target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
-    for line in _details(report, terminal.verbosity):
+    for line in _details(report, terminal.verbosity, done):
         terminal.say(f"  {line}")
     for path in outcome.written[1:]:
         terminal.say(f"  also wrote {path}", level=0 if path.name.endswith("_compare.jpg") else 1)
 
 
-def _details(report: dict[str, Any], verbosity: int) -> list[str]:
+def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
     """Return the lines below a photo: why faces were kept; with -v every face and the seconds of the stages."""
     faces = (
         report["faces"]
@@ -231,20 +255,27 @@ def _details(report: dict[str, Any], verbosity: int) -> list[str]:
         else [face for face in report["faces"] if face["decision"] == "kept"]
     )
     shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
-    lines = [f"face {face['index']} {face['decision']}: {face['reason']}" for face in shown]
+    lines = [f"face {face['index']} {_word(face, done)}: {face['reason']}" for face in shown]
     if len(faces) > len(shown):
         lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
-    lines += [
-        f"there is no face {index}; 'facerestore detect' shows the indices"
-        for index in report["absent_indices"]
-    ]
+    lines += [absent_words(index) for index in report["absent_indices"]]
     lines += report["notes"]
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
     return lines
 
 
-def _named(name: str, message: str) -> str:
+def _word(face: dict[str, Any], done: str) -> str:
+    """Return the word for what became of a face."""
+    return done if face["decision"] == RESTORE.done else str(face["decision"])
+
+
+def absent_words(index: int) -> str:
+    """Return what is said of a face that was asked for and is not there."""
+    return f"there is no face {index}; 'facerestore detect' shows the indices"
+
+
+def with_name(name: str, message: str) -> str:
     """Return an error with its photo's name, unless it says the name itself."""
     return message if name in message else f"{name}: {message}"
 
@@ -273,10 +304,6 @@ def _write_reports(
         return
     report = run_report(outcomes, pipeline, interrupted=interrupted)
     if request.as_json:
-        _print_json(report)
+        print_json(report)
     if request.report is not None:
         write_report(request.report, report)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -32,7 +32,7 @@ Recursive = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="auto (the best that is installed, else the bundled one), or a name such as lite or gpen.",
+        help="auto (the best that is installed, else the bundled one), or a name of 'facerestore backends list'.",
         rich_help_panel=_LINE,
     ),
 ]
@@ -83,15 +83,6 @@ Region = Annotated[
     ),
 ]
 
-Strength = Annotated[
-    float | None,
-    typer.Option(
-        metavar="0..1",
-        help="How much of the restored face is mixed in; 0 changes nothing. 1 unless given.",
-        rich_help_panel=_LINE,
-    ),
-]
-
 Strengths = Annotated[
     str | None,
     typer.Option(
@@ -101,7 +92,7 @@ Strengths = Annotated[
         rich_help_panel=_LINE,
     ),
 ]
-"""Like Strength, but a list where a sheet is drawn."""
+"""A number, or a list where a sheet is drawn."""
 
 Upscale = Annotated[
     float | None,
@@ -117,6 +108,37 @@ Faces = Annotated[
     ),
 ]
 
+Fidelity = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0..1",
+        help="For codeformer: 0 for quality (faces from its codebook alone), 1 for fidelity (as much of the photo as it"
+        " can hold). 0.5 unless given.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Background = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|NAME|FILE",
+        help="Enlarge the rest of the photo with this network instead of resizing it; with --upscale 1 it is cleaned"
+        " at its own size. A name of 'facerestore weights list' for the purpose background (auto is the best that is"
+        " installed), or a file with a super-resolution network, such as those that spandrel knows. Slow on a CPU.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PX",
+        help="Compute the background in tiles of at most this side; smaller ones need less memory. Chosen by the"
+        " network and the device unless given.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+
 MinFace = Annotated[
     float | None,
     typer.Option(
@@ -129,6 +151,11 @@ MinFace = Annotated[
 Force = Annotated[
     bool,
     typer.Option("--force", help="Restore small and already sharp faces too.", rich_help_panel=_LINE),
+]
+
+ForceSmall = Annotated[
+    bool,
+    typer.Option("--force", help="Take faces too that are too small to know.", rich_help_panel=_LINE),
 ]
 
 Aligned = Annotated[
@@ -293,3 +320,8 @@ Verbose = Annotated[
 NoProgress = Annotated[
     bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=_TALK)
 ]
+
+
+def paragraphs(*lines: str) -> str:
+    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
+    return "\n\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.enhancing import SHOWN_REASONS, Request
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, WeightsError
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +127,7 @@ def _check_options(request: Request, sheet: Path) -> None:
         "--save-faces": files.save_faces is not None,
         "--save-stages": files.save_stages is not None,
         "--skip-existing": files.skip_existing,
+        "--background": request.restore.background is not None,
     }
     for option, is_given in others.items():
         if is_given:
@@ -215,7 +216,7 @@ def _show_plan(
     shares = list(strengths) or [request.restore.strength]
     sources = [str(job.source) for job in jobs]
     if request.as_json:
-        _print_json(
+        print_json(
             {"dry_run": True, "sheet": str(sheet), "weights": names, "strengths": shares, "inputs": sources}
         )
         return 0
@@ -273,7 +274,6 @@ def _short_names(sources: Sequence[Path]) -> list[str]:
 
 def _tell(run: _Run, name: str, found: PhotoRows, seconds: float) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
-    from facerestore.batch.report import count
     from facerestore.selection import absent_indices
 
     number = found.facts["found"]
@@ -342,8 +342,6 @@ def _write_pages(run: _Run, pages: Iterable[NDArray[np.uint8]]) -> None:
 
 def _sum_up(run: _Run, *, interrupted: bool, planned: int) -> None:
     """Say where the sheet is and how many faces are on it, and write the reports."""
-    from facerestore.batch.report import count
-
     faces = sum(len(photo["faces"]) for photo in run.photos)
     failed = sum(photo["error"] is not None for photo in run.photos)
     counts = f"{count(len(run.photos), 'photo')}, {failed} failed; {count(faces, 'face')}"
@@ -379,10 +377,6 @@ def _write_reports(run: _Run, *, interrupted: bool) -> None:
         "photos": run.photos,
     }
     if run.request.as_json:
-        _print_json(report)
+        print_json(report)
     if run.request.report is not None:
         write_report(run.request.report, report)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")

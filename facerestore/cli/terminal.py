@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ class Terminal:
     progress: bool = True
     _live: list[Console] = field(default_factory=list, init=False, repr=False, compare=False)
     """The console that draws the bar, while one is shown: it alone can print above it."""
+    _detail: list[Callable[[str], None]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What writes beside the name of the step, while a bar is shown."""
 
     def say(self, text: str, *, level: int = 0) -> None:
         """Print a line for people, where the verbosity is at least ``level``."""
@@ -38,6 +41,11 @@ class Terminal:
     def warn(self, text: str) -> None:
         """Print a line to standard error, quiet or not."""
         self._print(f"facerestore: {text}", sys.stderr)
+
+    def detail(self, text: str) -> None:
+        """Show how far the current step is, beside its name; where no bar is shown, nothing is."""
+        for show in self._detail:
+            show(text)
 
     def _print(self, text: str, stream: TextIO) -> None:
         """Print a line, on a terminal above the bar where one is shown."""
@@ -78,15 +86,23 @@ class Terminal:
             redirect_stdout=False,
         ) as bar:
             task = bar.add_task("", total=total)
-            begun = 0
+            begun, current = 0, ""
 
             def begin(name: str) -> None:
-                nonlocal begun
+                nonlocal begun, current
+                current = name
                 bar.update(task, description=name, completed=begun)
                 begun += 1
 
             self._live.append(console)
+            self._detail.append(lambda text: bar.update(task, description=f"{current}: {text}"))
             try:
                 yield begin
             finally:
                 self._live.pop()
+                self._detail.pop()
+
+
+def print_json(value: object) -> None:
+    """Print a value to standard output as indented JSON, which stays ASCII whatever the terminal."""
+    typer.echo(json.dumps(value, indent=2))

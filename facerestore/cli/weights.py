@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,18 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerestore.cli.options import paragraphs
+from facerestore.cli.terminal import print_json
+
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
 
 
-def _help(*paragraphs: str) -> str:
-    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
-    return "\n\n".join(paragraphs)
-
-
 weights_app = typer.Typer(
     no_args_is_help=True,
-    help=_help(
+    help=paragraphs(
         "See, fetch, check and remove weights: the files that hold trained networks.",
         "facerestore restores faces without any download, with the weights that come with it. Better ones can be "
         "fetched; the best that is installed is then used by itself.",
@@ -29,7 +26,7 @@ weights_app = typer.Typer(
         "forbids the network, FACERESTORE_MIRROR names a server that has all files in one folder. Proxies are taken "
         "from https_proxy and http_proxy.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "To begin:",
         "facerestore weights list",
         "facerestore weights info gpen.bfr-512",
@@ -67,7 +64,7 @@ _License = Annotated[
 
 @weights_app.command(
     "list",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights list --purpose restore",
         "facerestore weights list --license permissive",
@@ -78,8 +75,8 @@ def list_command(
     purpose: Annotated[
         str | None,
         typer.Option(
-            help="Only one purpose: restore, colorize, inpaint, synthesize, parse, detect, landmarks, identity,"
-            " features or background."
+            help="Only one purpose: restore, colorize, inpaint, synthesize, discriminator, parse, detect, landmarks,"
+            " identity, features, lpips, inception or background."
         ),
     ] = None,
     installed: Annotated[bool, typer.Option("--installed", help="Only what is on this machine.")] = False,
@@ -97,14 +94,14 @@ def list_command(
         and (not installed or store.locate(entry.name))
     ]
     if as_json:
-        typer.echo(json.dumps([_facts(store, entry) for entry in entries], indent=2))
+        print_json([_facts(store, entry) for entry in entries])
     else:
         _print_table(store, entries)
 
 
 @weights_app.command(
     "info",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights info gpen.bfr-512",
     ),
@@ -115,7 +112,7 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
     unpublished = store.catalog.unpublished.get(name)
     facts = {"backend": name, "notes": unpublished} if unpublished else _facts(store, store.entry(name))
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        print_json(facts)
         return
     width = max(len(key) for key in facts) + 2
     for key, value in facts.items():
@@ -126,14 +123,14 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
 
 @weights_app.command(
     "download",
-    help=_help(
+    help=paragraphs(
         "Fetch weights, and check them as they come.",
         "A download that breaks off goes on where it stopped when you run the command again. Where no "
         "hash is published, the first copy is pinned: a later copy that differs is refused. Terms that "
         "forbid commercial use, or leave it unclear, are shown first and must be accepted once. Prints "
         "the path of each file.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights download gpen.bfr-512",
         "facerestore weights download yunet.2023mar --license permissive",
@@ -179,11 +176,11 @@ def download_command(
 
 @weights_app.command(
     "verify",
-    help=_help(
+    help=paragraphs(
         "Hash weights anew and compare with the catalog, or with the hash pinned at their first copy.",
         "Exit code 4 if any is corrupt.",
     ),
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights verify",
         "facerestore weights verify gpen.bfr-512",
@@ -206,7 +203,7 @@ def verify_command(
             {"name": v.name, "ok": v.ok, "path": str(v.path), "sha256": v.sha256, "basis": v.basis}
             for v in verdicts
         ]
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         for verdict in verdicts:
             typer.echo(
@@ -220,7 +217,7 @@ def verify_command(
 
 @weights_app.command(
     "path",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         'ls "$(facerestore weights path)"',
     ),
@@ -238,7 +235,7 @@ def path_command(
 
 @weights_app.command(
     "import",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights import gpen.bfr-1024 ~/Downloads/pytorch_model.pt",
         "facerestore weights import lite.mine lite.safetensors",
@@ -275,7 +272,7 @@ def import_command(
 
 @weights_app.command(
     "remove",
-    epilog=_help(
+    epilog=paragraphs(
         "Examples:",
         "facerestore weights remove gpen.bfr-512",
     ),

@@ -16,9 +16,9 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.backends.base import fit_crop
 from facerestore.contract.findings import Finding, Verdict, finding
 from facerestore.contract.trial import Trial
+from facerestore.face_image import resize_face
 from facerestore.types import FaceImage
 
 AREAS = 16
@@ -121,7 +121,7 @@ def _does_not_follow(name: str, follows: float) -> Finding:
 def _areas(faces: Sequence[FaceImage]) -> NDArray[np.float64]:
     """Return the mean colours of the areas of each face: (N, AREAS, AREAS, 3), or smaller for small faces."""
     size = min(AREAS, *(len(face) for face in faces))
-    return np.stack([fit_crop(face, size) for face in faces]).astype(np.float64)
+    return np.stack([resize_face(face, size) for face in faces]).astype(np.float64)
 
 
 def _grey(areas: NDArray[np.float64]) -> NDArray[np.float64]:

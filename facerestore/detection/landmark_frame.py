@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import FFHQ_TEMPLATE, estimate_similarity, warp_to_crop
+from facerestore.colour import LUMA
 from facerestore.types import Affine, Box, Image
 
 CROP_SIZE = 64
@@ -17,7 +18,6 @@ BOX_CENTRE = (
 )  # where the median box of haarcascade_frontalface_alt2 lies in the FFHQ frame at 512 px
 BOX_SIDE = 330.0  # and its side; 5% to 95% are 299 to 366 (measured on 57 training faces)
 CROP_PER_FFHQ = CROP_SIZE / CROP_SIDE  # crop px per FFHQ px at 512
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # BT.601
 
 
 def crop_template() -> NDArray[np.float64]:

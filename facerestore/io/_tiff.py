@@ -75,7 +75,7 @@ def decode(source: Source) -> DecodedImage:
     metadata = _metadata(page)
     orientation = _exif.orientation_of(page.directory, page.layout)
     if _is_plain(page):
-        pixels, alpha, grey = _split(source, page, _samples(source, page, width, height))
+        pixels, alpha, grey = _split(page, _samples(source, page, width, height))
         return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
     kind, count = page.integers(PHOTOMETRIC, 1)[0], page.integers(SAMPLES, 1)[0]
     if deep or count > _MOST_SAMPLES.get(kind, count):
@@ -236,7 +236,7 @@ def _undo_differences(plane: Samples, tile_width: int) -> None:
         np.cumsum(part, axis=1, dtype=part.dtype, out=part)
 
 
-def _split(source: Source, page: _Page, samples: Samples) -> tuple[Samples, Samples | None, bool]:
+def _split(page: _Page, samples: Samples) -> tuple[Samples, Samples | None, bool]:
     """Return (pixels, alpha, grey) of the samples of a page."""
     count = samples.shape[2]
     colour = samples[..., :1] if count <= 2 else samples[..., :3]

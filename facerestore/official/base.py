@@ -30,6 +30,7 @@ from facerestore.types import (
 )
 
 if TYPE_CHECKING:
+    from facerestore.background import Upsampler
     from facerestore.types import FaceDetector, FaceParser, Restorer
 
 Pixels8 = NDArray[np.uint8]
@@ -41,8 +42,8 @@ class OfficialPipeline(RestorePipeline):
 
     What all of them share, unlike the normal line: every face is restored, however small or sharp; crops are black
     beyond the photo; the network's output is truncated to 8 bits, which darkens it by half a level; colours are never
-    matched to the photo; an aligned face comes back at the size of the network. Photos without a face to restore, and
-    strength 0, give the input's very pixels, as always.
+    matched to the photo; an aligned face comes back at the size of the network. As always, photos without a face to
+    restore, and strength 0, give the input's very pixels, and files keep their format (the originals write JPEG).
 
     Args:
         detector: finds the faces; None for aligned input. The originals' own detectors are not part of this.
@@ -50,6 +51,7 @@ class OfficialPipeline(RestorePipeline):
         config: ``official`` is set.
         parser: labels the parts of faces.
         facts: where the networks come from.
+        background: enlarges what lies behind the faces, where the program can do that.
 
     Raises:
         ConfigError: the restorer is of another backend, or an option is set that the program does not know.
@@ -70,6 +72,7 @@ class OfficialPipeline(RestorePipeline):
         config: RestoreConfig | None = None,
         parser: FaceParser | None = None,
         facts: PipelineFacts | None = None,
+        background: Upsampler | None = None,
     ) -> None:
         config = config if config is not None else RestoreConfig(official=True)
         if restorer.name != self.backend:
@@ -82,7 +85,7 @@ class OfficialPipeline(RestorePipeline):
                 f"the official {self.backend} test pipeline needs a parser;"
                 f" run 'facerestore weights download {self.parser_weights}', or give --parser"
             )
-        super().__init__(detector, restorer, config=config, parser=parser, facts=facts)
+        super().__init__(detector, restorer, config=config, parser=parser, facts=facts, background=background)
 
     @classmethod
     def check_options(cls, config: RestoreConfig) -> None:
@@ -101,6 +104,10 @@ class OfficialPipeline(RestorePipeline):
             (
                 config.aligned and config.strength != 1,
                 "returns an aligned face as the network gives it; leave out --strength",
+            ),
+            (
+                config.aligned and config.background is not None,
+                "returns an aligned face as the network gives it; leave out --background",
             ),
         ]
         for refused, reason in unknown:
@@ -187,8 +194,10 @@ class OfficialPipeline(RestorePipeline):
         """Return the face's crop out of ``source``, with the affine from pixels of the photo itself."""
 
     @abstractmethod
-    def _compose(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
-        """Return the enlarged photo with these faces in it, pasted in their order; there may be none."""
+    def _compose(
+        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Pixels8 | None
+    ) -> DecodedImage:
+        """Return ``canvas``, or else the enlarged photo, with these faces pasted in their order; there may be none."""
 
     def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
         """Return the faces with the restorer's output, truncated to 8 bits."""
@@ -197,16 +206,18 @@ class OfficialPipeline(RestorePipeline):
             for face in super()._restore(faces)
         ]
 
-    def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
-        """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
+    def _blend_onto(
+        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Image | None
+    ) -> DecodedImage:
+        """Return the canvas, or else the enlarged photo, with the restored faces in it."""
         restored = sorted(
             (face for face in faces if face.restored is not None), key=lambda face: -face.detected.score
         )
-        if not restored and self.config.upscale == 1:
+        if not restored and self.config.upscale == 1 and canvas is None:
             return image
         if self.config.aligned and restored and restored[0].restored is not None:
             return self._whole(image, restored[0].restored)
-        result = self._compose(image, restored)
+        result = self._compose(image, restored, None if canvas is None else as_8_bit(canvas))
         return in_colour(result) if restored else result
 
     def _whole(self, image: DecodedImage, restored: FaceImage) -> DecodedImage:

@@ -71,6 +71,8 @@ class GPENPipeline(OfficialPipeline):
     - The mask is parsed from the restored face; its border is cut off hard at 26 of 512 px, since the blur is narrow,
       which may show as a rectangle. Hair, neck and jewellery are pasted, up to where the parser stops.
     - Where faces overlap, each pixel goes to the face with the larger mask, which can leave a seam.
+    - A background network enlarges what lies behind the faces and not the faces themselves, which are cut out of the
+      bilinear enlargement all the same. (It runs on our tiles, and gives the size that is asked for.)
     - Strength mixes the restored face with its crop, before both are warped.
 
     An image for the parser is made from the restored face bilinearly where the network's size is not 512 px; parsing
@@ -147,11 +149,13 @@ class GPENPipeline(OfficialPipeline):
             restored[index] = replace(restored[index], parsing_map=parsing_map)
         return restored
 
-    def _compose(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
-        canvas = self._enlarged(as_8_bit(image.pixels))
-        height, width = canvas.shape[:2]
-        mask, colours = np.zeros((height, width), dtype=np.float32), np.zeros_like(canvas)
-        ratio = _ratio(canvas.shape, image.pixels.shape)
+    def _compose(
+        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Pixels8 | None
+    ) -> DecodedImage:
+        behind = self._enlarged(as_8_bit(image.pixels)) if canvas is None else canvas
+        height, width = behind.shape[:2]
+        mask, colours = np.zeros((height, width), dtype=np.float32), np.zeros_like(behind)
+        ratio = _ratio(behind.shape, image.pixels.shape)
         for face in faces:
             front, weight, affine = self._front(face, ratio)
             warped = warp_linear(weight, affine, (width, height))
@@ -159,7 +163,7 @@ class GPENPipeline(OfficialPipeline):
             mask[wins] = warped[wins]
             colours[wins] = warp_linear(front, affine, (width, height))[wins]
         alpha = None if image.alpha is None else resize_linear(as_8_bit(image.alpha), (width, height))
-        return replace(image, pixels=blend(canvas, colours, mask), alpha=alpha)
+        return replace(image, pixels=blend(behind, colours, mask), alpha=alpha)
 
     def _front(self, face: RestoredFace, ratio: tuple[float, float]) -> tuple[Pixels8, Mask, Affine]:
         """Return what is pasted of a face: its 8-bit crop, its mask, and the affine onto the enlarged photo."""

@@ -58,6 +58,10 @@ class PSFRPipeline(OfficialPipeline):
             ConfigError: it does not.
         """
         super().check_options(config)
+        if config.background is not None:
+            raise ConfigError(
+                "the official psfr test pipeline has no background network; leave out --background or --official"
+            )
         if config.strength not in (0, 1):
             raise ConfigError(
                 "the official psfr test pipeline has no strength; leave out --strength, or leave out --official"
@@ -86,11 +90,14 @@ class PSFRPipeline(OfficialPipeline):
         crop = cubic_warp(source, invert_affine(affine), (size, size))
         return AlignedFace(detected, affine, unit(crop))
 
-    def _compose(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
+    def _compose(
+        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Pixels8 | None
+    ) -> DecodedImage:
         import cv2
 
         size = self._canvas_size(image.pixels.shape)
-        canvas = as_8_bit(cv2.resize(image.pixels, size, interpolation=cv2.INTER_CUBIC))
+        if canvas is None:
+            canvas = as_8_bit(cv2.resize(image.pixels, size, interpolation=cv2.INTER_CUBIC))
         for face in faces:
             if face.aligned is not None and face.restored is not None:
                 to_crop = face.aligned.affine.copy()

@@ -9,6 +9,7 @@ from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing.landmarks import LandmarkParser
 from facerestore.parsing.networks import ParseNetParser, load_parser
 from facerestore.parsing.pasting import FacePasting
+from facerestore.weights.choosing import installed_weights, looks_like_path
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ AUTO, NONE, LANDMARKS = "auto", "none", LandmarkParser.name
 """What a parser may be called beside names and files of weights."""
 
 PURPOSE = "parse"
-SUFFIXES = frozenset({".pth", ".pt", ".safetensors"})
 
 
 class ChosenParser(NamedTuple):
@@ -65,13 +65,19 @@ def choose_parser(
         if needed_by is not None:
             raise ConfigError(f"{needed_by} needs a face parser; leave out the parser 'none'")
         return None
+    return _automatic(config, store, needed_by, preferred) if name == AUTO else named_parser(name, store)
+
+
+def named_parser(name: str, store: WeightsStore) -> ChosenParser:
+    """Return the parser of a name: ``landmarks``, a catalog name, or the path of a weights file.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: the name is of weights that are no parser's.
+    """
     if name == LANDMARKS:
         return ChosenParser(None, LANDMARKS)
-    if name == AUTO:
-        return _automatic(config, store, needed_by, preferred)
-    if _is_path(name):
-        return _from_file(Path(name).expanduser())
-    return _from_catalog(name, store)
+    return _from_file(Path(name).expanduser()) if looks_like_path(name) else _from_catalog(name, store)
 
 
 def best_parser(
@@ -118,14 +124,8 @@ def _first_known(store: WeightsStore) -> str:
 
 
 def _from_catalog(name: str, store: WeightsStore) -> ChosenParser:
-    entry = store.entry(name)
-    if entry.purpose != PURPOSE:
-        raise ConfigError(
-            f"weights '{name}' are for the purpose '{entry.purpose}', not '{PURPOSE}'; see 'facerestore weights list'"
-        )
-    path, pin = store.require(name), store.pin(name)
-    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
-    return ChosenParser(path, name, sha256, entry.commercial_use)
+    found = installed_weights(name, store, purpose=PURPOSE)
+    return ChosenParser(found.path, name, found.sha256, found.commercial_use)
 
 
 def _from_file(path: Path) -> ChosenParser:
@@ -135,9 +135,3 @@ def _from_file(path: Path) -> ChosenParser:
             " 'facerestore weights list'"
         )
     return ChosenParser(path, str(path), sha256_of(path))
-
-
-def _is_path(name: str) -> bool:
-    """Say whether ``name`` is the path of a file rather than a catalog name."""
-    path = Path(name)
-    return len(path.parts) > 1 or path.suffix in SUFFIXES or path.is_file()

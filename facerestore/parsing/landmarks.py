@@ -86,9 +86,10 @@ def _drawn(aligned: AlignedFace) -> ParsingMap:
     face = _face(points, oval.across)
     pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float64)
     parsing_map: ParsingMap = np.zeros((size, size), dtype=np.uint8)
-    parsing_map[radius_from(oval, size) <= 1] = CLASS_NAMES.index("skin")
+    inside = radius_from(oval, size) <= 1
+    parsing_map[inside] = CLASS_NAMES.index("skin")
     for name, region in _parts(face, pixels).items():
-        parsing_map[region] = CLASS_NAMES.index(name)
+        parsing_map[region & inside] = CLASS_NAMES.index(name)
     return parsing_map
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.checkpoint import load_state_dict, load_strictly, read_metadata
+from facerestore.checkpoint import (
+    count_indices,
+    load_state_dict,
+    load_strictly,
+    on_meta,
+    read_metadata,
+    shapes_of,
+)
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.face_image import resize_face, resize_map
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
+from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +36,7 @@ SIZE_ENTRY = "face_size"
 """What a parser of ours says in its file's header: the side of the faces that it was trained on, pixels."""
 
 ACCELERATOR_BATCH = 4
-"""Faces in one call beside a CPU, where each has about 1.5 GB of ParseNet's features; a CPU gains nothing by more."""
+"""Faces in one call on an accelerator, where each takes 1 GB in ParseNet (measured); a CPU gains nothing by more."""
 
 KEYS_SHOWN = 5
 """How many keys of an unknown file a message shows: enough to recognise the network by."""
@@ -60,8 +68,6 @@ BISENET_CLASSES: tuple[str, ...] = (
 )
 """The classes in the order of face-parsing.PyTorch, whose BiSeNet facexlib publishes (its issues 12 and 55)."""
 
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
-
 
 class NetworkParser:
     """A parser made of one torch module; subclasses say how to recognise it, feed it and read its classes.
@@ -79,7 +85,7 @@ class NetworkParser:
         input_size: side to which faces are resized for the network, pixels.
     """
 
-    name: ClassVar[str]
+    name: str
     mean: ClassVar[tuple[float, float, float]]
     deviation: ClassVar[tuple[float, float, float]]
     classes: ClassVar[tuple[str, ...]] = CLASS_NAMES
@@ -138,13 +144,14 @@ class NetworkParser:
 
     def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         labels = self._ids[self._labels([_fitted(face.lq, self.name, self.input_size) for face in faces])]
-        return [_resized_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
+        return [resize_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
 
     def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.int64]:
         """Return the network's own class of each pixel, (N, S, S)."""
         import torch
 
-        normalised = (np.stack(crops) - np.float32(self.mean)) / np.float32(self.deviation)
+        mean, deviation = np.array([self.mean, self.deviation], dtype=np.float32)
+        normalised = (np.stack(crops) - mean) / deviation
         try:
             with torch.inference_mode():
                 x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(self.device)
@@ -152,7 +159,7 @@ class NetworkParser:
                 finite, labels = bool(torch.isfinite(logits).all()), logits.argmax(dim=1).cpu().numpy()
         except RuntimeError as error:
             raise BackendError(
-                f"parser '{self.name}' failed on {self.device} with {len(crops)} faces: {error};"
+                f"parser '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
                 " see 'facerestore doctor', or use --device cpu"
             ) from error
         if not finite:
@@ -178,13 +185,10 @@ class ParseNetParser(NetworkParser):
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
         """Return a parser with these parameters; see `NetworkParser.build`."""
-        import torch
-
         from facerestore.archs.parsenet import ParseNet
 
         config = parsenet_config(state_dict)
-        with torch.device("meta"):  # parameters are assigned, so none need be drawn
-            network = ParseNet(config)
+        network = on_meta(ParseNet, config)
         load_strictly(network, state_dict, name="ParseNet")
         _check_classes(config.classes)
         return cls(network, device=device)
@@ -206,13 +210,10 @@ class BiSeNetParser(NetworkParser):
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
         """Return a parser with these parameters; see `NetworkParser.build`."""
-        import torch
-
         from facerestore.archs.bisenet import BiSeNet
 
         config = bisenet_config(state_dict)
-        with torch.device("meta"):
-            network = BiSeNet(config)
+        network = on_meta(BiSeNet, config)
         load_strictly(network, state_dict, name="BiSeNet")
         _check_classes(config.classes)
         return cls(network, device=device)
@@ -259,20 +260,20 @@ def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:
     """
     from facerestore.archs.parsenet import ParseNetConfig
 
-    shapes = _shapes(state_dict)
+    shapes = shapes_of(state_dict)
     try:
         return ParseNetConfig(
             encoder=(
                 shapes["encoder.0.conv2d.weight"][0],
                 *(
                     shapes[f"encoder.{i}.conv2.conv2d.weight"][0]
-                    for i in range(1, _count(shapes, r"encoder\.(\d+)\."))
+                    for i in range(1, count_indices(shapes, r"encoder\.(\d+)\..*"))
                 ),
             ),
-            body_blocks=_count(shapes, r"body\.(\d+)\."),
+            body_blocks=count_indices(shapes, r"body\.(\d+)\..*"),
             decoder=tuple(
                 shapes[f"decoder.{i}.conv2.conv2d.weight"][0]
-                for i in range(_count(shapes, r"decoder\.(\d+)\."))
+                for i in range(count_indices(shapes, r"decoder\.(\d+)\..*"))
             ),
             classes=shapes["out_mask_conv.conv2d.weight"][0],
         )
@@ -287,7 +288,7 @@ def bisenet_config(state_dict: Mapping[str, torch.Tensor]) -> BiSeNetConfig:
     """
     from facerestore.archs.bisenet import BiSeNetConfig
 
-    shapes = _shapes(state_dict)
+    shapes = shapes_of(state_dict)
     try:
         first, second, third, fourth = (
             shapes[f"cp.resnet.layer{stage}.0.conv1.weight"][0] for stage in (1, 2, 3, 4)
@@ -319,15 +320,6 @@ def _have(state_dict: Mapping[str, torch.Tensor], *prefixes: str) -> bool:
     return all(any(key.startswith(prefix) for key in state_dict) for prefix in prefixes)
 
 
-def _shapes(state_dict: Mapping[str, torch.Tensor]) -> Shapes:
-    return {key: tuple(value.shape) for key, value in state_dict.items()}
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Return how many indices keys of this pattern have."""
-    return len({found[1] for key in shapes if (found := re.match(pattern, key))})
-
-
 def _check_classes(count: int) -> None:
     if count != len(CLASS_NAMES):
         raise CheckpointError(
@@ -338,23 +330,8 @@ def _check_classes(count: int) -> None:
 
 def _fitted(crop: FaceImage, name: str, size: int) -> FaceImage:
     """Return a crop at the size of the network, float32 RGB in [0, 1]."""
-    import cv2
-
     if crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1] or crop.dtype != np.float32:
         raise BackendError(
             f"lq is {crop.dtype} {crop.shape}; parser '{name}' takes square float32 (S, S, 3) RGB crops in [0, 1]"
         )
-    if crop.shape[0] != size:
-        method = cv2.INTER_AREA if crop.shape[0] > size else cv2.INTER_CUBIC
-        crop = np.asarray(cv2.resize(crop, (size, size), interpolation=method), dtype=np.float32)
-    return np.clip(crop, 0, 1)
-
-
-def _resized_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
-    """Return a parsing map at ``size`` px a side, each pixel with the label nearest to it."""
-    import cv2
-
-    if parsing_map.shape[0] == size:
-        return np.ascontiguousarray(parsing_map)
-    resized = cv2.resize(parsing_map, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(resized, dtype=np.uint8)
+    return np.clip(resize_face(crop, size), 0, 1)

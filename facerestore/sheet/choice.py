@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from facerestore.assembly import AUTO, build_pipeline, choose_weights, looks_like_path
+from facerestore.assembly import AUTO, build_pipeline, choose_weights
 from facerestore.backends import backend_names, needs_weights
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
-from facerestore.photo_report import ParserFacts
+from facerestore.photo_report import NetworkFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE
 from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import looks_like_path
 
 ALL = "all"
 """Stands for every backend that has weights on this machine."""
@@ -54,7 +55,7 @@ def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None)
     """
     store = store if store is not None else WeightsStore(offline=config.offline)
     pipelines = [build_pipeline(single, store=store) for single in sheet_configs(config, store=store)]
-    parsers: dict[ParserFacts, FaceParser] = {}
+    parsers: dict[NetworkFacts, FaceParser] = {}
     for pipeline in pipelines:
         pipeline.detector = pipelines[0].detector
         if pipeline.parser is not None and pipeline.facts.parser is not None:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore import __version__
+from facerestore.aligned_photo import whole_face
 from facerestore.batch.report import describe_error
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.pictures import close_up, face_square
-from facerestore.pipeline import RestorePipeline, whole_face
+from facerestore.pipeline import RestorePipeline
 from facerestore.selection import left_to_right, select_faces
 from facerestore.sheet.picture import (
     PAGE_HEIGHT_PX,
@@ -228,6 +229,7 @@ class SheetMaker:
     def _footer(self) -> str:
         words = [
             "faces as they lie in the finished photo",
+            *_choices(self._lines[0][0].config),
             f"seconds measured on {self._lines[0][0].facts.device}",
             f"facerestore {__version__}",
         ]
@@ -297,6 +299,18 @@ def _configs(config: RestoreConfig, strengths: Sequence[float] | None) -> list[R
     if strengths is None:
         return [config]
     return [replace(config, strength=strength) for strength in dict.fromkeys(strengths)]
+
+
+def _choices(config: RestoreConfig) -> list[str]:
+    """Return what of a configuration changes how faces are pasted, for the small print."""
+    default = RestoreConfig()
+    words = {
+        f"mask {config.mask}": config.mask != default.mask,
+        f"region {config.region}": config.region != default.region,
+        "without colour match": config.colour_match != default.colour_match,
+        "official pipelines": config.official,
+    }
+    return [word for word, shown in words.items() if shown]
 
 
 def _columns(lines: Sequence[tuple[RestorePipeline, Sequence[RestoreConfig]]]) -> list[SheetColumn]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from facerestore.pictures import GAP_PX, INK, PAPER
+from facerestore.page import GAP_PX, INK, PAPER
 
 # The look: chosen by eye on sheets of two to nine columns; nothing else depends on it.
 _HEADING = (38, 41, 48)

@@ -27,6 +27,9 @@ BETWEEN = (0.25, 0.75)
 """Lumas that are neither black nor white: beyond the ringing of JPEG (under 0.1 at quality 75)."""
 MOST_BETWEEN = 0.1
 """Most of a mask that may lie between; soft brushes stay below, photographs taken for a mask lie far above."""
+MOST_MISSED = 2.0
+"""Most that may be painted too dark to count, in shares of what counts: 1 at the edge of a Gaussian brush; paint in
+red or blue, which has little luma, is all beyond."""
 
 # Strokes as the GPEN authors draw them (https://github.com/yangxy/GPEN at 2c73670) at 1024 px, after Algorithm 1
 # of Yu et al., "Free-Form Image Inpainting with Gated Convolution", ICCV 2019, arXiv:1806.03589.
@@ -269,7 +272,18 @@ def read_holes(mask: DecodedImage, shape: tuple[int, ...], *, name: str) -> Hole
             " the photo is damaged and black elsewhere"
         )
     holes: Holes = opaque & (luma >= HALF * limit)
+    _check_paint(opaque & (mask.pixels.max(axis=2) > BETWEEN[0] * limit), holes, name)
     return holes
+
+
+def _check_paint(painted: Holes, holes: Holes, name: str) -> None:
+    """Raise ImageError where much more is painted, in whatever colour, than counts as damage."""
+    missed, white = np.count_nonzero(painted & ~holes), np.count_nonzero(holes)
+    if missed > MOST_MISSED * white:
+        raise ImageError(
+            f"{name} has {missed} pixels in colours or greys that are too dark to count as damage, and {white} that"
+            " count; paint what is damaged white"
+        )
 
 
 def _same(path: Path, source: Path) -> bool:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import affine_scale, estimate_similarity, resize_affine, template, warp_to_crop
-from facerestore.blending import match_colour, paste_faces
+from facerestore.blending import paste_faces
+from facerestore.colour import match_colour
 from facerestore.errors import ConfigError
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import RestorePipeline

@@ -44,6 +44,11 @@ def decode_map(data: bytes, *, name: str = "map", max_pixels: int = DEFAULT_MAX_
     return replace(image, pixels=np.repeat(indices[..., None], 3, axis=2), grey=True)
 
 
+def is_coloured(pixels: Image) -> bool:
+    """Say whether R, G and B differ in any pixel of an (H, W, 3) picture: it is read by colours, not by ids."""
+    return bool((pixels != pixels[..., :1]).any())
+
+
 def read_ids(pixels: Image, *, name: str = "map") -> ParsingMap:
     """Return the (H, W) uint8 class ids of a picture, by colours or by grey values; see the module for the rule.
 
@@ -54,8 +59,7 @@ def read_ids(pixels: Image, *, name: str = "map") -> ParsingMap:
     Raises:
         ImageError: it has a colour or an id that no class has, or nothing but background.
     """
-    coloured = (pixels != pixels[..., :1]).any()
-    ids = _by_colour(pixels, name) if coloured else _by_value(pixels[..., 0], name)
+    ids = _by_colour(pixels, name) if is_coloured(pixels) else _by_value(pixels[..., 0], name)
     if not ids.any():
         raise ImageError(f"{name} holds nothing but background; there is no face to synthesize")
     return ids
@@ -91,9 +95,9 @@ def _describe(unknown: Codes, name: str) -> str:
     code = int(codes[np.argmax(counts)])
     colour = (code >> 32, code >> 16 & 0xFFFF, code & 0xFFFF)
     nearest = int(np.argmin(((np.array(CLASS_COLOURS) - colour) ** 2).sum(axis=1)))
-    others = f" and {len(codes) - 1} more colours that are none" if len(codes) > 1 else ""
+    others = f" ({len(codes)} such colours in all)" if len(codes) > 1 else ""
     return (
-        f"{name} has the colour {colour} at {counts.max()} pixels, which is no class{others}; the nearest is"
+        f"{name} has the colour {colour}, which is no class, at {counts.max()} pixels{others}; nearest to it is"
         f" {CLASS_NAMES[nearest]} {CLASS_COLOURS[nearest]}. Draw without smoothing, save as PNG (JPEG changes colours);"
         f" {_LEGEND}"
     )

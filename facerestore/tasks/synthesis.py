@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.alignment import resize_affine
+from facerestore.face_image import resize_map, to_8_bit
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.io import DEFAULT_MAX_PIXELS
 from facerestore.parsing import PALETTE
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import SYNTHESIZE
-from facerestore.tasks.parsing_pictures import decode_map, read_ids
+from facerestore.tasks.parsing_pictures import decode_map, is_coloured, read_ids
 from facerestore.types import (
     AlignedFace,
     Decision,
@@ -22,7 +23,6 @@ from facerestore.types import (
     DetectedFace,
     Image,
     Outcome,
-    ParsingMap,
     RestoredFace,
 )
 
@@ -55,26 +55,23 @@ class SynthesizePipeline(RestorePipeline):
         return decode_map(data, name=name, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
 
     def run(self, image: DecodedImage) -> RestoreResult:
-        """Return the face of a parsing map, 8-bit RGB; ``before`` is the map in colours at the network's size.
+        """Return the face of a parsing map, 8-bit RGB; ``before`` is the map in colours, where its picture is of ids.
 
         Raises:
             ImageError: the map is not square, or has a colour or an id that no class has.
             BackendError: the network failed.
         """
         result = super().run(image)
-        (face,) = result.faces
-        return (
-            result
-            if face.parsing_map is None
-            else replace(result, before=DecodedImage(PALETTE[face.parsing_map]))
-        )
+        if is_coloured(image.pixels):
+            return result
+        return replace(result, before=DecodedImage(PALETTE[read_ids(image.pixels)]))
 
     def _judge(
         self, pixels: Image, found: Sequence[DetectedFace]
     ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
         """Return the map as a face whose crop is the map in colours."""
         size = int(getattr(self.restorer, "input_size", self.restorer.face_size))
-        ids = resize_ids(read_ids(pixels), size)
+        ids = resize_map(read_ids(pixels), size)
         lq = PALETTE[ids].astype(np.float32) / np.float32(255)
         names = [CLASS_NAMES[index] for index in np.unique(ids) if index]
         decision = Decision(Outcome.RESTORED, "restored", f"synthesized from {', '.join(names)}")
@@ -84,8 +81,7 @@ class SynthesizePipeline(RestorePipeline):
     def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
         """Return the network's picture alone."""
         (restored,) = [face.restored for face in faces if face.restored is not None]
-        pixels = np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8)
-        return DecodedImage(pixels, format=image.format)
+        return DecodedImage(to_8_bit(restored), format=image.format)
 
     def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
         """Return nothing: there is no photo to paste into."""
@@ -94,12 +90,3 @@ class SynthesizePipeline(RestorePipeline):
     def _pasted_facts(self, face: RestoredFace) -> dict[str, Any]:
         """Return nothing: nothing was pasted."""
         return {}
-
-
-def resize_ids(ids: ParsingMap, size: int) -> ParsingMap:
-    """Return an (S, S) map of ids at ``size`` pixels a side, each the id of the nearest pixel."""
-    import cv2
-
-    if ids.shape == (size, size):
-        return ids
-    return np.asarray(cv2.resize(ids, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)

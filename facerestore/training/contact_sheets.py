@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from facerestore.pictures import GAP_PX, INK, PAPER
+from facerestore.page import GAP_PX, INK, PAPER
 from facerestore.sheet.picture import drawable
 
 # The look: chosen by eye on sheets of four faces under nine degradations; nothing else depends on it.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from facerestore.errors import CheckpointError, ImageError
-from facerestore.pictures import GAP_PX, INK, PAPER
+from facerestore.page import GAP_PX, INK, PAPER
 from facerestore.training.runs import RunFolder
 
 _Colour: TypeAlias = tuple[int, int, int]

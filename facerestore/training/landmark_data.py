@@ -20,13 +20,13 @@ from facerestore.alignment import (
     transform_points,
     warp_to_crop,
 )
+from facerestore.colour import LUMA
 from facerestore.degradation import BlurReduceNoise, degrade, preset
 from facerestore.detection.embedded import LENIENT, UPRIGHT, cascade_boxes, load_cascade
 from facerestore.detection.landmark_frame import (
     BOX_CENTRE,
     BOX_SIDE,
     CROP_SIZE,
-    LUMA,
     affine_from_box,
     crop_template,
     to_units,

@@ -108,7 +108,7 @@ def draw_noise(config: PriorConfig, draw: Draw) -> list[Tensor]:
     """Return normal noise for each styled convolution, coarse to fine, B 1 r r, each sample's its own."""
     sides = [4, *(2**level for level in range(3, config.face_size.bit_length()) for _ in range(2))]
     areas = [side * side for side in sides]
-    together = draw.normal(sum(areas)).split(areas, dim=1)
+    together = torch.split(draw.normal(sum(areas)), areas, dim=1)
     return [part.reshape(-1, 1, side, side) for part, side in zip(together, sides, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""The weights manager: which files exist, on what terms, and where they lie on this machine.
+"""Weights: which files exist, on what terms, and where they lie on this machine.
 
 Importing this package costs nothing: the names below are resolved when they are first used (PEP 562).
 """

@@ -19,6 +19,7 @@ from facerestore.purposes import TASKS
 
 PURPOSES = (
     *TASKS,
+    "discriminator",
     "parse",
     "detect",
     "landmarks",

@@ -1,4 +1,4 @@
-"""What the weights manager does with single files: hash them, recognise them, and write small records whole."""
+"""Single files of weights: hash them, recognise them, and write small records whole."""
 
 from __future__ import annotations
 

@@ -1,0 +1,355 @@
+"""``facerestore parse``: show the parts of faces, and write their maps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facerestore.cli import options
+from facerestore.cli.choices import given
+from facerestore.cli.terminal import Terminal, print_json
+from facerestore.wording import count
+
+if TYPE_CHECKING:
+    from facerestore.batch import Job
+    from facerestore.config import OutputConfig, RestoreConfig
+    from facerestore.types import (
+        AlignedFace,
+        DecodedImage,
+        DetectedFace,
+        FaceDetector,
+        FaceParser,
+        Image,
+        ParsingMap,
+    )
+
+SHOWN_FACES, SHOWN_CLASSES = 6, 5
+"""How many faces of a photo, and parts of each, the largest first, are told in text; --json tells all."""
+
+EPILOG = """Examples:
+
+facerestore parse portrait.jpg
+
+facerestore parse portrait.jpg -o parts.png --parser bisenet.facexlib
+
+facerestore parse album -r -o parts --maps maps
+
+facerestore parse crop.png --aligned --json"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """What stays the same from photo to photo."""
+
+    detector: FaceDetector | None
+    parser: FaceParser
+    weights: str | None
+    config: RestoreConfig
+    maps: Path | None
+    overwrite: bool
+
+    @property
+    def labeller(self) -> str:
+        """Who labels the parts, in a caption's words."""
+        return "drawn from its landmarks" if self.weights is None else f"parsed by {Path(self.weights).name}"
+
+
+def parse(
+    inputs: options.Inputs,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="A file for one photo, a directory for more, or - for standard output. Without it, pictures go beside"
+            " their photos as NAME_parsing.png.",
+        ),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Look into subdirectories.")] = False,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write each face's map alone: a PNG whose pixels are the class ids 0 to 18 and whose palette has"
+            " their colours.",
+        ),
+    ] = None,
+    parser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="auto (the best network that is installed, else landmarks), landmarks (drawn from five points; no"
+            " download), or weights by name or file.",
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25."),
+    ] = None,
+    faces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them.",
+        ),
+    ] = None,
+    aligned: Annotated[
+        bool, typer.Option("--aligned", help="The photos are square face crops; detect nothing.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace pictures and maps that exist.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs instead of lines.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
+) -> None:
+    """Show the parts of faces: skin, eyes, brows, nose, lips, hair and the rest of the 19 classes of CelebAMask-HQ.
+
+    For each photo one picture is written: every face as it is, under its coloured parts, and as its map, with a legend.
+    What is labelled here is what 'enhance --mask' and 'enhance --region' go by. No face is a normal result.
+
+    Without a parser network the parts are drawn from the five landmarks, which know neither hair nor glasses nor a hand
+    before the face; it is said when that is so.
+    """
+    from facerestore.batch import plan_jobs
+    from facerestore.config import RestoreConfig
+    from facerestore.device import set_threads
+
+    config = RestoreConfig(
+        **given(
+            parser=parser,
+            detector=detector,
+            faces=faces,
+            aligned=aligned or None,
+            device=device,
+            threads=threads,
+            max_pixels=max_pixels,
+        )  # type: ignore[arg-type]
+    )
+    plan = plan_jobs(
+        inputs,
+        output=output,
+        options=_files(inputs, output, overwrite=overwrite),
+        recursive=recursive,
+        aside=() if maps is None else (maps,),
+    )
+    to_stdout = any(str(job.target) == "-" for job in plan.jobs)
+    _check_streams(to_stdout=to_stdout, as_json=as_json)
+    set_threads(config.threads)
+    terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
+    line = _assemble(config, maps, overwrite, terminal)
+    rows = _parse_all(plan.jobs, line, terminal)
+    if as_json:
+        facts = {"parser": line.parser.name, "weights": line.weights, "photos": rows}
+        print_json(facts)
+    failed = sum(row["error"] is not None for row in rows)
+    raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
+
+
+def _files(inputs: Sequence[Path], output: Path | None, *, overwrite: bool) -> OutputConfig:
+    """Return how pictures are named: PNG, which keeps edges between colours, unless a file's own name says another."""
+    from facerestore.config import OutputConfig
+
+    named = output is not None and bool(output.suffix) and not output.is_dir() and len(inputs) == 1
+    return OutputConfig(format=None if named else "png", overwrite=overwrite, suffix="_parsing")
+
+
+def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
+    from facerestore.errors import ConfigError
+
+    if to_stdout and as_json:
+        raise ConfigError("standard output cannot carry the picture and --json; give -o FILE")
+    if to_stdout and sys.stdout.isatty():
+        raise ConfigError(
+            "the picture would go to the terminal; redirect it ('> parts.png'), or give -o FILE"
+        )
+
+
+def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Line:
+    """Return the line, and say who labels."""
+    from facerestore.assembly import build_detector
+    from facerestore.device import resolve_device
+    from facerestore.errors import ConfigError
+    from facerestore.parsing import ChosenParser, choose_parser
+    from facerestore.parsing.choice import AUTO, LANDMARKS, NONE
+    from facerestore.parsing.pasting import PARSER_REMEDY
+    from facerestore.weights import WeightsStore
+
+    if config.parser == NONE:
+        raise ConfigError("'facerestore parse' is all about a parser; leave out --parser none")
+    store, device = WeightsStore(), resolve_device(config.device)
+    chosen = choose_parser(config, store) or ChosenParser(None, LANDMARKS)
+    weights = None if chosen.path is None else chosen.name
+    if weights is not None:
+        terminal.say(f"parsing with {weights}, on {device}")
+    else:
+        hint = f"; for a network {PARSER_REMEDY}" if config.parser == AUTO else ""
+        terminal.say(f"parts are drawn from the five landmarks: no hair, glasses, ears or hands{hint}")
+    detector = None if config.aligned else build_detector(config.detector, store, device)
+    return _Line(
+        detector=detector,
+        parser=chosen.load(device=device),
+        weights=weights,
+        config=config,
+        maps=maps,
+        overwrite=overwrite,
+    )
+
+
+def _parse_all(jobs: Sequence[Job], line: _Line, terminal: Terminal) -> list[dict[str, Any]]:
+    """Parse photo after photo, and tell each; a bad file does not stop the rest."""
+    from facerestore.batch.report import describe_error
+    from facerestore.cli.enhancing import absent_words, with_name
+    from facerestore.errors import WeightsError
+
+    rows: list[dict[str, Any]] = []
+    with terminal.steps(len(jobs)) as begin:
+        for job in jobs:
+            begin(job.source.name)
+            row: dict[str, Any] = {
+                "input": str(job.source),
+                "output": None,
+                "maps": [],
+                "found": None,
+                "faces": [],
+                "absent_indices": [],
+            }
+            try:
+                rows.append({**row, **_parse_one(job, line), "error": None})
+            except WeightsError:
+                raise
+            except Exception as error:  # any fault of one photo is that photo's row
+                message = describe_error(error)
+                terminal.warn(f"error: {with_name(_called(job.source), message)}")
+                rows.append({**row, "error": message})
+                continue
+            _tell(rows[-1], line, terminal)
+            for index in rows[-1]["absent_indices"]:
+                terminal.say(f"  {absent_words(index)}")
+    return rows
+
+
+def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
+    """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
+    from facerestore.batch.run import result_format
+    from facerestore.errors import ImageError
+    from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
+    from facerestore.parsing.picture import parsing_picture
+    from facerestore.selection import absent_indices
+    from facerestore.types import DecodedImage
+
+    if not line.overwrite and str(job.target) != "-" and job.target.exists():
+        raise ImageError(f"'{job.target}' exists; give --overwrite to replace it, or another -o")
+    image = read_image(job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS)
+    detected = _detect(image, line)
+    found = _chosen(image, detected, line)
+    faces = [face for _, face in found]
+    maps = line.parser.parse(faces)
+    captions = [f"face {index}, {line.labeller}" for index, _ in found]
+    picture = DecodedImage(parsing_picture(faces, maps, captions=captions))
+    indexed = [(index, parsing_map) for (index, _), parsing_map in zip(found, maps, strict=True)]
+    written = _write_maps(job, indexed, line)
+    write_image(job.target, picture, format=result_format(job.target, picture), overwrite=line.overwrite)
+    rows = [_facts(index, face, own) for (index, face), own in zip(found, maps, strict=True)]
+    absent = absent_indices(line.config.faces, len(detected))
+    return {
+        "output": str(job.target),
+        "maps": written,
+        "found": len(detected),
+        "faces": rows,
+        "absent_indices": absent,
+    }
+
+
+def _detect(image: DecodedImage, line: _Line) -> list[DetectedFace]:
+    """Return the faces of a photo, left to right."""
+    from facerestore.aligned_photo import whole_face
+    from facerestore.selection import left_to_right
+
+    return (
+        [whole_face(image.pixels)]
+        if line.detector is None
+        else left_to_right(line.detector.detect(image.pixels))
+    )
+
+
+def _chosen(image: DecodedImage, found: Sequence[DetectedFace], line: _Line) -> list[tuple[int, AlignedFace]]:
+    """Return index and crop of the faces that are asked for."""
+    from facerestore.selection import select_faces
+
+    chosen = select_faces(line.config.faces, found, image.pixels.shape)
+    return [(index, _cut(image.pixels, face, line)) for index, face in enumerate(found) if index in chosen]
+
+
+def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
+    """Return the crop of a face at the size of the parsers."""
+    from facerestore.alignment import align_face, resize_affine, warp_to_crop
+    from facerestore.parsing.networks import INPUT_SIZE
+    from facerestore.types import AlignedFace
+
+    if line.detector is not None:
+        return align_face(pixels, face, INPUT_SIZE)
+    affine = resize_affine(INPUT_SIZE / pixels.shape[0])
+    return AlignedFace(face, affine, warp_to_crop(pixels, affine, INPUT_SIZE))
+
+
+def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Line) -> list[str]:
+    """Write the map of each face alone, where that is asked for; return the paths."""
+    from facerestore.io import write_encoded
+    from facerestore.parsing.picture import palette_png
+
+    if line.maps is None:
+        return []
+    written = []
+    for index, parsing_map in maps:
+        target = line.maps / job.name.with_name(f"{job.name.name}_face{index}.png")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_encoded(target, palette_png(parsing_map), overwrite=line.overwrite)
+        written.append(str(target))
+    return written
+
+
+def _facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, Any]:
+    from facerestore.parsing import class_shares
+
+    return {
+        "index": index,
+        "box": [round(value, 1) for value in face.detected.box],
+        "score": round(float(face.detected.score), 3),
+        "shares": {name: round(share, 4) for name, share in class_shares(parsing_map).items()},
+    }
+
+
+def _called(source: Path) -> str:
+    return "standard input" if str(source) == "-" else str(source)
+
+
+def _tell(row: dict[str, Any], line: _Line, terminal: Terminal) -> None:
+    """Say what was found in one photo, and where its picture is."""
+    faces = count(row["found"], "face") if row["found"] else "no face"
+    if len(row["faces"]) != row["found"]:
+        faces += f", {len(row['faces'])} shown"
+    name = _called(Path(row["input"]))
+    target = "standard output" if row["output"] == "-" else row["output"]
+    terminal.say(f"{name}: {faces} -> {target}")
+    # What is drawn from landmarks has the same shares in every face.
+    for face in row["faces"][:SHOWN_FACES] if line.weights is not None else []:
+        parts = [item for item in face["shares"].items() if item[0] != "background"]
+        largest = sorted(parts, key=lambda item: -item[1])[:SHOWN_CLASSES]
+        shares = ", ".join(f"{part.replace('_', ' ')} {share:.0%}" for part, share in largest)
+        terminal.say(f"  face {face['index']}: {shares or 'nothing but background'}")
+    if row["maps"]:
+        terminal.say(f"  also wrote {count(len(row['maps']), 'map')} into {Path(row['maps'][0]).parent}")

@@ -1,0 +1,99 @@
+"""``facerestore synthesize``: draw faces from parsing maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facerestore.cli import options
+from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
+from facerestore.purposes import SYNTHESIZE
+
+EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
+
+facerestore weights download gpen.seg2face-512
+
+Examples:
+
+facerestore synthesize map.png
+
+facerestore synthesize map.png -o face.png --compare
+
+facerestore parse photo.jpg --maps maps
+
+facerestore synthesize maps -o faces
+
+facerestore synthesize --legend"""
+
+Maps = Annotated[
+    list[Path],
+    typer.Argument(metavar="INPUT...", help="Parsing maps, directories of them, or - for standard input."),
+]
+
+
+def _print_legend(wanted: bool) -> None:
+    if not wanted:
+        return
+    typer.echo("id  colour (R, G, B)   hex      class")
+    for index, (name, colour) in enumerate(zip(CLASS_NAMES, CLASS_COLOURS, strict=True)):
+        code = "#" + "".join(f"{value:02x}" for value in colour)
+        typer.echo(f"{index:>2}  {colour!s:<17}  {code}  {name.replace('_', ' ')}")
+    raise typer.Exit
+
+
+Legend = Annotated[
+    bool,
+    typer.Option(
+        "--legend",
+        callback=_print_legend,
+        is_eager=True,
+        help="Print the 19 classes with their ids and colours.",
+    ),
+]
+
+
+def synthesize(
+    inputs: Maps,
+    legend: Legend = False,
+    output: options.Output = None,
+    recursive: options.Recursive = False,
+    weights: options.Weights = None,
+    format: options.Format = None,
+    quality: options.Quality = None,
+    suffix: options.Suffix = None,
+    overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
+    compare: options.Compare = False,
+    report: options.Report = None,
+    config: options.Config = None,
+    dry_run: options.DryRun = False,
+    max_pixels: options.MaxPixels = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    offline: options.Offline = False,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Draw a face from a parsing map: a square picture that says what is skin, hair, an eye and so on.
+
+    A map in colour is read by the colours of CelebAMask-HQ (--legend lists them; 'facerestore parse --maps DIR' makes
+    such maps of photos).
+    A map without colour is read by its grey values, 0 to 18, as class ids. An indexed file whose colours are others is
+    read by its indices. A colour that is no class is an error, told with the nearest class: draw without smoothing, and
+    save as PNG.
+
+    Maps of any size are brought to the network's by nearest neighbour; the face has the network's size. Nobody looks
+    like the result: it is invented.
+
+    Without --weights the best installed weights for synthesis are used. They are not part of facerestore: see below.
+    """
+    flags = dict(locals())
+    from facerestore.cli.enhancing import execute
+    from facerestore.cli.request import request_from
+    from facerestore.tasks import build_synthesizer
+
+    raise typer.Exit(execute(request_from(flags, SYNTHESIZE, build=build_synthesizer)))

@@ -1,0 +1,69 @@
+"""Weights that somebody names: by their name in the catalog, or as a file of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from facerestore.errors import ConfigError
+from facerestore.purposes import TASKS
+
+if TYPE_CHECKING:
+    from facerestore.weights.store import WeightsStore
+
+SUFFIXES = frozenset({".pth", ".pt", ".safetensors"})
+"""Endings of files that hold networks."""
+
+
+class ChosenWeights(NamedTuple):
+    """Weights that are to be used: the file, its backend's name where known, and what reports say of it.
+
+    A backend that needs no weights has no ``path``, and its own name as ``name``.
+    """
+
+    path: Path | None
+    backend: str | None
+    name: str
+    sha256: str | None
+    bundled: bool
+    commercial_use: str | None
+
+
+def looks_like_path(weights: str) -> bool:
+    """Say whether ``weights`` is the path of a file rather than a catalog name."""
+    path = Path(weights)
+    return len(path.parts) > 1 or path.suffix in SUFFIXES or path.is_file()
+
+
+def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> ChosenWeights:
+    """Return installed weights of the catalog.
+
+    Args:
+        name: theirs in the catalog.
+        store: where they are looked for; nothing is downloaded.
+        purpose: what they are to be used for.
+
+    Raises:
+        WeightsError: no weights have that name, or they are not installed, or corrupt.
+        ConfigError: they are for another purpose.
+    """
+    check_purpose(name, store, purpose=purpose)
+    entry, path, pin = store.entry(name), store.require(name), store.pin(name)
+    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
+    return ChosenWeights(path, entry.backend, name, sha256, entry.bundled, entry.commercial_use)
+
+
+def check_purpose(name: str, store: WeightsStore, *, purpose: str) -> None:
+    """Make sure that weights of the catalog are for ``purpose``; installed or not.
+
+    Raises:
+        WeightsError: no weights have that name.
+        ConfigError: they are for another purpose.
+    """
+    found = store.entry(name).purpose
+    if found == purpose:
+        return
+    own = TASKS.get(found) if purpose in TASKS else None
+    command = f"weights list --purpose {purpose}" if own is None else own.command
+    remedy = f"{'see' if own is None else 'give them to'} 'facerestore {command}'"
+    raise ConfigError(f"weights '{name}' are for the purpose '{found}', not '{purpose}'; {remedy}")

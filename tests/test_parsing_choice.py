@@ -1,0 +1,116 @@
+"""Which parser is taken: the best that is here, never in silence another than was asked for."""
+
+import pytest
+import torch
+from fakes import Brightener
+
+from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.assembly import build_pipeline
+from facerestore.config import RestoreConfig
+from facerestore.errors import CheckpointError, ConfigError, WeightsError
+from facerestore.parsing import best_parser, choose_parser
+from facerestore.weights import WeightsStore
+
+TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
+TINY_BISENET = BiSeNetConfig(stages=(2, 2, 2, 2), context=2, head=2, squeeze=2)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return WeightsStore(tmp_path / "home", offline=True)
+
+
+def install(store, name):
+    """Put tiny weights under a catalog name; of those that the catalog has a hash of, the file alone."""
+    network = BiSeNet(TINY_BISENET) if name.startswith("bisenet") else ParseNet(TINY_PARSENET)
+    path = store.path_of(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+def chosen(store, **options):
+    needed_by = options.pop("needed_by", None)
+    preferred = options.pop("preferred", None)
+    return choose_parser(RestoreConfig(**options), store, needed_by=needed_by, preferred=preferred)
+
+
+def test_without_a_network_auto_takes_none_and_landmarks_for_regions_alone(store):
+    assert chosen(store) is None
+    assert chosen(store, mask="face,hair") is None
+    assert chosen(store, region="eyes=0.3").name == "landmarks"
+    assert chosen(store, region="eyes=0.3", mask="whole").name == "landmarks"
+    assert chosen(store, region="hair=0.3", mask="face,hair") is None
+
+
+def test_auto_takes_the_best_that_is_installed(store):
+    install(store, "bisenet.facexlib")
+    assert best_parser(store).name == "bisenet.facexlib"
+    install(store, "parsenet.gpen")
+    assert best_parser(store).name == "parsenet.gpen"
+    install(store, "parsenet.psfr-90000")
+    found = chosen(store)
+    assert found.name == "parsenet.psfr-90000"
+    assert found.commercial_use == "no"
+    assert found.sha256 == store.pin(found.name).sha256
+    assert chosen(store, preferred="parsenet.gpen").name == "parsenet.gpen"
+    assert chosen(store, preferred="parsenet.facexlib").name == "parsenet.psfr-90000"
+
+
+def test_nothing_is_loaded_where_no_map_is_used(store):
+    install(store, "parsenet.psfr-90000")
+    assert chosen(store, mask="whole") is None
+    assert chosen(store, mask="whole", needed_by="backend 'psfr'").name == "parsenet.psfr-90000"
+    assert chosen(store, mask="whole", parser="parsenet.psfr-90000").name == "parsenet.psfr-90000"
+
+
+def test_a_network_that_needs_maps_takes_a_parsenet_or_names_the_download(store):
+    install(store, "bisenet.facexlib")
+    with pytest.raises(
+        WeightsError, match=r"backend 'psfr' needs a face parser.*download parsenet\.psfr-90000"
+    ):
+        chosen(store, needed_by="backend 'psfr'")
+    with pytest.raises(WeightsError, match=r"download parsenet\.gpen'"):
+        chosen(store, needed_by="the official gpen test pipeline", preferred="parsenet.gpen")
+    with pytest.raises(ConfigError, match="leave out the parser 'none'"):
+        chosen(store, needed_by="backend 'psfr'", parser="none")
+    assert chosen(store, needed_by="backend 'psfr'", parser="landmarks").path is None
+    install(store, "parsenet.gpen")
+    assert chosen(store, needed_by="backend 'psfr'").name == "parsenet.gpen"
+
+
+def test_names_and_files_that_are_no_parser_are_refused(store, tmp_path):
+    with pytest.raises(WeightsError, match=r"not installed.*download parsenet\.facexlib"):
+        chosen(store, parser="parsenet.facexlib")
+    with pytest.raises(ConfigError, match="for the purpose 'restore'"):
+        chosen(store, parser="gpen.bfr-512")
+    with pytest.raises(WeightsError, match="did you mean"):
+        chosen(store, parser="parsenet.facexli")
+    with pytest.raises(WeightsError, match=r"gone\.pth' does not exist"):
+        chosen(store, parser="gone.pth")
+    torch.save(Brightener().calls, tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match=r"list\.pth"):
+        chosen(store, parser=str(tmp_path / "list.pth")).load()
+
+
+def test_a_file_is_taken_by_its_path(store, tmp_path):
+    torch.save(ParseNet(TINY_PARSENET).state_dict(), tmp_path / "mine.pth")
+    found = chosen(store, parser=str(tmp_path / "mine.pth"))
+    assert found.path == tmp_path / "mine.pth"
+    assert found.commercial_use is None
+    assert len(found.sha256) == 64
+    assert found.load().name == "parsenet"
+
+
+def test_the_pipeline_says_which_parser_it_took(store):
+    install(store, "parsenet.psfr-90000")
+    line = build_pipeline(RestoreConfig(device="cpu"), store=store)
+    assert line.parser.name == "parsenet"
+    assert line.description.endswith("parser parsenet.psfr-90000")
+    assert (line.facts.parser.weights, line.facts.parser.commercial_use) == ("parsenet.psfr-90000", "no")
+    plain = build_pipeline(RestoreConfig(device="cpu", parser="none"), store=store)
+    assert plain.parser is None
+    assert plain.facts.parser is None
+    with pytest.raises(ConfigError, match="needs a face parser"):
+        build_pipeline(RestoreConfig(device="cpu", parser="none", mask="face,hair"), store=store)
