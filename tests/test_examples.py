@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from facerestore.cli import main
+from facerestore.cli import app
 from facerestore.io import read_image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -39,15 +40,34 @@ def test_first_command_of_the_readme_names_the_example():
     assert f"pip install . && facerestore enhance {PORTRAIT.relative_to(REPOSITORY).as_posix()}\n" in README
 
 
-def test_commands_that_the_readme_names_exist(capsys):
-    named = set(re.findall(r"facerestore (enhance|detect|doctor|weights)\b", README))
-    assert named == {"enhance", "detect", "doctor", "weights"}
-    for command in named:
-        assert main([command, "--help"]) == 0
-    options = set(re.findall(r"(?<=\s)--[a-z][a-z-]+", re.sub(r"python -m .*", "", README)))
-    assert main(["enhance", "--help"]) == 0
-    help_text = capsys.readouterr().out
-    assert {option for option in options if option not in help_text} == set()
+def _commands_of_the_readme():
+    """Return the words of each command line and of each command in running text, without its comment."""
+    blocks = re.findall(r"^```(?:\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines() if "facerestore " in line]
+    texts = [*lines, *re.findall(r"`(facerestore [^`]+)`", README)]
+    parts = [part for text in texts for part in re.split(r"&&|\|", text.split("  #")[0])]
+    return [part.split()[1:] for part in parts if part.strip().startswith("facerestore ")]
+
+
+def test_commands_and_options_that_the_readme_names_exist():
+    commands = _commands_of_the_readme()
+    assert {words[0] for words in commands} >= {
+        "enhance",
+        "detect",
+        "doctor",
+        "weights",
+        "train",
+        "data",
+        "evaluate",
+    }
+    for words in commands:
+        command = typer.main.get_command(app)
+        while (
+            words and not words[0].startswith("-") and words[0].strip(",") in getattr(command, "commands", {})
+        ):
+            command = command.commands[words.pop(0).strip(",")]
+        known = {name for parameter in command.params for name in parameter.opts} | {"--help", "-h"}
+        assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
 
 
 def test_restore_one_example(folder, capsys, monkeypatch):
