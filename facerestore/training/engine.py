@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from facerestore.errors import CheckpointError, FaceRestoreError
 from facerestore.training.draw import Draw
-from facerestore.training.recipe import Batch, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipe import Batch, Phase, Recipe, Scene, Term
 from facerestore.training.runs import Listener, RunFolder, Silence
 from facerestore.training.settings import EngineSettings
 from facerestore.training.state import (
@@ -52,6 +52,10 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
 
 HALVING_MILESTONES = (0.7, 0.85)
 """Shares of a run after which the schedule ``halving`` halves the rates (the design of MMRB, c.9)."""
+
+
+SHOWN_FACES = 8
+"""Validation faces on a sample grid."""
 
 
 class DivergedError(Exception):
@@ -438,19 +442,18 @@ def _roll_back(run: _Run, fault: str) -> None:
 
 @torch.no_grad()
 def _validate(run: _Run, validation: Batch) -> dict[str, float]:
-    """Return the means of the metrics over all validation faces; write a grid of some."""
+    """Return the means of the metrics over all validation faces; write a grid of some, spread over them."""
     size, count = run.settings.batch_size, len(next(iter(validation.values())))
     sums: dict[str, float] = {}
-    shown: Validated | None = None
     for start in range(0, count, size):
         batch = {k: v[start : start + size].to(run.accelerator.device) for k, v in validation.items()}
-        result = run.recipe.validate(run.average.network, batch)
-        shown = shown or result
         here = len(next(iter(batch.values())))
-        for name, value in result.metrics.items():
+        for name, value in run.recipe.validate(run.average.network, batch).metrics.items():
             sums[name] = sums.get(name, 0.0) + value * here / count
-    if shown is not None:
-        run.folder.picture(f"step_{run.progress.step:08d}", list(shown.rows))
+    spread = torch.linspace(0, count - 1, min(count, SHOWN_FACES)).round().long()
+    shown = {k: v[spread].to(run.accelerator.device) for k, v in validation.items()}
+    rows = run.recipe.validate(run.average.network, shown).rows
+    run.folder.picture(f"step_{run.progress.step:08d}", list(rows))
     return sums
 
 
