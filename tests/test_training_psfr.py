@@ -1,5 +1,7 @@
 """Training of PSFR-GAN: what each phase sees and moves, which maps it gets, and what comes out of a run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,13 +15,14 @@ from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import ConfigError
 from facerestore.training.draw import Draw
-from facerestore.training.engine import restore_average
 from facerestore.training.export import export_run
 from facerestore.training.feature_weights import FeatureWeights
 from facerestore.training.maps import coloured, landmark_maps, parsed_maps
+from facerestore.training.plan import make_plan
 from facerestore.training.recipes import parse as parse_recipe
 from facerestore.training.recipes import psfr
 from facerestore.training.recipes.psfr import PSFRRecipe, PSFRSettings, fitting_scales
+from facerestore.training.saving import restore_average
 from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
 
@@ -159,6 +162,13 @@ def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
     assert float((labels == at_test_time).float().mean()) > 0.99
     enlarged = parsed_maps(lq[..., ::4, ::4], recipe._parser.network, 32)
     assert enlarged.shape == (2, 16, 16)
+
+
+def test_the_settings_of_the_example_are_known(tmp_path):
+    faces, maps = write_drawn_faces(tmp_path, count=1, face_size=64)
+    config = Path(__file__).parent.parent / "examples/train_psfr_64.toml"
+    plan = make_plan("psfr", faces=faces, config=config, assignments=[f"data.parsing={str(maps)!r}"])
+    assert plan.recipe.settings.condition == "landmarks"
 
 
 def test_maps_are_shown_in_their_colours():
