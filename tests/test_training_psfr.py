@@ -15,6 +15,7 @@ from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import ConfigError
 from facerestore.training.draw import Draw
+from facerestore.training.drawn import write_drawn_faces
 from facerestore.training.export import export_run
 from facerestore.training.feature_weights import FeatureWeights
 from facerestore.training.maps import coloured, landmark_maps, parsed_maps
