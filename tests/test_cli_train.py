@@ -19,10 +19,10 @@ from facerestore.cli.train import _Progress
 from facerestore.errors import ImageError
 from facerestore.training import state
 from facerestore.training.drawn import write_drawn_faces
-from facerestore.training.engine import _plainly
 from facerestore.training.recipes import RECIPES
 from facerestore.training.recipes.lite import LiteRecipe
 from facerestore.training.state import checkpoints
+from facerestore.training.stepping import plainly
 
 TINY = (
     "--smoke",
@@ -298,7 +298,7 @@ def test_an_error_in_a_worker_comes_without_its_traceback():
         yield
 
     with pytest.raises(ImageError) as caught:
-        list(_plainly(loader()))
+        list(plainly(loader()))
     assert str(caught.value) == "'a.png' is 3 x 4; an aligned face is square"
 
 

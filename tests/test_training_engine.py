@@ -17,9 +17,10 @@ from toy_recipe import Notebook, ToyRecipe, train_toy
 
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError
 from facerestore.training.draw import Draw
-from facerestore.training.engine import rate_factor, restore_average
+from facerestore.training.saving import restore_average
 from facerestore.training.settings import EngineSettings, make_settings, merged
 from facerestore.training.state import ExponentialAverage, checkpoints
+from facerestore.training.stepping import rate_factor
 
 
 def _difference(a: Path, b: Path) -> float:

@@ -20,11 +20,11 @@ from facerestore.backends.gpen import GPENRestorer
 from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.training.drawn import write_drawn_faces
-from facerestore.training.engine import restore_average
 from facerestore.training.feature_weights import FeatureWeights
 from facerestore.training.plan import make_plan, preview, run_plan
 from facerestore.training.recipes import gpen, recipe_class
 from facerestore.training.recipes.gpen import GPENRecipe, GPENSettings
+from facerestore.training.saving import restore_average
 from facerestore.training.settings import make_settings
 from facerestore.training.style_gan import EMA_DECAY
 

@@ -23,7 +23,7 @@ from facerestore.errors import CheckpointError, ConfigError
 from facerestore.training import mmrb_parts
 from facerestore.training.datasets import PositionsOnly
 from facerestore.training.draw import Draw
-from facerestore.training.engine import rate_factor, restore_average, train
+from facerestore.training.engine import train
 from facerestore.training.export import export_run
 from facerestore.training.feature_weights import FeatureWeights
 from facerestore.training.losses import consistency
@@ -32,7 +32,9 @@ from facerestore.training.mmrb_settings import MMRBSettings
 from facerestore.training.recipe import Scene
 from facerestore.training.recipes import mmrb as module
 from facerestore.training.recipes.mmrb import MMRBRecipe
+from facerestore.training.saving import restore_average
 from facerestore.training.settings import EngineSettings, make_settings, resolved
+from facerestore.training.stepping import rate_factor
 
 NETWORK = {"style_dim": 8, "narrow": 1 / 32, "block_counts": [1, 1, 1]}
 SIZE = 16

@@ -14,10 +14,10 @@ from facerestore.errors import ConfigError
 from facerestore.training import style_gan
 from facerestore.training.draw import Draw
 from facerestore.training.drawn import write_drawn_faces
-from facerestore.training.engine import restore_average
 from facerestore.training.plan import make_plan, preview, run_plan
 from facerestore.training.recipes import recipe_class
 from facerestore.training.recipes.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
+from facerestore.training.saving import restore_average
 from facerestore.training.settings import make_settings
 from facerestore.training.style_gan import (
     diversity,

@@ -10,9 +10,9 @@ from typing import Any
 from facerestore import __version__
 from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, WeightsError
-from facerestore.training.engine import restore_average
 from facerestore.training.recipes import RECIPES, recipe_class
 from facerestore.training.runs import RunFolder
+from facerestore.training.saving import restore_average
 from facerestore.training.settings import make_settings
 
 

@@ -25,10 +25,11 @@ from facerestore.training.datasets import (
     face_files,
     validation_batch,
 )
-from facerestore.training.engine import Prepare, Samples, to_device, train
+from facerestore.training.engine import train
 from facerestore.training.maps import coloured
 from facerestore.training.recipe import Batch, Recipe
 from facerestore.training.recipes import recipe_class
+from facerestore.training.run_state import Prepare, Samples, to_device
 from facerestore.training.runs import Listener
 from facerestore.training.settings import (
     STRICT,

@@ -317,7 +317,7 @@ class GPENRecipe(Recipe):
 
     def _take_run(self, folder: Path, restorer: nn.Module, discriminator: nn.Module) -> None:
         """Take averaged generator and discriminator of the last checkpoint of a run of stage ``prior``."""
-        from facerestore.training.engine import restore_average
+        from facerestore.training.saving import restore_average
 
         stage = GPENRecipe(replace(self.settings, stage="prior", prior=""), face_size=self.face_size)
         average, _ = restore_average(stage, folder)
