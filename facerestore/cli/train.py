@@ -39,7 +39,9 @@ _Run = Annotated[
 _ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE.toml", help="Settings, in the tables engine, data, recipe and validation."
+        "--config",
+        metavar="FILE.toml",
+        help="Settings, in the tables engine, data, recipe and validation; --dry-run shows all.",
     ),
 ]
 _Set = Annotated[
