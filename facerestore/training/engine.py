@@ -64,6 +64,7 @@ def train(
     run = prepare_run(recipe, settings, folder, device=device, listener=listener or Silence())
     run.prepare = prepare
     run.folder.settle(described if described is not None else {"recipe": recipe.name})
+    run.accelerator.wait_for_everyone()  # the first process has made the folders
     trained = sum(count_parameters(network) for network in run.bare.values())
     size = checkpoint_bytes(trained, count_parameters(run.average.network))
     check_room(run.folder.checkpoints, size, keep=settings.keep)
