@@ -340,6 +340,9 @@ def test_damage_has_to_be_said_and_the_size_stays():
         bare.for_photo(Path("a.png")).run(photo(140, 160))
     with pytest.raises(ConfigError, match="keeps the size"):
         inpainter(Strokes(), FACE, upscale=2.0).run(photo(140, 160))
+    for part in ({"region": "eyes=1"}, {"mask": "face,hair"}):
+        with pytest.raises(ConfigError, match="whatever it lies on"):
+            inpainter(Strokes(), FACE, **part).run(photo(140, 160))
 
 
 def test_strokes_repeat_with_their_seed_and_differ_by_seed_and_name():

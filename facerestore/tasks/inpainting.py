@@ -85,7 +85,7 @@ class InpaintPipeline(RestorePipeline):
         The result's ``before`` is the photo with its damage painted white, None where there is no damage.
 
         Raises:
-            ConfigError: nothing says what is damaged, or the photo is to be enlarged.
+            ConfigError: nothing says what is damaged, or the photo is to be enlarged, or only parts to be filled.
             ImageError: there is no mask for this photo, or it has another size.
             BackendError: the network failed.
         """
@@ -93,6 +93,11 @@ class InpaintPipeline(RestorePipeline):
             raise ConfigError(
                 f"upscale is {self.config.upscale:g}, but inpainting keeps the size of the photo; leave it out, and"
                 " enhance the result"
+            )
+        if self.config.region or self.config.mask not in ("face", "whole"):
+            raise ConfigError(
+                f"mask is '{self.config.mask}' and region is '{self.config.region}', but inpainting fills the damage"
+                " whatever it lies on; leave both out"
             )
         # What belongs to one photo is kept on a copy, so that threads may share the pipeline.
         once = copy.copy(self)
