@@ -20,7 +20,7 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError, WeightsError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 from facerestore.io import encode_image, write_image
-from facerestore.parsing import PALETTE
+from facerestore.parsing import PALETTE, LandmarkParser
 from facerestore.purposes import TASKS
 from facerestore.tasks import (
     ColorizePipeline,
@@ -340,9 +340,10 @@ def test_damage_has_to_be_said_and_the_size_stays():
         bare.for_photo(Path("a.png")).run(photo(140, 160))
     with pytest.raises(ConfigError, match="keeps the size"):
         inpainter(Strokes(), FACE, upscale=2.0).run(photo(140, 160))
-    for part in ({"region": "eyes=1"}, {"mask": "face,hair"}):
-        with pytest.raises(ConfigError, match="whatever it lies on"):
-            inpainter(Strokes(), FACE, **part).run(photo(140, 160))
+    parts = RestoreConfig(mask="whole", region="eyes=1")
+    line = InpaintPipeline(FakeDetector(FACE), Painter(), config=parts, parser=LandmarkParser())
+    with pytest.raises(ConfigError, match="whatever it lies on"):
+        line.with_damage(Strokes()).run(photo(140, 160))
 
 
 def test_strokes_repeat_with_their_seed_and_differ_by_seed_and_name():
