@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facerestore.alignment import template
+from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.training.runs import write_whole
 
@@ -82,8 +83,21 @@ def write_drawn_faces(folder: Path, *, count: int, face_size: int, seed: int = 0
 
     Returns:
         The folders of faces and of parsing maps.
+
+    Raises:
+        ConfigError: a file or a folder cannot be written.
     """
     faces, maps = folder / "faces", folder / "parsing"
+    try:
+        _write_all(folder, faces, maps, count=count, face_size=face_size, seed=seed)
+    except OSError as error:
+        raise ConfigError(
+            f"'{folder}' cannot be written ({error.strerror}); give a folder elsewhere, or free some space"
+        ) from error
+    return faces, maps
+
+
+def _write_all(folder: Path, faces: Path, maps: Path, *, count: int, face_size: int, seed: int) -> None:
     for place in (faces, maps):
         (place / "drawn").mkdir(parents=True, exist_ok=True)
     shares = {}
@@ -95,7 +109,6 @@ def write_drawn_faces(folder: Path, *, count: int, face_size: int, seed: int = 0
         points = drawn_landmarks(face_size, np.random.default_rng(key))
         shares[name] = ((points + 0.5) / face_size).round(5).tolist()
     write_whole(landmarks_file(folder), json.dumps(shares) + "\n")
-    return faces, maps
 
 
 def landmarks_file(folder: Path) -> Path:

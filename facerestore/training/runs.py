@@ -37,6 +37,9 @@ FREE_TO_CHANGE = frozenset(
 ``steps`` does change the schedule of the rates from there on; a run that is to be longer needs it.
 """
 
+DIFFERENCES_SHOWN = 5
+"""How many settings an error names that a run was begun with; more fill no line that is still read."""
+
 
 class Listener(Protocol):
     """Hears how a run goes; the library itself never prints."""
@@ -73,6 +76,9 @@ class RunFolder:
     Args:
         path: the folder; made where it is not there.
         main: this process writes; the others only look.
+
+    Raises:
+        ConfigError: the folder cannot be made.
     """
 
     def __init__(self, path: Path, *, main: bool = True) -> None:
@@ -82,26 +88,41 @@ class RunFolder:
         self._log = path / "log.jsonl"
         self._main = main
         if main:
-            for folder in (self.checkpoints, self.samples):
-                folder.mkdir(parents=True, exist_ok=True)
+            try:
+                for folder in (self.checkpoints, self.samples):
+                    folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"the run's folder '{path}' cannot be made ({error.strerror}); give another --run folder"
+                ) from error
 
     def settle(self, settings: Mapping[str, Any]) -> None:
         """Write settings and environment, after checking that a run that goes on goes on as it began.
 
         Raises:
-            ConfigError: the folder holds a run with other settings.
+            ConfigError: the folder holds a run of another recipe or with other settings, or one whose settings cannot
+                be read.
         """
         stored = self.path / "settings.json"
         if stored.exists():
-            differences = _differences(json.loads(stored.read_text(encoding="utf-8")), settings)
-            if differences:
-                raise ConfigError(
-                    f"'{self.path}' holds a run with other settings ({'; '.join(differences)}); give those, or"
-                    " another --run folder"
-                )
+            self._compare(_read_stored(stored), settings)
         if self._main:
             write_whole(stored, json.dumps(settings, indent=2) + "\n")
             write_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+    def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        begun, asked = before.get("recipe"), now.get("recipe")
+        if begun != asked:
+            raise ConfigError(
+                f"'{self.path}' holds a run of recipe '{begun}' and not of '{asked}'; give another --run folder"
+            )
+        differences = _differences(before, now)
+        if differences:
+            more = len(differences) - DIFFERENCES_SHOWN
+            shown = "; ".join(differences[:DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+            raise ConfigError(
+                f"'{self.path}' holds a run with other settings ({shown}); give those, or another --run folder"
+            )
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to ``log.jsonl``."""
@@ -163,6 +184,21 @@ def _strip(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         row = torch.nn.functional.interpolate(row, size=(size, size), mode="nearest")
     levels = row.detach().float().clamp(0, 1).mul(255).round().byte().cpu()
     return levels.permute(2, 0, 3, 1).reshape(size, -1, 3).numpy()
+
+
+def _read_stored(path: Path) -> dict[str, Any]:
+    """Return the settings of the run that a folder holds.
+
+    Raises:
+        ConfigError: they cannot be read, or are no table.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{path}' cannot be read ({error}); give another --run folder") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"'{path}' is no table of settings; give another --run folder")
+    return found
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
