@@ -87,7 +87,7 @@ def test_the_export_works_in_enhance_at_once_and_by_a_name_of_its_own(tmp_path, 
     assert main(["weights", "import", "lite.mine", str(out)]) == 0
     assert main(["enhance", *crop, "--weights", "lite.mine"]) == 0
     assert "lite.mine" in capsys.readouterr().out
-    assert main(["train", "export", str(tmp_path / "run"), str(out)]) == 4
+    assert main(["train", "export", str(tmp_path / "run"), str(out)]) == 2
     assert "exists; give --overwrite" in one_line_of(capsys)
 
 
@@ -164,6 +164,41 @@ def test_a_run_with_other_settings_is_not_continued(tmp_path, capsys):
     capsys.readouterr()
     assert train_lite(tmp_path / "run", "--set", "recipe.learning_rate=0.5") == 2
     assert "lite.learning_rate was 0.001, is 0.5" in one_line_of(capsys)
+
+
+def test_a_folder_of_another_recipe_is_named_and_long_differences_are_cut(tmp_path, faces, capsys):
+    run = tmp_path / "run"
+    assert train_lite(run, "--quiet") == 0
+    assert main(["train", "stylegan2", "--smoke", "--run", str(run), "--device", "cpu"]) == 2
+    assert "holds a run of recipe 'lite' and not of 'stylegan2'; give another --run" in one_line_of(capsys)
+    changed = [f"--set=engine.{key}" for key in ("batch_size=3", "clip_norm=9", "seed=1", "ema_decay=0.5")]
+    changed += [f"--set=data.{key}" for key in ("seed=1", "face_size=48")]
+    assert train_lite(run, *changed) == 2
+    assert "; and 1 more)" in one_line_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("file", "cannot be written"), ("file/deeper", "cannot be written")]
+)
+def test_a_run_folder_that_cannot_be_is_one_line(tmp_path, capsys, name, message):
+    (tmp_path / "file").write_text("")
+    assert train_lite(tmp_path / name) == 2
+    assert message in one_line_of(capsys)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[]", "is no table of settings")])
+def test_damaged_settings_of_a_run_are_one_line(tmp_path, faces, capsys, text, message):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "settings.json").write_text(text)
+    assert train_lite(run, "--data", str(faces)) == 2
+    assert message in one_line_of(capsys)
+
+
+def test_a_run_folder_below_a_file_is_one_line(tmp_path, faces, capsys):
+    (tmp_path / "file").write_text("")
+    assert train_lite(tmp_path / "file" / "run", "--data", str(faces)) == 2
+    assert "cannot be made" in one_line_of(capsys)
 
 
 def test_a_run_goes_on_under_a_version_with_more_settings_but_not_with_other_faces(tmp_path, faces, capsys):
@@ -274,11 +309,11 @@ def test_a_small_disk_is_told_before_the_first_step(tmp_path, monkeypatch, capsy
 
 
 def test_what_is_no_run_cannot_be_exported_or_drawn(tmp_path, capsys):
-    assert main(["train", "export", str(tmp_path), str(tmp_path / "a.safetensors")]) == 4
+    assert main(["train", "export", str(tmp_path), str(tmp_path / "a.safetensors")]) == 2
     assert "no folder of a training run" in one_line_of(capsys)
-    assert main(["train", "export", str(tmp_path), str(tmp_path / "a.pth")]) == 4
+    assert main(["train", "export", str(tmp_path), str(tmp_path / "a.pth")]) == 2
     assert "a.safetensors" in one_line_of(capsys)
-    assert main(["train", "plot", str(tmp_path)]) == 4
+    assert main(["train", "plot", str(tmp_path)]) == 2
     assert "has no log of any step" in one_line_of(capsys)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facerestore.errors import CheckpointError, ImageError
+from facerestore.errors import ConfigError, ImageError
 from facerestore.training.curves import (
     BASELINE_COLOUR,
     METRIC_COLOUR,
@@ -81,6 +81,6 @@ def test_a_run_is_drawn_to_a_file(tmp_path):
         assert picture.mode == "RGB"
     with pytest.raises(ImageError, match=r"curves are written as PNG; give a name such as .*curves.png"):
         plot_run(tmp_path, tmp_path / "curves.svg")
-    with pytest.raises(CheckpointError, match="has no log of any step"):
+    with pytest.raises(ConfigError, match="has no log of any step"):
         plot_run(tmp_path / "elsewhere", tmp_path / "curves.png")
     assert not (tmp_path / "elsewhere").exists()

@@ -6,8 +6,9 @@ import pytest
 import torch
 from tiny_runs import drawn_plan, trained
 
-from facerestore.checkpoint import load_state_dict, read_metadata
-from facerestore.errors import CheckpointError, WeightsError
+from facerestore.backends import load_backend
+from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
+from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.training.export import export_run
 from facerestore.weights import WeightsStore
 
@@ -54,10 +55,24 @@ def test_the_last_checkpoint_is_exported_with_the_metrics_of_its_step(run, tmp_p
     assert json.loads(read_metadata(tmp_path / "lite.safetensors")["metrics"])["step"] == 4
 
 
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        ({"recipe": "parse", "purpose": "parse"}, "give it with --parser"),
+        ({"recipe": "landmarks"}, "give another file"),
+    ],
+)
+def test_what_restores_no_faces_says_what_it_is(tmp_path, facts, remedy):
+    path = tmp_path / "a.safetensors"
+    save_state_dict(path, {"a": torch.zeros(1)}, metadata=facts)
+    with pytest.raises(CheckpointError, match=f"recipe '{facts['recipe']}' .*restores no faces; {remedy}"):
+        load_backend(path)
+
+
 def test_a_file_that_exists_is_replaced_only_when_asked(run, tmp_path):
     out = tmp_path / "lite.safetensors"
     out.write_bytes(b"precious")
-    with pytest.raises(WeightsError, match="exists; give --overwrite"):
+    with pytest.raises(ConfigError, match="exists; give --overwrite"):
         export_run(run, out, **FACTS)
     assert out.read_bytes() == b"precious"
     export_run(run, out, overwrite=True, **FACTS)
@@ -65,7 +80,7 @@ def test_a_file_that_exists_is_replaced_only_when_asked(run, tmp_path):
 
 
 def test_another_ending_is_refused_with_the_right_one(run, tmp_path):
-    with pytest.raises(WeightsError, match=r"give a name such as '.*/lite.safetensors'"):
+    with pytest.raises(ConfigError, match=r"give a name such as '.*/lite.safetensors'"):
         export_run(run, tmp_path / "lite.pth", **FACTS)
 
 
@@ -81,7 +96,7 @@ def test_another_ending_is_refused_with_the_right_one(run, tmp_path):
 def test_what_is_no_run_is_refused(tmp_path, text, message):
     if text is not None:
         (tmp_path / "settings.json").write_text(text)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises((CheckpointError, ConfigError), match=message):
         export_run(tmp_path, tmp_path / "a.safetensors", **FACTS)
 
 
@@ -102,7 +117,9 @@ def test_a_prior_is_no_weights_of_a_backend(tmp_path):
     settings = ("engine.steps=1", "recipe.stage=prior")
     trained(drawn_plan("gpen", tmp_path, *settings), tmp_path / "run")
     out = tmp_path / "prior.safetensors"
-    assert not export_run(tmp_path / "run", out, **FACTS).installable
+    written = export_run(tmp_path / "run", out, **FACTS)
+    assert not written.installable
+    assert written.starts == "gpen --set recipe.stage=restore --set recipe.prior"
     with pytest.raises(
         WeightsError, match="only for a file that 'facerestore train export' wrote for a backend"
     ):

@@ -324,12 +324,17 @@ def export(
     from facerestore.training.export import export_run
 
     written = export_run(run, out, licence=licence, data=data, overwrite=overwrite)
-    typer.echo(
-        f"{written.path}: {written.recipe} after {written.step} steps, {written.path.stat().st_size / 2**20:.1f} MiB"
-    )
+    typer.echo(f"{written.path}: {written.recipe} after {written.step} steps, {_size(written.path)}")
     if written.installable:
         backend = RECIPES[written.recipe].backend
         typer.echo(f"to give it a name: facerestore weights import {backend}.NAME {written.path}")
+    elif written.starts:
+        typer.echo(f"to go on from it: facerestore train {written.starts}={written.path}")
+
+
+def _size(path: Path) -> str:
+    size = path.stat().st_size
+    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
 
 
 @train_app.command("plot", epilog="facerestore train plot runs/lite -o curves.png")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from facerestore.errors import CheckpointError, ImageError
+from facerestore.errors import ConfigError, ImageError
 from facerestore.page import GAP_PX, INK, PAPER
 from facerestore.training.runs import RunFolder
 
@@ -73,13 +73,13 @@ def plot_run(run: Path, out: Path) -> Path:
     """Write the curves of a run as a PNG and return its path.
 
     Raises:
-        CheckpointError: the folder holds no run, or its log no step yet.
+        ConfigError: the folder holds no run, or its log no step yet.
         ImageError: the picture cannot be written.
     """
     records = RunFolder(run, main=False).records()
     panels = panels_of(records)
     if not panels:
-        raise CheckpointError(f"'{run}' has no log of any step to draw; is it the folder of a run?")
+        raise ConfigError(f"'{run}' has no log of any step to draw; is it the folder of a run?")
     if out.suffix.lower() != ".png":
         raise ImageError(f"curves are written as PNG; give a name such as '{out.with_suffix('.png')}'")
     part = out.with_name(out.name + ".part")

@@ -9,11 +9,17 @@ from typing import Any
 
 from facerestore import __version__
 from facerestore.checkpoint import save_state_dict
-from facerestore.errors import CheckpointError, WeightsError
+from facerestore.errors import CheckpointError, ConfigError
 from facerestore.training.recipes import RECIPES, recipe_class
 from facerestore.training.runs import RunFolder
 from facerestore.training.saving import restore_average
 from facerestore.training.settings import make_settings
+
+STARTS = {
+    "stylegan2": "mmrb --set recipe.prior",
+    "gpen": "gpen --set recipe.stage=restore --set recipe.prior",
+}
+"""Recipe of a prior, and what of 'facerestore train' begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +31,14 @@ class Written:
         recipe: what trained it.
         step: after how many steps.
         installable: whether the weights store takes it in under a name.
+        starts: of a prior, the recipe that begins with it and its options up to the file; else empty.
     """
 
     path: Path
     recipe: str
     step: int
     installable: bool
+    starts: str = ""
 
 
 def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool = False) -> Written:
@@ -44,15 +52,15 @@ def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool
         overwrite: replace a file that exists.
 
     Raises:
-        CheckpointError: the folder holds no run, or a run that does not fit its own settings.
-        WeightsError: the file exists, or has another ending.
+        CheckpointError: the folder holds no checkpoint, or a run that does not fit its own settings.
+        ConfigError: the folder holds no run, or the file exists or has another ending.
     """
     if out.suffix != ".safetensors":
-        raise WeightsError(
+        raise ConfigError(
             f"weights are written as safetensors; give a name such as '{out.with_suffix('.safetensors')}'"
         )
     if out.exists() and not overwrite:
-        raise WeightsError(f"'{out}' exists; give --overwrite to replace it, or another name")
+        raise ConfigError(f"'{out}' exists; give --overwrite to replace it, or another name")
     settings = _settings_of(run)
     name = settings["recipe"]
     cls = recipe_class(name)
@@ -76,7 +84,8 @@ def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     save_state_dict(out, exported.state_dict, metadata=header)
-    return Written(out, name, step, "backend" in header and "purpose" in header)
+    starts = STARTS.get(name, "") if header.get("arch", "").endswith("-prior") else ""
+    return Written(out, name, step, "backend" in header and "purpose" in header, starts)
 
 
 def _place(name: str, metadata: dict[str, str]) -> dict[str, str]:
@@ -89,6 +98,10 @@ def _place(name: str, metadata: dict[str, str]) -> dict[str, str]:
 def _settings_of(run: Path) -> dict[str, Any]:
     try:
         found = json.loads((run / "settings.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"'{run}' is no folder of a training run: it has no settings.json; give what --run was given"
+        ) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"'{run}' is no folder of a training run: {error}") from error
     if not isinstance(found, dict) or "recipe" not in found:
