@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import adapter_errors
-from facerestore.checkpoint import load_state_dict
+from facerestore.checkpoint import load_state_dict, read_metadata
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
     """
     state_dict = load_state_dict(path)
     try:
-        chosen = identify(state_dict) if name is None else name
+        chosen = _recognise(path, state_dict) if name is None else name
         found = backend_class(chosen)
         if not _needs_weights(found):
             raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{path}'")
@@ -177,6 +177,21 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
             return _whole(found.build(state_dict, device=device))
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
+
+
+def _recognise(path: Path, state_dict: Mapping[str, torch.Tensor]) -> str:
+    """Return the backend of a file; of one that ``facerestore train export`` wrote for another use, say which."""
+    try:
+        return identify(state_dict)
+    except CheckpointError as error:
+        header = read_metadata(path) if path.suffix == ".safetensors" else {}
+        recipe = header.get("recipe")
+        if not recipe or header.get("purpose") == "restore":
+            raise
+        remedy = "give it with --parser" if header.get("purpose") == "parse" else "give another file"
+        raise CheckpointError(
+            f"it is of recipe '{recipe}' of 'facerestore train', which restores no faces; {remedy}"
+        ) from error
 
 
 def create_backend(name: str, *, device: torch.device | str = "cpu") -> Restorer:
