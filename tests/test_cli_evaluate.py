@@ -140,6 +140,8 @@ def test_two_results_are_compared_or_refused(folder, capsys):
         (["--lq", "lq", "--hq", "hq", "--group", "yaw"], 2, "need both --manifest"),
         (["--lq", "lq", "--hq", "hq", "--restored", "absent"], 1, "no such folder"),
         (["--lq", "lq", "--hq", "hq", "--restored", "theirs", "--face-size", "0"], 2, "--face-size is 0"),
+        (["--lq", "lq", "--hq", "hq", "--restored", "theirs", "--face-size", "15"], 2, "give 16 px or more"),
+        (["--hq", "hq", "--degradation", "gfpgan", "--seed", "-1"], 2, "--seed"),
         (["--lq", "lq", "--hq", "hq", "--restored", "theirs", "--limit", "0"], 2, "limit is 0"),
         (["--faces", "theirs", "--face-size", "64"], 2, "nothing can be measured"),
     ],

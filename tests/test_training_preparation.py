@@ -198,6 +198,12 @@ def test_missing_weights_stop_the_work(tmp_path):
         run(tmp_path / "p", tmp_path / "o", Without())
 
 
+def test_photos_within_the_output_are_refused(tmp_path):
+    save(tmp_path / "a.png", photo_of(face_of(1)))
+    with pytest.raises(ConfigError, match=r"lie in the folder of the faces .* give another OUT"):
+        FacePreparation(tmp_path, tmp_path, Places(), settings())
+
+
 def test_a_folder_without_photos_is_refused_and_the_output_is_not_taken_for_input(tmp_path):
     with pytest.raises(ConfigError, match="no photo in"):
         FacePreparation(tmp_path, tmp_path / "out", Places(), settings())

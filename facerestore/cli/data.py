@@ -59,29 +59,46 @@ def prepare(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder of the faces; one that was begun is gone on with.")
     ],
-    size: Annotated[int, typer.Option(metavar="PX", help="Largest side of a face.")] = 512,
+    size: Annotated[int, typer.Option(metavar="PX", min=64, help="Largest side of a face.")] = 512,
     min_size: Annotated[
         int,
-        typer.Option(metavar="PX", help="Smallest side; faces are never enlarged, smaller ones are dropped."),
+        typer.Option(
+            metavar="PX", min=64, help="Smallest side; faces are never enlarged, smaller ones are dropped."
+        ),
     ] = 256,
     max_blur: Annotated[
-        float, typer.Option(metavar="PX", help="Widest edges, pixels of the crop; 1 is sharp.")
+        float, typer.Option(metavar="PX", min=0.0, help="Widest edges, pixels of the crop; 1 is sharp.")
     ] = 1.75,
-    max_noise: Annotated[float, typer.Option(metavar="LEVELS", help="Strongest noise, levels of 255.")] = 5.0,
-    max_blocks: Annotated[float, typer.Option(metavar="X", help="Strongest JPEG blocks; 1 is none.")] = 1.25,
+    max_noise: Annotated[
+        float, typer.Option(metavar="LEVELS", min=0.0, help="Strongest noise, levels of 255.")
+    ] = 5.0,
+    max_blocks: Annotated[
+        float, typer.Option(metavar="X", min=1.0, help="Strongest JPEG blocks; 1 is none.")
+    ] = 1.25,
     max_turn: Annotated[
         float,
-        typer.Option(metavar="X", help="Furthest turn to a side; 0 is frontal, 0.3 about three quarters."),
+        typer.Option(
+            metavar="X", min=0.0, help="Furthest turn to a side; 0 is frontal, 0.3 about three quarters."
+        ),
     ] = 0.4,
     max_outside: Annotated[
-        float, typer.Option(metavar="SHARE", help="Largest share of the crop that lies outside the photo.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, help="Largest share of the crop that lies outside the photo."
+        ),
     ] = 0.1,
     duplicate_bits: Annotated[
         int,
-        typer.Option(metavar="N", help="Faces whose 256-bit hashes differ in so many bits are one picture."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=256,
+            help="Faces whose 256-bit hashes differ in so many bits are one picture.",
+        ),
     ] = 30,
     val_share: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of photos whose faces go to OUT/val.")
+        float,
+        typer.Option(metavar="SHARE", min=0.0, max=1.0, help="Share of photos whose faces go to OUT/val."),
     ] = 0.05,
     shards: Annotated[
         int | None,
@@ -95,7 +112,7 @@ def prepare(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = 0,
     max_pixels: Annotated[
-        int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
+        int | None, typer.Option(metavar="N", min=1, help="Refuse pictures with more pixels than this.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs at the end.")] = False,
     quiet: _Quiet = False,
@@ -294,6 +311,7 @@ def _write_sheet(
     from facerestore.io import write_image
     from facerestore.training.degraded_faces import degradation_sheet, spread
     from facerestore.types import DecodedImage
+    from facerestore.wording import count
 
     chosen, shown = list(spread(files, rows)), []
     for index, file in chosen:
@@ -304,7 +322,7 @@ def _write_sheet(
         raise ImageError(f"none of {len(chosen)} faces can be shown; the lines above say why")
     page = degradation_sheet(shown, tile_px=min(size, 256))
     write_image(target, DecodedImage(page), overwrite=overwrite)
-    terminal.say(f"{target}: {len(shown)} faces, {len(mixes)} degradations")
+    terminal.say(f"{target}: {count(len(shown), 'face')}, {count(len(mixes), 'degradation')}")
     return len(chosen) - len(shown)
 
 

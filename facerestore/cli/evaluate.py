@@ -66,7 +66,7 @@ _Degradation = Annotated[
         rich_help_panel=_FACES,
     ),
 ]
-_Seed = Annotated[int, typer.Option(metavar="N", help="Of the degradations.", rich_help_panel=_FACES)]
+_Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the degradations.", rich_help_panel=_FACES)]
 _Faces = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Faces without originals, restored or not.", rich_help_panel=_FACES),

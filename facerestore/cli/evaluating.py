@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MARKDOWN_FILE, JSON_FILE = "evaluation.md", "evaluation.json"
 
+LEAST_FACE_PX = 16
+"""Smallest face that is judged: as small as 'data degrade' and training go; SSIM needs 11 px."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -173,8 +176,8 @@ def _face_size(request: Request, networks: list[Network]) -> int:
 
     if request.face_size is None:
         return max((network.face_size for network in networks), default=REFERENCE_SIZE)
-    if request.face_size < 1:
-        raise ConfigError(f"--face-size is {request.face_size}; give a positive number of pixels")
+    if request.face_size < LEAST_FACE_PX:
+        raise ConfigError(f"--face-size is {request.face_size}; give {LEAST_FACE_PX} px or more")
     return request.face_size
 
 

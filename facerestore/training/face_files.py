@@ -134,6 +134,7 @@ def decode_parsing_map(data: bytes, name: str) -> NDArray[np.uint8]:
         raise ImageError(f"parsing map '{name}' is {ids.shape[1]} x {ids.shape[0]}; a face's map is square")
     if ids.max(initial=0) >= len(CLASS_NAMES):
         raise ImageError(
-            f"parsing map '{name}' has class {ids.max()}; the classes are 0 to {len(CLASS_NAMES) - 1}"
+            f"parsing map '{name}' has class {ids.max()}; the classes are 0 to {len(CLASS_NAMES) - 1},"
+            " those of CelebAMask-HQ, as 'facerestore parse --maps' writes them"
         )
     return np.asarray(ids, dtype=np.uint8)

@@ -150,6 +150,8 @@ def _sources(photos: Path, out: Path) -> list[_Source]:
     """Return the photos in order; no two faces of a set share a name, whatever the case of letters and folders."""
     home = out.resolve()
     found = [path for path in find_images(photos, recursive=True) if not path.resolve().is_relative_to(home)]
+    if not found and photos.resolve().is_relative_to(home):
+        raise ConfigError(f"the photos '{photos}' lie in the folder of the faces '{out}'; give another OUT")
     if not found:
         raise ConfigError(f"no photo in '{photos}' or its subfolders; give a folder of photographs")
     taken: set[tuple[str, str]] = set()
