@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,7 +95,10 @@ def prepare_run(
         for group in optimiser.param_groups:
             group["peak_rate"] = group["lr"]
     networks = [torch.compile(n) if settings.compile else n for n in bare.values()]
-    prepared = accelerator.prepare(*networks, *optimisers.values())
+    with warnings.catch_warnings():
+        # torch has renamed an argument that accelerate, which must also go with older versions, passes on.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+        prepared = accelerator.prepare(*networks, *optimisers.values())
     prepared = prepared if isinstance(prepared, tuple) else (prepared,)
     wrapped = dict(zip(bare, prepared[: len(bare)], strict=True))
     run = Run(
