@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 LEAKY_SLOPE = 0.2
 
@@ -82,6 +83,15 @@ class ConvUnit(nn.Module):
         if self.normed:
             x = self.norm(x)
         return functional.leaky_relu(x, LEAKY_SLOPE) if self.active else x
+
+
+def fold_norms(network: ParseNet) -> ParseNet:
+    """Fold each batch norm into the convolution before it, in place, for inference; return the network."""
+    for unit in network.modules():
+        if isinstance(unit, ConvUnit) and unit.normed:
+            unit.conv2d = fuse_conv_bn_eval(unit.conv2d, unit.norm.norm)
+            unit.normed = False
+    return network
 
 
 class ResidualBlock(nn.Module):

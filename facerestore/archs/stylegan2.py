@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facerestore.archs.convolution import convolve
 from facerestore.archs.ops import (
     FIR_TAPS,
     NORM_EPS,
@@ -90,7 +91,7 @@ def _convolve(x: Tensor, weight: Tensor, resample: Resample) -> Tensor:
         return functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     if resample == "down":
         return functional.conv2d(x, weight, stride=2)
-    return functional.conv2d(x, weight, padding=weight.shape[2] // 2)
+    return convolve(x, weight, padding=weight.shape[2] // 2)
 
 
 class ModulatedConv2d(nn.Module):

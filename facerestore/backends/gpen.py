@@ -59,6 +59,13 @@ class GPENRestorer(TensorRestorer):
         other.network_range = TASK_RANGES[purpose]
         return other
 
+    def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
+        """Return the fused form of the network."""
+        from facerestore.archs.gpen import GPENGenerator
+        from facerestore.archs.gpen_fused import FusedGPEN
+
+        return FusedGPEN(network) if isinstance(network, GPENGenerator) else super().inference_form(network)
+
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
         """Say whether the keys are those of a GPEN generator."""

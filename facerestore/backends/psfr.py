@@ -72,6 +72,12 @@ class PSFRRestorer(TensorRestorer):
         " Restoration, CVPR 2021, arXiv 2009.08709"
     )
 
+    def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
+        """Return the network with fused style blocks."""
+        from facerestore.archs.psfr_fused import fuse_style_blocks
+
+        return super().inference_form(fuse_style_blocks(cast("PSFRGenerator", network)))
+
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
         """Say whether the keys are those of a PSFR-GAN generator, of its former model too."""

@@ -1,0 +1,279 @@
+"""GPEN for inference: the same sums as `facerestore.archs.gpen.GPENGenerator`, with far fewer passes over memory.
+
+A GPEN of 512 px spends half of its time beside convolutions: scaling weights, filtering, adding noise, bias and gain.
+Here all that does not depend on the face is prepared once: equalisation and activation gain lie in the weights, and
+filter and transposed convolution of the large layers are one convolution. What depends on it goes where it is
+cheapest: style and demodulation onto the weight or onto the features, whichever is smaller; the bias into the
+convolution; the activation straight into the buffer that features and noise share.
+
+Shapes are written B C H W; D is the length of a style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facerestore.archs.convolution import convolve
+from facerestore.archs.gpen import GPENGenerator, fixed_noise
+from facerestore.archs.ops import (
+    ACTIVATION_GAIN,
+    LEAKY_SLOPE,
+    NORM_EPS,
+    ActivatedEqualLinear,
+    ConvLayer,
+    EqualConv2d,
+    EqualLinear,
+    Filter,
+    FusedLeakyReLU,
+    upfirdn2d,
+)
+from facerestore.archs.stylegan2 import ConcatNoise, ModulatedConv2d, StyledConv, ToRGB
+
+LEAST_POLYPHASE_SIDE = 128
+"""Input side from which one convolution to all four phases beats transposing and filtering (measured)."""
+
+
+class FusedLinear(nn.Module):
+    """An `EqualLinear`, activated or not, with its factors in its weight."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: EqualLinear, *, scale: float = 1.0) -> None:
+        super().__init__()
+        self.active = isinstance(layer, ActivatedEqualLinear)
+        gain = scale * (ACTIVATION_GAIN if self.active else 1.0)
+        self.register_buffer("weight", layer.weight.detach() * (layer.scale * gain))
+        self.register_buffer("bias", layer.bias.detach() * (layer.lr_multiplier * gain))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B in -> B out."""
+        y = functional.linear(x, self.weight, self.bias)
+        return functional.leaky_relu_(y, LEAKY_SLOPE) if self.active else y
+
+
+class FusedConv(nn.Module):
+    """A `ConvLayer` of the encoder: [filter,] convolution, activation."""
+
+    weight: Tensor
+    bias: Tensor
+    kernel: Tensor
+
+    def __init__(self, layer: ConvLayer) -> None:
+        super().__init__()
+        *before, conv, activation = layer
+        conv, activation = cast(EqualConv2d, conv), cast(FusedLeakyReLU, activation)
+        self.register_buffer("weight", conv.weight.detach() * (conv.scale * ACTIVATION_GAIN))
+        self.register_buffer("bias", activation.bias.detach() * ACTIVATION_GAIN)
+        self.stride, self.padding = conv.stride, conv.padding
+        self.filter = cast(Filter, before[0]) if before else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B Cin H W -> B Cout H W, or of half the size."""
+        if self.filter is not None:
+            x = self.filter(x)
+        y = functional.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        return functional.leaky_relu_(y, LEAKY_SLOPE)
+
+
+class Modulation(nn.Module):
+    """Style and demodulation of a layer: what its input and its output channels are scaled by."""
+
+    energy: Tensor
+
+    def __init__(self, conv: ModulatedConv2d, *, gain: float) -> None:
+        super().__init__()
+        self.style = FusedLinear(conv.modulation, scale=conv.scale)
+        self.register_buffer("energy", conv.weight[0].detach().square().sum((2, 3)))  # Cout Cin
+        self.gain = gain
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """B D -> B Cin and B Cout."""
+        style = self.style(latent)
+        energy = functional.linear(style.square(), self.energy)
+        return style, self.gain * torch.rsqrt(energy + NORM_EPS)
+
+
+class FusedStyledConv(nn.Module):
+    """A `StyledConv` whose input is ``side`` pixels wide."""
+
+    weight: Tensor
+    bias: Tensor
+    noise_bias: Tensor
+    strength: Tensor
+    kernel: Tensor
+
+    def __init__(self, layer: StyledConv, side: int) -> None:
+        super().__init__()
+        self.modulation = Modulation(layer.conv, gain=ACTIVATION_GAIN)
+        weight = layer.conv.weight[0].detach()
+        width = weight.shape[0]
+        self.enlarges = layer.conv.resample == "up"
+        self.polyphase = self.enlarges and side >= LEAST_POLYPHASE_SIDE
+        if self.enlarges:
+            blur = layer.conv.blur
+            self.blur_padding = blur.padding
+            self.register_buffer("kernel", blur.kernel.flip(0, 1).expand(width, 1, -1, -1).contiguous())
+        self.register_buffer("weight", polyphase_weight(weight, blur.kernel) if self.polyphase else weight)
+        bias = layer.activate.bias.detach() * ACTIVATION_GAIN
+        self.concatenates = isinstance(layer.noise, ConcatNoise)
+        self.register_buffer("bias", bias[:width].clone())
+        self.register_buffer("noise_bias", bias[width:].reshape(1, -1, 1, 1).clone())
+        self.register_buffer("strength", layer.noise.weight.detach() * ACTIVATION_GAIN)
+
+    def forward(self, x: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
+        """B Cin H W, B D, B Cout H' W' -> B Cout H' W', or B 2Cout H' W' with concatenated noise."""
+        style, gain = self.modulation(latent)
+        y = self._convolved(x, style, gain)
+        if not self.concatenates:
+            return functional.leaky_relu_(torch.addcmul(y, self.strength, noise), LEAKY_SLOPE)
+        batch, width, height, columns = y.shape
+        both = y.new_empty(batch, 2 * width, height, columns)
+        torch.ops.aten.leaky_relu.out(y, LEAKY_SLOPE, out=both[:, :width])
+        noisy = both[:, width:]
+        torch.addcmul(self.noise_bias, self.strength, noise.expand_as(noisy), out=noisy)
+        functional.leaky_relu_(noisy, LEAKY_SLOPE)
+        return both
+
+    def _convolved(self, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
+        """Return the modulated convolution and the bias, both times the activation's gain."""
+        if self.polyphase:
+            gain, bias = gain.repeat_interleave(4, dim=1), self.bias.repeat_interleave(4)
+            return functional.pixel_shuffle(self._modulated(x, style, gain, bias), 2)
+        if not self.enlarges:
+            return self._modulated(x, style, gain, self.bias)
+        y = self._modulated(x, style, gain, None)
+        before, after = self.blur_padding
+        if before != after:
+            y, before = functional.pad(y, (before, after, before, after)), 0
+        return functional.conv2d(y, self.kernel, self.bias, padding=before, groups=y.shape[1])
+
+    def _modulated(self, x: Tensor, style: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve with the style and the gain on the weight or on the features: whichever has fewer numbers.
+
+        The same sum either way: conv(x, g (w s)) = g conv(x s, w).
+        """
+        features = x.numel() + x.numel() // x.shape[1] * self.weight.shape[0]
+        if x.shape[0] == 1 and self.weight.numel() < features:
+            scale = torch.outer(gain[0], style[0])  # Cout Cin
+            return self._plain(x, self.weight * scale[:, :, None, None], bias)
+        y = self._plain(x * style[:, :, None, None], self.weight, None)
+        if bias is None:
+            return y.mul_(gain[:, :, None, None])
+        return torch.addcmul(bias[:, None, None], y, gain[:, :, None, None])
+
+    def _plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.enlarges and not self.polyphase:
+            return functional.conv_transpose2d(x, weight.transpose(0, 1), bias, stride=2)
+        return convolve(x, weight, bias, padding=weight.shape[2] // 2)
+
+
+def polyphase_weight(weight: Tensor, kernel: Tensor) -> Tensor:
+    """Return the weight of the plain convolution that a stride-2 transposed one and its filter amount to.
+
+    Together they are a 6x6 kernel on the zero-filled picture, of which each of the four phases of the result sees
+    3x3 taps. Its output has four channels for each, in the order of ``pixel_shuffle``.
+
+    Args:
+        weight: Cout Cin 3 3 of the transposed convolution.
+        kernel: the (4, 4) filter behind it, padded by one on each side.
+
+    Returns:
+        4Cout Cin 3 3.
+    """
+    outputs, inputs, *_ = weight.shape
+    taps = kernel.flip(0, 1).to(weight)[None, None]
+    whole = functional.conv2d(weight.reshape(-1, 1, 3, 3), taps, padding=3)  # Cout*Cin 1 6 6
+    whole = whole.reshape(outputs, inputs, 6, 6)
+    phases = [
+        whole[:, :, [4 + row, 2 + row, row]][:, :, :, [4 + column, 2 + column, column]]
+        for row in (0, 1)
+        for column in (0, 1)
+    ]
+    return torch.stack(phases, dim=1).reshape(4 * outputs, inputs, 3, 3).contiguous()
+
+
+class FusedToRGB(nn.Module):
+    """A `ToRGB`."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: ToRGB) -> None:
+        super().__init__()
+        self.style = FusedLinear(layer.conv.modulation, scale=layer.conv.scale)
+        self.register_buffer("weight", layer.conv.weight[0, :, :, 0, 0].detach())  # 3 Cin
+        self.register_buffer("bias", layer.bias.detach().reshape(-1))
+        self.upsample = layer.upsample if hasattr(layer, "upsample") else None
+
+    def forward(self, x: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
+        """B Cin H W, B D and, where the layer upsamples, B 3 H/2 W/2 -> B 3 H W."""
+        weights = self.weight * self.style(latent)[:, None]  # B 3 Cin
+        rgb = torch.cat(
+            [
+                functional.conv2d(face[None], weight[:, :, None, None], self.bias)
+                for face, weight in zip(x, weights, strict=True)
+            ]
+        )
+        if skip is None or self.upsample is None:
+            return rgb
+        filtered = self.upsample
+        return rgb.add_(upfirdn2d(skip, filtered.kernel, up=filtered.up, padding=filtered.padding))
+
+
+class FusedGPEN(nn.Module):
+    """The restoration network: B 3 input_size input_size -> B 3 face_size face_size, RGB in [-1, 1], not clamped.
+
+    Made from a network whose parameters it takes over where they are not changed. Not for training.
+    """
+
+    def __init__(self, network: GPENGenerator) -> None:
+        super().__init__()
+        self.config = network.config
+        prior = network.generator
+        self.encoder = nn.ModuleList(
+            FusedConv(cast(nn.Sequential, network.get_submodule(f"ecd{index}"))[0])  # type: ignore[arg-type]
+            for index in range(network.encoder_depth)
+        )
+        self.latent = FusedLinear(cast(EqualLinear, network.final_linear[0]))
+        norm, *mapping = prior.style
+        self.mapping = nn.Sequential(norm, *(FusedLinear(cast(EqualLinear, layer)) for layer in mapping))
+        self.register_buffer("constant", prior.input.input.detach())
+        first = FusedStyledConv(prior.conv1, 4)
+        sides = [2 ** (2 + (index + 1) // 2) for index in range(len(prior.convs))]
+        rest = (
+            FusedStyledConv(cast(StyledConv, layer), side)
+            for layer, side in zip(prior.convs, sides, strict=True)
+        )
+        self.convs = nn.ModuleList([first, *rest])
+        self.to_rgbs = nn.ModuleList(
+            FusedToRGB(cast(ToRGB, layer)) for layer in (prior.to_rgb1, *prior.to_rgbs)
+        )
+        self._levels = len(prior.to_rgbs) + 1
+        self._extra_noise = network.extra_noise_shapes()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return restored faces."""
+        features: list[Tensor] = []
+        for layer in self.encoder:
+            x = layer(x)
+            features.insert(0, x)
+        latent = self.mapping(self.latent(x.flatten(1)))
+        coarsest, *finer = features[: self._levels]
+        noise = [coarsest, *(feature for feature in finer for _ in range(2))]
+        return self._synthesise(latent, [*noise, *fixed_noise(self._extra_noise, x)])
+
+    def _synthesise(self, latent: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        x = self.get_buffer("constant").expand(latent.shape[0], -1, -1, -1)
+        x = self.convs[0](x, latent, noise[0])
+        image: Tensor = self.to_rgbs[0](x, latent)
+        for level, to_rgb in enumerate(list(self.to_rgbs)[1:]):
+            for index in (2 * level + 1, 2 * level + 2):
+                x = self.convs[index](x, latent, noise[index])
+            image = to_rgb(x, latent, image)
+        return image
