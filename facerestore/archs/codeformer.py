@@ -93,8 +93,11 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C H W."""
         normed = self.norm(x)
-        q, k, v = (part(normed).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))  # B HW C
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        parts = (part(normed).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))  # B HW C
+        q, k, v = (
+            part.unsqueeze(1) for part in parts
+        )  # the one head has an axis, without which ONNX has no attention
+        mixed = functional.scaled_dot_product_attention(q, k, v).squeeze(1)
         return torch.add(x, self.proj_out(mixed.transpose(1, 2).reshape(x.shape)))
 
 

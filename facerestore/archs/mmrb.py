@@ -228,7 +228,7 @@ class LatentHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B C 4 4 -> B L D."""
         offsets: Tensor = self.offsets(_lrelu(self.hidden(x.flatten(1))))
-        return offsets.reshape(len(x), self.count, -1)
+        return offsets.reshape(x.shape[0], self.count, -1)
 
 
 class Codes(NamedTuple):
@@ -343,7 +343,7 @@ class MMRBGenerator(nn.Module):
             noise: one tensor for each styled convolution of the prior; None takes the prior's own.
         """
         latents = self.prior.w_avg + codes.offsets  # B L D
-        noise = self.prior.draw_noise(len(latents)) if noise is None else noise
+        noise = self.prior.draw_noise(latents.shape[0]) if noise is None else noise
         if self.config.inject == "noise_concat":
             return self.prior.synthesise(latents, noise=_steered_noise(noise, codes.modulations))
         return self.prior.synthesise(
