@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facerestore import __version__
-from facerestore.cli import colorize, detect, doctor, enhance, inpaint, parse, synthesize
+from facerestore.cli import bench, colorize, detect, doctor, enhance, inpaint, parse, synthesize
 from facerestore.cli.backends import backends_app
 from facerestore.cli.data import data_app
 from facerestore.cli.evaluate import evaluate_app
@@ -65,6 +65,7 @@ app.add_typer(backends_app, name="backends")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
+app.command("bench", help=_help_of(bench.bench), epilog=bench.EPILOG)(bench.bench)
 app.command("doctor", help=_help_of(doctor.doctor), epilog=doctor.EPILOG)(doctor.doctor)
 
 

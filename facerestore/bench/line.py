@@ -1,0 +1,322 @@
+"""The stages of the line on one photo, each timed: decode, detect, align, judge, parse, restore, blend, encode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facerestore.assembly import assemble, build_detector
+from facerestore.bench.machine import OthersWatch, thread_facts
+from facerestore.bench.memory import Peak, peak
+from facerestore.bench.parts import ParserPart, ShippedPart, open_parts
+from facerestore.bench.photos import Photo, drawn_photo
+from facerestore.bench.sides import Side
+from facerestore.bench.sources import published_sizes
+from facerestore.bench.statistics import Timing
+from facerestore.config import RestoreConfig
+from facerestore.device import keep_freed_memory, resolve_device, set_threads
+from facerestore.errors import ConfigError
+from facerestore.io import encode_image, read_encoded
+from facerestore.photo_report import PipelineFacts
+from facerestore.pipeline import RestorePipeline
+from facerestore.weights import WeightsStore
+
+if TYPE_CHECKING:
+    from facerestore.quality import FaceQuality
+    from facerestore.types import (
+        AlignedFace,
+        DecodedImage,
+        DetectedFace,
+        FaceDetector,
+        Image,
+        RestoredFace,
+    )
+
+STAGES = ("decode", "detect", "align", "judge", "parse", "restore", "blend", "encode")
+"""In the order in which a photo passes them."""
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineRequest:
+    """What is to be measured of the line.
+
+    Attributes:
+        photo: a picture file; None draws one.
+        megapixels: size of the drawn photo, 10^6 pixels.
+        faces: how many are drawn.
+        network: a backend, weights or a file; ``auto`` takes what ``enhance`` takes. With random weights, ``+`` joins a
+            parser.
+        random: its weights are drawn.
+        size: side of the faces of drawn weights, pixels; None for the smallest published size.
+        detector: name of the detector.
+        repeats: timed runs.
+        threads: CPU threads; 0 leaves the choice to the libraries.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        home: folder of the installed weights; the user's own when None.
+    """
+
+    photo: Path | None = None
+    megapixels: float = 12.0
+    faces: int = 4
+    network: str = "auto"
+    random: bool = False
+    size: int | None = None
+    detector: str = "auto"
+    repeats: int = 3
+    threads: int = 0
+    device: str = "auto"
+    home: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers that nothing else checks.
+
+        Raises:
+            ConfigError: a number is out of its range.
+        """
+        if self.repeats < 1:
+            raise ConfigError(f"repeats is {self.repeats}; give 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage.
+
+    Attributes:
+        name: of `STAGES`.
+        timing: seconds, run by run.
+        peak_bytes: most memory of the process from its beginning to the end of this stage, in the first run; None where
+            the system does not tell.
+    """
+
+    name: str
+    timing: Timing
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LineResult:
+    """The line on one photo.
+
+    Attributes:
+        photo: its name.
+        size: width and height, pixels.
+        faces: restored in each run.
+        given: the faces were given: they are drawn, and detectors are for photographs. What the detector found is timed
+            and let go.
+        description: networks and device, in one line.
+        detector: its name.
+        device: where the restorer runs.
+        threads: of torch and of OpenCV.
+        stages: those that were passed.
+        total: all stages of each run together.
+        peak: most memory of the process.
+        others: share of the processors that others took during the runs; None where it cannot be told.
+    """
+
+    photo: str
+    size: tuple[int, int]
+    faces: int
+    given: bool
+    description: str
+    detector: str
+    device: str
+    threads: dict[str, int]
+    stages: tuple[StageResult, ...]
+    total: Timing
+    peak: Peak
+    others: float | None
+
+
+class Meter:
+    """Adds up the seconds of stages; what a stage inside another takes does not count for the outer one.
+
+    Args:
+        clock: returns seconds.
+        memory: returns the peak until now, bytes; None asks for none.
+    """
+
+    def __init__(
+        self, *, clock: Clock = time.perf_counter, memory: Callable[[], int | None] | None = None
+    ) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peaks: dict[str, int | None] = {}
+        self._clock, self._memory = clock, memory
+        self._inner: list[float] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add how long the block takes to what ``name`` has taken before."""
+        self._inner.append(0.0)
+        start = self._clock()
+        yield
+        whole = self._clock() - start
+        inner = self._inner.pop()
+        self.seconds[name] = self.seconds.get(name, 0.0) + whole - inner
+        if self._inner:
+            self._inner[-1] += whole
+        if self._memory is not None:
+            self.peaks[name] = self._memory()
+
+
+class TimedPipeline(RestorePipeline):
+    """The line, telling a meter how long each stage takes."""
+
+    meter = Meter()
+
+    def _detect(self, pixels: Image) -> list[DetectedFace]:
+        with self.meter.stage("detect"):
+            return super()._detect(pixels)
+
+    def _judge(
+        self, pixels: Image, found: Sequence[DetectedFace]
+    ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
+        with self.meter.stage("judge"):
+            return super()._judge(pixels, found)
+
+    def _cut(self, pixels: Image, face: DetectedFace) -> AlignedFace:
+        with self.meter.stage("align"):
+            return super()._cut(pixels, face)
+
+    def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
+        if self.parser is None:
+            return super()._parse(faces)
+        with self.meter.stage("parse"):
+            return super()._parse(faces)
+
+    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
+        with self.meter.stage("restore"):
+            return super()._restore(faces)
+
+    def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
+        with self.meter.stage("blend"):
+            return super()._blend(image, faces)
+
+
+class GivenFaces:
+    """Looks for faces as a detector does, and then gives those that are known to be there."""
+
+    def __init__(self, detector: FaceDetector, faces: Sequence[DetectedFace]) -> None:
+        self._detector, self._faces = detector, list(faces)
+        self.name = detector.name
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        """Return the given faces, after the detector has looked."""
+        self._detector.detect(image)
+        return list(self._faces)
+
+
+def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> LineResult:
+    """Take one photo through the line again and again, and return how long each stage takes.
+
+    Faces are restored whether or not they need it. Threads and the allocator are set for the process.
+
+    Raises:
+        FaceRestoreError: the photo, weights, a name or the device is at fault.
+    """
+    photo = open_photo(request)
+    pipeline = open_line(request)
+    if photo.faces is not None and pipeline.detector is not None:
+        pipeline.detector = GivenFaces(pipeline.detector, photo.faces)
+    first = Meter(clock=clock, memory=lambda: peak(reset=False).bytes)
+    size, faces = pass_photo(pipeline, photo, first)
+    device = resolve_device(request.device)
+    most = peak(reset=False, device=device)
+    watch = OthersWatch(clock=clock)
+    meters = [Meter(clock=clock) for _ in range(request.repeats)]
+    for meter in meters:
+        pass_photo(pipeline, photo, meter)
+    return LineResult(
+        photo=photo.name,
+        size=size,
+        faces=faces,
+        given=photo.faces is not None,
+        description=pipeline.description,
+        detector="none" if pipeline.detector is None else pipeline.detector.name,
+        device=pipeline.facts.device,
+        threads=thread_facts(),
+        stages=tuple(
+            StageResult(name, Timing(tuple(meter.seconds[name] for meter in meters)), first.peaks[name])
+            for name in STAGES
+            if name in first.seconds
+        ),
+        total=Timing(tuple(sum(meter.seconds.values()) for meter in meters)),
+        peak=most,
+        others=watch.share(),
+    )
+
+
+def open_photo(request: LineRequest) -> Photo:
+    """Return the photo that a request names, or draws.
+
+    Raises:
+        ImageError: the file cannot be read.
+        ConfigError: no such photo can be drawn.
+    """
+    if request.photo is None:
+        return drawn_photo(request.megapixels, request.faces)
+    return Photo(request.photo.name, read_encoded(request.photo), None)
+
+
+def open_line(request: LineRequest) -> TimedPipeline:
+    """Return the pipeline that a request asks for; raises as ``assemble`` does, or as drawing weights does."""
+    store = WeightsStore(request.home, offline=True)
+    config = RestoreConfig(
+        detector=request.detector, device=request.device, threads=request.threads, force=True, offline=True
+    )
+    if not request.random:
+        named = replace(config, backend=request.network)
+        if _names_weights(request.network):
+            named = replace(config, weights=request.network)
+        return assemble(TimedPipeline, named, store=store)
+    return _drawn_line(request, config, store)
+
+
+def _names_weights(network: str) -> bool:
+    from facerestore.backends import backend_names
+
+    return network != "auto" and network not in backend_names()
+
+
+def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore) -> TimedPipeline:
+    """Return a pipeline whose restorer, and parser if one is named, have random weights."""
+    device = resolve_device(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    set_threads(request.threads)
+    name = request.network.split("+")[0]
+    size = published_sizes(name)[0] if request.size is None else request.size
+    side = Side(
+        network=request.network, random=True, size=size, device=request.device, threads=request.threads
+    )
+    parts = open_parts(side, device=device, store=store)
+    restorers = [part.restorer for part in parts if isinstance(part, ShippedPart)]
+    parsers = [part.parser for part in parts if isinstance(part, ParserPart)]
+    if not restorers:
+        raise ConfigError(
+            f"'{request.network}' restores no faces; name a backend, such as gpen or psfr+parsenet"
+        )
+    return TimedPipeline(
+        build_detector(request.detector, store, device),
+        restorers[0],
+        config=config,
+        parser=parsers[0] if parsers else None,
+        facts=PipelineFacts(weights=f"{request.network}, random weights", device=str(device)),
+    )
+
+
+def pass_photo(pipeline: TimedPipeline, photo: Photo, meter: Meter) -> tuple[tuple[int, int], int]:
+    """Take a photo through all stages, and return its width and height, and how many faces were restored."""
+    pipeline.meter = meter
+    with meter.stage("decode"):
+        image = pipeline.decode(photo.data, name=photo.name)
+    result = pipeline.run(image)
+    with meter.stage("encode"):
+        encode_image(result.image, format=image.format or "PNG")
+    height, width = image.pixels.shape[:2]
+    return (width, height), sum(face.restored is not None for face in result.faces)

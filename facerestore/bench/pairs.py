@@ -1,0 +1,169 @@
+"""Networks timed one by one, and two of them in turns, so that what disturbs the machine disturbs both alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from facerestore.bench.memory import Peak
+from facerestore.bench.runner import Opened, RemoteRunner, Run, SideRunner
+from facerestore.bench.sides import Side
+from facerestore.bench.statistics import Ratio, Timing, paired_ratio, relative_error
+from facerestore.errors import ConfigError
+
+OpenRunner: TypeAlias = Callable[[Side], SideRunner]
+"""Makes what runs a side; `RemoteRunner` gives each a process of its own."""
+
+Tell: TypeAlias = Callable[[str], None]
+"""Is told what is being done."""
+
+WARM_UPS = 1
+"""Runs that do not count: the first one of a process fetches libraries, plans convolutions and touches memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkResult:
+    """A network as it was measured.
+
+    Attributes:
+        side: what ran.
+        opened: what is known of its networks.
+        timing: of the whole batch.
+        gflop: operations of the whole batch.
+        product_rate: of a matrix product in the same process, GFLOP a second.
+        peak: most memory.
+        others: share of the processors that others took during the runs; None where it cannot be told.
+    """
+
+    side: Side
+    opened: Opened
+    timing: Timing
+    gflop: float
+    product_rate: float
+    peak: Peak
+    others: float | None
+
+    @property
+    def seconds_per_face(self) -> float:
+        """The median run over the faces in it."""
+        return self.timing.median / self.side.batch
+
+    @property
+    def rate(self) -> float:
+        """GFLOP a second of the median run."""
+        return self.gflop / self.timing.median
+
+    @property
+    def share_of_peak(self) -> float:
+        """That rate over the matrix product's; above 1 where a convolution needs fewer operations than published."""
+        return self.rate / self.product_rate
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """Two sides, run in turns.
+
+    Attributes:
+        one: the side that was asked about.
+        other: what it is measured against.
+        ratio: seconds for a face of the other over those of the one: how many times as fast the one is.
+        errors: by network, the largest difference of its outputs over the standard deviation of the other's; empty
+            where the sides do not compute the same.
+    """
+
+    one: NetworkResult
+    other: NetworkResult
+    ratio: Ratio
+    errors: dict[str, float]
+
+
+def measure(
+    side: Side, *, repeats: int, open_runner: OpenRunner = RemoteRunner, tell: Tell | None = None
+) -> NetworkResult:
+    """Time one side.
+
+    Raises:
+        FaceRestoreError: weights, a name or the device is at fault, or ``repeats`` is below 1.
+    """
+    _check_repeats(repeats)
+    with _closing(open_runner, [side]) as (runner,):
+        opened = runner.open()
+        runs = [runner.run() for _ in _told(WARM_UPS + repeats, side, tell)][WARM_UPS:]
+        return _result(side, opened, runs, runner)
+
+
+def compare(
+    one: Side, other: Side, *, repeats: int, open_runner: OpenRunner = RemoteRunner, tell: Tell | None = None
+) -> PairResult:
+    """Time two sides in turns: one, other, one, other, ..., each turn a pair.
+
+    Outputs are compared where both sides have the same weights, size and batch.
+
+    Raises:
+        FaceRestoreError: weights, a name or the device is at fault, or ``repeats`` is below 1.
+    """
+    _check_repeats(repeats)
+    with _closing(open_runner, [one, other]) as (first, second):
+        opened = first.open(), second.open()
+        pairs = [(first.run(), second.run()) for _ in _told(WARM_UPS + repeats, one, tell)][WARM_UPS:]
+        runs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        ratio = paired_ratio(
+            [run.seconds / other.batch for run in runs[1]], [run.seconds / one.batch for run in runs[0]]
+        )
+        errors = _errors(first, second) if one.same_maths == other.same_maths else {}
+        return PairResult(
+            _result(one, opened[0], runs[0], first), _result(other, opened[1], runs[1], second), ratio, errors
+        )
+
+
+def _errors(first: SideRunner, second: SideRunner) -> dict[str, float]:
+    found, expected = first.outputs(), second.outputs()
+    return {name: relative_error(found[name], expected[name]) for name in expected if name in found}
+
+
+def _result(side: Side, opened: Opened, runs: Sequence[Run], runner: SideRunner) -> NetworkResult:
+    """Return what was measured; the memory is asked first, before anything else needs some."""
+    peak = runner.peak()
+    return NetworkResult(
+        side=side,
+        opened=opened,
+        timing=Timing(tuple(run.seconds for run in runs)),
+        gflop=runner.gflop(),
+        product_rate=runner.product_rate(),
+        peak=peak,
+        others=_others(runs),
+    )
+
+
+def _others(runs: Sequence[Run]) -> float | None:
+    """Return the share that others took over all runs: single short ones are counted too coarsely."""
+    known = [(run.others, run.seconds) for run in runs if run.others is not None]
+    total = sum(seconds for _, seconds in known)
+    return sum(share * seconds for share, seconds in known) / total if total else None
+
+
+@contextmanager
+def _closing(open_runner: OpenRunner, sides: Sequence[Side]) -> Iterator[list[SideRunner]]:
+    """Yield a runner for each side, and close them all whatever happens."""
+    runners: list[SideRunner] = []
+    try:
+        runners.extend(open_runner(side) for side in sides)
+        yield runners
+    finally:
+        for runner in runners:
+            runner.close()
+
+
+def _told(count: int, side: Side, tell: Tell | None) -> Iterator[int]:
+    """Yield the numbers of the runs, telling each."""
+    for index in range(count):
+        if tell is not None:
+            tell(f"{side.label}: {'warm-up' if index < WARM_UPS else f'run {index} of {count - WARM_UPS}'}")
+        yield index
+
+
+def _check_repeats(repeats: int) -> None:
+    if repeats < 1:
+        raise ConfigError(f"repeats is {repeats}; give 1 or more")

@@ -1,0 +1,320 @@
+"""The networks of a side, ready to run: a restorer or a parser, as shipped or in its reference form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from facerestore.backends import backend_class, create_backend
+from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to_faces
+from facerestore.backends.calling import restore_faces
+from facerestore.backends.psfr import fit_map
+from facerestore.bench.sides import Side
+from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
+from facerestore.contract.faces import trial_faces, trial_map
+from facerestore.errors import BackendError, ConfigError
+from facerestore.face_image import resize_face
+from facerestore.parsing.networks import INPUT_SIZE, NetworkParser
+from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from facerestore.weights import WeightsStore
+
+
+class Part(Protocol):
+    """One network on one device; a restorer or a parser.
+
+    Attributes:
+        name: of its backend or parser.
+        size: side of the faces that it gives, pixels.
+        parameters: how many numbers are trained.
+        parses: it gives parsing maps.
+    """
+
+    name: str
+    size: int
+    parameters: int
+    parses: bool
+
+    def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[NDArray[Any]]:
+        """Return what the line takes from it for faces: images, or maps."""
+        ...
+
+    def gflop(self) -> float:
+        """Return the operations of the published maths for one face, in 10^9; a multiply-add is two."""
+        ...
+
+    def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
+        """Return the numbers of the network itself, neither clipped nor made labels of."""
+        ...
+
+
+def open_parts(side: Side, *, device: torch.device, store: WeightsStore) -> list[Part]:
+    """Return the networks of a side in the order in which they run: a parser comes before its restorer.
+
+    Raises:
+        WeightsError: weights are not installed, or unfit.
+        ConfigError: a network or size is unknown, or has no reference form.
+        BackendError: a backend is broken.
+    """
+    words = side.network.split("+")
+    size_of = {word: side.size if index == 0 else None for index, word in enumerate(words)}
+    parts = [
+        _open_part(
+            find_source(w, random=side.random, size=_size(w, size_of[w], side), store=store), side, device
+        )
+        for w in words
+    ]
+    if sum(part.parses for part in parts) > 1 or sum(not part.parses for part in parts) > 1:
+        raise ConfigError(
+            f"'{side.network}' is no restorer with its parser; give one of each, such as psfr+parsenet"
+        )
+    return sorted(parts, key=lambda part: not part.parses)
+
+
+def _size(word: str, size: int | None, side: Side) -> int | None:
+    """Return the size of one network: a parser beside a small example is a small example too."""
+    if (
+        size is None
+        and parser_class(word) is not None
+        and side.size is not None
+        and side.size < INPUT_SIZE // 2
+    ):
+        return EXAMPLE_PARSER_SIZE
+    return size
+
+
+def _open_part(source: Source, side: Side, device: torch.device) -> Part:
+    parser = parser_class(source.name)
+    if parser is not None:
+        return ParserPart(source, parser, side, device)
+    if side.form == "reference":
+        return ReferencePart(source, device)
+    return ShippedPart(source, device)
+
+
+class ShippedPart:
+    """A restorer as facerestore runs it."""
+
+    parses = False
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        self.name, self._source = source.name, source
+        self.restorer: Restorer
+        if source.state_dict is None:
+            self.restorer = create_backend(source.name, device=device)
+            self.parameters = 0
+        else:
+            self.restorer = backend_class(source.name).build(source.state_dict, device=device)
+            self.parameters = _numel(source.state_dict)
+        self.size = self.restorer.face_size
+        self._input_size: int = getattr(self.restorer, "input_size", self.size)
+
+    def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[FaceImage]:
+        """Return the restored faces."""
+        return restore_faces(self.restorer, faces, maps if self.restorer.needs_parsing else None)
+
+    def gflop(self) -> float:
+        """Return the operations for one face, in 10^9: of the published maths, or where no reference has it, as run."""
+        if self._source.state_dict is not None and self.name in reference_names():
+            return reference_gflop(self._source, self._input_size)
+        faces, maps = trial_faces(self.size)[:1], [trial_map(self.size)]
+        return counted_gflop(lambda: self.output(faces, maps))
+
+    def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
+        """Return (N, 3, S, S) in the network's own range, or (N, S, S, 3) images of one that is no torch module."""
+        import torch
+
+        restorer = self.restorer
+        if not isinstance(restorer, TensorRestorer):
+            return np.stack(self.run(faces, maps))
+        crops = [resize_face(face.lq, restorer.input_size) for face in faces]
+        with torch.inference_mode():
+            x = faces_to_tensor(crops, restorer.network_range).to(restorer.device)
+            y = restorer.forward(x, maps if restorer.needs_parsing else None)
+        return np.asarray(y.float().cpu().numpy(), dtype=np.float32)
+
+
+class ReferencePart:
+    """A restorer in its reference form; its shipped form is never built."""
+
+    parses = False
+
+    def __init__(self, source: Source, device: torch.device) -> None:
+        if source.state_dict is None:
+            raise ConfigError(f"backend '{source.name}' has no weights, and so no reference form")
+        self.name, self._source = source.name, source
+        self._network = reference_network(source.name, source.state_dict, device)
+        found = backend_class(source.name)
+        config = found.config_from_state_dict(source.state_dict)
+        self.size: int = getattr(config, "face_size", None) or _class_size(found)
+        self._input_size: int = getattr(config, "input_size", self.size)
+        self._range, self._needs_parsing = found.network_range, found.needs_parsing
+        self._device = device
+        self.parameters = _numel(source.state_dict)
+
+    def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[FaceImage]:
+        """Return the restored faces."""
+        return tensor_to_faces(self._forward(faces, maps), self._range)
+
+    def gflop(self) -> float:
+        """Return the operations for one face, in 10^9."""
+        return reference_gflop(self._source, self._input_size)
+
+    def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
+        """Return (N, 3, S, S) in the network's own range."""
+        return np.asarray(self._forward(faces, maps).float().cpu().numpy(), dtype=np.float32)
+
+    def _forward(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> torch.Tensor:
+        import torch
+
+        crops = [resize_face(face.lq, self._input_size) for face in faces]
+        with torch.inference_mode():
+            x = faces_to_tensor(crops, self._range).to(self._device)
+            y: torch.Tensor = self._network(x, *self._planes(maps))
+        return y
+
+    def _planes(self, maps: Sequence[ParsingMap] | None) -> list[torch.Tensor]:
+        """Return the one-hot planes of the maps, where the network takes them."""
+        import torch
+
+        from facerestore.archs.psfr import one_hot
+
+        if not self._needs_parsing:
+            return []
+        if maps is None:
+            raise BackendError(f"the reference form of '{self.name}' needs a parsing map for each face")
+        labels = np.stack([fit_map(own, self._input_size) for own in maps])
+        return [one_hot(torch.from_numpy(labels).to(self._device))]
+
+
+class ParserPart:
+    """A parser network in either form."""
+
+    parses = True
+
+    def __init__(self, source: Source, found: type[NetworkParser], side: Side, device: torch.device) -> None:
+        if source.state_dict is None:
+            raise ConfigError(f"the parser '{source.name}' has no weights")
+        self.name, self._source = source.name, source
+        self.parser = found.build(source.state_dict, device=device)
+        if source.size is not None:
+            self.parser.input_size = source.size
+        self.size = self.parser.input_size
+        self.parameters = _numel(source.state_dict)
+        if side.form == "reference":
+            self.parser.network = _Logits(reference_network(source.name, source.state_dict, device))  # type: ignore[assignment]
+
+    def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[ParsingMap]:
+        """Return the maps of faces."""
+        return self.parser.parse(faces)
+
+    def gflop(self) -> float:
+        """Return the operations for one face, in 10^9."""
+        return reference_gflop(self._source, self.size)
+
+    def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
+        """Return (N, classes, S, S) logits."""
+        import torch
+
+        crops = [resize_face(face.lq, self.size) for face in faces]
+        mean, deviation = np.array([self.parser.mean, self.parser.deviation], dtype=np.float32)
+        normalised = (np.stack(crops) - mean) / deviation
+        with torch.inference_mode():
+            x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(
+                self.parser.device
+            )
+            return np.asarray(self.parser.network.logits(x).float().cpu().numpy(), dtype=np.float32)
+
+
+class _Logits:
+    """A network that is asked for its logits."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.logits = network
+
+
+def reference_network(
+    name: str, state_dict: Mapping[str, torch.Tensor], device: torch.device
+) -> torch.nn.Module:
+    """Return the reference form of a network with these parameters, in float32.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    from facerestore.archs.reference import REFERENCES, ReferenceNetwork
+
+    if name not in REFERENCES:
+        raise ConfigError(f"'{name}' has no reference form; those that have one are {', '.join(REFERENCES)}")
+    plain = _plain(name, state_dict)
+    tensors = {
+        key: value.to(device, dtype=None if not value.is_floating_point() else _float32())
+        for key, value in plain.items()
+    }
+    return ReferenceNetwork(REFERENCES[name], tensors).eval()
+
+
+def reference_names() -> list[str]:
+    """Return the networks that have a reference form."""
+    from facerestore.archs.reference import REFERENCES
+
+    return list(REFERENCES)
+
+
+def reference_gflop(source: Source, input_size: int) -> float:
+    """Return the operations of a reference form for one face, in 10^9, counted on shapes alone.
+
+    Raises:
+        ConfigError: the network has no parameters.
+    """
+    import torch
+
+    if source.state_dict is None:
+        raise ConfigError(f"'{source.name}' has no parameters to count with")
+    meta = torch.device("meta")
+    network = reference_network(source.name, source.state_dict, meta)
+    inputs = [torch.empty(1, 3, input_size, input_size, device=meta)]
+    if source.name == "psfr":
+        from facerestore.archs.psfr import CLASSES
+
+        inputs.append(torch.empty(1, CLASSES, input_size, input_size, device=meta))
+    return counted_gflop(lambda: network(*inputs))
+
+
+def counted_gflop(run: Callable[[], object]) -> float:
+    """Return the operations of a call, in 10^9, as torch's counter sees them: products and convolutions."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _plain(name: str, state_dict: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Return parameters without spectral norm, which PSFR-GAN's file has; the published program folds it in as well."""
+    if name != "psfr":
+        return state_dict
+    from facerestore.archs.spectral import fuse
+
+    return fuse(state_dict)
+
+
+def _float32() -> torch.dtype:
+    import torch
+
+    return torch.float32
+
+
+def _class_size(found: type) -> int:
+    """Return the size of a backend whose shapes do not tell it: the one that it publishes."""
+    return next(iter(found.published())).face_size  # type: ignore[attr-defined,no-any-return]
+
+
+def _numel(state_dict: Mapping[str, torch.Tensor]) -> int:
+    return sum(value.numel() for value in state_dict.values())

@@ -1,0 +1,139 @@
+"""Photos to measure with: drawn at any size with any number of faces, the same at every call."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.alignment import template
+from facerestore.contract.faces import COLOURINGS, draw_face
+from facerestore.errors import ConfigError
+from facerestore.io import encode_image
+from facerestore.types import DecodedImage, DetectedFace, Image
+
+ASPECT = 4 / 3
+"""Width over height, as cameras and phones have it."""
+
+TILE_PX = 512
+"""Side of the textured piece that the background repeats, mirrored."""
+COARSE_PX = 16
+"""Pixels between the values that make its soft shapes."""
+TEXTURE_LEVELS = 5.0
+"""Standard deviation of its fine noise, of 255 levels: a JPEG of quality 92 is then about as large as a camera's."""
+
+LARGEST_FACE_PX = 640
+"""Side of the crop that a drawn face fills, as in portraits of 12 megapixels; smaller where many are drawn."""
+FILL = 0.9
+"""Share of its cell of the grid that a face's crop fills at most."""
+LEAST_FACE_PX = 32
+"""Side below which a crop holds no face that could be cut out."""
+BLUR_SHARE = 0.012
+"""Blur of a drawn face, as sigma over the side of its crop: soft enough to be restored."""
+QUALITY = 92
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A picture file and, where they are known, its faces.
+
+    Attributes:
+        name: for people.
+        data: the file.
+        faces: where they are; None where they have to be found.
+    """
+
+    name: str
+    data: bytes
+    faces: tuple[DetectedFace, ...] | None
+
+
+def drawn_photo(megapixels: float, faces: int, *, format: str = "JPEG") -> Photo:
+    """Return the encoded photo of `draw_photo`; raises as it does."""
+    pixels, found = draw_photo(megapixels, faces)
+    data = encode_image(DecodedImage(pixels), format=format, quality=QUALITY if format == "JPEG" else None)
+    height, width = pixels.shape[:2]
+    noun = "face" if faces == 1 else "faces"
+    return Photo(f"drawn photo, {width} x {height} px, {faces} {noun}, {format}", data, tuple(found))
+
+
+def draw_photo(megapixels: float, faces: int) -> tuple[Image, list[DetectedFace]]:
+    """Return a photo with faces made of soft ellipses on a textured ground, in a grid, and where they are.
+
+    Args:
+        megapixels: size, in 10^6 pixels.
+        faces: how many are drawn.
+
+    Returns:
+        (H, W, 3) uint8 RGB, W over H being `ASPECT`, and the faces left to right, line by line.
+
+    Raises:
+        ConfigError: the size is not positive, the number negative, or so many faces do not fit.
+    """
+    if not (math.isfinite(megapixels) and megapixels > 0):
+        raise ConfigError(f"megapixels is {megapixels}; give a positive number")
+    if faces < 0:
+        raise ConfigError(f"faces is {faces}; give 0 or more")
+    height = max(1, round(math.sqrt(megapixels * 1e6 / ASPECT)))
+    width = max(1, round(height * ASPECT))
+    pixels = _background(height, width)
+    found = []
+    side, corners = _grid(height, width, faces)
+    for index, (left, top) in enumerate(corners):
+        pixels[top : top + side, left : left + side] = _crop(side, index)
+        found.append(_face(left, top, side))
+    return pixels, found
+
+
+def _grid(height: int, width: int, faces: int) -> tuple[int, list[tuple[int, int]]]:
+    """Return the side of the faces' crops, and the left upper corner of each."""
+    if not faces:
+        return 0, []
+    columns = math.ceil(math.sqrt(faces * width / height))
+    rows = math.ceil(faces / columns)
+    side = min(LARGEST_FACE_PX, int(FILL * min(width / columns, height / rows)))
+    if side < LEAST_FACE_PX:
+        raise ConfigError(
+            f"{faces} faces do not fit a photo of {width} x {height} px; give fewer, or more megapixels"
+        )
+    cells = [divmod(index, columns) for index in range(faces)]
+    corners = [
+        (round((column + 0.5) * width / columns - side / 2), round((row + 0.5) * height / rows - side / 2))
+        for row, column in cells
+    ]
+    return side, corners
+
+
+def _background(height: int, width: int) -> NDArray[np.uint8]:
+    """Return a textured ground, (H, W, 3): one drawn piece, mirrored again and again."""
+    import cv2
+
+    source = np.random.default_rng(0)
+    shapes = source.uniform(60, 190, (TILE_PX // COARSE_PX, TILE_PX // COARSE_PX, 3)).astype(np.float32)
+    soft = cv2.resize(shapes, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
+    noisy = soft + source.normal(0, TEXTURE_LEVELS, (TILE_PX, TILE_PX, 1)).astype(np.float32)
+    tile = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+    mirrored = np.concatenate([tile, tile[:, ::-1]], axis=1)
+    block = np.concatenate([mirrored, mirrored[::-1]], axis=0)
+    repeats = (math.ceil(height / block.shape[0]), math.ceil(width / block.shape[1]), 1)
+    return np.ascontiguousarray(np.tile(block, repeats)[:height, :width])
+
+
+def _crop(side: int, index: int) -> NDArray[np.uint8]:
+    """Return one of the drawn faces, blurred and noisy, (S, S, 3)."""
+    import cv2
+
+    drawn = draw_face(side, *COLOURINGS[index % len(COLOURINGS)]).astype(np.float32)
+    soft = cv2.GaussianBlur(drawn, (0, 0), BLUR_SHARE * side)
+    noise = np.random.default_rng(index).normal(0, TEXTURE_LEVELS, (side, side, 1)).astype(np.float32)
+    crop: NDArray[np.uint8] = np.rint(np.clip(soft * 255 + noise, 0, 255)).astype(np.uint8)
+    return crop
+
+
+def _face(left: int, top: int, side: int) -> DetectedFace:
+    """Return where a drawn face is; its box has the size that detectors give: 0.6 of the crop."""
+    landmarks = template(side).astype(np.float32) + np.array([left, top], dtype=np.float32)
+    box = (left + 0.2 * side, top + 0.2 * side, left + 0.8 * side, top + 0.85 * side)
+    return DetectedFace(box=box, landmarks=landmarks, score=1.0)

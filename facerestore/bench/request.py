@@ -1,0 +1,213 @@
+"""What a user asks to be measured, and the measuring of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from facerestore.assembly import AUTO
+from facerestore.backends import backend_names
+from facerestore.bench.line import LineRequest, measure_line
+from facerestore.bench.machine import describe_machine
+from facerestore.bench.pairs import OpenRunner, compare, measure
+from facerestore.bench.report import BenchReport
+from facerestore.bench.runner import RemoteRunner
+from facerestore.bench.sides import Side, parse_against
+from facerestore.bench.sources import drawable_names, parser_class, published_sizes
+from facerestore.bench.spawn import spawned
+from facerestore.errors import ConfigError
+from facerestore.purposes import RESTORE
+from facerestore.weights import WeightsStore
+
+LARGEST_PX = 512
+"""Networks of larger faces are measured only if asked for: each run takes a minute and more on two cores."""
+
+LINE_REPEATS, NETWORK_REPEATS, PAIR_REPEATS = 3, 5, 7
+"""Timed runs unless given: few where a run is long; from six pairs on the median has an interval."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What is to be measured.
+
+    Attributes:
+        what: ``all``, ``line`` or ``networks``.
+        networks: as in `Side`; none for what is installed, or with random weights for all that can be drawn.
+        random: weights are drawn.
+        sizes: sides of drawn networks' faces, pixels; empty for all published ones, None for those to `LARGEST_PX`.
+        batch: faces in one call of a network.
+        precision: what networks compute in.
+        against: in the vocabulary of `parse_against`; None for no pair.
+        photo: for the line; None draws one.
+        megapixels: size of the drawn photo.
+        faces: how many are drawn.
+        detector: name of the detector.
+        repeats: timed runs; None for the presets above.
+        threads: CPU threads; 0 for automatic.
+        device: where networks run.
+        home: folder of the installed weights; the user's own when None.
+    """
+
+    what: Literal["all", "line", "networks"] = "all"
+    networks: tuple[str, ...] = ()
+    random: bool = False
+    sizes: tuple[int, ...] | None = None
+    batch: int = 1
+    precision: str = "float32"
+    against: str | None = None
+    photo: Path | None = None
+    megapixels: float = 12.0
+    faces: int = 4
+    detector: str = AUTO
+    repeats: int | None = None
+    threads: int = 0
+    device: str = AUTO
+    home: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together.
+
+        Raises:
+            ConfigError: options exclude each other, or a number is out of its range.
+        """
+        if self.repeats is not None and self.repeats < 1:
+            raise ConfigError(f"repeats is {self.repeats}; give 1 or more")
+        if self.sizes is not None and not self.random:
+            raise ConfigError("--size is for networks with random weights; add --random, or leave it out")
+        if self.against is not None and self.what == "line":
+            raise ConfigError("--against takes networks in turns, not the line; leave out 'line'")
+        if self.against is not None and len(self.networks) > 1:
+            raise ConfigError(
+                f"--against takes one network, not {', '.join(self.networks)}; give one with --backend"
+            )
+        if self.against is not None and self.sizes is not None and len(self.sizes) != 1:
+            raise ConfigError("--against takes one size; give it with --size")
+
+
+def run_request(
+    request: BenchRequest, *, open_runner: OpenRunner | None = None, tell: Tell | None = None
+) -> BenchReport:
+    """Measure what is asked for, the line and each network in a process of its own.
+
+    Args:
+        request: what.
+        open_runner: makes what runs a side; None for `RemoteRunner`.
+        tell: is told what is being done.
+
+    Raises:
+        FaceRestoreError: the photo, weights, a name or the device is at fault.
+    """
+    opener = open_runner or (lambda side: RemoteRunner(side, home=request.home))
+    store = WeightsStore(request.home, offline=True)
+    if request.against is not None:
+        one = pair_side(request, store)
+        other = parse_against(request.against, one)
+        machine = describe_machine()
+        repeats = request.repeats or PAIR_REPEATS
+        return BenchReport(machine, pair=compare(one, other, repeats=repeats, open_runner=opener, tell=tell))
+    # Both before anything is measured, so that a mistake shows at once.
+    sides = [] if request.what == "line" else network_sides(request, store)
+    line = None if request.what == "networks" else line_request(request)
+    machine = describe_machine()
+    if line is not None and tell is not None:
+        tell("the line")
+    found = None if line is None else spawned(measure_line, line)
+    repeats = request.repeats or NETWORK_REPEATS
+    networks = [measure(side, repeats=repeats, open_runner=opener, tell=tell) for side in sides]
+    return BenchReport(machine, found, tuple(networks))
+
+
+def pair_side(request: BenchRequest, store: WeightsStore) -> Side:
+    """Return the side of a pair that was asked about: the network that ``enhance`` takes unless one is named.
+
+    Raises:
+        ConfigError: random weights need a name.
+    """
+    network = request.networks[0] if request.networks else AUTO
+    if request.random and network == AUTO:
+        raise ConfigError(
+            f"--random needs a network; give --backend with one of {', '.join(drawable_names())}"
+        )
+    size = request.sizes[0] if request.sizes else None
+    if request.random and size is None:
+        size = published_sizes(network.split("+")[0])[0]
+    return _side(request, network, size)
+
+
+def network_sides(request: BenchRequest, store: WeightsStore) -> list[Side]:
+    """Return the networks that are to be measured one by one.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    if not request.random:
+        names = request.networks or tuple(_installed(store)) or (AUTO,)
+        return [_side(request, name, None) for name in names]
+    return [
+        _side(request, name, size)
+        for name in request.networks or drawable_names()
+        for size in _sizes(request, name)
+    ]
+
+
+def _installed(store: WeightsStore) -> list[str]:
+    """Return the catalog names of installed weights that restore faces."""
+    usable = set(backend_names())
+    return [
+        entry.name
+        for entry in store.catalog.entries.values()
+        if entry.purpose == RESTORE.purpose
+        and entry.backend in usable
+        and store.locate(entry.name) is not None
+    ]
+
+
+def _sizes(request: BenchRequest, name: str) -> list[int]:
+    """Return the sizes at which a network is drawn; without any said, the small example is left out."""
+    known = published_sizes(name.split("+")[0])
+    if request.sizes:
+        return list(request.sizes)
+    published = known if parser_class(name) is None else known[:1]
+    published = [size for size in published if request.sizes is not None or size <= LARGEST_PX]
+    large = [size for size in published if size >= LEAST_PUBLISHED_PX]
+    return large or published[:1]
+
+
+LEAST_PUBLISHED_PX = 128
+"""Examples are smaller, published networks are not."""
+
+
+def _side(request: BenchRequest, network: str, size: int | None) -> Side:
+    return Side(
+        network=network,
+        random=request.random,
+        size=size,
+        threads=request.threads,
+        device=request.device,
+        precision=request.precision,
+        batch=request.batch,
+    )
+
+
+def line_request(request: BenchRequest) -> LineRequest:
+    """Return what is to be measured of the line: with the first network that is named."""
+    network = request.networks[0] if request.networks else AUTO
+    if request.random and network == AUTO:
+        network = "lite"
+    return LineRequest(
+        photo=request.photo,
+        megapixels=request.megapixels,
+        faces=request.faces,
+        network=network,
+        random=request.random,
+        size=request.sizes[0] if request.sizes else None,
+        detector=request.detector,
+        repeats=request.repeats or LINE_REPEATS,
+        threads=request.threads,
+        device=request.device,
+        home=request.home,
+    )

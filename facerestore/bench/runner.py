@@ -1,0 +1,335 @@
+"""Runs one side: opens its networks, times them, and tells memory, operations and outputs.
+
+`Runner` works in the process that makes it. `RemoteRunner` has the same methods and a process of its own behind them,
+so that two sides can differ in what a process has only once (threads, the allocator's settings), and that the memory of
+each is its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.bench.machine import OthersWatch, product_rate, synchronise, thread_facts
+from facerestore.bench.memory import Peak, peak, reset_peak, resident
+from facerestore.bench.parts import Part, open_parts
+from facerestore.bench.sides import Side
+from facerestore.contract.faces import trial_faces, trial_map
+from facerestore.device import keep_freed_memory, resolve_device, set_threads
+from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+from facerestore.types import AlignedFace
+from facerestore.weights import WeightsStore
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    import torch
+
+Answer = TypeVar("Answer")
+
+STOP_SECONDS = 10.0
+"""How long a process that was told to end may take before it is ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What is known of a side once its networks are loaded.
+
+    Attributes:
+        names: of backend and parser, in the order in which they run.
+        size: side of the faces that the restorer gives, or of those that the parser takes, pixels.
+        parameters: of all of its networks.
+        device: where they run.
+        threads: of torch and of OpenCV.
+        load_seconds: from the words to networks ready to run, Python modules not counted.
+        resident_bytes: of the process before the networks were loaded; None where the system does not tell.
+    """
+
+    names: tuple[str, ...]
+    size: int
+    parameters: int
+    device: str
+    threads: dict[str, int]
+    load_seconds: float
+    resident_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One timed run.
+
+    Attributes:
+        seconds: wall time for the whole batch.
+        others: share of the processors that others took meanwhile; None where it cannot be told.
+    """
+
+    seconds: float
+    others: float | None
+
+
+class SideRunner(Protocol):
+    """What pairs and tables are made with."""
+
+    def open(self) -> Opened:
+        """Load the networks."""
+        ...
+
+    def run(self) -> Run:
+        """Run the side once, timed."""
+        ...
+
+    def peak(self) -> Peak:
+        """Return the most memory that was in use since the networks were loaded."""
+        ...
+
+    def gflop(self) -> float:
+        """Return the operations of the whole batch, in 10^9; a multiply-add is two."""
+        ...
+
+    def product_rate(self) -> float:
+        """Return the rate of a matrix product, GFLOP a second."""
+        ...
+
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """Return what each network gives for the same faces, by its name."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Runner:
+    """A side in this process; its threads are set for the process.
+
+    Args:
+        side: what is run.
+        home: folder of the installed weights; the user's own when None.
+        clock: returns wall seconds.
+
+    Raises:
+        ConfigError: the device is absent.
+    """
+
+    def __init__(
+        self, side: Side, *, home: Path | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._side, self._store, self._clock = side, WeightsStore(home, offline=True), clock
+        self._device = resolve_device(side.device)
+        self._parts: list[Part] = []
+        self._reset = False
+
+    def open(self) -> Opened:
+        """Load the networks.
+
+        Raises:
+            FaceRestoreError: weights, a name or the device is at fault.
+        """
+        set_threads(self._side.threads)
+        if self._device.type == "cpu" and self._side.form == "shipped":
+            # As every command does; the published programs leave the allocator alone.
+            keep_freed_memory()
+        _check_precision(self._side.precision, self._device)
+        import torch  # so that its import does not count
+
+        torch.zeros(1, device=self._device)
+        before, start = resident(), self._clock()
+        self._parts = open_parts(self._side, device=self._device, store=self._store)
+        seconds = self._clock() - start
+        self._faces = _batch(self._side.batch, self._parts[-1].size)
+        self._maps = [trial_map(self._parts[-1].size)] * self._side.batch
+        self._reset = reset_peak(self._device)
+        return Opened(
+            names=tuple(part.name for part in self._parts),
+            size=self._parts[-1].size,
+            parameters=sum(part.parameters for part in self._parts),
+            device=str(self._device),
+            threads=thread_facts(),
+            load_seconds=seconds,
+            resident_bytes=before,
+        )
+
+    def run(self) -> Run:
+        """Run the side once: a parser first, then the restorer with its maps, or with drawn ones without a parser."""
+        watch = OthersWatch(clock=self._clock)
+        maps = self._maps
+        with self._computing():
+            synchronise(self._device)
+            start = self._clock()
+            for part in self._parts:
+                found = part.run(self._faces, maps)
+                maps = list(found) if part.parses else maps
+            synchronise(self._device)
+            seconds = self._clock() - start
+        return Run(seconds, watch.share())
+
+    def peak(self) -> Peak:
+        """Return the most memory that was in use since the networks were loaded."""
+        return peak(reset=self._reset, device=self._device)
+
+    def gflop(self) -> float:
+        """Return the operations of the published maths for the batch, in 10^9.
+
+        Counted on the reference form where there is one, without computing anything; else on a run of the network.
+        """
+        return sum(part.gflop() for part in self._parts) * self._side.batch
+
+    def product_rate(self) -> float:
+        """Return the rate of a matrix product in this side's precision, GFLOP a second."""
+        with self._computing(products_only=True):
+            return product_rate(self._device, dtype=_dtype(self._side.precision), clock=self._clock)
+
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """Return what each network gives for the same faces and drawn maps."""
+        with self._computing():
+            return {part.name: part.output(self._faces, self._maps) for part in self._parts}
+
+    def close(self) -> None:
+        """Let go of the networks."""
+        self._parts = []
+
+    def _computing(self, *, products_only: bool = False) -> AbstractContextManager[Any]:
+        """Return the context in which the networks compute in the side's precision."""
+        import torch
+
+        precision = self._side.precision
+        if self._device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        dtype = _dtype(precision)
+        if dtype is torch.float32 or products_only:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=dtype)
+
+
+class RemoteRunner:
+    """A side in a process of its own.
+
+    Args:
+        side: what is run.
+        home: folder of the installed weights; the user's own when None.
+    """
+
+    def __init__(self, side: Side, *, home: Path | None = None) -> None:
+        context = get_context("spawn")
+        self._side = side
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, side, home), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def open(self) -> Opened:
+        """Load the networks; raises as `Runner.open`."""
+        return self._ask("open", Opened)
+
+    def run(self) -> Run:
+        """Run the side once, timed in its own process."""
+        return self._ask("run", Run)
+
+    def peak(self) -> Peak:
+        """Return the most memory that its process had in use since the networks were loaded."""
+        return self._ask("peak", Peak)
+
+    def gflop(self) -> float:
+        """Return the operations of the batch, in 10^9."""
+        return self._ask("gflop", float)
+
+    def product_rate(self) -> float:
+        """Return the rate of a matrix product, GFLOP a second."""
+        return self._ask("product_rate", float)
+
+    def outputs(self) -> dict[str, NDArray[np.float32]]:
+        """Return what each network gives for the same faces, by its name."""
+        return self._ask("outputs", dict)
+
+    def close(self) -> None:
+        """End the process."""
+        if not self._connection.closed:
+            with suppress(OSError):  # it has ended by itself, which an earlier answer has told
+                self._connection.send("close")
+            self._connection.close()
+        self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, question: str, kind: type[Answer]) -> Answer:
+        """Return the answer of the process.
+
+        Raises:
+            FaceRestoreError: what the side raised there.
+            BackendError: the process has ended.
+        """
+        try:
+            self._connection.send(question)
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._process.join(STOP_SECONDS)
+            raise BackendError(
+                f"the process that measured '{self._side.label}' ended with code {self._process.exitcode}, perhaps for"
+                " want of memory; choose a smaller size or batch"
+            ) from error
+        if isinstance(answer, Exception):
+            raise answer
+        if not isinstance(answer, kind):
+            raise TypeError(f"{question} was answered by {type(answer).__name__}, not {kind.__name__}")
+        return answer
+
+
+def _serve(connection: Connection, side: Side, home: Path | None) -> None:
+    """Answer questions until told to close: the whole life of a process."""
+    runner: Runner | None = None
+    while True:
+        try:
+            question = connection.recv()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if question == "close":
+            return
+        try:
+            runner = runner or Runner(side, home=home)
+            answer = getattr(runner, question)()
+        except FaceRestoreError as error:
+            answer = type(error)(str(error))
+        except Exception as error:  # told over there, where somebody sees it
+            answer = BackendError(f"'{side.label}' failed: {type(error).__name__}: {error}")
+        connection.send(answer)
+
+
+def _batch(count: int, size: int) -> list[AlignedFace]:
+    """Return this many drawn faces."""
+    faces = trial_faces(size)
+    return [faces[index % len(faces)] for index in range(count)]
+
+
+def _dtype(precision: str) -> torch.dtype:
+    import torch
+
+    named = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    return named.get(precision, torch.float32)
+
+
+def _check_precision(precision: str, device: torch.device) -> None:
+    """Raise ConfigError where a device does not have a precision."""
+    if precision == "tf32" and device.type != "cuda":
+        raise ConfigError(f"precision tf32 is of CUDA devices, and the device is {device}; give float32")
+    if device.type == "mps" and precision == "bfloat16":
+        raise ConfigError("precision bfloat16 is not computed on mps; give float16")
+
+
+def opened_sides(sides: Sequence[Side], *, home: Path | None = None) -> list[RemoteRunner]:
+    """Return a process for each side; they load what they need when they are asked to open."""
+    return [RemoteRunner(side, home=home) for side in sides]

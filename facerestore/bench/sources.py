@@ -1,0 +1,187 @@
+"""From a word such as ``gpen`` to parameters: those that are installed, or random ones at a published shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from facerestore.assembly import AUTO, choose_weights
+from facerestore.backends import backend_class, backend_names, identify, needs_weights
+from facerestore.backends.base import fixed_randomness
+from facerestore.backends.description import has_example
+from facerestore.checkpoint import load_state_dict
+from facerestore.config import RestoreConfig
+from facerestore.errors import ConfigError
+from facerestore.parsing.choice import best_parser, named_parser
+from facerestore.parsing.networks import INPUT_SIZE, PARSERS, NetworkParser
+from facerestore.weights.choosing import looks_like_path
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.weights import WeightsStore
+
+WOKEN_DEVIATION = 0.1
+"""Standard deviation of what is drawn for parameters that start at zero, which would hide what stands before them."""
+
+EXAMPLE_PARSER_SIZE = 32
+"""Side of the faces of a parser's small example, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Parameters, and whose they are.
+
+    Attributes:
+        name: of the backend or parser.
+        label: what the parameters are, for people.
+        state_dict: the parameters; None for a backend that needs none.
+        size: side of the faces of a parser, pixels; None where the parameters tell.
+    """
+
+    name: str
+    label: str
+    state_dict: Mapping[str, torch.Tensor] | None
+    size: int | None = None
+
+
+def parser_class(name: str) -> type[NetworkParser] | None:
+    """Return the parser network of a name; None for other names."""
+    return next((found for found in PARSERS if found.name == name), None)
+
+
+def drawable_names() -> list[str]:
+    """Return the networks that can be drawn: backends, then parsers."""
+    return [*(name for name in backend_names() if needs_weights(name)), *(parser.name for parser in PARSERS)]
+
+
+def published_sizes(name: str) -> list[int]:
+    """Return the sides of faces at which a network can be drawn: the published ones, and last that of its example.
+
+    Raises:
+        ConfigError: no backend or parser has this name.
+        BackendError: the backend is broken.
+    """
+    if parser_class(name) is not None:
+        return [INPUT_SIZE, EXAMPLE_PARSER_SIZE]
+    found = backend_class(name)
+    published = [restorer.face_size for restorer in found.published()] if hasattr(found, "published") else []
+    if has_example(found):
+        example = found.build(found.example_state_dict()).face_size
+        published += [example] if example not in published else []
+    return published
+
+
+def find_source(word: str, *, random: bool, size: int | None, store: WeightsStore) -> Source:
+    """Return the parameters that a word of a side names.
+
+    Args:
+        word: a backend, a parser, catalog weights, a file, or ``auto`` for the weights that ``enhance`` takes.
+        random: draw them.
+        size: which size is drawn, pixels; None for the smallest published one.
+        store: where weights are looked for.
+
+    Raises:
+        WeightsError: they are not installed, or unfit.
+        ConfigError: nothing has this name, or it cannot be drawn, or not at this size.
+    """
+    if random:
+        return _drawn(word, size)
+    parser = parser_class(word)
+    if parser is not None or _is_parser_entry(word, store):
+        return _installed_parser(word, store)
+    if word in backend_names() and not needs_weights(word):
+        return Source(word, "no weights needed", None)
+    config = RestoreConfig(backend=word) if word in (AUTO, *backend_names()) else RestoreConfig(weights=word)
+    chosen = choose_weights(config, store)
+    if chosen.path is None:  # told apart above
+        raise ConfigError(f"'{word}' has no weights to measure")
+    state_dict = load_state_dict(chosen.path)
+    if (
+        looks_like_path(word)
+        and (own := next((p for p in PARSERS if p.detect(state_dict)), None)) is not None
+    ):
+        return Source(own.name, word, state_dict)
+    return Source(chosen.backend or identify(state_dict), chosen.name, state_dict)
+
+
+def _is_parser_entry(word: str, store: WeightsStore) -> bool:
+    entry = store.catalog.entries.get(word)
+    return entry is not None and entry.purpose == "parse"
+
+
+def _installed_parser(word: str, store: WeightsStore) -> Source:
+    """Return the parameters of an installed parser, by its own name or that of its network."""
+    name = word
+    if parser_class(word) is not None:
+        entry = best_parser(store) if word != "parsenet" else best_parser(store, raw=True)
+        if entry is None or entry.backend != word:
+            raise ConfigError(f"no weights of the parser '{word}' are installed; give --random, or a file")
+        name = entry.name
+    chosen = named_parser(name, store)
+    if chosen.path is None:
+        raise ConfigError(f"the parser '{word}' is no network")
+    state_dict = load_state_dict(chosen.path)
+    found = next((parser for parser in PARSERS if parser.detect(state_dict)), None)
+    if found is None:
+        raise ConfigError(f"'{word}' is of no parser that is known")
+    return Source(found.name, chosen.name, state_dict)
+
+
+def _drawn(word: str, size: int | None) -> Source:
+    """Return random parameters, the same at every call and in every process."""
+    if parser_class(word) is not None:
+        return _drawn_parser(word, INPUT_SIZE if size is None else size)
+    if word not in backend_names():
+        raise ConfigError(
+            f"'{word}' cannot be drawn; random weights need one of {', '.join(drawable_names())}"
+        )
+    found = backend_class(word)
+    for restorer in found.published() if hasattr(found, "published") else ():
+        if size in (None, restorer.face_size):
+            return Source(word, "random weights", _random_like(restorer.network))
+    if has_example(found):
+        state_dict = found.example_state_dict()
+        if size in (None, found.build(state_dict).face_size):
+            return Source(word, "random weights of the small example", state_dict)
+    sizes = ", ".join(f"{own} px" for own in published_sizes(word))
+    raise ConfigError(
+        f"backend '{word}' cannot be drawn at {size} px; " + (f"give {sizes}" if sizes else "give weights")
+    )
+
+
+def _drawn_parser(word: str, size: int) -> Source:
+    from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
+    from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+
+    tiny = size == EXAMPLE_PARSER_SIZE
+    with fixed_randomness():
+        network: torch.nn.Module
+        if word == "parsenet":
+            network = ParseNet(ParseNetConfig((4, 6, 8), 1, (6, 4)) if tiny else ParseNetConfig())
+        else:
+            network = BiSeNet(BiSeNetConfig((4, 6, 8, 10), 6, 4, 4) if tiny else BiSeNetConfig())
+        return Source(word, "random weights", _woken(network), size)
+
+
+def _random_like(network: torch.nn.Module) -> Mapping[str, torch.Tensor]:
+    """Return random parameters for a network of the meta device, as its own class draws them."""
+    config = getattr(network, "config", None)
+    if config is None:
+        raise ConfigError(
+            f"{type(network).__name__} cannot be drawn: it has no configuration; give weights, or --size of the example"
+        )
+    with fixed_randomness():
+        return _woken(type(network)(config))
+
+
+def _woken(network: torch.nn.Module) -> Mapping[str, torch.Tensor]:
+    """Return the parameters of a network, those that start at zero drawn."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not bool(parameter.any()):
+                parameter.normal_(std=WOKEN_DEVIATION)
+    return network.state_dict()
