@@ -112,7 +112,7 @@ class RestoreConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputConfig:
-    """How results are named and written.
+    """How results are named and written, and how many photos at a time.
 
     Attributes:
         format: ``jpeg``, ``png``, ``webp``, ``tiff`` or ``bmp``; None keeps the format of the input.
@@ -124,6 +124,7 @@ class OutputConfig:
         save_stages: folder for views of what each scale of a progressive backend adds to each face; None saves none.
         save_damaged: folder for the photos as ``inpaint`` sees them, their damage white; None saves none.
         compare: draw a before/after picture beside each result.
+        workers: photos that are worked on at a time; 0 for automatic.
     """
 
     format: str | None = None
@@ -135,6 +136,7 @@ class OutputConfig:
     save_stages: str | None = None
     save_damaged: str | None = None
     compare: bool = False
+    workers: int = 0
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -149,6 +151,8 @@ class OutputConfig:
             raise ConfigError(
                 f"suffix '{self.suffix}' cannot be part of a file name; give one such as '_restored'"
             )
+        if self.workers < 0:
+            raise ConfigError(f"workers is {self.workers}; give 0 for automatic, or photos at a time")
         if self.overwrite and self.skip_existing:
             raise ConfigError("overwrite and skip_existing exclude each other; give one of them")
 

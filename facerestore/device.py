@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from facerestore.errors import ConfigError
@@ -55,6 +57,21 @@ def set_threads(threads: int) -> None:
 
         torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
+
+
+@contextmanager
+def few_threads(threads: int) -> Iterator[None]:
+    """Let torch and OpenCV use ``threads`` CPU threads for each caller within the block, then as many as before."""
+    import cv2
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    set_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 def keep_freed_memory() -> bool:

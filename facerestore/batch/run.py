@@ -1,24 +1,30 @@
-"""Runs jobs one by one; here, and only here, a failure becomes a recorded outcome and the next photo has its turn."""
+"""Runs jobs; here, and only here, a failure becomes a recorded outcome and the next photo has its turn."""
 
 from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.batch.stages import stage_pictures, staged
+from facerestore.batch.workers import PixelBudget, shared_threads, worker_count
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.face_image import to_8_bit
 from facerestore.io import (
+    DEFAULT_MAX_PIXELS,
     FORMATS,
     SUFFIXES,
     check_holds,
+    picture_size,
     read_encoded,
     resolve_format,
     write_encoded,
@@ -63,35 +69,66 @@ class PhotoOutcome:
 def run_jobs(
     jobs: Sequence[Job], pipeline: RestorePipeline, *, options: OutputConfig
 ) -> Iterator[PhotoOutcome]:
-    """Restore photo after photo and yield what became of each; a failed one does not stop the rest.
+    """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
-    Every file is written whole or not at all, so that the run may be broken off at any time.
+    Several are worked on at a time (``options.workers``), each on its share of the processor. Every file is written
+    whole or not at all, so that the run may be broken off at any time; photos that are under way then are finished.
 
     Args:
         jobs: from ``plan_jobs``.
         pipeline: restores each photo.
-        options: how results are written.
+        options: how results are written, and how many photos are worked on at a time.
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
         ConfigError: stages are to be saved, and the restorer has none.
     """
     check_options(pipeline, options)
-    for job in jobs:
-        start = time.perf_counter()
-        if options.skip_existing and job.target != STREAM and job.target.exists():
-            yield PhotoOutcome(job, Status.SKIPPED, 0.0)
-            continue
+    threads = pipeline.config.threads
+    # A background network takes all of the machine, and gigabytes, for each photo.
+    photos = len(jobs) if pipeline.background is None else 1
+    workers = worker_count(options.workers, photos=photos, device=pipeline.facts.device, threads=threads)
+    if workers == 1:
+        yield from (_outcome(job, pipeline, options, PixelBudget()) for job in jobs)
+        return
+    with shared_threads(workers, threads=threads):
+        yield from _at_a_time(workers, jobs, pipeline, options)
+
+
+def _at_a_time(
+    workers: int, jobs: Sequence[Job], pipeline: RestorePipeline, options: OutputConfig
+) -> Iterator[PhotoOutcome]:
+    """Yield the outcomes in the order of the jobs, ``workers`` of which run at a time."""
+    budget, waiting = PixelBudget(), iter(jobs)
+    with ThreadPoolExecutor(workers) as pool:
+        running: deque[Future[PhotoOutcome]] = deque()
         try:
-            report, written = run_job(job, pipeline, options=options)
-        except WeightsError:
-            raise
-        except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
-            _release(error)
-            yield PhotoOutcome(job, Status.FAILED, time.perf_counter() - start, error=error)
-        else:
-            seconds = time.perf_counter() - start
-            yield PhotoOutcome(job, Status.DONE, seconds, report=report, written=written)
+            # As many again wait in line, so that no worker idles while the first is told.
+            for job in islice(waiting, 2 * workers):
+                running.append(pool.submit(_outcome, job, pipeline, options, budget))
+            while running:
+                outcome = running.popleft().result()
+                for job in islice(waiting, 1):
+                    running.append(pool.submit(_outcome, job, pipeline, options, budget))
+                yield outcome
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _outcome(job: Job, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget) -> PhotoOutcome:
+    """Run a job, and return what became of it."""
+    start = time.perf_counter()
+    if options.skip_existing and job.target != STREAM and job.target.exists():
+        return PhotoOutcome(job, Status.SKIPPED, 0.0)
+    try:
+        report, written = run_job(job, pipeline, options=options, budget=budget)
+    except WeightsError:
+        raise
+    except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
+        _release(error)
+        return PhotoOutcome(job, Status.FAILED, time.perf_counter() - start, error=error)
+    return PhotoOutcome(job, Status.DONE, time.perf_counter() - start, report=report, written=written)
 
 
 def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
@@ -105,12 +142,18 @@ def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
 
 
 def run_job(
-    job: Job, pipeline: RestorePipeline, *, options: OutputConfig
+    job: Job, pipeline: RestorePipeline, *, options: OutputConfig, budget: PixelBudget | None = None
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written, the result first.
 
     A photo in which nothing was changed is not encoded anew: its file is copied, byte for byte. The result takes its
     name after all that goes with it, so that where it exists (``skip_existing``), nothing is missing.
+
+    Args:
+        job: the photo.
+        pipeline: restores it.
+        options: how results are written.
+        budget: waits until the photo's pixels have room beside those of others; None for a photo alone.
 
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
@@ -118,7 +161,17 @@ def run_job(
     if not options.overwrite and job.target != STREAM:
         _check_free([job.target, *([compare_path(job.target)] if options.compare else [])])
     data = read_encoded(job.source)
-    image = pipeline.decode(data, name="standard input" if job.source == STREAM else str(job.source))
+    name = "standard input" if job.source == STREAM else str(job.source)
+    width, height = picture_size(data, name=name, max_pixels=pipeline.config.max_pixels or DEFAULT_MAX_PIXELS)
+    pixels = round(width * height * pipeline.config.upscale**2)
+    with (budget or PixelBudget()).hold(pixels):
+        return _run_decoded(job, pipeline, options, data, pipeline.decode(data, name=name))
+
+
+def _run_decoded(
+    job: Job, pipeline: RestorePipeline, options: OutputConfig, data: bytes, image: DecodedImage
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Restore a decoded photo and write its result; return the report and the files written."""
     format_name = result_format(job.target, image, options.format)
     check_holds(image, format=format_name)
     result = pipeline.for_photo(job.source).run(image)

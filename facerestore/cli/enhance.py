@@ -69,6 +69,7 @@ def enhance(
     device: options.Device = None,
     tile: options.Tile = None,
     threads: options.Threads = None,
+    workers: options.Workers = None,
     offline: options.Offline = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,

@@ -288,6 +288,15 @@ Threads = Annotated[
     int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.", rich_help_panel=_MACHINE)
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Photos worked on at a time; 0 for automatic: on a CPU, one for each core.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+
 Offline = Annotated[
     bool,
     typer.Option(

@@ -72,6 +72,7 @@ def synthesize(
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
     threads: options.Threads = None,
+    workers: options.Workers = None,
     offline: options.Offline = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from facerestore.errors import ImageError
-from facerestore.io._decode import as_decoded, decode_image, read_image
+from facerestore.io._decode import as_decoded, decode_image, picture_size, read_image
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image
 from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
@@ -24,6 +24,7 @@ __all__ = [
     "decode_image",
     "encode_image",
     "find_images",
+    "picture_size",
     "read_encoded",
     "read_image",
     "resolve_format",

@@ -58,6 +58,43 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_
         raise source.damaged(error) from error
 
 
+class _SizeKnown(Exception):  # noqa: N818  (no error: it ends a decoding)
+    """Carries the size of a picture out of its decoder, before any pixel is decoded."""
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__()
+        self.size = (width, height)
+
+
+class _SizeOnly(Source):
+    """A source whose decoding ends where its size is known."""
+
+    __slots__ = ()
+
+    def check_size(self, width: int, height: int) -> None:
+        """Raise ImageError for an impossible size, and else what carries it out."""
+        Source.check_size(self, width, height)
+        raise _SizeKnown(width, height)
+
+
+def picture_size(
+    data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
+) -> tuple[int, int]:
+    """Return the width and height that a picture file states, not yet turned upright; no pixel is decoded.
+
+    Raises:
+        ImageError: as ``decode_image``, as far as the file had to be read.
+    """
+    source = _SizeOnly(data, name, max_pixels)
+    try:
+        _DECODERS[sniff(data[:SIGNATURE_BYTES], name)](source)
+    except _SizeKnown as known:
+        return known.size
+    except _DAMAGE as error:
+        raise source.damaged(error) from error
+    raise source.damaged("it states no size")
+
+
 def read_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
     """Return the decoded picture at a path; ``-`` reads the bytes of standard input.
 

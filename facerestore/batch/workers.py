@@ -1,0 +1,74 @@
+"""How many photos are worked on at a time, and what keeps their memory within bounds."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from facerestore.device import few_threads
+
+PIXELS_AT_A_TIME = 64_000_000
+"""Photos that together have more are taken one after the other: with decoded photo, result and encoder a pixel takes
+about 10 bytes. A single photo may be larger."""
+
+ACCELERATOR_WORKERS = 4
+"""Photos at a time where networks run on an accelerator: enough that some decode and some encode while one is there."""
+
+
+def available_cores() -> int:
+    """Return the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def worker_count(asked: int, *, photos: int, device: str, threads: int = 0) -> int:
+    """Return how many photos to work on at a time.
+
+    Args:
+        asked: what the user wants; 0 for automatic, which is one for each core on a CPU.
+        photos: how many there are.
+        device: where the networks run.
+        threads: CPU threads that the user allows; 0 for all cores.
+    """
+    cores = threads or available_cores()
+    automatic = cores if device.startswith("cpu") else min(ACCELERATOR_WORKERS, cores)
+    return max(1, min(asked or automatic, photos))
+
+
+@contextmanager
+def shared_threads(workers: int, *, threads: int = 0) -> Iterator[None]:
+    """Let each of ``workers`` use its share of the CPU threads, and give all of them back at the end.
+
+    A network on two cores loses time in every layer where its threads wait for each other; two photos on a core each
+    do not.
+    """
+    if workers == 1:
+        yield
+        return
+    with few_threads(max(1, (threads or available_cores()) // workers)):
+        yield
+
+
+class PixelBudget:
+    """Lets photos in as long as all that are inside have at most ``limit`` pixels; one is always let in."""
+
+    def __init__(self, limit: int = PIXELS_AT_A_TIME) -> None:
+        self._limit = limit
+        self._inside = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        """Wait until a photo of ``pixels`` fits, and hold its place within the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside == 0 or self._inside + pixels <= self._limit)
+            self._inside += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._inside -= pixels
+                self._changed.notify_all()

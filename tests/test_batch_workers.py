@@ -1,0 +1,163 @@
+"""Several photos at a time: in order, within bounds, and with the results of one after the other."""
+
+import threading
+
+import pytest
+from fakes import Brightener, face_at, photo, pipeline
+
+from facerestore.batch import Job, Status, run_jobs
+from facerestore.batch import run as batch_run
+from facerestore.batch.workers import PixelBudget, shared_threads, worker_count
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.errors import BackendError, ConfigError, WeightsError
+from facerestore.io import picture_size, read_encoded, write_image
+
+FACE = face_at(10, 20)
+FORCED = RestoreConfig(force=True)
+
+
+def test_the_number_of_workers_follows_cores_photos_and_the_user(monkeypatch):
+    monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 6)
+    assert worker_count(0, photos=100, device="cpu") == 6
+    assert worker_count(0, photos=100, device="cpu", threads=2) == 2
+    assert worker_count(0, photos=100, device="cuda:0") == 4
+    assert worker_count(0, photos=3, device="cpu") == 3
+    assert worker_count(2, photos=100, device="cpu") == 2
+    assert worker_count(9, photos=0, device="cpu") == 1
+
+
+def test_workers_share_the_threads_and_give_them_back():
+    import torch
+
+    before = torch.get_num_threads()
+    with shared_threads(2, threads=6):
+        assert torch.get_num_threads() == 3
+    with shared_threads(8, threads=2):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+
+
+def test_the_budget_lets_one_photo_in_whatever_its_size_and_others_only_beside_it():
+    budget = PixelBudget(limit=100)
+    entered, leave = threading.Event(), threading.Event()
+
+    def second():
+        with budget.hold(30):
+            entered.set()
+
+    with budget.hold(1000):  # alone, larger than the limit
+        pass
+    with budget.hold(80):
+        other = threading.Thread(target=second)
+        other.start()
+        assert not entered.wait(0.05)  # 110 in all: it waits
+        with budget.hold(20):
+            leave.set()
+    other.join(10)
+    assert entered.is_set()
+    assert leave.is_set()
+
+
+def test_a_place_is_given_back_when_its_photo_fails():
+    budget = PixelBudget(limit=10)
+    with pytest.raises(ValueError, match="lost"), budget.hold(10):
+        raise ValueError("lost")
+    with budget.hold(10):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+def test_the_size_of_a_picture_is_known_without_decoding_it(tmp_path, suffix):
+    path = write_image(tmp_path / f"a{suffix}", photo(40, 56))
+    data = read_encoded(path)
+    assert picture_size(data) == (56, 40)
+
+
+def make_jobs(tmp_path, count):
+    jobs = []
+    for index in range(count):
+        source = write_image(tmp_path / f"{index}.png", photo(64 + index, 80))
+        jobs.append(Job(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
+    return jobs
+
+
+def results(tmp_path, jobs, workers, **options):
+    line = pipeline(FACE, config=FORCED)
+    return list(run_jobs(jobs, line, options=OutputConfig(workers=workers, **options)))
+
+
+def test_outcomes_come_in_the_order_of_the_jobs_and_equal_those_of_one_worker(tmp_path):
+    jobs = make_jobs(tmp_path, 7)
+    alone = results(tmp_path, jobs, 1)
+    pictures = [job.target.read_bytes() for job in jobs]
+    together = results(tmp_path, jobs, 3, overwrite=True)
+    assert [outcome.job for outcome in together] == jobs == [outcome.job for outcome in alone]
+    assert all(outcome.report["restored"] == 1 for outcome in together)
+    assert [job.target.read_bytes() for job in jobs] == pictures
+
+
+def test_a_failing_photo_stops_none_of_the_others(tmp_path):
+    jobs = make_jobs(tmp_path, 5)
+    jobs[2].source.write_bytes(b"no picture")
+    outcomes = results(tmp_path, jobs, 2)
+    assert [outcome.status for outcome in outcomes].count(Status.FAILED) == 1
+    assert outcomes[2].error is not None
+
+
+def test_photos_really_run_at_a_time(tmp_path, monkeypatch):
+    jobs = make_jobs(tmp_path, 2)
+    both = threading.Barrier(2, timeout=20)
+
+    def met(job, line, **_):
+        both.wait()  # breaks unless the other photo is under way too
+        return {}, (job.target,)
+
+    monkeypatch.setattr(batch_run, "run_job", met)
+    assert {outcome.status for outcome in results(tmp_path, jobs, 2)} == {Status.DONE}
+
+
+def test_unusable_networks_end_the_run(tmp_path, monkeypatch):
+    jobs = make_jobs(tmp_path, 6)
+    begun = []
+
+    def broken(job, line, **_):
+        begun.append(job)
+        raise WeightsError("no weights")
+
+    monkeypatch.setattr(batch_run, "run_job", broken)
+    with pytest.raises(WeightsError, match="no weights"):
+        results(tmp_path, jobs, 2)
+
+
+def test_photos_that_wait_are_not_begun_when_the_run_is_broken_off(tmp_path, monkeypatch):
+    jobs = make_jobs(tmp_path, 12)
+    begun, go_on = [], threading.Event()
+
+    def slow(job, line, **_):
+        begun.append(job)
+        if len(begun) > 1:
+            go_on.wait(20)
+        return {}, (job.target,)
+
+    monkeypatch.setattr(batch_run, "run_job", slow)
+    line = pipeline(FACE, config=FORCED)
+    outcomes = run_jobs(jobs, line, options=OutputConfig(workers=2))
+    next(outcomes)
+    threading.Timer(0.05, go_on.set).start()
+    outcomes.close()
+    assert len(begun) < len(jobs)
+
+
+def test_a_network_that_fails_is_that_photos_outcome(tmp_path):
+    class Failing(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            raise BackendError("it failed")
+
+    jobs = make_jobs(tmp_path, 3)
+    outcomes = list(run_jobs(jobs, pipeline(FACE, restorer=Failing(), config=FORCED), options=OutputConfig(workers=2)))
+    assert [str(outcome.error) for outcome in outcomes] == ["it failed"] * 3
+
+
+def test_a_negative_number_of_workers_is_refused():
+    with pytest.raises(ConfigError, match="workers is -1; give 0 for automatic"):
+        OutputConfig(workers=-1)
