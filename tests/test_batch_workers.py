@@ -76,7 +76,7 @@ def test_the_size_of_a_picture_is_known_without_decoding_it(tmp_path, suffix):
 def make_jobs(tmp_path, count):
     jobs = []
     for index in range(count):
-        source = write_image(tmp_path / f"{index}.png", photo(64 + index, 80))
+        source = write_image(tmp_path / f"{index}.png", photo(96 + index, 120))
         jobs.append(Job(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
     return jobs
 
