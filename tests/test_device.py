@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from facerestore.device import resolve_device, set_threads
+from facerestore.device import autocast_dtype, resolve_device, set_threads
 from facerestore.errors import ConfigError
 
 
@@ -46,3 +46,19 @@ def test_threads_are_set_where_asked_and_else_left():
         set_threads(before)
     with pytest.raises(ConfigError, match="-1"):
         set_threads(-1)
+
+
+def test_a_format_without_arithmetic_for_it_is_refused_where_it_would_crawl(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("facerestore.device._cpu_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    cpu = torch.device("cpu")
+    assert autocast_dtype("float32", cpu) is None
+    for precision in ("bf16", "fp16"):
+        with pytest.raises(ConfigError, match=f"no arithmetic for {precision}.*--precision float32"):
+            autocast_dtype(precision, cpu)
+    with pytest.raises(ConfigError, match="unknown precision 'half'; choose one of float32, bf16, fp16"):
+        autocast_dtype("half", cpu)
+    monkeypatch.setattr("facerestore.device._cpu_capabilities", lambda: {"avx512_bf16": True})
+    assert autocast_dtype("bf16", cpu) is torch.bfloat16
+    assert autocast_dtype("fp16", torch.device("cuda")) is torch.float16

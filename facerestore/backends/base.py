@@ -11,10 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from facerestore.device import autocast_dtype
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_image import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
@@ -96,6 +98,7 @@ class TensorRestorer(ABC):
         if self.max_batch < 1:
             raise BackendError(f"max_batch is {max_batch}; give 1 or more, or None to choose by face size")
         self.network = network.eval().requires_grad_(False).to(self.device)
+        self._autocast: torch.dtype | None = None
         if self.device.type != "meta" and not takes_published_forms():
             self.network = self.inference_form(self.network)
 
@@ -159,6 +162,22 @@ class TensorRestorer(ABC):
         ``facerestore backends info NAME`` counts parameters and operations of them. None unless overridden.
         """
         yield from ()
+
+    def with_precision(self, precision: str) -> Self:
+        """Return this restorer computing in another number format: ``float32``, ``bf16`` or ``fp16``.
+
+        Weights stay in float32; convolutions and products take the format, sums and norms do not (torch's autocast).
+
+        Raises:
+            ConfigError: the format is unknown, or the device has no arithmetic for it.
+        """
+        import torch
+
+        other = copy(self)
+        other._autocast = autocast_dtype(precision, self.device)
+        if self.device.type == "cuda":  # the layout that its half-precision convolutions want
+            other.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return other
 
     def with_fidelity(self, value: float) -> Self:
         """Return this restorer with another weight between quality (0) and fidelity to the input (1).
@@ -263,7 +282,8 @@ class TensorRestorer(ABC):
 
         with torch.inference_mode():
             x = faces_to_tensor(crops, self.network_range).to(self.device)
-            y = self.forward(x, parsing_maps)
+            with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
+                y = self.forward(x, parsing_maps)
             expected = (len(crops), 3, self.face_size, self.face_size)
             if tuple(y.shape) != expected:
                 raise BackendError(f"backend '{self.name}' gave shape {tuple(y.shape)}, expected {expected}")
