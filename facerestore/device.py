@@ -93,8 +93,8 @@ def _cpu_capabilities() -> dict[str, object]:
     """Return what torch says about this processor; nothing where this torch does not say."""
     import torch
 
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    return dict(found)
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
 
 
 @contextmanager

@@ -176,7 +176,7 @@ class TensorRestorer(ABC):
         other = copy(self)
         other._autocast = autocast_dtype(precision, self.device)
         if self.device.type == "cuda":  # the layout that its half-precision convolutions want
-            other.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            other.network = self.network.to(memory_format=torch.channels_last)
         return other
 
     def with_fidelity(self, value: float) -> Self:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from facerestore.bench.memory import Peak
-from facerestore.bench.runner import Opened, RemoteRunner, Run, SideRunner
+from facerestore.bench.runner import Job, Opened, RemoteRunner, Run, SideRunner
 from facerestore.bench.sides import Side
 from facerestore.bench.statistics import Ratio, Timing, paired_ratio, relative_error
 from facerestore.errors import ConfigError
@@ -90,7 +90,7 @@ def measure(
     _check_repeats(repeats)
     with _closing(open_runner, [side]) as (runner,):
         opened = runner.open()
-        runs = [runner.run() for _ in _told(WARM_UPS + repeats, side, tell)][WARM_UPS:]
+        runs = [runner.run() for _ in _told(WARM_UPS + repeats, side.label, tell)][WARM_UPS:]
         return _result(side, opened, runs, runner)
 
 
@@ -107,15 +107,36 @@ def compare(
     _check_repeats(repeats)
     with _closing(open_runner, [one, other]) as (first, second):
         opened = first.open(), second.open()
-        pairs = [(first.run(), second.run()) for _ in _told(WARM_UPS + repeats, one, tell)][WARM_UPS:]
-        runs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        ratio = paired_ratio(
-            [run.seconds / other.batch for run in runs[1]], [run.seconds / one.batch for run in runs[0]]
-        )
+        runs = in_turns(first, second, repeats=repeats, label=one.label, tell=tell)
+        ratio = run_ratio(runs, shares=(one.batch, other.batch))
         errors = _errors(first, second) if one.same_maths == other.same_maths else {}
         return PairResult(
             _result(one, opened[0], runs[0], first), _result(other, opened[1], runs[1], second), ratio, errors
         )
+
+
+def in_turns(
+    first: Job, second: Job, *, repeats: int, label: str, tell: Tell | None = None
+) -> tuple[list[Run], list[Run]]:
+    """Run two jobs in turns, first, second, first, second, ..., and return the runs of each, warm-ups left out.
+
+    Raises:
+        ConfigError: ``repeats`` is below 1.
+    """
+    _check_repeats(repeats)
+    pairs = [(first.run(), second.run()) for _ in _told(WARM_UPS + repeats, label, tell)][WARM_UPS:]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def run_ratio(runs: tuple[Sequence[Run], Sequence[Run]], *, shares: tuple[int, int] = (1, 1)) -> Ratio:
+    """Return how many times as fast the first job is, by the pairs of runs.
+
+    Args:
+        runs: of the first and the second job.
+        shares: what each run did so many times: faces in its batch.
+    """
+    first, second = ([run.seconds / share for run in own] for own, share in zip(runs, shares, strict=True))
+    return paired_ratio(second, first)
 
 
 def _errors(first: SideRunner, second: SideRunner) -> dict[str, float]:
@@ -133,11 +154,11 @@ def _result(side: Side, opened: Opened, runs: Sequence[Run], runner: SideRunner)
         gflop=runner.gflop(),
         product_rate=runner.product_rate(),
         peak=peak,
-        others=_others(runs),
+        others=others_share(runs),
     )
 
 
-def _others(runs: Sequence[Run]) -> float | None:
+def others_share(runs: Sequence[Run]) -> float | None:
     """Return the share that others took over all runs: single short ones are counted too coarsely."""
     known = [(run.others, run.seconds) for run in runs if run.others is not None]
     total = sum(seconds for _, seconds in known)
@@ -156,11 +177,11 @@ def _closing(open_runner: OpenRunner, sides: Sequence[Side]) -> Iterator[list[Si
             runner.close()
 
 
-def _told(count: int, side: Side, tell: Tell | None) -> Iterator[int]:
+def _told(count: int, label: str, tell: Tell | None) -> Iterator[int]:
     """Yield the numbers of the runs, telling each."""
     for index in range(count):
         if tell is not None:
-            tell(f"{side.label}: {'warm-up' if index < WARM_UPS else f'run {index} of {count - WARM_UPS}'}")
+            tell(f"{label}: {'warm-up' if index < WARM_UPS else f'run {index} of {count - WARM_UPS}'}")
         yield index
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import template
-from facerestore.contract.faces import COLOURINGS, draw_face
+from facerestore.contract.faces import Colour, draw_face
 from facerestore.errors import ConfigError
 from facerestore.io import encode_image
 from facerestore.types import DecodedImage, DetectedFace, Image
@@ -19,8 +19,10 @@ ASPECT = 4 / 3
 
 TILE_PX = 512
 """Side of the textured piece that the background repeats, mirrored."""
-COARSE_PX = 16
-"""Pixels between the values that make its soft shapes."""
+COARSE_PX = 128
+"""Pixels between the values that make its soft shapes: as grounds out of focus have them; detectors see less in it."""
+GROUND_LEVELS = (70, 150)
+"""Range of those values, of 255 levels."""
 TEXTURE_LEVELS = 5.0
 """Standard deviation of its fine noise, of 255 levels: a JPEG of quality 92 is then about as large as a camera's."""
 
@@ -33,6 +35,14 @@ LEAST_FACE_PX = 32
 BLUR_SHARE = 0.012
 """Blur of a drawn face, as sigma over the side of its crop: soft enough to be restored."""
 QUALITY = 92
+"""Of the encoded photo, as cameras write it."""
+
+COLOURS: tuple[tuple[Colour, Colour], ...] = (
+    ((0.80, 0.60, 0.49), (0.28, 0.40, 0.52)),
+    ((0.55, 0.38, 0.29), (0.46, 0.44, 0.38)),
+    ((0.70, 0.50, 0.40), (0.33, 0.42, 0.33)),
+)
+"""Skin and ground of the drawn faces, in turns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +121,9 @@ def _background(height: int, width: int) -> NDArray[np.uint8]:
     import cv2
 
     source = np.random.default_rng(0)
-    shapes = source.uniform(60, 190, (TILE_PX // COARSE_PX, TILE_PX // COARSE_PX, 3)).astype(np.float32)
+    shapes = source.uniform(*GROUND_LEVELS, (TILE_PX // COARSE_PX, TILE_PX // COARSE_PX, 3)).astype(
+        np.float32
+    )
     soft = cv2.resize(shapes, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
     noisy = soft + source.normal(0, TEXTURE_LEVELS, (TILE_PX, TILE_PX, 1)).astype(np.float32)
     tile = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
@@ -125,7 +137,7 @@ def _crop(side: int, index: int) -> NDArray[np.uint8]:
     """Return one of the drawn faces, blurred and noisy, (S, S, 3)."""
     import cv2
 
-    drawn = draw_face(side, *COLOURINGS[index % len(COLOURINGS)]).astype(np.float32)
+    drawn = draw_face(side, *COLOURS[index % len(COLOURS)]).astype(np.float32)
     soft = cv2.GaussianBlur(drawn, (0, 0), BLUR_SHARE * side)
     noise = np.random.default_rng(index).normal(0, TEXTURE_LEVELS, (side, side, 1)).astype(np.float32)
     crop: NDArray[np.uint8] = np.rint(np.clip(soft * 255 + noise, 0, 255)).astype(np.uint8)

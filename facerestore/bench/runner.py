@@ -8,11 +8,10 @@ each is its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +20,17 @@ from facerestore.bench.machine import OthersWatch, product_rate, synchronise, th
 from facerestore.bench.memory import Peak, peak, reset_peak, resident
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import Side
+from facerestore.bench.spawn import Remote
 from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
-from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+from facerestore.errors import ConfigError
 from facerestore.types import AlignedFace
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
     from pathlib import Path
 
     import torch
-
-Answer = TypeVar("Answer")
-
-STOP_SECONDS = 10.0
-"""How long a process that was told to end may take before it is ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +69,27 @@ class Run:
     others: float | None
 
 
-class SideRunner(Protocol):
-    """What pairs and tables are made with."""
-
-    def open(self) -> Opened:
-        """Load the networks."""
-        ...
+class Job(Protocol):
+    """Anything that can be run again and again."""
 
     def run(self) -> Run:
-        """Run the side once, timed."""
+        """Do it once, timed."""
         ...
 
     def peak(self) -> Peak:
-        """Return the most memory that was in use since the networks were loaded."""
+        """Return the most memory that was in use since it was ready to run."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class SideRunner(Job, Protocol):
+    """What pairs and tables of networks are made with."""
+
+    def open(self) -> Opened:
+        """Load the networks."""
         ...
 
     def gflop(self) -> float:
@@ -102,9 +104,30 @@ class SideRunner(Protocol):
         """Return what each network gives for the same faces, by its name."""
         ...
 
+
+class RemoteJob:
+    """A job in a process of its own.
+
+    Args:
+        make: class or function of a module that makes the job.
+        args: for it.
+        label: what it does, for messages.
+    """
+
+    def __init__(self, make: Callable[..., Job], *args: object, label: str) -> None:
+        self._remote = Remote(make, args, label=label)
+
+    def run(self) -> Run:
+        """Do it once, timed in its own process."""
+        return cast("Run", self._remote.ask("run"))
+
+    def peak(self) -> Peak:
+        """Return the most memory that its process had in use."""
+        return cast("Peak", self._remote.ask("peak"))
+
     def close(self) -> None:
-        """Let go of everything."""
-        ...
+        """End the process."""
+        self._remote.close()
 
 
 class Runner:
@@ -219,94 +242,35 @@ class RemoteRunner:
     """
 
     def __init__(self, side: Side, *, home: Path | None = None) -> None:
-        context = get_context("spawn")
-        self._side = side
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, side, home), daemon=True)
-        self._process.start()
-        theirs.close()
+        self._remote = Remote(Runner, (side,), {"home": home}, label=side.label)
 
     def open(self) -> Opened:
         """Load the networks; raises as `Runner.open`."""
-        return self._ask("open", Opened)
+        return cast("Opened", self._remote.ask("open"))
 
     def run(self) -> Run:
         """Run the side once, timed in its own process."""
-        return self._ask("run", Run)
+        return cast("Run", self._remote.ask("run"))
 
     def peak(self) -> Peak:
         """Return the most memory that its process had in use since the networks were loaded."""
-        return self._ask("peak", Peak)
+        return cast("Peak", self._remote.ask("peak"))
 
     def gflop(self) -> float:
         """Return the operations of the batch, in 10^9."""
-        return self._ask("gflop", float)
+        return cast("float", self._remote.ask("gflop"))
 
     def product_rate(self) -> float:
         """Return the rate of a matrix product, GFLOP a second."""
-        return self._ask("product_rate", float)
+        return cast("float", self._remote.ask("product_rate"))
 
     def outputs(self) -> dict[str, NDArray[np.float32]]:
         """Return what each network gives for the same faces, by its name."""
-        return self._ask("outputs", dict)
+        return cast("dict[str, NDArray[np.float32]]", self._remote.ask("outputs"))
 
     def close(self) -> None:
         """End the process."""
-        if not self._connection.closed:
-            with suppress(OSError):  # it has ended by itself, which an earlier answer has told
-                self._connection.send("close")
-            self._connection.close()
-        self._process.join(STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.terminate()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _ask(self, question: str, kind: type[Answer]) -> Answer:
-        """Return the answer of the process.
-
-        Raises:
-            FaceRestoreError: what the side raised there.
-            BackendError: the process has ended.
-        """
-        try:
-            self._connection.send(question)
-            answer = self._connection.recv()
-        except (EOFError, OSError) as error:
-            self._process.join(STOP_SECONDS)
-            raise BackendError(
-                f"the process that measured '{self._side.label}' ended with code {self._process.exitcode}, perhaps for"
-                " want of memory; choose a smaller size or batch"
-            ) from error
-        if isinstance(answer, Exception):
-            raise answer
-        if not isinstance(answer, kind):
-            raise TypeError(f"{question} was answered by {type(answer).__name__}, not {kind.__name__}")
-        return answer
-
-
-def _serve(connection: Connection, side: Side, home: Path | None) -> None:
-    """Answer questions until told to close: the whole life of a process."""
-    runner: Runner | None = None
-    while True:
-        try:
-            question = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        if question == "close":
-            return
-        try:
-            runner = runner or Runner(side, home=home)
-            answer = getattr(runner, question)()
-        except FaceRestoreError as error:
-            answer = type(error)(str(error))
-        except Exception as error:  # told over there, where somebody sees it
-            answer = BackendError(f"'{side.label}' failed: {type(error).__name__}: {error}")
-        connection.send(answer)
+        self._remote.close()
 
 
 def _batch(count: int, size: int) -> list[AlignedFace]:
@@ -328,8 +292,3 @@ def _check_precision(precision: str, device: torch.device) -> None:
         raise ConfigError(f"precision tf32 is of CUDA devices, and the device is {device}; give float32")
     if device.type == "mps" and precision == "bfloat16":
         raise ConfigError("precision bfloat16 is not computed on mps; give float16")
-
-
-def opened_sides(sides: Sequence[Side], *, home: Path | None = None) -> list[RemoteRunner]:
-    """Return a process for each side; they load what they need when they are asked to open."""
-    return [RemoteRunner(side, home=home) for side in sides]

@@ -220,6 +220,7 @@ def _console() -> Console:
 
 def _print_table(screen: Console, table: Table) -> None:
     from rich import box
+    from rich.padding import Padding
     from rich.table import Table as RichTable
 
     drawn = RichTable(box=box.SIMPLE, pad_edge=False)
@@ -230,4 +231,4 @@ def _print_table(screen: Console, table: Table) -> None:
     screen.print(f"\n{table.title}")
     screen.print(drawn)
     for note in table.notes:
-        screen.print(f"  {note}")
+        screen.print(Padding(note, (0, 0, 0, 2)))

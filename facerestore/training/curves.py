@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.page import GAP_PX, INK, PAPER
+from facerestore.plots import GRID_COLOUR, OVERSAMPLING, Axis, ticks
 from facerestore.training.runs import RunFolder
 
 _Colour: TypeAlias = tuple[int, int, int]
@@ -28,9 +29,6 @@ FONT_PX = 13
 METRIC_COLOUR: _Colour = (38, 130, 180)
 TERM_COLOUR: _Colour = (214, 96, 60)
 BASELINE_COLOUR: _Colour = (150, 150, 150)
-GRID_COLOUR: _Colour = (228, 226, 222)
-OVERSAMPLING = 2
-"""Pictures are drawn this much larger and reduced, since Pillow's lines have hard edges."""
 
 LOG_RATIO = 30.0
 """A term whose largest value is this many times its smallest is drawn on a logarithmic scale."""
@@ -141,19 +139,13 @@ def curves_picture(panels: Sequence[Panel]) -> NDArray[np.uint8]:
 class _Frame:
     """From steps and values to px of a panel that is drawn ``OVERSAMPLING`` times larger."""
 
-    last_step: float
-    low: float
-    high: float
-    logarithmic: bool
-
-    def scaled(self, value: float) -> float:
-        return math.log10(value) if self.logarithmic else value
+    steps: Axis
+    values: Axis
 
     def place(self, step: float, value: float) -> tuple[float, float]:
         width, height = PANEL_PX[0] - AXIS_PX - RIGHT_PX, PANEL_PX[1] - TITLE_PX - FOOT_PX
-        low, high = self.scaled(self.low), self.scaled(self.high)
-        x = AXIS_PX + width * step / self.last_step
-        y = TITLE_PX + height * (high - self.scaled(value)) / (high - low)
+        x = AXIS_PX + width * self.steps.share(step)
+        y = TITLE_PX + height * (1 - self.values.share(value))
         return OVERSAMPLING * x, OVERSAMPLING * y
 
 
@@ -184,35 +176,19 @@ def _frame(panel: Panel, last_step: float) -> _Frame:
     if not logarithmic:
         margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
         low, high = low - margin, high + margin
-    return _Frame(last_step or 1.0, low, high, logarithmic)
-
-
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Return about ``count`` round numbers between two."""
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    width = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    first, last = math.ceil(low / width), math.floor(high / width)
-    return [number * width for number in range(first, last + 1)]
-
-
-def _value_ticks(frame: _Frame) -> list[float]:
-    if not frame.logarithmic:
-        return ticks(frame.low, frame.high)
-    powers = range(math.ceil(math.log10(frame.low)), math.floor(math.log10(frame.high)) + 1)
-    return [10.0**power for power in powers]
+    return _Frame(Axis(0.0, last_step or 1.0), Axis(low, high, logarithmic=logarithmic))
 
 
 def _axes(draw: ImageDraw.ImageDraw, frame: _Frame) -> None:
     """Draw the grid and its numbers."""
     font = ImageFont.load_default(OVERSAMPLING * FONT_PX)
-    for value in _value_ticks(frame):
-        (left, y), (right, _) = frame.place(0, value), frame.place(frame.last_step, value)
+    for value in frame.values.ticks():
+        (left, y), (right, _) = frame.place(0, value), frame.place(frame.steps.high, value)
         draw.line((left, y, right, y), fill=GRID_COLOUR, width=OVERSAMPLING)
         draw.text((left - 12, y), f"{value:.6g}", fill=INK, font=font, anchor="rm")
-    bottom = frame.place(0, frame.low)[1]
-    for step in ticks(0, frame.last_step):
-        x = frame.place(step, frame.low)[0]
+    bottom = frame.place(0, frame.values.low)[1]
+    for step in ticks(0, frame.steps.high):
+        x = frame.place(step, frame.values.low)[0]
         draw.line((x, bottom, x, bottom + 6), fill=INK, width=OVERSAMPLING)
         draw.text((x, bottom + 10), f"{step:,.6g}", fill=INK, font=font, anchor="mt")
 
