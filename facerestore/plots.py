@@ -1,0 +1,238 @@
+"""Plots as pictures, drawn with Pillow: panels with axes, linear or logarithmic, and lines with a legend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from facerestore.errors import ConfigError, ImageError
+from facerestore.page import GAP_PX, INK, PAPER
+
+_Colour: TypeAlias = tuple[int, int, int]
+
+# The look: chosen by eye; nothing else depends on it.
+OVERSAMPLING = 2
+"""Pictures are drawn this much larger and reduced, since Pillow's lines have hard edges."""
+GRID_COLOUR: _Colour = (228, 226, 222)
+COLOURS: tuple[_Colour, ...] = (
+    (38, 130, 180),
+    (214, 96, 60),
+    (66, 150, 90),
+    (150, 100, 170),
+    (190, 150, 40),
+    (110, 110, 110),
+)
+"""Of the lines, in their order; after the last the first comes again."""
+PANEL_PX = (520, 360)
+COLUMNS = 2
+AXIS_PX, RIGHT_PX, TITLE_PX, FOOT_PX = 74, 30, 34, 50
+FONT_PX = 13
+LINE_PX, DOT_PX = 2, 3
+MARGIN = 0.05
+"""Share of an axis that is left free beyond the lowest and highest value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A range of numbers along one side of a plot.
+
+    Attributes:
+        low: at its beginning.
+        high: at its end.
+        logarithmic: equal steps are equal factors.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the range is one.
+
+        Raises:
+            ConfigError: it is empty, or a logarithmic one holds 0.
+        """
+        if not self.low < self.high or (self.logarithmic and self.low <= 0):
+            kind = "logarithmic " if self.logarithmic else ""
+            raise ConfigError(
+                f"a {kind}axis from {self.low:g} to {self.high:g} cannot be drawn; give another range"
+            )
+
+    def share(self, value: float) -> float:
+        """Return where a number lies, 0 at the beginning and 1 at the end."""
+        low, high, found = (math.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
+        return (found - low) / (high - low)
+
+    def ticks(self) -> list[float]:
+        """Return round numbers within the range; of a logarithmic one powers of ten, or 1, 2 and 5 times these."""
+        if not self.logarithmic:
+            return ticks(self.low, self.high)
+        powers = range(math.floor(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
+        tens = [10.0**power for power in powers if self.low <= 10.0**power <= self.high]
+        if len(tens) > 1:
+            return tens
+        finer = (factor * 10.0**power for power in powers for factor in (1, 2, 5))
+        return [number for number in finer if self.low <= number <= self.high]
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Return about ``count`` round numbers between two."""
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    width = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first, last = math.ceil(low / width), math.floor(high / width)
+    return [number * width for number in range(first, last + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Points that belong together, joined in their order.
+
+    Attributes:
+        name: in the legend.
+        points: (x, y) each.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One panel.
+
+    Attributes:
+        title: what is shown.
+        x_label: of the lower axis, with its unit.
+        lines: at least one, with at least one point.
+        logarithmic: both axes are; then all numbers are above 0.
+    """
+
+    title: str
+    x_label: str
+    lines: tuple[Line, ...]
+    logarithmic: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that there is something to draw.
+
+        Raises:
+            ConfigError: there is not.
+        """
+        if not self.lines or not all(line.points for line in self.lines):
+            raise ConfigError(f"the plot '{self.title}' has no points to draw")
+
+    def axes(self) -> tuple[Axis, Axis]:
+        """Return the axes that hold all points; a linear one of values begins at 0."""
+        x, y = zip(*(point for line in self.lines for point in line.points), strict=True)
+        below = min(y) if self.logarithmic else min(0.0, *y)
+        return _axis(min(x), max(x), self.logarithmic), _axis(below, max(y), self.logarithmic)
+
+
+def _axis(low: float, high: float, logarithmic: bool) -> Axis:
+    """Return an axis with some room beyond its numbers."""
+    if logarithmic:
+        if low <= 0:
+            raise ConfigError(f"a logarithmic plot cannot show {low:g}; give numbers above 0")
+        factor = (high / low) ** MARGIN if high > low else 2.0
+        return Axis(low / factor, high * factor, logarithmic=True)
+    room = MARGIN * (high - low) or abs(high) or 1.0
+    return Axis(low - (0 if low == 0 else room), high + room)
+
+
+def write_plots(path: Path, plots: Sequence[Plot]) -> Path:
+    """Write panels as a PNG, whole or not at all, and return its path; an existing file is replaced.
+
+    Raises:
+        ImageError: the name does not end in .png, or the file cannot be written.
+        ConfigError: there is nothing to draw.
+    """
+    if path.suffix.lower() != ".png":
+        raise ImageError(f"plots are written as PNG; give a name such as '{path.with_suffix('.png')}'")
+    picture = Image.fromarray(plots_picture(plots))
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(part, format="PNG")
+        part.replace(path)
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be written: {error}") from error
+    return path
+
+
+def plots_picture(plots: Sequence[Plot]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB with the panels in rows.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if not plots:
+        raise ConfigError("there is no plot to draw; give one")
+    columns = min(COLUMNS, len(plots))
+    rows = math.ceil(len(plots) / columns)
+    width, height = PANEL_PX[0] + GAP_PX, PANEL_PX[1] + GAP_PX
+    picture = Image.new("RGB", (columns * width + GAP_PX, rows * height + GAP_PX), PAPER)
+    for index, plot in enumerate(plots):
+        row, column = divmod(index, columns)
+        picture.paste(_drawn(plot), (GAP_PX + column * width, GAP_PX + row * height))
+    return np.asarray(picture)
+
+
+def _drawn(plot: Plot) -> Image.Image:
+    """Return one panel."""
+    picture = Image.new("RGB", (OVERSAMPLING * PANEL_PX[0], OVERSAMPLING * PANEL_PX[1]), PAPER)
+    draw = ImageDraw.Draw(picture)
+    x, y = plot.axes()
+    _grid(draw, x, y)
+    title, label = (ImageFont.load_default(OVERSAMPLING * size) for size in (FONT_PX + 2, FONT_PX))
+    draw.text((OVERSAMPLING * AXIS_PX, 8), plot.title, fill=INK, font=title)
+    draw.text(
+        (OVERSAMPLING * (PANEL_PX[0] - RIGHT_PX), OVERSAMPLING * PANEL_PX[1] - 8),
+        plot.x_label,
+        fill=INK,
+        font=label,
+        anchor="rs",
+    )
+    for index, line in enumerate(plot.lines):
+        colour = COLOURS[index % len(COLOURS)]
+        points = [_place(x, y, *point) for point in line.points]
+        draw.line(points, fill=colour, width=OVERSAMPLING * LINE_PX, joint="curve")
+        radius = OVERSAMPLING * DOT_PX
+        for left, top in points:
+            draw.ellipse((left - radius, top - radius, left + radius, top + radius), fill=colour)
+        draw.text(
+            (OVERSAMPLING * (AXIS_PX + 10), OVERSAMPLING * (TITLE_PX + 6 + index * (FONT_PX + 4))),
+            line.name,
+            fill=colour,
+            font=label,
+        )
+    return picture.resize(PANEL_PX, Image.Resampling.LANCZOS)
+
+
+def _place(x: Axis, y: Axis, across: float, up: float) -> tuple[float, float]:
+    """Return where a point lies in a panel that is drawn ``OVERSAMPLING`` times larger, px."""
+    width, height = PANEL_PX[0] - AXIS_PX - RIGHT_PX, PANEL_PX[1] - TITLE_PX - FOOT_PX
+    return (
+        OVERSAMPLING * (AXIS_PX + width * x.share(across)),
+        OVERSAMPLING * (TITLE_PX + height * (1 - y.share(up))),
+    )
+
+
+def _grid(draw: ImageDraw.ImageDraw, x: Axis, y: Axis) -> None:
+    """Draw the grid and its numbers."""
+    font = ImageFont.load_default(OVERSAMPLING * FONT_PX)
+    for value in y.ticks():
+        (left, level), (right, _) = _place(x, y, x.low, value), _place(x, y, x.high, value)
+        draw.line((left, level, right, level), fill=GRID_COLOUR, width=OVERSAMPLING)
+        draw.text((left - 12, level), f"{value:,.6g}", fill=INK, font=font, anchor="rm")
+    for value in x.ticks():
+        across, bottom = _place(x, y, value, y.low)
+        draw.line((across, bottom, across, bottom + 6), fill=INK, width=OVERSAMPLING)
+        draw.text((across, bottom + 10), f"{value:,.6g}", fill=INK, font=font, anchor="mt")
