@@ -105,7 +105,6 @@ class FusedStyledConv(nn.Module):
     weight: Tensor
     bias: Tensor
     noise_bias: Tensor
-    strength: Tensor
     kernel: Tensor
 
     def __init__(self, layer: StyledConv, side: int) -> None:
@@ -124,19 +123,19 @@ class FusedStyledConv(nn.Module):
         self.concatenates = isinstance(layer.noise, ConcatNoise)
         self.register_buffer("bias", bias[:width].clone())
         self.register_buffer("noise_bias", bias[width:].reshape(1, -1, 1, 1).clone())
-        self.register_buffer("strength", layer.noise.weight.detach() * ACTIVATION_GAIN)
+        self.strength = float(layer.noise.weight.detach()) * ACTIVATION_GAIN
 
     def forward(self, x: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """B Cin H W, B D, B Cout H' W' -> B Cout H' W', or B 2Cout H' W' with concatenated noise."""
         style, gain = self.modulation(latent)
         y = self._convolved(x, style, gain)
         if not self.concatenates:
-            return functional.leaky_relu_(torch.addcmul(y, self.strength, noise), LEAKY_SLOPE)
+            return functional.leaky_relu_(y.add_(noise, alpha=self.strength), LEAKY_SLOPE)
         batch, width, height, columns = y.shape
         both = y.new_empty(batch, 2 * width, height, columns)
         torch.ops.aten.leaky_relu.out(y, LEAKY_SLOPE, out=both[:, :width])
         noisy = both[:, width:]
-        torch.addcmul(self.noise_bias, self.strength, noise.expand_as(noisy), out=noisy)
+        torch.add(self.noise_bias, noise.expand_as(noisy), alpha=self.strength, out=noisy)
         functional.leaky_relu_(noisy, LEAKY_SLOPE)
         return both
 
@@ -259,6 +258,12 @@ class FusedGPEN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return restored faces."""
+        if x.shape[0] > 1 and x.device.type == "cpu":
+            # Twice as quick as a batch: a face's weights and features stay in the cache (measured at 512 px).
+            return torch.cat([self._restored(face[None]) for face in x])
+        return self._restored(x)
+
+    def _restored(self, x: Tensor) -> Tensor:
         features: list[Tensor] = []
         for layer in self.encoder:
             x = layer(x)
