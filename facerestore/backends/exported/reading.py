@@ -1,0 +1,147 @@
+"""Reads what an exported file says of itself, without the program that runs it and without reading its parameters."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+from xml.etree import ElementTree
+
+from facerestore.backends.exported.record import KEY
+from facerestore.errors import CheckpointError
+
+# Fields of the protocol buffers of ONNX (onnx.proto3): ModelProto.graph and .metadata_props, StringStringEntryProto.
+_GRAPH, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 7, 14, 1, 2
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT_BYTES = 10
+
+MOST_RECORD_BYTES = 1 << 20
+"""Far above what a record needs: a damaged length is not read into memory."""
+
+EXTRA_FILE = f"{KEY}.json"
+"""Name of the record within a TorchScript archive."""
+
+
+def companion_of(path: Path) -> Path | None:
+    """Return the file that holds the parameters of another one; None where they are in the file itself."""
+    if path.suffix == ".xml":
+        return path.with_suffix(".bin")
+    beside = path.with_name(f"{path.name}.data")
+    return beside if path.suffix == ".onnx" and beside.is_file() else None
+
+
+def embedded_record(path: Path, runtime: str) -> str | None:
+    """Return the JSON that ``facerestore export`` wrote into a file; None where there is none.
+
+    Args:
+        path: the file.
+        runtime: what it is for: ``onnx``, ``openvino`` or ``torchscript``.
+
+    Raises:
+        CheckpointError: it cannot be read, is cut short, or is of another kind.
+    """
+    try:
+        return _READERS[runtime](path)
+    except OSError as error:
+        raise CheckpointError(f"'{path}' cannot be read: {error}") from error
+
+
+def _read_onnx(path: Path) -> str | None:
+    """Walk over the fields of the outermost message; the graph itself is stepped over."""
+    found, has_graph = None, False
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        try:
+            for number, length in _fields(stream, size):
+                has_graph = has_graph or number == _GRAPH
+                if number == _METADATA and length <= MOST_RECORD_BYTES:
+                    found = _entry(stream, length) or found
+                else:
+                    stream.seek(length, 1)
+        except ValueError as error:
+            raise CheckpointError(
+                f"'{path}' is no ONNX file, or is cut short ({error}); export or download it again"
+            ) from error
+    if not has_graph:
+        raise CheckpointError(f"'{path}' is no ONNX file: it holds no graph; export or download it again")
+    return found
+
+
+def _fields(stream: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
+    """Yield number and length of each field; whoever asks reads that many bytes before the next."""
+    while stream.tell() < end:
+        key = _varint(stream)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            _varint(stream)
+            length = 0
+        else:
+            length = {_FIXED64: 8, _FIXED32: 4}.get(kind, -1)
+            length = _varint(stream) if kind == _LENGTH else length
+        if number == 0 or length < 0:
+            raise ValueError(f"no field begins at byte {stream.tell()}")
+        if stream.tell() + length > end:
+            raise ValueError(f"{stream.tell() + length} bytes are announced, {end} are there")
+        yield number, length
+
+
+def _varint(stream: BinaryIO) -> int:
+    value = 0
+    for index in range(_VARINT_BYTES):
+        byte = stream.read(1)
+        if not byte:
+            break
+        value |= (byte[0] & 0x7F) << 7 * index
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a number has no end")
+
+
+def _entry(stream: BinaryIO, length: int) -> str | None:
+    """Return the value of an entry of the metadata whose key is ours."""
+    end = stream.tell() + length
+    parts = {number: stream.read(size) for number, size in _fields(stream, end)}
+    return parts.get(_ENTRY_VALUE, b"").decode("utf-8") if parts.get(_ENTRY_KEY) == KEY.encode() else None
+
+
+def _read_openvino(path: Path) -> str | None:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise CheckpointError(
+            f"'{path}' is no OpenVINO file, or is cut short ({error}); export or convert it again"
+        ) from error
+    if root.tag != "net":
+        raise CheckpointError(
+            f"'{path}' is no OpenVINO file: it begins with <{root.tag}>, not <net>; give the .xml of a network"
+        )
+    if not path.with_suffix(".bin").is_file():
+        raise CheckpointError(
+            f"'{path.with_suffix('.bin')}' is missing, which holds the parameters of '{path.name}'; keep both together"
+        )
+    own = root.find(f"rt_info/{KEY}")
+    return None if own is None else own.get("value")
+
+
+def _read_torchscript(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if not any("/code/" in name for name in names):
+                raise CheckpointError(
+                    f"'{path}' is no TorchScript file: it holds no code; weights are given with --weights"
+                )
+            own = next((name for name in names if name.endswith(f"/extra/{EXTRA_FILE}")), None)
+            return None if own is None else archive.read(own).decode("utf-8")
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise CheckpointError(
+            f"'{path}' is no TorchScript file, or is cut short ({error}); export it again"
+        ) from error
+
+
+_READERS: Mapping[str, Callable[[Path], str | None]] = {
+    "onnx": _read_onnx,
+    "openvino": _read_openvino,
+    "torchscript": _read_torchscript,
+}

@@ -1,0 +1,228 @@
+"""Graphs as files: ONNX, OpenVINO and TorchScript, each with its record inside."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from facerestore.backends.exported import NetworkRecord
+from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
+from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
+from facerestore.backends.exported.openvino import import_openvino
+from facerestore.backends.exported.reading import EXTRA_FILE, companion_of
+from facerestore.backends.exported.record import KEY
+from facerestore.backends.exported.torchscript import without_deprecation
+from facerestore.errors import BackendError, ConfigError
+from facerestore.export.graph import RESTORED, input_names, record_program
+from facerestore.weights.files import sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+OPSET = 18
+"""The version of ONNX's operators that torch's exporter is made for; ONNX Runtime knows it since 1.14."""
+
+MOST_EMBEDDED_BYTES = 2_000_000_000
+"""A protocol buffer, which an ONNX file is, ends at 2 GiB; larger parameters go into a file beside it."""
+
+KEPT_IN_FLOAT32 = (
+    "Gemm",
+    "MatMul",
+    "ReduceSum",
+    "ReduceMean",
+    "Sqrt",
+    "Reciprocal",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "Softmax",
+    "Resize",
+)
+"""Operators that stay in float32 in a float16 file: style, demodulation and norms, whose sums of squares float16
+cannot hold, and resizing, which some providers have no float16 kernel for. They are few beside the convolutions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What is to be written.
+
+    Attributes:
+        graph: the network as a function of tensors.
+        inputs: an example of each.
+        record: what the file says of itself.
+        path: the file.
+        half: store, and where the runtime can compute, in float16.
+    """
+
+    graph: nn.Module
+    inputs: tuple[Tensor, ...]
+    record: NetworkRecord
+    path: Path
+    half: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file that can be written.
+
+    Attributes:
+        write: writes it, and returns its record.
+        needs: packages that it takes, to write it and to run it.
+        install: the command that installs them.
+        halves: it can be written in float16.
+    """
+
+    write: Callable[[Job], NetworkRecord]
+    needs: tuple[str, ...]
+    install: str
+    halves: bool
+
+
+def check_packages(name: str) -> None:
+    """Make sure that what a format needs is installed.
+
+    Raises:
+        ConfigError: there is no such format.
+        BackendError: a package cannot be imported.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"unknown format '{name}'; choose one of {', '.join(FORMATS)}")
+    for module in FORMATS[name].needs:
+        try:
+            import_openvino() if module == "openvino" else import_module(module)
+        except ImportError as error:
+            raise BackendError(
+                f"--format {name} needs the package {module}, which cannot be imported ({error}); run:"
+                f" {FORMATS[name].install}"
+            ) from error
+
+
+def write_onnx(job: Job) -> NetworkRecord:
+    """Write an ONNX file, parameters inside unless they are too large."""
+    onnx = import_module("onnx")
+    program, fixed = record_program(job.graph, job.inputs)
+    with _quiet_exporter():
+        names = input_names(job.inputs)
+        exported: Any = torch.onnx.export(
+            program,
+            input_names=names,
+            output_names=[RESTORED],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    model = _halved(exported.model_proto) if job.half else exported.model_proto
+    _forget_origin(model)
+    record = _finished(job, fixed, f"torch {torch.__version__}, ONNX opset {OPSET}")
+    if _parameter_bytes(job.graph) // (2 if job.half else 1) > MOST_EMBEDDED_BYTES:
+        data = f"{job.path.name}.data"
+        onnx.save(model, str(job.path), save_as_external_data=True, location=data)
+        record = replace(record, companion_sha256=sha256_of(job.path.with_name(data)))
+        model = onnx.load(str(job.path), load_external_data=False)
+    model.metadata_props.add(key=KEY, value=record.to_json())
+    job.path.write_bytes(model.SerializeToString())
+    return record
+
+
+def write_openvino(job: Job) -> NetworkRecord:
+    """Write an OpenVINO file and its parameters beside it."""
+    openvino = import_openvino()
+    program, fixed = record_program(job.graph, job.inputs)
+    with _quiet_exporter():
+        model = openvino.convert_model(program)
+    for port, name in zip(model.inputs, input_names(job.inputs), strict=True):
+        port.get_tensor().set_names({name})
+    model.outputs[0].get_tensor().set_names({RESTORED})
+    batch = fixed or -1
+    model.reshape({index: [batch, *value.shape[1:]] for index, value in enumerate(job.inputs)})
+    record = _finished(job, fixed, f"torch {torch.__version__}, openvino {version('openvino')}")
+    openvino.save_model(model, str(job.path), compress_to_fp16=job.half)
+    companion = companion_of(job.path)
+    record = replace(record, companion_sha256=None if companion is None else sha256_of(companion))
+    model.set_rt_info(record.to_json(), [KEY])
+    openvino.save_model(model, str(job.path), compress_to_fp16=job.half)
+    return record
+
+
+def write_torchscript(job: Job) -> NetworkRecord:
+    """Write a TorchScript archive."""
+    record = _finished(job, 0, f"torch {torch.__version__}")
+    with without_deprecation(), warnings.catch_warnings(), torch.no_grad():
+        # Of shapes that become constants: the face size is one on purpose, and the batch is tried afterwards.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        module: Any = torch.jit.trace(job.graph, job.inputs, check_trace=False)  # type: ignore[no-untyped-call]
+        module.save(str(job.path), _extra_files={EXTRA_FILE: record.to_json()})
+    return record
+
+
+FORMATS: Mapping[str, Format] = {
+    "onnx": Format(write_onnx, ("onnx", "onnxscript", "onnxruntime"), INSTALL_ONNX, halves=True),
+    "openvino": Format(write_openvino, ("openvino",), INSTALL_OPENVINO, halves=True),
+    "torchscript": Format(write_torchscript, (), "", halves=False),
+}
+"""The formats by name; each runs on the runtime of the same name."""
+
+
+def _finished(job: Job, fixed: int, programs: str) -> NetworkRecord:
+    """Return the record with what only the writer knows."""
+    return replace(
+        job.record,
+        max_batch=fixed,
+        precision="float16" if job.half else "float32",
+        exporter=f"{job.record.exporter}, {programs}",
+    )
+
+
+def _parameter_bytes(graph: nn.Module) -> int:
+    return sum(value.numel() * value.element_size() for value in graph.state_dict().values())
+
+
+def _forget_origin(model: Any) -> None:
+    """Take out what the exporter notes of each node: where its source stands on this machine."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for function in model.functions:
+        for node in function.node:
+            node.ClearField("metadata_props")
+
+
+def _halved(model: Any) -> Any:
+    """Return an ONNX model in float16, but for its inputs and outputs and `KEPT_IN_FLOAT32`."""
+    float16: ModuleType = import_module("onnxruntime.transformers.float16")
+    tools: ModuleType = import_module("onnxruntime.transformers.onnx_model")
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *KEPT_IN_FLOAT32]
+    with warnings.catch_warnings():
+        # Of parameters that float16 cannot tell from zero: the parity check says whether that matters.
+        warnings.filterwarnings("ignore", message=".*will be truncated")
+        halved = float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    # It casts a tensor once for each node that takes it, under one name.
+    distinct = {tuple(node.output): node for node in halved.graph.node}
+    nodes = list(distinct.values())
+    del halved.graph.node[:]
+    halved.graph.node.extend(nodes)
+    tools.OnnxModel(halved).topological_sort()
+    return halved
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep exporters from talking of what they leave undone, such as constants that are folded at loading."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
