@@ -1,0 +1,225 @@
+"""What the benchmarks share: their command line, and the JSON, Markdown and pictures that they write."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facerestore import __version__
+from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe_machine
+from facerestore.bench.memory import Peak, peak
+from facerestore.bench.pairs import in_turns, others_share, run_ratio
+from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_json
+from facerestore.bench.runner import RemoteJob, Run
+from facerestore.bench.statistics import Ratio, Timing
+from facerestore.bench.tables import Table, machine_words, markdown, megabytes, seconds, spread
+from facerestore.errors import FaceRestoreError
+from facerestore.io import write_encoded
+from facerestore.plots import Plot, write_plots
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a benchmark was asked for.
+
+    Attributes:
+        out: folder of the results.
+        quick: tiny sizes, to try the program; the numbers mean nothing.
+        repeats: pairs of runs; None for each benchmark's own.
+        threads: CPU threads; 0 for automatic.
+    """
+
+    out: Path
+    quick: bool = False
+    repeats: int | None = None
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a benchmark found.
+
+    Attributes:
+        name: of the benchmark, and of its files.
+        title: for people.
+        machine: where it ran, with the load before.
+        tables: for people.
+        facts: for programs, ready for JSON.
+        plots: for people; may be none.
+        others: the largest share of the processors that others took meanwhile; None where it cannot be told.
+    """
+
+    name: str
+    title: str
+    machine: Machine
+    tables: Sequence[Table]
+    facts: Mapping[str, Any]
+    plots: Sequence[Plot] = ()
+    others: float | None = None
+
+
+Benchmark = Callable[[Options], Results]
+
+
+def main(benchmark: Benchmark, description: str) -> int:
+    """Run one benchmark as a program: read the command line, write its files, and say where they are."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("out", type=Path, help="folder of the results; made where it is missing")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to try the program; the numbers mean nothing"
+    )
+    parser.add_argument("--repeats", type=int, help="pairs of runs")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for automatic")
+    given = parser.parse_args()
+    try:
+        written = write_results(
+            benchmark(Options(given.out, given.quick, given.repeats, given.threads)), given.out
+        )
+    except FaceRestoreError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+    return 0
+
+
+def write_results(results: Results, out: Path) -> list[Path]:
+    """Write NAME.json, NAME.md and, where there are plots, NAME.png; existing ones are replaced.
+
+    Raises:
+        ImageError: a file cannot be written.
+    """
+    warning = busy_words(results.machine.load_before, results.others)
+    facts = {
+        "schema": SCHEMA,
+        "facerestore": __version__,
+        "benchmark": results.name,
+        "machine": asdict(results.machine),
+        "warnings": [] if warning is None else [warning],
+        **results.facts,
+    }
+    parts = [f"## {results.title}\n", f"{machine_words(results.machine)}\n"]
+    parts += [] if warning is None else [f"**Careful: {warning}.**\n"]
+    parts += [f"![{results.title}]({results.name}.png)\n"] if results.plots else []
+    parts += [markdown(table) for table in results.tables]
+    text = out / f"{results.name}.md"
+    write_json(text.with_suffix(".json"), facts)
+    write_encoded(text, "\n".join(parts).encode(), overwrite=True)
+    pictures = [write_plots(text.with_suffix(".png"), results.plots)] if results.plots else []
+    return [text.with_suffix(".json"), text, *pictures]
+
+
+class TimedJob:
+    """A job that is a call; its process is measured from the first run on."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+
+    def run(self) -> Run:
+        """Make the call once, timed."""
+        watch = OthersWatch()
+        start = time.perf_counter()
+        self._call()
+        return Run(time.perf_counter() - start, watch.share())
+
+    def peak(self) -> Peak:
+        """Return the most memory of the process."""
+        return peak(reset=False)
+
+    def close(self) -> None:
+        """Do nothing: the process ends by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Two jobs that ran in turns.
+
+    Attributes:
+        ours: what facerestore does.
+        theirs: the plain form.
+        ratio: how many times as fast ours is.
+        peaks: most memory of each.
+        others: share of the processors that others took; None where it cannot be told.
+        words: what was compared, for the table.
+        extra: what else was found out, for programs.
+    """
+
+    words: str
+    ours: Timing
+    theirs: Timing
+    ratio: Ratio
+    peaks: tuple[Peak, Peak]
+    others: float | None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What a table shows of it."""
+        return (
+            self.words,
+            f"{seconds(self.theirs.median)} {spread(self.theirs)}",
+            f"{seconds(self.ours.median)} {spread(self.ours)}",
+            ratio_cell(self.ratio),
+            megabytes(self.peaks[1].bytes),
+            megabytes(self.peaks[0].bytes),
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "what": self.words,
+            "ours": {"seconds": timing_facts(self.ours), "peak": asdict(self.peaks[0])},
+            "theirs": {"seconds": timing_facts(self.theirs), "peak": asdict(self.peaks[1])},
+            "times_as_fast": ratio_facts(self.ratio),
+            "others": self.others,
+            **self.extra,
+        }
+
+
+TURNS_HEADINGS = ("", "plain form", "facerestore", "times as fast", "memory plain", "memory ours")
+
+
+def ratio_cell(ratio: Ratio) -> str:
+    """Return a ratio with its interval."""
+    interval = "" if ratio.low is None or ratio.high is None else f" [{ratio.low:.2f}, {ratio.high:.2f}]"
+    return f"{ratio.median:.2f}{interval}"
+
+
+def compare_jobs(
+    ours: RemoteJob,
+    theirs: RemoteJob,
+    *,
+    repeats: int,
+    words: str,
+    extra: Mapping[str, Any] | None = None,
+) -> Turns:
+    """Run two jobs in turns, end their processes, and return what was measured."""
+    try:
+        runs = in_turns(ours, theirs, repeats=repeats, label=words)
+        peaks = ours.peak(), theirs.peak()
+    finally:
+        ours.close()
+        theirs.close()
+    first, second = (Timing(tuple(run.seconds for run in own)) for own in runs)
+    others = others_share([*runs[0], *runs[1]])
+    return Turns(words, first, second, run_ratio(runs), peaks, others, extra or {})
+
+
+def turns_results(
+    name: str, title: str, machine: Machine, turns: Sequence[Turns], notes: Sequence[str]
+) -> Results:
+    """Return the results of a benchmark that consists of pairs."""
+    known = [own.others for own in turns if own.others is not None]
+    table = Table(title, TURNS_HEADINGS, tuple(own.row for own in turns), tuple(notes))
+    facts = {"pairs": [own.facts for own in turns]}
+    return Results(name, title, machine, [table], facts, others=max(known, default=None))
+
+
+def start() -> Machine:
+    """Look at the machine before anything is measured."""
+    return describe_machine()
