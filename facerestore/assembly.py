@@ -14,6 +14,13 @@ from facerestore.backends import (
 )
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
+from facerestore.backends.exported import (
+    ExportedRestorer,
+    Place,
+    choose_exported,
+    load_chosen,
+    refuse_exported,
+)
 from facerestore.background import find_weights, holds_upsampler, open_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
@@ -85,7 +92,9 @@ def assemble(
         keep_freed_memory()
     set_threads(config.threads)
     chosen = choose_weights(config, store, kind.task)
-    restorer = load_restorer(chosen, device=device, task=kind.task)
+    restorer = load_restorer(
+        chosen, device=device, task=kind.task, provider=config.provider, threads=config.threads
+    )
     if config.fidelity is not None:
         restorer = with_fidelity(restorer, config.fidelity)
     if config.official and kind.task != RESTORE:
@@ -102,7 +111,8 @@ def assemble(
         sha256=chosen.sha256,
         bundled=chosen.bundled,
         commercial_use=chosen.commercial_use,
-        device=str(device),
+        device=restorer.place if isinstance(restorer, ExportedRestorer) else str(device),
+        origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
         parser=_parser_facts(parser),
         background=None if behind is None else _network_facts(behind),
     )
@@ -250,15 +260,34 @@ def restore(
 
 
 def load_restorer(
-    chosen: ChosenWeights, *, device: torch.device | str = "cpu", task: Task = RESTORE
+    chosen: ChosenWeights,
+    *,
+    device: torch.device | str = "cpu",
+    task: Task = RESTORE,
+    provider: str | None = None,
+    threads: int = 0,
 ) -> Restorer:
-    """Return the restorer of chosen weights, or of a backend that needs none.
+    """Return the restorer of chosen weights, of an exported network, or of a backend that needs none.
+
+    Args:
+        chosen: which one.
+        device: where it runs.
+        task: what it has to do.
+        provider: what runs an exported network; None follows the device.
+        threads: CPU threads of an exported network; 0 leaves the choice to what runs it.
 
     Raises:
         CheckpointError: the file fits no backend.
         BackendError: a backend of another package is broken.
         ConfigError: the backend does not do the task, or the file is for backgrounds.
     """
+    exported = load_chosen(chosen, Place(str(device), provider, threads), purpose=task.purpose)
+    if exported is not None:
+        return exported
+    if provider is not None:
+        raise ConfigError(
+            f"provider '{provider}' is for exported networks (--backend onnx:FILE); for all others give --device"
+        )
     try:
         restorer = (
             create_backend(chosen.name, device=device)
@@ -293,6 +322,8 @@ def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = REST
         ConfigError: the backend is unknown or takes no weights, or the weights are of another one or for another task.
         BackendError: the backend is another package's, and broken.
     """
+    if (exported := choose_exported(config.backend, config.weights)) is not None:
+        return exported
     if config.backend not in (AUTO, *(source.name for source in backend_sources())):
         raise ConfigError(
             f"unknown backend '{config.backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
@@ -355,6 +386,7 @@ def _without_weights(config: RestoreConfig) -> ChosenWeights:
 
 
 def _from_file(path: Path, backend: str) -> ChosenWeights:
+    refuse_exported(path)
     if not path.is_file():
         raise WeightsError(
             f"weights file '{path}' does not exist; give a path, or a name of 'facerestore weights list'"

@@ -32,9 +32,12 @@ class RestoreConfig:
     """How faces are found, chosen and restored.
 
     Attributes:
-        backend: ``auto``, or the name of a restoration backend such as ``lite`` or ``gpen``.
+        backend: ``auto``, the name of a restoration backend such as ``lite`` or ``gpen``, or an exported network such
+            as ``onnx:gpen.onnx``.
         weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file; None chooses the best
             that is installed.
+        provider: what runs an exported network: ``cpu``, ``cuda``, ``directml``, ``coreml`` or ``openvino`` of ONNX
+            Runtime, or a device of OpenVINO; None follows the device.
         detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50`` or ``retinaface-mobile0.25``.
         parser: ``auto`` (the best parser network that is installed, else none), ``none``, ``landmarks`` (a map drawn
             from the five points), or a catalog name or file of a parser network.
@@ -64,6 +67,7 @@ class RestoreConfig:
 
     backend: str = "auto"
     weights: str | None = None
+    provider: str | None = None
     detector: str = "auto"
     parser: str = "auto"
     mask: str = "face"

@@ -17,6 +17,8 @@ from facerestore import __version__
 from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
 from facerestore.backends import BackendSource, backend_sources, import_backend
+from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
+from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.backends.foreign import INSTALL
 from facerestore.background import load_upsampler
 from facerestore.config import LEAST_TILE_PX, RestoreConfig
@@ -42,7 +44,11 @@ PACKAGES = (
 )
 """What must be installed, each under one of its names."""
 
-EXTRAS = (("spandrel", "for gfpgan, restoreformer and more background networks", INSTALL),)
+EXTRAS = (
+    ("spandrel", "for gfpgan, restoreformer and more background networks", INSTALL),
+    ("onnxruntime", "for networks exported to ONNX, --backend onnx:FILE", INSTALL_ONNX),
+    ("openvino", "for networks exported to OpenVINO, --backend openvino:FILE", INSTALL_OPENVINO),
+)
 """What may be installed: the package, what it is good for, and how."""
 
 TRIAL_SIDE_PX = 320

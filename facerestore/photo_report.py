@@ -42,6 +42,7 @@ class PipelineFacts:
         device: where the restorer runs.
         parser: where the parser network comes from; None without one.
         background: where the background's network comes from; None without one.
+        origin: of an exported network, the weights that it was made from, and on what terms; None for others.
     """
 
     weights: str | None = None
@@ -51,6 +52,7 @@ class PipelineFacts:
     device: str = "cpu"
     parser: NetworkFacts | None = None
     background: NetworkFacts | None = None
+    origin: str | None = None
 
 
 def background_facts(background: Upsampler) -> dict[str, Any]:

@@ -128,6 +128,7 @@ class RestorePipeline:
     def description(self) -> str:
         """One line for people: backend, weights, device, detector, parser."""
         origin = " (bundled)" if self.facts.bundled else ""
+        origin = origin if self.facts.origin is None else f" (exported from {self.facts.origin})"
         weights = self.facts.weights or self.restorer.name
         detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
         parser = "" if self.parser is None else f", {self._parser_words(self.parser)}"

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from facerestore import __version__
-from facerestore.cli import bench, colorize, detect, doctor, enhance, inpaint, parse, synthesize
+from facerestore.cli import bench, colorize, detect, doctor, enhance, export, inpaint, parse, synthesize
 from facerestore.cli.backends import backends_app
 from facerestore.cli.data import data_app
 from facerestore.cli.evaluate import evaluate_app
@@ -62,6 +62,7 @@ app.command("detect", help=_help_of(detect.detect), epilog=detect.EPILOG, no_arg
 app.command("parse", help=_help_of(parse.parse), epilog=parse.EPILOG, no_args_is_help=True)(parse.parse)
 app.add_typer(weights_app, name="weights")
 app.add_typer(backends_app, name="backends")
+app.command("export", help=_help_of(export.export), epilog=export.EPILOG, no_args_is_help=True)(export.export)
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")

@@ -15,6 +15,7 @@ from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.backends.description import BackendDetails, BackendSummary, BackendWeights
+    from facerestore.backends.exported import ExportedFile
     from facerestore.contract import Finding
 
 INDENT = "    "
@@ -38,7 +39,12 @@ backends_app = typer.Typer(
     ),
 )
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of 'facerestore backends list'.")]
+_Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="A name of 'facerestore backends list', or an exported file: onnx:FILE."
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 
 
@@ -70,10 +76,15 @@ def info_command(name: _Name, as_json: _Json = False) -> None:
     """Show all about one backend: paper, sizes, cost, weights and terms, and how to get weights.
 
     Parameters and operations are counted, not quoted: the network is laid out at each published size without weights.
+    Of an exported network (onnx:FILE and the like), show what its file says of itself.
     """
     from facerestore.backends.description import describe_backend
+    from facerestore.backends.exported import exported_file
     from facerestore.weights import WeightsStore
 
+    if (exported := exported_file(name)) is not None:
+        _show_exported(exported, as_json=as_json)
+        return
     details = describe_backend(name, WeightsStore(offline=True))
     if as_json:
         print_json(_details_facts(details))
@@ -88,6 +99,7 @@ def info_command(name: _Name, as_json: _Json = False) -> None:
         "facerestore backends check lite",
         "facerestore backends check gpen --random",
         "facerestore backends check mine --weights mine.safetensors --device cuda",
+        "facerestore backends check onnx:gpen.onnx",
     ),
 )
 def check_command(
@@ -106,6 +118,9 @@ def check_command(
         ),
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What runs an exported network; see 'enhance'.")
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Check that a backend keeps the contract: form, value range, colours, repeatability, batches, bad input and more.
@@ -115,7 +130,7 @@ def check_command(
     """
     from facerestore.contract import Verdict, iterate_findings
 
-    subject = _subject(name, weights=weights, random=random, device=device)
+    subject = _subject(name, weights=weights, random=random, device=device, provider=provider)
     title = f"{subject.restorer.name}: {subject.label}, on {subject.device}"
     if not as_json:
         typer.echo(title)
@@ -140,15 +155,17 @@ def check_command(
     raise typer.Exit(1 if broken else 0)
 
 
-def _subject(name: str, *, weights: str | None, random: bool, device: str | None) -> Any:
+def _subject(
+    name: str, *, weights: str | None, random: bool, device: str | None, provider: str | None
+) -> Any:
     """Return what is to be checked."""
     from facerestore.config import RestoreConfig
     from facerestore.contract.subject import open_example, open_subject
     from facerestore.weights import WeightsStore
 
     if not random:
-        config = RestoreConfig(**given(backend=name, weights=weights, device=device))  # type: ignore[arg-type]
-        return open_subject(config, WeightsStore(offline=True))
+        flags = given(backend=name, weights=weights, device=device, provider=provider)
+        return open_subject(RestoreConfig(**flags), WeightsStore(offline=True))  # type: ignore[arg-type]
     if weights is not None:
         raise typer.BadParameter("it excludes --weights; give one of both", param_hint="--random")
     return open_example(name, device=device or "auto")
@@ -238,6 +255,23 @@ def _print_details(details: BackendDetails) -> None:
         )
     _print_sizes(details)
     _print_weights(summary)
+
+
+def _show_exported(file: ExportedFile, *, as_json: bool) -> None:
+    """Show what an exported network says of itself."""
+    from dataclasses import asdict
+
+    from facerestore.backends.exported import read_record
+
+    facts = asdict(read_record(file))
+    facts = {"backend": file.name, "network": facts.pop("backend"), **facts}
+    if as_json:
+        print_json(facts)
+        return
+    width = max(map(len, facts)) + 2
+    for key, value in facts.items():
+        if value is not None:
+            typer.echo(f"{key.replace('_', ' '):<{width}}{value}")
 
 
 def _print_sizes(details: BackendDetails) -> None:

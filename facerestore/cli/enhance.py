@@ -28,6 +28,8 @@ facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
 
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
 
+facerestore enhance portrait.jpg --backend onnx:gpen.onnx --provider cuda
+
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
 
 cat in.jpg | facerestore enhance - -o - > out.jpg"""
@@ -67,6 +69,7 @@ def enhance(
     dry_run: options.DryRun = False,
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
+    provider: options.Provider = None,
     tile: options.Tile = None,
     threads: options.Threads = None,
     workers: options.Workers = None,

@@ -32,7 +32,8 @@ Recursive = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="auto (the best that is installed, else the bundled one), or a name of 'facerestore backends list'.",
+        help="auto (the best that is installed, else the bundled one), a name of 'facerestore backends list', or an"
+        " exported network: onnx:FILE, openvino:FILE.xml or torchscript:FILE (see 'facerestore export').",
         rich_help_panel=_LINE,
     ),
 ]
@@ -283,6 +284,16 @@ MaxPixels = Annotated[
 ]
 
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MACHINE)]
+
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What runs an exported network: cpu, cuda, directml, coreml or openvino for onnx:FILE; cpu, gpu, npu or"
+        " auto for openvino:FILE. Unless given, onnx follows --device and openvino takes the CPU.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 
 Threads = Annotated[
     int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.", rich_help_panel=_MACHINE)

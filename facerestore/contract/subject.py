@@ -9,6 +9,7 @@ from facerestore.assembly import choose_weights, load_restorer
 from facerestore.backends import backend_class, needs_weights
 from facerestore.backends.calling import adapter_errors
 from facerestore.backends.description import has_example
+from facerestore.backends.exported import ExportedRestorer, exported_file
 from facerestore.config import RestoreConfig
 from facerestore.device import resolve_device
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
@@ -51,12 +52,15 @@ def open_subject(config: RestoreConfig, store: WeightsStore) -> Subject:
     except CheckpointError:
         raise
     except WeightsError as error:
-        if config.weights is None and has_example(backend_class(config.backend)):
+        exported = exported_file(config.backend) is not None
+        if not exported and config.weights is None and has_example(backend_class(config.backend)):
             raise WeightsError(f"{error}; or try the adapter with random weights: --random") from error
         raise
-    restorer = load_restorer(chosen, device=device)
+    restorer = load_restorer(chosen, device=device, provider=config.provider, threads=config.threads)
     label = "no weights needed" if chosen.path is None else chosen.name
-    return Subject(restorer, label, str(device), random_weights=False)
+    if not isinstance(restorer, ExportedRestorer):
+        return Subject(restorer, label, str(device), random_weights=False)
+    return Subject(restorer, restorer.record.origin, restorer.place, random_weights=restorer.record.is_random)
 
 
 def open_example(name: str, *, device: str = "auto") -> Subject:

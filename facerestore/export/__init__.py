@@ -19,11 +19,12 @@ from facerestore.backends.exported import RUNTIMES, ExportedFile, NetworkRecord,
 from facerestore.backends.exported.reading import companion_of
 from facerestore.errors import BackendError, ConfigError
 from facerestore.export.parity import Parity, compare
-from facerestore.export.subject import ExportSubject, Wanted, open_export
+from facerestore.export.subject import ExportSubject, Wanted, label_of, open_export
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     from facerestore.export.writers import Job
+    from facerestore.weights import WeightsStore
 
 __all__ = [
     "STEPS",
@@ -32,6 +33,7 @@ __all__ = [
     "Parity",
     "Wanted",
     "check_target",
+    "default_path",
     "export_network",
     "format_of",
     "open_export",
@@ -89,6 +91,15 @@ def format_of(path: Path | None, given: str | None) -> str:
 
 def _endings() -> str:
     return ", ".join(own.suffixes[0] for own in RUNTIMES.values())
+
+
+def default_path(wanted: Wanted, store: WeightsStore, *, format: str) -> Path:
+    """Return where a network goes that nobody has named a file for: in this directory, named after its weights.
+
+    Raises:
+        FaceRestoreError: as `open_export`, as far as that can be told without loading the network.
+    """
+    return Path(label_of(wanted, store) + RUNTIMES[format].suffixes[0])
 
 
 def check_target(path: Path, *, format: str, half: bool = False, overwrite: bool = False) -> None:

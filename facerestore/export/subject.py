@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from facerestore import __version__
 from facerestore.archs.convolution import published_forms
 from facerestore.assembly import choose_weights, load_restorer
-from facerestore.backends import needs_weights
+from facerestore.backends import backend_class, needs_weights
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
 from facerestore.backends.exported import NetworkRecord, exported_file
-from facerestore.backends.exported.record import UNSTATED
+from facerestore.backends.exported.record import RANDOM, UNSTATED
 from facerestore.checkpoint import read_metadata
 from facerestore.config import RestoreConfig
 from facerestore.contract.subject import open_example
@@ -25,9 +25,6 @@ from facerestore.weights.own import PERMISSIVE
 if TYPE_CHECKING:
     from facerestore.types import Restorer
     from facerestore.weights.choosing import ChosenWeights
-
-RANDOM = "random weights"
-"""What a record says of a network that was never trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +52,11 @@ class ExportSubject:
         published: a restorer of the network as it was trained, from which the graph is made.
         shipped: one of the same weights in the form that `restore` uses, with which the graph is compared.
         record: what the exported file will say of itself.
-        label: what it is made of, as a file name could begin.
     """
 
     published: TensorRestorer
     shipped: TensorRestorer
     record: NetworkRecord
-    label: str
 
 
 def open_export(wanted: Wanted, store: WeightsStore | None = None) -> ExportSubject:
@@ -79,11 +74,19 @@ def open_export(wanted: Wanted, store: WeightsStore | None = None) -> ExportSubj
         published = _checked(load_restorer(chosen, task=task), wanted)
     shipped = _checked(load_restorer(chosen, task=task), wanted)
     record = replace(_record(shipped), purpose=task.purpose, weights=chosen.name, **_terms(chosen, store))
-    return ExportSubject(published, shipped, record, _stem(chosen))
+    return ExportSubject(published, shipped, record)
 
 
-def _stem(chosen: ChosenWeights) -> str:
-    """Return the catalog name of weights, or the name of their file without its ending."""
+def label_of(wanted: Wanted, store: WeightsStore) -> str:
+    """Return how a file is called that nobody has named, without its ending: after the weights.
+
+    Raises:
+        FaceRestoreError: as `open_export`, as far as that can be told without loading the network.
+    """
+    if wanted.random:
+        backend_class(wanted.name)  # tells an unknown one
+        return f"{wanted.name}-random"
+    chosen, _ = _choose(wanted, store)
     return chosen.name if str(chosen.path) != chosen.name else Path(chosen.name).stem
 
 
@@ -94,7 +97,7 @@ def _random(wanted: Wanted) -> ExportSubject:
         published = _checked(open_example(wanted.name, device="cpu").restorer, wanted)
     shipped = _checked(open_example(wanted.name, device="cpu").restorer, wanted)
     record = replace(_record(shipped), weights=RANDOM, licence="CC0-1.0", commercial_use="yes", source="none")
-    return ExportSubject(published, shipped, record, f"{wanted.name}-random")
+    return ExportSubject(published, shipped, record)
 
 
 def _choose(wanted: Wanted, store: WeightsStore) -> tuple[ChosenWeights, Task]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from facerestore.assembly import AUTO, build_pipeline, choose_weights
 from facerestore.backends import backend_names, needs_weights
+from facerestore.backends.exported import exported_file
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.photo_report import NetworkFacts
@@ -81,7 +82,7 @@ def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[Res
     """Return the configurations that one item of a list of backends stands for."""
     if item == ALL:
         return [replace(config, backend=name) for name in backend_names() if _is_ready(name, store)]
-    if item == AUTO or item in backend_names():
+    if item == AUTO or item in backend_names() or exported_file(item) is not None:
         return [replace(config, backend=item)]
     if item in store.catalog.entries or looks_like_path(item):
         return [replace(config, backend=AUTO, weights=item)]

@@ -17,6 +17,8 @@ from facerestore.backends.exported.reading import companion_of, embedded_record
 from facerestore.backends.exported.record import NetworkRecord, record_beside, record_from_json, sidecar_of
 from facerestore.backends.exported.restorer import ExportedRestorer
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
+from facerestore.weights.choosing import SUFFIXES, ChosenWeights
+from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     from facerestore.backends.exported.engines import Engine
@@ -29,10 +31,12 @@ __all__ = [
     "Place",
     "Runtime",
     "check_companion",
+    "choose_exported",
     "exported_file",
+    "load_chosen",
     "load_exported",
     "read_record",
-    "runtime_of",
+    "refuse_exported",
 ]
 
 
@@ -94,12 +98,6 @@ def exported_file(backend: str) -> ExportedFile | None:
     return ExportedFile(runtime, path)
 
 
-def runtime_of(path: Path) -> str | None:
-    """Return what a file would be named with as a backend, told by its suffix alone; None for no such suffix."""
-    clear = {".onnx": "onnx", ".xml": "openvino", ".torchscript": "torchscript", ".ts": "torchscript"}
-    return clear.get(path.suffix.lower())
-
-
 def read_record(file: ExportedFile) -> NetworkRecord:
     """Return what a file says of itself, or what is stated beside it, without loading it.
 
@@ -146,8 +144,6 @@ def check_companion(path: Path, record: NetworkRecord) -> None:
     """
     if record.companion_sha256 is None:
         return
-    from facerestore.weights.files import sha256_of
-
     companion = companion_of(path)
     if companion is None or not companion.is_file():
         raise CheckpointError(
@@ -159,3 +155,43 @@ def check_companion(path: Path, record: NetworkRecord) -> None:
             f"'{companion}' is not what '{path.name}' was written with: sha256 {found[:12]}…, expected"
             f" {record.companion_sha256[:12]}…; copy both again, or export again"
         )
+
+
+def choose_exported(backend: str, weights: str | None) -> ChosenWeights | None:
+    """Return an exported network as the choice of weights, on the terms of those that it was made from.
+
+    Args:
+        backend: what was given as one; None comes of all that name no exported network.
+        weights: what was given beside it.
+
+    Raises:
+        ConfigError: weights are given too, or the file's name does not end as such files do.
+        WeightsError: the file does not exist, is of another kind, or does not say how faces are given to it.
+    """
+    file = exported_file(backend)
+    if file is None:
+        return None
+    if weights is not None:
+        raise ConfigError(f"'{backend}' holds its weights itself; leave out '{weights}'")
+    record = read_record(file)
+    return ChosenWeights(
+        file.path, file.runtime, file.name, sha256_of(file.path), False, record.commercial_use
+    )
+
+
+def load_chosen(chosen: ChosenWeights, place: Place, *, purpose: str) -> ExportedRestorer | None:
+    """Return the restorer of a choice that `choose_exported` made; None for other weights.
+
+    Raises:
+        FaceRestoreError: as `load_exported`, or the network is for another purpose.
+    """
+    if chosen.path is None or chosen.backend is None or chosen.backend not in RUNTIMES:
+        return None
+    return load_exported(ExportedFile(chosen.backend, chosen.path), place).for_task(purpose)
+
+
+def refuse_exported(path: Path) -> None:
+    """Raise ConfigError for an exported network that was given as weights, which it is not."""
+    for runtime, own in RUNTIMES.items():
+        if path.suffix.lower() in own.suffixes and path.suffix.lower() not in SUFFIXES:
+            raise ConfigError(f"'{path}' is an exported network; give it as --backend {runtime}:{path}")

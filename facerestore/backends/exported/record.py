@@ -21,6 +21,9 @@ KEY = "facerestore"
 
 UNSTATED = "unstated"
 
+RANDOM = "random weights"
+"""What a record says of a network that was never trained."""
+
 COMMERCIAL_USES = ("yes", "no", "unclear")
 
 ANY_BATCH = 0
@@ -87,6 +90,11 @@ class NetworkRecord:
     def to_json(self) -> str:
         """Return the record as one JSON object."""
         return json.dumps(asdict(self))
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the network was never trained."""
+        return self.weights == RANDOM
 
     @property
     def origin(self) -> str:

@@ -77,6 +77,19 @@ class ExportedRestorer:
             f" with --fidelity {value:g}"
         )
 
+    def with_precision(self, precision: str) -> Self:
+        """Return this restorer; its number format is that of its file.
+
+        Raises:
+            ConfigError: another format is asked for than float32, which stands for the file's own.
+        """
+        if precision != "float32":
+            raise ConfigError(
+                f"'{self.name}' computes in the number format of its file, {self.record.precision}; leave out the"
+                f" precision '{precision}', or export with --half"
+            )
+        return self
+
     def for_task(self, purpose: str) -> Self:
         """Return this restorer, where its network was trained for the task.
 
