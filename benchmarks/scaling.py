@@ -154,9 +154,11 @@ def _plots(what: str, xs: tuple[float, ...] | tuple[int, ...], results: list[Lin
         lines += [Line(name, tuple(points))] if points else []
     whole = Line("all", tuple((float(x), r.total.median) for x, r in zip(xs, results, strict=True)))
     memory = [(float(x), r.peak.bytes / MIB) for x, r in zip(xs, results, strict=True) if r.peak.bytes]
-    plots = [Plot(f"seconds by {what}", what, (whole, *lines), logarithmic=True)]
+    plots = [Plot(f"seconds by {what}", what, (whole, *lines), log_x=True, log_y=True)]
     return plots + (
-        [Plot(f"peak memory by {what}, MB", what, (Line("process", tuple(memory)),))] if memory else []
+        [Plot(f"peak memory by {what}, MB", what, (Line("process", tuple(memory)),), log_x=True)]
+        if memory
+        else []
     )
 
 
@@ -166,9 +168,11 @@ def _photo_plots(found: list[dict[str, Any]]) -> list[Plot]:
     )
     whole = Line("seconds in all", tuple((float(own["photos"]), own["seconds"]) for own in found))
     memory = [(float(own["photos"]), own["peak_bytes"] / MIB) for own in found if own["peak_bytes"]]
-    plots = [Plot("seconds by photos", "photos", (whole, each), logarithmic=True)]
+    plots = [Plot("seconds by photos", "photos", (whole, each), log_x=True, log_y=True)]
     if memory:
-        plots.append(Plot("peak memory by photos, MB", "photos", (Line("process", tuple(memory)),)))
+        plots.append(
+            Plot("peak memory by photos, MB", "photos", (Line("process", tuple(memory)),), log_x=True)
+        )
     return plots
 
 

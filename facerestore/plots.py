@@ -32,9 +32,12 @@ COLOURS: tuple[_Colour, ...] = (
 """Of the lines, in their order; after the last the first comes again."""
 PANEL_PX = (520, 360)
 COLUMNS = 2
-AXIS_PX, RIGHT_PX, TITLE_PX, FOOT_PX = 74, 30, 34, 50
+AXIS_PX, RIGHT_PX, TITLE_PX, FOOT_PX = 74, 104, 34, 50
+"""Room for the numbers on the left, the names of the lines on the right, the title above, the lower axis below."""
 FONT_PX = 13
 LINE_PX, DOT_PX = 2, 3
+SPREADING_ROUNDS = 100
+"""Of moving names of lines apart, two at a time; six that begin in one place are apart well before."""
 MARGIN = 0.05
 """Share of an axis that is left free beyond the lowest and highest value."""
 
@@ -112,13 +115,15 @@ class Plot:
         title: what is shown.
         x_label: of the lower axis, with its unit.
         lines: at least one, with at least one point.
-        logarithmic: both axes are; then all numbers are above 0.
+        log_x: the lower axis is logarithmic; then all its numbers are above 0.
+        log_y: so is the other.
     """
 
     title: str
     x_label: str
     lines: tuple[Line, ...]
-    logarithmic: bool = False
+    log_x: bool = False
+    log_y: bool = False
 
     def __post_init__(self) -> None:
         """Check that there is something to draw.
@@ -132,8 +137,8 @@ class Plot:
     def axes(self) -> tuple[Axis, Axis]:
         """Return the axes that hold all points; a linear one of values begins at 0."""
         x, y = zip(*(point for line in self.lines for point in line.points), strict=True)
-        below = min(y) if self.logarithmic else min(0.0, *y)
-        return _axis(min(x), max(x), self.logarithmic), _axis(below, max(y), self.logarithmic)
+        below = min(y) if self.log_y else min(0.0, *y)
+        return _axis(min(x), max(x), self.log_x), _axis(below, max(y), self.log_y)
 
 
 def _axis(low: float, high: float, logarithmic: bool) -> Axis:
@@ -200,20 +205,38 @@ def _drawn(plot: Plot) -> Image.Image:
         font=label,
         anchor="rs",
     )
-    for index, line in enumerate(plot.lines):
-        colour = COLOURS[index % len(COLOURS)]
-        points = [_place(x, y, *point) for point in line.points]
-        draw.line(points, fill=colour, width=OVERSAMPLING * LINE_PX, joint="curve")
-        radius = OVERSAMPLING * DOT_PX
-        for left, top in points:
-            draw.ellipse((left - radius, top - radius, left + radius, top + radius), fill=colour)
-        draw.text(
-            (OVERSAMPLING * (AXIS_PX + 10), OVERSAMPLING * (TITLE_PX + 6 + index * (FONT_PX + 4))),
-            line.name,
-            fill=colour,
-            font=label,
-        )
+    places = [[_place(x, y, *point) for point in line.points] for line in plot.lines]
+    for index, points in enumerate(places):
+        _draw_line(draw, points, COLOURS[index % len(COLOURS)])
+    heights = spread_apart([points[-1][1] for points in places], OVERSAMPLING * (FONT_PX + 3))
+    for index, (line, points, height) in enumerate(zip(plot.lines, places, heights, strict=True)):
+        across = points[-1][0] + OVERSAMPLING * 8
+        draw.text((across, height), line.name, fill=COLOURS[index % len(COLOURS)], font=label, anchor="lm")
     return picture.resize(PANEL_PX, Image.Resampling.LANCZOS)
+
+
+def _draw_line(draw: ImageDraw.ImageDraw, points: Sequence[tuple[float, float]], colour: _Colour) -> None:
+    """Draw points with dots, joined."""
+    draw.line(points, fill=colour, width=OVERSAMPLING * LINE_PX, joint="curve")
+    radius = OVERSAMPLING * DOT_PX
+    for left, top in points:
+        draw.ellipse((left - radius, top - radius, left + radius, top + radius), fill=colour)
+
+
+def spread_apart(heights: Sequence[float], least: float) -> list[float]:
+    """Return heights in the same order, neighbours moved until about ``least`` apart; others stay where they are."""
+    order = sorted(range(len(heights)), key=lambda index: heights[index])
+    moved = [float(heights[index]) for index in order]
+    for _ in range(SPREADING_ROUNDS):
+        for index in range(1, len(moved)):
+            lack = least - (moved[index] - moved[index - 1])
+            if lack > 0:
+                moved[index - 1] -= lack / 2
+                moved[index] += lack / 2
+    found = [0.0] * len(heights)
+    for index, height in zip(order, moved, strict=True):
+        found[index] = height
+    return found
 
 
 def _place(x: Axis, y: Axis, across: float, up: float) -> tuple[float, float]:
