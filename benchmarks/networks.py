@@ -12,7 +12,7 @@ from benchmarks.common import Options, Results, main, ratio_cell, start
 from facerestore.bench.pairs import PairResult, compare
 from facerestore.bench.report import pair_facts
 from facerestore.bench.sides import Side, parse_against
-from facerestore.bench.tables import Table, megabytes, seconds
+from facerestore.bench.tables import Table, gflop_cell, megabytes, seconds
 
 CASES: tuple[tuple[str, int, int, str], ...] = (
     ("gpen", 512, 1, "reference"),
@@ -87,7 +87,7 @@ def _row(pair: PairResult) -> tuple[str, ...]:
         ours.side.network,
         str(ours.opened.size),
         f"{ours.side.batch}, {plain.side.batch}",
-        f"{ours.gflop / ours.side.batch:.3g}",
+        gflop_cell(ours),
         seconds(plain.seconds_per_face),
         seconds(ours.seconds_per_face),
         ratio_cell(pair.ratio),

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facerestore.assembly import assemble, build_detector
+from facerestore.assembly import AUTO, assemble, build_detector
+from facerestore.backends import backend_names
+from facerestore.backends.exported import exported_file
 from facerestore.bench.machine import OthersWatch, thread_facts
 from facerestore.bench.memory import Peak, peak
 from facerestore.bench.parts import ParserPart, ShippedPart, open_parts
@@ -278,9 +280,7 @@ def open_line(request: LineRequest) -> TimedPipeline:
 
 
 def _names_weights(network: str) -> bool:
-    from facerestore.backends import backend_names
-
-    return network != "auto" and network not in backend_names()
+    return network not in (AUTO, *backend_names()) and exported_file(network) is None
 
 
 def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore) -> TimedPipeline:

@@ -31,7 +31,7 @@ class NetworkResult:
         side: what ran.
         opened: what is known of its networks.
         timing: of the whole batch.
-        gflop: operations of the whole batch.
+        gflop: operations of the whole batch; None where they cannot be counted.
         product_rate: of a matrix product in the same process, GFLOP a second.
         peak: most memory.
         others: share of the processors that others took during the runs; None where it cannot be told.
@@ -40,7 +40,7 @@ class NetworkResult:
     side: Side
     opened: Opened
     timing: Timing
-    gflop: float
+    gflop: float | None
     product_rate: float
     peak: Peak
     others: float | None
@@ -51,14 +51,14 @@ class NetworkResult:
         return self.timing.median / self.side.batch
 
     @property
-    def rate(self) -> float:
+    def rate(self) -> float | None:
         """GFLOP a second of the median run."""
-        return self.gflop / self.timing.median
+        return None if self.gflop is None else self.gflop / self.timing.median
 
     @property
-    def share_of_peak(self) -> float:
+    def share_of_peak(self) -> float | None:
         """That rate over the matrix product's; above 1 where a convolution needs fewer operations than published."""
-        return self.rate / self.product_rate
+        return None if self.rate is None else self.rate / self.product_rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from facerestore.backends import backend_class, create_backend
+from facerestore.archs.convolution import published_forms
+from facerestore.assembly import load_restorer
+from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to_faces
 from facerestore.backends.calling import restore_faces
+from facerestore.backends.exported import ExportedRestorer
 from facerestore.backends.psfr import fit_map
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from facerestore.weights import WeightsStore
+
+
+HALF_PRECISIONS = ("bf16", "fp16")
 
 
 class Part(Protocol):
@@ -45,8 +52,11 @@ class Part(Protocol):
         """Return what the line takes from it for faces: images, or maps."""
         ...
 
-    def gflop(self) -> float:
-        """Return the operations of the published maths for one face, in 10^9; a multiply-add is two."""
+    def gflop(self) -> float | None:
+        """Return the operations of the published maths for one face, in 10^9; None where they cannot be counted.
+
+        A multiply-add is two operations.
+        """
         ...
 
     def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
@@ -62,7 +72,7 @@ def open_parts(side: Side, *, device: torch.device, store: WeightsStore) -> list
         ConfigError: a network or size is unknown, or has no reference form.
         BackendError: a backend is broken.
     """
-    words = side.network.split("+")
+    words = side.words
     size_of = {word: side.size if index == 0 else None for index, word in enumerate(words)}
     parts = [
         _open_part(
@@ -95,7 +105,7 @@ def _open_part(source: Source, side: Side, device: torch.device) -> Part:
         return ParserPart(source, parser, side, device)
     if side.form == "reference":
         return ReferencePart(source, device)
-    return ShippedPart(source, device)
+    return ShippedPart(source, side, device)
 
 
 class ShippedPart:
@@ -103,15 +113,10 @@ class ShippedPart:
 
     parses = False
 
-    def __init__(self, source: Source, device: torch.device) -> None:
+    def __init__(self, source: Source, side: Side, device: torch.device) -> None:
         self.name, self._source = source.name, source
-        self.restorer: Restorer
-        if source.state_dict is None:
-            self.restorer = create_backend(source.name, device=device)
-            self.parameters = 0
-        else:
-            self.restorer = backend_class(source.name).build(source.state_dict, device=device)
-            self.parameters = _numel(source.state_dict)
+        self.restorer = _restorer(source, side, device)
+        self.parameters = 0 if source.state_dict is None else _numel(source.state_dict)
         self.size = self.restorer.face_size
         self._input_size: int = getattr(self.restorer, "input_size", self.size)
 
@@ -119,12 +124,15 @@ class ShippedPart:
         """Return the restored faces."""
         return restore_faces(self.restorer, faces, maps if self.restorer.needs_parsing else None)
 
-    def gflop(self) -> float:
-        """Return the operations for one face, in 10^9: of the published maths, or where no reference has it, as run."""
+    def gflop(self) -> float | None:
+        """Return the operations for one face, in 10^9: of the published maths, or where no reference has it, as run.
+
+        None for what is no torch module.
+        """
         if self._source.state_dict is not None and self.name in reference_names():
             return reference_gflop(self._source, self._input_size)
         faces, maps = trial_faces(self.size)[:1], [trial_map(self.size)]
-        return counted_gflop(lambda: self.output(faces, maps))
+        return counted_gflop(lambda: self.output(faces, maps)) or None
 
     def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
         """Return (N, 3, S, S) in the network's own range, or (N, S, S, 3) images of one that is no torch module."""
@@ -138,6 +146,22 @@ class ShippedPart:
             x = faces_to_tensor(crops, restorer.network_range).to(restorer.device)
             y = restorer.forward(x, maps if restorer.needs_parsing else None)
         return np.asarray(y.float().cpu().numpy(), dtype=np.float32)
+
+
+def _restorer(source: Source, side: Side, device: torch.device) -> Restorer:
+    """Return the restorer of a source in the form and precision of a side."""
+    forms = published_forms() if side.form == "eager" else nullcontext()
+    restorer: Restorer
+    with forms:
+        if source.chosen is not None:
+            restorer = load_restorer(
+                source.chosen, device=device, provider=side.provider, threads=side.threads
+            )
+        else:
+            restorer = backend_class(source.name).build(source.state_dict or {}, device=device)
+    if side.precision in HALF_PRECISIONS and isinstance(restorer, TensorRestorer | ExportedRestorer):
+        restorer = restorer.with_precision(side.precision)
+    return restorer
 
 
 class ReferencePart:
@@ -202,7 +226,8 @@ class ParserPart:
         if source.state_dict is None:
             raise ConfigError(f"the parser '{source.name}' has no weights")
         self.name, self._source = source.name, source
-        self.parser = found.build(source.state_dict, device=device)
+        with published_forms() if side.form == "eager" else nullcontext():
+            self.parser = found.build(source.state_dict, device=device)
         if source.size is not None:
             self.parser.input_size = source.size
         self.size = self.parser.input_size

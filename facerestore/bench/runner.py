@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from facerestore.bench.machine import OthersWatch, product_rate, synchronise, thread_facts
 from facerestore.bench.memory import Peak, peak, reset_peak, resident
 from facerestore.bench.parts import Part, open_parts
-from facerestore.bench.sides import Side
+from facerestore.bench.sides import TF32, Side
 from facerestore.bench.spawn import Remote
 from facerestore.contract.faces import trial_faces, trial_map
-from facerestore.device import keep_freed_memory, resolve_device, set_threads
+from facerestore.device import autocast_dtype, keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError
 from facerestore.types import AlignedFace
 from facerestore.weights import WeightsStore
@@ -92,8 +92,8 @@ class SideRunner(Job, Protocol):
         """Load the networks."""
         ...
 
-    def gflop(self) -> float:
-        """Return the operations of the whole batch, in 10^9; a multiply-add is two."""
+    def gflop(self) -> float | None:
+        """Return the operations of the whole batch, in 10^9, a multiply-add being two; None where nothing can count."""
         ...
 
     def product_rate(self) -> float:
@@ -157,10 +157,10 @@ class Runner:
             FaceRestoreError: weights, a name or the device is at fault.
         """
         set_threads(self._side.threads)
-        if self._device.type == "cpu" and self._side.form == "shipped":
+        if self._device.type == "cpu" and self._side.form != "reference":
             # As every command does; the published programs leave the allocator alone.
             keep_freed_memory()
-        _check_precision(self._side.precision, self._device)
+        self._dtype = _dtype(self._side.precision, self._device)
         import torch  # so that its import does not count
 
         torch.zeros(1, device=self._device)
@@ -198,17 +198,19 @@ class Runner:
         """Return the most memory that was in use since the networks were loaded."""
         return peak(reset=self._reset, device=self._device)
 
-    def gflop(self) -> float:
-        """Return the operations of the published maths for the batch, in 10^9.
+    def gflop(self) -> float | None:
+        """Return the operations of the published maths for the batch, in 10^9; None where they cannot be counted.
 
         Counted on the reference form where there is one, without computing anything; else on a run of the network.
         """
-        return sum(part.gflop() for part in self._parts) * self._side.batch
+        counted = [part.gflop() for part in self._parts]
+        known = [own for own in counted if own is not None]
+        return sum(known) * self._side.batch if len(known) == len(counted) else None
 
     def product_rate(self) -> float:
         """Return the rate of a matrix product in this side's precision, GFLOP a second."""
         with self._computing(products_only=True):
-            return product_rate(self._device, dtype=_dtype(self._side.precision), clock=self._clock)
+            return product_rate(self._device, dtype=self._dtype, clock=self._clock)
 
     def outputs(self) -> dict[str, NDArray[np.float32]]:
         """Return what each network gives for the same faces and drawn maps."""
@@ -223,14 +225,12 @@ class Runner:
         """Return the context in which the networks compute in the side's precision."""
         import torch
 
-        precision = self._side.precision
         if self._device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-            torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        dtype = _dtype(precision)
-        if dtype is torch.float32 or products_only:
+            torch.backends.cuda.matmul.allow_tf32 = self._side.precision == TF32
+            torch.backends.cudnn.allow_tf32 = self._side.precision == TF32
+        if self._dtype is None or products_only:
             return nullcontext()
-        return torch.autocast(self._device.type, dtype=dtype)
+        return torch.autocast(self._device.type, dtype=self._dtype)
 
 
 class RemoteRunner:
@@ -256,9 +256,9 @@ class RemoteRunner:
         """Return the most memory that its process had in use since the networks were loaded."""
         return cast("Peak", self._remote.ask("peak"))
 
-    def gflop(self) -> float:
+    def gflop(self) -> float | None:
         """Return the operations of the batch, in 10^9."""
-        return cast("float", self._remote.ask("gflop"))
+        return cast("float | None", self._remote.ask("gflop"))
 
     def product_rate(self) -> float:
         """Return the rate of a matrix product, GFLOP a second."""
@@ -279,16 +279,14 @@ def _batch(count: int, size: int) -> list[AlignedFace]:
     return [faces[index % len(faces)] for index in range(count)]
 
 
-def _dtype(precision: str) -> torch.dtype:
-    import torch
+def _dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return what torch's autocast is to compute in; None for float32, with or without rounded factors.
 
-    named = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-    return named.get(precision, torch.float32)
-
-
-def _check_precision(precision: str, device: torch.device) -> None:
-    """Raise ConfigError where a device does not have a precision."""
-    if precision == "tf32" and device.type != "cuda":
-        raise ConfigError(f"precision tf32 is of CUDA devices, and the device is {device}; give float32")
-    if device.type == "mps" and precision == "bfloat16":
-        raise ConfigError("precision bfloat16 is not computed on mps; give float16")
+    Raises:
+        ConfigError: the device does not have the precision.
+    """
+    if precision != TF32:
+        return autocast_dtype(precision, device)
+    if device.type != "cuda":
+        raise ConfigError(f"precision {TF32} is of CUDA devices, and the device is {device}; give float32")
+    return None

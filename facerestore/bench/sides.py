@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from facerestore.device import PRECISIONS
 from facerestore.errors import ConfigError
+from facerestore.weights.choosing import looks_like_path
 
-Form: TypeAlias = Literal["shipped", "reference"]
-"""``shipped``: the network as facerestore runs it; ``reference``: the plain published maths with the same weights."""
+Form: TypeAlias = Literal["shipped", "eager", "reference"]
+"""``shipped``: the network as facerestore runs it; ``eager``: as it is trained, before it is made quick for inference;
+``reference``: the plain published maths. All with the same weights."""
 
-FORMS: tuple[Form, ...] = ("shipped", "reference")
+FORMS: tuple[Form, ...] = ("shipped", "eager", "reference")
 
-PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
-"""What networks compute in. ``tf32`` rounds the factors of products on CUDA; the last two are torch's autocast."""
+TF32 = "tf32"
+ALL_PRECISIONS = (*PRECISIONS, TF32)
+"""What networks compute in. ``tf32`` is float32 whose products on CUDA round their factors."""
 
-SETTINGS = ("form", "threads", "device", "precision", "batch", "size")
+SETTINGS = ("form", "threads", "device", "precision", "batch", "size", "provider")
 """What ``NAME=VALUE`` of ``--against`` may set."""
 
 RANDOM = "random"
@@ -27,15 +31,17 @@ class Side:
     """One network as it is run.
 
     Attributes:
-        network: a backend (``gpen``), catalog weights (``gpen.bfr-512``), a file, or a parser network (``parsenet``);
-            with ``+`` a restorer and its parser (``psfr+parsenet``), which then run one after the other.
+        network: a backend (``gpen``), catalog weights (``gpen.bfr-512``), a file, an exported network
+            (``onnx:gpen.onnx``), or a parser network (``parsenet``); with ``+`` a restorer and its parser
+            (``psfr+parsenet``), which then run one after the other.
         random: the weights are drawn; else they are those that are installed.
         size: side of the faces, pixels; None where the weights tell it.
         form: how the network is computed.
         threads: CPU threads; 0 leaves the choice to torch.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: one of `PRECISIONS`.
+        precision: one of `ALL_PRECISIONS`.
         batch: faces that are handed over in one call.
+        provider: what runs an exported network; None follows the device.
     """
 
     network: str
@@ -46,6 +52,7 @@ class Side:
     device: str = "auto"
     precision: str = "float32"
     batch: int = 1
+    provider: str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without looking at the network.
@@ -57,14 +64,20 @@ class Side:
             raise ConfigError("no network is named; give a backend, weights or a parser")
         if self.form not in FORMS:
             raise ConfigError(f"form is '{self.form}'; give {' or '.join(FORMS)}")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"precision is '{self.precision}'; give one of {', '.join(PRECISIONS)}")
+        if self.precision not in ALL_PRECISIONS:
+            raise ConfigError(f"precision is '{self.precision}'; give one of {', '.join(ALL_PRECISIONS)}")
         if self.threads < 0:
             raise ConfigError(f"threads is {self.threads}; give 0 for automatic, or a positive number")
         if self.batch < 1:
             raise ConfigError(f"batch is {self.batch}; give 1 face or more")
         if self.size is not None and self.size < 1:
             raise ConfigError(f"size is {self.size} px; give a positive number")
+
+    @property
+    def words(self) -> list[str]:
+        """The networks, one by one; a file is one, whatever its name holds."""
+        is_file = ":" in self.network or looks_like_path(self.network)
+        return [self.network] if is_file else self.network.split("+")
 
     @property
     def same_maths(self) -> tuple[object, ...]:
@@ -81,14 +94,16 @@ class Side:
         words += [self.device] if self.device != "auto" else []
         words += [self.precision] if self.precision != "float32" else []
         words += [f"batch {self.batch}"] if self.batch > 1 else []
+        words += [self.provider] if self.provider is not None else []
         return ", ".join(words)
 
 
 def parse_against(text: str, side: Side) -> Side:
     """Return the other side of a comparison: ``side`` with what the words of ``--against`` change.
 
-    Words are separated by commas. ``reference`` and ``shipped`` are forms; ``NAME=VALUE`` sets one of `SETTINGS`; any
-    other word is a network: a backend, weights or a parser, for which the size is that of its own weights unless set.
+    Words are separated by commas. ``reference``, ``eager`` and ``shipped`` are forms; ``NAME=VALUE`` sets one of
+    `SETTINGS`; any other word is a network: a backend, weights or a parser, for which the size is that of its own
+    weights unless set.
 
     Raises:
         ConfigError: a word is empty, given twice or no such setting, a value is no number, or nothing is changed.
@@ -126,6 +141,6 @@ def _meaning(word: str, text: str) -> tuple[str, object]:
 
 
 _VOCABULARY = (
-    "give words such as reference, a backend or weights, threads=1, device=cpu, precision=bfloat16, batch=1, size=512,"
-    " separated by commas"
+    "give words such as reference, eager, a backend or weights, threads=1, device=cpu, precision=bf16, batch=1, size=64"
+    " or provider=cpu, separated by commas"
 )

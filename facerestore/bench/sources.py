@@ -10,12 +10,13 @@ from facerestore.assembly import AUTO, choose_weights
 from facerestore.backends import backend_class, backend_names, identify, needs_weights
 from facerestore.backends.base import fixed_randomness
 from facerestore.backends.description import has_example
+from facerestore.backends.exported import exported_file
 from facerestore.checkpoint import load_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.parsing.choice import best_parser, named_parser
 from facerestore.parsing.networks import INPUT_SIZE, PARSERS, NetworkParser
-from facerestore.weights.choosing import looks_like_path
+from facerestore.weights.choosing import ChosenWeights, looks_like_path
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +39,14 @@ class Source:
         label: what the parameters are, for people.
         state_dict: the parameters; None for a backend that needs none.
         size: side of the faces of a parser, pixels; None where the parameters tell.
+        chosen: what is loaded where there are no parameters to hold: an exported network, or one without any.
     """
 
     name: str
     label: str
     state_dict: Mapping[str, torch.Tensor] | None
     size: int | None = None
+    chosen: ChosenWeights | None = None
 
 
 def parser_class(name: str) -> type[NetworkParser] | None:
@@ -91,8 +94,8 @@ def find_source(word: str, *, random: bool, size: int | None, store: WeightsStor
     parser = parser_class(word)
     if parser is not None or _is_parser_entry(word, store):
         return _installed_parser(word, store)
-    if word in backend_names() and not needs_weights(word):
-        return Source(word, "no weights needed", None)
+    if exported_file(word) is not None or (word in backend_names() and not needs_weights(word)):
+        return Source(word, word, None, chosen=choose_weights(RestoreConfig(backend=word), store))
     config = RestoreConfig(backend=word) if word in (AUTO, *backend_names()) else RestoreConfig(weights=word)
     chosen = choose_weights(config, store)
     if chosen.path is None:  # told apart above

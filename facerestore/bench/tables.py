@@ -90,14 +90,19 @@ def _network_row(result: NetworkResult) -> tuple[str, ...]:
     return (
         short_label(result),
         str(result.opened.size),
-        f"{result.opened.parameters / 1e6:.2f}",
-        f"{result.gflop / result.side.batch:.3g}",
+        f"{result.opened.parameters / 1e6:.2f}" if result.opened.parameters else NOTHING,
+        gflop_cell(result),
         seconds(result.seconds_per_face),
         spread(result.timing),
-        f"{result.rate:.0f}",
-        f"{result.share_of_peak:.0%}",
+        NOTHING if result.rate is None else f"{result.rate:.0f}",
+        NOTHING if result.share_of_peak is None else f"{result.share_of_peak:.0%}",
         megabytes(result.peak.bytes),
     )
+
+
+def gflop_cell(result: NetworkResult) -> str:
+    """Return the operations for one face."""
+    return NOTHING if result.gflop is None else f"{result.gflop / result.side.batch:.3g}"
 
 
 def short_label(result: NetworkResult) -> str:

@@ -35,8 +35,9 @@ EPILOG = paragraphs(
     " the same on both.",
     "reference: the plain published maths with the same weights, in place of the shipped form (bisenet, gpen, lite,"
     " parsenet, psfr).",
-    "A backend, weights or a file: another network, such as lite or gpen.bfr-512.",
-    "threads=N, device=NAME, precision=float32|tf32|bfloat16|float16, batch=N, size=PX: another setting.",
+    "eager: our network as it is trained, before it is made quick for inference; of any backend.",
+    "A backend, weights, a file or an exported network: another network, such as lite or onnx:gpen.onnx.",
+    "threads=N, device=NAME, precision=float32|bf16|fp16|tf32, batch=N, size=PX, provider=NAME: another setting.",
     "The two run in turns, each in a process of its own; the ratio is that of the times for one face, pair by pair.",
     "Examples:",
     "facerestore bench",
@@ -46,7 +47,7 @@ EPILOG = paragraphs(
     "facerestore bench --random --backend gpen --size 512 --against reference",
     "facerestore bench --backend gpen.bfr-512 --batch 4 --against reference,batch=1",
     "facerestore bench --against threads=1",
-    "facerestore bench --backend gpen --device cuda --precision float16 --against precision=float32",
+    "facerestore bench --backend gpen --device cuda --precision fp16 --against precision=float32",
 )
 
 _NETWORK, _PHOTO, _HOW, _OUT = "Networks", "Photo", "How", "What is written"
@@ -60,8 +61,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help="Backends, weights by name or file, or parsers (parsenet, bisenet); restorer+parser runs both. Unless"
-            " given, whatever is installed.",
+            help="Backends, weights by name or file, exported networks, or parsers (parsenet, bisenet); restorer+parser"
+            " runs both. Unless given, whatever is installed.",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
@@ -83,7 +84,7 @@ def bench(
     ] = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Faces in one call.", rich_help_panel=_NETWORK)] = 1,
     precision: Annotated[
-        str, typer.Option(help="float32, tf32, bfloat16 or float16.", rich_help_panel=_NETWORK)
+        str, typer.Option(help="float32, bf16, fp16, or on CUDA tf32.", rich_help_panel=_NETWORK)
     ] = "float32",
     against: Annotated[
         str | None,
