@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from facerestore.archs.convolution import published_forms
 from facerestore.assembly import load_restorer
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to_faces
@@ -148,11 +147,17 @@ class ShippedPart:
         return np.asarray(y.float().cpu().numpy(), dtype=np.float32)
 
 
+def _form(side: Side) -> AbstractContextManager[None]:
+    """Return the context in which networks are built in the form of a side."""
+    from facerestore.archs.convolution import published_forms
+
+    return published_forms() if side.form == "eager" else nullcontext()
+
+
 def _restorer(source: Source, side: Side, device: torch.device) -> Restorer:
     """Return the restorer of a source in the form and precision of a side."""
-    forms = published_forms() if side.form == "eager" else nullcontext()
     restorer: Restorer
-    with forms:
+    with _form(side):
         if source.chosen is not None:
             restorer = load_restorer(
                 source.chosen, device=device, provider=side.provider, threads=side.threads
@@ -226,7 +231,7 @@ class ParserPart:
         if source.state_dict is None:
             raise ConfigError(f"the parser '{source.name}' has no weights")
         self.name, self._source = source.name, source
-        with published_forms() if side.form == "eager" else nullcontext():
+        with _form(side):
             self.parser = found.build(source.state_dict, device=device)
         if source.size is not None:
             self.parser.input_size = source.size

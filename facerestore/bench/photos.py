@@ -101,7 +101,7 @@ def _grid(height: int, width: int, faces: int) -> tuple[int, list[tuple[int, int
     """Return the side of the faces' crops, and the left upper corner of each."""
     if not faces:
         return 0, []
-    columns = math.ceil(math.sqrt(faces * width / height))
+    columns = max(1, round(math.sqrt(faces * width / height)))
     rows = math.ceil(faces / columns)
     side = min(LARGEST_FACE_PX, int(FILL * min(width / columns, height / rows)))
     if side < LEAST_FACE_PX:

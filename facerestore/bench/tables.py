@@ -9,6 +9,7 @@ from facerestore.bench.line import LineResult
 from facerestore.bench.machine import Machine
 from facerestore.bench.pairs import NetworkResult, PairResult
 from facerestore.bench.statistics import Ratio, Timing
+from facerestore.wording import count
 
 NOTHING = "-"
 
@@ -55,7 +56,8 @@ def line_table(result: LineResult) -> Table:
         ("all", seconds(result.total.median), spread(result.total), "100%", megabytes(result.peak.bytes))
     )
     notes = [
-        f"{result.description}; {threads_words(result.threads)}; {len(result.total.seconds)} runs after a warm-up",
+        f"{result.description}; {threads_words(result.threads)};"
+        f" {count(len(result.total.seconds), 'run')} after a warm-up",
         f"peak: {result.peak.of}, to the end of the stage, in the warm-up",
     ]
     if result.given:
@@ -118,7 +120,7 @@ def pair_table(pair: PairResult) -> Table:
     for name, error in pair.errors.items():
         notes.append(f"{name}: the outputs differ by at most {error:.1e} of their standard deviation")
     return Table(
-        f"In turns, {pair.ratio.pairs} pairs: {ratio_words(pair.ratio)}",
+        f"In turns, {count(pair.ratio.pairs, 'pair')}: {ratio_words(pair.ratio)}",
         table.headings,
         table.rows,
         tuple(notes),
