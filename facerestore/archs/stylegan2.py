@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.convolution import convolve
+from facerestore.archs.exporting import exporting
 from facerestore.archs.ops import (
     FIR_TAPS,
     NORM_EPS,
@@ -61,7 +62,7 @@ def modulated_conv2d(
     Returns:
         B Cout H' W'.
     """
-    if x.shape[0] == 1:
+    if x.shape[0] == 1 and not exporting():
         folded = weight * style[0][:, None, None]  # Cout Cin k k
         if demodulate:
             folded = folded * torch.rsqrt(folded.square().sum((1, 2, 3), keepdim=True) + NORM_EPS)

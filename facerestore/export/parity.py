@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from facerestore.backends.exported import ExportedRestorer
     from facerestore.types import AlignedFace, ParsingMap
 
-TOLERANCES = {"float32": 1e-3, "float16": 5e-2}
+TOLERANCES = {"float32": 1e-3, "float16": 2e-2}
 """Largest error that is accepted, over the standard deviation of the network's output. For float32 the measure that all
-quick forms of a network are held to here. For float16 about three of the 255 levels of a picture whose values fill
-their range evenly."""
+quick forms of a network are held to here. For float16 about one and a half of the 255 levels of a picture whose
+values fill their range evenly; measured: 0.0005 to 0.003."""
 
 NOISE_SEED = 0
 BATCH = 2

@@ -156,13 +156,24 @@ def write_openvino(job: Job) -> NetworkRecord:
 
 def write_torchscript(job: Job) -> NetworkRecord:
     """Write a TorchScript archive."""
-    record = _finished(job, 0, f"torch {torch.__version__}")
+    module, fixed = _traced(job.graph, job.inputs), 0
+    single = tuple(value[:1] for value in job.inputs)
+    try:
+        with torch.inference_mode():
+            module(*single)
+    except RuntimeError:  # a network that computes with its batch size
+        module, fixed = _traced(job.graph, single), 1
+    record = _finished(job, fixed, f"torch {torch.__version__}")
+    with without_deprecation():
+        module.save(str(job.path), _extra_files={EXTRA_FILE: record.to_json()})
+    return record
+
+
+def _traced(graph: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
     with without_deprecation(), warnings.catch_warnings(), torch.no_grad():
         # Of shapes that become constants: the face size is one on purpose, and the batch is tried afterwards.
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        module: Any = torch.jit.trace(job.graph, job.inputs, check_trace=False)  # type: ignore[no-untyped-call]
-        module.save(str(job.path), _extra_files={EXTRA_FILE: record.to_json()})
-    return record
+        return torch.jit.trace(graph, inputs, check_trace=False)  # type: ignore[no-untyped-call]
 
 
 FORMATS: Mapping[str, Format] = {
