@@ -32,12 +32,14 @@ class Options:
         quick: tiny sizes, to try the program; the numbers mean nothing.
         repeats: pairs of runs; None for each benchmark's own.
         threads: CPU threads; 0 for automatic.
+        device: where networks run; pipelines and batches run on the CPU.
     """
 
     out: Path
     quick: bool = False
     repeats: int | None = None
     threads: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +70,30 @@ Benchmark = Callable[[Options], Results]
 
 def main(benchmark: Benchmark, description: str) -> int:
     """Run one benchmark as a program: read the command line, write its files, and say where they are."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("out", type=Path, help="folder of the results; made where it is missing")
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to try the program; the numbers mean nothing"
-    )
-    parser.add_argument("--repeats", type=int, help="pairs of runs")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for automatic")
-    given = parser.parse_args()
+    options = read_options(description)
     try:
-        written = write_results(
-            benchmark(Options(given.out, given.quick, given.repeats, given.threads)), given.out
-        )
+        written = write_results(benchmark(options), options.out)
     except FaceRestoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stdout.write("".join(f"{path}\n" for path in written))
     return 0
+
+
+def read_options(description: str) -> Options:
+    """Return what stands on the command line."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder of the results; made where it is missing")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the program")
+    parser.add_argument("--repeats", type=int, help="pairs of runs")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for automatic")
+    parser.add_argument(
+        "--device", default="cpu", help="where networks run: cpu, cuda or cuda:N; cpu unless given"
+    )
+    given = parser.parse_args()
+    return Options(given.out, given.quick, given.repeats, given.threads, given.device)
 
 
 def write_results(results: Results, out: Path) -> list[Path]:

@@ -1,12 +1,12 @@
 """Each network as it ships against the plain published maths with the same weights, in turns.
 
-python -m benchmarks.networks RESULTS [--quick] [--threads N] [--repeats N]
+python -m benchmarks.networks RESULTS [--quick] [--threads N] [--repeats N] [--device NAME]
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass
 
 from benchmarks.common import Options, Results, main, ratio_cell, start
 from facerestore.bench.pairs import PairResult, compare
@@ -14,23 +14,48 @@ from facerestore.bench.report import pair_facts
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.tables import Table, gflop_cell, megabytes, seconds
 
-CASES: tuple[tuple[str, int, int, str], ...] = (
-    ("gpen", 512, 1, "reference"),
-    ("gpen", 512, 4, "reference"),
-    ("gpen", 512, 4, "reference,batch=1"),
-    ("gpen", 256, 1, "reference"),
-    ("psfr", 512, 1, "reference"),
-    ("psfr+parsenet", 512, 1, "reference"),
-    ("parsenet", 512, 1, "reference"),
-    ("bisenet", 512, 1, "reference"),
-    ("lite", 256, 1, "reference"),
-)
-"""Network, size, faces in one call, and what it runs against; weights are drawn: speed does not depend on them."""
 
-QUICK: tuple[tuple[str, int, int, str], ...] = (
-    ("gpen", 32, 2, "reference"),
-    ("psfr+parsenet", 32, 1, "reference"),
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network, and what it runs against.
+
+    Attributes:
+        network: as in ``Side``.
+        size: side of the faces, pixels.
+        against: in the vocabulary of ``--against``.
+        batch: faces in one call.
+        precision: what ours computes in.
+    """
+
+    network: str
+    size: int
+    against: str = "reference"
+    batch: int = 1
+    precision: str = "float32"
+
+
+CASES = (
+    Case("gpen", 512),
+    Case("gpen", 512, batch=4),
+    Case("gpen", 512, "reference,batch=1", batch=4),
+    Case("gpen", 256),
+    Case("psfr", 512),
+    Case("psfr+parsenet", 512),
+    Case("parsenet", 512),
+    Case("bisenet", 512),
+    Case("lite", 256),
 )
+"""Weights are drawn: speed does not depend on them."""
+
+ACCELERATOR_CASES = (
+    Case("gpen", 512, "reference,precision=float32", batch=8, precision="fp16"),
+    Case("gpen", 512, "eager,precision=float32", batch=8, precision="fp16"),
+    Case("gpen", 512, "reference", batch=8),
+    Case("psfr+parsenet", 512, "reference,precision=float32", batch=8, precision="fp16"),
+)
+"""Where another device is asked for: several faces at once, and half precision against float32."""
+
+QUICK = (Case("gpen", 32, batch=2), Case("psfr+parsenet", 32))
 
 REPEATS = 7
 
@@ -38,12 +63,17 @@ REPEATS = 7
 def run(options: Options) -> Results:
     """Run all cases."""
     machine, pairs = start(), []
-    for network, size, batch, against in QUICK if options.quick else CASES:
+    for case in _cases(options):
         side = Side(
-            network=network, random=True, size=size, batch=batch, threads=options.threads, device="cpu"
+            network=case.network,
+            random=True,
+            size=case.size,
+            batch=case.batch,
+            precision=case.precision,
+            threads=options.threads,
+            device=options.device,
         )
-        other = parse_against(against, side)
-        pairs.append(compare(side, replace(other, size=size), repeats=_repeats(options)))
+        pairs.append(compare(side, parse_against(case.against, side), repeats=_repeats(options)))
     others = [own.others for pair in pairs for own in (pair.one, pair.other) if own.others is not None]
     table = Table(
         "Networks: as they ship, and the plain published maths",
@@ -77,6 +107,12 @@ def run(options: Options) -> Results:
     )
 
 
+def _cases(options: Options) -> tuple[Case, ...]:
+    if options.quick:
+        return QUICK
+    return CASES if options.device == "cpu" else ACCELERATOR_CASES
+
+
 def _repeats(options: Options) -> int:
     return options.repeats or (1 if options.quick else REPEATS)
 
@@ -84,7 +120,7 @@ def _repeats(options: Options) -> int:
 def _row(pair: PairResult) -> tuple[str, ...]:
     ours, plain = pair.one, pair.other
     return (
-        ours.side.network,
+        ", ".join([ours.side.network, *([] if ours.side.precision == "float32" else [ours.side.precision])]),
         str(ours.opened.size),
         f"{ours.side.batch}, {plain.side.batch}",
         gflop_cell(ours),

@@ -1,19 +1,18 @@
 """Runs all benchmarks, one after the other, and puts their Markdown together in RESULTS.md.
 
-python -m benchmarks.run_all RESULTS [--quick] [--threads N] [--repeats N]
+python -m benchmarks.run_all RESULTS [--quick] [--threads N] [--repeats N] [--device NAME]
 
 On two cores it takes about an hour; with --quick a minute or two, and then the numbers mean nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import batch, networks, paste, pipeline, scaling
-from benchmarks.common import Benchmark, Options, write_results
+from benchmarks.common import Benchmark, Options, read_options, write_results
 from facerestore.errors import FaceRestoreError
 from facerestore.io import write_encoded
 
@@ -44,16 +43,9 @@ def run_all(options: Options) -> list[Path]:
 
 def main() -> int:
     """Read the command line, run, and say what was written."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("out", type=Path, help="folder of the results; made where it is missing")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the programs")
-    parser.add_argument("--repeats", type=int, help="pairs of runs")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 for automatic")
-    given = parser.parse_args()
+    options = read_options(__doc__ or "")
     try:
-        written = run_all(Options(given.out, given.quick, given.repeats, given.threads))
+        written = run_all(options)
     except FaceRestoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

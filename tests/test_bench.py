@@ -64,6 +64,7 @@ def test_an_error_is_related_to_the_deviation_of_what_was_expected():
         ("device=cpu, precision=bf16", {"device": "cpu", "precision": "bf16"}),
         ("batch=4", {"batch": 4}),
         ("provider=openvino", {"provider": "openvino"}),
+        ("installed", {"random": False}),
     ],
 )
 def test_the_words_of_against_change_one_thing_each(words, changes):

@@ -23,7 +23,8 @@ SETTINGS = ("form", "threads", "device", "precision", "batch", "size", "provider
 """What ``NAME=VALUE`` of ``--against`` may set."""
 
 RANDOM = "random"
-"""Stands for weights that are drawn."""
+WEIGHTS = (RANDOM, "installed")
+"""Which weights a network has: drawn ones, or those that are installed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +86,29 @@ class Side:
         return self.network, self.random, self.size, self.batch
 
     @property
-    def label(self) -> str:
-        """All that sets it apart, for people."""
-        words = [self.network if self.size is None else f"{self.network} {self.size} px"]
-        words += [RANDOM] if self.random else []
+    def settings(self) -> list[str]:
+        """All that is not as usual, for people."""
+        words = [RANDOM] if self.random else []
         words += [self.form] if self.form != "shipped" else []
         words += [f"{self.threads} threads" if self.threads > 1 else "1 thread"] if self.threads else []
         words += [self.device] if self.device != "auto" else []
         words += [self.precision] if self.precision != "float32" else []
         words += [f"batch {self.batch}"] if self.batch > 1 else []
-        words += [self.provider] if self.provider is not None else []
-        return ", ".join(words)
+        return words + ([self.provider] if self.provider is not None else [])
+
+    @property
+    def label(self) -> str:
+        """All that sets it apart, for people."""
+        name = self.network if self.size is None else f"{self.network} {self.size} px"
+        return ", ".join([name, *self.settings])
 
 
 def parse_against(text: str, side: Side) -> Side:
     """Return the other side of a comparison: ``side`` with what the words of ``--against`` change.
 
-    Words are separated by commas. ``reference``, ``eager`` and ``shipped`` are forms; ``NAME=VALUE`` sets one of
-    `SETTINGS`; any other word is a network: a backend, weights or a parser, for which the size is that of its own
-    weights unless set.
+    Words are separated by commas. ``reference``, ``eager`` and ``shipped`` are forms; ``random`` and ``installed`` say
+    which weights; ``NAME=VALUE`` sets one of `SETTINGS`; any other word is a network: a backend, weights or a parser,
+    for which the size is that of its own weights unless set.
 
     Raises:
         ConfigError: a word is empty, given twice or no such setting, a value is no number, or nothing is changed.
@@ -128,6 +133,8 @@ def _meaning(word: str, text: str) -> tuple[str, object]:
         raise ConfigError(f"--against '{text}' has an empty word; {_VOCABULARY}")
     if word in FORMS:
         return "form", word
+    if word in WEIGHTS:
+        return "random", word == RANDOM
     name, mark, value = word.partition("=")
     if not mark:
         return "network", word

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from facerestore.bench.line import LineResult
 from facerestore.bench.machine import Machine
 from facerestore.bench.pairs import NetworkResult, PairResult
 from facerestore.bench.statistics import Ratio, Timing
+from facerestore.weights.choosing import looks_like_path
 from facerestore.wording import count
 
 NOTHING = "-"
@@ -109,8 +111,9 @@ def gflop_cell(result: NetworkResult) -> str:
 
 def short_label(result: NetworkResult) -> str:
     """Return what sets a side apart but for its size, which has a column."""
-    words = result.side.label.split(", ")
-    return ", ".join([result.side.network, *words[1:]])
+    runtime, _, path = result.side.network.rpartition(":")
+    name = Path(path).name if looks_like_path(path) else path
+    return ", ".join([f"{runtime}:{name}" if runtime else name, *result.side.settings])
 
 
 def pair_table(pair: PairResult) -> Table:

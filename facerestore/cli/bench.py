@@ -37,6 +37,7 @@ EPILOG = paragraphs(
     " parsenet, psfr).",
     "eager: our network as it is trained, before it is made quick for inference; of any backend.",
     "A backend, weights, a file or an exported network: another network, such as lite or onnx:gpen.onnx.",
+    "random or installed: other weights, drawn or installed.",
     "threads=N, device=NAME, precision=float32|bf16|fp16|tf32, batch=N, size=PX, provider=NAME: another setting.",
     "The two run in turns, each in a process of its own; the ratio is that of the times for one face, pair by pair.",
     "Examples:",
@@ -47,6 +48,7 @@ EPILOG = paragraphs(
     "facerestore bench --random --backend gpen --size 512 --against reference",
     "facerestore bench --backend gpen.bfr-512 --batch 4 --against reference,batch=1",
     "facerestore bench --against threads=1",
+    "facerestore bench --backend onnx:gpen.onnx --against gpen.bfr-512",
     "facerestore bench --backend gpen --device cuda --precision fp16 --against precision=float32",
 )
 
