@@ -27,6 +27,7 @@ from facerestore.bench.sides import Side
 from facerestore.bench.sources import find_source, published_sizes
 from facerestore.bench.tables import line_table, markdown, networks_table, pair_table, seconds
 from facerestore.errors import ConfigError, ImageError
+from facerestore.export import Wanted, export_network, open_export
 from facerestore.io import decode_image, encode_image
 from facerestore.weights import WeightsStore
 
@@ -182,6 +183,17 @@ def test_networks_that_do_not_go_are_refused(store, side, said):
 
     with pytest.raises(ConfigError, match=said):
         open_parts(side, device=torch.device("cpu"), store=store)
+
+
+def test_an_exported_network_is_measured_like_any_other(tmp_path):
+    path = tmp_path / "net.torchscript"
+    export_network(open_export(Wanted(name="gpen", random=True)), path, format="torchscript")
+    runner = Runner(Side(network=f"torchscript:{path}"))
+    opened = runner.open()
+    assert (opened.size, opened.parameters) == (32, 0)
+    assert runner.run().seconds > 0
+    line = open_line(LineRequest(network=f"torchscript:{path}"))
+    assert line.restorer.face_size == 32
 
 
 def test_all_that_is_measured_stands_in_the_report(here, tmp_path):
