@@ -1,11 +1,15 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# For benchmarks/, which is not installed; last, so that facerestore is still the one that is.
+sys.path.append(str(REPOSITORY))
 
 
 def shared_root() -> Path:
