@@ -38,7 +38,7 @@ class Part(Protocol):
     Attributes:
         name: of its backend or parser.
         size: side of the faces that it gives, pixels.
-        parameters: how many numbers are trained.
+        parameters: how many numbers its weights hold; 0 where they cannot be counted.
         parses: it gives parsing maps.
     """
 

@@ -40,7 +40,7 @@ class Opened:
     Attributes:
         names: of backend and parser, in the order in which they run.
         size: side of the faces that the restorer gives, or of those that the parser takes, pixels.
-        parameters: of all of its networks.
+        parameters: numbers in the weights of all of its networks; 0 where they cannot be counted.
         device: where they run.
         threads: of torch and of OpenCV.
         load_seconds: from the words to networks ready to run, Python modules not counted.
