@@ -38,7 +38,7 @@ facerestore enhance photo.jpg --backend openvino:lite.clean-256.xml
 
 facerestore backends info onnx:gpen.onnx
 
-Packages: pip install "facerestore[onnx]" or "facerestore[openvino]"; TorchScript needs none."""
+Packages: pip install "facerestore\\[onnx]" or "facerestore\\[openvino]"; TorchScript needs none."""
 
 
 def export(

@@ -144,13 +144,15 @@ def export_network(
         format: ``onnx``, ``openvino`` or ``torchscript``.
         half: in float16.
         overwrite: replace files that exist.
-        threads: CPU threads of the comparison; 0 leaves the choice to the libraries.
+        threads: CPU threads of the exported network in the comparison; 0 for as many as torch has.
         on_step: told each of `STEPS` as it begins.
 
     Raises:
         BackendError: a package is missing, or the file does not give what the network gives; none is left.
         ConfigError: the format is unknown, the file exists, or torch cannot record the network.
     """
+    import torch
+
     from facerestore.export.graph import graph_of, sample_inputs
     from facerestore.export.writers import Job
 
@@ -164,7 +166,9 @@ def export_network(
         begin(STEPS[0])
         _write(job, format)
         begin(STEPS[1])
-        exported = load_exported(ExportedFile(format, draft), Place(threads=threads))
+        # As many threads for one as for the other: what runs the file would choose for itself.
+        place = Place(threads=threads or torch.get_num_threads())
+        exported = load_exported(ExportedFile(format, draft), place)
         begin(STEPS[2])
         parity = compare(subject.shipped, exported)
         if not parity.passed:
