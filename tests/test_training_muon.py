@@ -1,10 +1,12 @@
 """The orthogonalised optimiser."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from facerestore.training.muon import Muon, orthogonalise
+from facerestore.training.muon import NEWTON_SCHULZ, Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
@@ -13,6 +15,27 @@ def test_singular_values_become_nearly_one(shape):
     values = torch.linalg.svdvals(orthogonalise(torch.randn(shape) * 50))
     assert values.min() > 0.3
     assert values.max() < 1.5
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (72, 8), (12, 12)])
+@pytest.mark.parametrize("smallest", [1, 1e-3, 1e-8])
+def test_the_shortened_iteration_equals_that_of_jordan(shape, smallest):
+    torch.manual_seed(0)
+    least = min(shape)
+    values = torch.logspace(0, math.log10(smallest), least)
+    matrix = (torch.randn(shape[0], least) * values) @ torch.randn(least, shape[1])
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.double() / matrix.double().norm()
+    x = x.T if shape[0] > shape[1] else x
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    expected = x.T if shape[0] > shape[1] else x
+    assert torch.allclose(orthogonalise(matrix).double(), expected, atol=2e-3 * expected.abs().max())
+
+
+def test_a_matrix_of_zeros_stays_so():
+    assert not orthogonalise(torch.zeros(4, 6)).any()
 
 
 def test_a_convolution_is_fitted():

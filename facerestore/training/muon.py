@@ -16,14 +16,24 @@ RMS_OF_ADAM = 0.2
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Return roughly ``U V^T`` of an (M, N) matrix with singular value decomposition ``U S V^T``."""
+    """Return roughly ``U V^T`` of an (M, N) matrix with singular value decomposition ``U S V^T``.
+
+    Each iteration is ``X <- (a + b G + c G G) X`` with ``G = X X^T``, so that all of them are one polynomial of the
+    first ``G``, and a wide matrix need be multiplied only at the beginning and at the end: for 3x3 convolutions, nine
+    times as wide as high, 36 M^3 products instead of 95 M^3, without giving up precision.
+    """
     a, b, c = NEWTON_SCHULZ
     x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    gram = x @ x.T
+    together = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    for index in range(iterations):
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        together = together @ factor if index else factor
+        gram = factor @ (factor @ gram)
+    x = together @ x
     return x.T if tall else x
 
 
