@@ -22,11 +22,13 @@ from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
 from facerestore.checkpoint import check_fit, load_state_dict
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.training.feature_weights import Wish, check_same, find_features, load_arcface
-from facerestore.training.losses import identity
+from facerestore.training.losses import feature_distance, identity
+from facerestore.training.muon import muon_of
 from facerestore.training.recipe import Batch, Exported, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.settings import STRICT
 from facerestore.training.state import checkpoints, network_file
 from facerestore.training.style_gan import (
+    BETA2,
     EMA_DECAY,
     Adversary,
     DiscriminatorSettings,
@@ -49,8 +51,6 @@ does; ``single`` learns the whole restorer at once, as the public script does.""
 
 # Below this side the identity loss of the public script has no pixel left (psfr_gpen.md 2.11).
 SMALLEST_IDENTITY_FACE = 256
-# Keeps the gradient of a norm finite where features are equal.
-NORM_FLOOR = 1e-8
 PRIOR_PREFIX = "generator."
 """Begins the keys of the prior in a restorer's file, and so in a file of the prior alone."""
 WRAPPED = "network."
@@ -74,8 +74,10 @@ class GPENSettings:
         rate_ratio: encoder, decoder, discriminator in ``restore`` (the paper). A user of the published code saw it
             diverge.
         beta1: Adam's first beta.
+        muon_rate: Muon's rate for the inner convolutions of the generator, in ``prior`` and ``single``; the rest of it
+            keeps Adam's rate. 0 leaves all to Adam. Ours, for runs of few steps.
         pixel_weight: of the L1 (``restore``) or smooth L1 distance with beta 1 (``single``).
-        adversarial_weight: of the generator's logistic loss.
+        adversarial_weight: of the generator's logistic loss; with 0 in ``single`` no discriminator is trained.
         feature_weight: of the distance of discriminator features (``restore``, the paper).
         identity_weight: of 1 - cosine of ArcFace's vectors (``single``), for faces of 256 px and more.
         identity: whether ArcFace is used: ``auto`` if its weights are installed, ``yes`` or an error, ``no``.
@@ -91,6 +93,7 @@ class GPENSettings:
     learning_rate: float = Field(default=0.002, gt=0)
     rate_ratio: tuple[float, float, float] = (100.0, 10.0, 1.0)
     beta1: float = Field(default=0.0, ge=0, lt=1)
+    muon_rate: float = Field(default=0.0, ge=0)
     pixel_weight: float = Field(default=1.0, ge=0)
     adversarial_weight: float = Field(default=1.0, ge=0)
     feature_weight: float = Field(default=0.02, ge=0)
@@ -143,7 +146,9 @@ class GPENRecipe(Recipe):
             narrow=settings.generator.narrow,
         )
         self._adversary = Adversary(settings.regularisers, path=settings.stage != "restore")
-        self.phases = self._adversary.phases
+        self._alone = settings.stage == "single" and not settings.adversarial_weight
+        phases = self._adversary.phases
+        self.phases = tuple(p for p in phases if "generator" in p.trains) if self._alone else phases
         self._identity_weights: str | None = None
         self.notes = tuple(self._start_notes() + self._identity_notes())
 
@@ -209,10 +214,14 @@ class GPENRecipe(Recipe):
         """Return Adam for both; in ``restore`` with the paper's rates for encoder, decoder and discriminator."""
         rate, beta1 = self.settings.learning_rate, self.settings.beta1
         if self.settings.stage != "restore":
-            return {
+            made: dict[str, torch.optim.Optimizer] = {
                 name: self._adversary.adam(network, learning_rate=rate, beta1=beta1)
                 for name, network in networks.items()
             }
+            if self.settings.muon_rate:
+                parts = [(networks["generator"], self.settings.muon_rate, rate)]
+                made["generator"] = muon_of(parts, betas=(beta1, BETA2))
+            return made
         restorer = cast(SteeredRestorer, networks["generator"]).network
         encoder, decoder, adversary = (
             rate * part / self.settings.rate_ratio[0] for part in self.settings.rate_ratio
@@ -293,19 +302,22 @@ class GPENRecipe(Recipe):
 
     def _generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
         settings, discriminator = self.settings, scene.networks["discriminator"]
-        scores, features = discriminator(fake)
-        adversarial = Term("adversarial", self._adversary.adversarial(scores), settings.adversarial_weight)
+        terms: list[Term] = []
+        if not self._alone:
+            scores, features = discriminator(fake)
+            adversarial = self._adversary.adversarial(scores)
+            terms.append(Term("adversarial", adversarial, settings.adversarial_weight))
         if settings.stage == "prior":
-            return [adversarial]
+            return terms
         if settings.stage == "restore":
             with torch.no_grad():
                 _, real_features = discriminator(real)
             return [
-                adversarial,
+                *terms,
                 Term("pixel", functional.l1_loss(fake, real), settings.pixel_weight),
                 Term("features", feature_distance(features, real_features), settings.feature_weight),
             ]
-        terms = [adversarial, Term("pixel", functional.smooth_l1_loss(fake, real), settings.pixel_weight)]
+        terms.append(Term("pixel", functional.smooth_l1_loss(fake, real), settings.pixel_weight))
         if "identity" in scene.networks:
             arcface = cast("ArcFace", scene.bare["identity"])
             with torch.no_grad():
@@ -356,15 +368,6 @@ class GPENRecipe(Recipe):
         found = find_features("identity", instead=instead, wish=settings.identity)
         self._identity_weights = found.name
         return [found.note]
-
-
-def feature_distance(fake: list[Tensor], real: list[Tensor]) -> Tensor:
-    """Return the sum over layers of the norm of the difference of discriminator features (arXiv 2105.06070, eq. 4).
-
-    Each norm is divided by the square root of the number of its terms, so that a weight serves any size and width.
-    """
-    squares = [functional.mse_loss(f, r.detach()) for f, r in zip(fake, real, strict=True)]
-    return torch.sqrt(torch.stack(squares) + NORM_FLOOR).sum()
 
 
 def _take_file(path: Path, restorer: GPENGenerator) -> None:
