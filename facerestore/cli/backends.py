@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.choices import given
+from facerestore.cli.choices import automatic_choice, given
 from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import print_json
 
@@ -49,17 +49,22 @@ def list_command(as_json: _Json = False) -> None:
     """List all backends: what each is, which weights of it are here and on what terms, and who brings it.
 
     A backend of another package that cannot be used is shown as broken, with the reason; the others work all the same.
+    The last line says which weights the automatic choice takes now, for which faces.
     """
     from facerestore.backends.description import summarise_backends
     from facerestore.weights import WeightsStore
 
-    summaries = summarise_backends(WeightsStore(offline=True))
+    store = WeightsStore(offline=True)
+    summaries = summarise_backends(store)
     if as_json:
         print_json([_summary_facts(summary) for summary in summaries])
         return
     name_width = max(len(summary.name) for summary in summaries) + 2
     for summary in summaries:
         _print_summary(summary, name_width)
+    typer.echo(
+        textwrap.fill(automatic_choice(store), _width(), subsequent_indent=INDENT, break_on_hyphens=False)
+    )
 
 
 @backends_app.command(

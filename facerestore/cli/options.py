@@ -32,7 +32,8 @@ Recursive = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="auto (the best that is installed, else the bundled one), or a name of 'facerestore backends list'.",
+        help="auto (each face has the installed network that suits its size and damage), or a name of"
+        " 'facerestore backends list'.",
         rich_help_panel=_LINE,
     ),
 ]
@@ -274,7 +275,11 @@ Config = Annotated[
 
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=_FILES),
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done, and do nothing; with -v also which network each face would have, and why.",
+        rich_help_panel=_FILES,
+    ),
 ]
 
 MaxPixels = Annotated[
