@@ -17,7 +17,7 @@ from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, 
 from facerestore.available import AUTO, Available
 from facerestore.blending import Paste
 from facerestore.config import RestoreConfig
-from facerestore.errors import ConfigError
+from facerestore.errors import CheckpointError, ConfigError
 from facerestore.photo_report import PipelineFacts, StageClock
 from facerestore.pipeline import RestorePipeline
 from facerestore.quality import FaceQuality, assess
@@ -58,6 +58,7 @@ class Lines:
         self.available = available
         self._build = build
         self._locks = {candidate.name: Lock() for candidate in available.candidates}
+        self._sizes = {candidate.name: candidate.face_size for candidate in available.candidates}
         self._built: dict[str, RestorePipeline] = {}
 
     @property
@@ -74,11 +75,12 @@ class Lines:
         """Return the line of the weights of that name, made now where it is not there yet.
 
         Raises:
-            FaceRestoreError: it cannot be made; the next call tries again.
+            FaceRestoreError: it cannot be made, or its network has another size than the catalog says, by which it
+                was chosen; the next call tries again.
         """
         with self._locks[name]:
             if name not in self._built:
-                self._built[name] = self._build(name)
+                self._built[name] = _checked(self._build(name), self._sizes[name], name)
             return self._built[name]
 
     def of(self, face: RestoredFace) -> RestorePipeline:
@@ -253,6 +255,20 @@ class AutoPipeline(RestorePipeline):
                 "passed_over": dict(self.lines.available.passed_over),
             },
         }
+
+
+def _checked(line: RestorePipeline, face_size: int, name: str) -> RestorePipeline:
+    """Return a line.
+
+    Raises:
+        CheckpointError: its network has another size.
+    """
+    if line.restorer.face_size != face_size:
+        raise CheckpointError(
+            f"weights '{name}' give faces of {line.restorer.face_size} px, and the catalog says {face_size}; the file"
+            f" is not what its name says: run 'facerestore weights remove {name}'"
+        )
+    return line
 
 
 def _timed_restore(line: RestorePipeline, faces: Sequence[RestoredFace]) -> list[RestoredFace]:

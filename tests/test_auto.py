@@ -9,15 +9,21 @@ import pytest
 from fakes import Brightener, FakeDetector, face_at
 from fakes import photo as noisy
 
+from facerestore.assembly import build_pipeline
 from facerestore.auto import AutoPipeline, Lines
 from facerestore.available import Available, available, check_files
+from facerestore.backends.lite import LiteRestorer
+from facerestore.backends.mmrb import MMRBRestorer
+from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError, ConfigError, WeightsError
+from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.quality import FaceQuality
 from facerestore.serving import Candidate
-from facerestore.weights import WeightsStore
+from facerestore.sheet import sheet_configs, sheet_pipelines
+from facerestore.weights import WeightsStore, parse_catalog
+from facerestore.weights.files import sha256_of
 
 SMALL, LARGE = face_at(10, 20, size=70), face_at(110, 10, size=100)
 CAREFUL = Candidate("careful.clean-64", "careful", 64, "careful", True, "yes")
@@ -108,6 +114,13 @@ def test_a_line_that_cannot_be_made_is_an_error_and_tried_again():
     with pytest.raises(BackendError, match="no memory"):
         line.run(photo())
     assert line.run(photo()).report["restored"] == 1
+
+
+def test_a_file_of_another_size_than_its_name_says_is_refused():
+    shop = workshop(SMALL)
+    shop.restorers[CAREFUL.name] = Marker("careful", 32, 0.9)
+    with pytest.raises(CheckpointError, match="faces of 32 px, and the catalog says 64"):
+        shop.pipeline(CAREFUL).run(photo())
 
 
 def test_faces_of_one_network_go_to_it_in_one_call():
@@ -248,3 +261,68 @@ def test_a_broken_file_is_an_error_that_names_it_and_two_ways_on(store):
         "--backend",
     ):
         assert words in str(caught.value)
+
+
+# --- with real networks -----------------------------------------------------------------------------------------------
+
+ENTRY = """
+[weights."{name}"]
+file = "{file}"
+licence = "MIT"
+commercial_use = "yes"
+training_data = "none"
+source = "https://example.org"
+paper = "none"
+purpose = "restore"
+face_size = {face_size}
+quality_rank = {rank}
+character = "{character}"
+bundled = true
+size_bytes = {size_bytes}
+sha256 = "{sha256}"
+"""
+
+
+@pytest.fixture
+def tiny_store(tmp_path):
+    """Return a store with two tiny networks with random weights: a careful one of 256 px and a prior of 32 px."""
+    text = (
+        'schema = 1\n[licences.MIT]\nname = "MIT License"\nurl = "https://example.org"\nnotice = "Keep it."\n'
+    )
+    wanted = ((LiteRestorer, 256, "careful"), (MMRBRestorer, 32, "generative"))
+    for rank, (backend, face_size, character) in enumerate(wanted, 1):
+        path = tmp_path / f"{backend.name}.safetensors"
+        save_state_dict(path, backend.example_state_dict(), {})
+        text += ENTRY.format(
+            name=f"{backend.name}.tiny-{face_size}",
+            file=path.name,
+            face_size=face_size,
+            rank=rank,
+            character=character,
+            size_bytes=path.stat().st_size,
+            sha256=sha256_of(path),
+        )
+    return WeightsStore(tmp_path / "home", offline=True, catalog=parse_catalog(text, folder=tmp_path))
+
+
+def test_build_pipeline_loads_each_network_when_a_face_needs_it(tiny_store):
+    line = build_pipeline(RestoreConfig(aligned=True, device="cpu"), store=tiny_store)
+    assert "face by face: lite.tiny-256 (bundled, 256 px), mmrb.tiny-32" in line.description
+    assert line.lines.loaded == ()
+    tiny = line.run(noisy(40, 40))
+    assert tiny.report["faces"][0]["weights"] == "mmrb.tiny-32"
+    assert line.lines.loaded == ("mmrb.tiny-32",)
+    large = line.run(photo(200, 200))
+    assert large.report["faces"][0]["weights"] == "lite.tiny-256"
+    assert large.image.pixels.shape == (200, 200, 3)
+    named = build_pipeline(
+        RestoreConfig(aligned=True, device="cpu", weights="lite.tiny-256"), store=tiny_store
+    )
+    assert np.array_equal(named.run(photo(200, 200)).image.pixels, large.image.pixels)
+
+
+def test_a_sheet_compares_networks_and_takes_the_first_for_auto(tiny_store):
+    (config,) = sheet_configs(RestoreConfig(aligned=True, device="cpu"), store=tiny_store)
+    assert config.weights == "lite.tiny-256"
+    (line,) = sheet_pipelines(config, store=tiny_store)
+    assert line.restorer.name == "lite"
