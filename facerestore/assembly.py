@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
-    from facerestore.types import FaceDetector, Restorer, RestoreResult
+    from facerestore.types import FaceDetector, FaceParser, Restorer, RestoreResult
 
 PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
 
@@ -77,30 +77,45 @@ def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
     check_files(found, store)
     if not found.candidates:
         raise WeightsError(no_weights(AUTO, store, RESTORE))
-    device = resolve_device(config.device)
+    device = _prepared_device(config)
     detector = None if config.aligned else build_detector(config.detector, store, device)
+    parsers: dict[NetworkFacts | None, FaceParser] = {}
 
     def build(name: str) -> RestorePipeline:
         single = replace(config, weights=name, background=None, tile=None)
-        return assemble(RestorePipeline, single, store=store, detector=detector)
+        line = assemble(RestorePipeline, single, store=store, detector=detector)
+        if line.parser is not None:  # the same for all lines that take it
+            line.parser = parsers.setdefault(line.facts.parser, line.parser)
+        return line
 
     lines = Lines(found, build)
     behind = _background(RESTORE, config, store)
-    parser = choose_parser(config, store)
-    facts = lines.get(found.candidates[0].name).facts if len(found.candidates) == 1 else facts_of(found)
+    if len(found.candidates) == 1:
+        first = lines.get(found.candidates[0].name)
+        parser, facts = first.parser, first.facts
+    else:
+        chosen = choose_parser(config, store)
+        parser = None if chosen is None else chosen.load(device=device)
+        facts = replace(facts_of(found), device=str(device), parser=_parser_facts(chosen))
+        if parser is not None:
+            parsers[facts.parser] = parser
     return AutoPipeline(
         detector,
         lines,
         config=config,
-        parser=None if parser is None else parser.load(device=device),
-        facts=replace(
-            facts,
-            device=str(device),
-            parser=_parser_facts(parser),
-            background=None if behind is None else _network_facts(behind),
-        ),
+        parser=parser,
+        facts=replace(facts, background=None if behind is None else _network_facts(behind)),
         background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
     )
+
+
+def _prepared_device(config: RestoreConfig) -> torch.device:
+    """Return the device, after the settings that reach the whole process; raises ConfigError where it is unknown."""
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    set_threads(config.threads)
+    return device
 
 
 def assemble(
@@ -125,10 +140,7 @@ def assemble(
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
-    device = resolve_device(config.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    set_threads(config.threads)
+    device = _prepared_device(config)
     chosen = choose_weights(config, store, kind.task)
     restorer = load_restorer(chosen, device=device, task=kind.task)
     if config.fidelity is not None:
