@@ -372,3 +372,12 @@ def test_muon_takes_the_inner_convolutions_of_the_generator():
     names = {key for key, p in networks["generator"].named_parameters() if id(p) in chosen}
     assert {"network.ecd1.0.1.weight", "network.generator.convs.0.conv.weight"} <= names
     assert not any("to_rgb" in name or "ecd0" in name or "input" in name for name in names)
+
+
+def test_the_face_reaches_a_restorer_from_the_first_step_where_asked():
+    for strength in (0.0, 1.0):
+        recipe = recipe_of("single", feature_strength=strength)
+        torch.manual_seed(0)
+        restorer = recipe.networks()["generator"].network
+        found = {p.item() for name, p in restorer.named_parameters() if name.endswith("noise.weight")}
+        assert found == {strength}

@@ -19,9 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
-from facerestore.checkpoint import check_fit, load_state_dict
-from facerestore.errors import CheckpointError, ConfigError
+from facerestore.checkpoint import load_state_dict
+from facerestore.errors import ConfigError
 from facerestore.training.feature_weights import Wish, check_same, find_features, load_arcface
+from facerestore.training.gpen_parts import (
+    PRIOR_PREFIX,
+    SteeredRestorer,
+    fill,
+    let_features_through,
+    take_file,
+)
 from facerestore.training.losses import feature_distance, identity
 from facerestore.training.muon import muon_of
 from facerestore.training.recipe import Batch, Exported, Recipe, Scene, Term, Validated, pair_validation
@@ -51,8 +58,6 @@ does; ``single`` learns the whole restorer at once, as the public script does.""
 
 # Below this side the identity loss of the public script has no pixel left (psfr_gpen.md 2.11).
 SMALLEST_IDENTITY_FACE = 256
-PRIOR_PREFIX = "generator."
-"""Begins the keys of the prior in a restorer's file, and so in a file of the prior alone."""
 WRAPPED = "network."
 """Begins the keys of a network in a run's checkpoint."""
 
@@ -81,6 +86,8 @@ class GPENSettings:
         feature_weight: of the distance of discriminator features (``restore``, the paper).
         identity_weight: of 1 - cosine of ArcFace's vectors (``single``), for faces of 256 px and more.
         identity: whether ArcFace is used: ``auto`` if its weights are installed, ``yes`` or an error, ``no``.
+        feature_strength: with what strength the encoder's features join the generator's at first, where no prior says
+            it. StyleGAN2's noise begins with 0, from where few steps do not get far: 1 lets the face through.
         mixing_probability: share of faces drawn with two styles (``prior``; StyleGAN2's).
     """
 
@@ -99,24 +106,8 @@ class GPENSettings:
     feature_weight: float = Field(default=0.02, ge=0)
     identity_weight: float = Field(default=1.0, ge=0)
     identity: Wish = "auto"
+    feature_strength: float = Field(default=0.0, ge=0)
     mixing_probability: float = Field(default=0.9, ge=0, le=1)
-
-
-class SteeredRestorer(nn.Module):
-    """A restorer that gives the styles along with the faces, which the path length needs."""
-
-    def __init__(self, config: GPENConfig) -> None:
-        super().__init__()
-        self.network = GPENGenerator(config)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """B 3 S S -> faces B 3 S S, and their styles B latent_count D float32."""
-        latents, features = self.network.encode(x)
-        latents = (
-            latents.float()
-        )  # also in mixed precision: a copy made later would not be what the faces are from
-        noise = self.network.layer_noise(features, [])
-        return self.network.generator.synthesise(latents, noise), latents
 
 
 class GPENRecipe(Recipe):
@@ -189,6 +180,8 @@ class GPENRecipe(Recipe):
         """Return the prior or the restorer, and the discriminator."""
         is_prior = self.settings.stage == "prior"
         generator = MixedStyles(PriorGenerator(self._config)) if is_prior else SteeredRestorer(self._config)
+        if not is_prior:
+            let_features_through(generator, self.settings.feature_strength)
         discriminator = WatchedDiscriminator(self.settings.discriminator, self.face_size)
         return {"generator": generator, "discriminator": discriminator}
 
@@ -201,10 +194,10 @@ class GPENRecipe(Recipe):
             if place.is_dir():
                 self._take_run(place, restorer, discriminator)
             else:
-                _take_file(place, restorer)
+                take_file(place, restorer)
         if self.settings.discriminator_weights:
             place = Path(self.settings.discriminator_weights)
-            _fill(discriminator, load_state_dict(place), name=f"the discriminator, from '{place}'")
+            fill(discriminator, load_state_dict(place), name=f"the discriminator, from '{place}'")
 
     def frozen(self) -> dict[str, nn.Module]:
         """Return ArcFace, where it is used."""
@@ -334,10 +327,10 @@ class GPENRecipe(Recipe):
         stage = GPENRecipe(replace(self.settings, stage="prior", prior=""), face_size=self.face_size)
         average, _ = restore_average(stage, folder)
         generator = cast(MixedStyles, average).network.state_dict()
-        _fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
+        fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
         number = list(stage.networks()).index("discriminator")
         stored = load_state_dict(network_file(checkpoints(folder / "checkpoints")[-1], number))
-        _fill(
+        fill(
             discriminator,
             {key.removeprefix(WRAPPED): value for key, value in stored.items()},
             name=f"the discriminator, from '{folder}'",
@@ -368,32 +361,3 @@ class GPENRecipe(Recipe):
         found = find_features("identity", instead=instead, wish=settings.identity)
         self._identity_weights = found.name
         return [found.note]
-
-
-def _take_file(path: Path, restorer: GPENGenerator) -> None:
-    """Take a prior, or a whole restorer, from a weights file.
-
-    Raises:
-        CheckpointError: it cannot be read, or is of another network.
-    """
-    state = load_state_dict(path)
-    if "ecd0.0.0.weight" in state:
-        _fill(restorer, state, name=f"GPEN, from '{path}'")
-        return
-    if not all(key.startswith(PRIOR_PREFIX) for key in state):
-        raise CheckpointError(
-            f"'{path}' is neither a prior of GPEN nor a GPEN; give the folder of a run of stage 'prior', or what"
-            " 'facerestore train export' made of it"
-        )
-    own = {key.removeprefix(PRIOR_PREFIX): value for key, value in state.items()}
-    _fill(restorer.generator, own, name=f"the prior, from '{path}'")
-
-
-def _fill(module: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
-    """Copy parameters and buffers into a module.
-
-    Raises:
-        CheckpointError: keys or shapes differ.
-    """
-    check_fit({key: value.shape for key, value in module.state_dict().items()}, state, name=name)
-    module.load_state_dict(dict(state))
