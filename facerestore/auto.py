@@ -253,6 +253,7 @@ class AutoPipeline(RestorePipeline):
                 "rule": summary(self.lines.candidates),
                 "candidates": [asdict(candidate) for candidate in self.lines.candidates],
                 "passed_over": dict(self.lines.available.passed_over),
+                "used": {line.facts.weights: line.facts.sha256 for line in ran},
             },
         }
 

@@ -144,6 +144,7 @@ def test_the_report_says_who_restored_each_face_and_why():
     assert report["weights"]["commercial_use"] == "no"
     assert [c["name"] for c in report["auto"]["candidates"]] == [PRIOR.name, CAREFUL.name]
     assert report["auto"]["passed_over"] == {"psfr.x": "it needs a parser"}
+    assert report["auto"]["used"] == {CAREFUL.name: None, PRIOR.name: None}
     assert "non-commercial" in line.description
     assert "careful.clean-64 (bundled, 64 px)" in line.description
 
