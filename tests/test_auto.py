@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from facerestore.serving import Candidate
 from facerestore.sheet import sheet_configs, sheet_pipelines
 from facerestore.weights import WeightsStore, parse_catalog
 from facerestore.weights.files import sha256_of
+
+LITE = WeightsStore(Path("nowhere"), offline=True).best("restore").name
+"""The weights that come first where nothing is installed."""
 
 SMALL, LARGE = face_at(10, 20, size=70), face_at(110, 10, size=100)
 CAREFUL = Candidate("careful.clean-64", "careful", 64, "careful", True, "yes")
@@ -227,11 +231,16 @@ def names(found):
 
 def test_what_is_bundled_is_available_and_what_comes_is_before_it(store):
     (bundled,) = available(RestoreConfig(), store).candidates
-    assert (bundled.name, bundled.character, bundled.face_size) == ("lite.clean-256", "careful", 256)
+    assert (bundled.name, bundled.backend, bundled.character, bundled.face_size) == (
+        LITE,
+        "lite",
+        "careful",
+        256,
+    )
     for name in ("gpen.bfr-1024", "gpen.bfr-512", "gpen.bfr-512-d", "gpen.colorization-1024"):
         install(store, name)
     found = available(RestoreConfig(), store)
-    assert names(found) == ["gpen.bfr-512", "gpen.bfr-1024", "lite.clean-256"]
+    assert names(found) == ["gpen.bfr-512", "gpen.bfr-1024", LITE]
     assert "gpen.bfr-512 up to 640 px, gpen.bfr-1024 above" in found.words
 
 
@@ -240,7 +249,7 @@ def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(sto
     install(store, "gfpgan.v1.4")
     monkeypatch.setattr("facerestore.available.find_spec", lambda module: None)
     found = available(RestoreConfig(), store)
-    assert names(found) == ["lite.clean-256"]
+    assert names(found) == [LITE]
     assert [name for name, _ in found.passed_over] == ["psfr.ffhq-512"]
     assert "passes over psfr.ffhq-512" in found.words
     assert "parsenet.psfr-90000" in found.words
