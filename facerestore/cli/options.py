@@ -151,7 +151,11 @@ MinFace = Annotated[
 
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Restore small and already sharp faces too.", rich_help_panel=_LINE),
+    typer.Option(
+        "--force",
+        help="Restore faces too that would be kept as small, sharp or too large.",
+        rich_help_panel=_LINE,
+    ),
 ]
 
 ForceSmall = Annotated[
