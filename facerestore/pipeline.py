@@ -29,6 +29,7 @@ from facerestore.photo_report import (
 from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.selection import absent_indices, left_to_right, select_faces, to_restore
+from facerestore.serving import harm_of
 from facerestore.types import (
     AlignedFace,
     Decision,
@@ -228,7 +229,11 @@ class RestorePipeline:
         """Return a face, cut out, with its decision, and what was measured on it."""
         aligned = self._cut(pixels, detected, self.restorer.face_size)
         quality = assess(aligned)
-        return RestoredFace(detected, self._decide(detected, quality), aligned), quality
+        decision = self._decide(detected, quality)
+        if self.task is RESTORE and decision.outcome is Outcome.RESTORED and not self.config.force:
+            size = self.restorer.face_size
+            decision = harm_of(size, quality, crop_px=size / quality.enlargement) or decision
+        return RestoredFace(detected, decision, aligned), quality
 
     def _decide(self, detected: DetectedFace, quality: FaceQuality) -> Decision:
         """Return whether a face that was cut out is restored."""

@@ -140,13 +140,27 @@ def harm(candidates: Sequence[Candidate], quality: FaceQuality, *, crop_px: floa
         crop_px: side of the face's crop in the photo, pixels.
     """
     largest = max(c.face_size for c in candidates)
-    if crop_px < largest * LOSING_ENLARGEMENT or quality.blur_px > NEARLY_SHARP_EDGE_PX:
+    return harm_of(largest, quality, crop_px=crop_px, giver="any network here")
+
+
+def harm_of(
+    face_size: int, quality: FaceQuality, *, crop_px: float, giver: str = "this network"
+) -> Decision | None:
+    """Return the decision to keep a face that one network would take more from than it gives; None for none.
+
+    Args:
+        face_size: side of what the network gives, pixels.
+        quality: what was measured on the face, on a crop of that size.
+        crop_px: side of the face's crop in the photo, pixels.
+        giver: who gives so much, in words.
+    """
+    if crop_px < face_size * LOSING_ENLARGEMENT or quality.blur_px > NEARLY_SHARP_EDGE_PX:
         return None
     if quality.noise_sigma > SHARP_NOISE_LEVELS or quality.blockiness > SHARP_BLOCKINESS:
         return None
     reason = (
-        f"nearly sharp (edges {quality.blur_px:.1f} px wide of {largest}), and with {crop_px:.0f} px much larger than"
-        f" what any network here gives ({largest} px): restoring it would lose detail"
+        f"nearly sharp (edges {quality.blur_px:.1f} px wide of {face_size}), and with {crop_px:.0f} px much larger than"
+        f" what {giver} gives ({face_size} px): restoring it would lose detail"
     )
     return Decision(Outcome.KEPT, "would-lose-detail", reason)
 
