@@ -231,8 +231,7 @@ class RestorePipeline:
         quality = assess(aligned)
         decision = self._decide(detected, quality)
         if self.task is RESTORE and decision.outcome is Outcome.RESTORED and not self.config.force:
-            size = self.restorer.face_size
-            decision = harm_of(size, quality, crop_px=size / quality.enlargement) or decision
+            decision = harm_of(self.restorer.face_size, quality) or decision
         return RestoredFace(detected, decision, aligned), quality
 
     def _decide(self, detected: DetectedFace, quality: FaceQuality) -> Decision:

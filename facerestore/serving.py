@@ -144,16 +144,17 @@ def harm(candidates: Sequence[Candidate], quality: FaceQuality, *, crop_px: floa
 
 
 def harm_of(
-    face_size: int, quality: FaceQuality, *, crop_px: float, giver: str = "this network"
+    face_size: int, quality: FaceQuality, *, crop_px: float | None = None, giver: str = "this network"
 ) -> Decision | None:
     """Return the decision to keep a face that one network would take more from than it gives; None for none.
 
     Args:
         face_size: side of what the network gives, pixels.
         quality: what was measured on the face, on a crop of that size.
-        crop_px: side of the face's crop in the photo, pixels.
+        crop_px: side of the face's crop in the photo, pixels; None for what follows from such a crop.
         giver: who gives so much, in words.
     """
+    crop_px = face_size / quality.enlargement if crop_px is None else crop_px
     if crop_px < face_size * LOSING_ENLARGEMENT or quality.blur_px > NEARLY_SHARP_EDGE_PX:
         return None
     if quality.noise_sigma > SHARP_NOISE_LEVELS or quality.blockiness > SHARP_BLOCKINESS:
