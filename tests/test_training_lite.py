@@ -113,6 +113,32 @@ def test_a_run_with_an_adversary_goes_on_as_if_never_interrupted_and_exports_the
     assert load_backend(out).name == "lite"
 
 
+def test_a_faded_face_keeps_its_tone_and_others_theirs():
+    torch.manual_seed(0)
+    hq = torch.nn.functional.interpolate(torch.rand(2, 3, 4, 4), size=64)
+    line = torch.tensor([0.5, 0.6, 0.7])[:, None, None], torch.tensor([0.2, 0.1, 0.0])[:, None, None]
+    faded = hq[:1] * line[0] + line[1] + 0.02 * torch.randn(1, 3, 64, 64)
+    lq = torch.cat((faded, hq[1:] * 0.95))
+    found = lite.in_tone_of(lq, hq, faded_below=0.82)
+    assert torch.allclose(found[0], hq[0] * line[0] + line[1], atol=0.02)
+    assert torch.equal(found[1], hq[1])
+
+
+def test_a_face_without_contrast_has_a_finite_tone():
+    assert torch.isfinite(
+        lite.in_tone_of(torch.rand(1, 3, 16, 16), torch.ones(1, 3, 16, 16), faded_below=1)
+    ).all()
+
+
+def test_what_has_faded_is_compared_with_a_face_of_its_tone(tmp_path):
+    plan = drawn_plan("lite", tmp_path, *TINY, "recipe.faded_below=0.82")
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    batch["lq"] = batch["hq"] * 0.5 + 0.2
+    terms = plan.recipe.losses("generator", scene_of(plan, networks, batch))
+    assert terms[0].value < 0.05
+    assert torch.allclose(batch["hq"], batch["lq"], atol=0.02)
+
+
 def test_a_run_starts_from_a_file(tmp_path):
     plan = drawn_plan("lite", tmp_path, *TINY)
     torch.manual_seed(1)

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facerestore.archs.lite import LiteConfig, LiteDiscriminator, LiteGenerator
 from facerestore.archs.spectral import attach_spectral_norm
@@ -41,6 +42,13 @@ RESTORED = "restored"
 """In a batch: what the generator made of it, kept for the discriminator, so that it is computed once."""
 
 
+TONE_CELLS = 4
+"""A quarter of a face's side is far wider than any blur of the presets (sigma 15 of 512 px)."""
+
+SMALLEST_SQUARE = 1e-6
+"""Keeps the slope of a channel without contrast finite."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class AdversarySettings:
     """A discriminator that asks for detail.
@@ -70,6 +78,10 @@ class LiteSettings:
             empty for random numbers.
         learning_rate: peak of Muon's and AdamW's rate.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
+        faded_below: a face whose contrast in the input is below this share of the real one's has faded, and is to keep
+            the tone that it has there: the rest of its photo keeps it, too. 0 for none: the network learns to undo the
+            fading. By cells of a quarter of the face's side, the share is 0.82 and more in the presets ``gfpgan`` and
+            ``severe``, and 0.40 to 0.81 in ``old-photo`` (measured on 10 faces each).
         adversary: a discriminator for a last stage that trades fidelity for detail.
     """
 
@@ -77,6 +89,7 @@ class LiteSettings:
     start: str = ""
     learning_rate: float = Field(default=1e-3, gt=0)
     frequency_weight: float = Field(default=1.0, ge=0)
+    faded_below: float = Field(default=0.0, ge=0, le=1)
     adversary: AdversarySettings = Field(default_factory=AdversarySettings)
 
 
@@ -184,6 +197,9 @@ class LiteRecipe(Recipe):
         """Return the distances in pixels and in frequencies and what the discriminator says, or its own loss."""
         if phase == "discriminator":
             return self._discriminator_terms(scene)
+        if self.settings.faded_below:
+            batch = scene.batch
+            batch["hq"] = in_tone_of(batch["lq"], batch["hq"], faded_below=self.settings.faded_below)
         hq = scene.batch["hq"]
         restored = self._restored(scene)
         terms = [
@@ -227,3 +243,24 @@ class LiteRecipe(Recipe):
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
         return Exported({k: v.half().contiguous() for k, v in network.state_dict().items()}, {"arch": "lite"})
+
+
+def in_tone_of(lq: Tensor, hq: Tensor, *, faded_below: float) -> Tensor:
+    """Return real faces with the tone of their degraded ones where those have faded, the others as they are.
+
+    A straight line is fitted for each channel to the means over `TONE_CELLS` by `TONE_CELLS` cells, which blur and
+    noise hardly change.
+
+    Args:
+        lq: B 3 S S.
+        hq: B 3 S S.
+        faded_below: a face has faded where the mean of its three slopes is below this.
+    """
+    real, degraded = (functional.adaptive_avg_pool2d(x, TONE_CELLS).flatten(2) for x in (hq, lq))
+    middle, new_middle = real.mean(dim=2, keepdim=True), degraded.mean(dim=2, keepdim=True)
+    offset = real - middle
+    square = offset.square().sum(dim=2, keepdim=True).clamp_min(SMALLEST_SQUARE)
+    slope = (offset * (degraded - new_middle)).sum(dim=2, keepdim=True) / square  # B 3 1
+    toned = (hq - middle[..., None]) * slope[..., None] + new_middle[..., None]
+    faded = slope.mean(dim=1, keepdim=True)[..., None] < faded_below
+    return torch.where(faded, toned, hq)
