@@ -1,6 +1,7 @@
 """Training of the bundled restorer: what is stepped by what, a run that learns, an export that restores."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
 from facerestore.alignment import template
+from facerestore.archs.lite import LiteConfig
 from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
+from facerestore.training.drawn import write_drawn_faces
 from facerestore.training.export import export_run
 from facerestore.training.losses import charbonnier
+from facerestore.training.plan import make_plan
 from facerestore.training.recipes import lite
 from facerestore.training.runs import RunFolder
 from facerestore.training.settings import make_settings
@@ -247,6 +251,18 @@ def test_the_export_restores_and_says_what_made_it(tmp_path):
 def test_networks_that_cannot_be_are_refused(network, size, fault):
     with pytest.raises(ConfigError, match=fault):
         lite.LiteRecipe(make_settings(lite.LiteSettings, {"network": network}), face_size=size)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_runs_that_made_the_bundled_weights_are_understood(tmp_path, number):
+    faces, _ = write_drawn_faces(tmp_path, count=3, face_size=256)
+    sets = "data.set_weights={}"  # those of the drawn faces are others
+    config = Path(__file__).parent.parent / f"examples/train_lite_{number}.toml"
+    plan = make_plan("lite", faces=faces, config=config, assignments=[sets])
+    assert plan.engine.steps == {1: 3000, 2: 2200, 3: 300}[number]
+    assert plan.recipe.settings.start == ("" if number == 1 else f"runs/lite_{number - 1}.safetensors")
+    assert plan.recipe.settings.faded_below == (0.82 if number == 3 else 0)
+    assert plan.recipe.settings.network == LiteConfig()
 
 
 def test_a_typo_within_the_network_is_named():
