@@ -181,10 +181,18 @@ def _weights_line(summary: BackendSummary) -> str:
     if not summary.needs_weights:
         return "needs no weights"
     if here := [w for w in summary.weights if w.here]:
-        return "weights here: " + ", ".join(f"{w.name} ({_terms(w)})" for w in here)
+        more = _remedies(summary)[0] if _only_bundled(summary) else ""
+        named = ", ".join(f"{w.name} ({_terms(w)})" for w in here)
+        return f"weights here: {named}" + (f"; larger ones: {more}" if more else "")
     if not summary.weights:
         return "no weights are published; give a file with --weights"
     return f"no weights here; {_remedies(summary)[0]}"
+
+
+def _only_bundled(summary: BackendSummary) -> bool:
+    """Say whether all weights that are here came with facerestore, and there are others."""
+    states = {w.state for w in summary.weights if w.here}
+    return states == {"bundled"} and any(not w.here for w in summary.weights)
 
 
 def _remedies(summary: BackendSummary) -> list[str]:

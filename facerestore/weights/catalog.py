@@ -143,7 +143,8 @@ class Catalog:
             return self.entries[name]
         if (backend := name.partition(".")[0]) in self.unpublished:
             raise WeightsError(self.unpublished[backend])
-        close = difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
+        own = [entry.name for entry in self.entries.values() if entry.backend == name]
+        close = own or difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(repr(match) for match in close)}?" if close else "nothing is close."
         )
