@@ -36,11 +36,20 @@ if TYPE_CHECKING:
         inpaint,
         synthesize,
     )
-    from facerestore.types import Decision, DecodedImage, DetectedFace, Outcome, RestoredFace, RestoreResult
+    from facerestore.types import (
+        Choice,
+        Decision,
+        DecodedImage,
+        DetectedFace,
+        Outcome,
+        RestoredFace,
+        RestoreResult,
+    )
 
 _HOMES = {
     "BackendError": "errors",
     "CheckpointError": "errors",
+    "Choice": "types",
     "ConfigError": "errors",
     "DecodedImage": "types",
     "Decision": "types",
@@ -73,6 +82,7 @@ _HOMES = {
 __all__ = [
     "BackendError",
     "CheckpointError",
+    "Choice",
     "ConfigError",
     "Decision",
     "DecodedImage",

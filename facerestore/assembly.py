@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from facerestore.auto import AutoPipeline, Lines, facts_of
+from facerestore.available import AUTO, available, check_files, choose_weights, no_weights
 from facerestore.backends import (
-    backend_names,
-    backend_sources,
     create_backend,
     load_backend,
-    needs_weights,
 )
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
-from facerestore.backends.exported import (
-    ExportedRestorer,
-    Place,
-    choose_exported,
-    load_chosen,
-    refuse_exported,
-)
+from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
 from facerestore.background import find_weights, holds_upsampler, open_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
@@ -33,8 +27,7 @@ from facerestore.photo_report import NetworkFacts, PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE, Task
 from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import ChosenWeights, installed_weights, looks_like_path
-from facerestore.weights.files import sha256_of
+from facerestore.weights.choosing import ChosenWeights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,9 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image as PillowImage
 
-    from facerestore.types import FaceDetector, Restorer, RestoreResult
-
-AUTO = "auto"
+    from facerestore.types import FaceDetector, FaceParser, Restorer, RestoreResult
 
 PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
 
@@ -52,11 +43,12 @@ PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
 def build_pipeline(
     config: RestoreConfig | None = None, *, store: WeightsStore | None = None
 ) -> RestorePipeline:
-    """Return a pipeline for ``config``: networks loaded, ready for any number of photos and threads.
+    """Return a pipeline for ``config``, ready for any number of photos and threads.
 
-    ``auto`` takes the best weights that are installed, else the bundled ones; the pipeline's ``description`` says
-    which. Nothing is downloaded. Two settings reach the whole process: ``threads`` above 0 goes to torch and OpenCV,
-    and on the CPU glibc is told to keep freed memory (see ``device.keep_freed_memory``).
+    Where neither backend nor weights are named, each face has the installed network that serves it (see
+    ``facerestore.serving``), loaded when a face first needs it; else the network is loaded now. The pipeline's
+    ``description`` says which. Nothing is downloaded. Two settings reach the whole process: ``threads`` above 0 goes to
+    torch and OpenCV, and on the CPU glibc is told to keep freed memory (see ``device.keep_freed_memory``).
 
     Args:
         config: what the user chose; defaults when None.
@@ -67,18 +59,80 @@ def build_pipeline(
         CheckpointError: they fit no backend.
         ConfigError: the device, detector or backend is unknown, or the weights are of another backend.
     """
+    config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    if chooses_by_face(config):
+        return _assemble_auto(config, store)
     return assemble(RestorePipeline, config, store=store)
 
 
+def chooses_by_face(config: RestoreConfig) -> bool:
+    """Say whether each face is to have a network of its own choice: nothing is named that only one network has."""
+    named = config.backend != AUTO or config.weights is not None
+    return not (named or config.official or config.fidelity is not None)
+
+
+def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
+    """Return the pipeline that chooses a network for each face; with one to choose from it is loaded now."""
+    found = available(config, store)
+    check_files(found, store)
+    if not found.candidates:
+        raise WeightsError(no_weights(AUTO, store, RESTORE))
+    device = _prepared_device(config)
+    detector = None if config.aligned else build_detector(config.detector, store, device)
+    parsers: dict[NetworkFacts | None, FaceParser] = {}
+
+    def build(name: str) -> RestorePipeline:
+        single = replace(config, weights=name, background=None, tile=None, threads=0)  # they are set already
+        line = assemble(RestorePipeline, single, store=store, detector=detector)
+        if line.parser is not None:  # the same for all lines that take it
+            line.parser = parsers.setdefault(line.facts.parser, line.parser)
+        return line
+
+    lines = Lines(found, build)
+    behind = _background(RESTORE, config, store)
+    if len(found.candidates) == 1:
+        first = lines.get(found.candidates[0].name)
+        parser, facts = first.parser, first.facts
+    else:
+        chosen = choose_parser(config, store)
+        parser = None if chosen is None else chosen.load(device=device)
+        facts = replace(facts_of(found), device=str(device), parser=_parser_facts(chosen))
+        if parser is not None:
+            parsers[facts.parser] = parser
+    return AutoPipeline(
+        detector,
+        lines,
+        config=config,
+        parser=parser,
+        facts=replace(facts, background=None if behind is None else _network_facts(behind)),
+        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+    )
+
+
+def _prepared_device(config: RestoreConfig) -> torch.device:
+    """Return the device, after the settings that reach the whole process; raises ConfigError where it is unknown."""
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    set_threads(config.threads)
+    return device
+
+
 def assemble(
-    kind: type[PipelineKind], config: RestoreConfig | None = None, *, store: WeightsStore | None = None
+    kind: type[PipelineKind],
+    config: RestoreConfig | None = None,
+    *,
+    store: WeightsStore | None = None,
+    detector: FaceDetector | None = None,
 ) -> PipelineKind:
-    """Return a pipeline of a class of its own, as ``build_pipeline`` does.
+    """Return a pipeline of a class of its own with one network, as ``build_pipeline`` does.
 
     Args:
         kind: the class; that of another task than restoring takes the weights of its own purpose.
         config: what the user chose; defaults when None.
         store: where weights are looked for; the user's own when None.
+        detector: finds the faces; None makes the one that ``config`` names.
 
     Raises:
         WeightsError: the weights are not installed, or are corrupt.
@@ -87,10 +141,7 @@ def assemble(
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
-    device = resolve_device(config.device)
-    if device.type == "cpu":
-        keep_freed_memory()
-    set_threads(config.threads)
+    device = _prepared_device(config)
     chosen = choose_weights(config, store, kind.task)
     restorer = load_restorer(
         chosen, device=device, task=kind.task, provider=config.provider, threads=config.threads
@@ -101,9 +152,14 @@ def assemble(
         raise ConfigError(f"'facerestore {kind.task.command}' has no official pipeline; leave official out")
     if config.official:
         kind, config = official_kind(kind, config, restorer.name)
-    detector = None if config.aligned else build_detector(config.detector, store, device)
+    if detector is None and not config.aligned:
+        detector = build_detector(config.detector, store, device)
     parser = choose_parser(
-        config, store, needed_by=_needing_parser(kind, config, restorer), preferred=kind.parser_weights
+        config,
+        store,
+        needed_by=_needing_parser(kind, config, restorer),
+        preferred=kind.parser_weights,
+        drawn=getattr(restorer, "drawn_maps", False),
     )
     behind = _background(kind.task, config, store)
     facts = PipelineFacts(
@@ -309,39 +365,6 @@ def load_restorer(
     )
 
 
-def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = RESTORE) -> ChosenWeights:
-    """Return the restorer's weights that ``config`` asks for.
-
-    Args:
-        config: the backend and the weights, both perhaps left open.
-        store: where weights are looked for.
-        task: what they are for; a file of a path is taken for any task.
-
-    Raises:
-        WeightsError: they are not installed, or corrupt.
-        ConfigError: the backend is unknown or takes no weights, or the weights are of another one or for another task.
-        BackendError: the backend is another package's, and broken.
-    """
-    if (exported := choose_exported(config.backend, config.weights)) is not None:
-        return exported
-    if config.backend not in (AUTO, *(source.name for source in backend_sources())):
-        raise ConfigError(
-            f"unknown backend '{config.backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
-        )
-    if config.backend != AUTO and not needs_weights(config.backend):
-        return _without_weights(config)
-    if config.weights is None:
-        return installed_weights(_best(config.backend, store, task), store, purpose=task.purpose)
-    if looks_like_path(config.weights):
-        return _from_file(Path(config.weights).expanduser(), config.backend)
-    chosen = installed_weights(config.weights, store, purpose=task.purpose)
-    if config.backend not in (AUTO, chosen.backend):
-        raise ConfigError(
-            f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{config.backend}'; leave out one of both"
-        )
-    return chosen
-
-
 def build_detector(name: str, store: WeightsStore, device: torch.device) -> FaceDetector:
     """Return a detector by name; ``auto`` takes the best that is installed, else ``embedded``, which always is.
 
@@ -359,36 +382,3 @@ def best_detector(store: WeightsStore) -> str:
     found = {name: store.entry(weights) for name, weights in DETECTORS.items() if store.locate(weights)}
     ranks = {name: e.quality_rank for name, e in found.items() if e.purpose == "detect" and e.quality_rank}
     return min(ranks, key=lambda name: ranks[name], default="embedded")
-
-
-def _best(backend: str, store: WeightsStore, task: Task) -> str:
-    """Return the catalog name of the best installed weights for a task, of one backend or of any."""
-    backends = set(backend_names()) if backend == AUTO else {backend}
-    entry = store.best(task.purpose, backends=backends)
-    if entry is not None:
-        return entry.name
-    if backend in store.catalog.unpublished:
-        raise WeightsError(store.catalog.unpublished[backend])
-    known = [
-        e.name for e in store.catalog.entries.values() if e.purpose == task.purpose and e.backend in backends
-    ]
-    remedy = f"run 'facerestore weights download {known[0]}'" if known else "give a file with --weights"
-    wanted = "for any backend" if backend == AUTO else f"for backend '{backend}'"
-    wanted += "" if task == RESTORE else f" to {task.verb} faces"
-    raise WeightsError(f"no weights {wanted} are installed; {remedy}")
-
-
-def _without_weights(config: RestoreConfig) -> ChosenWeights:
-    """Return the choice of a backend that needs no weights."""
-    if config.weights is not None:
-        raise ConfigError(f"backend '{config.backend}' takes no weights; leave out '{config.weights}'")
-    return ChosenWeights(None, config.backend, config.backend, None, False, None)
-
-
-def _from_file(path: Path, backend: str) -> ChosenWeights:
-    refuse_exported(path)
-    if not path.is_file():
-        raise WeightsError(
-            f"weights file '{path}' does not exist; give a path, or a name of 'facerestore weights list'"
-        )
-    return ChosenWeights(path, None if backend == AUTO else backend, str(path), sha256_of(path), False, None)

@@ -34,8 +34,8 @@ class RestoreConfig:
     Attributes:
         backend: ``auto``, the name of a restoration backend such as ``lite`` or ``gpen``, or an exported network such
             as ``onnx:gpen.onnx``.
-        weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file; None chooses the best
-            that is installed.
+        weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file. None takes the best of a named
+            backend; with ``auto`` each face has those that suit it (``facerestore.serving``).
         provider: what runs an exported network: ``cpu``, ``cuda``, ``directml``, ``coreml`` or ``openvino`` of ONNX
             Runtime, or a device of OpenVINO; None follows the device.
         detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50`` or ``retinaface-mobile0.25``.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from facerestore import __version__
 from facerestore.alignment import align_face, template, transform_points
-from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
+from facerestore.assembly import best_detector, build_detector, build_pipeline
+from facerestore.available import AUTO, available, choose_weights
 from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
 from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
@@ -102,6 +103,7 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
         *_programs(),
         *_devices(),
         *_weights(store),
+        _choice(config, store),
         *_detectors(store),
         *_parsers(store),
         *_backgrounds(store),
@@ -175,6 +177,11 @@ def _weights(store: WeightsStore) -> list[Check]:
         state = State.OK if verdict.ok else State.BROKEN
         checks.append(Check("weights", entry.name, state, where if verdict.ok else remedy))
     return checks
+
+
+def _choice(config: RestoreConfig, store: WeightsStore) -> Check:
+    """Say which weights the automatic choice takes for which faces."""
+    return _tried("weights", AUTO, lambda: available(config, store).words.removeprefix(f"{AUTO} "))
 
 
 def _detectors(store: WeightsStore) -> list[Check]:
@@ -269,6 +276,10 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
     """
     config = replace(config, force=True, faces="all", strength=1.0, upscale=1.0)
     chosen = choose_weights(config, store)
+    if chosen.path is not None:
+        config = replace(
+            config, weights=chosen.name
+        )  # the automatic choice would take one by the face's looks
     image, face = trial_photo()
     line = _trial_line(config, store, face)
     first = line.run(image).image.pixels

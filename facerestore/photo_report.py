@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from facerestore.quality import FaceQuality
-from facerestore.types import RestoredFace
+from facerestore.types import Outcome, RestoredFace
 
 if TYPE_CHECKING:
     from facerestore.background import Upsampler
@@ -67,7 +68,15 @@ def background_facts(background: Upsampler) -> dict[str, Any]:
 def face_report(
     index: int, face: RestoredFace, quality: FaceQuality | None, *, strength: float, seconds: float
 ) -> dict[str, Any]:
-    """Return the facts of one face, ready for JSON; coordinates in image pixels."""
+    """Return the facts of one face, ready for JSON; coordinates in image pixels.
+
+    Args:
+        index: of the face in its photo.
+        face: the face.
+        quality: what was measured on it.
+        strength: of the whole photo.
+        seconds: what the network took for it, where the face does not say.
+    """
     restored = face.restored is not None
     detected = face.detected
     return {
@@ -81,8 +90,32 @@ def face_report(
         "code": face.decision.code,
         "reason": face.decision.reason,
         "strength": strength if restored else 0.0,
-        "seconds": round(seconds, 4) if restored else 0.0,
+        "seconds": round(seconds if face.seconds is None else face.seconds, 4) if restored else 0.0,
     }
+
+
+def served_by(face: RestoredFace, backend: str, facts: PipelineFacts) -> dict[str, Any]:
+    """Return which network a face is restored by and why, ready for JSON; None throughout for a kept face.
+
+    Args:
+        face: the face with its decision, restored already or not.
+        backend: the one that serves a face for which none was chosen.
+        facts: where that one comes from.
+    """
+    if face.decision.outcome is Outcome.KEPT:
+        return {"backend": None, "weights": None, "choice": None, "why": None}
+    choice = face.choice
+    return {
+        "backend": backend if choice is None else choice.backend,
+        "weights": facts.weights if choice is None else choice.weights,
+        "choice": None if choice is None else choice.code,
+        "why": None if choice is None else choice.reason,
+    }
+
+
+def kept_by_code(faces: Sequence[RestoredFace]) -> dict[str, int]:
+    """Return how many faces were kept, by the code of the decision."""
+    return dict(Counter(f.decision.code for f in faces if f.decision.outcome is Outcome.KEPT))
 
 
 def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from facerestore import __version__
 from facerestore.aligned_photo import replace_whole, whole_face
 from facerestore.alignment import align_face, resize_affine, warp_to_crop
-from facerestore.backends.calling import restore_faces
+from facerestore.backends.calling import check_count, restore_faces
 from facerestore.blending import Paste, paste_faces
 from facerestore.canvas import check_result_size, resize_image, result_size
 from facerestore.colour import grey_face
@@ -19,10 +18,18 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
 from facerestore.parsing import FacePasting
-from facerestore.photo_report import PipelineFacts, StageClock, background_facts, face_report
+from facerestore.photo_report import (
+    PipelineFacts,
+    StageClock,
+    background_facts,
+    face_report,
+    kept_by_code,
+    served_by,
+)
 from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
-from facerestore.selection import absent_indices, left_to_right, select_faces
+from facerestore.selection import absent_indices, left_to_right, select_faces, to_restore
+from facerestore.serving import harm_of
 from facerestore.types import (
     AlignedFace,
     Decision,
@@ -34,7 +41,6 @@ from facerestore.types import (
     RestoredFace,
     RestoreResult,
 )
-from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.background import OnTile, Upsampler
@@ -110,9 +116,8 @@ class RestorePipeline:
         config: RestoreConfig,
     ) -> Self:
         """Return a pipeline of the same kind and facts with other parts; raises as the class does."""
-        other = type(self)(detector, restorer, config=config, parser=parser, facts=self.facts)
-        other.background = self.background
-        return other
+        facts, behind = self.facts, self.background
+        return type(self)(detector, restorer, config=config, parser=parser, facts=facts, background=behind)
 
     @classmethod
     def needs_parser(cls, config: RestoreConfig) -> bool:
@@ -127,16 +132,16 @@ class RestorePipeline:
     @property
     def description(self) -> str:
         """One line for people: backend, weights, device, detector, parser."""
-        origin = " (bundled)" if self.facts.bundled else ""
-        origin = origin if self.facts.origin is None else f" (exported from {self.facts.origin})"
-        weights = self.facts.weights or self.restorer.name
         detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
         parser = "" if self.parser is None else f", {self._parser_words(self.parser)}"
         behind = "" if self.background is None else f", background {self.background.name}"
-        return (
-            f"{weights}{origin}, {self.restorer.face_size} px faces, on {self.facts.device};"
-            f" {detector}{parser}{behind}"
-        )
+        return f"{self._network_words}, on {self.facts.device}; {detector}{parser}{behind}"
+
+    @property
+    def _network_words(self) -> str:
+        origin = " (bundled)" if self.facts.bundled else ""
+        origin = origin if self.facts.origin is None else f" (exported from {self.facts.origin})"
+        return f"{self.facts.weights or self.restorer.name}{origin}, {self.restorer.face_size} px faces"
 
     def _parser_words(self, parser: FaceParser) -> str:
         if self._pasting.drawn:
@@ -158,6 +163,15 @@ class RestorePipeline:
             ImageError: what the task needs with this photo is not there.
         """
         return self
+
+    def examine(self, image: DecodedImage) -> dict[str, Any]:
+        """Return what would be done with the faces of a photo, as ``run`` reports it; nothing is restored.
+
+        Raises:
+            ImageError: an aligned input is not square.
+        """
+        faces, qualities = self._judge(image.pixels, self._detect(image.pixels))
+        return {"found": len(faces), "faces": self._face_reports(faces, qualities)}
 
     def run(self, image: DecodedImage) -> RestoreResult:
         """Restore one photo.
@@ -205,19 +219,21 @@ class RestorePipeline:
     ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
         """Return the faces with their decisions, and what was measured on those that had to be cut out for it."""
         chosen = select_faces(self.config.faces, found, pixels.shape)
-        faces: list[RestoredFace] = []
-        qualities: list[FaceQuality | None] = []
+        judged: list[tuple[RestoredFace, FaceQuality | None]] = []
         for index, detected in enumerate(found):
             aside = self._set_aside(detected, index in chosen)
-            if aside is not None:
-                faces.append(RestoredFace(detected=detected, decision=aside))
-                qualities.append(None)
-                continue
-            aligned = self._cut(pixels, detected)
-            quality = assess(aligned)
-            faces.append(RestoredFace(detected, self._decide(detected, quality), aligned))
-            qualities.append(quality)
-        return faces, qualities
+            kept = None if aside is None else (RestoredFace(detected, aside), None)
+            judged.append(kept or self._judge_face(pixels, detected))
+        return [face for face, _ in judged], [quality for _, quality in judged]
+
+    def _judge_face(self, pixels: Image, detected: DetectedFace) -> tuple[RestoredFace, FaceQuality]:
+        """Return a face, cut out, with its decision, and what was measured on it."""
+        aligned = self._cut(pixels, detected, self.restorer.face_size)
+        quality = assess(aligned)
+        decision = self._decide(detected, quality)
+        if self.task is RESTORE and decision.outcome is Outcome.RESTORED and not self.config.force:
+            decision = harm_of(self.restorer.face_size, quality) or decision
+        return RestoredFace(detected, decision, aligned), quality
 
     def _decide(self, detected: DetectedFace, quality: FaceQuality) -> Decision:
         """Return whether a face that was cut out is restored."""
@@ -240,9 +256,8 @@ class RestorePipeline:
     def _min_eye_distance_px(self) -> float:
         return MIN_EYE_DISTANCE_PX if self.config.min_face is None else self.config.min_face
 
-    def _cut(self, pixels: Image, face: DetectedFace) -> AlignedFace:
-        """Return the face's crop at the size of the restorer."""
-        size = self.restorer.face_size
+    def _cut(self, pixels: Image, face: DetectedFace, size: int) -> AlignedFace:
+        """Return the face's crop, ``size`` pixels wide."""
         if not self.config.aligned:
             return align_face(pixels, face, size)
         affine = resize_affine(size / pixels.shape[0])
@@ -250,11 +265,11 @@ class RestorePipeline:
 
     def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
         """Return the faces, those to be restored with their parsing maps where there is a parser."""
-        wanted = _to_restore(faces)
+        wanted = to_restore(faces)
         if self.parser is None or not wanted:
             return list(faces)
         maps = self.parser.parse([aligned for _, aligned in wanted])
-        _check_count(self.parser.name, len(maps), len(wanted))
+        check_count(self.parser.name, len(maps), len(wanted))
         parsed = list(faces)
         for (index, aligned), parsing_map in zip(wanted, maps, strict=True):
             parsed[index] = replace(parsed[index], parsing_map=parsing_map)
@@ -264,7 +279,7 @@ class RestorePipeline:
 
     def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
         """Return the faces with the restorer's output; all faces of the photo go to it in one call."""
-        wanted = _to_restore(faces)
+        wanted = to_restore(faces)
         if not wanted:
             return list(faces)
         maps = [m for index, _ in wanted if (m := faces[index].parsing_map) is not None]
@@ -326,18 +341,29 @@ class RestorePipeline:
 
     def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
         """Return what people should know of this photo beside its faces' decisions, one sentence each."""
-        return [
-            note
-            for index, face in enumerate(faces)
-            if face.aligned is not None and face.restored is not None and not self.official
-            for note in self._pasting.notes(index, face.aligned, face.parsing_map)
-        ]
+        return [note for index, face in enumerate(faces) for note in self._face_notes(index, face)]
+
+    def _face_notes(self, index: int, face: RestoredFace) -> list[str]:
+        """Return what people should know of how one face was pasted."""
+        shown = None if self.official or face.restored is None else face.aligned
+        return [] if shown is None else self._pasting.notes(index, shown, face.parsing_map)
 
     def _pasted_facts(self, face: RestoredFace) -> dict[str, Any]:
         """Return what of a face was pasted, for its entry in the report; official pipelines have their own ways."""
         if self.official:
             return {}
         return self._pasting.facts(face.aligned if face.restored is not None else None, face.parsing_map)
+
+    def _face_reports(
+        self, faces: Sequence[RestoredFace], qualities: Sequence[FaceQuality | None], *, seconds: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """Return the facts of each face; ``seconds`` is what a face took whose own time is not known."""
+        return [
+            face_report(index, face, quality, strength=self.config.strength, seconds=seconds)
+            | served_by(face, self.restorer.name, self.facts)
+            | self._pasted_facts(face)
+            for index, (face, quality) in enumerate(zip(faces, qualities, strict=True))
+        ]
 
     def _report(
         self,
@@ -348,8 +374,8 @@ class RestorePipeline:
         clock: StageClock,
     ) -> dict[str, Any]:
         """Return the facts of one photo, ready for JSON."""
-        restored = len(_to_restore(faces))
-        share = clock.seconds.get("restore", 0.0) / restored if restored else 0.0
+        restored = len(to_restore(faces))
+        share = clock.seconds.get("restore", 0.0) / max(restored, 1)
         return {
             "facerestore": __version__,
             "size": [before.pixels.shape[1], before.pixels.shape[0]],
@@ -370,28 +396,8 @@ class RestorePipeline:
             "strength": self.config.strength,
             "found": len(faces),
             "restored": restored,
-            "kept": dict(Counter(f.decision.code for f in faces if f.decision.outcome is Outcome.KEPT)),
+            "kept": kept_by_code(faces),
             "absent_indices": absent_indices(self.config.faces, len(faces)),
             "stage_seconds": clock.report(),
-            "faces": [
-                face_report(index, face, quality, strength=self.config.strength, seconds=share)
-                | self._pasted_facts(face)
-                for index, (face, quality) in enumerate(zip(faces, qualities, strict=True))
-            ],
+            "faces": self._face_reports(faces, qualities, seconds=share),
         }
-
-
-def _to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
-    """Return index and crop of the faces that are to be restored."""
-    return [
-        (index, face.aligned)
-        for index, face in enumerate(faces)
-        if face.decision.outcome is Outcome.RESTORED and face.aligned is not None
-    ]
-
-
-def _check_count(name: str, given: int, wanted: int) -> None:
-    if given != wanted:
-        raise BackendError(
-            f"'{name}' gave {count(given, 'result')} for {count(wanted, 'face')}; report this to its author"
-        )

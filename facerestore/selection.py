@@ -1,4 +1,4 @@
-"""Which of the faces of a photo the user means."""
+"""Which of the faces of a photo the user means, and which of them are restored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from facerestore.config import parse_faces
-from facerestore.types import Box, DetectedFace
+from facerestore.types import AlignedFace, Box, DetectedFace, Outcome, RestoredFace
 
 
 def left_to_right(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
@@ -38,6 +38,15 @@ def select_faces(choice: str, faces: Sequence[DetectedFace], shape: tuple[int, .
 def absent_indices(choice: str, count: int) -> list[int]:
     """Return the indices that ``choice`` names and a photo of ``count`` faces does not have."""
     return [index for index in parse_faces(choice) or () if index >= count]
+
+
+def to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:
+    """Return index and crop of the faces that are to be restored."""
+    return [
+        (index, face.aligned)
+        for index, face in enumerate(faces)
+        if face.decision.outcome is Outcome.RESTORED and face.aligned is not None
+    ]
 
 
 def _box_area(box: Box) -> float:

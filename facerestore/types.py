@@ -117,12 +117,31 @@ class Decision:
     Attributes:
         outcome: restored or kept.
         code: short machine-readable reason: ``restored``, ``too-small``, ``sharp``, ``not-selected``, ``strength-0``,
-            ``not-parsed``; of official pipelines ``low-score`` and
-            ``over-999-px``.
+            ``not-parsed``, ``would-lose-detail``; of official pipelines ``low-score`` and ``over-999-px``.
         reason: one plain sentence for people, with the numbers that decided.
     """
 
     outcome: Outcome
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which network serves a face where the choice was automatic, and why.
+
+    Attributes:
+        weights: catalog name of its weights.
+        backend: name of its backend.
+        face_size: side of the faces that it gives, pixels.
+        code: short machine-readable reason: ``light``, ``heavy``, ``no-prior`` (heavily degraded, and no network that
+            draws detail is here), ``too-large`` (no network here is large enough for the face).
+        reason: one plain sentence for people, with the numbers that decided.
+    """
+
+    weights: str
+    backend: str
+    face_size: int
     code: str
     reason: str
 
@@ -137,6 +156,8 @@ class RestoredFace:
         aligned: the crop that was judged; None where the face was set aside before it was cut.
         restored: (S, S, 3) float32 RGB in [0, 1]; None for kept faces.
         parsing_map: (S, S) uint8 ids; None without a parser.
+        choice: which network serves it, where that was chosen for this face; None where one serves all, or none does.
+        seconds: the network's time for it, the mean of its batch; None where it did not run.
     """
 
     detected: DetectedFace
@@ -144,6 +165,8 @@ class RestoredFace:
     aligned: AlignedFace | None = None
     restored: FaceImage | None = None
     parsing_map: ParsingMap | None = None
+    choice: Choice | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

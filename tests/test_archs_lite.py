@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facerestore.archs.lite import LiteConfig, LiteGenerator, config_from_shapes
+from facerestore.archs.lite import LiteConfig, LiteDiscriminator, LiteGenerator, config_from_shapes
 
 TINY = LiteConfig(unshuffle=4, widths=(8, 12, 16), blocks=(1, 2, 1))
 
@@ -46,3 +46,22 @@ def test_default_size_is_what_the_card_says():
 def test_levels_without_blocks_are_refused():
     with pytest.raises(ValueError, match="one entry for each"):
         LiteGenerator(LiteConfig(widths=(8, 8, 8), blocks=(1, 1)))
+
+
+def test_a_discriminator_judges_patches_of_each_face_by_itself():
+    torch.manual_seed(0)
+    network = LiteDiscriminator(4)
+    faces, lq = torch.rand(2, 2, 3, 128, 128)
+    scores, features = network(faces, lq)
+    assert scores.shape == (2, 1, 16, 16)
+    assert [f.shape[-1] for f in features] == [64, 32, 16, 16]
+    assert torch.allclose(network(faces[1:], lq[1:])[0], scores[1:], atol=1e-6)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_score_sees_56_px_of_the_face_and_of_its_input(which):
+    torch.manual_seed(0)
+    pair = [torch.rand(1, 3, 128, 128, requires_grad=True) for _ in range(2)]
+    LiteDiscriminator(8)(*pair)[0][0, 0, 8, 8].backward()
+    seen = pair[which].grad.abs().sum(dim=(0, 1)).nonzero()
+    assert (seen.amax(dim=0) - seen.amin(dim=0) + 1).tolist() == [56, 56]

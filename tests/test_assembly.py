@@ -1,4 +1,5 @@
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -75,15 +76,31 @@ def test_a_discriminator_is_never_taken_for_a_restorer(store):
         install(store, name)
         with pytest.raises(ConfigError, match="for the purpose 'discriminator', not 'restore'"):
             choose_weights(RestoreConfig(weights=name), store)
-    with pytest.raises(WeightsError, match=r"weights download gpen\.bfr-512'"):
-        choose_weights(RestoreConfig(backend="gpen"), store)
+    assert choose_weights(RestoreConfig(backend="gpen"), store).name == "gpen.clean-128"
+
+
+@pytest.mark.parametrize(
+    ("backend", "own"), [("gpen", "gpen.bfr-512"), ("psfr", "psfr.ffhq-512"), ("mmrb", None)]
+)
+def test_every_backend_of_a_paper_has_bundled_weights_behind_those_that_come(store, backend, own):
+    bundled = choose_weights(RestoreConfig(backend=backend), store)
+    assert (bundled.name, bundled.bundled, bundled.commercial_use) == (f"{backend}.clean-128", True, "yes")
+    assert choose_weights(RestoreConfig(), store).name != bundled.name
+    if own is not None:
+        install(store, own)
+        assert choose_weights(RestoreConfig(backend=backend), store).name == own
+
+
+def test_a_backend_without_weights_says_why(store):
+    bare = replace(store.catalog, entries={}, unpublished={"mmrb": "none are published; train them"})
+    with pytest.raises(WeightsError, match="none are published; train them"):
+        choose_weights(RestoreConfig(backend="mmrb"), WeightsStore(store.folder, catalog=bare))
 
 
 def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):
     for options, remedy in (
         ({"weights": "gpen.bfr-512"}, "weights download gpen.bfr-512"),
-        ({"backend": "gpen"}, "weights download gpen."),
-        ({"backend": "mmrb"}, "no weights of the backend 'mmrb' are published.*facerestore train mmrb"),
+        ({"backend": "codeformer"}, "weights download codeformer."),
         ({"weights": str(tmp_path / "none.pth")}, "does not exist"),
     ):
         with pytest.raises(WeightsError, match=remedy):

@@ -277,3 +277,14 @@ def test_the_example_lets_the_face_through():
 def test_the_example_keeps_the_contract():
     restorer = PSFRRestorer.build(PSFRRestorer.example_state_dict())
     assert {finding.verdict for finding in check_restorer(restorer)} == {Verdict.PASSED}
+
+
+@pytest.mark.parametrize(
+    ("header", "drawn"), [({"condition": "landmarks"}, True), ({"condition": "parser"}, False), ({}, False)]
+)
+def test_a_file_says_whether_its_maps_were_drawn_from_landmarks(official, tmp_path, header, drawn):
+    path = tmp_path / "net.safetensors"
+    save_state_dict(path, official, metadata=header)
+    restorer = load_backend(path)
+    assert restorer.needs_parsing
+    assert restorer.drawn_maps is drawn

@@ -9,6 +9,7 @@ import pytest
 from fakes import Brightener, FakeDetector, face_at, photo, pipeline
 
 from facerestore.cli import main
+from facerestore.cli.enhancing import choice_lines
 from facerestore.errors import WeightsError
 from facerestore.io import decode_image, encode_image, read_image, write_image
 
@@ -129,7 +130,7 @@ def test_an_existing_result_or_the_input_is_never_lost_without_leave(line, folde
 
 
 def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.assembly.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.available.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
     before = names(folder)
     assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -141,8 +142,52 @@ def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monke
     assert line.configs == []
 
 
+def test_a_verbose_dry_run_says_what_each_face_would_get(line, folder, capsys, monkeypatch):
+    monkeypatch.setattr("facerestore.available.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    assert main(["enhance", "a.png", "bad.jpg", "--faces", "0", "--dry-run", "-v"]) == 0
+    out = capsys.readouterr().out
+    assert "face 0 would be restored: " in out
+    assert "face 1 would be kept: not selected" in out
+    assert "bad.jpg" in out.partition("would fail")[0]
+    assert line.restorer.calls == []
+    assert names(folder) == ["a.png", "b.png", "bad.jpg"]
+    assert main(["enhance", "a.png", "--dry-run", "-v", "--json"]) == 0
+    (job,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert [face["decision"] for face in job["faces"]] == ["restored", "restored"]
+
+
+def test_the_network_of_each_face_is_told_where_there_is_a_choice(line, folder, capsys, monkeypatch):
+    def face(index, weights, choice, **facts):
+        return {"index": index, "weights": weights, "choice": choice, "why": f"why {index}", **facts}
+
+    two = [{"name": "a.x", "commercial_use": "yes"}, {"name": "b.x", "commercial_use": "no"}]
+    faces = [face(0, "a.x", "light"), face(1, "b.x", "heavy"), face(2, None, None)]
+    assert choice_lines({"faces": faces, "auto": {"candidates": two}}, 0) == [
+        "face 0 by a.x: why 0",
+        "face 1 by b.x (non-commercial): why 1",
+    ]
+    alone = {"faces": [face(0, "a.x", "light"), face(1, "a.x", "too-large")], "auto": {"candidates": two[:1]}}
+    assert choice_lines(alone, 0) == ["face 1 by a.x: why 1"]
+    assert len(choice_lines(alone, 1)) == 2
+    crowd = {"faces": [face(i, "a.x", "light") for i in range(9)], "auto": {"candidates": two}}
+    assert choice_lines(crowd, 0)[-1] == "and 3 more by their networks; -v or --report tells all"
+    assert choice_lines({"faces": [face(0, "a.x", None)]}, 0) == []
+
+
+def test_a_network_that_is_passed_over_is_a_warning(folder, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("FACERESTORE_HOME", str(tmp_path / "home"))
+    installed = tmp_path / "home" / "weights" / "psfrgan_epoch15_net_G.pth"
+    installed.parent.mkdir(parents=True)
+    installed.write_bytes(b"PK")
+    assert main(["enhance", "a.png", "--device", "cpu"]) == 0
+    err = capsys.readouterr().err
+    assert "warning: auto passes over psfr.ffhq-512: backend 'psfr' needs a face parser" in err
+    assert "weights download parsenet.psfr-90000" in err
+
+
 def test_a_dry_run_says_which_photos_are_missing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.assembly.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.available.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
     assert main(["enhance", "a.png", "nowhere.png", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "nowhere.png -> nowhere_restored.png (there is no such photo: would fail)" in out

@@ -77,10 +77,16 @@ def test_list_shows_every_backend_with_terms_within_80_columns(capsys):
     code, out, _ = run(capsys, "list")
     assert code == 0
     starts = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
-    assert starts == list(BACKENDS)
+    assert starts == [*BACKENDS, "auto"]
+    assert "auto takes lite." in out
     assert "weights here: lite.clean-256 (Apache-2.0, free to use)" in out
-    assert "facerestore weights download gpen.bfr-512" in out
-    assert "no weights are published" in out
+    flat = " ".join(out.split())
+    assert (
+        "gpen.clean-128 (Apache-2.0, free to use); larger ones: facerestore weights download gpen.bfr-512"
+        in flat
+    )
+    assert "mmrb.clean-128 (Apache-2.0, free to use)" in flat
+    assert "no weights here; facerestore weights download codeformer.v0.1" in flat
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -190,12 +196,9 @@ def test_check_as_json(capsys, plugins):
 
 
 def test_check_without_weights_says_how_to_get_some(capsys):
-    code, out, err = run(capsys, "check", "gpen")
+    code, out, err = run(capsys, "check", "gfpgan")
     assert (code, out) == (4, "")
-    assert (
-        "run 'facerestore weights download gpen.bfr-512'; or try the adapter with random weights: --random"
-        in err
-    )
+    assert "run 'facerestore weights download gfpgan.v1.4'" in err
 
 
 def test_check_takes_a_file(capsys, tmp_path):

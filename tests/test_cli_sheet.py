@@ -110,9 +110,9 @@ def test_a_sheet_needs_the_name_of_a_picture(compared, folder, sheet):
 
 
 def test_missing_weights_are_told_before_anything_is_done(folder, capsys):
-    assert main(["enhance", "nothing.png", "--backend", "lite,gpen", "--sheet", "s.jpg"]) == 4
+    assert main(["enhance", "nothing.png", "--backend", "lite,codeformer", "--sheet", "s.jpg"]) == 4
     err = capsys.readouterr().err
-    assert "facerestore weights download gpen" in err
+    assert "facerestore weights download codeformer" in err
     assert "nothing.png" not in err
 
 

@@ -97,14 +97,18 @@ def test_info_says_where_from_and_on_what_terms():
     assert "publisher states none" in facts["sha256_source"]
 
 
-def test_a_backend_without_published_weights_says_so():
-    out = run("info", "mmrb").stdout
-    assert "no weights of the backend 'mmrb' are published" in out
-    assert "facerestore train mmrb" in out
-    assert set(json.loads(run("info", "mmrb", "--json").stdout)) == {"backend", "notes"}
-    for arguments in (("download", "mmrb"), ("path", "mmrb.ffhq-512"), ("import", "mmrb", "net.safetensors")):
-        with pytest.raises(WeightsError, match=r"no weights of the backend 'mmrb'.*facerestore train mmrb"):
+def test_a_backend_without_published_weights_says_so(use):
+    use(extra='bundled = false\n\n[unpublished]\nbare = "no weights of bare are published: train some"')
+    assert "no weights of bare are published: train some" in run("info", "bare").stdout
+    assert set(json.loads(run("info", "bare", "--json").stdout)) == {"backend", "notes"}
+    for arguments in (("download", "bare"), ("path", "bare.big"), ("import", "bare", "net.safetensors")):
+        with pytest.raises(WeightsError, match="no weights of bare are published: train some"):
             run(*arguments)
+
+
+def test_the_name_of_a_backend_alone_leads_to_its_weights():
+    with pytest.raises(WeightsError, match=r"no weights are called 'mmrb'; did you mean 'mmrb\.clean-128'"):
+        run("info", "mmrb")
 
 
 def test_info_shows_the_pinned_hash(use, server):

@@ -9,12 +9,16 @@ import pytest
 
 import facerestore
 from facerestore.assembly import build_pipeline
+from facerestore.backends import identify
+from facerestore.checkpoint import load_state_dict
 from facerestore.cli import main
 from facerestore.config import RestoreConfig
 from facerestore.io import read_image
-from facerestore.weights import load_catalog
+from facerestore.weights import WeightsStore, load_catalog
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+COLOUR_SHIFT_LEVELS = 3.0
+"""More of a mean change of a face's red, green or blue, of 255, would be seen."""
 BUNDLED = [e.name for e in load_catalog().entries.values() if e.bundled and e.purpose == "restore"]
 
 
@@ -70,6 +74,21 @@ def test_python_gives_the_same_as_the_command_and_the_same_each_time(portrait):
     first, second = line.run(image), line.run(image)
     assert np.array_equal(first.image.pixels, second.image.pixels)
     assert np.array_equal(facerestore.restore(portrait, device="cpu").image.pixels, first.image.pixels)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_bundled_network_is_claimed_by_its_backend_and_restores_the_face_in_its_colours(portrait, name):
+    path, backend = WeightsStore(offline=True).require(name), name.partition(".")[0]
+    assert identify(load_state_dict(path)) == backend
+    line = build_pipeline(RestoreConfig(backend=backend, weights=name, device="cpu"))
+    image = read_image(portrait)
+    result = line.run(image)
+    (face,) = result.faces
+    assert face.restored is not None
+    assert np.isfinite(face.restored).all()
+    shift = (face.restored.astype(float) - face.aligned.lq).mean(axis=(0, 1)) * 255
+    assert np.abs(shift).max() < COLOUR_SHIFT_LEVELS
+    assert (result.image.pixels != image.pixels).any()
 
 
 def test_detect_finds_the_face_and_doctor_is_content(portrait, capsys):

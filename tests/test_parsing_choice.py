@@ -80,6 +80,17 @@ def test_a_network_that_needs_maps_takes_a_parsenet_or_names_the_download(store)
     assert chosen(store, needed_by="backend 'psfr'").name == "parsenet.gpen"
 
 
+def test_a_network_of_drawn_maps_takes_the_landmarks_whatever_is_installed(store):
+    asked = {"needed_by": "backend 'psfr'", "drawn": True}
+    assert choose_parser(RestoreConfig(), store, **asked).name == "landmarks"
+    install(store, "parsenet.psfr-90000")
+    assert choose_parser(RestoreConfig(), store, **asked).name == "landmarks"
+    named = choose_parser(RestoreConfig(parser="parsenet.psfr-90000"), store, **asked)
+    assert named.name == "parsenet.psfr-90000"
+    with pytest.raises(ConfigError, match="needs a face parser"):
+        choose_parser(RestoreConfig(parser="none"), store, **asked)
+
+
 def test_names_and_files_that_are_no_parser_are_refused(store, tmp_path):
     with pytest.raises(WeightsError, match=r"not installed.*download parsenet\.facexlib"):
         chosen(store, parser="parsenet.facexlib")

@@ -98,6 +98,18 @@ def test_a_sharp_face_is_kept_and_restored_when_forced(monkeypatch):
     assert "forced" in forced.faces[0].decision.reason
 
 
+@pytest.mark.parametrize(("enlargement", "code"), [(0.5, "would-lose-detail"), (0.51, "restored")])
+def test_a_named_network_does_not_take_detail_from_a_large_nearly_sharp_face(monkeypatch, enlargement, code):
+    real, nearly = assess, {"enlargement": enlargement, "blur_px": 1.5, "noise_sigma": 1.0, "blockiness": 1.0}
+    monkeypatch.setattr("facerestore.pipeline.assess", lambda aligned: replace(real(aligned), **nearly))
+    decision = pipeline(LEFT).run(photo()).faces[0].decision
+    assert decision.code == code
+    if code != "restored":
+        assert "much larger than what this network gives" in decision.reason
+        forced = pipeline(LEFT, config=RestoreConfig(force=True)).run(photo()).faces[0]
+        assert forced.decision.outcome is Outcome.RESTORED
+
+
 def test_all_faces_of_a_photo_go_to_the_network_in_one_call():
     restorer = Brightener()
     pipeline(LEFT, RIGHT, restorer=restorer).run(photo())

@@ -318,8 +318,8 @@ def test_lists_may_mix_backends_weights_and_files(tmp_path, tiny_gpen):
 
 def test_all_takes_what_is_installed(tmp_path):
     configs = sheet_configs(RestoreConfig(backend="all"), store=store(tmp_path))
-    assert "lite" in [c.backend for c in configs]
-    assert "gpen" not in [c.backend for c in configs]
+    assert {"lite", "gpen", "psfr", "mmrb"} <= {c.backend for c in configs}
+    assert "codeformer" not in [c.backend for c in configs]
 
 
 def test_weights_may_be_a_list(tmp_path, tiny_gpen):
@@ -348,8 +348,8 @@ def test_a_file_with_a_comma_in_its_name_is_one_item(tmp_path):
 def test_an_unknown_item_and_missing_weights_are_told_with_the_remedy(tmp_path):
     with pytest.raises(ConfigError, match=r"'lyte'.*lite"):
         sheet_configs(RestoreConfig(backend="lite,lyte"), store=store(tmp_path))
-    with pytest.raises(WeightsError, match="weights download gpen"):
-        sheet_pipelines(RestoreConfig(backend="lite,gpen"), store=store(tmp_path))
+    with pytest.raises(WeightsError, match="weights download codeformer"):
+        sheet_pipelines(RestoreConfig(backend="lite,codeformer"), store=store(tmp_path))
     with pytest.raises(WeightsError, match=r"weights download gpen\.bfr-256"):
         sheet_pipelines(RestoreConfig(backend="lite,gpen.bfr-256"), store=store(tmp_path))
 

@@ -9,7 +9,7 @@ from tiny_runs import drawn_plan, trained
 from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.training.export import export_run
+from facerestore.training.export import export_run, halved
 from facerestore.weights import WeightsStore
 
 TINY = (
@@ -124,3 +124,16 @@ def test_a_prior_is_no_weights_of_a_backend(tmp_path):
         WeightsError, match="only for a file that 'facerestore train export' wrote for a backend"
     ):
         WeightsStore(tmp_path / "home").import_file("gpen.mine", out)
+
+
+def test_half_of_the_bytes_are_enough_and_too_large_numbers_refused(run, tmp_path):
+    state = {"weight": torch.tensor([1.0, 1 / 3]), "count": torch.tensor([70_000])}
+    kept = halved(state)
+    assert (kept["weight"].dtype, kept["count"].dtype) == (torch.float16, torch.int64)
+    assert torch.allclose(kept["weight"].float(), state["weight"], rtol=1e-3)
+    with pytest.raises(
+        CheckpointError, match=r"'far' has numbers too large for float16; export without --half"
+    ):
+        halved({**state, "far": torch.tensor([1e6])})
+    written = export_run(run, tmp_path / "half.safetensors", **FACTS, half=True)
+    assert {value.dtype for value in load_state_dict(written.path).values()} == {torch.float16}

@@ -353,3 +353,31 @@ def test_the_recipe_is_found_and_its_defaults_are_settings():
     defaults = GPENRecipe.defaults()
     assert defaults["engine"]["ema_decay"] == EMA_DECAY
     assert make_settings(GPENSettings, {}).stage == "single"
+
+
+def test_without_an_adversary_the_single_stage_learns_from_pixels_alone():
+    recipe = recipe_of("single", adversarial_weight=0.0)
+    assert [phase.name for phase in recipe.phases] == ["generator", "path_length"]
+    terms = take(recipe, made(recipe), faces(2, SIZE), "generator")
+    assert [term.name for term in terms] == ["pixel"]
+    assert [phase.name for phase in recipe_of("prior", adversarial_weight=0.0).phases] == PHASES["prior"]
+
+
+def test_muon_takes_the_inner_convolutions_of_the_generator():
+    recipe = recipe_of("single", muon_rate=0.02, beta1=0.9)
+    networks = made(recipe)
+    matrices, others = recipe.optimisers(networks)["generator"].param_groups
+    assert (matrices["lr"], others["lr"]) == (0.02, recipe.settings.learning_rate)
+    chosen = {id(p) for p in matrices["params"]}
+    names = {key for key, p in networks["generator"].named_parameters() if id(p) in chosen}
+    assert {"network.ecd1.0.1.weight", "network.generator.convs.0.conv.weight"} <= names
+    assert not any("to_rgb" in name or "ecd0" in name or "input" in name for name in names)
+
+
+def test_the_face_reaches_a_restorer_from_the_first_step_where_asked():
+    for strength in (0.0, 1.0):
+        recipe = recipe_of("single", feature_strength=strength)
+        torch.manual_seed(0)
+        restorer = recipe.networks()["generator"].network
+        found = {p.item() for name, p in restorer.named_parameters() if name.endswith("noise.weight")}
+        assert found == {strength}

@@ -1,6 +1,7 @@
 """Training of the bundled restorer: what is stepped by what, a run that learns, an export that restores."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,15 +9,19 @@ import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
 from facerestore.alignment import template
+from facerestore.archs.lite import LiteConfig
 from facerestore.backends import load_backend
-from facerestore.checkpoint import load_state_dict, read_metadata
-from facerestore.errors import ConfigError, FaceRestoreError
+from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
+from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
+from facerestore.training.drawn import write_drawn_faces
 from facerestore.training.export import export_run
 from facerestore.training.losses import charbonnier
+from facerestore.training.plan import make_plan
 from facerestore.training.recipes import lite
 from facerestore.training.runs import RunFolder
 from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
+from facerestore.weights import WeightsStore
 
 TINY = (
     "data.face_size=32",
@@ -55,6 +60,127 @@ def test_muon_steps_inner_convolutions_and_adamw_the_rest(tmp_path):
     for name, parameter in named.items():
         outer = name.startswith(("stem.", "head."))
         assert kinds[id(parameter)] == ("muon" if parameter.ndim == 4 and not outer else "adamw"), name
+
+
+ADVERSARY = (*TINY, "recipe.adversary={weight=0.1, width=4}")
+
+
+def test_an_adversary_adds_what_it_sees_and_learns_from_the_same_faces(tmp_path):
+    torch.manual_seed(0)
+    plan = drawn_plan("lite", tmp_path, *ADVERSARY)
+    networks, (generator, discriminator) = plan.recipe.networks(), plan.recipe.phases
+    with torch.no_grad():
+        networks["generator"].head.weight.normal_()
+    scene = scene_of(plan, networks, first_batch(plan))
+    terms, found = gradients(plan, networks, scene, generator)
+    assert terms.keys() == {"pixel", "frequency", "matching", "adversarial"}
+    assert all(key.startswith("generator.") and gradient.abs().sum() > 0 for key, gradient in found.items())
+    expected = networks["generator"](scene.batch["lq"])
+    assert torch.allclose(scene.batch["restored"], expected, atol=1e-4)  # laid out differently in memory
+    terms, found = gradients(plan, networks, scene, discriminator)
+    assert terms.keys() == {"discriminator"}
+    moved = {key for key, gradient in found.items() if gradient.abs().sum() > 0}
+    assert found.keys() - moved <= {"discriminator.score.bias"}  # pulled both ways alike within the hinge
+    assert all(key.startswith("discriminator.") for key in found)
+
+
+def test_a_discriminator_that_tells_faces_apart_pulls_the_generator_towards_the_real_ones(tmp_path):
+    torch.manual_seed(0)
+    plan = drawn_plan("lite", tmp_path, *ADVERSARY, "recipe.adversary.learning_rate=0.01")
+    networks, discriminator = plan.recipe.networks(), plan.recipe.phases[1]
+    batch = first_batch(plan)
+    optimiser = plan.recipe.optimisers(networks)["discriminator"]
+    networks["generator"].requires_grad_(False)
+    for _ in range(40):
+        scene = scene_of(plan, networks, {**batch, "restored": networks["generator"](batch["lq"])})
+        (term,) = plan.recipe.losses(discriminator.name, scene)
+        optimiser.zero_grad()
+        term.value.backward()
+        optimiser.step()
+    judge, blurred = networks["discriminator"], batch["lq"].clone().requires_grad_(True)
+    judge(blurred, batch["lq"])[0].mean().backward()
+    stepped = blurred.detach() + 1e-2 * blurred.grad / blurred.grad.abs().max()
+    with torch.no_grad():
+        scores = [judge(face, batch["lq"])[0].mean() for face in (blurred, stepped, batch["hq"])]
+    assert scores[0] < scores[1]
+    assert scores[0] < scores[2]
+
+
+def test_a_run_with_an_adversary_goes_on_as_if_never_interrupted_and_exports_the_generator_alone(tmp_path):
+    constant = (*ADVERSARY, "engine.schedule='constant'")
+    whole = trained(drawn_plan("lite", tmp_path, *constant), tmp_path / "whole")
+    trained(drawn_plan("lite", tmp_path, *constant, "engine.steps=3"), tmp_path / "pieces")
+    resumed = trained(drawn_plan("lite", tmp_path, *constant), tmp_path / "pieces")
+    assert same_networks(whole, resumed)
+    out = tmp_path / "lite.safetensors"
+    export_run(tmp_path / "whole", out, licence="CC0-1.0", data="drawn faces")
+    assert load_backend(out).name == "lite"
+
+
+def test_a_faded_face_keeps_its_tone_and_others_theirs():
+    torch.manual_seed(0)
+    hq = torch.nn.functional.interpolate(torch.rand(2, 3, 4, 4), size=64)
+    line = torch.tensor([0.5, 0.6, 0.7])[:, None, None], torch.tensor([0.2, 0.1, 0.0])[:, None, None]
+    faded = hq[:1] * line[0] + line[1] + 0.02 * torch.randn(1, 3, 64, 64)
+    lq = torch.cat((faded, hq[1:] * 0.95))
+    found = lite.in_tone_of(lq, hq, faded_below=0.82)
+    assert torch.allclose(found[0], hq[0] * line[0] + line[1], atol=0.02)
+    assert torch.equal(found[1], hq[1])
+
+
+def test_a_face_without_contrast_has_a_finite_tone():
+    assert torch.isfinite(
+        lite.in_tone_of(torch.rand(1, 3, 16, 16), torch.ones(1, 3, 16, 16), faded_below=1)
+    ).all()
+
+
+def test_what_has_faded_is_compared_with_a_face_of_its_tone(tmp_path):
+    plan = drawn_plan("lite", tmp_path, *TINY, "recipe.faded_below=0.82")
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    batch["lq"] = batch["hq"] * 0.5 + 0.2
+    terms = plan.recipe.losses("generator", scene_of(plan, networks, batch))
+    assert terms[0].value < 0.05
+    assert torch.allclose(batch["hq"], batch["lq"], atol=0.02)
+
+
+def test_a_run_starts_from_a_file(tmp_path):
+    plan = drawn_plan("lite", tmp_path, *TINY)
+    torch.manual_seed(1)
+    given = plan.recipe.networks()["generator"].state_dict()
+    save_state_dict(tmp_path / "given.safetensors", {key: value.half() for key, value in given.items()})
+    start = f"recipe.start={str(tmp_path / 'given.safetensors')!r}"
+    networks = plan.recipe.networks()
+    drawn_plan("lite", tmp_path, *TINY, start).recipe.start(networks)
+    taken = networks["generator"].state_dict()
+    assert all(torch.equal(taken[key], value.half().float()) for key, value in given.items())
+    assert all(value.dtype == torch.float32 for value in taken.values())
+
+
+def test_a_run_starts_from_the_bundled_weights():
+    recipe = lite.LiteRecipe(lite.LiteSettings(start="lite.clean-256"), face_size=32)
+    networks = recipe.networks()
+    recipe.start(networks)
+    bundled = load_state_dict(WeightsStore().require("lite.clean-256"))
+    assert torch.equal(networks["generator"].head.weight, bundled["head.weight"].float())
+
+
+@pytest.mark.parametrize(
+    ("start", "error", "fault"),
+    [
+        ("missing.safetensors", CheckpointError, "'missing.safetensors' is not a file"),
+        ("lite.nothing", WeightsError, "lite.nothing"),
+        ("landmarks.five-point", ConfigError, "are for the purpose 'landmarks', not 'restore'"),
+        (
+            "lite.clean-256",
+            CheckpointError,
+            r"does not fit the network of this run \(to start from 'lite.clean-256'\)",
+        ),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(tmp_path, start, error, fault):
+    recipe = drawn_plan("lite", tmp_path, *TINY, f"recipe.start={start}").recipe
+    with pytest.raises(error, match=fault):
+        recipe.start(recipe.networks())
 
 
 def test_a_run_learns(tmp_path):
@@ -125,6 +251,18 @@ def test_the_export_restores_and_says_what_made_it(tmp_path):
 def test_networks_that_cannot_be_are_refused(network, size, fault):
     with pytest.raises(ConfigError, match=fault):
         lite.LiteRecipe(make_settings(lite.LiteSettings, {"network": network}), face_size=size)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_runs_that_made_the_bundled_weights_are_understood(tmp_path, number):
+    faces, _ = write_drawn_faces(tmp_path, count=3, face_size=256)
+    sets = "data.set_weights={}"  # those of the drawn faces are others
+    config = Path(__file__).parent.parent / f"examples/train_lite_{number}.toml"
+    plan = make_plan("lite", faces=faces, config=config, assignments=[sets])
+    assert plan.engine.steps == {1: 3000, 2: 2200, 3: 300}[number]
+    assert plan.recipe.settings.start == ("" if number == 1 else f"runs/lite_{number - 1}.safetensors")
+    assert plan.recipe.settings.faded_below == (0.82 if number == 3 else 0)
+    assert plan.recipe.settings.network == LiteConfig()
 
 
 def test_a_typo_within_the_network_is_named():

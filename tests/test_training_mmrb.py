@@ -479,3 +479,15 @@ def test_a_prior_that_is_not_trained_stays_without_gradients():
     network.requires_grad_(True)
     assert all(p.requires_grad for p in network.codec.parameters())
     assert not any(p.requires_grad for p in network.prior.parameters())
+
+
+def test_muon_takes_the_inner_convolutions_of_codec_and_synthesis():
+    recipe = recipe_of(stage=1, muon_rate=(1e-3, 2e-2))
+    networks = networks_of(recipe)
+    groups = recipe.optimisers(networks)["generator"].param_groups
+    rates = [(group["kind"], group["lr"]) for group in groups]
+    settings = recipe.settings
+    codec, synthesis = settings.codec_rate, settings.scratch_rate
+    assert rates == [("muon", 1e-3), ("adamw", codec), ("muon", 2e-2), ("adamw", synthesis)]
+    with pytest.raises(ConfigError, match="muon_rate"):
+        recipe_of(stage=1, muon_rate=(1e-3, 0.0))

@@ -1,10 +1,12 @@
 """The orthogonalised optimiser."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from facerestore.training.muon import Muon, orthogonalise
+from facerestore.training.muon import NEWTON_SCHULZ, Muon, muon_of, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
@@ -13,6 +15,27 @@ def test_singular_values_become_nearly_one(shape):
     values = torch.linalg.svdvals(orthogonalise(torch.randn(shape) * 50))
     assert values.min() > 0.3
     assert values.max() < 1.5
+
+
+@pytest.mark.parametrize("shape", [(8, 72), (72, 8), (12, 12)])
+@pytest.mark.parametrize("smallest", [1, 1e-3, 1e-8])
+def test_the_shortened_iteration_equals_that_of_jordan(shape, smallest):
+    torch.manual_seed(0)
+    least = min(shape)
+    values = torch.logspace(0, math.log10(smallest), least)
+    matrix = (torch.randn(shape[0], least) * values) @ torch.randn(least, shape[1])
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.double() / matrix.double().norm()
+    x = x.T if shape[0] > shape[1] else x
+    for _ in range(5):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    expected = x.T if shape[0] > shape[1] else x
+    assert torch.allclose(orthogonalise(matrix).double(), expected, atol=2e-3 * expected.abs().max())
+
+
+def test_a_matrix_of_zeros_stays_so():
+    assert not orthogonalise(torch.zeros(4, 6)).any()
 
 
 def test_a_convolution_is_fitted():
@@ -99,3 +122,26 @@ def test_a_parameter_without_a_gradient_stays():
     before = [parameter.clone() for parameter in network.parameters()]
     optimiser.step()
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_the_weight_of_a_styled_convolution_is_a_matrix_of_its_outputs():
+    torch.manual_seed(0)
+    plain = nn.Parameter(torch.randn(6, 4, 3, 3))
+    styled = nn.Parameter(plain.detach()[None].clone())
+    gradient = torch.randn(6, 4, 3, 3)
+    plain.grad, styled.grad = gradient, gradient[None].clone()
+    Muon([plain], lr=0.1).step()
+    Muon([styled], lr=0.1).step()
+    assert torch.equal(plain, styled[0])
+
+
+def test_layers_next_to_pixels_constants_and_vectors_are_not_for_muon():
+    inner, first, last = nn.Conv2d(8, 8, 3), nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)
+    network = nn.Sequential(first, inner, last)
+    network.register_parameter("constant", nn.Parameter(torch.zeros(1, 8, 4, 4)))
+    matrices, others = muon_of([(network, 0.02, 0.005)], betas=(0.9, 0.99), still=[last.bias]).param_groups
+    assert [id(p) for p in matrices["params"]] == [id(inner.weight)]
+    assert {id(p) for p in others["params"]} == {
+        id(p) for p in (first.weight, first.bias, inner.bias, last.weight, network.constant)
+    }
+    assert (matrices["lr"], others["lr"], others["betas"]) == (0.02, 0.005, (0.9, 0.99))

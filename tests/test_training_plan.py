@@ -1,5 +1,7 @@
 """From what was asked for to a run: which settings win, what is refused, and what a dry run tells."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_runs import drawn_plan
@@ -159,3 +161,13 @@ def test_every_recipe_says_who_it_is(name):
     assert cls.name == name
     assert cls.defaults()["engine"]["steps"] >= 1000
     assert cls.smoke()["engine"]["steps"] <= 60
+
+
+@pytest.mark.parametrize("name", ["gpen", "mmrb", "psfr"])
+def test_the_settings_of_the_bundled_networks_are_known_and_train_one_network(tmp_path, name):
+    faces, _ = write_drawn_faces(tmp_path, count=1, face_size=128)
+    config = Path(__file__).parent.parent / f"examples/train_{name}_128.toml"
+    plan = make_plan(name, faces=faces, config=config)
+    assert (plan.data.face_size, plan.engine.precision) == (128, "bf16")
+    assert {phase.trains for phase in plan.recipe.phases} == {("generator",)}
+    assert "parsing" not in plan.recipe.needs

@@ -204,3 +204,28 @@ def test_two_short_runs_equal_a_long_one_and_the_export_restores(tmp_path):
         ours = network(lq * 2 - 1, one_hot(labels))
         theirs = restorer.forward(lq * 2 - 1, [labels[0].byte().numpy()])
     assert float((ours - theirs).abs().max()) < 1e-4
+
+
+def test_without_a_term_that_asks_for_them_no_discriminators_are_trained_and_no_maps_needed(tmp_path):
+    weights = [f"recipe.{name}_weight=0" for name in ("matching", "adversarial", "judged_style")]
+    plan = drawn_plan("psfr", tmp_path, *TINY, "data.parsing=''", "recipe.muon_rate=0.001", *weights)
+    assert [phase.name for phase in plan.recipe.phases] == ["generator"]
+    batch = first_batch(plan)
+    assert "parsing" not in batch
+    terms, _ = gradients(plan, (n := plan.recipe.networks()), scene_of(plan, n, batch), plan.recipe.phases[0])
+    assert terms.keys() == {"pixel"}
+    assert "parsing" in tiny(condition="hq-map", matching_weight=0.0).needs
+
+
+def test_muon_leaves_the_biases_without_effect_alone():
+    recipe = tiny(muon_rate=0.001)
+    networks = recipe.networks()
+    optimiser = recipe.optimisers(networks)["generator"]
+    assert [(group["kind"], group["lr"]) for group in optimiser.param_groups] == [
+        ("muon", 0.001),
+        ("adamw", recipe.settings.generator_rate),
+    ]
+    stepped = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    left = {key for key, p in networks["generator"].named_parameters() if id(p) not in stepped}
+    assert left
+    assert all(psfr.WITHOUT_EFFECT.search(key) for key in left)

@@ -76,6 +76,7 @@ def test_bundled_files_of_our_catalog_are_there_and_right():
     ("text", "named"),
     [
         (catalog_text(extra='lisence = "MIT"'), "'lisence' is no known key (did you mean 'licence'?)"),
+        (catalog_text(extra='character = "wild"'), "'character' is 'wild', not one of careful, generative"),
         (catalog_text(extra='sha256 = "123"'), "'sha256' is '123'"),
         (catalog_text(extra="size_bytes = true"), "'size_bytes' is True, not of type int"),
         (catalog_text(extra="face_size = 0"), "'face_size' is 0"),
@@ -592,6 +593,25 @@ def test_best_prefers_installed_then_rank_and_falls_back_to_bundled(make_store, 
         "net.large",
         "net.odd",
     ]
+
+
+def test_weights_that_are_not_for_the_automatic_choice_come_after_all_others(make_store, tmp_path):
+    aside = BUNDLED.replace("lite.example-64", "net.aside").replace("lite_example_64", "net_aside")
+    aside = re.sub(r"bundled = true\nsize_bytes.*\nsha256.*\n", "auto = false\n", aside)
+    store = make_store(extra=BUNDLED + aside)
+    (tmp_path / "bundled" / "lite_example_64.safetensors").write_bytes(CONTENT)
+    source = tmp_path / "x"
+    source.write_bytes(CONTENT)
+    store.import_file("net.aside", source)
+    assert store.best("restore").name == "lite.example-64"
+    assert store.best("restore", backends=["net"]).name == "net.aside"
+
+
+def test_every_ranked_restorer_of_the_catalog_states_its_character():
+    ranked = [e for e in load_catalog().entries.values() if e.purpose == "restore" and e.quality_rank]
+    assert {e.name for e in ranked if e.character is None} == set()
+    assert {e.character for e in ranked} == {"careful", "generative"}
+    assert all(e.face_size for e in ranked)
 
 
 # --- kinds of files ---------------------------------------------------------------------------------------------------

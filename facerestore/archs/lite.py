@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE = 0.2  # of the leaky ReLU
+JUDGED_FOLD = (
+    2  # pixels that the discriminator folds into channels: full-size convolutions cost most and see least
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,47 @@ class LiteGenerator(nn.Module):
             h = functional.pixel_shuffle(self.up[level](h), 2) + skips[level]
             h = self.decoder[level](h)
         return x + functional.pixel_shuffle(self.head(h), fold)  # B 3 S S
+
+
+class LiteDiscriminator(nn.Module):
+    """Tells real faces from restored ones, patch by patch, with the degraded face beside them.
+
+    A patch is 56 px wide, enough for an eye at 256 px and too little for a face: who it is stays with the other losses.
+    Judged with its input beside it, a face gains nothing from detail that belongs to another (conditional patches,
+    arXiv 1611.07004). It is trained with spectral norm on every convolution (`facerestore.archs.spectral`).
+
+    Args:
+        width: channels of the first layer; doubled twice.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            (
+                nn.Conv2d(2 * 3 * JUDGED_FOLD**2, width, 3, padding=1),
+                nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
+                nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1),
+                nn.Conv2d(4 * width, 4 * width, 3, padding=1),
+            )
+        )
+        self.score = nn.Conv2d(4 * width, 1, 3, padding=1)
+
+    def forward(self, face: Tensor, lq: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Judge faces.
+
+        Args:
+            face: B 3 S S in [0, 1], real or restored; S is a multiple of 8.
+            lq: B 3 S S in [0, 1], what they were restored from.
+
+        Returns:
+            Scores B 1 S/8 S/8, high for real, and what each layer gives, finest first.
+        """
+        x = functional.pixel_unshuffle(2 * torch.cat((face, lq), dim=1) - 1, JUDGED_FOLD)
+        features: list[Tensor] = []
+        for layer in self.layers:
+            x = functional.leaky_relu(layer(x), SLOPE)
+            features.append(x)
+        return self.score(x), features
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:

@@ -45,6 +45,7 @@ class TensorRestorer(ABC):
         name: the backend's name, first part of its weights' names (``gpen`` in ``gpen.bfr-512``).
         network_range: (low, high) value range of the network's input and output.
         needs_parsing: the network takes a parsing map beside each face.
+        drawn_maps: it was trained on maps drawn from the five landmarks, and takes such maps.
         needs_weights: it is made from a weights file; a backend without one has ``create(*, device)`` instead
             of the three methods above (and need not derive from this class).
         summary: what it is, in one line for ``facerestore backends list``.
@@ -60,6 +61,7 @@ class TensorRestorer(ABC):
     name: str
     network_range: tuple[float, float] = (-1.0, 1.0)
     needs_parsing: bool = False
+    drawn_maps: bool = False
     needs_weights: ClassVar[bool] = True
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
@@ -133,6 +135,14 @@ class TensorRestorer(ABC):
         Raises:
             CheckpointError: keys are missing, unexpected, or have the wrong shape.
         """
+
+    def for_header(self, header: Mapping[str, str]) -> Self:
+        """Return this restorer as the header of its weights file asks for, where tensors do not tell it.
+
+        Args:
+            header: the text entries of a safetensors file; those of other programs are not ours to understand.
+        """
+        return self
 
     @classmethod
     def create(cls, *, device: torch.device | str = "cpu") -> Self:

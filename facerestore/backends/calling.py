@@ -45,14 +45,22 @@ def restore_faces(
     Raises:
         BackendError: it failed, whatever it raised, or gave something else than one face image per face.
     """
-    told = count(len(faces), "face")
-    with adapter_errors(f"backend '{restorer.name}' failed with {told}"):
+    with adapter_errors(f"backend '{restorer.name}' failed with {count(len(faces), 'face')}"):
         outputs = list(restorer.restore(faces, parsing_maps))
-    if len(outputs) != len(faces):
-        raise BackendError(
-            f"'{restorer.name}' gave {count(len(outputs), 'result')} for {told}; report this to its author"
-        )
+    check_count(restorer.name, len(outputs), len(faces))
     return [_checked(output, restorer) for output in outputs]
+
+
+def check_count(name: str, given: int, wanted: int) -> None:
+    """Make sure that what is called ``name`` gave one result for each face.
+
+    Raises:
+        BackendError: it did not.
+    """
+    if given != wanted:
+        raise BackendError(
+            f"'{name}' gave {count(given, 'result')} for {count(wanted, 'face')}; report this to its author"
+        )
 
 
 def with_fidelity(restorer: Restorer, value: float) -> Restorer:

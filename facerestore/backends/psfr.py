@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
@@ -60,7 +61,8 @@ class Stage(NamedTuple):
 class PSFRRestorer(TensorRestorer):
     """Restores faces with :class:`facerestore.archs.psfr.PSFRGenerator`; both ranges are [-1, 1].
 
-    Needs a parsing map of each face, of the degraded face itself. The network is deterministic.
+    Needs a parsing map of each face, of the degraded face itself: that of a ParseNet, or with weights that were trained
+    so, one drawn from the five landmarks. The network is deterministic.
     """
 
     name = "psfr"
@@ -142,6 +144,14 @@ class PSFRRestorer(TensorRestorer):
             raise CheckpointError(f"the checkpoint does not fit {name}: {error}; it is corrupt") from error
         load_strictly(network, plain, name=name)
         return cls(network, face_size=config.face_size, device=device)
+
+    def for_header(self, header: Mapping[str, str]) -> Self:
+        """Return this restorer; with the condition ``landmarks``, which recipe ``psfr`` writes, one of drawn maps."""
+        if header.get("condition") != "landmarks":
+            return self
+        other = copy.copy(self)
+        other.drawn_maps = True
+        return other
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:

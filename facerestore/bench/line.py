@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facerestore.assembly import AUTO, assemble, build_detector
+from facerestore.assembly import assemble, build_detector
+from facerestore.available import AUTO
 from facerestore.backends import backend_names
 from facerestore.backends.exported import exported_file
 from facerestore.bench.machine import OthersWatch, thread_facts
@@ -181,9 +182,9 @@ class TimedPipeline(RestorePipeline):
         with self.meter.stage("judge"):
             return super()._judge(pixels, found)
 
-    def _cut(self, pixels: Image, face: DetectedFace) -> AlignedFace:
+    def _cut(self, pixels: Image, face: DetectedFace, size: int) -> AlignedFace:
         with self.meter.stage("align"):
-            return super()._cut(pixels, face)
+            return super()._cut(pixels, face, size)
 
     def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
         if self.parser is None:

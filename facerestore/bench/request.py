@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facerestore.assembly import AUTO
+from facerestore.available import AUTO
 from facerestore.backends import backend_names
 from facerestore.bench.line import LineRequest, measure_line
 from facerestore.bench.machine import describe_machine

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from facerestore.assembly import AUTO, choose_weights
+from facerestore.available import AUTO, choose_weights
 from facerestore.backends import backend_class, backend_names, identify, needs_weights
 from facerestore.backends.base import fixed_randomness
 from facerestore.backends.description import has_example

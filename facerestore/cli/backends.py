@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.choices import given
+from facerestore.cli.choices import automatic_choice, given
 from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import print_json
 
@@ -55,17 +55,22 @@ def list_command(as_json: _Json = False) -> None:
     """List all backends: what each is, which weights of it are here and on what terms, and who brings it.
 
     A backend of another package that cannot be used is shown as broken, with the reason; the others work all the same.
+    The last line says which weights the automatic choice takes now, for which faces.
     """
     from facerestore.backends.description import summarise_backends
     from facerestore.weights import WeightsStore
 
-    summaries = summarise_backends(WeightsStore(offline=True))
+    store = WeightsStore(offline=True)
+    summaries = summarise_backends(store)
     if as_json:
         print_json([_summary_facts(summary) for summary in summaries])
         return
     name_width = max(len(summary.name) for summary in summaries) + 2
     for summary in summaries:
         _print_summary(summary, name_width)
+    typer.echo(
+        textwrap.fill(automatic_choice(store), _width(), subsequent_indent=INDENT, break_on_hyphens=False)
+    )
 
 
 @backends_app.command(
@@ -193,10 +198,18 @@ def _weights_line(summary: BackendSummary) -> str:
     if not summary.needs_weights:
         return "needs no weights"
     if here := [w for w in summary.weights if w.here]:
-        return "weights here: " + ", ".join(f"{w.name} ({_terms(w)})" for w in here)
+        more = _remedies(summary)[0] if _only_bundled(summary) else ""
+        named = ", ".join(f"{w.name} ({_terms(w)})" for w in here)
+        return f"weights here: {named}" + (f"; larger ones: {more}" if more else "")
     if not summary.weights:
         return "no weights are published; give a file with --weights"
     return f"no weights here; {_remedies(summary)[0]}"
+
+
+def _only_bundled(summary: BackendSummary) -> bool:
+    """Say whether all weights that are here came with facerestore, and there are others."""
+    states = {w.state for w in summary.weights if w.here}
+    return states == {"bundled"} and any(not w.here for w in summary.weights)
 
 
 def _remedies(summary: BackendSummary) -> list[str]:

@@ -1,8 +1,13 @@
-"""Flags that were given, as against those that were left to the configuration file and the defaults."""
+"""Flags that were given, as against those left to the configuration file and the defaults; and what auto means."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facerestore.weights import WeightsStore
 
 
 def given(**flags: str | float | bool | None) -> dict[str, object]:
@@ -23,3 +28,11 @@ def parse_strengths(text: str | None) -> tuple[float, ...]:
     if not all(0 <= strength <= 1 for strength in strengths):
         raise ConfigError(f"--strength is {text}; give numbers from 0 (nothing) to 1 (full)")
     return strengths
+
+
+def automatic_choice(store: WeightsStore) -> str:
+    """Return in one line which installed weights the automatic choice takes, for which faces."""
+    from facerestore.available import available
+    from facerestore.config import RestoreConfig
+
+    return available(RestoreConfig(), store).words

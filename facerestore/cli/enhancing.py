@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import ConfigError, ImageError
+from facerestore.errors import ConfigError
 from facerestore.purposes import RESTORE, Task
 from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.batch import PhotoOutcome, Plan, Summary
     from facerestore.pipeline import RestorePipeline
-    from facerestore.weights import WeightsStore
 
 SHOWN_REASONS = 6
 """How many kept faces of a photo are explained one by one before the rest is only counted."""
+
+
+TELLING = ("no-prior", "too-large")
+"""Codes of choices that a user should know of even where there was nothing to choose from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,11 @@ def execute(request: Request) -> int:
             ", ..." if len(plan.left_out) > 3 else ""
         )
         terminal.say(f"left out as results of an earlier run: {len(plan.left_out)} ({names})")
-    return _show_plan(request, plan, terminal) if request.dry_run else _restore(request, plan, terminal)
+    if not request.dry_run:
+        return _restore(request, plan, terminal)
+    from facerestore.cli.planning import show_plan
+
+    return show_plan(request, plan, terminal)
 
 
 def _aside(request: Request) -> list[Path]:
@@ -109,64 +116,6 @@ def _check_streams(request: Request, to_stdout: bool) -> None:
         raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
 
 
-def _show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
-    """Say what would be done."""
-    from facerestore.assembly import choose_weights
-    from facerestore.weights import WeightsStore
-
-    store = WeightsStore(offline=request.restore.offline)
-    chosen = choose_weights(request.restore, store, request.task)
-    behind = _background(request.restore, store)
-    rows = [
-        {
-            "input": str(job.source),
-            "output": str(job.target),
-            "exists": str(job.target) != "-" and job.target.exists(),
-            "missing": str(job.source) != "-" and not job.source.is_file(),
-            "fault": _fault(request, job.source),
-        }
-        for job in plan.jobs
-    ]
-    if request.as_json:
-        print_json({"dry_run": True, "weights": chosen.name, "background": behind, "jobs": rows})
-        return 0
-    enlarging = "" if behind is None else f", and enlarge the background with {behind}"
-    terminal.say(f"would {request.task.verb} with {chosen.name}{enlarging}; nothing is written")
-    for row in rows:
-        note = " (there is no such photo: would fail)" if row["missing"] else ""
-        note += f" (would fail: {row['fault']})" if row["fault"] else ""
-        note += _exists_note(request.files) if row["exists"] else ""
-        terminal.say(f"{row['input']} -> {row['output']}{note}")
-    return 0
-
-
-def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
-    """Return what the network of the background is called; None without one."""
-    if config.background is None:
-        return None
-    from facerestore.background import find_weights
-
-    return find_weights(config.background, store).name
-
-
-def _fault(request: Request, source: Path) -> str | None:
-    """Return what a photo lacks that the task needs; None where it lacks nothing."""
-    try:
-        if request.check is not None:
-            request.check(source)
-    except ImageError as error:
-        return str(error)
-    return None
-
-
-def _exists_note(files: OutputConfig) -> str:
-    if files.overwrite:
-        return " (exists, would be replaced)"
-    return (
-        " (exists, would be skipped)" if files.skip_existing else " (exists: would fail without --overwrite)"
-    )
-
-
 def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.assembly import build_pipeline
@@ -175,6 +124,7 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     pipeline = (request.build or build_pipeline)(request.restore)
     check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
+    warn_passed_over(pipeline, terminal)
     outcomes: list[PhotoOutcome] = []
     try:
         _run(request, plan, pipeline, terminal, outcomes)
@@ -258,11 +208,52 @@ def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
     lines = [f"face {face['index']} {_word(face, done)}: {face['reason']}" for face in shown]
     if len(faces) > len(shown):
         lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
+    lines += choice_lines(report, verbosity)
     lines += [absent_words(index) for index in report["absent_indices"]]
     lines += report["notes"]
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
     return lines
+
+
+def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
+    """Return a line for each face whose network was chosen for it: which, and why.
+
+    Where there is one network to choose from, only those are told that it does not serve well, unless -v asks.
+
+    Args:
+        report: of a photo, with ``faces`` and, where the choice was automatic, ``auto``.
+        verbosity: from 1 on all are told.
+    """
+    auto = report.get("auto", {"candidates": []})
+    terms = {candidate["name"]: candidate["commercial_use"] for candidate in auto["candidates"]}
+    told = [
+        face
+        for face in report["faces"]
+        if face["choice"] is not None and (verbosity >= 1 or len(terms) > 1 or face["choice"] in TELLING)
+    ]
+    shown = told if verbosity >= 1 else told[:SHOWN_REASONS]
+    lines = [
+        f"face {face['index']} by {face['weights']}{_terms(terms.get(face['weights']))}: {face['why']}"
+        for face in shown
+    ]
+    if len(told) > len(shown):
+        lines.append(f"and {len(told) - len(shown)} more by their networks; -v or --report tells all")
+    return lines
+
+
+def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
+    """Say on standard error which installed networks the automatic choice cannot take, and why."""
+    from facerestore.auto import AutoPipeline
+
+    if isinstance(pipeline, AutoPipeline):
+        for name, lack in pipeline.lines.available.passed_over:
+            terminal.warn(f"warning: auto passes over {name}: {lack}")
+
+
+def _terms(commercial_use: str | None) -> str:
+    """Return what is said of weights that are not free for every use."""
+    return {"no": " (non-commercial)", "unclear": " (commercial use unclear)"}.get(commercial_use or "", "")
 
 
 def _word(face: dict[str, Any], done: str) -> str:

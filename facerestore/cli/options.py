@@ -32,8 +32,9 @@ Recursive = Annotated[
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="auto (the best that is installed, else the bundled one), a name of 'facerestore backends list', or an"
-        " exported network: onnx:FILE, openvino:FILE.xml or torchscript:FILE (see 'facerestore export').",
+        help="auto (each face has the installed network that suits its size and damage), a name of"
+        " 'facerestore backends list', or an exported network: onnx:FILE, openvino:FILE.xml or torchscript:FILE (see"
+        " 'facerestore export').",
         rich_help_panel=_LINE,
     ),
 ]
@@ -151,7 +152,11 @@ MinFace = Annotated[
 
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Restore small and already sharp faces too.", rich_help_panel=_LINE),
+    typer.Option(
+        "--force",
+        help="Restore faces too that would be kept as small, sharp or too large.",
+        rich_help_panel=_LINE,
+    ),
 ]
 
 ForceSmall = Annotated[
@@ -275,7 +280,11 @@ Config = Annotated[
 
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Say what would be done, and do nothing.", rich_help_panel=_FILES),
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done, and do nothing; with -v also which network each face would have, and why.",
+        rich_help_panel=_FILES,
+    ),
 ]
 
 MaxPixels = Annotated[

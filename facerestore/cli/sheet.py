@@ -207,7 +207,7 @@ def _show_plan(
     request: Request, jobs: Sequence[Job], sheet: Path, strengths: Sequence[float], terminal: Terminal
 ) -> int:
     """Say what would be done."""
-    from facerestore.assembly import choose_weights
+    from facerestore.available import choose_weights
     from facerestore.sheet import sheet_configs
     from facerestore.weights import WeightsStore
 

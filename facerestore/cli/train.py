@@ -317,13 +317,16 @@ def export(
     data: Annotated[
         str, typer.Option(metavar="TEXT", help="What they were trained on, for the file's header.")
     ] = "unstated",
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the numbers in float16: half of the bytes.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write the averaged network of a run as a weights file that 'enhance --weights' takes at once."""
     _check_extra()
     from facerestore.training.export import export_run
 
-    written = export_run(run, out, licence=licence, data=data, overwrite=overwrite)
+    written = export_run(run, out, licence=licence, data=data, half=half, overwrite=overwrite)
     typer.echo(f"{written.path}: {written.recipe} after {written.step} steps, {_size(written.path)}")
     if written.installable:
         backend = RECIPES[written.recipe].backend

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerestore.cli.choices import automatic_choice
 from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
 
-
 weights_app = typer.Typer(
     no_args_is_help=True,
     help=paragraphs(
         "See, fetch, check and remove weights: the files that hold trained networks.",
         "facerestore restores faces without any download, with the weights that come with it. Better ones can be "
-        "fetched; the best that is installed is then used by itself.",
+        "fetched; each face then has the one that suits its size and damage.",
         "Weights lie in one folder ('facerestore weights path'). FACERESTORE_HOME moves it, FACERESTORE_OFFLINE=1 "
         "forbids the network, FACERESTORE_MIRROR names a server that has all files in one folder. Proxies are taken "
         "from https_proxy and http_proxy.",
@@ -83,7 +83,7 @@ def list_command(
     license_filter: _License = LicenceFilter.ANY,
     as_json: _Json = False,
 ) -> None:
-    """List all weights: what each is for, whether it is here, its size, and its terms."""
+    """List all weights: what each is for, whether it is here, its size, and its terms; and what auto takes now."""
     store = _store()
     _check_purpose(purpose)
     entries = [
@@ -95,8 +95,9 @@ def list_command(
     ]
     if as_json:
         print_json([_facts(store, entry) for entry in entries])
-    else:
-        _print_table(store, entries)
+        return
+    _print_table(store, entries)
+    typer.echo(automatic_choice(store))
 
 
 @weights_app.command(
@@ -356,6 +357,7 @@ def _facts(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
         "path": str(path or store.path_of(entry.name)),
         "size_bytes": _size_bytes(store, entry),
         "face_size": entry.face_size,
+        "character": entry.character,
         "licence": entry.licence,
         "licence_name": licence.name,
         "licence_url": licence.url,

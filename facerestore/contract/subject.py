@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from facerestore.assembly import choose_weights, load_restorer
+from facerestore.assembly import load_restorer
+from facerestore.available import choose_weights
 from facerestore.backends import backend_class, needs_weights
 from facerestore.backends.calling import adapter_errors
 from facerestore.backends.description import has_example

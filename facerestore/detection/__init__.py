@@ -21,6 +21,12 @@ DETECTORS = {
 }
 """Detector to the catalog name of its weights; those of ``embedded`` come with facerestore."""
 
+LANDMARKS = "landmarks.five-point"
+"""Catalog name of the bundled network that looks at each face which the detectors of our own find."""
+
+FINDER_SUFFIX = ".safetensors"
+"""What a detector's name ends in that is the file of a face finder."""
+
 
 def create_detector(
     name: str, *, weights_for: Callable[[str], Path], device: str | torch.device = "cpu"
@@ -28,7 +34,7 @@ def create_detector(
     """Return the detector ``name``, ready for any number of images and threads.
 
     Args:
-        name: one of `DETECTORS`.
+        name: one of `DETECTORS`, or the file of a face finder, as the recipe ``finder`` trains it.
         weights_for: gives the file of a catalog name, or raises WeightsError where it is not installed.
         device: where RetinaFace runs; the others are too small to gain from a device and stay on the CPU.
 
@@ -37,8 +43,15 @@ def create_detector(
         WeightsError: the weights are not installed.
         CheckpointError: they do not fit the network.
     """
+    if name.endswith(FINDER_SUFFIX):
+        from facerestore.detection.finder import FinderDetector
+
+        return FinderDetector(Path(name).expanduser(), weights_for(LANDMARKS))
     if name not in DETECTORS:
-        raise ConfigError(f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}")
+        raise ConfigError(
+            f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}, or give the {FINDER_SUFFIX} file"
+            " of a face finder, as 'facerestore train finder' makes"
+        )
     entry = DETECTORS[name]
     weights = weights_for(entry)
     if name == "embedded":

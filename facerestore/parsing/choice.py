@@ -43,7 +43,12 @@ class ChosenParser(NamedTuple):
 
 
 def choose_parser(
-    config: RestoreConfig, store: WeightsStore, *, needed_by: str | None = None, preferred: str | None = None
+    config: RestoreConfig,
+    store: WeightsStore,
+    *,
+    needed_by: str | None = None,
+    preferred: str | None = None,
+    drawn: bool = False,
 ) -> ChosenParser | None:
     """Return the parser that ``config`` asks for; None where there is none to be.
 
@@ -55,6 +60,7 @@ def choose_parser(
         store: where weights are looked for.
         needed_by: what cannot do without parsing maps, in the words of messages, such as ``backend 'psfr'``.
         preferred: catalog name of the weights that ``auto`` takes first.
+        drawn: what needs maps was trained on maps drawn from the five landmarks; ``auto`` takes such maps.
 
     Raises:
         WeightsError: the weights are not installed, or corrupt.
@@ -65,6 +71,8 @@ def choose_parser(
         if needed_by is not None:
             raise ConfigError(f"{needed_by} needs a face parser; leave out the parser 'none'")
         return None
+    if name == AUTO and needed_by is not None and drawn:
+        return ChosenParser(None, LANDMARKS)
     return _automatic(config, store, needed_by, preferred) if name == AUTO else named_parser(name, store)
 
 

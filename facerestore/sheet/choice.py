@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from facerestore.assembly import AUTO, build_pipeline, choose_weights
+from facerestore.assembly import build_pipeline
+from facerestore.available import AUTO, choose_weights
 from facerestore.backends import backend_names, needs_weights
 from facerestore.backends.exported import exported_file
 from facerestore.config import RestoreConfig
@@ -24,8 +25,9 @@ ALL = "all"
 def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[RestoreConfig]:
     """Return one configuration for each item of the lists ``config.backend`` or ``config.weights``.
 
-    Items are separated by commas. One of ``backend`` is a backend's name, ``auto``, ``all`` (every backend that has
-    weights on this machine), the catalog name of weights, or a file; one of ``weights`` is a catalog name or a file.
+    Items are separated by commas. One of ``backend`` is a backend's name, ``auto`` (the weights that come first, for
+    all faces: a sheet compares networks), ``all`` (every backend that has weights on this machine), the catalog name of
+    weights, or a file; one of ``weights`` is a catalog name or a file.
     Items that mean the same weights are taken once.
 
     Raises:
@@ -41,6 +43,8 @@ def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[Restore
     distinct: dict[Path | str, RestoreConfig] = {}
     for single in wanted:
         chosen = choose_weights(single, store)
+        if single.backend == AUTO and chosen.path is not None:
+            single = replace(single, weights=chosen.name)
         distinct.setdefault(chosen.name if chosen.path is None else chosen.path.resolve(), single)
     return list(distinct.values())
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from facerestore.assembly import AUTO, assemble
+from facerestore.assembly import assemble
+from facerestore.available import AUTO
 from facerestore.config import RestoreConfig
 from facerestore.io import as_decoded, read_encoded
 from facerestore.tasks.colorizing import ColorizePipeline

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from facerestore import __version__
 from facerestore.checkpoint import save_state_dict
@@ -41,7 +45,9 @@ class Written:
     starts: str = ""
 
 
-def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool = False) -> Written:
+def export_run(
+    run: Path, out: Path, *, licence: str, data: str, half: bool = False, overwrite: bool = False
+) -> Written:
     """Write the averaged network of a run's last checkpoint as safetensors; its header says what made it.
 
     Args:
@@ -49,10 +55,12 @@ def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool
         out: the file; its name ends in ``.safetensors``.
         licence: of the weights.
         data: what they were trained on.
+        half: store the numbers in float16, in half of the bytes; backends compute in float32 whatever they read.
         overwrite: replace a file that exists.
 
     Raises:
-        CheckpointError: the folder holds no checkpoint, or a run that does not fit its own settings.
+        CheckpointError: the folder holds no checkpoint, or a run that does not fit its own settings; or a number is too
+            large for float16.
         ConfigError: the folder holds no run, or the file exists or has another ending.
     """
     if out.suffix != ".safetensors":
@@ -83,9 +91,23 @@ def export_run(run: Path, out: Path, *, licence: str, data: str, overwrite: bool
         **exported.metadata,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_state_dict(out, exported.state_dict, metadata=header)
+    state = halved(exported.state_dict) if half else exported.state_dict
+    save_state_dict(out, state, metadata=header)
     starts = STARTS.get(name, "") if header.get("arch", "").endswith("-prior") else ""
     return Written(out, name, step, "backend" in header and "purpose" in header, starts)
+
+
+def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters in float16; what is no floating-point number stays as it is.
+
+    Raises:
+        CheckpointError: one is too large for it.
+    """
+    made = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in state_dict.items()}
+    lost = [name for name, value in made.items() if not bool(torch.isfinite(value).all())]
+    if lost:
+        raise CheckpointError(f"'{lost[0]}' has numbers too large for float16; export without --half")
+    return made
 
 
 def _place(name: str, metadata: dict[str, str]) -> dict[str, str]:

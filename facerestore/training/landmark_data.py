@@ -115,20 +115,32 @@ def prepare(files: Sequence[FaceFile], settings: DataSettings, find: Finder) -> 
         ConfigError: none has any.
         ImageError: so many pictures cannot be used that the folder must be the wrong one.
     """
-    source, side = FaceSource(files, settings), min(settings.face_size, FACE_SIDE)
+    faces, landmarks = labelled_faces(files, settings, find, side=min(settings.face_size, FACE_SIDE))
+    return LandmarkData(faces, landmarks, mine_negatives(faces, np.random.default_rng(0)))
+
+
+def labelled_faces(
+    files: Sequence[FaceFile], settings: DataSettings, find: Finder, *, side: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return the (N, side, side, 3) faces that have landmarks, and their (N, 5, 2) landmarks in px; see `prepare`."""
+    source = FaceSource(files, settings)
     faces, landmarks = [], []
     for number, file in enumerate(files):
         read = source.read(number)
         points = None if read is None else find(file, read[0])
         if read is not None and points is not None:
-            faces.append(cv2.resize(read[0], (side, side), interpolation=cv2.INTER_AREA))
+            face = read[0]
+            if side != settings.face_size:
+                face = np.asarray(
+                    cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8
+                )
+            faces.append(face)
             landmarks.append(transform_points(resize_affine(side / settings.face_size), points))
     if not faces:
         raise ConfigError(
             f"no landmarks for any of {len(files)} faces, such as '{files[0].place}'; give aligned portraits"
         )
-    stacked = np.stack([np.asarray(face, dtype=np.uint8) for face in faces])
-    return LandmarkData(stacked, np.stack(landmarks), mine_negatives(stacked, np.random.default_rng(0)))
+    return np.stack(faces), np.stack(landmarks)
 
 
 def by_teacher(teacher: FaceDetector) -> Finder:

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Keeps the gradient of a norm finite where features are equal.
+NORM_FLOOR = 1e-8
+
 
 def charbonnier(restored: Tensor, hq: Tensor, epsilon: float = 1e-3) -> Tensor:
     """Return mean sqrt(d^2 + eps^2), a smooth L1 (Lai et al., arXiv 1710.01992, eq. 6)."""
@@ -135,3 +138,12 @@ def latent(offsets: Tensor) -> Tensor:
 
 def _normalised(x: Tensor) -> Tensor:
     return functional.instance_norm(x.float(), eps=1e-5)  # torch's default
+
+
+def feature_distance(fake: list[Tensor], real: list[Tensor]) -> Tensor:
+    """Return the sum over layers of the norm of the difference of discriminator features (arXiv 2105.06070, eq. 4).
+
+    Each norm is divided by the square root of the number of its terms, so that a weight serves any size and width.
+    """
+    squares = [functional.mse_loss(f, r.detach()) for f, r in zip(fake, real, strict=True)]
+    return torch.sqrt(torch.stack(squares) + NORM_FLOOR).sum()

@@ -1,6 +1,8 @@
-"""Parsing maps on which a network may be conditioned in training, as (B, S, S) int64 class ids."""
+"""Parsing maps on which a network may be conditioned in training, as (B, S, S) int64 class ids; and who draws them."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,9 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.alignment import template
+from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS
-from facerestore.parsing import LandmarkParser
+from facerestore.parsing import LandmarkParser, ParseNetParser, best_parser, load_parser
 from facerestore.types import AlignedFace, DetectedFace
+from facerestore.weights import WeightsStore
+from facerestore.weights.catalog import SUFFIXES
+
+PARSER_REMEDY = (
+    "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parse' makes one), run 'facerestore"
+    " weights download parsenet.psfr-90000', or give --set recipe.condition=landmarks"
+)
 
 
 def parsed_maps(lq: Tensor, network: nn.Module, input_size: int) -> Tensor:
@@ -57,3 +67,42 @@ def coloured(labels: Tensor) -> Tensor:
     """Return (B, S, S) class ids in the colours of CelebAMask-HQ, (B, 3, S, S) in [0, 1]."""
     palette = torch.tensor(CLASS_COLOURS, device=labels.device) / 255
     return palette[labels.long()].permute(0, 3, 1, 2)
+
+
+def parser_path(name: str) -> Path:
+    """Return the file of a parser of degraded faces.
+
+    Args:
+        name: of a file or of the catalog, or ``auto`` for the best ParseNet that is installed.
+
+    Raises:
+        ConfigError: there is none.
+        WeightsError: it is not in the catalog, not installed, or corrupt.
+    """
+    store, path = WeightsStore(), Path(name).expanduser()
+    if name == "auto":
+        entry = best_parser(store, raw=True)
+        if entry is None:
+            raise ConfigError(
+                f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {PARSER_REMEDY}"
+            )
+        return store.require(entry.name)
+    if path.is_file():
+        return path
+    if path.suffix in SUFFIXES or len(path.parts) > 1:
+        raise ConfigError(f"the parser '{name}' is not there; {PARSER_REMEDY}")
+    return store.require(name)
+
+
+def find_parser(name: str) -> ParseNetParser:
+    """Return the parser of degraded faces; see :func:`parser_path`.
+
+    Raises:
+        ConfigError: there is none, or it is no ParseNet.
+        WeightsError: it is not in the catalog, not installed, or corrupt.
+        CheckpointError: the file does not fit.
+    """
+    parser = load_parser(parser_path(name))
+    if not isinstance(parser, ParseNetParser):
+        raise ConfigError(f"'{name}' is a {parser.name}, which does not suit PSFR-GAN; {PARSER_REMEDY}")
+    return parser

@@ -95,6 +95,8 @@ class MMRBSettings:
         codec_rate: peak learning rate of the codec.
         synthesis_rate: of a prior's synthesis, in stage 2: a tenth of the codec's.
         scratch_rate: of a synthesis without a prior; its layers are equalised, which GFP-GAN trains at 2e-3.
+        muon_rate: Muon's peak rates for the inner convolutions of codec and synthesis, the rest of which keep Adam's;
+            0 leaves all to Adam. Ours, for runs of few steps.
         discriminator_rate: its layers are equalised, too.
         r1_every: steps between two gradient penalties.
     """
@@ -115,6 +117,7 @@ class MMRBSettings:
     codec_rate: float = Field(default=2e-4, gt=0)
     synthesis_rate: float = Field(default=2e-5, gt=0)
     scratch_rate: float = Field(default=2e-3, gt=0)
+    muon_rate: tuple[float, float] = (0.0, 0.0)
     discriminator_rate: float = Field(default=2e-3, gt=0)
     r1_every: int = Field(default=16, ge=1)
 

@@ -11,27 +11,81 @@ from torch import Tensor, nn
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration that drives singular values towards 1 (Jordan et al. 2024, Muon)."""
 
+COLOURS = 3
+
 RMS_OF_ADAM = 0.2
 """Typical root mean square of an Adam step, which the step is scaled to (arXiv 2502.16982, eq. 4)."""
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Return roughly ``U V^T`` of an (M, N) matrix with singular value decomposition ``U S V^T``."""
+    """Return roughly ``U V^T`` of an (M, N) matrix with singular value decomposition ``U S V^T``.
+
+    Each iteration is ``X <- (a + b G + c G G) X`` with ``G = X X^T``, so that all of them are one polynomial of the
+    first ``G``, and a wide matrix need be multiplied only at the beginning and at the end: for 3x3 convolutions, nine
+    times as wide as high, 36 M^3 products instead of 95 M^3, without giving up precision.
+    """
     a, b, c = NEWTON_SCHULZ
     x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
-    for _ in range(iterations):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    gram = x @ x.T
+    together = torch.eye(len(gram), dtype=x.dtype, device=x.device)
+    for index in range(iterations):
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        together = together @ factor if index else factor
+        gram = factor @ (factor @ gram)
+    x = together @ x
     return x.T if tall else x
+
+
+def rows_of(weight: Tensor) -> int:
+    """Return the outputs of a layer: the O of an (O, I), (O, I, k, k) or (1, O, I, k, k) weight."""
+    return weight.shape[:-3].numel() if weight.ndim > 3 else weight.shape[0]
+
+
+def is_inner(weight: Tensor) -> bool:
+    """Say whether a weight is of a convolution of which neither side are pixels."""
+    return weight.ndim > 3 and rows_of(weight) > COLOURS and weight.shape[-3] > COLOURS
+
+
+def muon_of(
+    parts: Iterable[tuple[nn.Module, float, float]],
+    *,
+    betas: tuple[float, float],
+    still: Iterable[nn.Parameter] = (),
+) -> Muon:
+    """Return an optimiser with Muon for the inner convolutions of networks, and AdamW for all else.
+
+    The two rates of a network differ where its layers are equalised (arXiv 1710.10196, section 4.1): such weights are
+    around 1, and as large a change of them asks for a larger rate.
+
+    Args:
+        parts: networks, each with Muon's rate and AdamW's.
+        betas: AdamW's.
+        still: parameters that stay as they are.
+    """
+    left_out = {id(parameter) for parameter in still}
+    groups: list[dict[str, Any]] = []
+    for network, rate, other_rate in parts:
+        inner = [p for p in network.parameters() if is_inner(p)]
+        rest = [p for p in network.parameters() if not is_inner(p) and id(p) not in left_out]
+        groups.append({"params": inner, "kind": "muon", "lr": rate})
+        groups.append({"params": rest, "kind": "adamw", "lr": other_rate})
+    filled = [group for group in groups if group["params"]]
+    optimiser = Muon([], filled[0]["params"], lr=filled[0]["lr"], betas=betas)
+    optimiser.param_groups[0].update(filled[0])
+    for group in filled[1:]:
+        optimiser.add_param_group(group)
+    return optimiser
 
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum with orthogonalised steps for weights, and AdamW for all that is no matrix, in one optimiser.
 
-    A convolution's (O, I, k, k) weight counts as an (O, I*k*k) matrix. torch's own Muon takes matrices only and leaves
-    the rest to a second optimiser, which a gradient scaler cannot step together with it.
+    A convolution's (O, I, k, k) weight, or (1, O, I, k, k) as StyleGAN2 has it, counts as an (O, I*k*k) matrix. torch's
+    own Muon takes matrices only and leaves the rest to a second optimiser, which a gradient scaler cannot step together
+    with it.
     """
 
     def __init__(
@@ -81,7 +135,7 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
         average: Tensor = state["momentum"].mul_(momentum).add_(gradient)
-        matrix = (gradient + momentum * average).reshape(parameter.shape[0], -1)
+        matrix = (gradient + momentum * average).reshape(rows_of(parameter), -1)
         step = orthogonalise(matrix) * (RMS_OF_ADAM * max(matrix.shape) ** 0.5)
         parameter.add_(step.view_as(parameter), alpha=-lr)
 

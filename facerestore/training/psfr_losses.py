@@ -13,12 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from facerestore.archs.psfr import CLASSES, Judgement
+from facerestore.errors import ConfigError
 from facerestore.training.losses import (
     GANMode,
     discriminator_score_loss,
     feature_matching,
     generator_score_loss,
 )
+
+LEAST_JUDGED_SIDE = 3
+"""Side of the features that a discriminator's score is computed from, at least: that of its last kernel."""
 
 # Keeps the Gram matrix of a class without pixels finite.
 GRAM_EPS = 1e-8
@@ -101,3 +105,20 @@ def scale_discrimination(
     """Return the discriminators' loss: half of that on fakes and half of that on real faces, meaned over scales."""
     losses = [discriminator_score_loss(r.score, f.score, mode) / 2 for f, r in zip(fake, real, strict=True)]
     return torch.stack(losses).mean()
+
+
+def fitting_scales(face_size: int, layers: int, most: int) -> int:
+    """Return at how many scales faces can be judged, ``most`` or fewer.
+
+    Raises:
+        ConfigError: at none.
+    """
+    side, scales = face_size, 0
+    while scales < most and side >> layers >= LEAST_JUDGED_SIDE:
+        side, scales = (side + 1) // 2, scales + 1
+    if not scales:
+        raise ConfigError(
+            f"recipe 'psfr': faces of {face_size} px are too small for discriminators of {layers} layers, which need"
+            f" {LEAST_JUDGED_SIDE << layers} px; set recipe.discriminator_layers or data.face_size"
+        )
+    return scales

@@ -30,6 +30,7 @@ PURPOSES = (
     "background",
 )
 COMMERCIAL_USES = ("yes", "no", "unclear")
+CHARACTERS = ("careful", "generative")
 SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
 
@@ -74,6 +75,9 @@ class WeightsEntry:
         sha256_source: where that hash comes from.
         face_size: side of the aligned face that the network takes, pixels; None where it takes any size.
         quality_rank: 1 is chosen first among installed weights of a purpose; None is never chosen automatically.
+        auto: the automatic choice may take it where its backend is not named; ``facerestore.serving`` has the rule.
+        character: of a restorer: ``careful`` holds to the photo, ``generative`` draws detail from what it has learnt of
+            faces; None where nobody has said.
         bundled: the file comes with facerestore, in the catalog's own folder.
         notes: what else a user should know.
     """
@@ -92,6 +96,8 @@ class WeightsEntry:
     sha256_source: str | None = None
     face_size: int | None = None
     quality_rank: int | None = None
+    auto: bool = True
+    character: str | None = None
     bundled: bool = False
     notes: str = ""
 
@@ -104,6 +110,11 @@ class WeightsEntry:
     def permissive(self) -> bool:
         """Whether the publisher clearly allows commercial use."""
         return self.commercial_use == "yes"
+
+    @property
+    def choice_order(self) -> tuple[bool, bool, float]:
+        """What sorts weights of one purpose: the least is taken where the user names none."""
+        return not self.auto, self.bundled, float("inf") if self.quality_rank is None else self.quality_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +143,8 @@ class Catalog:
             return self.entries[name]
         if (backend := name.partition(".")[0]) in self.unpublished:
             raise WeightsError(self.unpublished[backend])
-        close = difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
+        own = [entry.name for entry in self.entries.values() if entry.backend == name]
+        close = own or difflib.get_close_matches(name.lower(), self.entries, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(repr(match) for match in close)}?" if close else "nothing is close."
         )
@@ -256,6 +268,8 @@ _ENTRY_FIELDS: _Fields = {
     "sha256_source": (str, False),
     "face_size": (int, False),
     "quality_rank": (int, False),
+    "auto": (bool, False),
+    "character": (str, False),
     "bundled": (bool, False),
     "notes": (str, False),
 }
@@ -294,6 +308,8 @@ def _entry(name: str, table: Any, licences: Mapping[str, Licence]) -> WeightsEnt
     _check_choice("purpose", entry.purpose, PURPOSES, where)
     _check_choice("commercial_use", entry.commercial_use, COMMERCIAL_USES, where)
     _check_choice("licence", entry.licence, tuple(licences), where)
+    if entry.character is not None:
+        _check_choice("character", entry.character, CHARACTERS, where)
     _check_file(entry, where)
     _check_numbers(entry, where)
     return entry

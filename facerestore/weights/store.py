@@ -128,8 +128,8 @@ class WeightsStore:
     def best(self, purpose: str, *, backends: Collection[str] | None = None) -> WeightsEntry | None:
         """Return the entry to use for a purpose when the user names none, or None.
 
-        Downloaded and imported weights come before bundled ones, then the lower ``quality_rank``; entries without a
-        rank are never chosen.
+        Those that the automatic choice may take come first, then downloaded and imported weights before bundled ones,
+        then the lower ``quality_rank``; entries without a rank are never chosen.
 
         Args:
             purpose: one of the catalog's purposes.
@@ -142,7 +142,7 @@ class WeightsStore:
             and entry.quality_rank is not None
             and (backends is None or entry.backend in backends)
         ]
-        return min(fit, key=lambda entry: (entry.bundled, entry.quality_rank), default=None)
+        return min(fit, key=lambda entry: entry.choice_order, default=None)
 
     def pin(self, name: str) -> Pin | None:
         """Return the hash pinned at the first download or import of a file, or None."""

@@ -64,6 +64,7 @@ RECIPES: Mapping[str, RecipeEntry] = {
     "landmarks": RecipeEntry(
         f"{_ROOM}.landmarks:LandmarksRecipe", "the five-point network of the embedded detector"
     ),
+    "finder": RecipeEntry(f"{_ROOM}.finder:FinderRecipe", "the face finder of the embedded detector"),
 }
 """Name of each recipe, where its class is, and what it trains."""
 

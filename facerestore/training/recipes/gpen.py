@@ -19,14 +19,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
-from facerestore.checkpoint import check_fit, load_state_dict
-from facerestore.errors import CheckpointError, ConfigError
+from facerestore.checkpoint import load_state_dict
+from facerestore.errors import ConfigError
 from facerestore.training.feature_weights import Wish, check_same, find_features, load_arcface
-from facerestore.training.losses import identity
+from facerestore.training.gpen_parts import (
+    PRIOR_PREFIX,
+    SteeredRestorer,
+    fill,
+    let_features_through,
+    take_file,
+)
+from facerestore.training.losses import feature_distance, identity
+from facerestore.training.muon import muon_of
 from facerestore.training.recipe import Batch, Exported, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.settings import STRICT
 from facerestore.training.state import checkpoints, network_file
 from facerestore.training.style_gan import (
+    BETA2,
     EMA_DECAY,
     Adversary,
     DiscriminatorSettings,
@@ -49,10 +58,6 @@ does; ``single`` learns the whole restorer at once, as the public script does.""
 
 # Below this side the identity loss of the public script has no pixel left (psfr_gpen.md 2.11).
 SMALLEST_IDENTITY_FACE = 256
-# Keeps the gradient of a norm finite where features are equal.
-NORM_FLOOR = 1e-8
-PRIOR_PREFIX = "generator."
-"""Begins the keys of the prior in a restorer's file, and so in a file of the prior alone."""
 WRAPPED = "network."
 """Begins the keys of a network in a run's checkpoint."""
 
@@ -74,11 +79,15 @@ class GPENSettings:
         rate_ratio: encoder, decoder, discriminator in ``restore`` (the paper). A user of the published code saw it
             diverge.
         beta1: Adam's first beta.
+        muon_rate: Muon's rate for the inner convolutions of the generator, in ``prior`` and ``single``; the rest of it
+            keeps Adam's rate. 0 leaves all to Adam. Ours, for runs of few steps.
         pixel_weight: of the L1 (``restore``) or smooth L1 distance with beta 1 (``single``).
-        adversarial_weight: of the generator's logistic loss.
+        adversarial_weight: of the generator's logistic loss; with 0 in ``single`` no discriminator is trained.
         feature_weight: of the distance of discriminator features (``restore``, the paper).
         identity_weight: of 1 - cosine of ArcFace's vectors (``single``), for faces of 256 px and more.
         identity: whether ArcFace is used: ``auto`` if its weights are installed, ``yes`` or an error, ``no``.
+        feature_strength: with what strength the encoder's features join the generator's at first, where no prior says
+            it. StyleGAN2's noise begins with 0, from where few steps do not get far: 1 lets the face through.
         mixing_probability: share of faces drawn with two styles (``prior``; StyleGAN2's).
     """
 
@@ -91,29 +100,14 @@ class GPENSettings:
     learning_rate: float = Field(default=0.002, gt=0)
     rate_ratio: tuple[float, float, float] = (100.0, 10.0, 1.0)
     beta1: float = Field(default=0.0, ge=0, lt=1)
+    muon_rate: float = Field(default=0.0, ge=0)
     pixel_weight: float = Field(default=1.0, ge=0)
     adversarial_weight: float = Field(default=1.0, ge=0)
     feature_weight: float = Field(default=0.02, ge=0)
     identity_weight: float = Field(default=1.0, ge=0)
     identity: Wish = "auto"
+    feature_strength: float = Field(default=0.0, ge=0)
     mixing_probability: float = Field(default=0.9, ge=0, le=1)
-
-
-class SteeredRestorer(nn.Module):
-    """A restorer that gives the styles along with the faces, which the path length needs."""
-
-    def __init__(self, config: GPENConfig) -> None:
-        super().__init__()
-        self.network = GPENGenerator(config)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """B 3 S S -> faces B 3 S S, and their styles B latent_count D float32."""
-        latents, features = self.network.encode(x)
-        latents = (
-            latents.float()
-        )  # also in mixed precision: a copy made later would not be what the faces are from
-        noise = self.network.layer_noise(features, [])
-        return self.network.generator.synthesise(latents, noise), latents
 
 
 class GPENRecipe(Recipe):
@@ -143,7 +137,9 @@ class GPENRecipe(Recipe):
             narrow=settings.generator.narrow,
         )
         self._adversary = Adversary(settings.regularisers, path=settings.stage != "restore")
-        self.phases = self._adversary.phases
+        self._alone = settings.stage == "single" and not settings.adversarial_weight
+        phases = self._adversary.phases
+        self.phases = tuple(p for p in phases if "generator" in p.trains) if self._alone else phases
         self._identity_weights: str | None = None
         self.notes = tuple(self._start_notes() + self._identity_notes())
 
@@ -184,6 +180,8 @@ class GPENRecipe(Recipe):
         """Return the prior or the restorer, and the discriminator."""
         is_prior = self.settings.stage == "prior"
         generator = MixedStyles(PriorGenerator(self._config)) if is_prior else SteeredRestorer(self._config)
+        if not is_prior:
+            let_features_through(generator, self.settings.feature_strength)
         discriminator = WatchedDiscriminator(self.settings.discriminator, self.face_size)
         return {"generator": generator, "discriminator": discriminator}
 
@@ -196,10 +194,10 @@ class GPENRecipe(Recipe):
             if place.is_dir():
                 self._take_run(place, restorer, discriminator)
             else:
-                _take_file(place, restorer)
+                take_file(place, restorer)
         if self.settings.discriminator_weights:
             place = Path(self.settings.discriminator_weights)
-            _fill(discriminator, load_state_dict(place), name=f"the discriminator, from '{place}'")
+            fill(discriminator, load_state_dict(place), name=f"the discriminator, from '{place}'")
 
     def frozen(self) -> dict[str, nn.Module]:
         """Return ArcFace, where it is used."""
@@ -209,10 +207,14 @@ class GPENRecipe(Recipe):
         """Return Adam for both; in ``restore`` with the paper's rates for encoder, decoder and discriminator."""
         rate, beta1 = self.settings.learning_rate, self.settings.beta1
         if self.settings.stage != "restore":
-            return {
+            made: dict[str, torch.optim.Optimizer] = {
                 name: self._adversary.adam(network, learning_rate=rate, beta1=beta1)
                 for name, network in networks.items()
             }
+            if self.settings.muon_rate:
+                parts = [(networks["generator"], self.settings.muon_rate, rate)]
+                made["generator"] = muon_of(parts, betas=(beta1, BETA2))
+            return made
         restorer = cast(SteeredRestorer, networks["generator"]).network
         encoder, decoder, adversary = (
             rate * part / self.settings.rate_ratio[0] for part in self.settings.rate_ratio
@@ -293,19 +295,22 @@ class GPENRecipe(Recipe):
 
     def _generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
         settings, discriminator = self.settings, scene.networks["discriminator"]
-        scores, features = discriminator(fake)
-        adversarial = Term("adversarial", self._adversary.adversarial(scores), settings.adversarial_weight)
+        terms: list[Term] = []
+        if not self._alone:
+            scores, features = discriminator(fake)
+            adversarial = self._adversary.adversarial(scores)
+            terms.append(Term("adversarial", adversarial, settings.adversarial_weight))
         if settings.stage == "prior":
-            return [adversarial]
+            return terms
         if settings.stage == "restore":
             with torch.no_grad():
                 _, real_features = discriminator(real)
             return [
-                adversarial,
+                *terms,
                 Term("pixel", functional.l1_loss(fake, real), settings.pixel_weight),
                 Term("features", feature_distance(features, real_features), settings.feature_weight),
             ]
-        terms = [adversarial, Term("pixel", functional.smooth_l1_loss(fake, real), settings.pixel_weight)]
+        terms.append(Term("pixel", functional.smooth_l1_loss(fake, real), settings.pixel_weight))
         if "identity" in scene.networks:
             arcface = cast("ArcFace", scene.bare["identity"])
             with torch.no_grad():
@@ -322,10 +327,10 @@ class GPENRecipe(Recipe):
         stage = GPENRecipe(replace(self.settings, stage="prior", prior=""), face_size=self.face_size)
         average, _ = restore_average(stage, folder)
         generator = cast(MixedStyles, average).network.state_dict()
-        _fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
+        fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
         number = list(stage.networks()).index("discriminator")
         stored = load_state_dict(network_file(checkpoints(folder / "checkpoints")[-1], number))
-        _fill(
+        fill(
             discriminator,
             {key.removeprefix(WRAPPED): value for key, value in stored.items()},
             name=f"the discriminator, from '{folder}'",
@@ -356,41 +361,3 @@ class GPENRecipe(Recipe):
         found = find_features("identity", instead=instead, wish=settings.identity)
         self._identity_weights = found.name
         return [found.note]
-
-
-def feature_distance(fake: list[Tensor], real: list[Tensor]) -> Tensor:
-    """Return the sum over layers of the norm of the difference of discriminator features (arXiv 2105.06070, eq. 4).
-
-    Each norm is divided by the square root of the number of its terms, so that a weight serves any size and width.
-    """
-    squares = [functional.mse_loss(f, r.detach()) for f, r in zip(fake, real, strict=True)]
-    return torch.sqrt(torch.stack(squares) + NORM_FLOOR).sum()
-
-
-def _take_file(path: Path, restorer: GPENGenerator) -> None:
-    """Take a prior, or a whole restorer, from a weights file.
-
-    Raises:
-        CheckpointError: it cannot be read, or is of another network.
-    """
-    state = load_state_dict(path)
-    if "ecd0.0.0.weight" in state:
-        _fill(restorer, state, name=f"GPEN, from '{path}'")
-        return
-    if not all(key.startswith(PRIOR_PREFIX) for key in state):
-        raise CheckpointError(
-            f"'{path}' is neither a prior of GPEN nor a GPEN; give the folder of a run of stage 'prior', or what"
-            " 'facerestore train export' made of it"
-        )
-    own = {key.removeprefix(PRIOR_PREFIX): value for key, value in state.items()}
-    _fill(restorer.generator, own, name=f"the prior, from '{path}'")
-
-
-def _fill(module: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
-    """Copy parameters and buffers into a module.
-
-    Raises:
-        CheckpointError: keys or shapes differ.
-    """
-    check_fit({key: value.shape for key, value in module.state_dict().items()}, state, name=name)
-    module.load_state_dict(dict(state))

@@ -135,29 +135,13 @@ class LandmarksRecipe(Recipe):
             ConfigError: no face has landmarks.
             WeightsError: the teacher's file is not there.
         """
-        return LandmarkSamples(prepare(files, data, self._finder(data)), data.seed)
+        return LandmarkSamples(prepare(files, data, landmark_finder(data, self.settings.teacher)), data.seed)
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return fixed crops; see :meth:`samples` for what it raises."""
-        samples = LandmarkSamples(prepare(files, data, self._finder(data)), seed)
+        samples = LandmarkSamples(prepare(files, data, landmark_finder(data, self.settings.teacher)), seed)
         batch: Batch = default_collate([samples[n] for n in range(VALIDATION_LOOKS * len(samples))])
         return batch
-
-    def _finder(self, data: DataSettings) -> Finder:
-        if data.landmarks:
-            return by_labels(Path(data.landmarks).expanduser())
-        teacher = Path(self.settings.teacher).expanduser()
-        if teacher.suffix == ".onnx":
-            if not teacher.is_file():
-                raise ConfigError(
-                    f"the teacher '{teacher}' is not there; give YuNet's ONNX file as recipe.teacher"
-                )
-            return by_teacher(YuNetDetector(teacher))
-        if self.settings.teacher != TEACHER:
-            raise ConfigError(
-                f"the teacher '{self.settings.teacher}' is neither '{TEACHER}' nor an ONNX file; set recipe.teacher"
-            )
-        return by_teacher(YuNetDetector(WeightsStore().require(TEACHER)))
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the network."""
@@ -203,6 +187,31 @@ class LandmarksRecipe(Recipe):
     def export(self, network: nn.Module) -> Exported:
         """Return the network as the embedded detector loads it."""
         return Exported(network.state_dict(), {"arch": "landmarks", "tag": "five-point"})
+
+
+def landmark_finder(data: DataSettings, teacher: str) -> Finder:
+    """Return what knows a face's landmarks: the file that the settings name, or else a teacher.
+
+    Args:
+        data: with the file of landmarks, if any.
+        teacher: YuNet by its catalog name, or its ONNX file.
+
+    Raises:
+        ConfigError: the teacher is neither, or a file cannot be read.
+        WeightsError: the teacher is not installed.
+    """
+    if data.landmarks:
+        return by_labels(Path(data.landmarks).expanduser())
+    path = Path(teacher).expanduser()
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise ConfigError(f"the teacher '{path}' is not there; give YuNet's ONNX file as recipe.teacher")
+        return by_teacher(YuNetDetector(path))
+    if teacher != TEACHER:
+        raise ConfigError(
+            f"the teacher '{teacher}' is neither '{TEACHER}' nor an ONNX file; set recipe.teacher"
+        )
+    return by_teacher(YuNetDetector(WeightsStore().require(TEACHER)))
 
 
 def eye_distance(points: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from facerestore.archs.arcface import ArcFace
 from facerestore.archs.gpen import GPENDiscriminator
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.degradation import preset
+from facerestore.errors import ConfigError
 from facerestore.training.adversarial import (
     discriminator_logistic_loss,
     generator_nonsaturating_loss,
@@ -54,6 +55,7 @@ from facerestore.training.mmrb_parts import (
     prior_of,
 )
 from facerestore.training.mmrb_settings import MMRBSettings, check_beginning, network_config
+from facerestore.training.muon import Muon, muon_of
 from facerestore.training.recipe import (
     Batch,
     Exported,
@@ -92,6 +94,10 @@ class MMRBRecipe(Recipe):
         self.settings = settings
         self.config = network_config(settings.network, face_size)
         check_beginning(settings)
+        if min(settings.muon_rate) < 0 or (any(settings.muon_rate) and not all(settings.muon_rate)):
+            raise ConfigError(
+                f"recipe.muon_rate is {settings.muon_rate}; give two numbers above 0, or 0 twice"
+            )
         self._degradation = preset(settings.degradation)
         self._vgg19 = find_features("features", instead=self._instead(), wish=settings.vgg19)
         self._arcface = find_features(
@@ -183,11 +189,23 @@ class MMRBRecipe(Recipe):
         if self.synthesis_rate is not None:
             groups.append({"params": list(generator.prior.parameters()), "lr": self.synthesis_rate})
         made: dict[str, torch.optim.Optimizer] = {"generator": torch.optim.Adam(groups, betas=betas)}
+        if any(self.settings.muon_rate):
+            made["generator"] = self._muon(generator, betas)
         if "discriminator" in networks:
             made["discriminator"] = torch.optim.Adam(
                 networks["discriminator"].parameters(), lr=self.settings.discriminator_rate, betas=betas
             )
         return made
+
+    def _muon(self, generator: TrainedMMRB, betas: tuple[float, float]) -> Muon:
+        """Return Muon for the inner convolutions of what is trained, and AdamW for the rest."""
+        codec_rate, synthesis_rate = self.settings.muon_rate
+        parts: list[tuple[nn.Module, float, float]] = [
+            (generator.codec, codec_rate, self.settings.codec_rate)
+        ]
+        if self.synthesis_rate is not None:
+            parts.append((generator.prior, synthesis_rate, self.synthesis_rate))
+        return muon_of(parts, betas=betas)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -27,13 +26,15 @@ from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSF
 from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.archs.vgg import PSFR_TAPS
 from facerestore.errors import ConfigError, FaceRestoreError
-from facerestore.parsing import ParseNetParser, best_parser, load_parser
+from facerestore.parsing import ParseNetParser
 from facerestore.training.draw import Draw
 from facerestore.training.feature_weights import Wish, check_same, find_features, load_vgg19
 from facerestore.training.losses import GANMode
-from facerestore.training.maps import coloured, landmark_maps, parsed_maps
+from facerestore.training.maps import coloured, find_parser, landmark_maps, parsed_maps, parser_path
+from facerestore.training.muon import Muon, muon_of
 from facerestore.training.psfr_losses import (
     STYLE_LEVELS,
+    fitting_scales,
     perceptual,
     region_style,
     scale_adversarial,
@@ -51,22 +52,12 @@ from facerestore.training.recipe import (
     pair_validation,
 )
 from facerestore.training.settings import STRICT
-from facerestore.weights import WeightsStore
-from facerestore.weights.catalog import SUFFIXES
-
-LEAST_JUDGED_SIDE = 3
-"""Side of the features that a discriminator's score is computed from, at least: that of its last kernel."""
 
 STYLE_LAYERS = slice(-3, None)
 """Layers of the finest discriminator that stand in for VGG19's three: theirs are reduced 4, 8 and 16 times too."""
 
 WITHOUT_EFFECT = re.compile(r"\.conv_0\.bias$|\.model\.[1-9]\d*\.conv2d\.bias$")
 """Keys of the biases that an instance norm follows, in the generator and in the discriminators."""
-
-PARSER_REMEDY = (
-    "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parse' makes one), run 'facerestore"
-    " weights download parsenet.psfr-90000', or give --set recipe.condition=landmarks"
-)
 
 RESTORED = "restored"
 """Under this name the generator's phase leaves its faces in the batch, for the discriminators' phase of the step."""
@@ -94,9 +85,12 @@ class PSFRSettings:
         judged_style_weight: of the same in the finest discriminator's features, which stand in without VGG19; ours,
             like that of their distance.
         matching_weight: of the distance of the discriminators' features.
-        adversarial_weight: of the generator's adversarial loss.
+        adversarial_weight: of the generator's adversarial loss. Where no term asks for the discriminators, they are
+            not trained.
         perceptual_weight: of the distance of VGG19's features; published as 0.
         generator_rate: the generator's learning rate.
+        muon_rate: Muon's rate for the generator's inner convolutions, the rest of which keep Adam's; 0 leaves all to
+            Adam. Ours, for runs of few steps.
         discriminator_rate: the discriminators' learning rate.
         betas: of Adam, for both.
     """
@@ -118,6 +112,7 @@ class PSFRSettings:
     adversarial_weight: float = Field(default=1.0, ge=0)
     perceptual_weight: float = Field(default=0.0, ge=0)
     generator_rate: float = Field(default=1e-4, gt=0)
+    muon_rate: float = Field(default=0.0, ge=0)
     discriminator_rate: float = Field(default=4e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
 
@@ -129,7 +124,7 @@ class PSFRRecipe(Recipe):
     settings_class: ClassVar[type[Any]] = PSFRSettings
     needs: ClassVar[frozenset[str]] = frozenset({"lq", "hq", "parsing"})
     averaged = "generator"
-    phases = (
+    phases: tuple[Phase, ...] = (
         Phase("generator", ("generator",), "generator"),
         Phase("discriminator", ("discriminator",), "discriminator"),
     )
@@ -147,8 +142,19 @@ class PSFRRecipe(Recipe):
             + (", and the perceptual loss is left out" if settings.perceptual_weight else ""),
             wish=settings.features,
         )
+        if not self._is_judged:
+            self.phases = self.phases[:1]
+            if self.features.name is None and settings.condition != "hq-map":
+                self.needs = frozenset({"lq", "hq"})  # type: ignore[misc]  # nothing looks at the real faces' maps
         self.notes = self._notes()
         self._parser: ParseNetParser | None = None
+
+    @property
+    def _is_judged(self) -> bool:
+        """Whether a term of the generator asks for the discriminators."""
+        chosen = self.settings
+        stands_in = chosen.judged_style_weight if self.features.name is None else 0.0
+        return bool(chosen.matching_weight or chosen.adversarial_weight or stands_in)
 
     def _notes(self) -> tuple[str, ...]:
         notes = [self.features.note]
@@ -229,7 +235,15 @@ class PSFRRecipe(Recipe):
             moving = [parameter for key, parameter in named if not WITHOUT_EFFECT.search(key)]
             groups: list[dict[str, Any]] = [{"params": moving}, {"params": still, "lr": 0.0}]
             optimisers[name] = torch.optim.Adam(groups, lr=rate, betas=self.settings.betas)
+        if self.settings.muon_rate:
+            optimisers["generator"] = self._muon(networks["generator"])
         return optimisers
+
+    def _muon(self, generator: nn.Module) -> Muon:
+        """Return Muon for the inner convolutions, and AdamW for the rest; biases without effect stay here too."""
+        parts = [(generator, self.settings.muon_rate, self.settings.generator_rate)]
+        still = [p for key, p in generator.named_parameters() if WITHOUT_EFFECT.search(key)]
+        return muon_of(parts, betas=self.settings.betas, still=still)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase (psfr_gpen.md 1.5)."""
@@ -237,15 +251,18 @@ class PSFRRecipe(Recipe):
 
     def _generator_terms(self, scene: Scene) -> list[Term]:
         chosen, batch = self.settings, scene.batch
-        hq, planes = batch["hq"] * 2 - 1, one_hot(batch["parsing"])
+        hq = batch["hq"] * 2 - 1
         restored = self._restored(scene)
-        batch[RESTORED] = restored.detach()
+        pixel = Term("pixel", (restored - hq).abs().mean(), chosen.pixel_weight)
+        if not self._is_judged:
+            return [pixel, *(self._seen(scene, restored) if "features" in scene.networks else ())]
+        batch[RESTORED], planes = restored.detach(), one_hot(batch["parsing"])
         judge = scene.networks["discriminator"]
         with torch.no_grad():
             real: list[Judgement] = judge(hq, planes)
         fake: list[Judgement] = judge(restored, planes)
         return [
-            Term("pixel", (restored - hq).abs().mean(), chosen.pixel_weight),
+            pixel,
             Term("matching", scale_feature_matching(fake, real), chosen.matching_weight),
             Term("adversarial", scale_adversarial(fake, chosen.gan_mode), chosen.adversarial_weight),
             *(
@@ -335,59 +352,3 @@ class PSFRRecipe(Recipe):
             ConfigError: they do not.
         """
         check_same(state["features"], self.features.name, what="VGG19")
-
-
-def fitting_scales(face_size: int, layers: int, most: int) -> int:
-    """Return at how many scales faces can be judged, ``most`` or fewer.
-
-    Raises:
-        ConfigError: at none.
-    """
-    side, scales = face_size, 0
-    while scales < most and side >> layers >= LEAST_JUDGED_SIDE:
-        side, scales = (side + 1) // 2, scales + 1
-    if not scales:
-        raise ConfigError(
-            f"recipe 'psfr': faces of {face_size} px are too small for discriminators of {layers} layers, which need"
-            f" {LEAST_JUDGED_SIDE << layers} px; set recipe.discriminator_layers or data.face_size"
-        )
-    return scales
-
-
-def parser_path(name: str) -> Path:
-    """Return the file of a parser of degraded faces.
-
-    Args:
-        name: of a file or of the catalog, or ``auto`` for the best ParseNet that is installed.
-
-    Raises:
-        ConfigError: there is none.
-        WeightsError: it is not in the catalog, not installed, or corrupt.
-    """
-    store, path = WeightsStore(), Path(name).expanduser()
-    if name == "auto":
-        entry = best_parser(store, raw=True)
-        if entry is None:
-            raise ConfigError(
-                f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {PARSER_REMEDY}"
-            )
-        return store.require(entry.name)
-    if path.is_file():
-        return path
-    if path.suffix in SUFFIXES or len(path.parts) > 1:
-        raise ConfigError(f"the parser '{name}' is not there; {PARSER_REMEDY}")
-    return store.require(name)
-
-
-def find_parser(name: str) -> ParseNetParser:
-    """Return the parser of degraded faces; see :func:`parser_path`.
-
-    Raises:
-        ConfigError: there is none, or it is no ParseNet.
-        WeightsError: it is not in the catalog, not installed, or corrupt.
-        CheckpointError: the file does not fit.
-    """
-    parser = load_parser(parser_path(name))
-    if not isinstance(parser, ParseNetParser):
-        raise ConfigError(f"'{name}' is a {parser.name}, which does not suit PSFR-GAN; {PARSER_REMEDY}")
-    return parser
