@@ -182,7 +182,8 @@ def test_wrapped_torch_files_in_half_precision_load(variant, tmp_path, wrapper):
     halves = {f"module.{key}": value.half() for key, value in network.state_dict().items()}
     torch.save({wrapper: halves, "iteration": 3}, tmp_path / "w.pth")
     loaded = load_backend(tmp_path / "w.pth").network
-    assert all(p.dtype == torch.float32 and not p.requires_grad for p in loaded.parameters())
+    numbers = [*loaded.parameters(), *loaded.buffers()]
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in numbers)
     assert not loaded.training
 
 

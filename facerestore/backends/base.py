@@ -102,7 +102,7 @@ class TensorRestorer(ABC):
         self.network = network.eval().requires_grad_(False).to(self.device)
         self._autocast: torch.dtype | None = None
         if self.device.type != "meta" and not takes_published_forms():
-            self.network = self.inference_form(self.network)
+            self.network = self.inference_form(self.network).eval()
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network that `restore` runs: the same sums as ``network``, quicker.

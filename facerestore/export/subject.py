@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore import __version__
 from facerestore.archs.convolution import published_forms
-from facerestore.assembly import choose_weights, load_restorer
+from facerestore.assembly import load_restorer
+from facerestore.available import choose_weights
 from facerestore.backends import backend_class, needs_weights
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity

@@ -115,7 +115,7 @@ class NetworkParser:
         self.input_size = INPUT_SIZE
         self.network = network.eval().requires_grad_(False).to(self.device)
         if not takes_published_forms():
-            self.network = self.inference_form(self.network)
+            self.network = self.inference_form(self.network).eval()
         self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
 
     def inference_form(self, network: torch.nn.Module) -> Any:
