@@ -35,7 +35,8 @@ class RestoreConfig:
         backend: ``auto``, or the name of a restoration backend such as ``lite`` or ``gpen``.
         weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file. None takes the best of a named
             backend; with ``auto`` each face has those that suit it (``facerestore.serving``).
-        detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50`` or ``retinaface-mobile0.25``.
+        detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50``, ``retinaface-mobile0.25``, or the
+            safetensors file of a face finder.
         parser: ``auto`` (the best parser network that is installed, else none), ``none``, ``landmarks`` (a map drawn
             from the five points), or a catalog name or file of a parser network.
         mask: what is pasted: ``face`` (by the parsing map, else an oval), ``whole`` (the crop with a soft border), or
