@@ -38,7 +38,8 @@ class RestoreConfig:
             backend; with ``auto`` each face has those that suit it (``facerestore.serving``).
         provider: what runs an exported network: ``cpu``, ``cuda``, ``directml``, ``coreml`` or ``openvino`` of ONNX
             Runtime, or a device of OpenVINO; None follows the device.
-        detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50`` or ``retinaface-mobile0.25``.
+        detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50``, ``retinaface-mobile0.25``, or the
+            safetensors file of a face finder.
         parser: ``auto`` (the best parser network that is installed, else none), ``none``, ``landmarks`` (a map drawn
             from the five points), or a catalog name or file of a parser network.
         mask: what is pasted: ``face`` (by the parsing map, else an oval), ``whole`` (the crop with a soft border), or

@@ -1,6 +1,5 @@
 """Detection: anchors and suppression, ONNX shapes, the three detectors on shared photographs."""
 
-import shutil
 import subprocess
 import sys
 import threading
@@ -13,7 +12,6 @@ from PIL import Image as PillowImage
 
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
-from facerestore.detection.embedded import LENIENT, UPRIGHT, load_cascade
 from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
 from facerestore.detection.onnx_shape import with_input_shape
 from facerestore.detection.retinaface import (
@@ -25,7 +23,11 @@ from facerestore.detection.retinaface import (
 )
 from facerestore.errors import CheckpointError, ConfigError, ImageError, WeightsError
 
-LANDMARK_WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "landmarks_five_point.safetensors"
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+BUNDLED = {
+    "finder.five-point": WEIGHTS / "finder_five_point.safetensors",
+    "landmarks.five-point": WEIGHTS / "landmarks_five_point.safetensors",
+}
 YUNET = "weights/face_detection_yunet_dynamic.onnx"
 MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
 MURMUR = (0x85EBCA6B, 0xC2B2AE35)
@@ -38,7 +40,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def embedded():
-    return create_detector("embedded", weights_for=lambda name: LANDMARK_WEIGHTS)
+    return create_detector("embedded", weights_for=BUNDLED.__getitem__)
 
 
 @pytest.fixture(scope="module")
@@ -257,11 +259,28 @@ def test_no_face_is_reported_where_there_is_none(detector, shared):
         assert detector.detect(read(path)) == [], path.name
 
 
-def test_cascades_load_from_any_folder_and_a_missing_one_is_named(tmp_path, monkeypatch):
-    folder = tmp_path / "José 写真"
-    folder.mkdir()
-    shutil.copy(Path(cv2.data.haarcascades) / UPRIGHT, folder)
-    monkeypatch.setattr(cv2.data, "haarcascades", str(folder))
-    assert not load_cascade(UPRIGHT).empty()
-    with pytest.raises(ConfigError, match=LENIENT):
-        load_cascade(LENIENT)
+def test_the_file_of_a_face_finder_is_a_detector(embedded, shared):
+    image = read(shared("photos/small/anna.jpg"))
+    path = str(BUNDLED["finder.five-point"])
+    named = create_detector(path, weights_for=BUNDLED.__getitem__)
+    assert named.detect(image)[0].box == embedded.detect(image)[0].box
+
+
+def test_a_landmark_network_is_no_detector():
+    path = str(BUNDLED["landmarks.five-point"])
+    with pytest.raises(CheckpointError, match="is a landmark network, which looks at faces and finds none"):
+        create_detector(path, weights_for=BUNDLED.__getitem__)
+
+
+def test_a_face_is_found_whether_it_fills_the_photo_or_is_small_in_it(embedded, shared):
+    image = read(shared("photos/cropped/Adele_crop.png"))
+    (face,) = embedded.detect(image)
+    for side, canvas_side in ((48, 1000), (1500, 1500)):
+        scaled = cv2.resize(
+            image, (side, side), interpolation=cv2.INTER_AREA if side < 512 else cv2.INTER_CUBIC
+        )
+        canvas = np.full((canvas_side, canvas_side, 3), 128, np.uint8)
+        canvas[:side, :side] = scaled
+        (found,) = embedded.detect(canvas)
+        away = np.abs(found.landmarks - face.landmarks * (side / 512)).max()
+        assert away < 0.2 * found.eye_distance_px

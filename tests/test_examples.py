@@ -15,6 +15,7 @@ from facerestore.io import read_image
 REPOSITORY = Path(__file__).resolve().parent.parent
 PORTRAIT = REPOSITORY / "examples" / "astronaut_degraded.jpg"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+GALLERY = (REPOSITORY / "examples" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -40,26 +41,38 @@ def test_first_command_of_the_readme_names_the_example():
     assert f"pip install . && facerestore enhance {PORTRAIT.relative_to(REPOSITORY).as_posix()}\n" in README
 
 
-def _commands_of_the_readme():
+def _commands_of(readme):
     """Return the words of each command line and of each command in running text, without its comment."""
-    blocks = re.findall(r"^```(?:\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(?:\w*)\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines() if "facerestore " in line]
-    texts = [*lines, *re.findall(r"`(facerestore [^`]+)`", README)]
+    texts = [*lines, *re.findall(r"`(facerestore [^`]+)`", readme)]
     parts = [part for text in texts for part in re.split(r"&&|\|", text.split("  #")[0])]
     return [part.split()[1:] for part in parts if part.strip().startswith("facerestore ")]
 
 
 def test_commands_and_options_that_the_readme_names_exist():
-    commands = _commands_of_the_readme()
-    assert {words[0] for words in commands} >= {
-        "enhance",
-        "detect",
-        "doctor",
-        "weights",
-        "train",
-        "data",
-        "evaluate",
-    }
+    commands = _commands_of(README)
+    wanted = {"enhance", "detect", "doctor", "weights", "train", "data", "evaluate"}
+    assert {words[0] for words in commands} >= wanted
+    _check_that_they_exist(commands)
+
+
+def test_the_gallery_shows_pictures_that_are_there_made_by_commands_that_exist():
+    commands = _commands_of(GALLERY)
+    assert len(commands) >= 8
+    _check_that_they_exist(commands)
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", GALLERY)
+    given = re.findall(r" (examples/\S+\.jpg)", GALLERY)
+    made = {Path(word).stem for words in commands for word in words if word.startswith("out/")}
+    assert len(shown) >= 8
+    for picture in [*(REPOSITORY / "examples" / name for name in shown), *(REPOSITORY / g for g in given)]:
+        assert picture.is_file(), picture
+        assert picture.stat().st_size < 400_000, picture
+    assert {Path(name).stem.removesuffix("_compare") for name in shown} <= made
+
+
+def _check_that_they_exist(commands):
+    """Assert that every command and every option of the command lines is one of ours."""
     for words in commands:
         command = typer.main.get_command(app)
         while (
@@ -90,3 +103,17 @@ def test_degrade_example_makes_the_photo_softer(folder, monkeypatch, capsys):
     before, after = (read_image(folder / name).pixels.astype(float) for name in ("photo.jpg", "worse.jpg"))
     assert "worse.jpg" in capsys.readouterr().out
     assert abs(after[1:] - after[:-1]).mean() < abs(before[1:] - before[:-1]).mean()
+
+
+@pytest.mark.parametrize("preset", ["low-resolution", "noise", "small", "old-photo"])
+def test_degrade_example_has_presets_and_takes_several_photos(preset, folder, monkeypatch):
+    for target, seed in (("one.jpg", "0"), ("again.jpg", "0"), ("other.jpg", "1")):
+        run_example(
+            "degrade_photo.py",
+            *("photo.jpg", "photo.jpg", target, "--preset", preset, "--seed", seed),
+            monkeypatch=monkeypatch,
+        )
+    one, again, other = (read_image(folder / f"{name}.jpg").pixels for name in ("one", "again", "other"))
+    assert one.shape[1] == 2 * one.shape[0]
+    assert (one == again).all()
+    assert preset == "low-resolution" or (one != other).any()

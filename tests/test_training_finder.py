@@ -8,7 +8,7 @@ from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 from facerestore.alignment import FFHQ_TEMPLATE, resize_affine, transform_points
 from facerestore.archs.finder import OUTPUTS, cell_centres
 from facerestore.checkpoint import load_state_dict, read_metadata
-from facerestore.detection.finder import load_finder, search
+from facerestore.detection.embedded import load_finder, search
 from facerestore.errors import ConfigError
 from facerestore.training.drawn import landmarks_file
 from facerestore.training.export import export_run

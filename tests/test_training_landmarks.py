@@ -11,6 +11,7 @@ from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 from facerestore.alignment import template
 from facerestore.archs import landmarks as archs
 from facerestore.checkpoint import read_metadata
+from facerestore.detection import DETECTORS
 from facerestore.detection.embedded import EmbeddedDetector
 from facerestore.detection.landmark_frame import CROP_SIZE, crop_template, from_units, to_units
 from facerestore.errors import ConfigError, WeightsError
@@ -33,6 +34,7 @@ from facerestore.training.plan import make_plan, samples_of
 from facerestore.training.runs import RunFolder
 from facerestore.training.settings import make_settings
 from facerestore.types import DetectedFace
+from facerestore.weights import WeightsStore
 
 SIDE = 256
 
@@ -46,6 +48,12 @@ class TemplateTeacher:
         side = round(image.shape[0] / 1.5)
         points = template(side) + round(side * 0.25)
         return [DetectedFace((0.0, 0.0, 1.0, 1.0), points.astype(np.float32), 1.0)]
+
+
+def propose(picture):
+    """The template, half of it beside the face, and points that say nothing."""
+    points = template(picture.shape[0])
+    return np.stack([points, points / 3, np.zeros((5, 2))])
 
 
 class BlindTeacher:
@@ -111,12 +119,14 @@ def test_teacher_landmarks_are_averaged_in_the_frame_of_the_face(data):
 def test_faces_get_landmarks_of_a_teacher_or_of_a_file(tmp_path, data):
     files = picture_files(tmp_path, data)
     settings = make_settings(DataSettings, {"face_size": SIDE})
-    prepared = prepare(files, settings, by_teacher(TemplateTeacher()))
+    prepared = prepare(files, settings, by_teacher(TemplateTeacher()), propose=propose)
     assert prepared.faces.shape == (2, SIDE, SIDE, 3)
     assert np.allclose(prepared.landmarks[0], template(SIDE), atol=1)
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({"set/b": ((template(SIDE) + 0.5) / SIDE).tolist()}))
-    labelled = prepare(files, make_settings(DataSettings, {"face_size": 128}), by_labels(labels))
+    labelled = prepare(
+        files, make_settings(DataSettings, {"face_size": 128}), by_labels(labels), propose=propose
+    )
     assert labelled.faces.shape == (1, 128, 128, 3)
     assert np.allclose(labelled.landmarks[0], template(128))
 
@@ -124,7 +134,7 @@ def test_faces_get_landmarks_of_a_teacher_or_of_a_file(tmp_path, data):
 def test_faces_without_landmarks_are_refused(tmp_path, data):
     files, settings = picture_files(tmp_path, data), make_settings(DataSettings, {"face_size": SIDE})
     with pytest.raises(ConfigError, match="no landmarks for any of 2 faces"):
-        prepare(files, settings, by_teacher(BlindTeacher()))
+        prepare(files, settings, by_teacher(BlindTeacher()), propose=propose)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"set/a": [[0.1, 0.2]]}', '{"set/a": "here"}', '{"set/a": 3}'])
@@ -136,8 +146,9 @@ def test_labels_that_are_none_are_named(tmp_path, text):
 
 
 def test_mined_negatives_are_square_crops_and_seeded(data):
-    once, again = (mine_negatives(data.faces, np.random.default_rng(5)) for _ in range(2))
-    assert once.shape[1:] == (96, 96)
+    once, again = (mine_negatives(data.faces, np.random.default_rng(5), propose) for _ in range(2))
+    # Two of each of two pictures without a face, and of each face the one proposal that is beside it.
+    assert once.shape == (5 * len(data.faces), 96, 96)
     assert np.array_equal(once, again)
 
 
@@ -152,7 +163,8 @@ def test_training_learns_and_the_detector_takes_its_export(tmp_path):
     out = tmp_path / "landmarks.safetensors"
     export_run(run, out, licence="CC0-1.0", data="drawn")
     assert read_metadata(out)["arch"] == "landmarks"
-    assert EmbeddedDetector(out).detect(np.zeros((80, 80, 3), np.uint8)) == []
+    finder = WeightsStore().require(DETECTORS["embedded"])
+    assert EmbeddedDetector(finder, out).detect(np.zeros((80, 80, 3), np.uint8)) == []
 
 
 def test_the_loss_reaches_every_parameter_and_asks_no_points_of_what_is_no_face(tmp_path):

@@ -107,7 +107,10 @@ def prepare(
         ),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25.")
+        str,
+        typer.Option(
+            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
+        ),
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = 0,

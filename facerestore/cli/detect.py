@@ -43,7 +43,9 @@ def detect(
     recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Look into subdirectories.")] = False,
     detector: Annotated[
         str | None,
-        typer.Option(help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25."),
+        typer.Option(
+            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,

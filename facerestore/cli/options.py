@@ -51,7 +51,8 @@ Weights = Annotated[
 Detector = Annotated[
     str | None,
     typer.Option(
-        help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25.", rich_help_panel=_LINE
+        help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder.",
+        rich_help_panel=_LINE,
     ),
 ]
 

@@ -90,7 +90,9 @@ def parse(
     ] = None,
     detector: Annotated[
         str | None,
-        typer.Option(help="auto, embedded, yunet, retinaface-resnet50 or retinaface-mobile0.25."),
+        typer.Option(
+            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
+        ),
     ] = None,
     faces: Annotated[
         str | None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facerestore.types import FaceDetector
 
 DETECTORS = {
-    "embedded": "landmarks.five-point",
+    "embedded": "finder.five-point",
     "yunet": "yunet.2023mar",
     "retinaface-resnet50": "retinaface.resnet50",
     "retinaface-mobile0.25": "retinaface.mobile0.25",
@@ -22,7 +22,7 @@ DETECTORS = {
 """Detector to the catalog name of its weights; those of ``embedded`` come with facerestore."""
 
 LANDMARKS = "landmarks.five-point"
-"""Catalog name of the bundled network that looks at each face which the detectors of our own find."""
+"""Catalog name of the bundled network that looks at each face which ``embedded`` finds."""
 
 FINDER_SUFFIX = ".safetensors"
 """What a detector's name ends in that is the file of a face finder."""
@@ -44,9 +44,9 @@ def create_detector(
         CheckpointError: they do not fit the network.
     """
     if name.endswith(FINDER_SUFFIX):
-        from facerestore.detection.finder import FinderDetector
+        from facerestore.detection.embedded import EmbeddedDetector
 
-        return FinderDetector(Path(name).expanduser(), weights_for(LANDMARKS))
+        return EmbeddedDetector(Path(name).expanduser(), weights_for(LANDMARKS))
     if name not in DETECTORS:
         raise ConfigError(
             f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}, or give the {FINDER_SUFFIX} file"
@@ -57,7 +57,7 @@ def create_detector(
     if name == "embedded":
         from facerestore.detection.embedded import EmbeddedDetector
 
-        return EmbeddedDetector(weights)
+        return EmbeddedDetector(weights, weights_for(LANDMARKS))
     if name == "yunet":
         from facerestore.detection.yunet import YuNetDetector
 

@@ -21,7 +21,7 @@ from facerestore.alignment import invert_affine, template, transform_points
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.landmarks import LandmarkNet, normalise
 from facerestore.checkpoint import load_state_dict, load_strictly
-from facerestore.detection import DETECTORS
+from facerestore.detection import LANDMARKS
 from facerestore.detection.landmark_frame import affine_from_landmarks, from_units, grey_crop
 from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import Face
@@ -101,7 +101,7 @@ def landmarks(spec: Spec, setting: Setting) -> FaceMetric:
     Raises:
         WeightsError: the bundled weights are missing.
     """
-    entry = setting.store.entry(DETECTORS["embedded"])
+    entry = setting.store.entry(LANDMARKS)
     network = LandmarkNet()
     load_strictly(
         network, load_state_dict(setting.store.require(entry.name)), name="the five-point landmark network"

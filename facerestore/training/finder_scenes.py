@@ -15,11 +15,10 @@ from facerestore.alignment import (
     estimate_similarity,
     transform_points,
 )
+from facerestore.detection.landmark_frame import BOX_CENTRE, BOX_SIZE, box_of_face
 from facerestore.training.finder_light import photographed
 from facerestore.types import Affine
 
-BOX_CENTRE = (255.0, 281.0)  # of YuNet's boxes in the FFHQ frame at 512 px: the median of 90 validation faces
-BOX_SIZE = (269.0, 373.0)  # their width and height; 5% to 95% are 233 to 288 and 348 to 395
 BOX_SIDE = float(np.sqrt(BOX_SIZE[0] * BOX_SIZE[1]))
 FACES_MOST = 24  # in one picture
 PYRAMID_LEVELS = 5  # halvings of the portraits, so that small faces are not aliased
@@ -147,7 +146,8 @@ def make_composite(data: FinderData, side: int, key: tuple[int, int, int]) -> Co
     for face in placed:
         if rng.random() < 0.15:
             _occlude(data, canvas, owner, face, rng)
-    boxes = np.array([_box(data.frames[f.index], a) for f, a in zip(placed, affines, strict=True)])
+    frames = [data.frames[face.index] for face in placed]
+    boxes = np.array([box_of_face(compose_affine(a, f)) for a, f in zip(affines, frames, strict=True)])
     points = np.array([_points(data, f, a) for f, a in zip(placed, affines, strict=True)])
     seen = np.array([_seen_share(owner, number, box) for number, box in enumerate(boxes)])
     smallest = min((face.side for face in placed), default=float(side))
@@ -231,14 +231,6 @@ def _affine(frame: Affine, face: Placed) -> Affine:
     linear = scale * turn @ np.diag([along * (-1 if face.mirrored else 1), 1 / along])
     middle = transform_points(frame, [BOX_CENTRE])[0]
     return np.column_stack([linear, np.array(face.centre) - linear @ middle])
-
-
-def _box(frame: Affine, affine: Affine) -> NDArray[np.float64]:
-    """Return the upright box about the ellipse that fills the face's box in its own frame."""
-    whole = compose_affine(affine, frame)
-    centre = transform_points(whole, [BOX_CENTRE])[0]
-    half = np.hypot(whole[:, 0] * BOX_SIZE[0], whole[:, 1] * BOX_SIZE[1]) / 2
-    return np.concatenate([centre - half, centre + half])
 
 
 def _points(data: FinderData, face: Placed, affine: Affine) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from facerestore.alignment import (
     FFHQ_SIZE,
+    FFHQ_TEMPLATE,
     compose_affine,
     estimate_similarity,
     resize_affine,
@@ -22,12 +23,9 @@ from facerestore.alignment import (
 )
 from facerestore.colour import LUMA
 from facerestore.degradation import BlurReduceNoise, degrade, preset
-from facerestore.detection.embedded import LENIENT, UPRIGHT, cascade_boxes, load_cascade
 from facerestore.detection.landmark_frame import (
-    BOX_CENTRE,
-    BOX_SIDE,
     CROP_SIZE,
-    affine_from_box,
+    affine_from_landmarks,
     crop_template,
     to_units,
 )
@@ -54,7 +52,7 @@ FIRST_LOOK = (
     0.055 * CROP_SIZE,
     0.13,
     14.0,
-)  # sigma of shift px, log scale, degrees: wider than Haar boxes measured
+)  # sigma of shift px, log scale, degrees: wider than the boxes of Haar cascades, measured
 SECOND_LOOK = (0.02 * CROP_SIZE, 0.05, 4.0)  # what is left after one look
 NEGATIVE_SIDE = (
     96  # px of a mined negative, which holds the 64 px crop and half as much again for shift and scale
@@ -105,18 +103,29 @@ class Sample:
 Finder: TypeAlias = Callable[[FaceFile, NDArray[np.uint8]], "NDArray[np.float64] | None"]
 """A file and its face, (S, S, 3) uint8 RGB, to the (5, 2) landmarks in px of that face, or None."""
 
+Proposer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
+"""A picture, (H, W, 3) uint8 RGB, to the (N, 5, 2) landmarks in px of whatever might be a face in it."""
 
-def prepare(files: Sequence[FaceFile], settings: DataSettings, find: Finder) -> LandmarkData:
+
+def prepare(
+    files: Sequence[FaceFile], settings: DataSettings, find: Finder, *, propose: Proposer
+) -> LandmarkData:
     """Return faces with their landmarks, at most 256 px large, and negatives mined from them.
 
     Faces without landmarks are left out.
+
+    Args:
+        files: the faces.
+        settings: how they are read.
+        find: knows their landmarks.
+        propose: takes things for faces, from which negatives are mined.
 
     Raises:
         ConfigError: none has any.
         ImageError: so many pictures cannot be used that the folder must be the wrong one.
     """
     faces, landmarks = labelled_faces(files, settings, find, side=min(settings.face_size, FACE_SIDE))
-    return LandmarkData(faces, landmarks, mine_negatives(faces, np.random.default_rng(0)))
+    return LandmarkData(faces, landmarks, mine_negatives(faces, np.random.default_rng(0), propose))
 
 
 def labelled_faces(
@@ -209,23 +218,26 @@ def mirror_points(points: NDArray[np.float64], width: int) -> NDArray[np.float64
     return np.column_stack([width - 1 - mirrored[:, 0], mirrored[:, 1]])
 
 
-def mine_negatives(faces: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return (M, 96, 96) grey crops that a Haar cascade takes for faces and that are none.
+def mine_negatives(
+    faces: NDArray[np.uint8], rng: np.random.Generator, propose: Proposer
+) -> NDArray[np.uint8]:
+    """Return (M, 96, 96) grey crops that are proposed for faces and that are none.
 
     Mined from pictures where no upright face can be: the faces upside down, on their side, negated, with shuffled
     tiles, and fractal noise; and from the upright faces themselves, away from the face. Most are degraded first,
-    since noise and compression are what the cascades see faces in.
+    since noise and compression are what faces are looked for in.
     """
-    cascades = [load_cascade(name) for name in (UPRIGHT, LENIENT)]
     crops: list[NDArray[np.uint8]] = []
     for face in faces:
         grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         for number, clean in enumerate([grey, *_faceless(grey, rng)]):
             picture = _degraded(clean, rng) if rng.random() < MINED_DEGRADED_SHARE else clean
-            found = cascade_boxes(cascades[rng.integers(2)], picture, neighbours=0, smallest_px=24)
-            boxes = found.astype(np.int32)
-            false = boxes if number else boxes[[_is_off_face(box, len(face)) for box in boxes]]
-            crops += [_around(picture, box) for box in rng.permutation(false)[:MINED_PER_PICTURE]]
+            found = [
+                points for points in propose(np.repeat(picture[..., None], 3, axis=2)) if _spread(points)
+            ]
+            false = found if number else [points for points in found if _is_off_face(points, len(face))]
+            chosen = rng.permutation(len(false))[:MINED_PER_PICTURE]
+            crops += [_around(picture, false[each]) for each in chosen]
     return np.stack(crops) if crops else np.empty((0, NEGATIVE_SIDE, NEGATIVE_SIDE), dtype=np.uint8)
 
 
@@ -255,19 +267,24 @@ def fractal_noise(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     return texture
 
 
-def _is_off_face(box: NDArray[np.int32], face_size: int) -> bool:
-    """Return whether a box in an aligned face is no box of the face: shifted by 0.4 sides, or under half."""
-    goal, side = np.array(BOX_CENTRE) * (face_size / FFHQ_SIZE), BOX_SIDE * (face_size / FFHQ_SIZE)
-    shift = np.abs(np.array([box[0] + box[2] / 2, box[1] + box[3] / 2]) - goal).max()
-    return bool(shift > 0.4 * side or box[2] < 0.5 * side)
+def _spread(points: NDArray[np.float64]) -> bool:
+    """Return whether (5, 2) points are far enough apart to say where a crop is."""
+    return bool(np.linalg.norm(points[1] - points[0]) >= 1)
 
 
-def _around(picture: NDArray[np.uint8], box: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return the (96, 96) surroundings of a box, the network's crop in its middle."""
-    left, top, width, height = (float(value) for value in box)
-    affine = affine_from_box((left, top, left + width, top + height))
+def _is_off_face(points: NDArray[np.float64], face_size: int) -> bool:
+    """Return whether (5, 2) points in an aligned face are not of the face: an eye distance away, or under half."""
+    goal = FFHQ_TEMPLATE * (face_size / FFHQ_SIZE)
+    eyes, seen = (float(np.linalg.norm(each[1] - each[0])) for each in (goal, points))
+    shift = np.abs(points.mean(axis=0) - goal.mean(axis=0)).max()
+    return bool(shift > eyes or seen < 0.5 * eyes)
+
+
+def _around(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return the (96, 96) surroundings of (5, 2) points, the network's crop in its middle."""
     margin = (NEGATIVE_SIDE - CROP_SIZE) / 2
-    shifted = compose_affine(np.array([[1.0, 0.0, margin], [0.0, 1.0, margin]]), affine)
+    to_middle = np.array([[1.0, 0.0, margin], [0.0, 1.0, margin]])
+    shifted = compose_affine(to_middle, affine_from_landmarks(points))
     crop = warp_to_crop(np.repeat(picture[..., None], 3, axis=2), shifted, NEGATIVE_SIDE)[..., 0]
     rounded: NDArray[np.uint8] = np.rint(crop * 255).astype(np.uint8)
     return rounded
@@ -305,7 +322,7 @@ def _true_affine(landmarks: NDArray[np.float64]) -> Affine:
 
 
 def _placement(rng: np.random.Generator) -> Affine:
-    """Return how far a crop is off: widely, as a Haar box is, or little, as after one look."""
+    """Return how far a crop is off: widely, as a first guess is, or little, as after one look."""
     shift, log_scale, degrees = FIRST_LOOK if rng.random() < FIRST_LOOK_SHARE else SECOND_LOOK
     draws = np.clip(rng.standard_normal(4), -3, 3)
     return _about_centre(np.exp(draws[0] * log_scale), draws[1] * degrees, draws[2:] * shift)

@@ -113,18 +113,18 @@ class FinderRecipe(Recipe):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Return the settings with which the bundled network was made."""
+        """Return the settings of a full run: those of the longest of the runs that made the bundled network."""
         return {
             "engine": {
-                "steps": 3000,
-                "batch_size": 16,
-                "warmup_steps": 100,
+                "steps": 4600,
+                "batch_size": 12,
+                "warmup_steps": 50,
                 "clip_norm": 10.0,
                 "ema_decay": 0.998,
-                "precision": "bf16",
-                "seed": 20261121,
+                "seed": 20261124,
             },
-            "data": {"face_size": 288, "seed": 20261121},
+            "data": {"face_size": 288, "seed": 20261124},
+            "recipe": {"picture_size": 192},
         }
 
     @classmethod

@@ -15,6 +15,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset, default_collate
 
 from facerestore.archs.landmarks import CROP_SIZE, LandmarkNet, normalise
+from facerestore.detection import DETECTORS, FINDER_SUFFIX
+from facerestore.detection.embedded import load_finder, search
 from facerestore.detection.yunet import YuNetDetector
 from facerestore.errors import ConfigError
 from facerestore.training.datasets import DataSettings
@@ -23,6 +25,7 @@ from facerestore.training.landmark_data import (
     POSITIVE_SHARE,
     Finder,
     LandmarkData,
+    Proposer,
     by_labels,
     by_teacher,
     make_sample,
@@ -38,6 +41,9 @@ TEACHER = "yunet.2023mar"
 VALIDATION_LOOKS = 8
 """Samples made of each validation face: about five with the face and three without."""
 
+PROPOSED_SCORE = 0.15
+"""What the face finder scores this or more may be learnt to be none: half of what the detector looks at."""
+
 SHOWN_SCALE = 3
 """Times that crops are enlarged in the sample grid, so that points can be told apart."""
 
@@ -49,6 +55,7 @@ class LandmarksSettings:
     Attributes:
         teacher: detector whose landmarks are learnt where ``data.landmarks`` names no file: YuNet by its catalog name,
             or its ONNX file.
+        finder: face finder whose false faces are learnt to be none: its catalog name, or its safetensors file.
         learning_rate: peak of AdamW's rate.
         weight_decay: AdamW's.
         points_weight: weight of the landmark loss against the score's cross entropy.
@@ -56,6 +63,7 @@ class LandmarksSettings:
     """
 
     teacher: str = TEACHER
+    finder: str = DETECTORS["embedded"]
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     points_weight: float = Field(default=8.0, ge=0)
@@ -129,19 +137,23 @@ class LandmarksRecipe(Recipe):
         }
 
     def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch]:
-        """Return crops of the faces and of what a cascade takes for faces.
+        """Return crops of the faces and of what the face finder takes for faces.
 
         Raises:
             ConfigError: no face has landmarks.
             WeightsError: the teacher's file is not there.
         """
-        return LandmarkSamples(prepare(files, data, landmark_finder(data, self.settings.teacher)), data.seed)
+        return LandmarkSamples(self._prepared(files, data), data.seed)
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return fixed crops; see :meth:`samples` for what it raises."""
-        samples = LandmarkSamples(prepare(files, data, landmark_finder(data, self.settings.teacher)), seed)
+        samples = LandmarkSamples(self._prepared(files, data), seed)
         batch: Batch = default_collate([samples[n] for n in range(VALIDATION_LOOKS * len(samples))])
         return batch
+
+    def _prepared(self, files: Sequence[FaceFile], data: DataSettings) -> LandmarkData:
+        find = landmark_finder(data, self.settings.teacher)
+        return prepare(files, data, find, propose=face_proposer(self.settings.finder))
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the network."""
@@ -187,6 +199,21 @@ class LandmarksRecipe(Recipe):
     def export(self, network: nn.Module) -> Exported:
         """Return the network as the embedded detector loads it."""
         return Exported(network.state_dict(), {"arch": "landmarks", "tag": "five-point"})
+
+
+def face_proposer(finder: str) -> Proposer:
+    """Return what proposes faces: all that a face finder does not rule out.
+
+    Args:
+        finder: its catalog name, or its safetensors file.
+
+    Raises:
+        WeightsError: it is not there.
+        CheckpointError: it is no face finder.
+    """
+    is_file = finder.endswith(FINDER_SUFFIX)
+    network = load_finder(Path(finder).expanduser() if is_file else WeightsStore().require(finder))
+    return lambda picture: search(network, picture, PROPOSED_SCORE).points
 
 
 def landmark_finder(data: DataSettings, teacher: str) -> Finder:
