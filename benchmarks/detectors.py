@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from facerestore.degradation import degrade, preset
 from facerestore.detection.yunet import YuNetDetector
+from facerestore.device import keep_freed_memory
 from facerestore.io import find_images, read_image
 from facerestore.types import DetectedFace, FaceDetector, Image
 
@@ -272,6 +273,7 @@ def main() -> None:
         parser.error("give --shared, or set FACERESTORE_SHARED")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    keep_freed_memory()  # as every pipeline does on the CPU
     judged = json.loads(chosen.judged.read_text()) if chosen.judged else {}
     judgements = {name: Judgement(**one) for name, one in judged.items()}
     results = measure(make_detectors(chosen.shared, chosen.detectors), chosen.shared, judgements)

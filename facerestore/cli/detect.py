@@ -66,7 +66,7 @@ def detect(
     from facerestore.assembly import build_detector
     from facerestore.batch import plan_jobs
     from facerestore.config import OutputConfig, RestoreConfig
-    from facerestore.device import resolve_device, set_threads
+    from facerestore.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.weights import WeightsStore
 
     config = RestoreConfig(**given(detector=detector, device=device, threads=threads, max_pixels=max_pixels))  # type: ignore[arg-type]
@@ -75,7 +75,10 @@ def detect(
     )
     _check_streams(plan.jobs, drawn=output is not None, as_json=as_json)
     set_threads(config.threads)
-    found = build_detector(config.detector, WeightsStore(), resolve_device(config.device))
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    found = build_detector(config.detector, WeightsStore(), device)
     to_stdout = output is not None and str(output) == "-"
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
     rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
