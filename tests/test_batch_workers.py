@@ -154,7 +154,9 @@ def test_a_network_that_fails_is_that_photos_outcome(tmp_path):
             raise BackendError("it failed")
 
     jobs = make_jobs(tmp_path, 3)
-    outcomes = list(run_jobs(jobs, pipeline(FACE, restorer=Failing(), config=FORCED), options=OutputConfig(workers=2)))
+    outcomes = list(
+        run_jobs(jobs, pipeline(FACE, restorer=Failing(), config=FORCED), options=OutputConfig(workers=2))
+    )
     assert [str(outcome.error) for outcome in outcomes] == ["it failed"] * 3
 
 

@@ -1,7 +1,10 @@
+import os
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from facerestore.device import autocast_dtype, resolve_device, set_threads
+from facerestore.device import autocast_dtype, resolve_device, set_threads, wait_asleep
 from facerestore.errors import ConfigError
 
 
@@ -62,3 +65,18 @@ def test_a_format_without_arithmetic_for_it_is_refused_where_it_would_crawl(monk
     monkeypatch.setattr("facerestore.device._cpu_capabilities", lambda: {"avx512_bf16": True})
     assert autocast_dtype("bf16", cpu) is torch.bfloat16
     assert autocast_dtype("fp16", torch.device("cuda")) is torch.float16
+
+
+def test_threads_are_told_to_sleep_only_before_torch_comes_and_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert not wait_asleep()  # torch is here already
+    monkeypatch.setattr("facerestore.device.sys", SimpleNamespace(modules={}, platform="linux"))
+    monkeypatch.setenv("GOMP_SPINCOUNT", "10")
+    assert not wait_asleep()
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert not wait_asleep()
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert wait_asleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"

@@ -18,6 +18,7 @@ from facerestore.cli.data import data_app
 from facerestore.cli.evaluate import evaluate_app
 from facerestore.cli.train import train_app
 from facerestore.cli.weights import weights_app
+from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -95,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that the terminal's encoding lacks must not end a run; standard error does so by itself.
         sys.stdout.reconfigure(errors="backslashreplace")
+    wait_asleep()
     try:
         result = app(args=words, prog_name="facerestore", standalone_mode=False)
         sys.stdout.flush()
