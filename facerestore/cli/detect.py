@@ -75,10 +75,10 @@ def detect(
     )
     _check_streams(plan.jobs, drawn=output is not None, as_json=as_json)
     set_threads(config.threads)
-    device = resolve_device(config.device)
-    if device.type == "cpu":
+    where = resolve_device(config.device)
+    if where.type == "cpu":
         keep_freed_memory()
-    found = build_detector(config.detector, WeightsStore(), device)
+    found = build_detector(config.detector, WeightsStore(), where)
     to_stdout = output is not None and str(output) == "-"
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
     rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
