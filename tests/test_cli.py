@@ -9,7 +9,7 @@ import pytest
 from fakes import Brightener, FakeDetector, face_at, photo, pipeline
 
 from facerestore.cli import main
-from facerestore.cli.enhancing import choice_lines
+from facerestore.cli.enhancing import TELLING, choice_lines
 from facerestore.errors import WeightsError
 from facerestore.io import decode_image, encode_image, read_image, write_image
 
@@ -168,7 +168,7 @@ def test_the_network_of_each_face_is_told_where_there_is_a_choice(line, folder, 
         "face 1 by b.x (non-commercial): why 1",
     ]
     alone = {"faces": [face(0, "a.x", "light"), face(1, "a.x", "too-large")], "auto": {"candidates": two[:1]}}
-    assert choice_lines(alone, 0) == ["face 1 by a.x: why 1"]
+    assert choice_lines(alone, 0) == [f"1 face {TELLING['too-large']}"]
     assert len(choice_lines(alone, 1)) == 2
     crowd = {"faces": [face(i, "a.x", "light") for i in range(9)], "auto": {"candidates": two}}
     assert choice_lines(crowd, 0)[-1] == "and 3 more by their networks; -v or --report tells all"

@@ -22,8 +22,11 @@ SHOWN_REASONS = 6
 """How many kept faces of a photo are explained one by one before the rest is only counted."""
 
 
-TELLING = ("no-prior", "too-large")
-"""Codes of choices that a user should know of even where there was nothing to choose from."""
+TELLING = {
+    "no-prior": "too blurred or small for what is installed: cleaner, but still soft (-v tells why)",
+    "too-large": "larger than any network here: detail finer than it gives is lost (-v tells why)",
+}
+"""Choices that a user should know of even where there was nothing to choose from, and what is said of such faces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,21 +220,22 @@ def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
 
 
 def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
-    """Return a line for each face whose network was chosen for it: which, and why.
+    """Return which network each face got, and why.
 
-    Where there is one network to choose from, only those are told that it does not serve well, unless -v asks.
+    Where there is one network to choose from, only how many it does not serve well, unless -v asks for all.
 
     Args:
         report: of a photo, with ``faces`` and, where the choice was automatic, ``auto``.
-        verbosity: from 1 on all are told.
+        verbosity: from 1 on each face is told.
     """
     auto = report.get("auto", {"candidates": []})
     terms = {candidate["name"]: candidate["commercial_use"] for candidate in auto["candidates"]}
-    told = [
-        face
-        for face in report["faces"]
-        if face["choice"] is not None and (verbosity >= 1 or len(terms) > 1 or face["choice"] in TELLING)
-    ]
+    told = [face for face in report["faces"] if face["choice"] is not None]
+    if verbosity < 1 and len(terms) <= 1:
+        codes = [face["choice"] for face in told]
+        return [
+            f"{count(codes.count(code), 'face')} {words}" for code, words in TELLING.items() if code in codes
+        ]
     shown = told if verbosity >= 1 else told[:SHOWN_REASONS]
     lines = [
         f"face {face['index']} by {face['weights']}{_terms(terms.get(face['weights']))}: {face['why']}"
