@@ -163,3 +163,23 @@ def test_a_network_that_fails_is_that_photos_outcome(tmp_path):
 def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(ConfigError, match="workers is -1; give 0 for automatic"):
         OutputConfig(workers=-1)
+
+
+def test_an_interrupted_run_tells_what_was_under_way_and_begins_nothing_more(tmp_path, monkeypatch):
+    jobs = make_jobs(tmp_path, 12)
+    both = threading.Barrier(2, timeout=20)
+    begun = []
+
+    def interrupted(job, line, **_):
+        begun.append(job)
+        both.wait()
+        if job is jobs[0]:
+            raise KeyboardInterrupt  # as Ctrl-C comes while the first is waited for
+        return {}, (job.target,)
+
+    monkeypatch.setattr(batch_run, "run_job", interrupted)
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        told.extend(run_jobs(jobs, pipeline(FACE), options=OutputConfig(workers=2)))
+    assert jobs[1] in [outcome.job for outcome in told]
+    assert len(begun) < len(jobs)

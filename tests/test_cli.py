@@ -284,7 +284,7 @@ def test_an_interrupted_run_is_exit_code_130_and_leaves_whole_files(line, folder
             return super().restore(faces)
 
     line.restorer = Stopped()
-    assert main(["enhance", "a.png", "b.png", "--report", "r.json"]) == 130
+    assert main(["enhance", "a.png", "b.png", "--report", "r.json", "--workers", "1"]) == 130
     assert "interrupted after 1 of 2 photos" in capsys.readouterr().err
     assert names(folder) == ["a.png", "a_restored.png", "b.png", "r.json"]
     assert json.loads((folder / "r.json").read_text())["interrupted"] is True

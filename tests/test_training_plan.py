@@ -27,7 +27,7 @@ def test_recipe_then_smoke_then_file_then_assignments(drawn, tmp_path):
     config = tmp_path / "run.toml"
     config.write_text("[engine]\nbatch_size = 3\nsteps = 7\n[recipe.network]\nwidths = [4, 4]\n")
     full = make_plan("lite", faces=faces)
-    assert (full.engine.steps, full.engine.warmup_steps, full.data.face_size) == (6000, 50, 256)
+    assert (full.engine.steps, full.engine.warmup_steps, full.data.face_size) == (5500, 100, 256)
     plan = make_plan(
         "lite", faces=faces, config=config, assignments=["engine.steps=9", "engine.steps=11"], smoke=True
     )

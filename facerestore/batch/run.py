@@ -107,10 +107,16 @@ def _at_a_time(
             for job in islice(waiting, 2 * workers):
                 running.append(pool.submit(_outcome, job, pipeline, options, budget))
             while running:
-                outcome = running.popleft().result()
+                outcome = running[0].result()
+                running.popleft()
                 for job in islice(waiting, 1):
                     running.append(pool.submit(_outcome, job, pipeline, options, budget))
                 yield outcome
+        except KeyboardInterrupt:
+            # What is under way is finished and told, what waits is not begun.
+            begun = [future for future in running if not future.cancel()]
+            yield from (future.result() for future in begun if future.exception() is None)
+            raise
         finally:
             for future in running:
                 future.cancel()
