@@ -255,7 +255,7 @@ def test_a_run_that_is_broken_off_leaves_whole_files_only(photos):
             return super().restore(faces)
 
     with pytest.raises(KeyboardInterrupt):
-        run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Stopped())
+        run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Stopped(), workers=1)
     assert [p.name for p in (photos / "out").iterdir()] == ["a.png"]
 
 
