@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from facerestore.errors import ConfigError
@@ -96,21 +94,6 @@ def _cpu_capabilities() -> dict[str, object]:
 
     found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return found
-
-
-@contextmanager
-def few_threads(threads: int) -> Iterator[None]:
-    """Let torch and OpenCV use ``threads`` CPU threads for each caller within the block, then as many as before."""
-    import cv2
-    import torch
-
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    set_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
 
 
 def wait_asleep() -> bool:

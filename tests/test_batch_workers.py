@@ -7,7 +7,7 @@ from fakes import Brightener, face_at, photo, pipeline
 
 from facerestore.batch import Job, Status, run_jobs
 from facerestore.batch import run as batch_run
-from facerestore.batch.workers import PixelBudget, shared_threads, worker_count
+from facerestore.batch.workers import PixelBudget, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.io import picture_size, read_encoded, write_image
@@ -24,17 +24,6 @@ def test_the_number_of_workers_follows_cores_photos_and_the_user(monkeypatch):
     assert worker_count(0, photos=3, device="cpu") == 3
     assert worker_count(2, photos=100, device="cpu") == 2
     assert worker_count(9, photos=0, device="cpu") == 1
-
-
-def test_workers_share_the_threads_and_give_them_back():
-    import torch
-
-    before = torch.get_num_threads()
-    with shared_threads(2, threads=6):
-        assert torch.get_num_threads() == 3
-    with shared_threads(8, threads=2):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
 
 
 def test_the_budget_lets_one_photo_in_whatever_its_size_and_others_only_beside_it():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.batch.stages import stage_pictures, staged
-from facerestore.batch.workers import PixelBudget, shared_threads, worker_count
+from facerestore.batch.workers import PixelBudget, worker_count
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.face_image import to_8_bit
@@ -71,8 +71,9 @@ def run_jobs(
 ) -> Iterator[PhotoOutcome]:
     """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
-    Several are worked on at a time (``options.workers``), each on its share of the processor. Every file is written
-    whole or not at all, so that the run may be broken off at any time; photos that are under way then are finished.
+    Several are worked on at a time (``options.workers``), with the results of one after the other. Every file is
+    written whole or not at all, so that the run may be broken off at any time; photos that are under way then are
+    finished.
 
     Args:
         jobs: from ``plan_jobs``.
@@ -91,8 +92,7 @@ def run_jobs(
     if workers == 1:
         yield from (_outcome(job, pipeline, options, PixelBudget()) for job in jobs)
         return
-    with shared_threads(workers, threads=threads):
-        yield from _at_a_time(workers, jobs, pipeline, options)
+    yield from _at_a_time(workers, jobs, pipeline, options)
 
 
 def _at_a_time(

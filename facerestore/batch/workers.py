@@ -1,4 +1,8 @@
-"""How many photos are worked on at a time, and what keeps their memory within bounds."""
+"""How many photos are worked on at a time, and what keeps their memory within bounds.
+
+Each keeps all of torch's threads, for a network computes a little differently on another number of them: so a photo's
+result is, bit for bit, the same whatever else is worked on. Threads that wait sleep (``device.wait_asleep``).
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from facerestore.device import few_threads
 
 PIXELS_AT_A_TIME = 64_000_000
 """Photos that together have more are taken one after the other: with decoded photo, result and encoder a pixel takes
@@ -36,20 +38,6 @@ def worker_count(asked: int, *, photos: int, device: str, threads: int = 0) -> i
     cores = threads or available_cores()
     automatic = cores if device.startswith("cpu") else min(ACCELERATOR_WORKERS, cores)
     return max(1, min(asked or automatic, photos))
-
-
-@contextmanager
-def shared_threads(workers: int, *, threads: int = 0) -> Iterator[None]:
-    """Let each of ``workers`` use its share of the CPU threads, and give all of them back at the end.
-
-    A network on two cores loses time in every layer where its threads wait for each other; two photos on a core each
-    do not.
-    """
-    if workers == 1:
-        yield
-        return
-    with few_threads(max(1, (threads or available_cores()) // workers)):
-        yield
 
 
 class PixelBudget:
