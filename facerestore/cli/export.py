@@ -75,8 +75,8 @@ def export(
         bool,
         typer.Option(
             "--half",
-            help="In float16: half the size. ONNX also computes so, but for styles and norms, where the provider can."
-            " The comparison then allows 0.02.",
+            help="In float16: half the size. ONNX also computes so, but for styles and norms, where the provider can;"
+            " a CPU cannot, and is slower with it. The comparison then allows 0.02.",
         ),
     ] = False,
     fidelity: Annotated[
