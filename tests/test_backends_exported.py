@@ -182,7 +182,7 @@ def test_terms_are_told_in_words():
     assert RECORD.origin == "x.y; licence CC-BY-NC-4.0, non-commercial"
     assert (
         NetworkRecord(face_size=1, value_range=(0, 1)).origin
-        == "unstated; licence unstated, commercial use unstated"
+        == "unknown weights; licence unstated, commercial use unstated"
     )
 
 
@@ -434,7 +434,7 @@ def test_threads_reach_onnx_runtime(tmp_path, onnxruntime):
         ),
         (
             Place(provider="directml"),
-            "'directml' is not available here; available: cpu, cuda. .*onnxruntime-directml",
+            "'directml' is not available here .there is: cpu, cuda.; .*onnxruntime-directml",
         ),
         (Place("mps"), "'coreml' is not available here.* because the device is mps.* give --provider cpu"),
     ],

@@ -80,7 +80,7 @@ def unknown_provider(
     """Return the error of a provider that is not there, or that nobody knows."""
     here = ", ".join(available) or "none"
     if given in known:
-        return ConfigError(f"provider '{given}' is not available here; available: {here}. {remedy}")
+        return ConfigError(f"provider '{given}' is not available here (there is: {here}); {remedy}")
     return ConfigError(
         f"unknown provider '{given}'; choose one of {', '.join(known)} (available here: {here})"
     )

@@ -101,7 +101,8 @@ class NetworkRecord:
         """What the network was exported from and on what terms, in a few words."""
         uses = {"yes": "commercial use allowed", "no": "non-commercial", "unclear": "commercial use unclear"}
         terms = uses.get(self.commercial_use or "", "commercial use unstated")
-        return f"{self.weights}; licence {self.licence}, {terms}"
+        weights = "unknown weights" if self.weights == UNSTATED else self.weights
+        return f"{weights}; licence {self.licence}, {terms}"
 
 
 def record_from_json(text: str, path: Path) -> NetworkRecord:
