@@ -98,7 +98,10 @@ def test_list_shows_a_broken_package_with_its_reason(capsys, plugins):
     assert "gone BROKEN, from package of 'no_such_package' backend 'gone'" in flat
     assert "ModuleNotFoundError: No module named 'no_such_package'" in flat
     assert "its name 'lite' is that of a backend of facerestore" in flat
-    assert "copier 32 px no parser from package of 'plugin_module' Gives faces back needs no weights" in flat
+    assert (
+        "copier 32 px no parsing map from package of 'plugin_module' Gives faces back needs no weights"
+        in flat
+    )
 
 
 def test_list_as_json(capsys, plugins):

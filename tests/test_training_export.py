@@ -9,7 +9,7 @@ from tiny_runs import drawn_plan, trained
 from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.training.export import export_run, halved
+from facerestore.training.export import export_run, halved, without_folders
 from facerestore.weights import WeightsStore
 
 TINY = (
@@ -137,3 +137,14 @@ def test_half_of_the_bytes_are_enough_and_too_large_numbers_refused(run, tmp_pat
         halved({**state, "far": torch.tensor([1e6])})
     written = export_run(run, tmp_path / "half.safetensors", **FACTS, half=True)
     assert {value.dtype for value in load_state_dict(written.path).values()} == {torch.float16}
+
+
+def test_no_folder_of_the_machine_goes_into_the_file():
+    settings = {
+        "recipe": {"first": "/home/me/runs/d.safetensors", "start": r"C:\Users\me\a.safetensors"},
+        "data": {"parsing": "maps/val", "mix": ["gfpgan", "/tmp/x"], "seed": 7, "landmarks": ""},
+    }
+    assert without_folders(settings) == {
+        "recipe": {"first": "d.safetensors", "start": "a.safetensors"},
+        "data": {"parsing": "maps/val", "mix": ["gfpgan", "x"], "seed": 7, "landmarks": ""},
+    }

@@ -182,7 +182,7 @@ def _print_summary(summary: BackendSummary, name_width: int) -> None:
         typer.echo(f"{summary.name:<{name_width}}BROKEN, from {summary.package}")
         _print_indented(summary.problem)
         return
-    parser = "needs a parser" if summary.needs_parsing else "no parser"
+    parser = "parsing map" if summary.needs_parsing else "no parsing map"
     typer.echo(
         f"{summary.name:<{name_width}}{_sizes(summary.face_sizes):<17}{parser:<16}from {summary.package}"
     )

@@ -23,7 +23,7 @@ SHOWN_REASONS = 6
 
 
 TELLING = {
-    "no-prior": "too blurred or small for what is installed: cleaner, but still soft (-v tells why)",
+    "no-prior": "heavily blurred or very small: clearer than before, yet not sharp (-v tells why)",
     "too-large": "larger than any network here: detail finer than it gives is lost (-v tells why)",
 }
 """Choices that a user should know of even where there was nothing to choose from, and what is said of such faces."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -84,7 +84,7 @@ def export_run(
         "licence": licence,
         "data": data,
         "step": str(step),
-        "training": json.dumps(settings),
+        "training": json.dumps(without_folders(settings)),
         "metrics": json.dumps(metrics[-1] if metrics else {}),
         "face_size": str(settings["data"]["face_size"]),
         **_place(name, exported.metadata),
@@ -95,6 +95,18 @@ def export_run(
     save_state_dict(out, state, metadata=header)
     starts = STARTS.get(name, "") if header.get("arch", "").endswith("-prior") else ""
     return Written(out, name, step, "backend" in header and "purpose" in header, starts)
+
+
+def without_folders(value: Any) -> Any:
+    """Return settings with absolute paths cut to the names of their files: a weights file travels, folders do not."""
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    if isinstance(value, str):
+        path = next((p for p in (PurePosixPath(value), PureWindowsPath(value)) if p.is_absolute()), None)
+        return value if path is None else path.name
+    return value
 
 
 def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
