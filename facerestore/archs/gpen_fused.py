@@ -30,7 +30,6 @@ from facerestore.archs.ops import (
     EqualLinear,
     Filter,
     FusedLeakyReLU,
-    upfirdn2d,
 )
 from facerestore.archs.stylegan2 import ConcatNoise, ModulatedConv2d, StyledConv, ToRGB
 
@@ -62,7 +61,6 @@ class FusedConv(nn.Module):
 
     weight: Tensor
     bias: Tensor
-    kernel: Tensor
 
     def __init__(self, layer: ConvLayer) -> None:
         super().__init__()
@@ -116,7 +114,7 @@ class FusedStyledConv(nn.Module):
         self.polyphase = self.enlarges and side >= LEAST_POLYPHASE_SIDE
         if self.enlarges:
             blur = layer.conv.blur
-            self.blur_padding = blur.padding
+            self.blur_padding = blur.padding[0]  # the same on all sides behind a 3x3 convolution
             self.register_buffer("kernel", blur.kernel.flip(0, 1).expand(width, 1, -1, -1).contiguous())
         self.register_buffer("weight", polyphase_weight(weight, blur.kernel) if self.polyphase else weight)
         bias = layer.activate.bias.detach() * ACTIVATION_GAIN
@@ -147,10 +145,7 @@ class FusedStyledConv(nn.Module):
         if not self.enlarges:
             return self._modulated(x, style, gain, self.bias)
         y = self._modulated(x, style, gain, None)
-        before, after = self.blur_padding
-        if before != after:
-            y, before = functional.pad(y, (before, after, before, after)), 0
-        return functional.conv2d(y, self.kernel, self.bias, padding=before, groups=y.shape[1])
+        return functional.conv2d(y, self.kernel, self.bias, padding=self.blur_padding, groups=y.shape[1])
 
     def _modulated(self, x: Tensor, style: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve with the style and the gain on the weight or on the features: whichever has fewer numbers.
@@ -208,7 +203,7 @@ class FusedToRGB(nn.Module):
         self.style = FusedLinear(layer.conv.modulation, scale=layer.conv.scale)
         self.register_buffer("weight", layer.conv.weight[0, :, :, 0, 0].detach())  # 3 Cin
         self.register_buffer("bias", layer.bias.detach().reshape(-1))
-        self.upsample = layer.upsample if hasattr(layer, "upsample") else None
+        self.upsample: Filter | None = layer.upsample if hasattr(layer, "upsample") else None
 
     def forward(self, x: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
         """B Cin H W, B D and, where the layer upsamples, B 3 H/2 W/2 -> B 3 H W."""
@@ -221,8 +216,7 @@ class FusedToRGB(nn.Module):
         )
         if skip is None or self.upsample is None:
             return rgb
-        filtered = self.upsample
-        return rgb.add_(upfirdn2d(skip, filtered.kernel, up=filtered.up, padding=filtered.padding))
+        return rgb.add_(self.upsample(skip))
 
 
 class FusedGPEN(nn.Module):
@@ -259,7 +253,7 @@ class FusedGPEN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return restored faces."""
         if x.shape[0] > 1 and x.device.type == "cpu":
-            # Twice as quick as a batch: a face's weights and features stay in the cache (measured at 512 px).
+            # A batch of four takes twice as long a face (4.5 s instead of 2.2 s at 512 px on one thread).
             return torch.cat([self._restored(face[None]) for face in x])
         return self._restored(x)
 
