@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs import convolution, gpen_fused
+from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig, for_inference
 from facerestore.archs.convolution import QuickConv2d, convolve, has_winograd, published_forms, quicken
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN, polyphase_weight
@@ -166,6 +167,21 @@ def test_folded_norms_compute_what_the_network_does() -> None:
     with torch.inference_mode():
         expected = network.logits(x)
         assert error(fold_norms(network).logits(x), expected) < 1e-4
+
+
+def test_a_bisenet_for_inference_computes_what_the_network_does() -> None:
+    torch.manual_seed(0)
+    network = BiSeNet(BiSeNetConfig((8, 12, 16, 20), 12, 8, 8)).eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.3)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        expected = network.logits(x)
+        quick = for_inference(network)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in quick.modules())
+        assert error(quick.logits(x), expected) < 1e-4
 
 
 def test_restorers_and_parsers_take_the_published_forms_on_demand() -> None:

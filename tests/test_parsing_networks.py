@@ -13,7 +13,13 @@ from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.parsing import BiSeNetParser, ParseNetParser, load_parser
-from facerestore.parsing.networks import BISENET_CLASSES, INPUT_SIZE, bisenet_config, parsenet_config
+from facerestore.parsing.networks import (
+    BISENET_CLASSES,
+    INPUT_SIZE,
+    bisenet_config,
+    likeliest,
+    parsenet_config,
+)
 from facerestore.types import AlignedFace
 
 PARSENET = ParseNetConfig(encoder=(4, 4, 6, 6, 6), body_blocks=1, decoder=(6, 6, 4, 4))
@@ -141,6 +147,22 @@ def test_another_number_of_classes_is_refused(tmp_path):
     network = ParseNet(ParseNetConfig(encoder=(4, 4), body_blocks=1, decoder=(4,), classes=11))
     with pytest.raises(CheckpointError, match="tells 11 classes apart"):
         load_parser(saved(tmp_path / "eleven.safetensors", network))
+
+
+def test_of_equal_logits_the_first_class_is_taken():
+    torch.manual_seed(1)
+    logits = torch.randint(0, 3, (2, 19, 8, 8)).float()
+    assert np.array_equal(likeliest(logits).numpy(), logits.numpy().argmax(axis=1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_are_refused(value):
+    parser = BiSeNetParser(Fixed(torch.zeros(64, 64)))
+    parser.network.logits = lambda x: torch.full((len(x), 19, 64, 64), 0.0).index_fill_(
+        1, torch.tensor([3]), value
+    )
+    with pytest.raises(BackendError, match="not finite"):
+        parser.parse([face()])
 
 
 def test_bisenet_has_its_own_order_of_classes_and_answers_in_ours():

@@ -156,7 +156,7 @@ class NetworkParser:
         labels = self._ids[self._labels([_fitted(face.lq, self.name, self.input_size) for face in faces])]
         return [resize_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
 
-    def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.int64]:
+    def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.uint8]:
         """Return the network's own class of each pixel, (N, S, S)."""
         import torch
 
@@ -166,18 +166,38 @@ class NetworkParser:
             with torch.inference_mode():
                 x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(self.device)
                 logits = self.network.logits(x)
-                finite, labels = bool(torch.isfinite(logits).all()), logits.argmax(dim=1).cpu().numpy()
+                low, high = torch.aminmax(logits)
+                finite = bool(torch.isfinite(low) & torch.isfinite(high))  # NaN is both
+                labels = likeliest(logits).cpu().numpy() if finite else None
         except RuntimeError as error:
             raise BackendError(
                 f"parser '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
                 " see 'facerestore doctor', or use --device cpu"
             ) from error
-        if not finite:
+        if labels is None:
             raise BackendError(
                 f"parser '{self.name}' gave values that are not finite; verify its weights with"
                 " 'facerestore weights verify', or use --device cpu"
             )
-        return np.asarray(labels, dtype=np.int64)
+        return np.asarray(labels, dtype=np.uint8)
+
+
+def likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """Return the class of each pixel whose logit is largest, the first of equals: ``argmax(dim=1)``, but quicker.
+
+    Args:
+        logits: (N, C, H, W), finite, C below 256.
+
+    Returns:
+        (N, H, W) uint8.
+    """
+    import torch
+
+    top, classes = logits.amax(dim=1), logits.shape[1]
+    found = torch.zeros_like(top, dtype=torch.uint8)
+    for index in range(classes):
+        found = torch.maximum(found, (logits[:, index] == top).to(torch.uint8) * (classes - index))
+    return classes - found
 
 
 class ParseNetParser(NetworkParser):
@@ -217,6 +237,12 @@ class BiSeNetParser(NetworkParser):
     mean = IMAGENET_MEAN
     deviation = IMAGENET_DEVIATION
     classes = BISENET_CLASSES
+
+    def inference_form(self, network: torch.nn.Module) -> Any:
+        """Return the network with its norms folded into its convolutions."""
+        from facerestore.archs.bisenet import BiSeNet, for_inference
+
+        return super().inference_form(for_inference(network) if isinstance(network, BiSeNet) else network)
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
