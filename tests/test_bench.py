@@ -1,18 +1,21 @@
 """Measuring: statistics, the words of sides, turns, memory, and who else is on the machine."""
 
 import mmap
+import os
 
 import numpy as np
 import pytest
 from bench_fakes import Clock, FakeRunner
 
 from facerestore.bench import machine, memory
+from facerestore.bench.environment import TUNING, as_published, as_shipped, waiting_words
 from facerestore.bench.machine import OthersWatch, busy_words, product_rate
 from facerestore.bench.pairs import compare, measure, others_share
 from facerestore.bench.runner import Run
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.spawn import Remote, spawned
 from facerestore.bench.statistics import LEAST_PAIRS, Timing, paired_ratio, relative_error
+from facerestore.device import SHORT_SPIN
 from facerestore.errors import BackendError, ConfigError
 
 SIDE = Side(network="gpen", random=True, size=32)
@@ -235,6 +238,54 @@ class Counter:
         import os
 
         os._exit(7)
+
+
+class Surroundings:
+    """Tells what a process finds."""
+
+    def variables(self):
+        import os
+        import sys
+
+        return {name: os.environ.get(name) for name in TUNING}, "torch" in sys.modules
+
+
+@pytest.mark.parametrize("command", [True, False])
+def test_processes_begin_as_the_command_or_as_published_programs_do(monkeypatch, command):
+    for name in TUNING:
+        monkeypatch.delenv(name, raising=False)
+    if command:  # which has set it before anything was measured
+        monkeypatch.setenv("GOMP_SPINCOUNT", SHORT_SPIN)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    found = {}
+    for name, environment in {"shipped": as_shipped(), "published": as_published()}.items():
+        remote = Remote(Surroundings, label=name, environment=environment)
+        try:
+            found[name], imported = remote.ask("variables")
+        finally:
+            remote.close()
+        assert not imported  # OpenMP reads them when torch is imported
+    assert found["shipped"]["GOMP_SPINCOUNT"] == SHORT_SPIN
+    assert not any(found["published"].values())
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "1000000"
+    assert os.environ.get("GOMP_SPINCOUNT") == (SHORT_SPIN if command else None)
+
+
+def test_what_the_user_says_of_waiting_is_kept(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert as_shipped() == {}
+    assert waiting_words() == "OMP_WAIT_POLICY=active"
+
+
+def test_touched_pages_are_counted():
+    before = memory.page_faults()
+    if before is None:
+        pytest.skip("this system does not tell")
+    with mmap.mmap(-1, 2**22) as held:
+        held.write(b"x" * len(held))
+    assert memory.faults_since(before) > 0
+    assert memory.faults_since(None) is None
 
 
 def test_an_object_lives_in_a_process_of_its_own():

@@ -21,11 +21,12 @@ from facerestore.bench.line import (
 from facerestore.bench.parts import open_parts
 from facerestore.bench.photos import Photo, draw_photo, drawn_photo
 from facerestore.bench.report import write_json
-from facerestore.bench.request import BenchRequest, line_request, network_sides, pair_side, run_request
+from facerestore.bench.request import BenchRequest, line_requests, network_sides, pair_side, run_request
 from facerestore.bench.runner import Runner
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import find_source, published_sizes
 from facerestore.bench.tables import line_table, markdown, networks_table, pair_table, seconds
+from facerestore.device import keep_freed_memory
 from facerestore.errors import ConfigError, ImageError
 from facerestore.export import Wanted, export_network, open_export
 from facerestore.io import decode_image, encode_image
@@ -203,18 +204,28 @@ def test_all_that_is_measured_stands_in_the_report(here, tmp_path):
     told: list[str] = []
     report = run_request(request, tell=told.append)
     facts = json.loads(json.dumps(report.facts(), allow_nan=False))
-    assert facts["schema"] == 1
-    assert set(facts) == {"schema", "facerestore", "machine", "warnings", "line", "networks", "pair"}
+    assert facts["schema"] == 2
+    assert set(facts) == {
+        "schema",
+        "facerestore",
+        "machine",
+        "warnings",
+        "lines",
+        "networks",
+        "pair",
+        "failures",
+    }
     assert {"processor", "processors", "torch", "load_before"} <= set(facts["machine"])
-    assert facts["line"]["stages"][0]["name"] == "decode"
+    assert facts["lines"][0]["stages"][0]["name"] == "decode"
     (network,) = facts["networks"]
     assert network["gflop"] > 0
     assert network["share_of_peak"] > 0
     assert len(network["seconds"]["runs"]) == 1
     assert network["opened"]["threads"]["torch"] >= 1
     assert network["peak"]["of"]
-    assert told[0] == "the line"
-    tables = [line_table(report.line), networks_table(report.networks)]
+    assert network["opened"]["keeps_memory"] == keep_freed_memory()
+    assert told[0] == "the line with gpen 32 px"
+    tables = [line_table(report.lines[0]), networks_table(report.networks)]
     for table in tables:
         assert all(len(row) == len(table.headings) for row in table.rows)
         assert markdown(table).count("\n| ") == len(table.rows) + 2
@@ -247,6 +258,7 @@ def test_warnings_tell_of_others(here, monkeypatch):
     [
         ({"repeats": 0}, "repeats is 0"),
         ({"sizes": (32,)}, "add --random"),
+        ({"batch": 4, "what": "line"}, "--batch and --precision are for networks"),
         ({"against": "reference", "what": "line"}, "takes networks in turns, not the line"),
         ({"against": "reference", "networks": ("gpen", "lite")}, "takes one network, not gpen, lite"),
         ({"against": "reference", "random": True, "sizes": (32, 64)}, "takes one size"),
@@ -267,7 +279,39 @@ def test_what_is_not_said_is_chosen(store):
     assert pair_side(BenchRequest(against="threads=1"), store).network == "auto"
     with pytest.raises(ConfigError, match="--random needs a network"):
         pair_side(BenchRequest(against="reference", random=True), store)
-    assert line_request(BenchRequest(random=True)).network == "lite"
+    assert [line.network for line in line_requests(BenchRequest(random=True))] == ["lite"]
+    lines = line_requests(BenchRequest(networks=("gpen", "bisenet", "lite"), random=True, sizes=()))
+    assert [(line.network, line.size) for line in lines[-2:]] == [("gpen", 2048), ("lite", 256)]
+    small = network_sides(BenchRequest(random=True, sizes=(32,)), store)
+    assert {"gpen", "psfr", "parsenet"} <= {side.network for side in small}
+    assert "codeformer" not in {side.network for side in small}  # its example has another size
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"networks": ("lite",), "sizes": (32, 256)}, "'lite' cannot be drawn at 32 px; give 256 px"),
+        ({"sizes": (33,)}, "no network can be drawn at 33 px"),
+        ({"networks": ("bisenet",), "what": "line"}, "'bisenet' restores no faces"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_before_anything_is(here, options, said):
+    with pytest.raises(ConfigError, match=said):
+        run_request(BenchRequest(random=True, **options), open_runner=lambda side: pytest.fail("measured"))
+
+
+def test_where_one_network_fails_the_others_are_measured(here):
+    def opened(side):
+        if side.network == "lite":
+            raise ConfigError("no lite here")
+        return FakeRunner("one", [1, 1], [])
+
+    request = BenchRequest(what="networks", networks=("lite", "gpen"), repeats=1)
+    report = run_request(request, open_runner=opened)
+    assert [result.side.network for result in report.networks] == ["gpen"]
+    assert report.failures == ("lite: no lite here",)
+    with pytest.raises(ConfigError, match="no lite here"):
+        run_request(BenchRequest(what="networks", networks=("lite",), repeats=1), open_runner=opened)
 
 
 def test_json_takes_a_name_and_leaves_nothing_half_done(tmp_path):

@@ -25,7 +25,7 @@ def test_tables_fit_a_hundred_columns_and_json_has_all(capsys, tmp_path):
     out, _ = capsys.readouterr()
     assert max(map(len, out.splitlines())) <= WIDTH
     for word in (
-        "The line: drawn photo, 200 x 150 px, 1 face",
+        "drawn photo, 200 x 150 px, 1 face",
         "decode",
         "encode",
         "gpen, random",
@@ -34,7 +34,7 @@ def test_tables_fit_a_hundred_columns_and_json_has_all(capsys, tmp_path):
         assert word in out
     facts = json.loads(target.read_text())
     assert facts["networks"][0]["label"] == "gpen 32 px, random"
-    assert facts["line"]["faces"] == 1
+    assert facts["lines"][0]["faces"] == 1
 
 
 def test_a_pair_prints_its_ratio_and_difference(capsys):

@@ -85,6 +85,11 @@ class LineRequest:
         if self.repeats < 1:
             raise ConfigError(f"repeats is {self.repeats}; give 1 or more")
 
+    @property
+    def label(self) -> str:
+        """What is measured, for people."""
+        return f"the line with {self.network}" + ("" if self.size is None else f" {self.size} px")
+
 
 @dataclass(frozen=True, slots=True)
 class StageResult:

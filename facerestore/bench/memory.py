@@ -69,6 +69,21 @@ def resident() -> int | None:
     return _status("VmRSS")
 
 
+def page_faults() -> int | None:
+    """Return how many pages this process has had from the system so far; None where this system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def faults_since(before: int | None) -> int | None:
+    """Return how many pages it has had since then."""
+    now = page_faults()
+    return None if now is None or before is None else now - before
+
+
 def _high_water() -> int | None:
     """Return the largest resident size of the process, bytes."""
     found = _status("VmHWM")

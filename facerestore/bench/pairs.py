@@ -35,6 +35,7 @@ class NetworkResult:
         product_rate: of a matrix product in the same process, GFLOP a second.
         peak: most memory.
         others: share of the processors that others took during the runs; None where it cannot be told.
+        faults: pages of memory that a run had from the system, the median; None where it cannot be told.
     """
 
     side: Side
@@ -44,6 +45,7 @@ class NetworkResult:
     product_rate: float
     peak: Peak
     others: float | None
+    faults: int | None = None
 
     @property
     def seconds_per_face(self) -> float:
@@ -155,6 +157,7 @@ def _result(side: Side, opened: Opened, runs: Sequence[Run], runner: SideRunner)
         product_rate=runner.product_rate(),
         peak=peak,
         others=others_share(runs),
+        faults=median_faults(runs),
     )
 
 
@@ -163,6 +166,12 @@ def others_share(runs: Sequence[Run]) -> float | None:
     known = [(run.others, run.seconds) for run in runs if run.others is not None]
     total = sum(seconds for _, seconds in known)
     return sum(share * seconds for share, seconds in known) / total if total else None
+
+
+def median_faults(runs: Sequence[Run]) -> int | None:
+    """Return how many pages of memory the middle run had from the system; None where it cannot be told."""
+    known = sorted(run.faults for run in runs if run.faults is not None)
+    return known[len(known) // 2] if known else None
 
 
 @contextmanager

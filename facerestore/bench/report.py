@@ -15,7 +15,7 @@ from facerestore.bench.statistics import Ratio, Timing
 from facerestore.errors import ConfigError
 from facerestore.io import write_encoded
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a key changes its meaning or goes away."""
 
 
@@ -25,21 +25,22 @@ class BenchReport:
 
     Attributes:
         machine: where.
-        line: the stages of the line; None where they were not asked for.
+        lines: the stages of the line, network by network; none where they were not asked for.
         networks: one by one.
         pair: two sides in turns; None where none was asked for.
+        failures: what could not be measured, and why.
     """
 
     machine: Machine
-    line: LineResult | None = None
+    lines: tuple[LineResult, ...] = ()
     networks: tuple[NetworkResult, ...] = ()
     pair: PairResult | None = None
+    failures: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> list[str]:
         """What keeps the numbers from being trusted, a sentence each."""
-        measured: list[LineResult | NetworkResult] = [*self.networks]
-        measured += [] if self.line is None else [self.line]
+        measured: list[LineResult | NetworkResult] = [*self.networks, *self.lines]
         measured += [] if self.pair is None else [self.pair.one, self.pair.other]
         others = [found.others for found in measured if found.others is not None]
         busy = busy_words(self.machine.load_before, max(others, default=None))
@@ -52,9 +53,10 @@ class BenchReport:
             "facerestore": __version__,
             "machine": asdict(self.machine),
             "warnings": self.warnings,
-            "line": None if self.line is None else line_facts(self.line),
+            "lines": [line_facts(result) for result in self.lines],
             "networks": [network_facts(result) for result in self.networks],
             "pair": None if self.pair is None else pair_facts(self.pair),
+            "failures": list(self.failures),
         }
 
 
@@ -111,6 +113,7 @@ def network_facts(result: NetworkResult) -> dict[str, Any]:
         "share_of_peak": result.share_of_peak,
         "peak": asdict(result.peak),
         "others": result.others,
+        "page_faults": result.faults,
     }
 
 

@@ -9,15 +9,15 @@ from typing import Literal
 
 from facerestore.available import AUTO
 from facerestore.backends import backend_names
-from facerestore.bench.line import LineRequest, measure_line
+from facerestore.bench.line import LineRequest, LineResult, measure_line
 from facerestore.bench.machine import describe_machine
-from facerestore.bench.pairs import OpenRunner, compare, measure
+from facerestore.bench.pairs import NetworkResult, OpenRunner, compare, measure
 from facerestore.bench.report import BenchReport
 from facerestore.bench.runner import RemoteRunner
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.sources import drawable_names, parser_class, published_sizes
 from facerestore.bench.spawn import spawned
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.purposes import RESTORE
 from facerestore.weights import WeightsStore
 
@@ -26,6 +26,9 @@ LARGEST_PX = 512
 
 LINE_REPEATS, NETWORK_REPEATS, PAIR_REPEATS = 3, 5, 7
 """Timed runs unless given: few where a run is long; from six pairs on the median has an interval."""
+
+DEFAULT_RANDOM = "lite"
+"""The network of the line where weights are drawn and none is named: the one that comes with the program."""
 
 Tell = Callable[[str], None]
 
@@ -36,7 +39,8 @@ class BenchRequest:
 
     Attributes:
         what: ``all``, ``line`` or ``networks``.
-        networks: as in `Side`; none for what is installed, or with random weights for all that can be drawn.
+        networks: as in `Side`; none for what is installed, or with random weights for all that can be drawn. The line
+            is measured with each that restores, and where none is named with the one that ``enhance`` takes.
         random: weights are drawn.
         sizes: sides of drawn networks' faces, pixels; empty for all published ones, None for those to `LARGEST_PX`.
         batch: faces in one call of a network.
@@ -78,6 +82,8 @@ class BenchRequest:
             raise ConfigError(f"repeats is {self.repeats}; give 1 or more")
         if self.sizes is not None and not self.random:
             raise ConfigError("--size is for networks with random weights; add --random, or leave it out")
+        if self.what == "line" and (self.batch != 1 or self.precision != "float32"):
+            raise ConfigError("--batch and --precision are for networks; leave them out with 'line'")
         if self.against is not None and self.what == "line":
             raise ConfigError("--against takes networks in turns, not the line; leave out 'line'")
         if self.against is not None and len(self.networks) > 1:
@@ -91,7 +97,9 @@ class BenchRequest:
 def run_request(
     request: BenchRequest, *, open_runner: OpenRunner | None = None, tell: Tell | None = None
 ) -> BenchReport:
-    """Measure what is asked for, the line and each network in a process of its own.
+    """Measure what is asked for, each line and each network in a process of its own.
+
+    Where one of several fails, the others are measured; a single one, or a pair, raises.
 
     Args:
         request: what.
@@ -111,14 +119,28 @@ def run_request(
         return BenchReport(machine, pair=compare(one, other, repeats=repeats, open_runner=opener, tell=tell))
     # Both before anything is measured, so that a mistake shows at once.
     sides = [] if request.what == "line" else network_sides(request, store)
-    line = None if request.what == "networks" else line_request(request)
-    machine = describe_machine()
-    if line is not None and tell is not None:
-        tell("the line")
-    found = None if line is None else spawned(measure_line, line)
-    repeats = request.repeats or NETWORK_REPEATS
-    networks = [measure(side, repeats=repeats, open_runner=opener, tell=tell) for side in sides]
-    return BenchReport(machine, found, tuple(networks))
+    planned = [] if request.what == "networks" else line_requests(request)
+    machine, repeats, failures = describe_machine(), request.repeats or NETWORK_REPEATS, []
+    lines: list[LineResult] = []
+    networks: list[NetworkResult] = []
+    wanted: list[LineRequest | Side] = [*planned, *sides]
+    for item in wanted:
+        try:
+            if isinstance(item, Side):
+                networks.append(measure(item, repeats=repeats, open_runner=opener, tell=tell))
+            else:
+                lines.append(_measured_line(item, tell))
+        except FaceRestoreError as error:
+            if len(wanted) == 1:
+                raise
+            failures.append(f"{item.label}: {error}")
+    return BenchReport(machine, tuple(lines), tuple(networks), failures=tuple(failures))
+
+
+def _measured_line(line: LineRequest, tell: Tell | None) -> LineResult:
+    if tell is not None:
+        tell(line.label)
+    return spawned(measure_line, line)
 
 
 def pair_side(request: BenchRequest, store: WeightsStore) -> Side:
@@ -142,16 +164,22 @@ def network_sides(request: BenchRequest, store: WeightsStore) -> list[Side]:
     """Return the networks that are to be measured one by one.
 
     Raises:
-        ConfigError: a name is unknown.
+        ConfigError: a name is unknown, or a network has no such size.
     """
     if not request.random:
         names = request.networks or tuple(_installed(store)) or (AUTO,)
         return [_side(request, name, None) for name in names]
-    return [
+    sides = [
         _side(request, name, size)
         for name in request.networks or drawable_names()
         for size in _sizes(request, name)
     ]
+    if not sides:
+        sizes = ", ".join(f"{size} px" for size in request.sizes or ())
+        raise ConfigError(
+            f"no network can be drawn at {sizes}; give --backend and one of its sizes, or --size all"
+        )
+    return sides
 
 
 def _installed(store: WeightsStore) -> list[str]:
@@ -167,10 +195,22 @@ def _installed(store: WeightsStore) -> list[str]:
 
 
 def _sizes(request: BenchRequest, name: str) -> list[int]:
-    """Return the sizes at which a network is drawn; without any said, the small example is left out."""
+    """Return the sizes at which a network is drawn; without any said, the small example is left out.
+
+    Where no network is named, those sizes are taken of the asked ones that this one has.
+
+    Raises:
+        ConfigError: the network is named and does not have a size.
+    """
     known = published_sizes(name.split("+")[0])
-    if request.sizes:
+    if request.sizes and request.networks and parser_class(name) is not None:  # it takes faces of any size
         return list(request.sizes)
+    if request.sizes:
+        lacking = [size for size in request.sizes if size not in known]
+        if lacking and request.networks:
+            has = ", ".join(f"{size} px" for size in known)
+            raise ConfigError(f"'{name}' cannot be drawn at {lacking[0]} px; give {has or 'its weights'}")
+        return [size for size in request.sizes if size in known]
     published = known if parser_class(name) is None else known[:1]
     published = [size for size in published if request.sizes is not None or size <= LARGEST_PX]
     large = [size for size in published if size >= LEAST_PUBLISHED_PX]
@@ -193,18 +233,31 @@ def _side(request: BenchRequest, network: str, size: int | None) -> Side:
     )
 
 
-def line_request(request: BenchRequest) -> LineRequest:
-    """Return what is to be measured of the line: with the first network that is named."""
-    network = request.networks[0] if request.networks else AUTO
-    if request.random and network == AUTO:
-        network = "lite"
+def line_requests(request: BenchRequest) -> list[LineRequest]:
+    """Return what is to be measured of the line: each network that is named, at each size, but for parsers alone.
+
+    Raises:
+        ConfigError: a network has no such size, or only parsers are named for the line.
+    """
+    names = request.networks or (DEFAULT_RANDOM if request.random else AUTO,)
+    restoring = [name for name in names if parser_class(name) is None]
+    if not restoring and request.what == "line":
+        raise ConfigError(f"'{names[0]}' restores no faces; name a backend, such as gpen or psfr+parsenet")
+    return [
+        _line_request(request, name, size)
+        for name in restoring
+        for size in (_sizes(request, name) if request.random and request.sizes is not None else [None])
+    ]
+
+
+def _line_request(request: BenchRequest, network: str, size: int | None) -> LineRequest:
     return LineRequest(
         photo=request.photo,
         megapixels=request.megapixels,
         faces=request.faces,
         network=network,
         random=request.random,
-        size=request.sizes[0] if request.sizes else None,
+        size=size,
         detector=request.detector,
         repeats=request.repeats or LINE_REPEATS,
         threads=request.threads,

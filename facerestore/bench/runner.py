@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.bench.environment import Changes, as_published, as_shipped, waiting_words
 from facerestore.bench.machine import OthersWatch, product_rate, synchronise, thread_facts
-from facerestore.bench.memory import Peak, peak, reset_peak, resident
+from facerestore.bench.memory import Peak, faults_since, page_faults, peak, reset_peak, resident
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import TF32, Side
 from facerestore.bench.spawn import Remote
@@ -45,6 +46,8 @@ class Opened:
         threads: of torch and of OpenCV.
         load_seconds: from the words to networks ready to run, Python modules not counted.
         resident_bytes: of the process before the networks were loaded; None where the system does not tell.
+        waiting: how threads were told to wait.
+        keeps_memory: the allocator keeps what is freed (see ``device.keep_freed_memory``).
     """
 
     names: tuple[str, ...]
@@ -54,6 +57,8 @@ class Opened:
     threads: dict[str, int]
     load_seconds: float
     resident_bytes: int | None
+    waiting: str = ""
+    keeps_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +68,13 @@ class Run:
     Attributes:
         seconds: wall time for the whole batch.
         others: share of the processors that others took meanwhile; None where it cannot be told.
+        faults: pages of memory that were touched for the first time, or again after they were given back; None where
+            the system does not tell.
     """
 
     seconds: float
     others: float | None
+    faults: int | None = None
 
 
 class Job(Protocol):
@@ -78,6 +86,10 @@ class Job(Protocol):
 
     def peak(self) -> Peak:
         """Return the most memory that was in use since it was ready to run."""
+        ...
+
+    def waiting(self) -> str:
+        """Return how threads were told to wait."""
         ...
 
     def close(self) -> None:
@@ -112,10 +124,13 @@ class RemoteJob:
         make: class or function of a module that makes the job.
         args: for it.
         label: what it does, for messages.
+        environment: what the process finds changed; None for what our command sets.
     """
 
-    def __init__(self, make: Callable[..., Job], *args: object, label: str) -> None:
-        self._remote = Remote(make, args, label=label)
+    def __init__(
+        self, make: Callable[..., Job], *args: object, label: str, environment: Changes | None = None
+    ) -> None:
+        self._remote = Remote(make, args, label=label, environment=environment)
 
     def run(self) -> Run:
         """Do it once, timed in its own process."""
@@ -124,6 +139,10 @@ class RemoteJob:
     def peak(self) -> Peak:
         """Return the most memory that its process had in use."""
         return cast("Peak", self._remote.ask("peak"))
+
+    def waiting(self) -> str:
+        """Return how threads of its process were told to wait."""
+        return cast("str", self._remote.ask("waiting"))
 
     def close(self) -> None:
         """End the process."""
@@ -157,9 +176,9 @@ class Runner:
             FaceRestoreError: weights, a name or the device is at fault.
         """
         set_threads(self._side.threads)
-        if self._device.type == "cpu" and self._side.form != "reference":
-            # As every command does; the published programs leave the allocator alone.
-            keep_freed_memory()
+        # As every command does; the published programs leave the allocator alone.
+        ours = self._device.type == "cpu" and self._side.form != "reference"
+        keeps_memory = keep_freed_memory() if ours else False
         self._dtype = _dtype(self._side.precision, self._device)
         import torch  # so that its import does not count
 
@@ -178,12 +197,13 @@ class Runner:
             threads=thread_facts(),
             load_seconds=seconds,
             resident_bytes=before,
+            waiting=waiting_words(),
+            keeps_memory=keeps_memory,
         )
 
     def run(self) -> Run:
         """Run the side once: a parser first, then the restorer with its maps, or with drawn ones without a parser."""
-        watch = OthersWatch(clock=self._clock)
-        maps = self._maps
+        watch, maps, before = OthersWatch(clock=self._clock), self._maps, page_faults()
         with self._computing():
             synchronise(self._device)
             start = self._clock()
@@ -192,11 +212,15 @@ class Runner:
                 maps = list(found) if part.parses else maps
             synchronise(self._device)
             seconds = self._clock() - start
-        return Run(seconds, watch.share())
+        return Run(seconds, watch.share(), faults_since(before))
 
     def peak(self) -> Peak:
         """Return the most memory that was in use since the networks were loaded."""
         return peak(reset=self._reset, device=self._device)
+
+    def waiting(self) -> str:
+        """Return how threads were told to wait."""
+        return waiting_words()
 
     def gflop(self) -> float | None:
         """Return the operations of the published maths for the batch, in 10^9; None where they cannot be counted.
@@ -234,7 +258,7 @@ class Runner:
 
 
 class RemoteRunner:
-    """A side in a process of its own.
+    """A side in a process of its own: the reference form as published programs run, all others as our command does.
 
     Args:
         side: what is run.
@@ -242,7 +266,8 @@ class RemoteRunner:
     """
 
     def __init__(self, side: Side, *, home: Path | None = None) -> None:
-        self._remote = Remote(Runner, (side,), {"home": home}, label=side.label)
+        environment = as_published() if side.form == "reference" else as_shipped()
+        self._remote = Remote(Runner, (side,), {"home": home}, label=side.label, environment=environment)
 
     def open(self) -> Opened:
         """Load the networks; raises as `Runner.open`."""
@@ -255,6 +280,10 @@ class RemoteRunner:
     def peak(self) -> Peak:
         """Return the most memory that its process had in use since the networks were loaded."""
         return cast("Peak", self._remote.ask("peak"))
+
+    def waiting(self) -> str:
+        """Return how threads of its process were told to wait."""
+        return cast("str", self._remote.ask("waiting"))
 
     def gflop(self) -> float | None:
         """Return the operations of the batch, in 10^9."""

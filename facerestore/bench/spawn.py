@@ -7,6 +7,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
+from facerestore.bench.environment import Changes, as_shipped, changed
 from facerestore.errors import BackendError, FaceRestoreError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Remote:
         args: for it.
         named: for it, by name.
         label: what the object does, for messages.
+        environment: what the process finds changed; None for what our command sets.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Remote:
         named: Mapping[str, object] | None = None,
         *,
         label: str,
+        environment: Changes | None = None,
     ) -> None:
         context = get_context("spawn")
         self._label = label
@@ -46,7 +49,8 @@ class Remote:
         self._process = context.Process(
             target=_serve, args=(theirs, make, args, dict(named or {})), daemon=True
         )
-        self._process.start()
+        with changed(as_shipped() if environment is None else environment):
+            self._process.start()
         theirs.close()
 
     def ask(self, method: str) -> Any:

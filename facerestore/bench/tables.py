@@ -65,7 +65,7 @@ def line_table(result: LineResult) -> Table:
     if result.given:
         notes.append("the faces are drawn and given; what the detector found is timed and let go")
     return Table(
-        title=f"The line: {result.photo}, {result.faces} restored",
+        title=f"The line with {result.description.split(', on ')[0]}: {result.photo}, {result.faces} restored",
         headings=("stage", "median", "spread", "share", "peak"),
         rows=tuple(rows),
         notes=tuple(notes),
@@ -85,9 +85,26 @@ def networks_table(results: Sequence[NetworkResult]) -> Table:
             f"of peak: GFLOP/s over those of a matrix product in the same process ({products[0]:.0f} to"
             f" {products[-1]:.0f})",
             f"memory: peak {'; '.join(sorted(peaks))}",
-            *sorted({f"{r.opened.device}, {threads_words(r.opened.threads)}" for r in results}),
+            *_process_notes(results),
         ),
     )
+
+
+def _process_notes(results: Sequence[NetworkResult]) -> list[str]:
+    """Return how the processes were set up: once, or where they differ, each."""
+    words = [process_words(result) for result in results]
+    if len(set(words)) == 1:
+        return words[:1]
+    return [f"{short_label(result)}: {own}" for result, own in zip(results, words, strict=True)]
+
+
+def process_words(result: NetworkResult) -> str:
+    """Return device, threads, how these wait, and what becomes of freed memory, for people."""
+    opened = result.opened
+    words = [opened.device, threads_words(opened.threads)]
+    words += [opened.waiting] if opened.waiting else []
+    words.append("freed memory is kept" if opened.keeps_memory else "the allocator is left alone")
+    return "; ".join(words)
 
 
 def _network_row(result: NetworkResult) -> tuple[str, ...]:
@@ -120,6 +137,10 @@ def pair_table(pair: PairResult) -> Table:
     """Return two sides that were run in turns."""
     table = networks_table([pair.one, pair.other])
     notes = list(table.notes)
+    if pair.one.faults is not None and pair.other.faults is not None:
+        notes.append(
+            f"pages of memory that the system gave in a run: {pair.one.faults:,}, and {pair.other.faults:,}"
+        )
     for name, error in pair.errors.items():
         notes.append(f"{name}: the outputs differ by at most {error:.1e} of their standard deviation")
     return Table(

@@ -44,6 +44,7 @@ EPILOG = paragraphs(
     "facerestore bench",
     "facerestore bench line --photo photo.jpg --threads 1",
     "facerestore bench line --megapixels 48 --faces 20 --json line.json",
+    "facerestore bench line --random --backend lite,gpen+bisenet --size all",
     "facerestore bench networks --random --backend gpen,psfr+parsenet --size 512",
     "facerestore bench --random --backend gpen --size 512 --against reference",
     "facerestore bench --backend gpen.bfr-512 --batch 4 --against reference,batch=1",
@@ -64,7 +65,7 @@ def bench(
         typer.Option(
             metavar="NAME,...",
             help="Backends, weights by name or file, exported networks, or parsers (parsenet, bisenet); restorer+parser"
-            " runs both. Unless given, whatever is installed.",
+            " runs both. Unless given, the line with what 'enhance' takes, and whatever is installed.",
             rich_help_panel=_NETWORK,
         ),
     ] = None,
@@ -175,6 +176,10 @@ def bench(
         _print(report)
     for warning in report.warnings:
         terminal.warn(f"warning: {warning}")
+    for failure in report.failures:
+        terminal.warn(f"error: not measured: {failure}")
+    if report.failures:
+        raise typer.Exit(3 if report.lines or report.networks else 1)
 
 
 def listed(text: str | None) -> tuple[str, ...]:
@@ -204,8 +209,8 @@ def _print(report: BenchReport) -> None:
 
     screen = _console()
     screen.print(machine_words(report.machine))
-    if report.line is not None:
-        _print_table(screen, line_table(report.line))
+    for line in report.lines:
+        _print_table(screen, line_table(line))
     if report.networks:
         _print_table(screen, networks_table(report.networks))
     if report.pair is not None:
