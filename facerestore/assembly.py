@@ -13,7 +13,7 @@ from facerestore.backends import (
     load_backend,
 )
 from facerestore.backends.base import TensorRestorer
-from facerestore.backends.calling import with_fidelity
+from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
 from facerestore.background import find_weights, holds_upsampler, open_upsampler
 from facerestore.config import RestoreConfig
@@ -148,6 +148,9 @@ def assemble(
     )
     if config.fidelity is not None:
         restorer = with_fidelity(restorer, config.fidelity)
+    # Published pictures were made in float32, and so are those that are compared with them.
+    wanted = "float32" if config.official and config.precision == AUTO else config.precision
+    restorer = with_precision(restorer, wanted, device)
     if config.official and kind.task != RESTORE:
         raise ConfigError(f"'facerestore {kind.task.command}' has no official pipeline; leave official out")
     if config.official:
@@ -168,6 +171,7 @@ def assemble(
         bundled=chosen.bundled,
         commercial_use=chosen.commercial_use,
         device=restorer.place if isinstance(restorer, ExportedRestorer) else str(device),
+        precision=getattr(restorer, "precision", None),
         origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
         parser=_parser_facts(parser),
         background=None if behind is None else _network_facts(behind),
@@ -246,6 +250,7 @@ def restore(
     colour_match: bool = True,
     official: bool = False,
     device: str = AUTO,
+    precision: str = AUTO,
     threads: int = 0,
     offline: bool = False,
     max_pixels: int | None = None,
@@ -277,6 +282,7 @@ def restore(
         colour_match: match faces to their surroundings.
         official: do as the test program of the original GPEN or PSFR-GAN does.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
         threads: CPU threads; 0 for automatic.
         offline: never use the network.
         max_pixels: largest picture that is decoded.
@@ -307,6 +313,7 @@ def restore(
         colour_match=colour_match,
         official=official,
         device=device,
+        precision=precision,
         threads=threads,
         offline=offline,
         max_pixels=max_pixels,

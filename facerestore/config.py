@@ -24,6 +24,9 @@ LEAST_TILE_PX = 16
 
 DEFAULT_SUFFIX = "_restored"
 
+PRECISION_CHOICES = ("auto", "float32", "fp16", "bf16")
+"""Number formats that ``precision`` knows; ``facerestore.device`` says what ``auto`` is."""
+
 _Record = TypeVar("_Record", "RestoreConfig", "OutputConfig")
 
 
@@ -61,6 +64,9 @@ class RestoreConfig:
         official: repeat the choices of the backend's original test program (alignment, mask, rounding), known defects
             included, so that published pictures can be compared; for ``gpen`` and ``psfr``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: number format in which the restoring network computes its convolutions and products: ``float32``,
+            ``fp16``, ``bf16``, or ``auto``: fp16 on CUDA for networks that were compared in it, float32 elsewhere.
+            Detectors, parsers and backgrounds stay in float32.
         threads: CPU threads; 0 leaves the choice to the libraries.
         offline: never use the network.
         max_pixels: largest picture that is decoded, in pixels; None takes the default of ``facerestore.io``.
@@ -85,6 +91,7 @@ class RestoreConfig:
     colour_match: bool = True
     official: bool = False
     device: str = "auto"
+    precision: str = "auto"
     threads: int = 0
     offline: bool = False
     max_pixels: int | None = None
@@ -105,6 +112,10 @@ class RestoreConfig:
         _check_background(self)
         if self.min_face is not None and not 0 <= self.min_face < math.inf:
             raise ConfigError(f"min_face is {self.min_face}; give pixels between the eyes, 0 or more")
+        if self.precision not in PRECISION_CHOICES:
+            raise ConfigError(
+                f"precision is '{self.precision}'; choose one of {', '.join(PRECISION_CHOICES)}"
+            )
         if self.threads < 0:
             raise ConfigError(f"threads is {self.threads}; give 0 for automatic, or a positive number")
         if self.max_pixels is not None and self.max_pixels < 1:

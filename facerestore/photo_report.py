@@ -41,6 +41,7 @@ class PipelineFacts:
         bundled: the weights are those that come with facerestore.
         commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
         device: where the restorer runs.
+        precision: number format that the restorer computes in; None where it does not tell.
         parser: where the parser network comes from; None without one.
         background: where the background's network comes from; None without one.
         origin: of an exported network, the weights that it was made from, and on what terms; None for others.
@@ -51,6 +52,7 @@ class PipelineFacts:
     bundled: bool = False
     commercial_use: str | None = None
     device: str = "cpu"
+    precision: str | None = None
     parser: NetworkFacts | None = None
     background: NetworkFacts | None = None
     origin: str | None = None
@@ -91,6 +93,7 @@ def face_report(
         "reason": face.decision.reason,
         "strength": strength if restored else 0.0,
         "seconds": round(seconds if face.seconds is None else face.seconds, 4) if restored else 0.0,
+        "precision": face.precision if restored else None,
     }
 
 
@@ -111,6 +114,16 @@ def served_by(face: RestoredFace, backend: str, facts: PipelineFacts) -> dict[st
         "choice": None if choice is None else choice.code,
         "why": None if choice is None else choice.reason,
     }
+
+
+def precision_notes(index: int, face: RestoredFace, wanted: str | None) -> list[str]:
+    """Return what people should know where a face was not computed in the wanted number format."""
+    if face.restored is None or None in (wanted, face.precision) or face.precision == wanted:
+        return []
+    return [
+        f"face {index}: its values left the range of {wanted}, so it was computed again in {face.precision};"
+        f" --precision {face.precision} computes all faces so at once"
+    ]
 
 
 def kept_by_code(faces: Sequence[RestoredFace]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from facerestore import __version__
 from facerestore.aligned_photo import replace_whole, whole_face
 from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import check_count, restore_faces
+from facerestore.backends.half import precisions_of
 from facerestore.blending import Paste, paste_faces
 from facerestore.canvas import check_result_size, resize_image, result_size
 from facerestore.colour import grey_face
@@ -24,6 +25,7 @@ from facerestore.photo_report import (
     background_facts,
     face_report,
     kept_by_code,
+    precision_notes,
     served_by,
 )
 from facerestore.purposes import RESTORE, Task
@@ -285,8 +287,8 @@ class RestorePipeline:
         maps = [m for index, _ in wanted if (m := faces[index].parsing_map) is not None]
         outputs = restore_faces(self.restorer, [aligned for _, aligned in wanted], maps or None)
         restored = list(faces)
-        for (index, _), output in zip(wanted, outputs, strict=True):
-            restored[index] = replace(restored[index], restored=output)
+        for (index, _), output, precision in zip(wanted, outputs, precisions_of(outputs), strict=True):
+            restored[index] = replace(restored[index], restored=output, precision=precision)
         return restored
 
     def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
@@ -344,9 +346,10 @@ class RestorePipeline:
         return [note for index, face in enumerate(faces) for note in self._face_notes(index, face)]
 
     def _face_notes(self, index: int, face: RestoredFace) -> list[str]:
-        """Return what people should know of how one face was pasted."""
+        """Return what people should know of how one face was computed and pasted."""
         shown = None if self.official or face.restored is None else face.aligned
-        return [] if shown is None else self._pasting.notes(index, shown, face.parsing_map)
+        pasted = [] if shown is None else self._pasting.notes(index, shown, face.parsing_map)
+        return precision_notes(index, face, self.facts.precision) + pasted
 
     def _pasted_facts(self, face: RestoredFace) -> dict[str, Any]:
         """Return what of a face was pasted, for its entry in the report; official pipelines have their own ways."""

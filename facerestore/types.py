@@ -158,6 +158,7 @@ class RestoredFace:
         parsing_map: (S, S) uint8 ids; None without a parser.
         choice: which network serves it, where that was chosen for this face; None where one serves all, or none does.
         seconds: the network's time for it, the mean of its batch; None where it did not run.
+        precision: number format that its network computed it in; None where it did not run, or does not tell.
     """
 
     detected: DetectedFace
@@ -167,6 +168,7 @@ class RestoredFace:
     parsing_map: ParsingMap | None = None
     choice: Choice | None = None
     seconds: float | None = None
+    precision: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

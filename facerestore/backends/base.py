@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from facerestore.backends.half import ComputedFace, RestoredFaces, all_finite, not_finite
 from facerestore.device import autocast_dtype
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_image import resize_face
@@ -51,11 +52,13 @@ class TensorRestorer(ABC):
         summary: what it is, in one line for ``facerestore backends list``.
         paper: authors, title and where it stands; or a plain statement that there is none.
         requires: Python modules that its networks need and that facerestore does not install by itself.
+        takes_half: the automatic precision may be fp16: its faces in it were compared with those in float32.
         network: the torch module, in eval mode, on ``device``.
         face_size: side of the faces that `restore` returns, pixels.
         input_size: side of the faces that the network takes, pixels.
         max_batch: most faces in one call of the network.
         device: where the network runs.
+        precision: number format of its convolutions and products: ``float32``, ``bf16`` or ``fp16``.
     """
 
     name: str
@@ -66,6 +69,7 @@ class TensorRestorer(ABC):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     requires: ClassVar[tuple[str, ...]] = ()
+    takes_half: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class TensorRestorer(ABC):
         if self.max_batch < 1:
             raise BackendError(f"max_batch is {max_batch}; give 1 or more, or None to choose by face size")
         self.network = network.eval().requires_grad_(False).to(self.device)
+        self.precision = "float32"
         self._autocast: torch.dtype | None = None
         if self.device.type != "meta" and not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
@@ -176,17 +181,16 @@ class TensorRestorer(ABC):
     def with_precision(self, precision: str) -> Self:
         """Return this restorer computing in another number format: ``float32``, ``bf16`` or ``fp16``.
 
-        Weights stay in float32; convolutions and products take the format, sums and norms do not (torch's autocast).
+        Weights stay in float32; convolutions and products take the format, sums and norms do not (torch's autocast). A
+        face whose result is not finite, since it leaves the range of fp16, is computed again in float32; ``precisions``
+        of what `restore` gives says which were.
 
         Raises:
             ConfigError: the format is unknown, or the device has no arithmetic for it.
         """
-        import torch
-
         other = copy(self)
         other._autocast = autocast_dtype(precision, self.device)
-        if self.device.type == "cuda":  # the layout that its half-precision convolutions want
-            other.network = self.network.to(memory_format=torch.channels_last)
+        other.precision = precision
         return other
 
     def with_fidelity(self, value: float) -> Self:
@@ -240,13 +244,13 @@ class TensorRestorer(ABC):
         """
         self._check_parsing_maps(faces, parsing_maps)
         crops = [resize_face(checked_crop(face, self.name), self.input_size) for face in faces]
-        restored: list[FaceImage] = []
+        restored: list[ComputedFace] = []
         for start in range(0, len(crops), self.max_batch):
             chunk = slice(start, start + self.max_batch)
             restored += self._restore_batch(
                 crops[chunk], None if parsing_maps is None else parsing_maps[chunk]
             )
-        return restored
+        return RestoredFaces.of(restored)
 
     def _check_parsing_maps(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
@@ -264,7 +268,7 @@ class TensorRestorer(ABC):
 
     def _restore_batch(
         self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None
-    ) -> list[FaceImage]:
+    ) -> list[ComputedFace]:
         """Restore crops in one call, or in ever smaller ones when an accelerator's memory is full."""
         import torch
 
@@ -287,23 +291,49 @@ class TensorRestorer(ABC):
         maps = (None, None) if parsing_maps is None else (parsing_maps[:half], parsing_maps[half:])
         return self._restore_batch(crops[:half], maps[0]) + self._restore_batch(crops[half:], maps[1])
 
-    def _run(self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None) -> list[FaceImage]:
+    def _run(
+        self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None
+    ) -> list[ComputedFace]:
         import torch
 
         with torch.inference_mode():
             x = faces_to_tensor(crops, self.network_range).to(self.device)
-            with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
-                y = self.forward(x, parsing_maps)
-            expected = (len(crops), 3, self.face_size, self.face_size)
-            if tuple(y.shape) != expected:
-                raise BackendError(f"backend '{self.name}' gave shape {tuple(y.shape)}, expected {expected}")
-            y = y.float()
-            if not bool(torch.isfinite(y).all()):
-                raise BackendError(
-                    f"backend '{self.name}' gave values that are not finite; verify the weights"
-                    " with 'facerestore weights verify', or use --device cpu"
-                )
-            return tensor_to_faces(y, self.network_range)
+            y = self._forwarded(x, parsing_maps, self._autocast)
+            again = not_finite(all_finite(y).cpu())
+            for index in again:
+                y[index] = self._in_float32(x, parsing_maps, index)
+            precisions = ["float32" if index in again else self.precision for index in range(len(crops))]
+            faces = tensor_to_faces(y, self.network_range)
+            return [ComputedFace(*both) for both in zip(faces, precisions, strict=True)]
+
+    def _forwarded(
+        self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None, dtype: torch.dtype | None
+    ) -> torch.Tensor:
+        """Return what the network gives, B 3 S S float32, its convolutions computed in ``dtype``, or in float32."""
+        import torch
+
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            y = self.forward(x, parsing_maps)
+        expected = (x.shape[0], 3, self.face_size, self.face_size)
+        if tuple(y.shape) != expected:
+            raise BackendError(f"backend '{self.name}' gave shape {tuple(y.shape)}, expected {expected}")
+        return y.float()
+
+    def _in_float32(
+        self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None, index: int
+    ) -> torch.Tensor:
+        """Return one face of a batch, 3 S S, whose result was not finite; raises BackendError where it stays so."""
+        import torch
+
+        if self._autocast is not None:
+            own = None if parsing_maps is None else parsing_maps[index : index + 1]
+            y = self._forwarded(x[index : index + 1], own, None)[0]
+            if bool(torch.isfinite(y).all()):
+                return y
+        raise BackendError(
+            f"backend '{self.name}' gave values that are not finite; verify the weights"
+            " with 'facerestore weights verify', or use --device cpu"
+        )
 
 
 def faces_to_tensor(faces: Sequence[FaceImage], value_range: tuple[float, float]) -> torch.Tensor:

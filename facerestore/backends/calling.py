@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from facerestore.backends.half import RestoredFaces
+from facerestore.device import automatic_precision
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
 from facerestore.wording import count
 
 if TYPE_CHECKING:
+    import torch
+
     from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
 
 
@@ -34,8 +38,8 @@ def adapter_errors(doing: str) -> Iterator[None]:
 
 def restore_faces(
     restorer: Restorer, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
-) -> list[FaceImage]:
-    """Return what a restorer makes of faces, one image each.
+) -> RestoredFaces:
+    """Return what a restorer makes of faces, one image each, with the precisions that it tells.
 
     Args:
         restorer: of facerestore or of another package.
@@ -46,9 +50,11 @@ def restore_faces(
         BackendError: it failed, whatever it raised, or gave something else than one face image per face.
     """
     with adapter_errors(f"backend '{restorer.name}' failed with {count(len(faces), 'face')}"):
-        outputs = list(restorer.restore(faces, parsing_maps))
+        given = restorer.restore(faces, parsing_maps)
+        outputs = list(given)
     check_count(restorer.name, len(outputs), len(faces))
-    return [_checked(output, restorer) for output in outputs]
+    precisions = getattr(given, "precisions", None)
+    return RestoredFaces((_checked(output, restorer) for output in outputs), precisions=precisions)
 
 
 def check_count(name: str, given: int, wanted: int) -> None:
@@ -79,6 +85,38 @@ def with_fidelity(restorer: Restorer, value: float) -> Restorer:
         changed: Restorer = change(value)
         if not callable(getattr(changed, "restore", None)):
             raise TypeError(f"its with_fidelity gave {type(changed).__name__}, no restorer")
+    return changed
+
+
+def with_precision(restorer: Restorer, precision: str, device: torch.device) -> Restorer:
+    """Return a restorer that computes in another number format.
+
+    Args:
+        restorer: of facerestore or of another package.
+        precision: ``float32``, ``bf16``, ``fp16``, or ``auto``, which leaves a restorer alone unless it says by
+            ``takes_half`` that fp16 is known to suit it (see ``device.automatic_precision``).
+        device: where it runs.
+
+    Raises:
+        ConfigError: its backend knows float32 only, or the device has no arithmetic for the format.
+        BackendError: it raised something else, or gave no restorer.
+    """
+    if precision == "auto":
+        precision = automatic_precision(device) if getattr(restorer, "takes_half", False) else "float32"
+        if precision == "float32":
+            return restorer
+    change = getattr(restorer, "with_precision", None)
+    if change is None:
+        if precision == "float32":
+            return restorer
+        raise ConfigError(
+            f"backend '{restorer.name}' computes in a format of its own, and precision {precision} was given; leave"
+            " it out"
+        )
+    with adapter_errors(f"backend '{restorer.name}' cannot take the precision {precision}"):
+        changed: Restorer = change(precision)
+        if not callable(getattr(changed, "restore", None)):
+            raise TypeError(f"its with_precision gave {type(changed).__name__}, no restorer")
     return changed
 
 

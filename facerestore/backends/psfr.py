@@ -66,6 +66,7 @@ class PSFRRestorer(TensorRestorer):
     """
 
     name = "psfr"
+    takes_half = True
     network_range = (-1.0, 1.0)
     needs_parsing = True
     summary: ClassVar[str] = "progressive restyling of a learnt face by the degraded one and its parsing map"

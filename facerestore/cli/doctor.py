@@ -21,6 +21,8 @@ facerestore doctor
 
 facerestore doctor --device cuda
 
+facerestore doctor --device cuda --precision fp16
+
 facerestore doctor --json"""
 
 
@@ -30,6 +32,13 @@ def doctor(
     ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Try the line with these weights.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|float32|fp16|bf16",
+            help="Try the line in this number format; other devices than the CPU are compared with its float32.",
+        ),
     ] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
@@ -42,7 +51,8 @@ def doctor(
     from facerestore.config import RestoreConfig
     from facerestore.diagnosis import State, diagnose
 
-    config = RestoreConfig(**given(device=device, weights=weights, threads=threads))  # type: ignore[arg-type]
+    flags = given(device=device, weights=weights, precision=precision, threads=threads)
+    config = RestoreConfig(**flags)  # type: ignore[arg-type]
     checks = diagnose(config)
     sound = all(check.state is not State.BROKEN for check in checks)
     if as_json:

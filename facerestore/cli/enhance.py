@@ -69,6 +69,7 @@ def enhance(
     dry_run: options.DryRun = False,
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
+    precision: options.Precision = None,
     provider: options.Provider = None,
     tile: options.Tile = None,
     threads: options.Threads = None,

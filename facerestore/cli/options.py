@@ -295,6 +295,17 @@ MaxPixels = Annotated[
 
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MACHINE)]
 
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|float32|fp16|bf16",
+        help="Number format in which the restoring network computes. auto: fp16 on CUDA for networks that were compared"
+        " in it (a face that fp16 cannot hold is computed again in float32, which is told), float32 elsewhere."
+        " Detector, parser and background stay in float32.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+
 Provider = Annotated[
     str | None,
     typer.Option(

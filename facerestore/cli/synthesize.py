@@ -71,6 +71,7 @@ def synthesize(
     dry_run: options.DryRun = False,
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
+    precision: options.Precision = None,
     threads: options.Threads = None,
     workers: options.Workers = None,
     offline: options.Offline = False,

@@ -110,6 +110,7 @@ class Network:
             "face_size": self.face_size,
             "parser": None if parser is None else {"weights": parser.weights, "sha256": parser.sha256},
             "device": self._facts.device,
+            "precision": self._facts.precision,
         }
 
     def restore(self, case: Case, face_size: int) -> Face:

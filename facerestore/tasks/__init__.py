@@ -106,6 +106,7 @@ def colorize(
     aligned: bool = False,
     detector: str = AUTO,
     device: str = AUTO,
+    precision: str = AUTO,
     channels: Literal["rgb", "bgr"] = "rgb",
 ) -> RestoreResult:
     """Colour the faces of one photo and keep its luma.
@@ -121,6 +122,7 @@ def colorize(
         aligned: the source is a square face crop.
         detector: name of the face detector.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
         channels: order of the colours of an array.
 
     Raises:
@@ -134,6 +136,7 @@ def colorize(
         aligned=aligned,
         detector=detector,
         device=device,
+        precision=precision,
     )
     image = as_decoded(source, channels=channels)
     return build_colorizer(config).run(image)
@@ -148,6 +151,7 @@ def inpaint(
     aligned: bool = False,
     detector: str = AUTO,
     device: str = AUTO,
+    precision: str = AUTO,
     channels: Literal["rgb", "bgr"] = "rgb",
 ) -> RestoreResult:
     """Fill what is damaged in the faces of one photo.
@@ -163,18 +167,23 @@ def inpaint(
         aligned: the source is a square face crop.
         detector: name of the face detector.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
         channels: order of the colours of an array.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    config = RestoreConfig(weights=weights, faces=faces, aligned=aligned, detector=detector, device=device)
+    config = RestoreConfig(
+        weights=weights, faces=faces, aligned=aligned, detector=detector, device=device, precision=precision
+    )
     image = as_decoded(source, channels=channels)
     told = damage if isinstance(damage, Strokes) else MaskPicture(as_decoded(damage))
     return build_inpainter(told, config).run(image)
 
 
-def synthesize(source: Picture, *, weights: str | None = None, device: str = AUTO) -> RestoreResult:
+def synthesize(
+    source: Picture, *, weights: str | None = None, device: str = AUTO, precision: str = AUTO
+) -> RestoreResult:
     """Draw a face from one parsing map, at the network's size.
 
     Loads the network anew at each call; for many maps see ``build_synthesizer``.
@@ -183,11 +192,12 @@ def synthesize(source: Picture, *, weights: str | None = None, device: str = AUT
         source: the map: colours of CelebAMask-HQ, or ids 0 to 18 as grey values, square.
         weights: catalog name or path; None takes the best that is installed for this.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    pipeline = build_synthesizer(RestoreConfig(weights=weights, device=device))
+    pipeline = build_synthesizer(RestoreConfig(weights=weights, device=device, precision=precision))
     return pipeline.run(_as_map(source, pipeline))
 
 

@@ -30,6 +30,7 @@ class ExportedRestorer:
         needs_parsing: the network takes a parsing map beside each face.
         max_batch: most faces in one call of the network.
         place: where it runs and what runs it, for people.
+        precision: number format of its file, ``float32`` or ``float16``.
     """
 
     def __init__(self, path: Path, runtime: str, record: NetworkRecord, engine: Engine) -> None:
@@ -38,6 +39,7 @@ class ExportedRestorer:
         self.face_size = record.face_size
         self.needs_parsing = record.needs_parsing
         self.place = engine.place
+        self.precision = record.precision
         self.engine = engine
         self._exact_batch = engine.fixed_batch
         self.max_batch = _max_batch(record, engine)
