@@ -17,7 +17,16 @@ from PIL.PngImagePlugin import PngInfo
 
 from facerestore import io as fio
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _exif, _files, decode_image, encode_image, find_images, read_image, write_image
+from facerestore.io import (
+    _exif,
+    _files,
+    decode_image,
+    encode_image,
+    find_images,
+    read_image,
+    write_image,
+    write_spent,
+)
 from facerestore.types import DecodedImage, Metadata
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>\xc3\xa9t\xc3\xa9</rdf:RDF></x:xmpmeta>'
@@ -701,6 +710,69 @@ def test_jpeg_without_its_last_marker_is_truncated():
         decode_image(jpeg[:-2])
 
 
+def test_a_picture_that_ends_within_its_data_is_truncated():
+    jpeg = encode_image(DecodedImage(smooth()), format="JPEG")
+    comment = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"  # what looks like an end, between two scans
+    with pytest.raises(ImageError, match="end-of-image"):
+        decode_image(jpeg[:-2] + comment)
+    assert decode_image(jpeg[:-2] + comment + b"\xff\xff\xd9").pixels.shape == (23, 37, 3)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+@pytest.mark.parametrize("quality", [1, 50, 95, 100])
+def test_jpegs_are_those_of_pillow_alone_byte_for_byte(grey, quality):
+    pixels = smooth(123, 77, channels=1 if grey else 3)
+    metadata = Metadata(exif=exif_block(), xmp=XMP, icc=ICC * 30, dpi=(72.0, 300.0))
+    image = DecodedImage(np.broadcast_to(pixels, (123, 77, 3)).copy(), grey=grey, metadata=metadata)
+    jpeg = encode_image(image, format="JPEG", quality=quality)
+    exif = b"Exif\0\0" + _exif.with_size(exif_block().removeprefix(b"Exif\0\0"), 77, 123)
+    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
+    expected = saved(
+        picture,
+        "JPEG",
+        quality=quality,
+        subsampling=0,
+        exif=exif,
+        xmp=XMP,
+        icc_profile=ICC * 30,
+        dpi=(72, 300),
+    )
+    assert jpeg == expected
+
+
+@pytest.mark.parametrize("format", fio.FORMATS)
+def test_a_spent_picture_is_written_like_any_other(format, tmp_path):
+    image = DecodedImage(smooth(300, 4000))  # more than one band
+    kept = image.pixels.copy()
+    suffix = fio.FORMATS[format].suffix
+    written = write_image(tmp_path / f"kept{suffix}", image).read_bytes()
+    np.testing.assert_array_equal(image.pixels, kept)
+    assert write_spent(tmp_path / f"spent{suffix}", image).read_bytes() == written
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_pngs_are_decoded_as_by_pillow(mode):
+    pixels = noisy((1500, 1001, len(mode)))  # more than one band
+    data = saved(Image.fromarray(pixels[..., 0] if mode == "L" else pixels), "PNG")
+    image = decode_image(data)
+    colours = np.broadcast_to(pixels[..., :1], (1500, 1001, 3)) if mode in ("L", "LA") else pixels[..., :3]
+    np.testing.assert_array_equal(image.pixels, colours)
+    assert image.grey == (mode in ("L", "LA"))
+    assert (image.alpha is None) == (mode in ("L", "RGB"))
+    if image.alpha is not None:
+        np.testing.assert_array_equal(image.alpha, pixels[..., -1])
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_systems_without_files_in_memory_decode_the_same(format, monkeypatch):
+    data = saved(Image.fromarray(smooth()), format)
+    expected = decode_image(data).pixels
+    monkeypatch.setattr("facerestore.io._opencv.MEMORY_FILES", Path("/nowhere"))
+    np.testing.assert_array_equal(decode_image(data).pixels, expected)
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    np.testing.assert_array_equal(decode_image(data).pixels, expected)
+
+
 @pytest.mark.parametrize(
     "dpi", [(0.0, 72.0), (-1.0, 1.0), (float("nan"), 72.0), (float("inf"), 72.0), (1e9, 1e9)]
 )
@@ -794,6 +866,7 @@ def test_too_many_pixels_are_refused_before_decoding(format, monkeypatch):
 
     data = saved(Image.fromarray(smooth()), format)
     monkeypatch.setattr(cv2, "imdecode", fail)
+    monkeypatch.setattr(cv2, "imread", fail)
     monkeypatch.setattr("facerestore.io._pillow.to_array", fail)
     with pytest.raises(ImageError, match=r"37x23 = 851 pixels.*--max-pixels 851"):
         decode_image(data, max_pixels=850)
@@ -894,7 +967,7 @@ def test_a_race_has_one_winner(tmp_path, monkeypatch, links):
     def write(number):
         barrier.wait()
         try:
-            _files.write_bytes(path, bytes([number]) * 1000, overwrite=False)
+            _files.write_bytes(path, [bytes([number]) * 1000], overwrite=False)
             outcomes.append(number)
         except ImageError as error:
             refusals.append(str(error))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from facerestore.errors import ImageError
 from facerestore.io._decode import as_decoded, decode_image, picture_size, read_image
-from facerestore.io._encode import DEFAULT_QUALITY, encode_image
+from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encoded_parts
 from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
-from facerestore.io._source import DEFAULT_MAX_PIXELS
+from facerestore.io._opencv import swap_red_and_blue, with_blue_first
+from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples
 from facerestore.types import DecodedImage
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "resolve_format",
     "write_encoded",
     "write_image",
+    "write_spent",
 ]
 
 
@@ -54,14 +57,42 @@ def write_image(
         ImageError: the file exists or cannot be written, or the format cannot hold the picture.
         ConfigError: unknown format, or quality out of range.
     """
+    return _write(path, image, with_blue_first, format=format, quality=quality, overwrite=overwrite)
+
+
+def write_spent(
+    path: str | Path,
+    image: DecodedImage,
+    *,
+    format: str | None = None,
+    quality: int | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a picture that is not looked at again: its pixels may be changed on the way, which saves a copy of them.
+
+    Args and errors are those of `write_image`.
+    """
+    return _write(path, image, swap_red_and_blue, format=format, quality=quality, overwrite=overwrite)
+
+
+def _write(
+    path: str | Path,
+    image: DecodedImage,
+    blue_first: Callable[[Samples], Samples],
+    *,
+    format: str | None,
+    quality: int | None,
+    overwrite: bool,
+) -> Path:
     place = Path(path)
     target = format or _format_for(place, image)
     if str(path) == "-":
-        write_stdout(encode_image(image, format=target, quality=quality))
+        write_stdout(encoded_parts(image, format=target, quality=quality, blue_first=blue_first))
         return place
     # Once before the work of encoding, and again, for certain, when the name is taken.
     check_free(place, overwrite=overwrite)
-    return write_bytes(place, encode_image(image, format=target, quality=quality), overwrite=overwrite)
+    parts = encoded_parts(image, format=target, quality=quality, blue_first=blue_first)
+    return write_bytes(place, parts, overwrite=overwrite)
 
 
 def read_encoded(path: str | Path) -> bytes:
@@ -80,9 +111,9 @@ def write_encoded(path: str | Path, data: bytes, *, overwrite: bool = False) -> 
         ImageError: the file exists or cannot be written.
     """
     if str(path) == "-":
-        write_stdout(data)
+        write_stdout([data])
         return Path(path)
-    return write_bytes(Path(path), data, overwrite=overwrite)
+    return write_bytes(Path(path), [data], overwrite=overwrite)
 
 
 def _format_for(path: Path, image: DecodedImage) -> str:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _exif, _png, _tiff
+from facerestore.io import _exif, _jpeg, _png, _tiff
+from facerestore.io._files import Buffer
 from facerestore.io._formats import check_holds, resolve_format
+from facerestore.io._opencv import opencv_jpeg, with_blue_first
+from facerestore.io._rows import Rows
 from facerestore.io._source import Samples, sane_dpi
 from facerestore.types import DecodedImage, Metadata
 
 # At 95 with full colour resolution a JPEG written again differs from its source by about a level, which no eye sees;
-# halved colour (4:2:0) would soften lips and irises, the very places that were restored.
+# halved colour (4:2:0) would soften lips and irises, the very places that were restored (see `opencv_jpeg`).
 DEFAULT_QUALITY = 95
-_FULL_COLOUR_RESOLUTION = 0
 
 
 def encode_image(image: DecodedImage, *, format: str, quality: int | None = None) -> bytes:
@@ -35,19 +38,41 @@ def encode_image(image: DecodedImage, *, format: str, quality: int | None = None
         ImageError: the format cannot hold the picture's depth, alpha, size or metadata, or the picture is malformed.
         ConfigError: unknown format, or quality out of range.
     """
+    return b"".join(encoded_parts(image, format=format, quality=quality))
+
+
+def encoded_parts(
+    image: DecodedImage,
+    *,
+    format: str,
+    quality: int | None = None,
+    blue_first: Callable[[Samples], Samples] = with_blue_first,
+) -> Sequence[Buffer]:
+    """Return the bytes of a picture file, as `encode_image` does, in pieces; raises as it does.
+
+    Args:
+        image: as for `encode_image`.
+        format: as for `encode_image`.
+        quality: as for `encode_image`.
+        blue_first: returns (H, W, 3) RGB pixels as BGR; ``swap_red_and_blue``, which does so in place, is for a picture
+            that is not looked at again.
+    """
     target = resolve_format(format)
     if quality is not None and not 1 <= quality <= 100:
         raise ConfigError(f"quality {quality} is out of range; choose 1 to 100")
     _check_form(image)
     check_holds(image, format=target)
     metadata = _metadata_for(image, target)
-    samples = _samples(image)
+    rows = Rows(image)
     if target == "PNG":
-        return _png.encode(samples, metadata)
+        return _png.encode(rows, metadata)
     if target == "TIFF":
-        return _tiff.encode(samples, metadata)
+        return _tiff.encode(rows, metadata)
     try:
-        return _encode_with_pillow(samples, metadata, target, quality or DEFAULT_QUALITY)
+        if target == "JPEG":
+            samples = rows[:] if image.grey else blue_first(image.pixels)
+            return _encode_jpeg(samples, metadata, quality or DEFAULT_QUALITY)
+        return [_encode_with_pillow(rows[:], metadata, target, quality or DEFAULT_QUALITY)]
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot encode the picture as {target} ({error}); write PNG or TIFF") from error
 
@@ -79,40 +104,27 @@ def _metadata_for(image: DecodedImage, target: str) -> Metadata:
     return Metadata(exif=exif, xmp=stored.xmp, icc=stored.icc, dpi=dpi)
 
 
-def _samples(image: DecodedImage) -> Samples:
-    """Return (H, W, C): grey or RGB, with alpha as the last channel where there is one."""
-    colour: Samples = _one_channel(image.pixels)[..., None] if image.grey else image.pixels
-    return colour if image.alpha is None else np.concatenate((colour, image.alpha[..., None]), axis=2)
+def _encode_jpeg(samples: Samples, metadata: Metadata, quality: int) -> list[Buffer]:
+    """Return a JPEG of (H, W, 1) grey or (H, W, 3) BGR: metadata as Pillow writes them, and OpenCV's picture.
 
-
-def _one_channel(pixels: Samples) -> Samples:
-    """Return (H, W): the mean of three channels, rounded to nearest; exact where they are equal."""
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        return np.ascontiguousarray(red)
-    total: Samples = pixels.sum(axis=2, dtype=np.uint32)
-    return ((total + 1) // 3).astype(pixels.dtype)
+    Both have the same encoder (libjpeg-turbo), and the result is that of Pillow alone, byte for byte; but Pillow would
+    hold a copy of the picture with 4 bytes a pixel.
+    """
+    stream = BytesIO()
+    dpi = tuple(round(value) for value in metadata.dpi) if metadata.dpi else (0, 0)
+    exif = _exif.PREFIX + metadata.exif if metadata.exif else b""
+    least = PillowImage.new("L", (1, 1))
+    least.save(stream, "JPEG", exif=exif, xmp=metadata.xmp or b"", icc_profile=metadata.icc or b"", dpi=dpi)
+    head, body = stream.getvalue(), opencv_jpeg(samples, quality)
+    return [head[: _jpeg.tables_start(head)], body[_jpeg.tables_start(body) :]]
 
 
 def _encode_with_pillow(samples: Samples, metadata: Metadata, target: str, quality: int) -> bytes:
-    """Return a JPEG, WebP or BMP of 8-bit samples."""
+    """Return a WebP or BMP of 8-bit samples."""
     stream = BytesIO()
     picture = PillowImage.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     exif, xmp, icc = metadata.exif or b"", metadata.xmp or b"", metadata.icc or b""
-    dpi = tuple(round(value) for value in metadata.dpi) if metadata.dpi else None
-    if target == "JPEG":
-        prefixed = _exif.PREFIX + exif if exif else b""
-        picture.save(
-            stream,
-            target,
-            quality=quality,
-            subsampling=_FULL_COLOUR_RESOLUTION,
-            exif=prefixed,
-            xmp=xmp,
-            icc_profile=icc,
-            dpi=dpi or (0, 0),
-        )
-    elif target == "WEBP":
+    if target == "WEBP":
         # exact: the colours under full transparency are the picture's too.
         picture.save(stream, target, quality=quality, exact=True, exif=exif, xmp=xmp, icc_profile=icc)
     else:

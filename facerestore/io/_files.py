@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from facerestore.errors import ImageError
 from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
+
+Buffer: TypeAlias = bytes | memoryview
+"""A piece of a file."""
 
 _TEMPORARY_SUFFIX = ".facerestore-tmp"
 
@@ -31,10 +36,13 @@ def read_bytes(path: str | Path) -> bytes:
     try:
         if place.is_dir():
             raise ImageError(f"{place}: this is a directory; give a picture file")
-        with place.open("rb") as stream:
-            head = stream.read(SIGNATURE_BYTES)
+        with place.open("rb", buffering=0) as stream:
+            head = _head(stream)
             sniff(head, str(place))
-            return head + stream.read()
+            if not stream.seekable():
+                return head + stream.readall()
+            stream.seek(0)
+            return stream.readall()  # whole, at once: joined to the head, it would be held twice
     except FileNotFoundError as error:
         raise ImageError(f"{place}: no such file; check the path") from error
     except (OSError, ValueError) as error:
@@ -43,7 +51,15 @@ def read_bytes(path: str | Path) -> bytes:
         ) from error
 
 
-def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
+def _head(stream: io.FileIO) -> bytes:
+    """Return the first bytes of a file, all that it has where they are fewer; a pipe may give them one by one."""
+    head = b""
+    while len(head) < SIGNATURE_BYTES and (more := stream.read(SIGNATURE_BYTES - len(head))):
+        head += more
+    return head
+
+
+def write_bytes(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path:
     """Write a file whole or not at all, and return its path.
 
     The bytes go to a hidden file in the same folder, reach the disk, and take the name in one step. A file that is
@@ -51,7 +67,7 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
 
     Args:
         path: where to; missing parent folders are made.
-        data: the file's content.
+        parts: the file's content, in pieces.
         overwrite: replace an existing file; otherwise the name is taken only if it is free at that very moment.
 
     Raises:
@@ -61,7 +77,7 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool) -> Path:
     try:
         _make_folder(path.parent)
         target = path.resolve() if overwrite and path.is_symlink() else path
-        with _temporary(target, data) as temporary:
+        with _temporary(target, parts) as temporary:
             if overwrite:
                 temporary.replace(target)
             else:
@@ -94,15 +110,15 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _temporary(target: Path, data: bytes) -> Iterator[Path]:
-    """Write data to a hidden file beside the target; it is gone at the end, unless it was renamed."""
+def _temporary(target: Path, parts: Iterable[Buffer]) -> Iterator[Path]:
+    """Write a file's pieces to a hidden file beside the target; it is gone at the end, unless it was renamed."""
     temporary = target.parent / f".{os.urandom(8).hex()}{_TEMPORARY_SUFFIX}"
     try:
         descriptor = os.open(
             temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
         )
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
+            stream.writelines(parts)
             stream.flush()
             os.fsync(stream.fileno())
         with suppress(FileNotFoundError):
@@ -133,14 +149,14 @@ def _claim(temporary: Path, target: Path) -> None:
             raise
 
 
-def write_stdout(data: bytes) -> None:
-    """Write bytes to standard output.
+def write_stdout(parts: Iterable[Buffer]) -> None:
+    """Write bytes, in pieces, to standard output.
 
     Raises:
         ImageError: it is closed.
     """
     try:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(parts)
         sys.stdout.buffer.flush()
     except OSError as error:
         raise ImageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from io import BytesIO
@@ -10,7 +11,8 @@ from PIL import JpegImagePlugin
 
 from facerestore.io import _pillow
 from facerestore.io._exif import CM_PER_INCH, PREFIX
-from facerestore.io._source import Samples, Source, finish, opencv_pixels
+from facerestore.io._opencv import opencv_pixels
+from facerestore.io._source import Samples, Source, finish
 from facerestore.types import DecodedImage, Metadata
 
 # SOF0 to SOF15 without DHT, JPG and DAC, which share their numbers.
@@ -18,8 +20,10 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # TEM and RST0 to RST7, SOI: markers without a body.
 _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# In compressed data, 0xFF is followed by a zero byte or a restart marker (B.1.1.5); 0xFF may also fill (B.1.1.2).
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _APP0, _APP1, _APP2, _APP15 = 0xE0, 0xE1, 0xE2, 0xEF
-_ADOBE = 0xEE
+_ADOBE, _QUANTISATION = 0xEE, 0xDB
 _JFIF_PREFIX = b"JFIF\x00"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _ICC_PREFIX = b"ICC_PROFILE\x00"
@@ -34,8 +38,7 @@ def decode(source: Source) -> DecodedImage:
     segments = list(_segments(source))
     height, width, components = _frame(source, segments)
     source.check_size(width, height)
-    # In compressed data, 0xFF is followed by a zero byte, so an end-of-image marker cannot be there by chance.
-    if source.data.find(b"\xff\xd9", segments[-1][1]) < 0:
+    if not _is_whole(source.data, segments[-1][2]):
         raise source.damaged("the JPEG ends before its end-of-image marker")
     metadata = _metadata(source, segments)
     pixels = _decode_cmyk(source, segments, metadata.icc) if components == 4 else _decode_colour(source)
@@ -69,6 +72,28 @@ def _segments(source: Source) -> Iterator[tuple[int, int, int]]:
         if marker == _START_OF_SCAN:
             return
         position = max(end, position + 2)
+
+
+def tables_start(data: bytes | memoryview) -> int:
+    """Return where the metadata of a JPEG end: the position of its first quantisation tables, which follow them."""
+    position = 2
+    while data[position + 1] != _QUANTISATION:
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return position
+
+
+def _is_whole(data: bytes, position: int) -> bool:
+    """Return whether an end-of-image marker follows the compressed data that begin at ``position``.
+
+    Without one, OpenCV would fill what is missing of the picture with grey.
+    """
+    while found := _MARKER.search(data, position):
+        marker, position = data[found.end() - 1], found.end()
+        if marker == _END_OF_IMAGE:
+            return True
+        if marker not in _BARE_MARKERS:  # another segment, whose body may hold any bytes
+            position += int.from_bytes(data[position : position + 2], "big")
+    return False
 
 
 def _frame(source: Source, segments: list[tuple[int, int, int]]) -> tuple[int, int, int]:
@@ -113,7 +138,7 @@ def _decode_colour(source: Source) -> Samples:
     """Return (H, W, 3) RGB of a grey or colour JPEG, as stored: OpenCV is twice as fast as Pillow."""
     import cv2
 
-    return opencv_pixels(source, source.data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    return opencv_pixels(source, [source.data], cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def _decode_cmyk(source: Source, segments: list[tuple[int, int, int]], icc: bytes | None) -> Samples:

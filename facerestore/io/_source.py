@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
@@ -89,28 +88,6 @@ def finish(
     kept = Metadata(exif=exif or None, xmp=xmp or None, icc=icc or None, dpi=dpi)
     turned_alpha = None if alpha is None else turned(alpha, turn)
     return DecodedImage(turned(pixels, turn), turned_alpha, grey=grey, metadata=kept, format=format)
-
-
-def opencv_pixels(source: Source, data: bytes, flags: int) -> Samples:
-    """Return a picture file's pixels as OpenCV decodes them: (H, W), (H, W, 3) or (H, W, 4), blue first by default.
-
-    Args:
-        source: names the picture in errors.
-        data: the file, or a cleaned copy of it.
-        flags: ``cv2.IMREAD_*``.
-
-    Raises:
-        ImageError: the pixel data are damaged.
-    """
-    import cv2
-
-    try:
-        decoded: Samples | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise source.damaged(error) from error
-    if decoded is None:
-        raise source.damaged("the pixel data cannot be decoded")
-    return decoded
 
 
 def turned(array: Samples, orientation: int) -> Samples:

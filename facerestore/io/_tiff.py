@@ -17,6 +17,7 @@ from PIL import ImageFile, TiffImagePlugin
 from facerestore.errors import ImageError
 from facerestore.io import _exif, _pillow
 from facerestore.io._exif import BYTE, LONG, SHORT, UNDEFINED, Directory, Field, Layout, field_of
+from facerestore.io._rows import Rows
 from facerestore.io._source import Samples, Source, finish, tripled
 from facerestore.types import DecodedImage, Metadata
 
@@ -267,11 +268,11 @@ def _metadata(page: _Page) -> Metadata:
     )
 
 
-def encode(samples: Samples, metadata: Metadata) -> bytes:
-    """Return a TIFF of the given samples: strips, horizontal differences, deflate.
+def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
+    """Return a TIFF of the given samples, in pieces: strips, horizontal differences, deflate.
 
     Args:
-        samples: (H, W, C) uint8 or uint16; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        samples: uint8 or uint16.
         metadata: EXIF becomes the tags and directories of the page.
 
     Raises:
@@ -298,7 +299,7 @@ def encode(samples: Samples, metadata: Metadata) -> bytes:
     if start >= _MAX_CLASSIC_BYTES:
         raise ImageError(f"TIFF cannot hold {start} bytes (at most 4 GB); write PNG")
     directory = _exif.write_directory(Directory(fields, described.children), start, order)
-    return b"".join((_exif.header(order, start), *strips, padding, directory))
+    return [_exif.header(order, start), *strips, padding, directory]
 
 
 def _described(metadata: Metadata) -> tuple[Directory, str]:
@@ -323,7 +324,7 @@ def _strip(rows: Samples, order: str) -> bytes:
 
 
 def _structure(
-    samples: Samples, rows: int, offsets: list[int], sizes: list[int], order: str
+    samples: Rows, rows: int, offsets: list[int], sizes: list[int], order: str
 ) -> dict[int, Field]:
     """Return the entries that say how the pixels are stored."""
     height, width, count = samples.shape

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 
-from facerestore.io._source import Samples, Source, finish, opencv_pixels
+from facerestore.io._opencv import opencv_pixels, swap_red_and_blue, without_alpha
+from facerestore.io._source import Samples, Source, finish
 from facerestore.types import DecodedImage, Metadata
 
 
@@ -27,9 +28,8 @@ def _pixels(source: Source) -> tuple[Samples, Samples | None]:
     """Return (H, W, 3) RGB and (H, W) alpha or None, as stored."""
     import cv2
 
-    decoded = opencv_pixels(source, source.data, cv2.IMREAD_UNCHANGED)
-    alpha = cv2.extractChannel(decoded, 3) if decoded.shape[2] == 4 else None
-    return cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGB if decoded.shape[2] == 4 else cv2.COLOR_BGR2RGB), alpha
+    decoded = opencv_pixels(source, [source.data], cv2.IMREAD_UNCHANGED)
+    return without_alpha(decoded) if decoded.shape[2] == 4 else (swap_red_and_blue(decoded), None)
 
 
 def _chunks(source: Source) -> list[tuple[bytes, memoryview]]:
