@@ -109,9 +109,9 @@ def automatic_precision(device: torch.device) -> str:
 
     fp16 keeps 10 bits of a factor, as many as TF32, in which torch lets such devices convolve float32 numbers anyway,
     in half of the memory. What it lacks is range; a result beyond that is not finite, which is seen, and the face is
-    computed again in float32. So it is safe to choose. bf16 has the range but keeps 7 bits: its pictures differ 7 to 13
-    times as much from those in float32 (the bundled networks, 12 faces of photos: 0.06 to 0.26 of 255 levels on
-    average, fp16 0.007 to 0.04). What either gains in time on a GPU has not been measured here. On CPUs few have the
+    computed again in float32. So it is safe to choose. bf16 has the range but keeps 7 bits: its pictures differ 8 to 12
+    times as much from those in float32 (the bundled networks, 12 faces of photos, on a CPU: 0.06 to 0.22 of 255 levels
+    on average, fp16 0.007 to 0.02). What either gains in time on a GPU has not been measured here. On CPUs few have the
     arithmetic, and MPS is untried.
     """
     import torch

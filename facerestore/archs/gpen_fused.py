@@ -12,6 +12,7 @@ Shapes are written B C H W; D is the length of a style.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -37,6 +38,24 @@ LEAST_POLYPHASE_SIDE = 128
 """Input side from which one convolution to all four phases beats transposing and filtering (measured)."""
 
 
+def float32_products(like: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which products stay in float32 whatever the features' format: styles need its bits and range.
+
+    Their squares, and the energies that demodulation divides by, would underflow in fp16.
+    """
+    kind = like.device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
+
+
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return the order in which the numbers of features lie in an accelerator's memory; a CPU's networks have one."""
+    if x.device.type != "cpu" and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
 class FusedLinear(nn.Module):
     """An `EqualLinear`, activated or not, with its factors in its weight."""
 
@@ -52,7 +71,8 @@ class FusedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B in -> B out."""
-        y = functional.linear(x, self.weight, self.bias)
+        with float32_products(x):
+            y = functional.linear(x.float(), self.weight, self.bias)
         return functional.leaky_relu_(y, LEAKY_SLOPE) if self.active else y
 
 
@@ -93,7 +113,8 @@ class Modulation(nn.Module):
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """B D -> B Cin and B Cout."""
         style = self.style(latent)
-        energy = functional.linear(style.square(), self.energy)
+        with float32_products(style):
+            energy = functional.linear(style.square(), self.energy)
         return style, self.gain * torch.rsqrt(energy + NORM_EPS)
 
 
@@ -130,7 +151,8 @@ class FusedStyledConv(nn.Module):
         if not self.concatenates:
             return functional.leaky_relu_(y.add_(noise, alpha=self.strength), LEAKY_SLOPE)
         batch, width, height, columns = y.shape
-        both = y.new_empty(batch, 2 * width, height, columns)
+        size = (batch, 2 * width, height, columns)
+        both = torch.empty(size, dtype=y.dtype, device=y.device, memory_format=layout_of(y))
         torch.ops.aten.leaky_relu.out(y, LEAKY_SLOPE, out=both[:, :width])
         noisy = both[:, width:]
         torch.add(self.noise_bias, noise.expand_as(noisy), alpha=self.strength, out=noisy)
@@ -156,10 +178,9 @@ class FusedStyledConv(nn.Module):
         if x.shape[0] == 1 and self.weight.numel() < features:
             scale = torch.outer(gain[0], style[0])  # Cout Cin
             return self._plain(x, self.weight * scale[:, :, None, None], bias)
-        y = self._plain(x * style[:, :, None, None], self.weight, None)
-        if bias is None:
-            return y.mul_(gain[:, :, None, None])
-        return torch.addcmul(bias[:, None, None], y, gain[:, :, None, None])
+        y = self._plain(x * style[:, :, None, None].to(x.dtype), self.weight, None)
+        gain = gain[:, :, None, None].to(y.dtype)
+        return y.mul_(gain) if bias is None else torch.addcmul(bias[:, None, None].to(y.dtype), y, gain)
 
     def _plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.enlarges and not self.polyphase:
@@ -248,7 +269,9 @@ class FusedGPEN(nn.Module):
             FusedToRGB(cast(ToRGB, layer)) for layer in (prior.to_rgb1, *prior.to_rgbs)
         )
         self._levels = len(prior.to_rgbs) + 1
-        self._extra_noise = network.extra_noise_shapes()
+        for index, noise in enumerate(fixed_noise(network.extra_noise_shapes(), prior.input.input.detach())):
+            self.register_buffer(f"extra_noise_{index}", noise)
+        self._extra_noise = len(network.extra_noise_shapes())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return restored faces."""
@@ -265,7 +288,8 @@ class FusedGPEN(nn.Module):
         latent = self.mapping(self.latent(x.flatten(1)))
         coarsest, *finer = features[: self._levels]
         noise = [coarsest, *(feature for feature in finer for _ in range(2))]
-        return self._synthesise(latent, [*noise, *fixed_noise(self._extra_noise, x)])
+        extra = [self.get_buffer(f"extra_noise_{index}") for index in range(self._extra_noise)]
+        return self._synthesise(latent, [*noise, *extra])
 
     def _synthesise(self, latent: Tensor, noise: Sequence[Tensor]) -> Tensor:
         x = self.get_buffer("constant").expand(latent.shape[0], -1, -1, -1)
