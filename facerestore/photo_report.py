@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from facerestore import __version__
 from facerestore.quality import FaceQuality
-from facerestore.types import Outcome, RestoredFace
+from facerestore.selection import absent_indices, to_restore
+from facerestore.types import DecodedImage, Outcome, RestoredFace
 
 if TYPE_CHECKING:
     from facerestore.background import Upsampler
+    from facerestore.pipeline import RestorePipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,52 @@ class PipelineFacts:
     parser: NetworkFacts | None = None
     background: NetworkFacts | None = None
     origin: str | None = None
+
+
+def photo_facts(
+    line: RestorePipeline,
+    before: DecodedImage,
+    after: DecodedImage,
+    faces: Sequence[RestoredFace],
+    *,
+    notes: list[str],
+    clock: StageClock,
+) -> dict[str, Any]:
+    """Return the facts of one photo but for those of each face, ready for JSON.
+
+    Args:
+        line: what restored it.
+        before: the photo.
+        after: the result.
+        faces: all of them.
+        notes: what people should know beside the faces' decisions.
+        clock: of the stages.
+    """
+    config = line.config
+    return {
+        "facerestore": __version__,
+        "size": [before.pixels.shape[1], before.pixels.shape[0]],
+        "result_size": [after.pixels.shape[1], after.pixels.shape[0]],
+        "task": line.task.purpose,
+        "notes": notes,
+        "backend": line.restorer.name,
+        "official": line.official,
+        "face_size": line.restorer.face_size,
+        "weights": asdict(line.facts),
+        "detector": None if config.aligned or line.detector is None else line.detector.name,
+        "parser": None if line.parser is None else line.parser.name,
+        "mask": config.mask,
+        "region": config.region,
+        "background": None if line.background is None else background_facts(line.background),
+        "fidelity": getattr(line.restorer, "fidelity", None),
+        "upscale": config.upscale,
+        "strength": config.strength,
+        "found": len(faces),
+        "restored": len(to_restore(faces)),
+        "kept": kept_by_code(faces),
+        "absent_indices": absent_indices(config.faces, len(faces)),
+        "stage_seconds": clock.report(),
+    }
 
 
 def background_facts(background: Upsampler) -> dict[str, Any]:

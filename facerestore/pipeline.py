@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from facerestore import __version__
 from facerestore.aligned_photo import replace_whole, whole_face
 from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import check_count, restore_faces
@@ -16,21 +16,20 @@ from facerestore.blending import Paste, paste_faces
 from facerestore.canvas import check_result_size, resize_image, result_size
 from facerestore.colour import grey_face
 from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
+from facerestore.line_parts import check_parts
 from facerestore.parsing import FacePasting
 from facerestore.photo_report import (
     PipelineFacts,
     StageClock,
-    background_facts,
     face_report,
-    kept_by_code,
+    photo_facts,
     precision_notes,
     served_by,
 )
 from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
-from facerestore.selection import absent_indices, left_to_right, select_faces, to_restore
+from facerestore.selection import left_to_right, select_faces, to_restore
 from facerestore.serving import harm_of
 from facerestore.types import (
     AlignedFace,
@@ -75,6 +74,9 @@ class RestorePipeline:
     task: ClassVar[Task] = RESTORE
     """What is done with the faces; see ``facerestore.tasks`` for pipelines that do something else."""
 
+    _spends = False
+    """The pixels of the photo may be overwritten."""
+
     parser_weights: ClassVar[str | None] = None
     """Catalog name of the parser network that is taken first where the choice is automatic."""
 
@@ -88,18 +90,7 @@ class RestorePipeline:
         facts: PipelineFacts | None = None,
         background: Upsampler | None = None,
     ) -> None:
-        if restorer.needs_parsing and parser is None:
-            raise BackendError(
-                f"backend '{restorer.name}' needs a face parser; give one, or choose another backend"
-            )
-        if detector is None and not (config is not None and config.aligned):
-            raise ConfigError(
-                "a pipeline without a detector takes aligned faces only; set aligned, or give a detector"
-            )
-        if config is not None and config.official != self.official:
-            raise ConfigError(
-                "official pipelines have classes of their own; use build_pipeline, or facerestore.official"
-            )
+        check_parts(detector, restorer, parser, config, official=self.official)
         self.detector = detector
         self.restorer = restorer
         self.parser = parser
@@ -210,6 +201,15 @@ class RestorePipeline:
         report = self._report(image, result, faces, qualities, clock)
         return RestoreResult(image=result, faces=tuple(faces), report=report)
 
+    def run_spent(self, image: DecodedImage) -> RestoreResult:
+        """Restore one photo as ``run`` does, but for its pixels, which are spent: the result may lie in their memory.
+
+        So a photo that is read, restored and written is held once. Raises as ``run`` does.
+        """
+        once = copy.copy(self)  # threads may share the pipeline
+        once._spends = True
+        return once.run(image)
+
     def _detect(self, pixels: Image) -> list[DetectedFace]:
         """Return the faces left to right, the order of their indices."""
         if self._finder is None:
@@ -303,6 +303,9 @@ class RestorePipeline:
         upscale = self.config.upscale
         if not pastes and upscale == 1 and canvas is None:
             return image
+        spends = self._spends and upscale == 1
+        if canvas is None and spends:
+            canvas = image.pixels
         if self.config.aligned and pastes:
             whole = pastes[0]
             pixels = replace_whole(
@@ -316,7 +319,7 @@ class RestorePipeline:
                 colour_match=self.config.colour_match,
                 canvas=canvas,
             )
-        alpha = None if image.alpha is None else resize_image(image.alpha, upscale)
+        alpha = image.alpha if image.alpha is None or spends else resize_image(image.alpha, upscale)
         return replace(image, pixels=pixels, alpha=alpha)
 
     def _paste(self, face: RestoredFace, *, grey: bool) -> Paste | None:
@@ -377,30 +380,6 @@ class RestorePipeline:
         clock: StageClock,
     ) -> dict[str, Any]:
         """Return the facts of one photo, ready for JSON."""
-        restored = len(to_restore(faces))
-        share = clock.seconds.get("restore", 0.0) / max(restored, 1)
-        return {
-            "facerestore": __version__,
-            "size": [before.pixels.shape[1], before.pixels.shape[0]],
-            "result_size": [after.pixels.shape[1], after.pixels.shape[0]],
-            "task": self.task.purpose,
-            "notes": self._notes(faces),
-            "backend": self.restorer.name,
-            "official": self.official,
-            "face_size": self.restorer.face_size,
-            "weights": asdict(self.facts),
-            "detector": None if self._finder is None else self._finder.name,
-            "parser": None if self.parser is None else self.parser.name,
-            "mask": self.config.mask,
-            "region": self.config.region,
-            "background": None if self.background is None else background_facts(self.background),
-            "fidelity": getattr(self.restorer, "fidelity", None),
-            "upscale": self.config.upscale,
-            "strength": self.config.strength,
-            "found": len(faces),
-            "restored": restored,
-            "kept": kept_by_code(faces),
-            "absent_indices": absent_indices(self.config.faces, len(faces)),
-            "stage_seconds": clock.report(),
-            "faces": self._face_reports(faces, qualities, seconds=share),
-        }
+        share = clock.seconds.get("restore", 0.0) / max(len(to_restore(faces)), 1)
+        facts = photo_facts(self, before, after, faces, notes=self._notes(faces), clock=clock)
+        return facts | {"faces": self._face_reports(faces, qualities, seconds=share)}

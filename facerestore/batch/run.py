@@ -29,6 +29,7 @@ from facerestore.io import (
     resolve_format,
     write_encoded,
     write_image,
+    write_spent,
 )
 from facerestore.pictures import compare_picture
 from facerestore.types import DecodedImage, RestoreResult
@@ -180,11 +181,12 @@ def _run_decoded(
     """Restore a decoded photo and write its result; return the report and the files written."""
     format_name = result_format(job.target, image, options.format)
     check_holds(image, format=format_name)
-    result = pipeline.for_photo(job.source).run(image)
-    before = result.before or image
+    line = pipeline.for_photo(job.source)
+    result = line.run(image) if options.compare else line.run_spent(image)
     unchanged = result.image is image and format_name == image.format and options.quality is None
     extras = []
     if options.compare:
+        before = result.before or image
         picture = compare_picture(before.pixels, result.image.pixels, result.faces)
         extras.append(_write_extra(compare_path(job.target), DecodedImage(picture), options))
     if options.save_faces is not None:
@@ -208,10 +210,10 @@ def _release(error: BaseException | None) -> None:
 def _write_result(
     target: Path, image: DecodedImage, encoded: bytes | None, format_name: str, options: OutputConfig
 ) -> Path:
-    """Write a result, from its bytes where it has kept them."""
+    """Write a result, from its bytes where it has kept them; its pixels are not looked at again."""
     if encoded is not None:
         return write_encoded(target, encoded, overwrite=options.overwrite)
-    return write_image(
+    return write_spent(
         target, image, format=format_name, quality=options.quality, overwrite=options.overwrite
     )
 

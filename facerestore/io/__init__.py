@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from facerestore.errors import ImageError
 from facerestore.io._decode import as_decoded, decode_image, picture_size, read_image
-from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encoded_parts
-from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
+from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts
+from facerestore.io._files import Buffer, check_free, find_images, read_bytes, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
-from facerestore.io._opencv import swap_red_and_blue, with_blue_first
-from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples
+from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.types import DecodedImage
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "check_holds",
     "decode_image",
     "encode_image",
+    "encode_spent",
     "find_images",
     "picture_size",
     "read_encoded",
@@ -57,7 +57,7 @@ def write_image(
         ImageError: the file exists or cannot be written, or the format cannot hold the picture.
         ConfigError: unknown format, or quality out of range.
     """
-    return _write(path, image, with_blue_first, format=format, quality=quality, overwrite=overwrite)
+    return _write(path, image, encoded_parts, format=format, quality=quality, overwrite=overwrite)
 
 
 def write_spent(
@@ -72,13 +72,13 @@ def write_spent(
 
     Args and errors are those of `write_image`.
     """
-    return _write(path, image, swap_red_and_blue, format=format, quality=quality, overwrite=overwrite)
+    return _write(path, image, encode_spent, format=format, quality=quality, overwrite=overwrite)
 
 
 def _write(
     path: str | Path,
     image: DecodedImage,
-    blue_first: Callable[[Samples], Samples],
+    encode: Callable[..., Sequence[Buffer]],
     *,
     format: str | None,
     quality: int | None,
@@ -87,11 +87,11 @@ def _write(
     place = Path(path)
     target = format or _format_for(place, image)
     if str(path) == "-":
-        write_stdout(encoded_parts(image, format=target, quality=quality, blue_first=blue_first))
+        write_stdout(encode(image, format=target, quality=quality))
         return place
     # Once before the work of encoding, and again, for certain, when the name is taken.
     check_free(place, overwrite=overwrite)
-    parts = encoded_parts(image, format=target, quality=quality, blue_first=blue_first)
+    parts = encode(image, format=target, quality=quality)
     return write_bytes(place, parts, overwrite=overwrite)
 
 

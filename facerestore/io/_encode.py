@@ -12,7 +12,7 @@ from facerestore.errors import ConfigError, ImageError
 from facerestore.io import _exif, _jpeg, _png, _tiff
 from facerestore.io._files import Buffer
 from facerestore.io._formats import check_holds, resolve_format
-from facerestore.io._opencv import opencv_jpeg, with_blue_first
+from facerestore.io._opencv import opencv_jpeg, swap_red_and_blue, with_blue_first
 from facerestore.io._rows import Rows
 from facerestore.io._source import Samples, sane_dpi
 from facerestore.types import DecodedImage, Metadata
@@ -39,6 +39,14 @@ def encode_image(image: DecodedImage, *, format: str, quality: int | None = None
         ConfigError: unknown format, or quality out of range.
     """
     return b"".join(encoded_parts(image, format=format, quality=quality))
+
+
+def encode_spent(image: DecodedImage, *, format: str, quality: int | None = None) -> Sequence[Buffer]:
+    """Return what `encode_image` does, in pieces, of a picture that is not looked at again: its pixels may be changed.
+
+    So a JPEG takes no copy of them. Args and errors are those of `encode_image`.
+    """
+    return encoded_parts(image, format=format, quality=quality, blue_first=swap_red_and_blue)
 
 
 def encoded_parts(
