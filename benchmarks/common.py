@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from facerestore import __version__
+from facerestore.bench.environment import waiting_words
 from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe_machine
-from facerestore.bench.memory import Peak, peak
-from facerestore.bench.pairs import in_turns, others_share, run_ratio
+from facerestore.bench.memory import Peak, faults_since, page_faults, peak, reset_peak
+from facerestore.bench.pairs import in_turns, median_faults, others_share, run_ratio
 from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_json
 from facerestore.bench.runner import RemoteJob, Run
 from facerestore.bench.statistics import Ratio, Timing
@@ -53,6 +54,7 @@ class Results:
         tables: for people.
         facts: for programs, ready for JSON.
         plots: for people; may be none.
+        failures: what could not be measured, and why; the rest was.
         others: the largest share of the processors that others took meanwhile; None where it cannot be told.
     """
 
@@ -63,6 +65,7 @@ class Results:
     facts: Mapping[str, Any]
     plots: Sequence[Plot] = ()
     others: float | None = None
+    failures: Sequence[str] = ()
 
 
 Benchmark = Callable[[Options], Results]
@@ -70,18 +73,19 @@ Benchmark = Callable[[Options], Results]
 
 def main(benchmark: Benchmark, description: str) -> int:
     """Run one benchmark as a program: read the command line, write its files, and say where they are."""
-    options = read_options(description)
+    options = options_of(command_line(description).parse_args())
     try:
-        written = write_results(benchmark(options), options.out)
+        results = benchmark(options)
+        written = write_results(results, options)
     except FaceRestoreError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     sys.stdout.write("".join(f"{path}\n" for path in written))
-    return 0
+    return 1 if results.failures else 0
 
 
-def read_options(description: str) -> Options:
-    """Return what stands on the command line."""
+def command_line(description: str) -> argparse.ArgumentParser:
+    """Return the command line that all benchmarks share."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -92,11 +96,25 @@ def read_options(description: str) -> Options:
     parser.add_argument(
         "--device", default="cpu", help="where networks run: cpu, cuda or cuda:N; cpu unless given"
     )
-    given = parser.parse_args()
+    return parser
+
+
+def options_of(given: argparse.Namespace) -> Options:
+    """Return what stands on the command line."""
     return Options(given.out, given.quick, given.repeats, given.threads, given.device)
 
 
-def write_results(results: Results, out: Path) -> list[Path]:
+def say(text: str) -> None:
+    """Tell whoever waits what is being done, with the time of day."""
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
+def option_facts(options: Options) -> dict[str, Any]:
+    """Return what results depend on, ready for JSON."""
+    return {key: value for key, value in asdict(options).items() if key != "out"}
+
+
+def write_results(results: Results, options: Options) -> list[Path]:
     """Write NAME.json, NAME.md and, where there are plots, NAME.png; existing ones are replaced.
 
     Raises:
@@ -107,15 +125,19 @@ def write_results(results: Results, out: Path) -> list[Path]:
         "schema": SCHEMA,
         "facerestore": __version__,
         "benchmark": results.name,
+        "options": option_facts(options),
         "machine": asdict(results.machine),
         "warnings": [] if warning is None else [warning],
+        "failures": list(results.failures),
         **results.facts,
     }
     parts = [f"## {results.title}\n", f"{machine_words(results.machine)}\n"]
     parts += [] if warning is None else [f"**Careful: {warning}.**\n"]
     parts += [f"![{results.title}]({results.name}.png)\n"] if results.plots else []
+    parts += ["**Sizes are tiny, to try the program: the numbers mean nothing.**\n"] if options.quick else []
     parts += [markdown(table) for table in results.tables]
-    text = out / f"{results.name}.md"
+    parts += [f"**Not measured:** {failure}\n" for failure in results.failures]
+    text = options.out / f"{results.name}.md"
     write_json(text.with_suffix(".json"), facts)
     write_encoded(text, "\n".join(parts).encode(), overwrite=True)
     pictures = [write_plots(text.with_suffix(".png"), results.plots)] if results.plots else []
@@ -123,21 +145,25 @@ def write_results(results: Results, out: Path) -> list[Path]:
 
 
 class TimedJob:
-    """A job that is a call; its process is measured from the first run on."""
+    """A job that is a call; the memory of its process counts from when the job is made."""
 
     def __init__(self, call: Callable[[], object]) -> None:
-        self._call = call
+        self._call, self._reset = call, reset_peak()
 
     def run(self) -> Run:
         """Make the call once, timed."""
-        watch = OthersWatch()
+        watch, before = OthersWatch(), page_faults()
         start = time.perf_counter()
         self._call()
-        return Run(time.perf_counter() - start, watch.share())
+        return Run(time.perf_counter() - start, watch.share(), faults_since(before))
 
     def peak(self) -> Peak:
         """Return the most memory of the process."""
-        return peak(reset=False)
+        return peak(reset=self._reset)
+
+    def waiting(self) -> str:
+        """Return how threads were told to wait."""
+        return waiting_words()
 
     def close(self) -> None:
         """Do nothing: the process ends by itself."""
@@ -152,6 +178,8 @@ class Turns:
         theirs: the plain form.
         ratio: how many times as fast ours is.
         peaks: most memory of each.
+        waiting: how the threads of each were told to wait.
+        faults: pages of memory that the system gave each in a run, the median; None where it does not tell.
         others: share of the processors that others took; None where it cannot be told.
         words: what was compared, for the table.
         extra: what else was found out, for programs.
@@ -162,6 +190,8 @@ class Turns:
     theirs: Timing
     ratio: Ratio
     peaks: tuple[Peak, Peak]
+    waiting: tuple[str, str]
+    faults: tuple[int | None, int | None]
     others: float | None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -182,11 +212,19 @@ class Turns:
         """Everything, ready for JSON."""
         return {
             "what": self.words,
-            "ours": {"seconds": timing_facts(self.ours), "peak": asdict(self.peaks[0])},
-            "theirs": {"seconds": timing_facts(self.theirs), "peak": asdict(self.peaks[1])},
+            "ours": self._side(0, self.ours),
+            "theirs": self._side(1, self.theirs),
             "times_as_fast": ratio_facts(self.ratio),
             "others": self.others,
             **self.extra,
+        }
+
+    def _side(self, index: int, timing: Timing) -> dict[str, Any]:
+        return {
+            "seconds": timing_facts(timing),
+            "peak": asdict(self.peaks[index]),
+            "waiting": self.waiting[index],
+            "page_faults": self.faults[index],
         }
 
 
@@ -208,15 +246,25 @@ def compare_jobs(
     extra: Mapping[str, Any] | None = None,
 ) -> Turns:
     """Run two jobs in turns, end their processes, and return what was measured."""
+    say(f"{words}: {repeats} pairs")
     try:
         runs = in_turns(ours, theirs, repeats=repeats, label=words)
-        peaks = ours.peak(), theirs.peak()
+        peaks, waiting = (ours.peak(), theirs.peak()), (ours.waiting(), theirs.waiting())
     finally:
         ours.close()
         theirs.close()
     first, second = (Timing(tuple(run.seconds for run in own)) for own in runs)
-    others = others_share([*runs[0], *runs[1]])
-    return Turns(words, first, second, run_ratio(runs), peaks, others, extra or {})
+    return Turns(
+        words=words,
+        ours=first,
+        theirs=second,
+        ratio=run_ratio(runs),
+        peaks=peaks,
+        waiting=waiting,
+        faults=(median_faults(runs[0]), median_faults(runs[1])),
+        others=others_share([*runs[0], *runs[1]]),
+        extra=extra or {},
+    )
 
 
 def turns_results(
@@ -224,9 +272,21 @@ def turns_results(
 ) -> Results:
     """Return the results of a benchmark that consists of pairs."""
     known = [own.others for own in turns if own.others is not None]
+    notes = [*notes, *_process_notes(turns)]
     table = Table(title, TURNS_HEADINGS, tuple(own.row for own in turns), tuple(notes))
     facts = {"pairs": [own.facts for own in turns]}
     return Results(name, title, machine, [table], facts, others=max(known, default=None))
+
+
+def _process_notes(turns: Sequence[Turns]) -> list[str]:
+    """Return how the processes of both forms were set up, as they told it themselves."""
+    notes = []
+    for name, index in {"plain form": 1, "facerestore": 0}.items():
+        waits = dict.fromkeys(own.waiting[index] for own in turns)
+        pages = " and ".join(f"{own.faults[index]:,}" for own in turns if own.faults[index] is not None)
+        asked = f"; {pages} pages of memory from the system in a run" if pages else ""
+        notes.append(f"{name}: threads wait by {' or '.join(waits)}{asked}")
+    return notes
 
 
 def start() -> Machine:

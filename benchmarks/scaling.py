@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.batch import line, write_photos
-from benchmarks.common import Options, Results, main, start
+from benchmarks.common import Options, Results, main, say, start
 from facerestore.batch import Status, plan_jobs, run_jobs
 from facerestore.bench.line import STAGES, LineRequest, LineResult, measure_line
-from facerestore.bench.memory import peak
+from facerestore.bench.memory import peak, reset_peak
 from facerestore.bench.report import line_facts
 from facerestore.bench.spawn import spawned
 from facerestore.bench.tables import Table, megabytes, seconds
@@ -34,7 +34,7 @@ PHOTO_MEGAPIXELS = 0.3
 QUICK_MEGAPIXELS, QUICK_FACES, QUICK_PHOTOS = (0.05, 0.1), (1, 2), (1, 2)
 REPEATS = 3
 
-MIB = 1e6
+MEGABYTE = 1e6
 
 
 def run(options: Options) -> Results:
@@ -47,7 +47,10 @@ def run(options: Options) -> Results:
     area = QUICK_MEGAPIXELS[-1] if options.quick else MEGAPIXELS_THROUGHOUT
     by_faces = [_line(area, own, repeats, options) for own in counts]
     photos = QUICK_PHOTOS if options.quick else PHOTOS
-    by_photos = [spawned(measure_photos, own, PHOTO_MEGAPIXELS, options.threads) for own in photos]
+    by_photos = []
+    for own in photos:
+        say(f"photos: {own}")
+        by_photos.append(spawned(measure_photos, own, PHOTO_MEGAPIXELS, options.threads))
     others = [own.others for own in [*by_size, *by_faces] if own.others is not None]
     return Results(
         "scaling",
@@ -68,8 +71,8 @@ def run(options: Options) -> Results:
             "photos": by_photos,
         },
         [
-            *_plots("megapixels", sizes, by_size),
-            *_plots("faces", counts, by_faces),
+            *_plots("megapixels", f"{FACES_THROUGHOUT} faces", sizes, by_size),
+            *_plots("faces", f"{area:g} megapixels", counts, by_faces),
             *_photo_plots(by_photos),
         ],
         max(others, default=None),
@@ -77,6 +80,7 @@ def run(options: Options) -> Results:
 
 
 def _line(megapixels: float, faces: int, repeats: int, options: Options) -> LineResult:
+    say(f"{megapixels:g} megapixels, {faces} faces: {repeats} runs")
     request = LineRequest(
         megapixels=megapixels,
         faces=faces,
@@ -97,6 +101,7 @@ def measure_photos(count: int, megapixels: float, threads: int) -> dict[str, Any
         write_photos(folder / "in", count, megapixels)
         pipeline, options = line(megapixels, threads), OutputConfig()
         plan = plan_jobs([folder / "in"], output=folder / "out", options=options)
+        reset = reset_peak()
         begun = time.perf_counter()
         outcomes = list(run_jobs(plan.jobs, pipeline, options=options))
         taken = time.perf_counter() - begun
@@ -108,7 +113,7 @@ def measure_photos(count: int, megapixels: float, threads: int) -> dict[str, Any
         "photos": count,
         "megapixels": megapixels,
         "seconds": taken,
-        "peak_bytes": peak(reset=False).bytes,
+        "peak_bytes": peak(reset=reset).bytes,
     }
 
 
@@ -141,7 +146,9 @@ def _photo_table(found: list[dict[str, Any]]) -> Table:
     )
 
 
-def _plots(what: str, xs: tuple[float, ...] | tuple[int, ...], results: list[LineResult]) -> list[Plot]:
+def _plots(
+    what: str, rest: str, xs: tuple[float, ...] | tuple[int, ...], results: list[LineResult]
+) -> list[Plot]:
     """Return the plots of time by stage and of memory."""
     lines = []
     for name in ("detect", "restore", "decode", "blend", "encode"):
@@ -153,27 +160,25 @@ def _plots(what: str, xs: tuple[float, ...] | tuple[int, ...], results: list[Lin
         ]
         lines += [Line(name, tuple(points))] if points else []
     whole = Line("all", tuple((float(x), r.total.median) for x, r in zip(xs, results, strict=True)))
-    memory = [(float(x), r.peak.bytes / MIB) for x, r in zip(xs, results, strict=True) if r.peak.bytes]
-    plots = [Plot(f"seconds by {what}", what, (whole, *lines), log_x=True, log_y=True)]
-    return plots + (
-        [Plot(f"peak memory by {what}, MB", what, (Line("process", tuple(memory)),), log_x=True)]
-        if memory
-        else []
-    )
+    memory = [(float(x), r.peak.bytes / MEGABYTE) for x, r in zip(xs, results, strict=True) if r.peak.bytes]
+    by = f"by {what}, {rest}"
+    plots = [Plot(f"Time {by}", what, (whole, *lines), y_label="seconds", log_x=True, log_y=True)]
+    return [*plots, *_memory_plot(f"Peak memory {by}", what, memory)]
+
+
+def _memory_plot(title: str, what: str, memory: list[tuple[float, float]]) -> list[Plot]:
+    """Return the plot of memory; none where the system does not tell it."""
+    lines = (Line("process", tuple(memory)),)
+    return [Plot(title, what, lines, y_label="MB", log_x=True)] if memory else []
 
 
 def _photo_plots(found: list[dict[str, Any]]) -> list[Plot]:
-    each = Line(
-        "seconds a photo", tuple((float(own["photos"]), own["seconds"] / own["photos"]) for own in found)
-    )
-    whole = Line("seconds in all", tuple((float(own["photos"]), own["seconds"]) for own in found))
-    memory = [(float(own["photos"]), own["peak_bytes"] / MIB) for own in found if own["peak_bytes"]]
-    plots = [Plot("seconds by photos", "photos", (whole, each), log_x=True, log_y=True)]
-    if memory:
-        plots.append(
-            Plot("peak memory by photos, MB", "photos", (Line("process", tuple(memory)),), log_x=True)
-        )
-    return plots
+    each = Line("each", tuple((float(own["photos"]), own["seconds"] / own["photos"]) for own in found))
+    whole = Line("all", tuple((float(own["photos"]), own["seconds"]) for own in found))
+    memory = [(float(own["photos"]), own["peak_bytes"] / MEGABYTE) for own in found if own["peak_bytes"]]
+    by = f"by photos of {found[0]['megapixels']:g} megapixels"
+    plots = [Plot(f"Time {by}", "photos", (whole, each), y_label="seconds", log_x=True, log_y=True)]
+    return [*plots, *_memory_plot(f"Peak memory {by}", "photos", memory)]
 
 
 if __name__ == "__main__":

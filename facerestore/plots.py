@@ -21,6 +21,9 @@ _Colour: TypeAlias = tuple[int, int, int]
 OVERSAMPLING = 2
 """Pictures are drawn this much larger and reduced, since Pillow's lines have hard edges."""
 GRID_COLOUR: _Colour = (228, 226, 222)
+FINE_COLOUR: _Colour = (241, 240, 237)
+"""Of the finer grid between the numbers of a logarithmic axis."""
+AXIS_COLOUR: _Colour = (150, 150, 150)
 COLOURS: tuple[_Colour, ...] = (
     (38, 130, 180),
     (214, 96, 60),
@@ -30,11 +33,19 @@ COLOURS: tuple[_Colour, ...] = (
     (110, 110, 110),
 )
 """Of the lines, in their order; after the last the first comes again."""
-PANEL_PX = (520, 360)
+PANEL_PX = (560, 390)
 COLUMNS = 2
-AXIS_PX, RIGHT_PX, TITLE_PX, FOOT_PX = 74, 104, 34, 50
+AXIS_PX, RIGHT_PX, TITLE_PX, FOOT_PX = 74, 104, 60, 54
 """Room for the numbers on the left, the names of the lines on the right, the title above, the lower axis below."""
-FONT_PX = 13
+FONT_PX = 14
+MOST_NAMED = 6
+"""Places of points along the lower axis up to which each is named, instead of round numbers."""
+LEAST_APART_PX = 34
+"""Between two numbers of the lower axis."""
+FEW_DECADES = 2
+"""Up to as many a logarithmic axis names 2 and 5 as well."""
+LOGARITHMIC = " (logarithmic)"
+"""Is written behind the name of such an axis."""
 LINE_PX, DOT_PX = 2, 3
 SPREADING_ROUNDS = 100
 """Of moving names of lines apart, two at a time; six that begin in one place are apart well before."""
@@ -77,12 +88,18 @@ class Axis:
         """Return round numbers within the range; of a logarithmic one powers of ten, or 1, 2 and 5 times these."""
         if not self.logarithmic:
             return ticks(self.low, self.high)
+        decades = math.log10(self.high / self.low)
+        return self._multiples((1,) if decades > FEW_DECADES else (1, 2, 5))
+
+    def fine_ticks(self) -> list[float]:
+        """Return the numbers of the finer grid: of a logarithmic axis 1 to 9 times the powers of ten, else none."""
+        return self._multiples(tuple(range(1, 10))) if self.logarithmic else []
+
+    def _multiples(self, factors: Sequence[int]) -> list[float]:
+        """Return these multiples of the powers of ten, as far as they lie within the range."""
         powers = range(math.floor(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-        tens = [10.0**power for power in powers if self.low <= 10.0**power <= self.high]
-        if len(tens) > 1:
-            return tens
-        finer = (factor * 10.0**power for power in powers for factor in (1, 2, 5))
-        return [number for number in finer if self.low <= number <= self.high]
+        found = (float(f"{factor}e{power}") for power in powers for factor in factors)
+        return [number for number in found if self.low <= number <= self.high]
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -115,6 +132,7 @@ class Plot:
         title: what is shown.
         x_label: of the lower axis, with its unit.
         lines: at least one, with at least one point.
+        y_label: of the other axis, with its unit.
         log_x: the lower axis is logarithmic; then all its numbers are above 0.
         log_y: so is the other.
     """
@@ -122,6 +140,7 @@ class Plot:
     title: str
     x_label: str
     lines: tuple[Line, ...]
+    y_label: str = ""
     log_x: bool = False
     log_y: bool = False
 
@@ -139,6 +158,29 @@ class Plot:
         x, y = zip(*(point for line in self.lines for point in line.points), strict=True)
         below = min(y) if self.log_y else min(0.0, *y)
         return _axis(min(x), max(x), self.log_x), _axis(below, max(y), self.log_y)
+
+    def named_places(self) -> list[float]:
+        """Return the numbers along the lower axis: where points are, if these are few, else round ones."""
+        places = sorted({point[0] for line in self.lines for point in line.points})
+        axis = self.axes()[0]
+        return _with_room(places, axis) if len(places) <= MOST_NAMED else axis.ticks()
+
+
+def _with_room(places: Sequence[float], axis: Axis) -> list[float]:
+    """Return the places without those that would be too close to the one before."""
+    least = LEAST_APART_PX / (PANEL_PX[0] - AXIS_PX - RIGHT_PX)
+    found: list[float] = []
+    for place in places:
+        if not found or axis.share(place) - axis.share(found[-1]) >= least:
+            found.append(place)
+    return found
+
+
+def plain(number: float) -> str:
+    """Return a number as people write it: 0.00002, 0.5, 12, 1,000; at most six digits that count."""
+    decimals = max(0, 5 - math.floor(math.log10(abs(number)))) if number else 0
+    text = f"{number:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _axis(low: float, high: float, logarithmic: bool) -> Axis:
@@ -195,16 +237,9 @@ def _drawn(plot: Plot) -> Image.Image:
     picture = Image.new("RGB", (OVERSAMPLING * PANEL_PX[0], OVERSAMPLING * PANEL_PX[1]), PAPER)
     draw = ImageDraw.Draw(picture)
     x, y = plot.axes()
-    _grid(draw, x, y)
-    title, label = (ImageFont.load_default(OVERSAMPLING * size) for size in (FONT_PX + 2, FONT_PX))
-    draw.text((OVERSAMPLING * AXIS_PX, 8), plot.title, fill=INK, font=title)
-    draw.text(
-        (OVERSAMPLING * (PANEL_PX[0] - RIGHT_PX), OVERSAMPLING * PANEL_PX[1] - 8),
-        plot.x_label,
-        fill=INK,
-        font=label,
-        anchor="rs",
-    )
+    _grid(draw, x, y, plot.named_places())
+    label = ImageFont.load_default(OVERSAMPLING * FONT_PX)
+    _name(draw, plot)
     places = [[_place(x, y, *point) for point in line.points] for line in plot.lines]
     for index, points in enumerate(places):
         _draw_line(draw, points, COLOURS[index % len(COLOURS)])
@@ -213,6 +248,18 @@ def _drawn(plot: Plot) -> Image.Image:
         across = points[-1][0] + OVERSAMPLING * 8
         draw.text((across, height), line.name, fill=COLOURS[index % len(COLOURS)], font=label, anchor="lm")
     return picture.resize(PANEL_PX, Image.Resampling.LANCZOS)
+
+
+def _name(draw: ImageDraw.ImageDraw, plot: Plot) -> None:
+    """Write the title, what goes up below it, and what goes across under the middle of the lower axis."""
+    title, label = (ImageFont.load_default(OVERSAMPLING * size) for size in (FONT_PX + 3, FONT_PX))
+    left, right = OVERSAMPLING * AXIS_PX, OVERSAMPLING * (PANEL_PX[0] - RIGHT_PX)
+    draw.text((left, 8), plot.title, fill=INK, font=title)
+    up = plot.y_label + (LOGARITHMIC if plot.log_y else "")
+    draw.text((left, OVERSAMPLING * (TITLE_PX - 10)), up, fill=AXIS_COLOUR, font=label, anchor="ls")
+    across = plot.x_label + (LOGARITHMIC if plot.log_x else "")
+    bottom = OVERSAMPLING * PANEL_PX[1] - 12
+    draw.text(((left + right) / 2, bottom), across, fill=AXIS_COLOUR, font=label, anchor="ms")
 
 
 def _draw_line(draw: ImageDraw.ImageDraw, points: Sequence[tuple[float, float]], colour: _Colour) -> None:
@@ -248,14 +295,21 @@ def _place(x: Axis, y: Axis, across: float, up: float) -> tuple[float, float]:
     )
 
 
-def _grid(draw: ImageDraw.ImageDraw, x: Axis, y: Axis) -> None:
-    """Draw the grid and its numbers."""
+def _grid(draw: ImageDraw.ImageDraw, x: Axis, y: Axis, places: Sequence[float]) -> None:
+    """Draw the grid, the axes and their numbers; those of the lower axis at these places."""
     font = ImageFont.load_default(OVERSAMPLING * FONT_PX)
+    for colour, values in ((FINE_COLOUR, y.fine_ticks()), (GRID_COLOUR, y.ticks())):
+        for value in values:
+            draw.line(
+                (_place(x, y, x.low, value), _place(x, y, x.high, value)), fill=colour, width=OVERSAMPLING
+            )
     for value in y.ticks():
-        (left, level), (right, _) = _place(x, y, x.low, value), _place(x, y, x.high, value)
-        draw.line((left, level, right, level), fill=GRID_COLOUR, width=OVERSAMPLING)
-        draw.text((left - 12, level), f"{value:,.6g}", fill=INK, font=font, anchor="rm")
-    for value in x.ticks():
+        left, level = _place(x, y, x.low, value)
+        draw.text((left - 12, level), plain(value), fill=INK, font=font, anchor="rm")
+    corner = _place(x, y, x.low, y.low)
+    for end in (_place(x, y, x.high, y.low), _place(x, y, x.low, y.high)):
+        draw.line((corner, end), fill=AXIS_COLOUR, width=OVERSAMPLING)
+    for value in places:
         across, bottom = _place(x, y, value, y.low)
-        draw.line((across, bottom, across, bottom + 6), fill=INK, width=OVERSAMPLING)
-        draw.text((across, bottom + 10), f"{value:,.6g}", fill=INK, font=font, anchor="mt")
+        draw.line((across, bottom, across, bottom + 8), fill=AXIS_COLOUR, width=OVERSAMPLING)
+        draw.text((across, bottom + 12), plain(value), fill=INK, font=font, anchor="mt")

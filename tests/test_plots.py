@@ -5,7 +5,17 @@ import pytest
 from PIL import Image
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.plots import COLOURS, PANEL_PX, Axis, Line, Plot, plots_picture, spread_apart, write_plots
+from facerestore.plots import (
+    COLOURS,
+    PANEL_PX,
+    Axis,
+    Line,
+    Plot,
+    plain,
+    plots_picture,
+    spread_apart,
+    write_plots,
+)
 
 GROWTH = Plot(
     "seconds by megapixels",
@@ -28,6 +38,21 @@ def test_shares_of_an_axis_are_of_its_length_or_its_factors():
 def test_logarithmic_ticks_are_powers_of_ten_or_finer_where_these_are_too_few():
     assert Axis(0.5, 200, logarithmic=True).ticks() == [1, 10, 100]
     assert Axis(3, 60, logarithmic=True).ticks() == [5, 10, 20, 50]
+    assert Axis(0.005, 0.06, logarithmic=True).fine_ticks()[:3] == [0.005, 0.006, 0.007]
+    assert Axis(0, 9).fine_ticks() == []
+
+
+def test_numbers_are_written_as_people_write_them():
+    written = [plain(value) for value in (0, 0.00002, 0.5, 0.1 + 0.2, 12.0, 100, 1000, 1234567.0)]
+    assert written == ["0", "0.00002", "0.5", "0.3", "12", "100", "1,000", "1,234,567"]
+
+
+def test_few_places_are_named_each_as_far_as_there_is_room():
+    assert GROWTH.named_places() == [1, 100]
+    close = Plot("t", "x", (Line("a", ((1.0, 1.0), (1.1, 1.0), (100.0, 1.0))),))
+    assert close.named_places() == [1, 100]
+    many = Plot("t", "x", (Line("a", tuple((float(x), 1.0) for x in range(11))),))
+    assert many.named_places() == many.axes()[0].ticks()
 
 
 @pytest.mark.parametrize("bounds", [(1, 1, False), (0, 1, True), (2, 1, False)])
