@@ -99,6 +99,12 @@ class FirstRestorer:
         self.face_size = first.face_size
         self._lines = lines
 
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know of how the networks run that are in memory, one sentence each."""
+        loaded = (self._lines.get(name).restorer for name in self._lines.loaded)
+        return [remark for restorer in loaded for remark in getattr(restorer, "remarks", ())]
+
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
     ) -> list[FaceImage]:

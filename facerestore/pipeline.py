@@ -346,7 +346,8 @@ class RestorePipeline:
 
     def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
         """Return what people should know of this photo beside its faces' decisions, one sentence each."""
-        return [note for index, face in enumerate(faces) for note in self._face_notes(index, face)]
+        of_faces = [note for index, face in enumerate(faces) for note in self._face_notes(index, face)]
+        return [*getattr(self.restorer, "remarks", ()), *of_faces]
 
     def _face_notes(self, index: int, face: RestoredFace) -> list[str]:
         """Return what people should know of how one face was computed and pasted."""

@@ -162,3 +162,10 @@ def test_the_command_takes_a_format_and_reports_it(tmp_path):
     assert facts["faces"][0]["precision"] == "float32"
     refused = CliRunner().invoke(app, [*arguments, "--precision", "half"])
     assert refused.exit_code != 0
+
+
+def test_the_report_tells_what_a_restorer_remarks():
+    restorer = Brightener()
+    restorer.remarks = ["it runs kernel by kernel"]
+    line = pipeline(face_at(10, 20), config=RestoreConfig(force=True), restorer=restorer)
+    assert line.run(photo()).report["notes"][0] == "it runs kernel by kernel"

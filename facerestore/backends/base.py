@@ -14,9 +14,12 @@ from contextlib import contextmanager
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
-from facerestore.backends.half import ComputedFace, RestoredFaces, all_finite, not_finite
+from facerestore.backends.half import Batch, ComputedFace, Pending, RestoredFaces, all_finite, not_finite
+from facerestore.backends.lanes import lane_to, one_ahead
+from facerestore.backends.tensors import channels_behind, check_maps, split_faces
+from facerestore.backends.tensors import checked_crop as checked_crop
+from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
+from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
 from facerestore.device import autocast_dtype
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_image import resize_face
@@ -25,9 +28,6 @@ from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch
-
-# Crops may overshoot [0, 1] by a rounding error; anything beyond is an 8-bit image that was not scaled.
-RANGE_TOLERANCE = 0.01
 
 # Face pixels of one network call. GPEN takes about 1.2 GB of memory for each 512 px face; on a CPU four 256
 # px faces in one call take as long as one after the other (measured), on an accelerator a batch is quicker.
@@ -52,6 +52,7 @@ class TensorRestorer(ABC):
         summary: what it is, in one line for ``facerestore backends list``.
         paper: authors, title and where it stands; or a plain statement that there is none.
         requires: Python modules that its networks need and that facerestore does not install by itself.
+        replayable: nothing in its network depends on values or waits for the host, so that it can be a CUDA graph.
         takes_half: the automatic precision may be fp16: its faces in it were compared with those in float32.
         network: the torch module, in eval mode, on ``device``.
         face_size: side of the faces that `restore` returns, pixels.
@@ -69,6 +70,7 @@ class TensorRestorer(ABC):
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     requires: ClassVar[tuple[str, ...]] = ()
+    replayable: ClassVar[bool] = False
     takes_half: ClassVar[bool] = False
 
     def __init__(
@@ -108,6 +110,10 @@ class TensorRestorer(ABC):
         self._autocast: torch.dtype | None = None
         if self.device.type != "meta" and not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
+        self._lane = lane_to(self.device)
+        self._layout = torch.contiguous_format
+        if self.device.type == "cuda":
+            self._prepare_for_cuda(replay=not takes_published_forms())
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network that `restore` runs: the same sums as ``network``, quicker.
@@ -117,6 +123,29 @@ class TensorRestorer(ABC):
         from facerestore.archs.convolution import quicken
 
         return quicken(network)
+
+    def _prepare_for_cuda(self, *, replay: bool) -> None:
+        """Lay the network out as CUDA's convolutions want it, colours last, and let it record itself where it can."""
+        import torch
+
+        from facerestore.archs.replay import ReplayedNetwork, colours_last
+
+        self._layout = torch.channels_last
+        self.network = colours_last(self.network)
+        if replay and self.replayable:
+            self.network = ReplayedNetwork(self.network)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What people should know of how the network runs here, one sentence each."""
+        from facerestore.archs.replay import ReplayedNetwork
+
+        failure = self.network.failure if isinstance(self.network, ReplayedNetwork) else None
+        if failure is None:
+            return []
+        return [
+            f"the network of '{self.name}' could not be recorded as a CUDA graph, and runs kernel by kernel: {failure}"
+        ]
 
     @classmethod
     @abstractmethod
@@ -242,69 +271,92 @@ class TensorRestorer(ABC):
             BackendError: an input is not a face image, or the network failed, ran out of memory with a single
                 face, or gave a value that is not finite.
         """
-        self._check_parsing_maps(faces, parsing_maps)
+        check_maps(self.name, faces, parsing_maps, needed=self.needs_parsing)
         crops = [resize_face(checked_crop(face, self.name), self.input_size) for face in faces]
-        restored: list[ComputedFace] = []
-        for start in range(0, len(crops), self.max_batch):
-            chunk = slice(start, start + self.max_batch)
-            restored += self._restore_batch(
-                crops[chunk], None if parsing_maps is None else parsing_maps[chunk]
-            )
-        return RestoredFaces.of(restored)
+        starts = range(0, len(crops), self.max_batch)
+        chunks = [slice(start, start + self.max_batch) for start in starts]
+        batches = [(crops[chunk], None if parsing_maps is None else parsing_maps[chunk]) for chunk in chunks]
+        if self._lane.overlaps:
+            begin, finish = self._begin_where_room, self._finish_told
+            computed = one_ahead(batches, begin=begin, finish=finish, otherwise=self._restore_batch)
+        else:
+            computed = [face for batch in batches for face in self._restore_batch(batch)]
+        return RestoredFaces.of(computed)
 
-    def _check_parsing_maps(
-        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
-    ) -> None:
-        if parsing_maps is None:
-            if self.needs_parsing and faces:
-                raise BackendError(
-                    f"backend '{self.name}' needs a parsing map for each face; give parsing_maps"
-                )
-            return
-        if len(parsing_maps) != len(faces):
-            raise BackendError(
-                f"{count(len(parsing_maps), 'parsing map')} for {count(len(faces), 'face')}; give one map per face"
-            )
-
-    def _restore_batch(
-        self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None
-    ) -> list[ComputedFace]:
+    def _restore_batch(self, batch: Batch) -> list[ComputedFace]:
         """Restore crops in one call, or in ever smaller ones when an accelerator's memory is full."""
         import torch
 
-        try:
-            return self._run(crops, parsing_maps)
-        except torch.cuda.OutOfMemoryError as error:
-            if len(crops) == 1:
-                raise BackendError(
-                    f"backend '{self.name}' ran out of memory on {self.device} with one {self.face_size} px"
-                    " face; free memory there, choose smaller weights, or use --device cpu"
-                ) from error
-        except RuntimeError as error:
-            raise BackendError(
-                f"backend '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
-                " see 'facerestore doctor', or try other weights"
-            ) from error
-        # Outside the except block, so that the failed call's tensors are no longer held by its traceback.
+        crops, parsing_maps = batch
+        pending = self._begin_where_room(batch)
+        if pending is not None:
+            return self._finish_told(pending)
+        if len(crops) == 1:
+            raise self._no_room()
         torch.cuda.empty_cache()
         half = len(crops) // 2
         maps = (None, None) if parsing_maps is None else (parsing_maps[:half], parsing_maps[half:])
-        return self._restore_batch(crops[:half], maps[0]) + self._restore_batch(crops[half:], maps[1])
+        return self._restore_batch((crops[:half], maps[0])) + self._restore_batch((crops[half:], maps[1]))
 
-    def _run(
-        self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None
-    ) -> list[ComputedFace]:
+    def _begin_where_room(self, batch: Batch) -> Pending | None:
+        """Hand a batch to the device; None where its memory is full."""
         import torch
 
-        with torch.inference_mode():
-            x = faces_to_tensor(crops, self.network_range).to(self.device)
-            y = self._forwarded(x, parsing_maps, self._autocast)
-            again = not_finite(all_finite(y).cpu())
-            for index in again:
-                y[index] = self._in_float32(x, parsing_maps, index)
-            precisions = ["float32" if index in again else self.precision for index in range(len(crops))]
-            faces = tensor_to_faces(y, self.network_range)
-            return [ComputedFace(*both) for both in zip(faces, precisions, strict=True)]
+        try:
+            with self._told(len(batch[0])):
+                return self._begin(*batch)
+        except torch.cuda.OutOfMemoryError:
+            return None
+
+    def _finish_told(self, pending: Pending) -> list[ComputedFace]:
+        import torch
+
+        try:
+            with self._told(len(pending.x)):
+                return self._finish(pending)
+        except torch.cuda.OutOfMemoryError as error:  # for one face again in float32
+            raise self._no_room() from error
+
+    def _no_room(self) -> BackendError:
+        return BackendError(
+            f"backend '{self.name}' ran out of memory on {self.device} with one {self.face_size} px"
+            " face; free memory there, choose smaller weights, or use --device cpu"
+        )
+
+    @contextmanager
+    def _told(self, faces: int) -> Iterator[None]:
+        """Turn what torch raises into an error of ours, but for a full memory of an accelerator."""
+        import torch
+
+        try:
+            with torch.inference_mode():
+                yield
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise BackendError(
+                f"backend '{self.name}' failed on {self.device} with {count(faces, 'face')}: {error};"
+                " see 'facerestore doctor', or try other weights"
+            ) from error
+
+    def _begin(self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None) -> Pending:
+        """Hand faces to the device, which computes them by itself; nothing here waits for it."""
+        x = self._lane.upload(faces_to_tensor(crops, self.network_range, layout=self._layout))
+        y = self._forwarded(x, parsing_maps, self._autocast)
+        finite, faces = all_finite(y), channels_behind(y, self.network_range)
+        return Pending(x, parsing_maps, self._lane.download(finite), self._lane.download(faces))
+
+    def _finish(self, pending: Pending) -> list[ComputedFace]:
+        """Fetch the faces; those that are not finite are computed again in float32."""
+        again = not_finite(pending.finite())
+        faces = split_faces(pending.faces())
+        for index in again:
+            y = self._in_float32(pending.x, pending.parsing_maps, index)
+            faces[index] = tensor_to_faces(y, self.network_range)[0]
+        return [
+            ComputedFace(face, "float32" if index in again else self.precision)
+            for index, face in enumerate(faces)
+        ]
 
     def _forwarded(
         self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None, dtype: torch.dtype | None
@@ -322,35 +374,18 @@ class TensorRestorer(ABC):
     def _in_float32(
         self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None, index: int
     ) -> torch.Tensor:
-        """Return one face of a batch, 3 S S, whose result was not finite; raises BackendError where it stays so."""
+        """Return one face of a batch, 1 3 S S, whose result was not finite; raises BackendError where it stays so."""
         import torch
 
         if self._autocast is not None:
             own = None if parsing_maps is None else parsing_maps[index : index + 1]
-            y = self._forwarded(x[index : index + 1], own, None)[0]
+            y = self._forwarded(x[index : index + 1], own, None)
             if bool(torch.isfinite(y).all()):
                 return y
         raise BackendError(
             f"backend '{self.name}' gave values that are not finite; verify the weights"
             " with 'facerestore weights verify', or use --device cpu"
         )
-
-
-def faces_to_tensor(faces: Sequence[FaceImage], value_range: tuple[float, float]) -> torch.Tensor:
-    """Return (S, S, 3) float32 RGB faces in [0, 1] as an (N, 3, S, S) CPU tensor in ``value_range``."""
-    import torch
-
-    low, high = value_range
-    stacked = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).contiguous()
-    return stacked.mul_(high - low).add_(low)
-
-
-def tensor_to_faces(x: torch.Tensor, value_range: tuple[float, float]) -> list[FaceImage]:
-    """Return an (N, 3, S, S) tensor in ``value_range`` as (S, S, 3) float32 RGB faces, clamped to [0, 1]."""
-    low, high = value_range
-    scaled = ((x.float() - low) / (high - low)).clamp(0.0, 1.0)
-    # Each face owns its memory, so that keeping one does not keep the batch.
-    return [np.ascontiguousarray(face) for face in scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
 
 
 @contextmanager
@@ -366,26 +401,3 @@ def fixed_randomness(seed: int = 0) -> Iterator[None]:
 def _default_batch(face_size: int, device_type: str) -> int:
     pixels = CPU_BATCH_PIXELS if device_type == "cpu" else ACCELERATOR_BATCH_PIXELS
     return max(1, pixels // face_size**2)
-
-
-def checked_crop(face: AlignedFace, name: str) -> FaceImage:
-    """Return ``face.lq`` clipped to [0, 1] after checking that it is a face image.
-
-    Raises:
-        BackendError: it is not a square float32 RGB array with values in [0, 1].
-    """
-    lq = getattr(face, "lq", None)
-    if not isinstance(lq, np.ndarray):
-        raise BackendError(
-            f"backend '{name}' restores AlignedFace records, got {type(face).__name__}; align first"
-        )
-    if lq.ndim != 3 or lq.shape[2] != 3 or lq.shape[0] != lq.shape[1] or lq.shape[0] < 1:
-        raise BackendError(f"lq has shape {lq.shape}; backend '{name}' takes square (S, S, 3) RGB crops")
-    if lq.dtype != np.float32:
-        raise BackendError(
-            f"lq has dtype {lq.dtype}; convert it to float32 RGB in [0, 1] (divide 8-bit by 255)"
-        )
-    low, high = float(lq.min()), float(lq.max())
-    if not (low >= -RANGE_TOLERANCE and high <= 1.0 + RANGE_TOLERANCE):  # also true of NaN
-        raise BackendError(f"lq has values from {low:g} to {high:g}; a face image is finite and in [0, 1]")
-    return np.clip(lq, 0.0, 1.0)

@@ -33,6 +33,7 @@ class CodeFormerRestorer(TensorRestorer):
     """
 
     name = "codeformer"
+    replayable = True
     network_range = (-1.0, 1.0)
     summary = "faces from a codebook that a transformer reads, with a weight between quality and fidelity"
     paper = (

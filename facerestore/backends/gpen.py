@@ -40,6 +40,7 @@ class GPENRestorer(TensorRestorer):
     """
 
     name = "gpen"
+    replayable = True
     takes_half = True
     network_range = TASK_RANGES["restore"]
     summary = "GAN prior embedded network: an encoder that steers StyleGAN2"

@@ -1,14 +1,35 @@
-"""Half precision: which faces fp16 cannot hold, and what a restorer says of having computed them again in float32."""
+"""Faces on their way through a network: under way, and computed; which fp16 cannot hold, and how that is told."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from facerestore.types import FaceImage
+from facerestore.backends.lanes import Download
+from facerestore.types import FaceImage, ParsingMap
 
 if TYPE_CHECKING:
     import torch
+
+
+Batch: TypeAlias = tuple[Sequence[FaceImage], Sequence[ParsingMap] | None]
+"""Faces of one call of the network, at its size, and their maps."""
+
+
+class Pending(NamedTuple):
+    """Faces that a device computes.
+
+    Attributes:
+        x: what the network was given, B 3 S S.
+        parsing_maps: and the maps with them.
+        finite: waits for, and gives, which faces have finite values only: B booleans.
+        faces: waits for, and gives, B S S 3 in [0, 1].
+    """
+
+    x: torch.Tensor
+    parsing_maps: Sequence[ParsingMap] | None
+    finite: Download
+    faces: Download
 
 
 class ComputedFace(NamedTuple):

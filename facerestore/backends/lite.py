@@ -22,6 +22,7 @@ class LiteRestorer(TensorRestorer):
     """Restores 256 px faces with :class:`facerestore.archs.lite.LiteGenerator`; both ranges are [0, 1]."""
 
     name = "lite"
+    replayable = True
     takes_half = True
     network_range = (0.0, 1.0)
     summary = "small residual network that comes with facerestore; quick on a CPU"

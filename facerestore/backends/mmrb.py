@@ -35,6 +35,7 @@ class MMRBRestorer(TensorRestorer):
     """Restores faces with :class:`facerestore.archs.mmrb.MMRBGenerator`; both ranges are [-1, 1]."""
 
     name = "mmrb"
+    replayable = True
     takes_half = True
     network_range = (-1.0, 1.0)
     summary = "multi-path residual codec that steers a StyleGAN2 prior by styles and by scale and shift"

@@ -1,0 +1,210 @@
+"""Batches on their way to a device and back: what is handed over before what is fetched, and full memories."""
+
+import numpy as np
+import pytest
+import torch
+from fakes import face_at
+
+from facerestore.archs.replay import ReplayedNetwork, colours_last
+from facerestore.backends import backend_class
+from facerestore.backends.base import TensorRestorer
+from facerestore.backends.lanes import DirectLane, PinnedLane, lane_to, one_ahead
+from facerestore.errors import BackendError
+from facerestore.types import AlignedFace
+
+SIZE = 16
+
+
+def aligned(value):
+    lq = np.full((SIZE, SIZE, 3), value, dtype=np.float32)
+    return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
+
+
+class FarLane:
+    """A device that works by itself, as far as its caller can see; notes what it is asked."""
+
+    overlaps = True
+
+    def __init__(self):
+        self.order = []
+
+    def upload(self, x):
+        self.order.append(f"up {len(x)}")
+        return x.clone()
+
+    def download(self, y):
+        kept = y.clone()
+
+        def wait():
+            if y.ndim > 1:
+                self.order.append(f"down {len(y)}")
+            return kept
+
+        return wait
+
+
+class Halver(TensorRestorer):
+    """Halves; has room for so many faces at a time, and fails where it is told to."""
+
+    name = "halver"
+    network_range = (0.0, 1.0)
+    room = 99
+
+    detect = config_from_state_dict = build = classmethod(lambda cls, *_, **__: None)
+
+    def forward(self, x, parsing_maps):
+        if len(x) > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return x / 2
+
+
+def halver(max_batch=2, room=99):
+    restorer = Halver(torch.nn.Identity(), face_size=SIZE, max_batch=max_batch)
+    restorer._lane, restorer.room = FarLane(), room
+    return restorer
+
+
+def values(faces):
+    return [round(float(face.mean()), 4) for face in faces]
+
+
+def test_a_batch_is_handed_over_before_the_one_before_it_is_fetched():
+    restorer = halver()
+    restored = restorer.restore([aligned(value / 10) for value in range(5)])
+    assert values(restored) == [0, 0.05, 0.1, 0.15, 0.2]
+    assert restorer._lane.order == ["up 2", "up 2", "down 2", "up 1", "down 2", "down 1"]
+    assert all(face.flags.owndata or face.base is None or face.base.size == face.size for face in restored)
+
+
+def test_a_full_memory_halves_the_batch_with_nothing_else_under_way(monkeypatch):
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
+    restorer = halver(max_batch=4, room=1)
+    assert values(restorer.restore([aligned(value / 10) for value in range(5)])) == [0, 0.05, 0.1, 0.15, 0.2]
+    with pytest.raises(BackendError, match="ran out of memory on cpu with one 16 px face"):
+        halver(room=0).restore([aligned(0.5)])
+
+
+def test_what_fails_while_it_is_fetched_is_told_with_the_number_of_faces():
+    restorer = halver()
+
+    def download(y):
+        def wait():
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+        return wait
+
+    restorer._lane.download = download
+    with pytest.raises(
+        BackendError, match="failed on cpu with 2 faces: CUDA error: an illegal memory access"
+    ):
+        restorer.restore([aligned(0.5)] * 3)
+
+
+def test_the_order_of_beginnings_and_ends():
+    order = []
+
+    def begin(batch):
+        order.append(f"begin {batch}")
+        return None if batch == "c" else batch
+
+    def finish(batch):
+        order.append(f"finish {batch}")
+        return [batch]
+
+    def otherwise(batch):
+        order.append(f"alone {batch}")
+        return [batch.upper()]
+
+    assert one_ahead("abcd", begin=begin, finish=finish, otherwise=otherwise) == ["a", "b", "C", "d"]
+    assert order == [
+        *["begin a", "begin b", "finish a", "begin c", "finish b", "alone c", "begin d", "finish d"]
+    ]
+    assert one_ahead([], begin=begin, finish=finish, otherwise=otherwise) == []
+
+
+def test_each_device_has_its_lane(monkeypatch):
+    assert isinstance(lane_to(torch.device("cpu")), DirectLane)
+    assert isinstance(lane_to(torch.device("mps")), DirectLane)
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
+    assert isinstance(lane_to(torch.device("cuda")), PinnedLane)
+
+
+def test_the_lane_to_cuda_orders_its_streams(monkeypatch):
+    order = []
+
+    class Stream:
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            order.append(f"into {self.name}")
+
+        def __exit__(self, *error):
+            order.append(f"out of {self.name}")
+
+        def wait_stream(self, other):
+            order.append(f"{self.name} waits for {other.name}")
+
+    class Event:
+        def record(self, stream):
+            order.append(f"mark {stream.name}")
+
+        def synchronize(self):
+            order.append("host waits")
+
+    names = iter(("up", "down"))
+    monkeypatch.setattr("torch.cuda.Stream", lambda device: Stream(next(names)))
+    monkeypatch.setattr("torch.cuda.stream", lambda stream: stream)
+    monkeypatch.setattr("torch.cuda.current_stream", lambda device: Stream("computing"))
+    monkeypatch.setattr("torch.cuda.Event", Event)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda x: x)
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda x, stream: order.append(f"kept for {stream.name}")
+    )
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *args, pin_memory, **kwargs: empty(*args, **kwargs))
+
+    lane = PinnedLane(torch.device("cpu"))
+    x = torch.arange(4.0)
+    there = lane.upload(x)
+    assert order == ["into up", "out of up", "computing waits for up", "kept for computing"]
+    order.clear()
+    wait = lane.download(there)
+    assert order == ["down waits for computing", "into down", "mark down", "out of down", "kept for down"]
+    assert torch.equal(wait(), x)
+    assert order[-1] == "host waits"
+
+
+def test_a_network_on_cuda_lies_colours_last_and_records_itself_where_it_can(monkeypatch):
+    found = backend_class("gpen")
+    restorer = found.build(found.example_state_dict())
+    restorer._prepare_for_cuda(replay=True)
+    assert isinstance(restorer.network, ReplayedNetwork)
+    assert restorer.remarks == []
+    weight = restorer.network.convs[2].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    restorer.network.failure = "no such stream"
+    assert restorer.remarks == [
+        "the network of 'gpen' could not be recorded as a CUDA graph, and runs kernel by kernel: no such stream"
+    ]
+    plain = Halver(torch.nn.Identity(), face_size=SIZE)
+    plain._prepare_for_cuda(replay=True)
+    assert isinstance(plain.network, torch.nn.Identity)
+
+
+@pytest.mark.parametrize("name", ["gpen", "lite", "mmrb"])
+def test_the_way_over_a_far_lane_gives_the_same_faces(name):
+    found = backend_class(name)
+    plain, far = (found.build(found.example_state_dict()) for _ in range(2))
+    far._lane, far._layout = FarLane(), torch.channels_last
+    far.network = colours_last(far.network)
+    far.max_batch = 2
+    generator = np.random.default_rng(0)
+    faces = [
+        AlignedFace(
+            face_at(0, 0), np.eye(2, 3), generator.random((plain.face_size,) * 2 + (3,), dtype=np.float32)
+        )
+        for _ in range(3)
+    ]
+    for one, other in zip(plain.restore(faces), far.restore(faces), strict=True):
+        assert np.abs(one - other).max() < 1e-4
