@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from facerestore.bench.line import STAGES, LineRequest, LineResult, measure_line
 from facerestore.bench.memory import peak, reset_peak
 from facerestore.bench.report import line_facts
 from facerestore.bench.spawn import spawned
+from facerestore.bench.standstill import undisturbed
 from facerestore.bench.tables import Table, megabytes, seconds
 from facerestore.config import OutputConfig
 from facerestore.errors import BackendError
@@ -50,7 +52,8 @@ def run(options: Options) -> Results:
     by_photos = []
     for own in photos:
         say(f"photos: {own}")
-        by_photos.append(spawned(measure_photos, own, PHOTO_MEGAPIXELS, options.threads))
+        measuring = partial(spawned, measure_photos, own, PHOTO_MEGAPIXELS, options.threads)
+        by_photos.append(undisturbed(measuring, tries=2))
     others = [own.others for own in [*by_size, *by_faces] if own.others is not None]
     return Results(
         "scaling",

@@ -14,6 +14,7 @@ from facerestore.bench.pairs import compare, measure, others_share
 from facerestore.bench.runner import Run
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.spawn import Remote, spawned
+from facerestore.bench.standstill import TRIES, StandstillWatch, undisturbed
 from facerestore.bench.statistics import LEAST_PAIRS, Timing, paired_ratio, relative_error
 from facerestore.device import SHORT_SPIN
 from facerestore.errors import BackendError, ConfigError
@@ -238,6 +239,36 @@ class Counter:
         import os
 
         os._exit(7)
+
+
+def watch_of(late):
+    """Return a watch whose first nap takes so many seconds longer."""
+    clock = Clock(0.0)
+
+    def nap(seconds):
+        clock.now += seconds + late.pop(0) if late else seconds
+        return not late
+
+    return StandstillWatch(clock=clock, nap=nap)
+
+
+def test_what_is_timed_while_the_machine_stands_still_is_timed_again():
+    waits = [[0.01], [60.0], [0.5, 2.0], [0.2]]
+    results = iter("abcd")
+    assert undisturbed(lambda: next(results), watch=lambda: watch_of(waits.pop(0))) == "a"
+    assert undisturbed(lambda: next(results), watch=lambda: watch_of(waits.pop(0))) == "d"
+
+
+def test_measuring_ends_on_a_machine_that_stands_still_all_the_time():
+    calls = []
+    undisturbed(lambda: calls.append(1), watch=lambda: watch_of([60.0]))
+    assert len(calls) == TRIES
+
+
+def test_a_quiet_machine_is_not_taken_for_one_that_stands_still():
+    with StandstillWatch() as watch:
+        pass
+    assert not watch.stood_still or watch.longest > 1
 
 
 class Surroundings:

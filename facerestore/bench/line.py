@@ -19,6 +19,7 @@ from facerestore.bench.parts import ParserPart, ShippedPart, open_parts
 from facerestore.bench.photos import Photo, drawn_photo
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import published_sizes
+from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.config import RestoreConfig
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
@@ -98,8 +99,8 @@ class StageResult:
     Attributes:
         name: of `STAGES`.
         timing: seconds, run by run.
-        peak_bytes: most memory of the process, once photo and networks are there, to the end of this stage, in the first
-            run; None where the system does not tell.
+        peak_bytes: most memory of the process, once photo and networks are there, to the end of this stage, in the
+            first run; None where the system does not tell.
     """
 
     name: str
@@ -237,9 +238,7 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
     device = resolve_device(request.device)
     most = peak(reset=reset, device=device)
     watch = OthersWatch(clock=clock)
-    meters = [Meter(clock=clock) for _ in range(request.repeats)]
-    for meter in meters:
-        pass_photo(pipeline, photo, meter)
+    meters = [undisturbed(lambda: _metered(pipeline, photo, clock)) for _ in range(request.repeats)]
     return LineResult(
         photo=photo.name,
         size=size,
@@ -315,6 +314,13 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
         parser=parsers[0] if parsers else None,
         facts=PipelineFacts(weights=f"{request.network}, random weights", device=str(device)),
     )
+
+
+def _metered(pipeline: TimedPipeline, photo: Photo, clock: Clock) -> Meter:
+    """Take a photo through all stages, and return what each took."""
+    meter = Meter(clock=clock)
+    pass_photo(pipeline, photo, meter)
+    return meter
 
 
 def pass_photo(pipeline: TimedPipeline, photo: Photo, meter: Meter) -> tuple[tuple[int, int], int]:

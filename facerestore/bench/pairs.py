@@ -10,6 +10,7 @@ from typing import TypeAlias
 from facerestore.bench.memory import Peak
 from facerestore.bench.runner import Job, Opened, RemoteRunner, Run, SideRunner
 from facerestore.bench.sides import Side
+from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Ratio, Timing, paired_ratio, relative_error
 from facerestore.errors import ConfigError
 
@@ -92,7 +93,7 @@ def measure(
     _check_repeats(repeats)
     with _closing(open_runner, [side]) as (runner,):
         opened = runner.open()
-        runs = [runner.run() for _ in _told(WARM_UPS + repeats, side.label, tell)][WARM_UPS:]
+        runs = [undisturbed(runner.run) for _ in _told(WARM_UPS + repeats, side.label, tell)][WARM_UPS:]
         return _result(side, opened, runs, runner)
 
 
@@ -122,11 +123,14 @@ def in_turns(
 ) -> tuple[list[Run], list[Run]]:
     """Run two jobs in turns, first, second, first, second, ..., and return the runs of each, warm-ups left out.
 
+    A pair during which the machine stood still is run again (see `undisturbed`).
+
     Raises:
         ConfigError: ``repeats`` is below 1.
     """
     _check_repeats(repeats)
-    pairs = [(first.run(), second.run()) for _ in _told(WARM_UPS + repeats, label, tell)][WARM_UPS:]
+    turns = _told(WARM_UPS + repeats, label, tell)
+    pairs = [undisturbed(lambda: (first.run(), second.run())) for _ in turns][WARM_UPS:]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
