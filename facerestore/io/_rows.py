@@ -7,6 +7,8 @@ import numpy as np
 from facerestore.io._source import Samples
 from facerestore.types import DecodedImage
 
+_ROWS_PER_BAND = 64  # what is computed beside the result stays small
+
 
 class Rows:
     """The samples of a picture; any rows of them are an (N, W, C) array, made when it is asked for.
@@ -31,9 +33,14 @@ class Rows:
 
 
 def _one_channel(pixels: Samples) -> Samples:
-    """Return (H, W): the mean of three channels, rounded to nearest; exact where they are equal."""
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        return np.ascontiguousarray(red)
-    total: Samples = pixels.sum(axis=2, dtype=np.uint32)
-    return ((total + 1) // 3).astype(pixels.dtype)
+    """Return (H, W): the mean of three channels, rounded to nearest, which is exact where they are equal."""
+    grey: Samples = np.empty(pixels.shape[:2], pixels.dtype)
+    for top in range(0, len(pixels), _ROWS_PER_BAND):
+        band = pixels[top : top + _ROWS_PER_BAND]
+        red, green, blue = band[..., 0], band[..., 1], band[..., 2]
+        if np.array_equal(red, green) and np.array_equal(red, blue):
+            grey[top : top + _ROWS_PER_BAND] = red
+        else:
+            total = band.sum(axis=2, dtype=np.uint32)
+            grey[top : top + _ROWS_PER_BAND] = (total + 1) // 3
+    return grey
