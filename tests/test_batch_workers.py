@@ -20,7 +20,10 @@ def test_the_number_of_workers_follows_cores_photos_and_the_user(monkeypatch):
     monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 6)
     assert worker_count(0, photos=100, device="cpu") == 6
     assert worker_count(0, photos=100, device="cpu", threads=2) == 2
-    assert worker_count(0, photos=100, device="cuda:0") == 4
+    assert worker_count(0, photos=100, device="cuda:0") == 6
+    monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 64)
+    assert worker_count(0, photos=100, device="cuda:0") == 16
+    monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 6)
     assert worker_count(0, photos=3, device="cpu") == 3
     assert worker_count(2, photos=100, device="cpu") == 2
     assert worker_count(9, photos=0, device="cpu") == 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.batch.stages import stage_pictures, staged
-from facerestore.batch.workers import PixelBudget, worker_count
+from facerestore.batch.workers import PixelBudget, on_cpu, worker_count
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.face_image import to_8_bit
@@ -93,6 +93,10 @@ def run_jobs(
     if workers == 1:
         yield from (_outcome(job, pipeline, options, PixelBudget()) for job in jobs)
         return
+    if not on_cpu(pipeline.facts.device):
+        from facerestore.batch.gathering import gathered  # not needed to begin with, and it imports much
+
+        pipeline = gathered(pipeline)
     yield from _at_a_time(workers, jobs, pipeline, options)
 
 

@@ -28,6 +28,7 @@ def staged(restorer: Restorer) -> PSFRRestorer:
     Raises:
         ConfigError: it does not.
     """
+    restorer = getattr(restorer, "alone", restorer)  # in a batch on an accelerator
     if not isinstance(restorer, PSFRRestorer):
         raise ConfigError(
             f"backend '{restorer.name}' does not work in stages, only 'psfr' does; leave out --save-stages, or give"

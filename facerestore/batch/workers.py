@@ -15,8 +15,10 @@ PIXELS_AT_A_TIME = 64_000_000
 """Photos that together have more are taken one after the other: with decoded photo, result and encoder a pixel takes
 about 10 bytes. A single photo may be larger."""
 
-ACCELERATOR_WORKERS = 4
-"""Photos at a time where networks run on an accelerator: enough that some decode and some encode while one is there."""
+ACCELERATOR_WORKERS = 16
+"""Most photos at a time where networks run on an accelerator; within it, one for each core. While one photo's faces are
+there, others are decoded, searched, blended and encoded; their faces gather (``facerestore.batch.gathering``). Chosen,
+not measured."""
 
 
 def available_cores() -> int:
@@ -26,17 +28,22 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def on_cpu(device: str) -> bool:
+    """Say whether networks run on the CPU, by the words for where they run."""
+    return device.lower().startswith("cpu")
+
+
 def worker_count(asked: int, *, photos: int, device: str, threads: int = 0) -> int:
     """Return how many photos to work on at a time.
 
     Args:
-        asked: what the user wants; 0 for automatic, which is one for each core on a CPU.
+        asked: what the user wants; 0 for automatic, which is one for each core.
         photos: how many there are.
         device: where the networks run.
         threads: CPU threads that the user allows; 0 for all cores.
     """
     cores = threads or available_cores()
-    automatic = cores if device.startswith("cpu") else min(ACCELERATOR_WORKERS, cores)
+    automatic = cores if on_cpu(device) else min(ACCELERATOR_WORKERS, cores)
     return max(1, min(asked or automatic, photos))
 
 

@@ -324,7 +324,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Photos worked on at a time; 0 for automatic: on a CPU, one for each core.",
+        help="Photos worked on at a time; 0 for automatic: one for each core, with a GPU at most 16, whose faces then"
+        " share the networks' calls.",
         rich_help_panel=_MACHINE,
     ),
 ]

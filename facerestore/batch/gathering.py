@@ -1,0 +1,188 @@
+"""Faces of many photos in one call of a network: what gives an accelerator work enough while photos come one by one.
+
+Several threads take a photo each through the line. On an accelerator they share the networks through what is here: one
+call of a network at a time, for the faces of all threads that wait for it. So no network is ever called by two threads
+at once, and its batches are as full as the photos under way allow. How busy that keeps a GPU has not been measured; it
+was written without one: ``python -m benchmarks.busy`` does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from copy import copy
+from typing import Any, Generic, TypeVar
+
+from facerestore.auto import AutoPipeline, FirstRestorer, Lines
+from facerestore.backends.half import RestoredFaces, precisions_of
+from facerestore.errors import BackendError
+from facerestore.parsing.networks import NetworkParser
+from facerestore.pipeline import RestorePipeline
+from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Request(Generic[Item, Result]):
+    """What one thread waits for, and what became of it."""
+
+    def __init__(self, items: Sequence[Item], kind: Hashable) -> None:
+        self.items = list(items)
+        self.kind = kind
+        self.results: list[Result] | None = None
+        self.error: Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.results is not None or self.error is not None
+
+
+class Gatherer(Generic[Item, Result]):
+    """One network for several threads: whoever finds it free takes along all that wait.
+
+    Nobody waits for others to come: while the network works for one caller, those that arrive gather, and the next call
+    serves them all. A result is that of the network alone, which does not depend on its neighbours but for rounding.
+
+    Args:
+        serve: runs the network for items of one kind; one call at a time.
+        name: of the network, for messages.
+    """
+
+    def __init__(self, serve: Callable[[Sequence[Item]], Sequence[Result]], *, name: str) -> None:
+        self._run, self._name = serve, name
+        self._waiting: list[_Request[Item, Result]] = []
+        self._arrival = threading.Lock()
+        self._network = threading.Lock()
+
+    def ask(self, items: Sequence[Item], *, kind: Hashable = None) -> list[Result]:
+        """Return one result for each item; only items of one kind go into one call.
+
+        Raises:
+            Exception: what the network raised for these items.
+        """
+        if not items:
+            return []
+        own = _Request[Item, Result](items, kind)
+        with self._arrival:
+            self._waiting.append(own)
+        with self._network:
+            if not own.done:
+                with self._arrival:
+                    batch, self._waiting = self._waiting, []
+                self._serve(batch)
+        if own.error is not None:
+            raise own.error
+        return own.results or []
+
+    def _serve(self, batch: Sequence[_Request[Item, Result]]) -> None:
+        """Run the network for all requests; where that fails, for each alone, so that only the faulty one fails."""
+        for kind in dict.fromkeys(request.kind for request in batch):
+            requests = [request for request in batch if request.kind == kind]
+            if len(requests) > 1 and self._serve_together(requests):
+                continue
+            for request in requests:
+                self._serve_alone(request)
+
+    def _serve_together(self, requests: Sequence[_Request[Item, Result]]) -> bool:
+        """Run the network once for several threads; say whether that went well."""
+        items = [item for request in requests for item in request.items]
+        try:
+            results = list(self._run(items))
+        except Exception:  # whose fault it was, and what to tell whom, each thread's own call will say
+            return False
+        if len(results) != len(items):
+            return False
+        for request in requests:
+            request.results, results = results[: len(request.items)], results[len(request.items) :]
+        return True
+
+    def _serve_alone(self, request: _Request[Item, Result]) -> None:
+        try:
+            request.results = list(self._run(request.items))
+        except Exception as error:  # belongs to the thread whose items these are, which raises it
+            request.error = error
+        except BaseException:
+            request.error = BackendError(f"'{self._name}' was interrupted; run it again")
+            raise
+
+
+_Face = tuple[AlignedFace, ParsingMap | None]
+_Computed = tuple[FaceImage, str | None]
+
+
+class GatheringRestorer:
+    """A restorer for several threads: all faces that wait go into one call of its network.
+
+    Args:
+        restorer: runs the network.
+
+    Attributes:
+        alone: that restorer.
+    """
+
+    def __init__(self, restorer: Restorer) -> None:
+        self.name = restorer.name
+        self.face_size = restorer.face_size
+        self.needs_parsing = restorer.needs_parsing
+        self.alone = restorer
+        self._gatherer = Gatherer[_Face, _Computed](self._serve, name=restorer.name)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the restorer has: its fidelity, what it remarks."""
+        if name == "alone":  # not yet there: a copy is being made
+            raise AttributeError(name)
+        return getattr(self.alone, name)
+
+    def restore(
+        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
+    ) -> RestoredFaces:
+        """Return one restored face per face, as the restorer gives them.
+
+        Raises:
+            BackendError: the network failed with these faces.
+        """
+        maps = [None] * len(faces) if parsing_maps is None else list(parsing_maps)
+        if len(maps) != len(faces):
+            return RestoredFaces(self.alone.restore(faces, parsing_maps))  # which says what is wrong
+        computed = self._gatherer.ask(list(zip(faces, maps, strict=True)), kind=parsing_maps is None)
+        precisions = [precision for _, precision in computed]
+        known = None if None in precisions else [str(precision) for precision in precisions]
+        return RestoredFaces((face for face, _ in computed), precisions=known)
+
+    def _serve(self, faces: Sequence[_Face]) -> list[_Computed]:
+        maps = [one for _, one in faces if one is not None]
+        restored = self.alone.restore([face for face, _ in faces], maps or None)
+        if len(restored) != len(faces):
+            raise BackendError(f"'{self.name}' gave {len(restored)} results for {len(faces)} faces")
+        return list(zip(restored, precisions_of(restored), strict=True))
+
+
+class GatheringParser:
+    """A parser network for several threads: all faces that wait go into one call.
+
+    Args:
+        parser: runs the network.
+    """
+
+    def __init__(self, parser: NetworkParser) -> None:
+        self.name = parser.name
+        self._gatherer = Gatherer[AlignedFace, ParsingMap](parser.parse, name=parser.name)
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return one map per face; see ``NetworkParser.parse``."""
+        return self._gatherer.ask(faces)
+
+
+def gathered(pipeline: RestorePipeline) -> RestorePipeline:
+    """Return a pipeline whose networks serve all threads that wait in one call; the one given stays as it is."""
+    other = copy(pipeline)
+    if isinstance(pipeline, AutoPipeline) and isinstance(other, AutoPipeline):
+        lines = pipeline.lines
+        other.lines = Lines(lines.available, lambda name: gathered(lines.get(name)))
+        other.restorer = FirstRestorer(other.lines)
+        return other
+    other.restorer = GatheringRestorer(pipeline.restorer)
+    if isinstance(pipeline.parser, NetworkParser):
+        other.parser = GatheringParser(pipeline.parser)
+    return other

@@ -1,0 +1,201 @@
+"""Faces of several threads in one call of the network, and batches that do so where networks run on an accelerator."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
+
+from facerestore.batch import Job, Status, run_jobs
+from facerestore.batch.gathering import GatheringParser, GatheringRestorer, gathered
+from facerestore.batch.workers import on_cpu
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.errors import BackendError
+from facerestore.io import write_image
+from facerestore.types import AlignedFace
+
+FACE = face_at(10, 20)
+
+
+def aligned(value: float) -> AlignedFace:
+    lq = np.full((FACE_SIZE, FACE_SIZE, 3), value, dtype=np.float32)
+    return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
+
+
+class Network:
+    """Answers with what it is given; its first call lasts until it is let go."""
+
+    name = "network"
+    face_size = FACE_SIZE
+    needs_parsing = False
+    fidelity = 0.5
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.entered = threading.Event()
+        self.go_on = threading.Event()
+        self.refuses = None
+        self.inside = threading.Lock()
+
+    def restore(self, faces, parsing_maps=None):
+        assert self.inside.acquire(blocking=False)  # one call at a time
+        try:
+            self.calls.append(len(faces))
+            if len(self.calls) == 1:
+                self.entered.set()
+                self.go_on.wait(20)
+            values = [float(face.lq[0, 0, 0]) for face in faces]
+            if self.refuses in values:
+                raise BackendError(f"cannot restore {self.refuses}")
+            return [face.lq for face in faces]
+        finally:
+            self.inside.release()
+
+    parse = restore
+
+
+def gather(network, requests, *, maps=None):
+    """Return what each thread got: faces, or the error. The first is in the network before the others come."""
+    restorer = GatheringRestorer(network)
+    results = {}
+
+    def ask(number, faces):
+        given = maps and maps[number]
+        try:
+            results[number] = [float(face[0, 0, 0]) for face in restorer.restore(faces, given)]
+        except BackendError as error:
+            results[number] = str(error)
+
+    threads = [threading.Thread(target=ask, args=request) for request in enumerate(requests)]
+    threads[0].start()
+    assert network.entered.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    while len(restorer._gatherer._waiting) < len(threads) - 1:  # until all have arrived
+        threading.Event().wait(0.001)
+    network.go_on.set()
+    for thread in threads:
+        thread.join(20)
+    return results
+
+
+def test_faces_that_wait_go_in_one_call_and_come_back_to_their_own_thread():
+    network = Network()
+    requests = [[aligned(0.125)], [aligned(0.25), aligned(0.375)], [aligned(0.5)]]
+    assert gather(network, requests) == {0: [0.125], 1: [0.25, 0.375], 2: [0.5]}
+    assert network.calls == [1, 3]
+
+
+def test_a_face_that_makes_the_network_fail_fails_alone():
+    network = Network()
+    network.refuses = 0.25
+    results = gather(network, [[aligned(0.125)], [aligned(0.25)], [aligned(0.5)]])
+    assert results == {0: [0.125], 1: "cannot restore 0.25", 2: [0.5]}
+
+
+def test_faces_with_and_without_maps_never_share_a_call():
+    network = Network()
+    labels = np.zeros((FACE_SIZE, FACE_SIZE), dtype=np.uint8)
+    requests = [[aligned(0.125)], [aligned(0.25)], [aligned(0.5)], [aligned(0.75)]]
+    found = gather(network, requests, maps=[None, [labels], None, [labels]])
+    assert found == {0: [0.125], 1: [0.25], 2: [0.5], 3: [0.75]}
+    assert sorted(network.calls[1:]) == [1, 2]
+
+
+def test_one_thread_sees_no_difference():
+    network = Network()
+    network.go_on.set()
+    restorer = GatheringRestorer(network)
+    assert restorer.restore([]) == []
+    assert np.array_equal(restorer.restore([aligned(0.5)])[0], aligned(0.5).lq)
+    assert restorer.fidelity == 0.5
+    assert restorer.alone is network
+    with pytest.raises(AttributeError):
+        restorer.nothing  # noqa: B018
+    parser = GatheringParser(network)
+    assert len(parser.parse([aligned(0.5), aligned(0.25)])) == 2
+
+
+def test_each_face_keeps_the_number_format_that_it_was_computed_in():
+    from facerestore.backends.half import RestoredFaces
+
+    class Mixed(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            words = ["float32" if face.lq.max() > 0.9 else "fp16" for face in faces]
+            return RestoredFaces(super().restore(faces), precisions=words)
+
+    restored = GatheringRestorer(Mixed()).restore([aligned(1.0), aligned(0.5)])
+    assert restored.precisions == ["float32", "fp16"]
+    assert GatheringRestorer(Brightener()).restore([aligned(1.0)]).precisions is None
+
+
+def make_jobs(tmp_path, count):
+    jobs = []
+    for index in range(count):
+        source = write_image(tmp_path / f"{index}.png", photo(96 + index, 120, seed=index))
+        jobs.append(Job(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
+    return jobs
+
+
+class Crowded(Brightener):
+    """Takes its time, and one call at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def restore(self, faces, parsing_maps=None):
+        assert self.lock.acquire(blocking=False), "two threads called the network at once"
+        try:
+            threading.Event().wait(0.05)  # so that others arrive
+            return super().restore(faces, parsing_maps)
+        finally:
+            self.lock.release()
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "cuda (onnxruntime 1.31)"])
+def test_photos_share_the_calls_of_an_accelerators_network(tmp_path, device):
+    jobs = make_jobs(tmp_path, 8)
+    alone = pipeline(FACE, config=RestoreConfig(force=True))
+    assert {own.status for own in run_jobs(jobs, alone, options=OutputConfig(workers=1))} == {Status.DONE}
+    pictures = [job.target.read_bytes() for job in jobs]
+    shared = pipeline(FACE, config=RestoreConfig(force=True), restorer=Crowded())
+    shared.facts = replace(shared.facts, device=device)
+    outcomes = list(run_jobs(jobs, shared, options=OutputConfig(workers=4, overwrite=True)))
+    assert {own.status for own in outcomes} == {Status.DONE}
+    assert [job.target.read_bytes() for job in jobs] == pictures
+    assert sum(shared.restorer.calls) == 8
+    assert len(shared.restorer.calls) < 8
+
+
+def test_on_the_cpu_each_photo_calls_the_network_itself(tmp_path):
+    jobs = make_jobs(tmp_path, 4)
+    line = pipeline(FACE, config=RestoreConfig(force=True))
+    list(run_jobs(jobs, line, options=OutputConfig(workers=2)))
+    assert line.restorer.calls == [1] * 4
+    assert on_cpu("cpu")
+    assert on_cpu("cpu (onnxruntime 1.31)")
+    assert not on_cpu("cuda:0")
+
+
+def test_a_gathered_pipeline_leaves_the_one_it_is_made_of_alone():
+    line = pipeline(FACE)
+    other = gathered(line)
+    assert isinstance(other.restorer, GatheringRestorer)
+    assert other.restorer.alone is line.restorer
+    assert isinstance(line.restorer, Brightener)
+
+
+def test_lines_that_are_chosen_face_by_face_gather_too():
+    from facerestore.assembly import build_pipeline
+
+    line = build_pipeline(RestoreConfig(device="cpu", offline=True))
+    other = gathered(line)
+    name = other.lines.candidates[0].name
+    inner = other.lines.get(name)
+    assert isinstance(inner.restorer, GatheringRestorer)
+    assert inner.restorer.alone is line.lines.get(name).restorer
+    assert other.lines.get(name) is inner
+    image = photo(256, 256)
+    assert np.array_equal(other.run(image).image.pixels, line.run(image).image.pixels)
