@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs import convolution, gpen_fused
+from facerestore.archs import convolution, gpen_fused, psfr_fused
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig, for_inference
 from facerestore.archs.convolution import QuickConv2d, convolve, has_winograd, published_forms, quicken
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
@@ -13,7 +13,7 @@ from facerestore.archs.gpen_fused import FusedGPEN, polyphase_weight
 from facerestore.archs.ops import blur_after_transpose
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fold_norms
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
-from facerestore.archs.psfr_fused import fuse_style_blocks
+from facerestore.archs.psfr_fused import fuse_psfr
 from facerestore.backends.gpen import GPENRestorer
 from facerestore.backends.psfr import PSFRRestorer
 from facerestore.parsing.networks import ParseNetParser
@@ -39,8 +39,8 @@ def random_gpen(config: GPENConfig) -> GPENGenerator:
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("biased", [False, True])
 def test_wide_convolutions_are_the_sum_that_torch_computes(padding: int, biased: bool) -> None:
-    x, weight = torch.randn(2, 64, 34, 33), torch.randn(70, 64, 3, 3)
-    bias = torch.randn(70) if biased else None
+    x, weight = torch.randn(2, 24, 50, 49), torch.randn(30, 24, 3, 3)
+    bias = torch.randn(30) if biased else None
     with torch.inference_mode():
         result = convolve(x, weight, bias, padding=padding)
     assert error(result, functional.conv2d(x, weight, bias, padding=padding)) < 1e-4
@@ -55,19 +55,21 @@ def test_winograd_is_taken_only_where_it_is_quicker_and_allowed(monkeypatch: pyt
 
     monkeypatch.setattr(convolution, "_winograd", watched)
     monkeypatch.setattr(convolution, "has_winograd", lambda: True)
-    wide, narrow = torch.randn(64, 64, 3, 3), torch.randn(64, 63, 3, 3)
+    wide, narrow = torch.randn(128, 128, 3, 3), torch.randn(24, 20, 3, 3)
     with torch.inference_mode():
-        convolve(torch.randn(1, 63, 32, 32), narrow, padding=1)  # too narrow
-        convolve(torch.randn(1, 64, 31, 64), wide, padding=1)  # too small
-        convolve(torch.randn(1, 64, 32, 32), torch.randn(64, 64, 1, 1))  # no 3x3
-        convolve(torch.randn(1, 64, 32, 32).bfloat16(), wide.bfloat16(), padding=1)  # another format
-    convolve(torch.randn(1, 64, 32, 32), wide, padding=1)  # gradients may be wanted
+        convolve(torch.randn(1, 19, 64, 64), narrow[:, :19], padding=1)  # too narrow
+        convolve(torch.randn(1, 20, 47, 64), narrow, padding=1)  # too small for so few channels
+        convolve(torch.randn(1, 128, 31, 64), wide, padding=1)  # too small
+        convolve(torch.randn(1, 64, 64, 64), torch.randn(64, 64, 1, 1))  # no 3x3
+        convolve(torch.randn(1, 128, 32, 32).bfloat16(), wide.bfloat16(), padding=1)  # another format
+    convolve(torch.randn(1, 128, 32, 32), wide, padding=1)  # gradients may be wanted
     assert taken == []
     with torch.no_grad():
-        convolve(torch.randn(1, 64, 32, 32), wide, padding=1)
+        convolve(torch.randn(1, 20, 48, 48), narrow, padding=1)
+        convolve(torch.randn(1, 128, 32, 32), wide, padding=1)
         monkeypatch.setattr(convolution, "exporting", lambda: True)
-        convolve(torch.randn(1, 64, 32, 32), wide, padding=1)
-    assert taken == [(1, 64, 32, 32)]
+        convolve(torch.randn(1, 128, 32, 32), wide, padding=1)
+    assert taken == [(1, 20, 48, 48), (1, 128, 32, 32)]
 
 
 def test_without_the_operator_all_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +103,7 @@ def test_quickened_networks_keep_their_keys_and_all_but_wide_plain_convolutions(
         nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(64, 64, 3, padding=2, dilation=2),
         nn.Conv2d(64, 64, 3, padding=1, groups=2),
-        nn.Conv2d(64, 32, 3, padding=1),
+        nn.Conv2d(64, 19, 3, padding=1),
     )
     keys = list(network.state_dict())
     assert [type(layer) is QuickConv2d for layer in quicken(network)] == [True, *[False] * 5]
@@ -143,14 +145,18 @@ def test_the_polyphase_weight_is_the_filter_behind_the_transposed_convolution() 
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-def test_fused_style_blocks_compute_what_the_network_does(batch: int) -> None:
+@pytest.mark.parametrize("polyphase_side", [32, 1024])
+def test_the_fused_psfr_computes_what_the_network_does(
+    batch: int, polyphase_side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psfr_fused, "LEAST_POLYPHASE_SIDE", polyphase_side)
     torch.manual_seed(0)
     network = PSFRGenerator(PSFRConfig(64, 16, (8, 32))).eval().requires_grad_(False)
     x = torch.rand(batch, 3, 64, 64) * 2 - 1
     parsing = one_hot(torch.randint(0, 19, (batch, 64, 64)))
     with torch.inference_mode():
         expected = network.pictures(network.features(x, parsing))
-        fused = fuse_style_blocks(network)
+        fused = fuse_psfr(network)
         result = fused.pictures(fused.features(x, parsing))
         assert all(error(*pair) < LARGEST_ERROR for pair in zip(result, expected, strict=True))
         assert error(fused(x, parsing), expected[-1]) < LARGEST_ERROR

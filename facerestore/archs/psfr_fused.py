@@ -1,7 +1,8 @@
-"""PSFR-GAN's style blocks for inference: the same sums in half as many convolutions.
+"""PSFR-GAN for inference: the same sums in fewer and cheaper convolutions.
 
 Both norms of a block see the same condition, and the scale and the shift of a norm come from the same features, so
-their convolutions are one each. Shapes are written B C H W.
+their convolutions are one each. Pixels are not repeated before they are convolved, and what no face changes is computed
+once. Shapes are written B C H W.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from torch.nn import functional
 from facerestore.archs.convolution import convolve
 from facerestore.archs.ops import LEAKY_SLOPE
 from facerestore.archs.psfr import INSTANCE_EPS, STYLE_CHANNELS, PSFRGenerator, StyleBlock, StyleNorm
+
+LEAST_POLYPHASE_SIDE = 128
+"""Side before the repetition of pixels from which the convolution is quicker at that size (measured)."""
 
 
 class FusedStyleBlock(nn.Module):
@@ -38,7 +42,7 @@ class FusedStyleBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """B C H W, B 22 H W -> B C H W."""
-        styles = functional.conv2d(condition, self.style_weight, self.style_bias, padding=1)
+        styles = convolve(condition, self.style_weight, self.style_bias, padding=1)
         first, second = torch.split(functional.leaky_relu_(styles, LEAKY_SLOPE), STYLE_CHANNELS, dim=1)
         h = self.conv_0(self._restyled(x, first, 0))
         y: Tensor = self.conv_1(self._restyled(h, second, 1)).add_(x)
@@ -59,10 +63,55 @@ def _scale_and_shift(norm: StyleNorm) -> tuple[Tensor, Tensor]:
     return weight, torch.cat([cast(Tensor, conv.bias).detach() for conv in convs])
 
 
-def fuse_style_blocks(network: PSFRGenerator) -> PSFRGenerator:
-    """Put `FusedStyleBlock` in the place of each style block, in place; return the network, not for training."""
+class FusedEnlarging(nn.Module):
+    """The convolution of an `UpsamplingStage`, at the size before its pixels are repeated.
+
+    Of the 3x3 repeated pixels that it sees, each of the four phases of the result has 2x2 that differ.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer("weight", polyphase_weight(conv.weight.detach()))
+        self.register_buffer("bias", cast(Tensor, conv.bias).detach().repeat_interleave(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B Cin H W -> B Cout 2H 2W."""
+        return functional.pixel_shuffle(convolve(x, self.weight, self.bias, padding=1), 2)
+
+
+def polyphase_weight(weight: Tensor) -> Tensor:
+    """Return the weight that gives the four phases of a 3x3 convolution behind the repetition of pixels.
+
+    Args:
+        weight: Cout Cin 3 3, of a convolution padded by one.
+
+    Returns:
+        4Cout Cin 3 3, in the order of ``pixel_shuffle``.
+    """
+    # Which of the taps before, at and behind a pixel (rows) each of the three taps (columns) falls on.
+    even, odd = (
+        weight.new_tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0]]),
+        weight.new_tensor([[0, 0, 0], [1, 1, 0], [0, 0, 1]]),
+    )
+    phases = [rows @ weight @ columns.T for rows in (even, odd) for columns in (even, odd)]
+    return torch.stack(phases, dim=1).flatten(0, 1).contiguous()
+
+
+def fuse_psfr(network: PSFRGenerator) -> PSFRGenerator:
+    """Make a network quicker in place, and return it, not for training.
+
+    Style blocks become `FusedStyleBlock`, convolutions behind a repetition of many pixels `FusedEnlarging`, and what the
+    first convolution makes of the constant is computed once.
+    """
+    network.const_input = nn.Parameter(network.head[0](network.const_input).detach(), requires_grad=False)
+    network.head[0] = nn.Identity()
     network.head[1] = FusedStyleBlock(cast(StyleBlock, network.head[1]))
-    for stage in network.body:
-        blocks = cast(nn.ModuleList, stage)
-        blocks[2] = FusedStyleBlock(cast(StyleBlock, blocks[2]))
+    for stage, side in zip(network.body, network.config.sizes, strict=False):
+        layers = cast(nn.ModuleList, stage)
+        if side >= LEAST_POLYPHASE_SIDE:
+            layers[0], layers[1] = nn.Identity(), FusedEnlarging(cast(nn.Conv2d, layers[1]))
+        layers[2] = FusedStyleBlock(cast(StyleBlock, layers[2]))
     return network

@@ -78,9 +78,9 @@ class PSFRRestorer(TensorRestorer):
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network with fused style blocks."""
-        from facerestore.archs.psfr_fused import fuse_style_blocks
+        from facerestore.archs.psfr_fused import fuse_psfr
 
-        return super().inference_form(fuse_style_blocks(cast("PSFRGenerator", network)))
+        return super().inference_form(fuse_psfr(cast("PSFRGenerator", network)))
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
