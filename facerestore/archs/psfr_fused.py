@@ -103,8 +103,8 @@ def polyphase_weight(weight: Tensor) -> Tensor:
 def fuse_psfr(network: PSFRGenerator) -> PSFRGenerator:
     """Make a network quicker in place, and return it, not for training.
 
-    Style blocks become `FusedStyleBlock`, convolutions behind a repetition of many pixels `FusedEnlarging`, and what the
-    first convolution makes of the constant is computed once.
+    Style blocks become `FusedStyleBlock`, convolutions behind a repetition of many pixels `FusedEnlarging`, and what
+    the first convolution makes of the constant is computed once.
     """
     network.const_input = nn.Parameter(network.head[0](network.const_input).detach(), requires_grad=False)
     network.head[0] = nn.Identity()
