@@ -22,6 +22,7 @@ from facerestore.bench.tables import Table, machine_words, markdown, megabytes, 
 from facerestore.errors import FaceRestoreError
 from facerestore.io import write_encoded
 from facerestore.plots import Plot, write_plots
+from facerestore.wording import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,7 @@ def compare_jobs(
     extra: Mapping[str, Any] | None = None,
 ) -> Turns:
     """Run two jobs in turns, end their processes, and return what was measured."""
-    say(f"{words}: {repeats} pairs")
+    say(f"{words}: {count(repeats, 'pair')}")
     try:
         runs = in_turns(ours, theirs, repeats=repeats, label=words)
         peaks, waiting = (ours.peak(), theirs.peak()), (ours.waiting(), theirs.waiting())

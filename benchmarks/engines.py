@@ -23,6 +23,7 @@ from facerestore.bench.tables import NOTHING, Table, megabytes, process_words, s
 from facerestore.checkpoint import save_state_dict
 from facerestore.errors import BackendError, FaceRestoreError
 from facerestore.weights import WeightsStore
+from facerestore.wording import count
 
 SIZE, QUICK_SIZE = 512, 32
 ENGINES = ("onnx", "openvino")
@@ -111,7 +112,7 @@ def _measured(engine: str, weights: Path, options: Options) -> tuple[Written, Pa
     one = Side(network=written.name, threads=options.threads, device="cpu")
     other = Side(network=str(weights), threads=options.threads, device="cpu")
     repeats = options.repeats or (1 if options.quick else REPEATS)
-    say(f"{engine} against torch: {repeats} pairs")
+    say(f"{engine} against torch: {count(repeats, 'pair')}")
     return written, compare(one, other, repeats=repeats)
 
 

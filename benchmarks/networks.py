@@ -15,6 +15,7 @@ from facerestore.bench.report import pair_facts
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.tables import NOTHING, Table, gflop_cell, megabytes, process_words, seconds
 from facerestore.errors import FaceRestoreError
+from facerestore.wording import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def run(options: Options) -> Results:
         side = case.side(options)
         other = parse_against(case.against, side)
         repeats = options.repeats or case.repeats
-        say(f"{side.label} against {', '.join(other.settings)}: {repeats} pairs")
+        say(f"{side.label} against {', '.join(other.settings)}: {count(repeats, 'pair')}")
         try:
             pairs.append(compare(side, other, repeats=repeats))
         except FaceRestoreError as error:

@@ -26,6 +26,7 @@ from facerestore.bench.tables import Table, megabytes, seconds
 from facerestore.config import OutputConfig
 from facerestore.errors import BackendError
 from facerestore.plots import Line, Plot
+from facerestore.wording import count
 
 MEGAPIXELS = (1.0, 3.0, 12.0, 48.0, 100.0)
 FACES_THROUGHOUT = 2
@@ -83,7 +84,7 @@ def run(options: Options) -> Results:
 
 
 def _line(megapixels: float, faces: int, repeats: int, options: Options) -> LineResult:
-    say(f"{megapixels:g} megapixels, {faces} faces: {repeats} runs")
+    say(f"{megapixels:g} megapixels, {count(faces, 'face')}: {count(repeats, 'run')}")
     request = LineRequest(
         megapixels=megapixels,
         faces=faces,
@@ -154,7 +155,7 @@ def _plots(
 ) -> list[Plot]:
     """Return the plots of time by stage and of memory."""
     lines = []
-    for name in ("detect", "restore", "decode", "blend", "encode"):
+    for name in ("detect", "restore", "decode", "blend", "encode", "align"):
         points = [
             (float(x), stage.timing.median)
             for x, result in zip(xs, results, strict=True)

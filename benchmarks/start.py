@@ -24,6 +24,7 @@ from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread
 from facerestore.errors import BackendError
+from facerestore.wording import count
 
 MEGAPIXELS = 0.3
 REPEATS = 7
@@ -109,7 +110,7 @@ def commands(photo: Path, options: Options) -> dict[str, list[str]]:
 
 def measured(words: str, command: Sequence[str], repeats: int) -> Start:
     """Start a command once, and then ``repeats`` times."""
-    say(f"{words}: {repeats} starts")
+    say(f"{words}: {count(repeats, 'start')}")
     runs = [undisturbed(lambda: once(words, command)) for _ in range(1 + repeats)][1:]
     peaks = [size for _, size in runs if size is not None]
     most = max(peaks, default=None)

@@ -31,6 +31,7 @@ COLOURS: tuple[_Colour, ...] = (
     (150, 100, 170),
     (190, 150, 40),
     (110, 110, 110),
+    (176, 62, 112),
 )
 """Of the lines, in their order; after the last the first comes again."""
 PANEL_PX = (560, 390)
