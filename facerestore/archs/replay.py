@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ CALLS_BEFORE = 2
 
 WARM_UPS = 3
 """Runs before the recording, in which libraries plan and allocate; as many as in PyTorch's notes on CUDA graphs."""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 Replay: TypeAlias = Callable[..., Tensor]
 """Takes what the network takes, in the shapes that were recorded, and gives a tensor of its own."""
@@ -91,7 +93,7 @@ class ReplayedNetwork(nn.Module):
         return self._recorded[key]
 
 
-def colours_last(network: nn.Module) -> nn.Module:
+def colours_last(network: Network) -> Network:
     """Lay the weights of convolutions out as CUDA's quick ones want them, colours last, in place; return the network.
 
     Only tensors of four axes have that layout; StyleGAN2's weights of five stay as they are.

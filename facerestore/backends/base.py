@@ -15,7 +15,6 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from facerestore.backends.half import Batch, ComputedFace, Pending, RestoredFaces, all_finite, not_finite
-from facerestore.backends.lanes import lane_to, one_ahead
 from facerestore.backends.tensors import channels_behind, check_maps, split_faces
 from facerestore.backends.tensors import checked_crop as checked_crop
 from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
@@ -23,6 +22,7 @@ from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
 from facerestore.device import autocast_dtype
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_image import resize_face
+from facerestore.lanes import lane_to, one_ahead
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 from facerestore.wording import count
 

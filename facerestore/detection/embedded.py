@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,11 +27,13 @@ from facerestore.detection.frames import (
 )
 from facerestore.detection.landmark_frame import affine_from_landmarks, box_of_face, from_units, grey_crop
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.lanes import lane_to
 from facerestore.types import Affine, DetectedFace, Image
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -53,6 +56,7 @@ class EmbeddedDetector:
         finder: weights of the network that finds faces.
         landmarks: weights of the network that looks at each.
         score_threshold: faces below are dropped.
+        device: where both networks run.
 
     Raises:
         WeightsError: a file cannot be read.
@@ -61,9 +65,16 @@ class EmbeddedDetector:
 
     name = "embedded"
 
-    def __init__(self, finder: Path, landmarks: Path, *, score_threshold: float = SCORE_THRESHOLD) -> None:
+    def __init__(
+        self,
+        finder: Path,
+        landmarks: Path,
+        *,
+        score_threshold: float = SCORE_THRESHOLD,
+        device: str | torch.device = "cpu",
+    ) -> None:
         self._score_threshold = score_threshold
-        self._finder, self._landmarks = load_finder(finder), load_landmarks(landmarks)
+        self._finder, self._landmarks = load_finder(finder).to(device), load_landmarks(landmarks).to(device)
 
     def detect(self, image: Image) -> list[DetectedFace]:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first.
@@ -155,13 +166,14 @@ def search(network: nn.Module, pixels: NDArray[np.uint8], threshold: float) -> C
 
     from facerestore.archs.finder import flatten
 
+    lane = lane_to(_device_of(network))
     height, width = (-(-side // CELL_PX) * CELL_PX for side in pixels.shape[:2])
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     with torch.inference_mode():
         # As it lies in memory, colour last, which is what the convolutions are quickest on.
-        batch = torch.from_numpy(canvas)[None].permute(0, 3, 1, 2).float() / 255
-        outputs = flatten(network(batch))[0]
+        batch = lane.upload(torch.from_numpy(canvas))[None].permute(0, 3, 1, 2).float() / 255
+        outputs = lane.download(flatten(network(batch))[0])()
         if not bool(torch.isfinite(outputs).all()):
             raise BackendError("the face finder gave values that are not finite; verify its weights")
         return candidates(outputs, (height, width), threshold)
@@ -175,16 +187,23 @@ def look(
 
     from facerestore.archs.landmarks import normalise
 
+    lane = lane_to(_device_of(network))
     affines = [affine_from_landmarks(points) for points in landmarks]
     crops = np.stack([picture.crop(affine) for affine in affines])
     with torch.inference_mode():
-        points, logits = network(normalise(torch.from_numpy(crops)))
+        found = network(normalise(lane.upload(torch.from_numpy(crops))))
+        points, logits = (wait() for wait in [lane.download(one) for one in found])
         scores = torch.sigmoid(logits).double().numpy()
     better = [
-        transform_points(invert_affine(affine), from_units(found))
-        for affine, found in zip(affines, points.numpy(), strict=True)
+        transform_points(invert_affine(affine), from_units(own))
+        for affine, own in zip(affines, points.numpy(), strict=True)
     ]
     return np.stack(better), scores
+
+
+def _device_of(network: nn.Module) -> torch.device:
+    """Return where a network is."""
+    return next(chain(network.parameters(), network.buffers())).device
 
 
 def _face(points: NDArray[np.float64], score: float) -> DetectedFace:

@@ -20,6 +20,7 @@ from facerestore.checkpoint import (
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_image import resize_face, resize_map
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.lanes import lane_to
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 from facerestore.wording import count
 
@@ -106,6 +107,7 @@ class NetworkParser:
         import torch
 
         from facerestore.archs.convolution import takes_published_forms
+        from facerestore.archs.replay import colours_last
 
         self.device = torch.device(device)
         by_device = 1 if self.device.type == "cpu" else ACCELERATOR_BATCH
@@ -116,6 +118,9 @@ class NetworkParser:
         self.network = network.eval().requires_grad_(False).to(self.device)
         if not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
+        self._lane = lane_to(self.device)
+        if self.device.type == "cuda":
+            self.network = colours_last(self.network)
         self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
 
     def inference_form(self, network: torch.nn.Module) -> Any:
@@ -164,22 +169,25 @@ class NetworkParser:
         normalised = (np.stack(crops) - mean) / deviation
         try:
             with torch.inference_mode():
-                x = torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))).to(self.device)
+                x = self._lane.upload(
+                    torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2)))
+                )
                 logits = self.network.logits(x)
                 low, high = torch.aminmax(logits)
-                finite = bool(torch.isfinite(low) & torch.isfinite(high))  # NaN is both
-                labels = likeliest(logits).cpu().numpy() if finite else None
+                finite = self._lane.download(torch.isfinite(low) & torch.isfinite(high))  # NaN is both
+                labels = self._lane.download(likeliest(logits))
+                found = labels().numpy() if bool(finite()) else None
         except RuntimeError as error:
             raise BackendError(
                 f"parser '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
                 " see 'facerestore doctor', or use --device cpu"
             ) from error
-        if labels is None:
+        if found is None:
             raise BackendError(
                 f"parser '{self.name}' gave values that are not finite; verify its weights with"
                 " 'facerestore weights verify', or use --device cpu"
             )
-        return np.asarray(labels, dtype=np.uint8)
+        return np.asarray(found, dtype=np.uint8)
 
 
 def likeliest(logits: torch.Tensor) -> torch.Tensor:

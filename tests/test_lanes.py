@@ -3,14 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from fakes import face_at
 
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class
-from facerestore.backends.base import TensorRestorer
-from facerestore.backends.lanes import DirectLane, PinnedLane, lane_to, one_ahead
+from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.detection import create_detector
 from facerestore.errors import BackendError
+from facerestore.io import read_image
+from facerestore.lanes import DirectLane, PinnedLane, lane_to, one_ahead
+from facerestore.parsing.networks import ParseNetParser
 from facerestore.types import AlignedFace
+from facerestore.weights import WeightsStore
 
 SIZE = 16
 
@@ -125,8 +131,9 @@ def test_the_order_of_beginnings_and_ends():
 def test_each_device_has_its_lane(monkeypatch):
     assert isinstance(lane_to(torch.device("cpu")), DirectLane)
     assert isinstance(lane_to(torch.device("mps")), DirectLane)
+    assert lane_to(torch.device("cpu")) is lane_to(torch.device("cpu"))
     monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
-    assert isinstance(lane_to(torch.device("cuda")), PinnedLane)
+    assert isinstance(lane_to.__wrapped__(torch.device("cuda")), PinnedLane)
 
 
 def test_the_lane_to_cuda_orders_its_streams(monkeypatch):
@@ -208,3 +215,35 @@ def test_the_way_over_a_far_lane_gives_the_same_faces(name):
     ]
     for one, other in zip(plain.restore(faces), far.restore(faces), strict=True):
         assert np.abs(one - other).max() < 1e-4
+
+
+def test_the_embedded_detector_goes_to_cuda_and_else_stays_on_the_cpu(monkeypatch):
+    placed = []
+    monkeypatch.setattr(
+        "facerestore.detection.embedded.EmbeddedDetector", lambda *_, device: placed.append(device)
+    )
+    for device in ("cuda", torch.device("cuda:1"), "cpu", "mps"):
+        create_detector("embedded", weights_for=lambda name: None, device=device)
+    assert placed == ["cuda", "cuda:1", "cpu", "cpu"]
+
+
+def test_faces_are_found_and_labelled_alike_over_a_far_lane(monkeypatch):
+    image = read_image(REPOSITORY / "examples" / "astronaut_degraded.jpg").pixels
+    store = WeightsStore(offline=True)
+    detector = create_detector("embedded", weights_for=store.require)
+    plain = detector.detect(image)
+    lane = FarLane()
+    monkeypatch.setattr("facerestore.detection.embedded.lane_to", lambda device: lane)
+    far = detector.detect(image)
+    assert len(plain) == len(far) == 1
+    assert np.array_equal(plain[0].landmarks, far[0].landmarks)
+    assert lane.order
+
+    with fixed_randomness():
+        parser = ParseNetParser(ParseNet(ParseNetConfig((4, 6, 8), 1, (6, 4))), max_batch=2)
+    parser.input_size = 32
+    faces = [aligned(value / 10) for value in range(3)]
+    maps = parser.parse(faces)
+    parser._lane = FarLane()
+    for one, other in zip(maps, parser.parse(faces), strict=True):
+        assert np.array_equal(one, other)

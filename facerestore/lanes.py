@@ -8,6 +8,7 @@ while the host turns pixels into faces. What that gains has not been measured: i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ class PinnedLane:
         return wait
 
 
+@cache
 def lane_to(device: torch.device) -> Lane:
-    """Return the lane to a device."""
+    """Return the lane to a device: one for all networks and threads."""
     return PinnedLane(device) if device.type == "cuda" else DirectLane(device)
 
 
