@@ -19,6 +19,7 @@ from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN
 from facerestore.archs.landmarks import LandmarkNet
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fold_norms
+from facerestore.archs.replay import colours_last
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.backends import backend_class
 
@@ -64,8 +65,8 @@ def restored(name: str, batch: int) -> tuple[Tensor, int]:
     """Return what a backend's network, in the form that is shipped, gives on the meta device, and its size."""
     found = backend_class(name)
     restorer = found.build(found.example_state_dict())
-    network = restorer.network.to(META)
-    x = face(batch, restorer.input_size)
+    network = colours_last(restorer.network.to(META))
+    x = face(batch, restorer.input_size).contiguous(memory_format=torch.channels_last)
     if name == "psfr":
         return run(network, x, face(batch, restorer.input_size, 19)), restorer.face_size
     if name == "codeformer":
@@ -109,7 +110,7 @@ def test_colours_last_in_memory_give_the_same_faces(batch):
     x = torch.rand(batch, 3, 32, 32) * 2 - 1
     with torch.inference_mode():
         plain = network._restored(x)
-        network = network.to(memory_format=torch.channels_last)
+        network = colours_last(network)
         other = network._restored(x.contiguous(memory_format=torch.channels_last))
     assert torch.allclose(other, plain, atol=1e-4 * float(plain.std()))
 
