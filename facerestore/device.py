@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -155,6 +154,8 @@ def keep_freed_memory() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
+    import ctypes
+
     m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
     try:
         mallopt = ctypes.CDLL(None).mallopt

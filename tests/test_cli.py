@@ -1,18 +1,24 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 from fakes import Brightener, FakeDetector, face_at, photo, pipeline
+from typer.testing import CliRunner
 
-from facerestore.cli import main
+from facerestore.cli import app, main
+from facerestore.cli.commands import COMMANDS, COMPLETION, add_called
 from facerestore.cli.enhancing import TELLING, choice_lines
 from facerestore.errors import WeightsError
 from facerestore.io import decode_image, encode_image, read_image, write_image
 
+PORTRAIT = Path(__file__).parents[1] / "examples" / "astronaut_degraded.jpg"
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 
@@ -389,18 +395,83 @@ def test_doctor_prints_marks_and_its_exit_code_follows(capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
-def test_help_and_version_answer_without_heavy_imports():
+def imported_by(*arguments):
+    """Return the modules that a process has imported once it has answered a command line."""
     code = (
         "import sys, facerestore.cli as c; code = c.main(sys.argv[1:]); "
-        "bad = {'torch', 'cv2', 'numpy', 'PIL', 'facexlib', 'scipy'} & set(sys.modules); "
-        "sys.exit(f'imported {bad}' if bad else code)"
+        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)"
     )
-    for arguments in (["--help"], ["enhance", "--help"], ["--version"], ["weights", "--help"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["enhance", "--help"], ["weights", "--help"]])
+def test_help_and_version_answer_without_heavy_imports(words):
+    loaded = imported_by(*words)
+    heavy = {"torch", "cv2", "numpy", "PIL", "facexlib", "scipy", "multiprocessing", "asyncio"}
+    assert sorted(heavy & loaded) == []
+    commands = {name for name in COMMANDS if f"facerestore.cli.{name}" in loaded}
+    assert commands == {word for word in words if word in COMMANDS}
+
+
+def test_enhance_imports_nothing_that_it_does_not_need(tmp_path):
+    shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    loaded = imported_by("enhance", str(tmp_path / "photo.jpg"), "--json")
+    unneeded = {"torchvision", "facexlib", "scipy", "spandrel", "basicsr", "onnxruntime", "torch._dynamo"}
+    assert sorted(unneeded & loaded) == []
+    assert not {
+        name for name in loaded if name.startswith(("facerestore.training", "facerestore.evaluation"))
+    }
+
+
+def test_the_list_of_commands_is_that_of_the_commands_themselves(capsys):
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    whole = CliRunner().invoke(app, ["--help"], prog_name="facerestore").output
+    assert listed.split() == whole.split()
+    assert all(name in listed for name in COMMANDS)
+
+
+def test_completion_knows_all_options(monkeypatch):
+    monkeypatch.setenv(COMPLETION, "complete_bash")
+    program = typer.Typer()
+    add_called(program, [])
+    assert set(typer.main.get_command(program).commands) == set(COMMANDS)
+    assert typer.main.get_command(program).commands["enhance"].params
+
+
+def test_a_command_that_does_not_exist_is_told_with_the_one_that_was_meant(capsys):
+    assert main(["enhanc", "photo.jpg"]) == 2
+    assert "No such command 'enhanc'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_process_with_torch_ends_with_its_code_after_all_that_is_due_at_its_end(code, tmp_path):
+    program = (
+        "import atexit, sys, threading, types; from facerestore.cli.ending import QuickEnd; end = QuickEnd(); "
+        "sys.modules['torch'] = types.ModuleType('torch'); "
+        "atexit.register(lambda: print('at exit')); "
+        "threading.Timer(0.1, lambda: print('thread')).start(); "
+        "sys.stdout.write('said '); "
+        f"end.code = {code}; sys.exit(end.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.split() == ["said", "thread", "at", "exit"]
+
+
+def test_a_process_that_fails_before_its_code_is_known_ends_as_any_other():
+    program = (
+        "import sys, types; from facerestore.cli.ending import QuickEnd; end = QuickEnd(); "
+        "sys.modules['torch'] = types.ModuleType('torch'); raise RuntimeError('unforeseen')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "unforeseen" in done.stderr
 
 
 def test_the_module_runs_as_a_program():

@@ -2,73 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from facerestore import __version__
-from facerestore.cli import bench, colorize, detect, doctor, enhance, export, inpaint, parse, synthesize
-from facerestore.cli.backends import backends_app
-from facerestore.cli.data import data_app
-from facerestore.cli.evaluate import evaluate_app
-from facerestore.cli.train import train_app
-from facerestore.cli.weights import weights_app
+from facerestore.cli.commands import add_all, add_called
+from facerestore.cli.ending import QuickEnd
 from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
-
-app = typer.Typer(
-    name="facerestore",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help=(
-        "Restore faces in real photographs: offline, on any machine, keeping the person recognisable.\n\n"
-        "Start with [bold]facerestore enhance photo.jpg[/bold]: it writes photo_restored.jpg beside it and says"
-        " what it did. Nothing is downloaded, and nothing leaves this machine."
-    ),
-    epilog=(
-        "Exit codes: 0 done (no face is a normal result), 1 failure, 2 usage, 3 some inputs failed,"
-        " 4 weights missing or corrupt, 130 interrupted."
-    ),
-)
-
-
-def _help_of(command: Callable[..., None]) -> str:
-    """Return a command's docstring with one line a paragraph: the terminal's width decides where lines break."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-
-
-app.command("enhance", help=_help_of(enhance.enhance), epilog=enhance.EPILOG, no_args_is_help=True)(
-    enhance.enhance
-)
-app.command("colorize", help=_help_of(colorize.colorize), epilog=colorize.EPILOG, no_args_is_help=True)(
-    colorize.colorize
-)
-app.command("inpaint", help=_help_of(inpaint.inpaint), epilog=inpaint.EPILOG, no_args_is_help=True)(
-    inpaint.inpaint
-)
-app.command(
-    "synthesize", help=_help_of(synthesize.synthesize), epilog=synthesize.EPILOG, no_args_is_help=True
-)(synthesize.synthesize)
-app.command("detect", help=_help_of(detect.detect), epilog=detect.EPILOG, no_args_is_help=True)(detect.detect)
-app.command("parse", help=_help_of(parse.parse), epilog=parse.EPILOG, no_args_is_help=True)(parse.parse)
-app.add_typer(weights_app, name="weights")
-app.add_typer(backends_app, name="backends")
-app.command("export", help=_help_of(export.export), epilog=export.EPILOG, no_args_is_help=True)(export.export)
-app.add_typer(data_app, name="data")
-app.add_typer(train_app, name="train")
-app.add_typer(evaluate_app, name="evaluate")
-app.command("bench", help=_help_of(bench.bench), epilog=bench.EPILOG)(bench.bench)
-app.command("doctor", help=_help_of(doctor.doctor), epilog=doctor.EPILOG)(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,7 +25,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _common(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -86,19 +33,60 @@ def _common(
     """Take the options that stand before a command."""
 
 
+def _program() -> typer.Typer:
+    """Return the program without its commands."""
+    program = typer.Typer(
+        name="facerestore",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=(
+            "Restore faces in real photographs: offline, on any machine, keeping the person recognisable.\n\n"
+            "Start with [bold]facerestore enhance photo.jpg[/bold]: it writes photo_restored.jpg beside it and says"
+            " what it did. Nothing is downloaded, and nothing leaves this machine."
+        ),
+        epilog=(
+            "Exit codes: 0 done (no face is a normal result), 1 failure, 2 usage, 3 some inputs failed,"
+            " 4 weights missing or corrupt, 130 interrupted."
+        ),
+    )
+    program.callback()(_common)
+    return program
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return the program with all its commands as ``app``, for who wants to look at them; ``main`` imports only one."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    program = _program()
+    add_all(program)
+    return program
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
         arguments: without the program's name; those of the process when None.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:
+        return _run(list(arguments))
+    end = QuickEnd()
+    end.code = _run(sys.argv[1:])
+    return end.code
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that the terminal's encoding lacks must not end a run; standard error does so by itself.
         sys.stdout.reconfigure(errors="backslashreplace")
     wait_asleep()
+    program = _program()
     try:
-        result = app(args=words, prog_name="facerestore", standalone_mode=False)
+        add_called(program, words)
+        result = program(args=list(words), prog_name="facerestore", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", EXIT_INTERRUPTED)

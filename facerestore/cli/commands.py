@@ -1,0 +1,131 @@
+"""All commands by name; the module of one is imported when it is the one that is called for, so that each answers soon.
+
+Typer needs a command's function to list it, so that a list of all would import all: here is what the list says.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+
+import typer
+
+COMPLETION = "_FACERESTORE_COMPLETE"
+"""Set by the shell where it asks for completions (click's name for a program called facerestore)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command, or a group of them.
+
+    Attributes:
+        summary: first paragraph of its help.
+        group: it has commands of its own.
+        needs_words: called without any, it shows its help.
+    """
+
+    summary: str
+    group: bool = False
+    needs_words: bool = True
+
+    def add(self, app: typer.Typer, name: str) -> None:
+        """Import the command, and give it to a program."""
+        module = import_module(f"facerestore.cli.{name}")
+        if self.group:
+            app.add_typer(getattr(module, f"{name}_app"), name=name)
+            return
+        function = getattr(module, name)
+        app.command(name, help=_help_of(function), epilog=module.EPILOG, no_args_is_help=self.needs_words)(
+            function
+        )
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "enhance": Command("Restore the faces of photos, and say what was done."),
+        "colorize": Command(
+            "Give the faces of black-and-white photos colours, and keep their light and shade."
+        ),
+        "inpaint": Command(
+            "Fill scratches, tears and stains in faces: what is white in a mask is drawn anew."
+        ),
+        "synthesize": Command(
+            "Draw a face from a parsing map: a square picture that says what is skin, hair, an eye and so on."
+        ),
+        "detect": Command(
+            "List the faces of photos, left to right, with the indices that 'enhance --faces' takes."
+        ),
+        "parse": Command(
+            "Show the parts of faces: skin, eyes, brows, nose, lips, hair and the rest of the 19 classes of"
+            " CelebAMask-HQ."
+        ),
+        "export": Command(
+            "Write a network as a file that other programs run: ONNX, OpenVINO or TorchScript; and compare it at once."
+        ),
+        "bench": Command(
+            "Measure this program on this machine: the stages of the line, networks, or two of them in turns.",
+            needs_words=False,
+        ),
+        "doctor": Command(
+            "Say what works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole"
+            " line.",
+            needs_words=False,
+        ),
+        "weights": Command(
+            "See, fetch, check and remove weights: the files that hold trained networks.", group=True
+        ),
+        "backends": Command(
+            "See which restoration networks there are, and check that one keeps the contract.", group=True
+        ),
+        "data": Command(
+            "Make faces to learn from out of photographs, and see what degradations make of them.", group=True
+        ),
+        "train": Command(
+            "Train networks. A run that was stopped goes on with the same command, and ends as if it had never been"
+            " stopped.",
+            group=True,
+        ),
+        "evaluate": Command(
+            "Measure how well faces are restored, as a table with intervals and its whole protocol.",
+            group=True,
+        ),
+    }
+)
+"""In the order in which help lists them."""
+
+
+def add_all(app: typer.Typer) -> None:
+    """Import all commands, and give them to a program."""
+    for name, command in COMMANDS.items():
+        command.add(app, name)
+
+
+def add_called(app: typer.Typer, words: Sequence[str]) -> None:
+    """Give a program the command that a command line calls; where it calls none, all of them to be listed.
+
+    Args:
+        app: the program.
+        words: the command line without the program's name.
+    """
+    called = next((word for word in words if not word.startswith("-")), None)
+    if COMPLETION in os.environ:
+        add_all(app)
+    elif called is not None and called in COMMANDS:
+        COMMANDS[called].add(app, called)
+    else:
+        for name, command in COMMANDS.items():
+            app.command(name, help=command.summary)(_only_listed)
+
+
+def _only_listed() -> None:
+    """Stand for a command in a list."""
+
+
+def _help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with one line a paragraph: the terminal's width decides where lines break."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
