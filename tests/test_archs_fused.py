@@ -5,13 +5,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs import convolution, gpen_fused, psfr_fused
+from facerestore.archs import convolution, gpen_fused, parsenet_fused, psfr_fused
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig, for_inference
 from facerestore.archs.convolution import QuickConv2d, convolve, has_winograd, published_forms, quicken
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN, polyphase_weight
 from facerestore.archs.ops import blur_after_transpose
-from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fold_norms
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.archs.parsenet_fused import fuse_parsenet
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
 from facerestore.archs.psfr_fused import fuse_psfr
 from facerestore.backends.gpen import GPENRestorer
@@ -57,7 +58,7 @@ def test_winograd_is_taken_only_where_it_is_quicker_and_allowed(monkeypatch: pyt
     monkeypatch.setattr(convolution, "has_winograd", lambda: True)
     wide, narrow = torch.randn(128, 128, 3, 3), torch.randn(24, 20, 3, 3)
     with torch.inference_mode():
-        convolve(torch.randn(1, 19, 64, 64), narrow[:, :19], padding=1)  # too narrow
+        convolve(torch.randn(1, 18, 64, 64), narrow[:, :18], padding=1)  # too narrow
         convolve(torch.randn(1, 20, 47, 64), narrow, padding=1)  # too small for so few channels
         convolve(torch.randn(1, 128, 31, 64), wide, padding=1)  # too small
         convolve(torch.randn(1, 64, 64, 64), torch.randn(64, 64, 1, 1))  # no 3x3
@@ -103,7 +104,7 @@ def test_quickened_networks_keep_their_keys_and_all_but_wide_plain_convolutions(
         nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(64, 64, 3, padding=2, dilation=2),
         nn.Conv2d(64, 64, 3, padding=1, groups=2),
-        nn.Conv2d(64, 19, 3, padding=1),
+        nn.Conv2d(64, 18, 3, padding=1),
     )
     keys = list(network.state_dict())
     assert [type(layer) is QuickConv2d for layer in quicken(network)] == [True, *[False] * 5]
@@ -162,17 +163,22 @@ def test_the_fused_psfr_computes_what_the_network_does(
         assert error(fused(x, parsing), expected[-1]) < LARGEST_ERROR
 
 
-def test_folded_norms_compute_what_the_network_does() -> None:
+@pytest.mark.parametrize("polyphase_side", [16, 1024])
+def test_the_fused_parsenet_computes_what_the_network_does(
+    polyphase_side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parsenet_fused, "LEAST_POLYPHASE_SIDE", polyphase_side)
     torch.manual_seed(0)
-    network = ParseNet(ParseNetConfig((8, 16), 1, (8,))).eval().requires_grad_(False)
+    network = ParseNet(ParseNetConfig((8, 16, 24), 1, (16, 8))).eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.3)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
-    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
     with torch.inference_mode():
-        expected = network.logits(x)
-        assert error(fold_norms(network).logits(x), expected) < 1e-4
+        expected = network(x)
+        result = fuse_parsenet(network, side=32)(x)
+        assert all(error(*pair) < 1e-4 for pair in zip(result, expected, strict=True))
 
 
 def test_a_bisenet_for_inference_computes_what_the_network_does() -> None:

@@ -18,7 +18,8 @@ from facerestore.archs.finder import FinderNet, without_norms
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN
 from facerestore.archs.landmarks import LandmarkNet
-from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fold_norms
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.archs.parsenet_fused import fuse_parsenet
 from facerestore.archs.replay import colours_last
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.backends import backend_class
@@ -121,7 +122,7 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (2, 3, 64, 64),
     ),
     "parsenet": (
-        lambda: fold_norms(ParseNet(ParseNetConfig((8, 8, 16), 1, (16, 8))).eval()),
+        lambda: fuse_parsenet(ParseNet(ParseNetConfig((8, 8, 16), 1, (16, 8))).eval(), side=256),
         (2, 3, 32, 32),
     ),
     "finder": (lambda: without_norms(FinderNet()), (1, 3, 128, 192)),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.convolution import convolve
+from facerestore.archs.convolution import convolve, in_phases
 from facerestore.archs.gpen import GPENGenerator, fixed_noise
 from facerestore.archs.ops import (
     ACTIVATION_GAIN,
@@ -195,9 +195,7 @@ class FusedStyledConv(nn.Module):
     def _activated(self, y: Tensor, start: int, stop: int) -> Tensor:
         if not self.polyphase:
             return functional.leaky_relu_(y[:, start:stop], LEAKY_SLOPE)
-        phases = functional.leaky_relu_(y[:, 4 * start : 4 * stop], LEAKY_SLOPE)
-        batch, _, height, columns = phases.shape
-        return phases.view(batch, -1, 2, 2, height, columns).permute(0, 1, 4, 2, 5, 3)
+        return in_phases(functional.leaky_relu_(y[:, 4 * start : 4 * stop], LEAKY_SLOPE))
 
     def _convolved(self, x: Tensor, latent: Tensor) -> Tensor:
         """Return the modulated convolution and the bias, both times the activation's gain.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.convolution import convolve
+from facerestore.archs.convolution import convolve, repeated_pixels_weight
 from facerestore.archs.ops import LEAKY_SLOPE
 from facerestore.archs.psfr import INSTANCE_EPS, STYLE_CHANNELS, PSFRGenerator, StyleBlock, StyleNorm
 
@@ -64,40 +64,19 @@ def _scale_and_shift(norm: StyleNorm) -> tuple[Tensor, Tensor]:
 
 
 class FusedEnlarging(nn.Module):
-    """The convolution of an `UpsamplingStage`, at the size before its pixels are repeated.
-
-    Of the 3x3 repeated pixels that it sees, each of the four phases of the result has 2x2 that differ.
-    """
+    """The convolution of an `UpsamplingStage`, at the size before its pixels are repeated."""
 
     weight: Tensor
     bias: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        self.register_buffer("weight", polyphase_weight(conv.weight.detach()))
+        self.register_buffer("weight", repeated_pixels_weight(conv.weight.detach()))
         self.register_buffer("bias", cast(Tensor, conv.bias).detach().repeat_interleave(4))
 
     def forward(self, x: Tensor) -> Tensor:
         """B Cin H W -> B Cout 2H 2W."""
         return functional.pixel_shuffle(convolve(x, self.weight, self.bias, padding=1), 2)
-
-
-def polyphase_weight(weight: Tensor) -> Tensor:
-    """Return the weight that gives the four phases of a 3x3 convolution behind the repetition of pixels.
-
-    Args:
-        weight: Cout Cin 3 3, of a convolution padded by one.
-
-    Returns:
-        4Cout Cin 3 3, in the order of ``pixel_shuffle``.
-    """
-    # Which of the taps before, at and behind a pixel (rows) each of the three taps (columns) falls on.
-    even, odd = (
-        weight.new_tensor([[1, 0, 0], [0, 1, 1], [0, 0, 0]]),
-        weight.new_tensor([[0, 0, 0], [1, 1, 0], [0, 0, 1]]),
-    )
-    phases = [rows @ weight @ columns.T for rows in (even, odd) for columns in (even, odd)]
-    return torch.stack(phases, dim=1).flatten(0, 1).contiguous()
 
 
 def fuse_psfr(network: PSFRGenerator) -> PSFRGenerator:
