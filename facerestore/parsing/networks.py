@@ -216,10 +216,12 @@ class ParseNetParser(NetworkParser):
     deviation = (0.5, 0.5, 0.5)
 
     def inference_form(self, network: torch.nn.Module) -> Any:
-        """Return the network with its norms folded into its convolutions."""
-        from facerestore.archs.parsenet import ParseNet, fold_norms
+        """Return the network with its norms folded into its convolutions and what branches share done once."""
+        from facerestore.archs.parsenet import ParseNet
+        from facerestore.archs.parsenet_fused import fuse_parsenet
 
-        return super().inference_form(fold_norms(network) if isinstance(network, ParseNet) else network)
+        fused = fuse_parsenet(network, side=INPUT_SIZE) if isinstance(network, ParseNet) else network
+        return super().inference_form(fused)
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
