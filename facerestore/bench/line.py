@@ -24,7 +24,7 @@ from facerestore.bench.statistics import Timing
 from facerestore.config import RestoreConfig
 from facerestore.device import keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError
-from facerestore.io import encode_image, read_encoded
+from facerestore.io import encode_spent, read_encoded
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.weights import WeightsStore
@@ -324,12 +324,12 @@ def _metered(pipeline: TimedPipeline, photo: Photo, clock: Clock) -> Meter:
 
 
 def pass_photo(pipeline: TimedPipeline, photo: Photo, meter: Meter) -> tuple[tuple[int, int], int]:
-    """Take a photo through all stages, and return its width and height, and how many faces were restored."""
+    """Take a photo through all stages as ``enhance`` does, and return its size, and how many faces were restored."""
     pipeline.meter = meter
     with meter.stage("decode"):
         image = pipeline.decode(photo.data, name=photo.name)
-    result = pipeline.run(image)
+    result = pipeline.run_spent(image)
     with meter.stage("encode"):
-        encode_image(result.image, format=image.format or "PNG")
+        encode_spent(result.image, format=image.format or "PNG")
     height, width = image.pixels.shape[:2]
     return (width, height), sum(face.restored is not None for face in result.faces)
