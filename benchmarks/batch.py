@@ -1,6 +1,8 @@
 """A folder of photos: one after the other in a plain loop, and as ``facerestore enhance`` does it.
 
-python -m benchmarks.batch RESULTS [--quick] [--threads N] [--repeats N]
+python -m benchmarks.batch RESULTS [--quick] [--threads N] [--repeats N] [--device NAME]
+
+On another device than the CPU it is ``benchmarks.busy``, which tells how busy a GPU is.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import busy
 from benchmarks.common import Options, Results, TimedJob, compare_jobs, main, start, turns_results
 from facerestore.assembly import build_pipeline
 from facerestore.batch import Status, plan_jobs, run_jobs
@@ -80,6 +83,8 @@ def same_files(folder: Path) -> bool:
 
 def run(options: Options) -> Results:
     """Restore a folder of drawn photos both ways."""
+    if options.device != "cpu":
+        return busy.run(options)
     machine = start()
     count, megapixels = (QUICK_PHOTOS, QUICK_MEGAPIXELS) if options.quick else (PHOTOS, MEGAPIXELS)
     folder = Path(tempfile.mkdtemp(prefix="facerestore-batch-"))

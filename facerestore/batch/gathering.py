@@ -3,7 +3,7 @@
 Several threads take a photo each through the line. On an accelerator they share the networks through what is here: one
 call of a network at a time, for the faces of all threads that wait for it. So no network is ever called by two threads
 at once, and its batches are as full as the photos under way allow. How busy that keeps a GPU has not been measured; it
-was written without one: ``python -m benchmarks.busy`` does.
+was written without one: ``python -m benchmarks.batch --device cuda`` does.
 """
 
 from __future__ import annotations

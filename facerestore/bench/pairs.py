@@ -23,6 +23,10 @@ Tell: TypeAlias = Callable[[str], None]
 WARM_UPS = 1
 """Runs that do not count: the first one of a process fetches libraries, plans convolutions and touches memory."""
 
+ACCELERATOR_WARM_UPS = 4
+"""On other devices than the CPU: with the third call of a shape a network records itself, which takes four runs of it
+(``facerestore.archs.replay``)."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkResult:
@@ -93,7 +97,8 @@ def measure(
     _check_repeats(repeats)
     with _closing(open_runner, [side]) as (runner,):
         opened = runner.open()
-        runs = [undisturbed(runner.run) for _ in _told(WARM_UPS + repeats, side.label, tell)][WARM_UPS:]
+        turns = _told(repeats, side.label, tell, warm_ups=_warm_ups(opened))
+        runs = [undisturbed(runner.run) for _ in turns][_warm_ups(opened) :]
         return _result(side, opened, runs, runner)
 
 
@@ -110,7 +115,8 @@ def compare(
     _check_repeats(repeats)
     with _closing(open_runner, [one, other]) as (first, second):
         opened = first.open(), second.open()
-        runs = in_turns(first, second, repeats=repeats, label=one.label, tell=tell)
+        warm_ups = max(_warm_ups(own) for own in opened)
+        runs = in_turns(first, second, repeats=repeats, label=one.label, tell=tell, warm_ups=warm_ups)
         ratio = run_ratio(runs, shares=(one.batch, other.batch))
         errors = _errors(first, second) if one.same_maths == other.same_maths else {}
         return PairResult(
@@ -119,7 +125,13 @@ def compare(
 
 
 def in_turns(
-    first: Job, second: Job, *, repeats: int, label: str, tell: Tell | None = None
+    first: Job,
+    second: Job,
+    *,
+    repeats: int,
+    label: str,
+    tell: Tell | None = None,
+    warm_ups: int = WARM_UPS,
 ) -> tuple[list[Run], list[Run]]:
     """Run two jobs in turns, first, second, first, second, ..., and return the runs of each, warm-ups left out.
 
@@ -129,8 +141,8 @@ def in_turns(
         ConfigError: ``repeats`` is below 1.
     """
     _check_repeats(repeats)
-    turns = _told(WARM_UPS + repeats, label, tell)
-    pairs = [undisturbed(lambda: (first.run(), second.run())) for _ in turns][WARM_UPS:]
+    turns = _told(repeats, label, tell, warm_ups=warm_ups)
+    pairs = [undisturbed(lambda: (first.run(), second.run())) for _ in turns][warm_ups:]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
@@ -190,11 +202,16 @@ def _closing(open_runner: OpenRunner, sides: Sequence[Side]) -> Iterator[list[Si
             runner.close()
 
 
-def _told(count: int, label: str, tell: Tell | None) -> Iterator[int]:
-    """Yield the numbers of the runs, telling each."""
-    for index in range(count):
+def _warm_ups(opened: Opened) -> int:
+    return WARM_UPS if opened.device == "cpu" else ACCELERATOR_WARM_UPS
+
+
+def _told(repeats: int, label: str, tell: Tell | None, *, warm_ups: int) -> Iterator[int]:
+    """Yield the numbers of the runs, those that do not count first, telling each."""
+    for index in range(warm_ups + repeats):
         if tell is not None:
-            tell(f"{label}: {'warm-up' if index < WARM_UPS else f'run {index} of {count - WARM_UPS}'}")
+            run = f"run {index - warm_ups + 1} of {repeats}"
+            tell(f"{label}: {'warm-up' if index < warm_ups else run}")
         yield index
 
 
