@@ -131,8 +131,9 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", PARTS)
-def test_the_other_networks_stay_on_the_device(name):
+def test_the_other_networks_stay_on_the_device(name, layout):
     build, shape = PARTS[name]
-    network = build().eval().requires_grad_(False).to(META)
-    run(network, torch.empty(shape, device="meta"))
+    network = colours_last(build().eval().requires_grad_(False).to(META))
+    run(network, torch.empty(shape, device="meta").contiguous(memory_format=layout))

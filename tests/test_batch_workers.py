@@ -7,7 +7,7 @@ from fakes import Brightener, face_at, photo, pipeline
 
 from facerestore.batch import Job, Status, run_jobs
 from facerestore.batch import run as batch_run
-from facerestore.batch.workers import PixelBudget, worker_count
+from facerestore.batch.workers import PixelBudget, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.io import picture_size, read_encoded, write_image
@@ -48,6 +48,11 @@ def test_the_budget_lets_one_photo_in_whatever_its_size_and_others_only_beside_i
     other.join(10)
     assert entered.is_set()
     assert leave.is_set()
+
+
+def test_accelerators_have_more_photos_under_way():
+    assert pixels_at_a_time("cpu") == 64_000_000
+    assert pixels_at_a_time("cuda:0") == 16 * 12_000_000
 
 
 def test_a_place_is_given_back_when_its_photo_fails():

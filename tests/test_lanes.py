@@ -8,8 +8,9 @@ from fakes import face_at
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.replay import ReplayedNetwork, colours_last
-from facerestore.backends import backend_class
+from facerestore.backends import backend_class, backend_names, needs_weights
 from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.contract.faces import trial_map
 from facerestore.detection import create_detector
 from facerestore.errors import BackendError
 from facerestore.io import read_image
@@ -185,7 +186,7 @@ def test_the_lane_to_cuda_orders_its_streams(monkeypatch):
 def test_a_network_on_cuda_lies_colours_last_and_records_itself_where_it_can(monkeypatch):
     found = backend_class("gpen")
     restorer = found.build(found.example_state_dict())
-    restorer._prepare_for_cuda(replay=True)
+    restorer._prepare_for_cuda()
     assert isinstance(restorer.network, ReplayedNetwork)
     assert restorer.remarks == []
     weight = restorer.network.convs[2].weight
@@ -194,12 +195,17 @@ def test_a_network_on_cuda_lies_colours_last_and_records_itself_where_it_can(mon
     assert restorer.remarks == [
         "the network of 'gpen' could not be recorded as a CUDA graph, and runs kernel by kernel: no such stream"
     ]
-    plain = Halver(torch.nn.Identity(), face_size=SIZE)
-    plain._prepare_for_cuda(replay=True)
-    assert isinstance(plain.network, torch.nn.Identity)
 
 
-@pytest.mark.parametrize("name", ["gpen", "lite", "mmrb"])
+def test_only_networks_that_were_watched_are_prepared_for_cuda():
+    watched = {"codeformer", "gpen", "lite", "mmrb", "psfr"}
+    others = {name for name in backend_names() if needs_weights(name)} - watched
+    assert all(backend_class(name).replayable for name in watched)
+    assert not any(getattr(backend_class(name), "replayable", False) for name in others)
+    assert not Halver.replayable
+
+
+@pytest.mark.parametrize("name", ["codeformer", "gpen", "lite", "mmrb", "psfr"])
 def test_the_way_over_a_far_lane_gives_the_same_faces(name):
     found = backend_class(name)
     plain, far = (found.build(found.example_state_dict()) for _ in range(2))
@@ -213,7 +219,8 @@ def test_the_way_over_a_far_lane_gives_the_same_faces(name):
         )
         for _ in range(3)
     ]
-    for one, other in zip(plain.restore(faces), far.restore(faces), strict=True):
+    maps = [trial_map(plain.face_size)] * 3 if plain.needs_parsing else None
+    for one, other in zip(plain.restore(faces, maps), far.restore(faces, maps), strict=True):
         assert np.abs(one - other).max() < 1e-4
 
 

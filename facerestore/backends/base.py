@@ -52,7 +52,8 @@ class TensorRestorer(ABC):
         summary: what it is, in one line for ``facerestore backends list``.
         paper: authors, title and where it stands; or a plain statement that there is none.
         requires: Python modules that its networks need and that facerestore does not install by itself.
-        replayable: nothing in its network depends on values or waits for the host, so that it can be a CUDA graph.
+        replayable: its network may be a CUDA graph with colours last in memory: nothing in it depends on values, waits
+            for the host or asks for another order.
         takes_half: the automatic precision may be fp16: its faces in it were compared with those in float32.
         network: the torch module, in eval mode, on ``device``.
         face_size: side of the faces that `restore` returns, pixels.
@@ -112,8 +113,8 @@ class TensorRestorer(ABC):
             self.network = self.inference_form(self.network).eval()
         self._lane = lane_to(self.device)
         self._layout = torch.contiguous_format
-        if self.device.type == "cuda":
-            self._prepare_for_cuda(replay=not takes_published_forms())
+        if self.device.type == "cuda" and self.replayable and not takes_published_forms():
+            self._prepare_for_cuda()
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network that `restore` runs: the same sums as ``network``, quicker.
@@ -124,16 +125,14 @@ class TensorRestorer(ABC):
 
         return quicken(network)
 
-    def _prepare_for_cuda(self, *, replay: bool) -> None:
-        """Lay the network out as CUDA's convolutions want it, colours last, and let it record itself where it can."""
+    def _prepare_for_cuda(self) -> None:
+        """Lay the network out as CUDA's convolutions want it, colours last, and let it record itself."""
         import torch
 
         from facerestore.archs.replay import ReplayedNetwork, colours_last
 
         self._layout = torch.channels_last
-        self.network = colours_last(self.network)
-        if replay and self.replayable:
-            self.network = ReplayedNetwork(self.network)
+        self.network = ReplayedNetwork(colours_last(self.network))
 
     @property
     def remarks(self) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.batch.stages import stage_pictures, staged
-from facerestore.batch.workers import PixelBudget, on_cpu, worker_count
+from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.face_image import to_8_bit
@@ -104,7 +104,7 @@ def _at_a_time(
     workers: int, jobs: Sequence[Job], pipeline: RestorePipeline, options: OutputConfig
 ) -> Iterator[PhotoOutcome]:
     """Yield the outcomes in the order of the jobs, ``workers`` of which run at a time."""
-    budget, waiting = PixelBudget(), iter(jobs)
+    budget, waiting = PixelBudget(pixels_at_a_time(pipeline.facts.device)), iter(jobs)
     with ThreadPoolExecutor(workers) as pool:
         running: deque[Future[PhotoOutcome]] = deque()
         try:

@@ -15,6 +15,9 @@ PIXELS_AT_A_TIME = 64_000_000
 """Photos that together have more are taken one after the other: with decoded photo, result and encoder a pixel takes
 about 10 bytes. A single photo may be larger."""
 
+ACCELERATOR_PIXELS_AT_A_TIME = 192_000_000
+"""The same where networks run on an accelerator: `ACCELERATOR_WORKERS` photos of 12 megapixels, in about 2 GB."""
+
 ACCELERATOR_WORKERS = 16
 """Most photos at a time where networks run on an accelerator; within it, one for each core. While one photo's faces are
 there, others are decoded, searched, blended and encoded; their faces gather (``facerestore.batch.gathering``). Chosen,
@@ -45,6 +48,11 @@ def worker_count(asked: int, *, photos: int, device: str, threads: int = 0) -> i
     cores = threads or available_cores()
     automatic = cores if on_cpu(device) else min(ACCELERATOR_WORKERS, cores)
     return max(1, min(asked or automatic, photos))
+
+
+def pixels_at_a_time(device: str) -> int:
+    """Return how many pixels the photos that are under way may have together, by where networks run."""
+    return PIXELS_AT_A_TIME if on_cpu(device) else ACCELERATOR_PIXELS_AT_A_TIME
 
 
 class PixelBudget:

@@ -92,8 +92,9 @@ def driver_of(device: torch.device) -> Ask:
         ModuleNotFoundError,
         RuntimeError,
     ):  # without nvidia-ml-py, or with one that does not know the driver
-        uuid = torch.cuda.get_device_properties(device).uuid
-        return lambda: smi_share(f"GPU-{uuid}")
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # torch 2.4 has none
+        gpu = str(device.index or 0) if uuid is None else f"GPU-{uuid}"
+        return lambda: smi_share(gpu)
     return lambda: torch.cuda.utilization(device) / 100
 
 

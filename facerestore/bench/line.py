@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from facerestore.assembly import assemble, build_detector
 from facerestore.available import AUTO
 from facerestore.backends import backend_names
+from facerestore.backends.calling import with_precision
 from facerestore.backends.exported import exported_file
 from facerestore.bench.machine import OthersWatch, thread_facts
 from facerestore.bench.memory import Peak, peak, reset_peak
@@ -307,12 +308,17 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
         raise ConfigError(
             f"'{request.network}' restores no faces; name a backend, such as gpen or psfr+parsenet"
         )
+    restorer = with_precision(restorers[0], config.precision, device)  # as the command does
     return TimedPipeline(
         build_detector(request.detector, store, device),
-        restorers[0],
+        restorer,
         config=config,
         parser=parsers[0] if parsers else None,
-        facts=PipelineFacts(weights=f"{request.network}, random weights", device=str(device)),
+        facts=PipelineFacts(
+            weights=f"{request.network}, random weights",
+            device=str(device),
+            precision=getattr(restorer, "precision", None),
+        ),
     )
 
 
