@@ -20,9 +20,11 @@ from facerestore.archs.gpen_fused import FusedGPEN
 from facerestore.archs.landmarks import LandmarkNet
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.parsenet_fused import fuse_parsenet
+from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.archs.replay import colours_last
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.backends import backend_class
+from facerestore.backends.psfr import PSFRRestorer
 
 META = torch.device("meta")
 RESTORERS = ("codeformer", "gpen", "lite", "mmrb", "psfr")
@@ -87,6 +89,16 @@ def test_a_gpen_that_gives_larger_faces_than_it_takes_has_its_noise_on_the_devic
     config = GPENConfig(64, input_size=32, style_dim=8, mapping_layers=2, narrow=1 / 64)
     network = FusedGPEN(GPENGenerator(config).eval().requires_grad_(False)).to(META)
     assert run(network, face(batch, 32)).shape == (batch, 3, 64, 64)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_forms_of_large_layers_stay_on_the_device_too(batch):
+    config = GPENConfig(512, style_dim=8, mapping_layers=2, narrow=1 / 32)
+    gpen = FusedGPEN(GPENGenerator(config).eval().requires_grad_(False))
+    psfr = PSFRRestorer(PSFRGenerator(PSFRConfig(512, 16, (8, 32))), face_size=512).network
+    x = face(batch, 512).contiguous(memory_format=torch.channels_last)
+    assert run(colours_last(gpen.to(META)), x).shape == x.shape
+    assert run(colours_last(psfr.to(META)), x, face(batch, 512, 19)).shape == x.shape
 
 
 def small_gpen() -> FusedGPEN:
