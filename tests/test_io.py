@@ -763,6 +763,28 @@ def test_pngs_are_decoded_as_by_pillow(mode):
         np.testing.assert_array_equal(image.alpha, pixels[..., -1])
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("rows", [1, 4, 23, 1000])
+def test_uncompressed_strips_are_read_where_they_lie(order, depth, rows, monkeypatch):
+    pixels = noisy((23, 37, 3), np.uint8 if depth == 1 else np.uint16)
+    stored = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    strips = [(8 + top * 37 * 3 * depth, min(rows, 23 - top) * 37 * 3 * depth) for top in range(0, 23, rows)]
+    entries = {256: 37, 257: 23, 258: (8 * depth,) * 3, 259: 1, 262: 2, 277: 3, 278: rows}
+    entries |= {273: tuple(at for at, _ in strips), 279: tuple(size for _, size in strips)}
+    fields = {
+        tag: _exif.field_of(_exif.LONG, value if isinstance(value, tuple) else (value,), order)
+        for tag, value in sorted(entries.items())
+    }
+    end = 8 + len(stored) + len(stored) % 2
+    directory = _exif.write_directory(_exif.Directory(fields), end, order)
+    data = _exif.header(order, end) + stored.ljust(end - 8, b"\0") + directory
+    expected = decode_image(data).pixels
+    np.testing.assert_array_equal(expected, pixels)
+    monkeypatch.setattr("facerestore.io._tiff._stored", lambda *_: None)
+    np.testing.assert_array_equal(decode_image(data).pixels, pixels)
+
+
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_systems_without_files_in_memory_decode_the_same(format, monkeypatch):
     data = saved(Image.fromarray(smooth()), format)

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from fakes import face_at, photo, pipeline
+from PIL import Image
 
 from facerestore.batch import Job
 from facerestore.batch.run import run_job
@@ -27,10 +28,13 @@ def soft_photo(**facts):
     return DecodedImage(rows + columns + np.zeros(3, np.uint8), **facts)
 
 
-def copies_held(tmp_path, suffix, image, **options):
+def copies_held(tmp_path, suffix, image, *, stored=False, **options):
     """Return the most memory that a photo takes on its way through a job, in copies of its pixels."""
     source, target = tmp_path / f"photo{suffix}", tmp_path / f"result{suffix}"
-    write_image(source, image)
+    if stored:
+        Image.fromarray(image.pixels).save(source)
+    else:
+        write_image(source, image)
     line = pipeline(face_at(400, 300), face_at(1000, 2000, size=700), config=RestoreConfig(force=True))
     run_job(Job(source, target, target), line, options=OutputConfig(overwrite=True))  # what is made only once
     tracemalloc.start()
@@ -44,6 +48,10 @@ def copies_held(tmp_path, suffix, image, **options):
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_photo_is_held_once_from_file_to_file(tmp_path, suffix):
     assert copies_held(tmp_path, suffix, soft_photo()) < 1 + BESIDE
+
+
+def test_an_uncompressed_photo_is_held_as_file_and_pixels(tmp_path):
+    assert copies_held(tmp_path, ".tif", soft_photo(), stored=True) < 2 + BESIDE
 
 
 def test_a_grey_photo_is_held_in_three_channels_and_one(tmp_path):

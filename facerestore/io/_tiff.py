@@ -205,6 +205,9 @@ def _plane(
 ) -> Samples:
     """Return (H, W, count) of one plane, read as a greyscale picture that is ``count`` times as wide."""
     width, height = size
+    stored = _stored(source.data, page, offsets, (height, width * count))
+    if stored is not None:
+        return stored.reshape(height, width, count)
     order = page.layout.order
     numbers = {WIDTH: width * count, HEIGHT: height, COMPRESSION: page.integers(COMPRESSION, 1)[0]}
     fields = {tag: field_of(LONG, (value,), order) for tag, value in numbers.items()}
@@ -228,6 +231,26 @@ def _plane(
     if page.integers(PREDICTOR, 1)[0] == 2 and page.integers(COMPRESSION, 1)[0] in _PREDICTING:
         _undo_differences(plane, tile or width)
     return plane
+
+
+def _stored(data: bytes, page: _Page, offsets: tuple[int, ...], shape: tuple[int, int]) -> Samples | None:
+    """Return the samples of uncompressed strips, (H, samples of a row); None for any other plane, and for damage.
+
+    Read where they lie: Pillow would hold a copy of the file and one of the picture beside them.
+    """
+    height = shape[0]
+    rows = min(page.integers(ROWS_PER_STRIP, height)[0], height)
+    plain = page.integers(COMPRESSION, 1)[0] == 1 and page.integers(FILL_ORDER, 1)[0] == 1
+    if TILE_OFFSETS in page.directory.fields or not plain or rows < 1 or len(offsets) != -(-height // rows):
+        return None
+    dtype = np.dtype(f"{page.layout.order}u{page.integers(BITS, 1)[0] // 8}")
+    samples = np.empty(shape, dtype.newbyteorder("="))
+    for top, offset in zip(range(0, height, rows), offsets, strict=True):
+        part = samples[top : top + rows]
+        if offset + part.nbytes > len(data):
+            return None
+        part[:] = np.frombuffer(data, dtype, part.size, offset).reshape(part.shape)
+    return samples
 
 
 def _undo_differences(plane: Samples, tile_width: int) -> None:
