@@ -130,6 +130,62 @@ def test_each_face_keeps_the_number_format_that_it_was_computed_in():
     assert GatheringRestorer(Brightener()).restore([aligned(1.0)]).precisions is None
 
 
+class Overlapping:
+    """Two calls may be under way; the first is held until the second is there too."""
+
+    name = "overlapping"
+    face_size = FACE_SIZE
+    needs_parsing = False
+    overlaps = True
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.both = threading.Barrier(2, timeout=20)
+
+    def restore(self, faces, parsing_maps=None):
+        self.calls.append(len(faces))
+        if len(self.calls) <= 2:
+            self.both.wait()
+        return [face.lq for face in faces]
+
+
+def test_a_second_call_is_handed_over_while_the_first_is_under_way_where_the_device_allows():
+    network = Overlapping()
+    restorer = GatheringRestorer(network)
+    results = {}
+
+    def ask(number):
+        results[number] = [float(face[0, 0, 0]) for face in restorer.restore([aligned(number / 8)])]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert results == {number: [number / 8] for number in range(8)}
+    assert sum(network.calls) == 8
+
+
+def test_threads_that_were_taken_along_are_told_when_the_one_that_serves_them_is_broken_off():
+    class Interrupted(Network):
+        def restore(self, faces, parsing_maps=None):
+            restored = super().restore(faces, parsing_maps)
+            if len(self.calls) > 1:
+                raise KeyboardInterrupt
+            return restored
+
+    errors = []
+    monkey = threading.excepthook
+    threading.excepthook = lambda args: errors.append(args.exc_type)
+    try:
+        found = gather(Interrupted(), [[aligned(0.125)], [aligned(0.25)], [aligned(0.5)]])
+    finally:
+        threading.excepthook = monkey
+    assert errors == [KeyboardInterrupt]
+    assert found[0] == [0.125]
+    assert [value for key, value in found.items() if key] == ["'network' was interrupted; run it again"]
+
+
 def make_jobs(tmp_path, count):
     jobs = []
     for index in range(count):

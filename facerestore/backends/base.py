@@ -18,6 +18,7 @@ from facerestore.backends.half import Batch, ComputedFace, Pending, RestoredFace
 from facerestore.backends.tensors import channels_behind, check_maps, split_faces
 from facerestore.backends.tensors import checked_crop as checked_crop
 from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
+from facerestore.backends.tensors import fixed_randomness as fixed_randomness
 from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
 from facerestore.device import autocast_dtype
 from facerestore.errors import BackendError, ConfigError
@@ -133,6 +134,11 @@ class TensorRestorer(ABC):
 
         self._layout = torch.channels_last
         self.network = ReplayedNetwork(colours_last(self.network))
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether a second thread may hand over faces while one fetches its own: so on CUDA, see ``lanes``."""
+        return self._lane.overlaps
 
     @property
     def remarks(self) -> list[str]:
@@ -385,16 +391,6 @@ class TensorRestorer(ABC):
             f"backend '{self.name}' gave values that are not finite; verify the weights"
             " with 'facerestore weights verify', or use --device cpu"
         )
-
-
-@contextmanager
-def fixed_randomness(seed: int = 0) -> Iterator[None]:
-    """Draw the same random CPU tensors in the block at every call, and leave the program's own sequence alone."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def _default_batch(face_size: int, device_type: str) -> int:

@@ -1,8 +1,12 @@
-"""Between faces and tensors: (S, S, 3) RGB arrays in [0, 1], and (N, 3, S, S) tensors in a network's own range."""
+"""Between faces and tensors: (S, S, 3) RGB arrays in [0, 1], and (N, 3, S, S) tensors in a network's own range.
+
+Beside these conversions, what adapters check of faces and maps, and random tensors that repeat.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -96,3 +100,13 @@ def check_maps(
         raise BackendError(
             f"{count(len(parsing_maps), 'parsing map')} for {count(len(faces), 'face')}; give one map per face"
         )
+
+
+@contextmanager
+def fixed_randomness(seed: int = 0) -> Iterator[None]:
+    """Draw the same random CPU tensors in the block at every call, and leave the program's own sequence alone."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -1,9 +1,13 @@
 """Faces of many photos in one call of a network: what gives an accelerator work enough while photos come one by one.
 
 Several threads take a photo each through the line. On an accelerator they share the networks through what is here: one
-call of a network at a time, for the faces of all threads that wait for it. So no network is ever called by two threads
-at once, and its batches are as full as the photos under way allow. How busy that keeps a GPU has not been measured; it
-was written without one: ``python -m benchmarks.batch --device cuda`` does.
+call of a network for the faces of all threads that wait for it, so that its batches are as full as the photos under way
+allow. On CUDA a second call is prepared and handed over while the faces of the first are fetched; the kernels of both
+go to one stream, where they run one after the other, and networks keep nothing between calls but recordings, which have
+a lock (``facerestore.archs.replay``). Everywhere else there is one call at a time.
+
+How busy that keeps a GPU has not been measured, since it was written without one: ``python -m benchmarks.batch RESULTS
+--device cuda`` does that.
 """
 
 from __future__ import annotations
@@ -32,10 +36,12 @@ class _Request(Generic[Item, Result]):
         self.kind = kind
         self.results: list[Result] | None = None
         self.error: Exception | None = None
+        self.over = threading.Event()
 
-    @property
-    def done(self) -> bool:
-        return self.results is not None or self.error is not None
+    def answer(self, results: list[Result] | None, error: Exception | None = None) -> None:
+        """Let the thread go on."""
+        self.results, self.error = results, error
+        self.over.set()
 
 
 class Gatherer(Generic[Item, Result]):
@@ -45,15 +51,18 @@ class Gatherer(Generic[Item, Result]):
     serves them all. A result is that of the network alone, which does not depend on its neighbours but for rounding.
 
     Args:
-        serve: runs the network for items of one kind; one call at a time.
+        serve: runs the network for items of one kind.
         name: of the network, for messages.
+        calls: of the network at a time.
     """
 
-    def __init__(self, serve: Callable[[Sequence[Item]], Sequence[Result]], *, name: str) -> None:
+    def __init__(
+        self, serve: Callable[[Sequence[Item]], Sequence[Result]], *, name: str, calls: int = 1
+    ) -> None:
         self._run, self._name = serve, name
         self._waiting: list[_Request[Item, Result]] = []
         self._arrival = threading.Lock()
-        self._network = threading.Lock()
+        self._calls = threading.BoundedSemaphore(calls)
 
     def ask(self, items: Sequence[Item], *, kind: Hashable = None) -> list[Result]:
         """Return one result for each item; only items of one kind go into one call.
@@ -66,23 +75,34 @@ class Gatherer(Generic[Item, Result]):
         own = _Request[Item, Result](items, kind)
         with self._arrival:
             self._waiting.append(own)
-        with self._network:
-            if not own.done:
-                with self._arrival:
-                    batch, self._waiting = self._waiting, []
-                self._serve(batch)
+        with self._calls:
+            self._serve(self._taken_with(own))
+        own.over.wait()  # where another thread has taken it along, which may be under way
         if own.error is not None:
             raise own.error
         return own.results or []
 
+    def _taken_with(self, own: _Request[Item, Result]) -> list[_Request[Item, Result]]:
+        """Return all requests that wait; none where another thread has taken ``own`` along."""
+        with self._arrival:
+            if own not in self._waiting:
+                return []
+            batch, self._waiting = self._waiting, []
+            return batch
+
     def _serve(self, batch: Sequence[_Request[Item, Result]]) -> None:
         """Run the network for all requests; where that fails, for each alone, so that only the faulty one fails."""
-        for kind in dict.fromkeys(request.kind for request in batch):
-            requests = [request for request in batch if request.kind == kind]
-            if len(requests) > 1 and self._serve_together(requests):
-                continue
-            for request in requests:
-                self._serve_alone(request)
+        try:
+            for kind in dict.fromkeys(request.kind for request in batch):
+                requests = [request for request in batch if request.kind == kind]
+                if len(requests) > 1 and self._serve_together(requests):
+                    continue
+                for request in requests:
+                    self._serve_alone(request)
+        finally:  # of a thread that is broken off, the others are told
+            for request in batch:
+                if not request.over.is_set():
+                    request.answer(None, BackendError(f"'{self._name}' was interrupted; run it again"))
 
     def _serve_together(self, requests: Sequence[_Request[Item, Result]]) -> bool:
         """Run the network once for several threads; say whether that went well."""
@@ -94,17 +114,20 @@ class Gatherer(Generic[Item, Result]):
         if len(results) != len(items):
             return False
         for request in requests:
-            request.results, results = results[: len(request.items)], results[len(request.items) :]
+            own, results = results[: len(request.items)], results[len(request.items) :]
+            request.answer(own)
         return True
 
     def _serve_alone(self, request: _Request[Item, Result]) -> None:
         try:
-            request.results = list(self._run(request.items))
+            request.answer(list(self._run(request.items)))
         except Exception as error:  # belongs to the thread whose items these are, which raises it
-            request.error = error
-        except BaseException:
-            request.error = BackendError(f"'{self._name}' was interrupted; run it again")
-            raise
+            request.answer(None, error)
+
+
+def calls_at_a_time(network: object) -> int:
+    """Return how many calls of a network may be under way: a second one where it waits for its device by itself."""
+    return 2 if getattr(network, "overlaps", False) else 1
 
 
 _Face = tuple[AlignedFace, ParsingMap | None]
@@ -126,7 +149,8 @@ class GatheringRestorer:
         self.face_size = restorer.face_size
         self.needs_parsing = restorer.needs_parsing
         self.alone = restorer
-        self._gatherer = Gatherer[_Face, _Computed](self._serve, name=restorer.name)
+        calls = calls_at_a_time(restorer)
+        self._gatherer = Gatherer[_Face, _Computed](self._serve, name=restorer.name, calls=calls)
 
     def __getattr__(self, name: str) -> Any:
         """Return what else the restorer has: its fidelity, what it remarks."""
@@ -167,7 +191,8 @@ class GatheringParser:
 
     def __init__(self, parser: NetworkParser) -> None:
         self.name = parser.name
-        self._gatherer = Gatherer[AlignedFace, ParsingMap](parser.parse, name=parser.name)
+        calls = calls_at_a_time(parser)
+        self._gatherer = Gatherer[AlignedFace, ParsingMap](parser.parse, name=parser.name, calls=calls)
 
     def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         """Return one map per face; see ``NetworkParser.parse``."""

@@ -123,6 +123,11 @@ class NetworkParser:
             self.network = colours_last(self.network)
         self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether a second thread may hand over faces while one fetches its maps: so on CUDA, see ``lanes``."""
+        return self._lane.overlaps
+
     def inference_form(self, network: torch.nn.Module) -> Any:
         """Return the network that `parse` runs: the same sums, its wide convolutions by Winograd's method."""
         from facerestore.archs.convolution import quicken
