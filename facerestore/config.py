@@ -140,7 +140,8 @@ class OutputConfig:
         save_stages: folder for views of what each scale of a progressive backend adds to each face; None saves none.
         save_damaged: folder for the photos as ``inpaint`` sees them, their damage white; None saves none.
         compare: draw a before/after picture beside each result.
-        workers: photos that are worked on at a time; 0 for automatic.
+        workers: photos that are worked on at a time; 0 for automatic. On an accelerator faces of several photos share
+            calls of the networks, so that the last bits of a result may depend on which; with 1 they never do.
     """
 
     format: str | None = None

@@ -28,6 +28,8 @@ facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
 
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
 
+facerestore enhance album -r -o restored --device cuda --precision float32
+
 facerestore enhance portrait.jpg --backend onnx:gpen.onnx --provider cuda
 
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg

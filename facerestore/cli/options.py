@@ -300,8 +300,9 @@ Precision = Annotated[
     typer.Option(
         metavar="auto|float32|fp16|bf16",
         help="Number format in which the restoring network computes. auto: fp16 on CUDA for networks that were compared"
-        " in it (a face that fp16 cannot hold is computed again in float32, which is told), float32 elsewhere."
-        " Detector, parser and background stay in float32.",
+        " in it (a face that fp16 cannot hold is computed again in float32, which is told), float32 elsewhere. A format"
+        " that the processor or GPU has no arithmetic for is refused. Detector, parser and background stay in float32."
+        " What a GPU gains by it has not been measured; 'facerestore bench' does that.",
         rich_help_panel=_MACHINE,
     ),
 ]
@@ -324,8 +325,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Photos worked on at a time; 0 for automatic: one for each core, with a GPU at most 16, whose faces then"
-        " share the networks' calls.",
+        help="Photos worked on at a time; 0 for automatic: one for each core, with a GPU at most 16. Their faces then"
+        " share the GPU's calls, so that last bits may differ from run to run; 1 repeats exactly.",
         rich_help_panel=_MACHINE,
     ),
 ]
