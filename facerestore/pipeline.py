@@ -128,7 +128,7 @@ class RestorePipeline:
         detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
         parser = "" if self.parser is None else f", {self._parser_words(self.parser)}"
         behind = "" if self.background is None else f", background {self.background.name}"
-        return f"{self._network_words}, on {self.facts.device}; {detector}{parser}{behind}"
+        return f"{self._network_words}, {self.facts.where}; {detector}{parser}{behind}"
 
     @property
     def _network_words(self) -> str:
