@@ -60,6 +60,11 @@ class PipelineFacts:
     background: NetworkFacts | None = None
     origin: str | None = None
 
+    @property
+    def where(self) -> str:
+        """On which device, and in which number format where that is not float32, for people."""
+        return f"on {self.device}" + ("" if self.precision in (None, "float32") else f" in {self.precision}")
+
 
 def photo_facts(
     line: RestorePipeline,

@@ -149,6 +149,7 @@ def test_the_report_tells_the_format_of_each_face_and_why_it_is_another(any_form
         bright, dark, config=RestoreConfig(force=True), restorer=Overflowing().with_precision("fp16")
     )
     line.facts = PipelineFacts(precision="fp16")
+    assert ", on cpu in fp16; detector fake" in line.description
     report = line.run(image).report
     assert report["weights"]["precision"] == "fp16"
     assert [face["precision"] for face in report["faces"]] == ["float32", "fp16"]

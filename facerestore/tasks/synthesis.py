@@ -44,7 +44,7 @@ class SynthesizePipeline(RestorePipeline):
     def description(self) -> str:
         """One line for people: weights, size and device."""
         weights = self.facts.weights or self.restorer.name
-        return f"{weights}, {self.restorer.face_size} px faces, on {self.facts.device}; from parsing maps"
+        return f"{weights}, {self.restorer.face_size} px faces, {self.facts.where}; from parsing maps"
 
     def decode(self, data: bytes, *, name: str) -> DecodedImage:
         """Return the picture of a parsing map; see ``parsing_pictures`` for what is read.
