@@ -113,6 +113,10 @@ def _key(inputs: Sequence[Any]) -> Hashable:
     return (dtype, *parts)
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a network of this process is recorded: a device records one stream of kernels at a time."""
+
+
 class CudaRecorder:
     """Records on CUDA devices. All recordings share their scratch memory, since no two ever run at a time."""
 
@@ -127,7 +131,7 @@ class CudaRecorder:
         """
         device = next(x.device for x in inputs if isinstance(x, Tensor))
         held = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
-        with torch.cuda.device(device):
+        with _ONE_AT_A_TIME, torch.cuda.device(device):
             self._pool = torch.cuda.graph_pool_handle() if self._pool is None else self._pool
             here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(here)
@@ -137,7 +141,7 @@ class CudaRecorder:
             here.wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
             # Only what this thread does is recorded and restricted: others find faces and copy pictures meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"):
                 output = network(*held)
 
         def replay(*given: Any) -> Tensor:
