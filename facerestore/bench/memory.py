@@ -53,14 +53,15 @@ def peak(*, reset: bool, device: torch.device | None = None) -> Peak:
     """Return the most memory that was in use.
 
     Args:
-        reset: what `reset_peak` said: whether the peak is one since then, or since the process began.
+        reset: what `reset_peak` said: whether the peak is one since then, when all was loaded, or since the process
+            began.
         device: a CUDA device, which is asked instead of the process.
     """
     if device is not None and device.type == "cuda":
         import torch
 
         return Peak(int(torch.cuda.max_memory_allocated(device)), f"torch's tensors on {device}")
-    since = "since it was begun" if reset else "since the process began"
+    since = "from when all was loaded" if reset else "since the process began"
     return Peak(_high_water(), f"resident memory of the process, {since}")
 
 
