@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import torch
+from accelerator_fakes import FakeRecorder
 from torch import Tensor, nn
 
 from facerestore.archs import replay as replay_module
@@ -22,30 +23,6 @@ class Doubler(nn.Module):
     def forward(self, x: Tensor, factor: float = 1.0) -> Tensor:
         self.calls += 1
         return 2 * factor * x
-
-
-class FakeRecorder:
-    """Records as CUDA does: the same input and output tensors each time."""
-
-    def __init__(self, *, fails: bool = False) -> None:
-        self.recordings: list[tuple] = []
-        self.fails = fails
-
-    def __call__(self, network, inputs):
-        self.recordings.append(inputs)
-        if self.fails:
-            raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
-        held = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
-        output = network(*held)
-
-        def replay(*given):
-            for own, new in zip(held, given, strict=True):
-                if isinstance(own, Tensor):
-                    own.copy_(new)
-            output.copy_(network(*held))
-            return output.clone()
-
-        return replay
 
 
 @pytest.fixture

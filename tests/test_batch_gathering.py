@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from accelerator_fakes import FakeRecorder, FarLane
 from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
 
+from facerestore.archs.replay import ReplayedNetwork, colours_last
+from facerestore.backends import backend_class
 from facerestore.batch import Job, Status, run_jobs
 from facerestore.batch.gathering import GatheringParser, GatheringRestorer, gathered
 from facerestore.batch.workers import on_cpu
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError
-from facerestore.io import write_image
+from facerestore.io import read_image, write_image
 from facerestore.types import AlignedFace
 
 FACE = face_at(10, 20)
@@ -223,6 +227,28 @@ def test_photos_share_the_calls_of_an_accelerators_network(tmp_path, device):
     assert [job.target.read_bytes() for job in jobs] == pictures
     assert sum(shared.restorer.calls) == 8
     assert len(shared.restorer.calls) < 8
+
+
+def test_photos_go_over_lanes_and_recordings_as_on_cuda_and_come_out_alike(tmp_path):
+    found = backend_class("gpen")
+    jobs = make_jobs(tmp_path, 24)
+    state = found.example_state_dict()
+    plain = pipeline(FACE, config=RestoreConfig(force=True), restorer=found.build(state))
+    list(run_jobs(jobs, plain, options=OutputConfig(workers=1)))
+    pictures = [read_image(job.target).pixels.astype(int) for job in jobs]
+
+    restorer = found.build(state)
+    recorder = FakeRecorder()
+    restorer._lane, restorer._layout, restorer.max_batch = FarLane(), torch.channels_last, 3
+    restorer.network = ReplayedNetwork(colours_last(restorer.network), record=recorder)
+    far = pipeline(FACE, config=RestoreConfig(force=True), restorer=restorer)
+    far.facts = replace(far.facts, device="cuda")
+    outcomes = list(run_jobs(jobs, far, options=OutputConfig(workers=6, overwrite=True)))
+    assert {own.status for own in outcomes} == {Status.DONE}
+    assert recorder.recordings  # some shape came often enough
+    assert restorer.network.failure is None
+    for job, picture in zip(jobs, pictures, strict=True):
+        assert np.abs(read_image(job.target).pixels - picture).max() <= 1  # of 255, by rounding
 
 
 def test_on_the_cpu_each_photo_calls_the_network_itself(tmp_path):

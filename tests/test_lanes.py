@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerator_fakes import FarLane
 from conftest import REPOSITORY
 from fakes import face_at
 
@@ -25,29 +26,6 @@ SIZE = 16
 def aligned(value):
     lq = np.full((SIZE, SIZE, 3), value, dtype=np.float32)
     return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
-
-
-class FarLane:
-    """A device that works by itself, as far as its caller can see; notes what it is asked."""
-
-    overlaps = True
-
-    def __init__(self):
-        self.order = []
-
-    def upload(self, x):
-        self.order.append(f"up {len(x)}")
-        return x.clone()
-
-    def download(self, y):
-        kept = y.clone()
-
-        def wait():
-            if y.ndim > 1:
-                self.order.append(f"down {len(y)}")
-            return kept
-
-        return wait
 
 
 class Halver(TensorRestorer):
