@@ -62,6 +62,11 @@ DEVICE_LEVELS = 1.0
 """Mean difference between devices, of 255: the order of sums stays far below, a wrong operation far above."""
 
 
+RECORDED_RUNS = 2
+"""After two runs of a shape the next one records the network, and the one behind it runs the recording."""
+RECORDED_LEVELS = 1
+"""Most difference of a pixel, of 255: the recorded kernels may round otherwise, and do nothing else."""
+
 UNMEASURED = "not a device that facerestore was measured on: 'facerestore bench --device cuda' does"
 
 
@@ -301,12 +306,27 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
     if not np.array_equal(first, again):
         raise FaceRestoreError(f"two runs on {device} differ; try --device cpu")
     if device != "cpu":
+        _try_recorded(line, image, first)
         on_cpu = replace(config, device="cpu", precision="float32")
         reference = _trial_line(on_cpu, store, face).run(image).image.pixels
         if _difference(first, reference).mean() > DEVICE_LEVELS:
             raise FaceRestoreError(f"{device} gives another picture than the CPU; use --device cpu")
     words = "" if line.facts.precision is None else f" in {line.facts.precision}"
-    return f"{chosen.name} restores a face on {device}{words} in {seconds:.2f} s, the same each time"
+    remarks = "".join(f"; {remark}" for remark in getattr(line.restorer, "remarks", ()))
+    return f"{chosen.name} restores a face on {device}{words} in {seconds:.2f} s, the same each time{remarks}"
+
+
+def _try_recorded(line: RestorePipeline, image: DecodedImage, expected: Image) -> None:
+    """Run a line until its network has recorded itself and runs from there, where it does (``archs.replay``).
+
+    Raises:
+        FaceRestoreError: the recording gives another picture.
+    """
+    for _ in range(RECORDED_RUNS):
+        if _difference(line.run(image).image.pixels, expected).max() > RECORDED_LEVELS:
+            raise FaceRestoreError(
+                f"the recorded network gives another picture on {line.facts.device}; use --device cpu, and report this"
+            )
 
 
 def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) -> RestorePipeline:

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,3 +112,36 @@ def test_the_trial_photo_holds_its_face():
     assert image.pixels.dtype == np.uint8
     assert face.landmarks.min() > 0
     assert face.landmarks.max() < min(height, width)
+
+
+def test_on_a_gpu_the_line_is_run_until_the_network_is_recorded_and_compared_with_the_cpu(
+    monkeypatch, restorer
+):
+    class Recording(Brightener):
+        """Brightens; from its fourth call on otherwise, as a wrong recording would. Its reference comes behind."""
+
+        remarks = ("it runs kernel by kernel",)
+        wrong = False
+
+        def restore(self, faces, parsing_maps=None):
+            restored = super().restore(faces, parsing_maps)
+            return [face * 0.5 for face in restored] if self.wrong and len(self.calls) == 4 else restored
+
+    def on_gpu(config, store):
+        line = pipeline(config=config, restorer=restorer["restorer"])
+        line.facts = replace(line.facts, device="cpu" if config.device == "cpu" else "cuda", precision="fp16")
+        return line
+
+    monkeypatch.setattr("facerestore.diagnosis.build_pipeline", on_gpu)
+    restorer["restorer"] = Recording()
+    config = RestoreConfig(device="auto", precision="fp16")
+    (check,) = [check for check in diagnose(config) if check.topic == "line"]
+    assert check.state is State.OK
+    assert "on cuda in fp16" in check.detail
+    assert check.detail.endswith("; it runs kernel by kernel")
+    assert len(restorer["restorer"].calls) == 5
+    restorer["restorer"] = Recording()
+    restorer["restorer"].wrong = True
+    (check,) = [check for check in diagnose(config) if check.topic == "line"]
+    assert check.state is State.BROKEN
+    assert "the recorded network gives another picture on cuda" in check.detail
