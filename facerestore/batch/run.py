@@ -35,6 +35,7 @@ from facerestore.pictures import compare_picture
 from facerestore.types import DecodedImage, RestoreResult
 
 if TYPE_CHECKING:
+    from facerestore.batch.ahead import Ahead
     from facerestore.pipeline import RestorePipeline
 
 
@@ -68,7 +69,7 @@ class PhotoOutcome:
 
 
 def run_jobs(
-    jobs: Sequence[Job], pipeline: RestorePipeline, *, options: OutputConfig
+    jobs: Sequence[Job], pipeline: RestorePipeline, *, options: OutputConfig, ahead: Ahead | None = None
 ) -> Iterator[PhotoOutcome]:
     """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
@@ -80,6 +81,7 @@ def run_jobs(
         jobs: from ``plan_jobs``.
         pipeline: restores each photo.
         options: how results are written, and how many photos are worked on at a time.
+        ahead: reads one of the photos already; None where nothing was begun.
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
@@ -91,17 +93,17 @@ def run_jobs(
     photos = len(jobs) if pipeline.background is None else 1
     workers = worker_count(options.workers, photos=photos, device=pipeline.facts.device, threads=threads)
     if workers == 1:
-        yield from (_outcome(job, pipeline, options, PixelBudget()) for job in jobs)
+        yield from (_outcome(job, pipeline, options, PixelBudget(), ahead) for job in jobs)
         return
     if not on_cpu(pipeline.facts.device):
         from facerestore.batch.gathering import gathered  # not needed to begin with, and it imports much
 
         pipeline = gathered(pipeline)
-    yield from _at_a_time(workers, jobs, pipeline, options)
+    yield from _at_a_time(workers, jobs, pipeline, options, ahead)
 
 
 def _at_a_time(
-    workers: int, jobs: Sequence[Job], pipeline: RestorePipeline, options: OutputConfig
+    workers: int, jobs: Sequence[Job], pipeline: RestorePipeline, options: OutputConfig, ahead: Ahead | None
 ) -> Iterator[PhotoOutcome]:
     """Yield the outcomes in the order of the jobs, ``workers`` of which run at a time."""
     budget, waiting = PixelBudget(pixels_at_a_time(pipeline.facts.device)), iter(jobs)
@@ -110,12 +112,12 @@ def _at_a_time(
         try:
             # As many again wait in line, so that no worker idles while the first is told.
             for job in islice(waiting, 2 * workers):
-                running.append(pool.submit(_outcome, job, pipeline, options, budget))
+                running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
             while running:
                 outcome = running[0].result()
                 running.popleft()
                 for job in islice(waiting, 1):
-                    running.append(pool.submit(_outcome, job, pipeline, options, budget))
+                    running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
                 yield outcome
         except KeyboardInterrupt:
             # What is under way is finished and told, what waits is not begun.
@@ -127,13 +129,15 @@ def _at_a_time(
                 future.cancel()
 
 
-def _outcome(job: Job, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget) -> PhotoOutcome:
+def _outcome(
+    job: Job, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget, ahead: Ahead | None
+) -> PhotoOutcome:
     """Run a job, and return what became of it."""
     start = time.perf_counter()
     if options.skip_existing and job.target != STREAM and job.target.exists():
         return PhotoOutcome(job, Status.SKIPPED, 0.0)
     try:
-        report, written = run_job(job, pipeline, options=options, budget=budget)
+        report, written = run_job(job, pipeline, options=options, budget=budget, ahead=ahead)
     except WeightsError:
         raise
     except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
@@ -153,7 +157,12 @@ def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
 
 
 def run_job(
-    job: Job, pipeline: RestorePipeline, *, options: OutputConfig, budget: PixelBudget | None = None
+    job: Job,
+    pipeline: RestorePipeline,
+    *,
+    options: OutputConfig,
+    budget: PixelBudget | None = None,
+    ahead: Ahead | None = None,
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written, the result first.
 
@@ -165,18 +174,28 @@ def run_job(
         pipeline: restores it.
         options: how results are written.
         budget: waits until the photo's pixels have room beside those of others; None for a photo alone.
+        ahead: reads a photo already, which may be this one.
 
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
     """
     if not options.overwrite and job.target != STREAM:
         _check_free([job.target, *([compare_path(job.target)] if options.compare else [])])
+    budget = budget or PixelBudget()
+    read = None if ahead is None else ahead.take(job)
+    if read is not None:
+        height, width = read.image.pixels.shape[:2]
+        with budget.hold(_result_pixels(width, height, pipeline)):
+            return _run_decoded(job, pipeline, options, read.data, read.image)
     data = read_encoded(job.source)
     name = "standard input" if job.source == STREAM else str(job.source)
     width, height = picture_size(data, name=name, max_pixels=pipeline.config.max_pixels or DEFAULT_MAX_PIXELS)
-    pixels = round(width * height * pipeline.config.upscale**2)
-    with (budget or PixelBudget()).hold(pixels):
+    with budget.hold(_result_pixels(width, height, pipeline)):
         return _run_decoded(job, pipeline, options, data, pipeline.decode(data, name=name))
+
+
+def _result_pixels(width: int, height: int, pipeline: RestorePipeline) -> int:
+    return round(width * height * pipeline.config.upscale**2)
 
 
 def _run_decoded(

@@ -16,6 +16,7 @@ from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.batch import PhotoOutcome, Plan, Summary
+    from facerestore.batch.ahead import Ahead
     from facerestore.pipeline import RestorePipeline
 
 SHOWN_REASONS = 6
@@ -124,13 +125,14 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     from facerestore.assembly import build_pipeline
     from facerestore.batch import check_options, summarise
 
+    ahead = _ahead(request, plan)
     pipeline = (request.build or build_pipeline)(request.restore)
     check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
     warn_passed_over(pipeline, terminal)
     outcomes: list[PhotoOutcome] = []
     try:
-        _run(request, plan, pipeline, terminal, outcomes)
+        _run(request, plan, pipeline, terminal, outcomes, ahead)
         interrupted = False
     except KeyboardInterrupt:
         interrupted = True
@@ -148,8 +150,29 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     return exit_code(summary)
 
 
+def _ahead(request: Request, plan: Plan) -> Ahead | None:
+    """Begin to read the first photo, while the networks are loaded; None where it may not be wanted.
+
+    Other tasks read what they are given in ways of their own.
+    """
+    from facerestore.batch.ahead import Ahead, may_read
+
+    if (
+        request.task != RESTORE
+        or not plan.jobs
+        or not may_read(plan.jobs[0], overwrite=request.files.overwrite)
+    ):
+        return None
+    return Ahead(plan.jobs[0], max_pixels=request.restore.max_pixels)
+
+
 def _run(
-    request: Request, plan: Plan, pipeline: RestorePipeline, terminal: Terminal, outcomes: list[PhotoOutcome]
+    request: Request,
+    plan: Plan,
+    pipeline: RestorePipeline,
+    terminal: Terminal,
+    outcomes: list[PhotoOutcome],
+    ahead: Ahead | None,
 ) -> None:
     """Append the outcome of each photo as it comes, and tell it."""
     from facerestore.batch import run_jobs
@@ -157,7 +180,7 @@ def _run(
     pipeline.on_tile = lambda done, of: terminal.detail(f"background {done}/{of}")
     with terminal.steps(len(plan.jobs)) as begin:
         begin(plan.jobs[0].source.name if plan.jobs else "")
-        for outcome in run_jobs(plan.jobs, pipeline, options=request.files):
+        for outcome in run_jobs(plan.jobs, pipeline, options=request.files, ahead=ahead):
             outcomes.append(outcome)
             tell(outcome, terminal, done=request.task.done)
             if len(outcomes) < len(plan.jobs):

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from fakes import face_at, photo, pipeline
+
+from facerestore.batch import STREAM, Job, Status, run_jobs
+from facerestore.batch.ahead import Ahead, may_read
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.errors import ImageError
+from facerestore.io import read_image, write_image
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    for seed, name in enumerate("ab"):
+        write_image(tmp_path / f"{name}.png", photo(seed=seed))
+    return [Job(tmp_path / f"{n}.png", tmp_path / "out" / f"{n}.png", tmp_path / n) for n in "ab"]
+
+
+@pytest.fixture
+def line():
+    return pipeline(face_at(30, 20), config=RestoreConfig(force=True))
+
+
+def results(jobs, line, *, ahead=None, workers=1):
+    outcomes = list(run_jobs(jobs, line, options=OutputConfig(overwrite=True, workers=workers), ahead=ahead))
+    return outcomes, [read_image(job.target).pixels for job in jobs]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_photo_that_was_read_ahead_has_the_same_result(jobs, line, workers):
+    _, expected = results(jobs, line)
+    outcomes, found = results(jobs, line, ahead=Ahead(jobs[0], max_pixels=None), workers=workers)
+    assert [outcome.status for outcome in outcomes] == [Status.DONE] * 2
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_what_was_read_ahead_is_given_once_and_only_for_its_job(jobs):
+    ahead = Ahead(jobs[0], max_pixels=None)
+    assert ahead.take(jobs[1]) is None
+    assert ahead.take(jobs[0]).data == jobs[0].source.read_bytes()
+    assert ahead.take(jobs[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "no such file"), (b"\xff\xd8\xff", "damaged"), (b"a", "not an")]
+)
+def test_what_cannot_be_read_is_its_photos_outcome_as_ever(jobs, line, content, said):
+    jobs[0].source.unlink()
+    if content is not None:
+        jobs[0].source.write_bytes(content)
+    plain, ahead = (
+        list(run_jobs(jobs, line, options=OutputConfig(overwrite=True), ahead=ahead))
+        for ahead in (None, Ahead(jobs[0], max_pixels=None))
+    )
+    assert [o.status for o in ahead] == [o.status for o in plain] == [Status.FAILED, Status.DONE]
+    assert str(ahead[0].error) == str(plain[0].error)
+    assert said in str(ahead[0].error)
+
+
+def test_the_limit_on_pixels_holds_ahead_too(jobs):
+    with pytest.raises(ImageError, match="over the limit of 100"):
+        Ahead(jobs[0], max_pixels=100).take(jobs[0])
+
+
+def test_what_may_not_be_wanted_is_not_read(jobs):
+    assert may_read(jobs[0], overwrite=False)
+    assert not may_read(Job(STREAM, jobs[0].target, jobs[0].name), overwrite=True)
+    assert not may_read(Job(jobs[0].source, STREAM, jobs[0].name), overwrite=True)
+    write_image(jobs[0].target, photo())
+    assert not may_read(jobs[0], overwrite=False)
+    assert may_read(jobs[0], overwrite=True)
