@@ -7,7 +7,14 @@ from torch.nn import functional
 
 from facerestore.archs import convolution, gpen_fused, parsenet_fused, psfr_fused
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig, for_inference
-from facerestore.archs.convolution import QuickConv2d, convolve, has_winograd, published_forms, quicken
+from facerestore.archs.convolution import (
+    QuickConv2d,
+    convolve,
+    convolved_strips,
+    has_winograd,
+    published_forms,
+    quicken,
+)
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN, polyphase_weight
 from facerestore.archs.ops import blur_after_transpose
@@ -45,6 +52,28 @@ def test_wide_convolutions_are_the_sum_that_torch_computes(padding: int, biased:
     with torch.inference_mode():
         result = convolve(x, weight, bias, padding=padding)
     assert error(result, functional.conv2d(x, weight, bias, padding=padding)) < 1e-4
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (300, 48), (301, 53)])
+def test_strips_make_up_the_whole_convolution(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "STRIP_BYTES", 2**21)
+    x, weight, bias = torch.randn(1, 24, height, width), torch.randn(24, 24, 3, 3), torch.randn(24)
+    with torch.inference_mode():
+        strips = list(convolved_strips(x, weight, bias))
+        whole = functional.conv2d(x, weight, bias, padding=1)
+    rows = [row for own, _ in strips for row in range(own.start, own.stop)]
+    assert rows == list(range(height))
+    assert has_winograd() is False or height < 100 or len(strips) > 1
+    assert error(torch.cat([strip for _, strip in strips], dim=2), whole) < 1e-4
+
+
+def test_the_fused_gpen_keeps_nothing_of_the_file_that_its_parameters_are_mapped_from() -> None:
+    network = random_gpen(GPENConfig(64, style_dim=16, mapping_layers=2, narrow=1 / 16))
+    own = {value.untyped_storage().data_ptr() for value in network.state_dict().values()}
+    kept = {buffer.untyped_storage().data_ptr() for buffer in FusedGPEN(network).buffers()}
+    assert not own & kept
 
 
 def test_winograd_is_taken_only_where_it_is_quicker_and_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,11 +151,18 @@ def test_quickened_networks_keep_their_keys_and_all_but_wide_plain_convolutions(
     ],
     ids=["concat", "add", "enlarging", "reducing"],
 )
-@pytest.mark.parametrize("polyphase_side", [16, 1024])
+@pytest.mark.parametrize(
+    ("polyphase_side", "streamed_side"),
+    [(16, 16), (16, 1024), (1024, 1024)],
+    ids=["streamed", "phases", "plain"],
+)
 def test_the_fused_gpen_computes_what_the_network_does(
-    config: GPENConfig, batch: int, polyphase_side: int, monkeypatch: pytest.MonkeyPatch
+    config: GPENConfig, batch: int, polyphase_side: int, streamed_side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gpen_fused, "LEAST_POLYPHASE_SIDE", polyphase_side)
+    monkeypatch.setattr(gpen_fused, "LEAST_STREAMED_SIDE", streamed_side)
+    monkeypatch.setattr(gpen_fused, "STREAMED_ROWS", 12)  # so that the last strip is a smaller one
+    monkeypatch.setattr(gpen_fused, "PIECE_VALUES", 2**11)
     network = random_gpen(config)
     x = torch.rand(batch, 3, config.input_size, config.input_size) * 2 - 1
     with torch.inference_mode():
