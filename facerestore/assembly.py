@@ -18,7 +18,7 @@ from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
 from facerestore.background import find_weights, holds_upsampler, open_upsampler
 from facerestore.config import RestoreConfig
 from facerestore.detection import DETECTORS, create_detector
-from facerestore.device import keep_freed_memory, resolve_device, set_threads
+from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.official import official_pipeline
@@ -61,9 +61,13 @@ def build_pipeline(
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
+    pipeline: RestorePipeline
     if chooses_by_face(config):
-        return _assemble_auto(config, store)
-    return assemble(RestorePipeline, config, store=store)
+        pipeline = _assemble_auto(config, store)
+    else:
+        pipeline = assemble(RestorePipeline, config, store=store)
+    return_freed_memory()
+    return pipeline
 
 
 def chooses_by_face(config: RestoreConfig) -> bool:

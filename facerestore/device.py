@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from facerestore.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -152,13 +154,25 @@ def keep_freed_memory() -> bool:
     Convolution outputs of more than 32 MB are otherwise mapped and unmapped at every layer, and zeroing their pages
     costs as much as the arithmetic. Results stay bit-identical. Linux with glibc only; elsewhere nothing happens.
     """
+    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+    mallopt = _of_glibc("mallopt")
+    return mallopt is not None and bool(mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, 2**31 - 1))
+
+
+def return_freed_memory() -> bool:
+    """Give back what has been freed so far, all the same; say whether there was any.
+
+    For the end of loading, which leaves gaps that photos seldom fill: 128 MB after GPEN's 512 px (measured).
+    """
+    trim = _of_glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library where that is glibc."""
     if not sys.platform.startswith("linux"):
-        return False
+        return None
     import ctypes
 
-    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, 2**31 - 1))
+    found: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
+    return found

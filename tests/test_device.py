@@ -4,7 +4,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from facerestore.device import autocast_dtype, resolve_device, set_threads, wait_asleep
+from facerestore.device import (
+    autocast_dtype,
+    keep_freed_memory,
+    resolve_device,
+    return_freed_memory,
+    set_threads,
+    wait_asleep,
+)
 from facerestore.errors import ConfigError
 
 
@@ -80,3 +87,9 @@ def test_threads_are_told_to_sleep_only_before_torch_comes_and_unless_the_user_s
     monkeypatch.delenv("OMP_WAIT_POLICY")
     assert wait_asleep()
     assert os.environ["GOMP_SPINCOUNT"] == "10000"
+
+
+def test_memory_is_kept_and_given_back_only_where_there_may_be_glibc(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert not keep_freed_memory()
+    assert not return_freed_memory()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,14 +129,6 @@ class Modulation(nn.Module):
         return style, self.gain * torch.rsqrt(energy + NORM_EPS)
 
 
-class Piece(NamedTuple):
-    """Some channels and rows of features, and their values: B c h W, or B c h/2 2 W/2 2."""
-
-    channels: slice
-    rows: slice
-    values: Tensor
-
-
 class FusedStyledConv(nn.Module):
     """A `StyledConv` whose input is ``side`` pixels wide."""
 
@@ -183,8 +175,8 @@ class FusedStyledConv(nn.Module):
             if both is None:
                 size = (x.shape[0], 2 * noise.shape[1], *noise.shape[2:])
                 both = torch.empty(size, dtype=y.dtype, device=y.device, memory_format=layout_of(y))
-            for piece in self.pieces(y, noise, rows):
-                both[:, piece.channels, piece.rows].view(piece.values.shape).copy_(piece.values)
+            for channels, values in self.pieces(y, noise[:, :, rows]):
+                both[:, channels, rows].view(values.shape).copy_(values)
         return cast(Tensor, both)
 
     def prepared(self, latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,20 +184,19 @@ class FusedStyledConv(nn.Module):
         style, gain, bias = self._factors(latent)
         return self._scaled(style, gain), bias
 
-    def pieces(self, y: Tensor, noise: Tensor, rows: slice) -> Iterator[Piece]:
-        """Yield the activated channels of a strip of the convolution, and those of the noise there.
+    def pieces(self, y: Tensor, noise: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the activated channels of a strip of the convolution, and those of its noise: which ones, and B c h W.
 
-        Those of the four phases come as B c H 2 W 2, which is the order of B c 2H 2W.
+        Those of the four phases come as B c h/2 2 W/2 2, which is the same order.
         """
-        noise = noise.expand(y.shape[0], -1, -1, -1)[:, :, rows]
+        noise = noise.expand(y.shape[0], -1, -1, -1)
         batch, width, height, columns = noise.shape
         at_a_time = width if y.device.type != "cpu" else max(1, PIECE_VALUES // (batch * height * columns))
         for start in range(0, width, at_a_time):
             stop = min(start + at_a_time, width)
-            yield Piece(slice(start, stop), rows, self._activated(y, start, stop))
+            yield slice(start, stop), self._activated(y, start, stop)
             noisy = torch.add(self.noise_bias[:, start:stop], noise[:, start:stop], alpha=self.strength)
-            noisy = functional.leaky_relu_(noisy, LEAKY_SLOPE)
-            yield Piece(slice(width + start, width + stop), rows, noisy)
+            yield slice(width + start, width + stop), functional.leaky_relu_(noisy, LEAKY_SLOPE)
 
     def _activated(self, y: Tensor, start: int, stop: int) -> Tensor:
         if not self.polyphase:
@@ -365,18 +356,21 @@ class FusedGPEN(nn.Module):
         return self._restored(x)
 
     def _restored(self, x: Tensor) -> Tensor:
-        features: list[Tensor] = []
+        streams, features = self._streams(x), [x]
         for layer in self.encoder:
-            x = layer(x)
-            features.insert(0, x)
-        latent = self.mapping(self.latent(x.flatten(1)))
-        del x
-        extra = [self.get_buffer(f"extra_noise_{index}") for index in range(self._extra_noise)]
+            features.append(layer(features[-1]))
+        latent = self.mapping(self.latent(features[-1].flatten(1)))
+        del features[: 2 if streams else 1]  # the input, and the largest features, which can be had again
+        features.reverse()
         del features[self._levels :]
-        return self._synthesise(latent, features, extra)
+        extra = [self.get_buffer(f"extra_noise_{index}") for index in range(self._extra_noise)]
+        y, image = self._synthesised(latent, features, extra)
+        return self._streamed(y, latent, x, image) if streams else image
 
-    def _synthesise(self, latent: Tensor, features: list[Tensor], extra: Sequence[Tensor]) -> Tensor:
-        """Return faces.
+    def _synthesised(
+        self, latent: Tensor, features: list[Tensor], extra: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the features and the picture of the last level that there is noise for.
 
         Args:
             latent: B D.
@@ -386,31 +380,29 @@ class FusedGPEN(nn.Module):
         x = self.get_buffer("constant").expand(latent.shape[0], -1, -1, -1)
         x = self.convs[0](x, latent, features.pop(0))
         image: Tensor = self.to_rgbs[0](x, latent)
-        waiting = iter(extra)
-        for level, to_rgb in enumerate(list(self.to_rgbs)[1:], start=1):
-            own = features.pop(0) if features else None
-            first, second = (next(waiting) if own is None else own for _ in range(2))
-            if level == len(self.to_rgbs) - 1 and self._streams(x):
-                return self._streamed(x, latent, (first, second), image)
+        noise = [(own, own) for own in features] + list(zip(extra[::2], extra[1::2], strict=True))
+        features.clear()
+        for level in range(1, 1 + len(noise)):
+            first, second = noise.pop(0)
             x = self.convs[2 * level - 1](x, latent, first)
             x = self.convs[2 * level](x, latent, second)
-            image = to_rgb(x, latent, image)
-        return image
+            image = self.to_rgbs[level](x, latent, image)
+        return x, image
 
     def _streams(self, x: Tensor) -> bool:
         """Say whether the last level is to be computed in strips: of one large face on a CPU."""
-        first = cast(FusedStyledConv, self.convs[-2])
+        first, side = cast(FusedStyledConv, self.convs[-2]), self.config.face_size
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        large = x.shape[0] == 1 and x.shape[2] >= LEAST_STREAMED_SIDE
+        large = x.shape[0] == 1 and x.shape[2] == side >= 2 * LEAST_STREAMED_SIDE
         return plain and large and first.concatenates and first.polyphase
 
-    def _streamed(self, x: Tensor, latent: Tensor, noise: tuple[Tensor, Tensor], image: Tensor) -> Tensor:
+    def _streamed(self, x: Tensor, latent: Tensor, faces: Tensor, image: Tensor) -> Tensor:
         """Return what the last level gives, a strip of rows at a time: its features are never all there.
 
         Args:
             x: 1 Cin H W.
             latent: 1 D.
-            noise: 1 Cout 2H 2W, for each of its two convolutions.
+            faces: 1 3 2H 2W, of which the encoder's first layer makes this level's noise, pixel by pixel.
             image: 1 3 H W, what the levels before gave.
         """
         first, second, to_rgb = (cast(Any, own[-1]) for own in (self.convs[:-1], self.convs, self.to_rgbs))
@@ -420,15 +412,16 @@ class FusedGPEN(nn.Module):
         for start in range(0, height, STREAMED_ROWS):
             stop = min(start + STREAMED_ROWS, height)
             seen = slice(max(start - 1, 0), min(stop + 1, height))
+            noise = self.encoder[0](faces[:, :, 2 * seen.start : 2 * seen.stop])
             # Two rows more above and below than the strip, which are zeros beyond the face.
-            features = x.new_empty(1, 2 * noise[0].shape[1], 2 * (stop - start + 2), 2 * width)
+            features = x.new_empty(1, 2 * noise.shape[1], 2 * (stop - start + 2), 2 * width)
             features[:, :, :2], features[:, :, -2:] = 0, 0
             inside = features[:, :, 2 * (seen.start - start + 1) : 2 * (seen.stop - start + 1)]
-            rows = slice(2 * seen.start, 2 * seen.stop)
-            for piece in first.pieces(convolved_rows(x, *enlarging, rows=seen), noise[0], rows):
-                inside[:, piece.channels].view(piece.values.shape).copy_(piece.values)
+            for channels, values in first.pieces(convolved_rows(x, *enlarging, rows=seen), noise):
+                inside[:, channels].view(values.shape).copy_(values)
             y = convolve(features, *keeping, padding=(0, 1))[:, :, 1:-1]
+            noise = noise[:, :, 2 * (start - seen.start) :][:, :, : y.shape[2]]
             own = rgb[:, :, 2 * start : 2 * stop]
-            for piece in second.pieces(y, noise[1], slice(2 * start, 2 * stop)):
-                own += torch.bmm(weights[:, :, piece.channels], piece.values.flatten(2)).view(own.shape)
+            for channels, values in second.pieces(y, noise):
+                own += torch.bmm(weights[:, :, channels], values.flatten(2)).view(own.shape)
         return rgb

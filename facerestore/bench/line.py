@@ -23,7 +23,7 @@ from facerestore.bench.sources import published_sizes
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.config import RestoreConfig
-from facerestore.device import keep_freed_memory, resolve_device, set_threads
+from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import ConfigError
 from facerestore.io import encode_spent, read_encoded
 from facerestore.photo_report import PipelineFacts
@@ -278,12 +278,15 @@ def open_line(request: LineRequest) -> TimedPipeline:
     config = RestoreConfig(
         detector=request.detector, device=request.device, threads=request.threads, force=True, offline=True
     )
-    if not request.random:
+    if request.random:
+        pipeline = _drawn_line(request, config, store)
+    else:
         named = replace(config, backend=request.network)
         if _names_weights(request.network):
             named = replace(config, weights=request.network)
-        return assemble(TimedPipeline, named, store=store)
-    return _drawn_line(request, config, store)
+        pipeline = assemble(TimedPipeline, named, store=store)
+    return_freed_memory()  # as after build_pipeline
+    return pipeline
 
 
 def _names_weights(network: str) -> bool:
