@@ -180,6 +180,7 @@ def test_busy_time_is_read_from_the_first_line(monkeypatch, tmp_path):
 def test_a_busy_machine_is_warned_of(monkeypatch):
     monkeypatch.setattr(machine, "all_processors", lambda: 2)
     assert busy_words(0.1, 0.02) is None
+    assert busy_words(1.9, 0.02) is None  # by ourselves, just before
     assert busy_words(None, None) is None
     assert "the load was 1.50 on 2 processors" in busy_words(1.5, None)
     assert "others took up to 30% of the processors" in busy_words(None, 0.3)

@@ -140,18 +140,22 @@ def all_processors() -> int:
 def busy_words(load: float | None, others: float | None) -> str | None:
     """Return a warning where others keep the machine busy, so that timings mislead; None where all is quiet.
 
+    What was measured meanwhile counts before what the load was, which our own work may have made.
+
     Args:
         load: of the minute before.
         others: the largest share of the processors that others took while something was measured.
     """
-    found = []
-    if load is not None and load / all_processors() > LOADED:
-        found.append(f"the load was {load:.2f} on {all_processors()} processors before it began")
-    if others is not None and others > CROWDED:
-        found.append(f"others took up to {others:.0%} of the processors while it ran")
-    if not found:
+    if others is not None:
+        found = f"others took up to {others:.0%} of the processors while it ran" if others > CROWDED else None
+    else:
+        loaded = load is not None and load / all_processors() > LOADED
+        found = (
+            f"the load was {load:.2f} on {all_processors()} processors before it began" if loaded else None
+        )
+    if found is None:
         return None
-    return f"the machine is busy: {', and '.join(found)}; trust no timing here, and ratios only of pairs"
+    return f"the machine is busy: {found}; trust no timing here, and ratios only of pairs"
 
 
 def product_rate(

@@ -11,10 +11,13 @@ from typing import Annotated
 import typer
 
 from facerestore import __version__
-from facerestore.cli.commands import add_all, add_called
+from facerestore.cli.commands import add_all, add_called, called_command
 from facerestore.cli.ending import QuickEnd
 from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
+
+ORDERLY_ENDS = ("train", "evaluate")
+"""Commands whose libraries may have something to write or to take leave of when the process ends."""
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
@@ -72,9 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _run(list(arguments))
+    words = sys.argv[1:]
     end = QuickEnd()
-    end.code = _run(sys.argv[1:])
-    return end.code
+    code = _run(words)
+    if called_command(words) not in ORDERLY_ENDS:
+        end.code = code
+    return code
 
 
 def _run(words: Sequence[str]) -> int:

@@ -104,6 +104,12 @@ def add_all(app: typer.Typer) -> None:
         command.add(app, name)
 
 
+def called_command(words: Sequence[str]) -> str | None:
+    """Return the command that a command line, without the program's name, calls; None where it calls none that is."""
+    first = next((word for word in words if not word.startswith("-")), None)
+    return first if first in COMMANDS else None
+
+
 def add_called(app: typer.Typer, words: Sequence[str]) -> None:
     """Give a program the command that a command line calls; where it calls none, all of them to be listed.
 
@@ -111,10 +117,10 @@ def add_called(app: typer.Typer, words: Sequence[str]) -> None:
         app: the program.
         words: the command line without the program's name.
     """
-    called = next((word for word in words if not word.startswith("-")), None)
+    called = called_command(words)
     if COMPLETION in os.environ:
         add_all(app)
-    elif called is not None and called in COMMANDS:
+    elif called is not None:
         COMMANDS[called].add(app, called)
     else:
         for name, command in COMMANDS.items():
