@@ -7,10 +7,11 @@ An engine whose packages are not installed has a row that says so.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.common import Options, Results, main, ratio_cell, say, start
 from facerestore.backends.exported import RUNTIMES
@@ -90,10 +91,23 @@ def run(options: Options) -> Results:
                 tuple(notes),
             )
         ],
-        {"pairs": [{"engine": w._asdict(), **pair_facts(pair)} for w, pair in pairs]},
+        {
+            "pairs": [
+                without_folders({"engine": w._asdict(), **pair_facts(pair)}, folder) for w, pair in pairs
+            ]
+        },
         others=max(others, default=None),
         failures=failures,
     )
+
+
+def without_folders(facts: Any, folder: str) -> Any:
+    """Return facts, ready for JSON, without a folder of this machine before the names of files."""
+    if isinstance(facts, dict):
+        return {key: without_folders(value, folder) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [without_folders(value, folder) for value in facts]
+    return facts.replace(f"{folder}{os.sep}", "") if isinstance(facts, str) else facts
 
 
 class MissingError(FaceRestoreError):
