@@ -10,6 +10,7 @@ import numpy as np
 
 from facerestore.alignment import affine_scale, compose_affine, invert_affine, resize_affine, transform_points
 from facerestore.checkpoint import load_state_dict, load_strictly
+from facerestore.detection.embedded import Views
 from facerestore.detection.frames import Reduction, as_rgb, reduce_for_detection, suppress_overlaps
 from facerestore.detection.landmark_frame import (
     CROP_CENTRE,
@@ -17,7 +18,6 @@ from facerestore.detection.landmark_frame import (
     CROP_SIZE,
     affine_from_landmarks,
     from_units,
-    grey_crop,
 )
 from facerestore.errors import ConfigError
 from facerestore.types import Affine, Box, DetectedFace, Image
@@ -86,7 +86,7 @@ class HaarDetector:
 
     def detect(self, image: Image) -> list[DetectedFace]:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""
-        views = _Views(as_rgb(image), reduce_for_detection(image, PASSES[0].max_side_px))
+        views = Views(as_rgb(image), reduce_for_detection(image, PASSES[0].max_side_px))
         affines = self._candidates(views.reduced)
         landmarks, scores = np.empty((0, POINTS, 2)), np.empty(0)
         for threshold in (*LOOK_THRESHOLDS, self._score_threshold):
@@ -114,7 +114,7 @@ class HaarDetector:
         return [compose_affine(affine_from_box(_outer_edges(box)), to_grey) for box in boxes]
 
     def _look(
-        self, views: _Views, affines: Sequence[Affine]
+        self, views: Views, affines: Sequence[Affine]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return (N, 5, 2) landmarks in image px and (N,) scores of the crops that ``affines`` cut."""
         import torch
@@ -130,20 +130,6 @@ class HaarDetector:
             for affine, found in zip(affines, points.numpy(), strict=True)
         ]
         return np.stack(landmarks), scores
-
-
-class _Views(NamedTuple):
-    """A photo at full size and reduced: a crop that the reduced one resolves is cut from there, which is quicker."""
-
-    image: Image
-    reduced: Reduction
-
-    def crop(self, affine: Affine) -> NDArray[np.float32]:
-        """Return the (64, 64) grey crop of an affine from image px."""
-        from_reduced = compose_affine(affine, invert_affine(self.reduced.affine))
-        if affine_scale(from_reduced) <= 1:
-            return grey_crop(self.reduced.pixels, from_reduced)
-        return grey_crop(self.image, affine)
 
 
 def load_cascade(name: str = UPRIGHT) -> Any:

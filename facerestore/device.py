@@ -162,7 +162,7 @@ def keep_freed_memory() -> bool:
 def return_freed_memory() -> bool:
     """Give back what has been freed so far, all the same; say whether there was any.
 
-    For the end of loading, which leaves gaps that photos seldom fill: 128 MB after GPEN's 512 px (measured).
+    For the end of loading, which leaves gaps: 128 MB of them after GPEN's 512 px (measured).
     """
     trim = _of_glibc("malloc_trim")
     return trim is not None and bool(trim(0))

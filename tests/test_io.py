@@ -25,7 +25,6 @@ from facerestore.io import (
     find_images,
     read_image,
     write_image,
-    write_spent,
 )
 from facerestore.types import DecodedImage, Metadata
 
@@ -747,7 +746,7 @@ def test_a_spent_picture_is_written_like_any_other(format, tmp_path):
     suffix = fio.FORMATS[format].suffix
     written = write_image(tmp_path / f"kept{suffix}", image).read_bytes()
     np.testing.assert_array_equal(image.pixels, kept)
-    assert write_spent(tmp_path / f"spent{suffix}", image).read_bytes() == written
+    assert write_image(tmp_path / f"spent{suffix}", image, spent=True).read_bytes() == written
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])

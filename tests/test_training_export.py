@@ -142,7 +142,7 @@ def test_half_of_the_bytes_are_enough_and_too_large_numbers_refused(run, tmp_pat
 def test_no_folder_of_the_machine_goes_into_the_file():
     settings = {
         "recipe": {"first": "/home/me/runs/d.safetensors", "start": r"C:\Users\me\a.safetensors"},
-        "data": {"parsing": "maps/val", "mix": ["gfpgan", "/tmp/x"], "seed": 7, "landmarks": ""},
+        "data": {"parsing": "maps/val", "mix": ["gfpgan", "/faces/x"], "seed": 7, "landmarks": ""},
     }
     assert without_folders(settings) == {
         "recipe": {"first": "d.safetensors", "start": "a.safetensors"},

@@ -42,7 +42,8 @@ TILE_SIDE = 6
 TILE_TRANSFORM_BYTES = 8 * 8 * 4
 """F(6x6, 3x3) takes 8x8 numbers to 6x6."""
 STRIP_BYTES = 96 * 2**20
-"""Most memory for the transforms of a strip. With as little the largest layers take no longer than whole (measured)."""
+"""Most memory for the transforms of a strip. A GPEN of 512 px takes 1.05 times as long with strips as without, and 0.3
+GB less (measured)."""
 
 # Largest difference from torch's own convolution, over the largest value, that the probe accepts; 1e-5 is usual.
 PROBE_TOLERANCE = 1e-3

@@ -29,7 +29,6 @@ from facerestore.io import (
     resolve_format,
     write_encoded,
     write_image,
-    write_spent,
 )
 from facerestore.pictures import compare_picture
 from facerestore.types import DecodedImage, RestoreResult
@@ -236,8 +235,8 @@ def _write_result(
     """Write a result, from its bytes where it has kept them; its pixels are not looked at again."""
     if encoded is not None:
         return write_encoded(target, encoded, overwrite=options.overwrite)
-    return write_spent(
-        target, image, format=format_name, quality=options.quality, overwrite=options.overwrite
+    return write_image(
+        target, image, format=format_name, quality=options.quality, overwrite=options.overwrite, spent=True
     )
 
 

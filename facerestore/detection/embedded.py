@@ -85,7 +85,7 @@ class EmbeddedDetector:
         views = _views(image)
         found = [face for view in views for face in self._search(view)]
         apart = _apart([face for face in found if face.eye_distance_px >= SMALLEST_EYES_PX])
-        return _apart(self._looked_at(_Picture(as_rgb(image), views[0]), apart))
+        return _apart(self._looked_at(Views(as_rgb(image), views[0]), apart))
 
     def _search(self, view: Reduction) -> list[DetectedFace]:
         """Return what the finder sees in one view, in the image's frame, where a sure look can still make it a face."""
@@ -95,7 +95,7 @@ class EmbeddedDetector:
             for box, points, score in zip(seen.boxes, seen.points, seen.scores, strict=True)
         ]
 
-    def _looked_at(self, picture: _Picture, faces: Sequence[DetectedFace]) -> list[DetectedFace]:
+    def _looked_at(self, picture: Views, faces: Sequence[DetectedFace]) -> list[DetectedFace]:
         """Return the faces that both networks take for faces, with the second one's landmarks."""
         if not faces:
             return []
@@ -111,7 +111,7 @@ class EmbeddedDetector:
         return [_face(points[n], float(sure[n])) for n in np.flatnonzero(sure >= self._score_threshold)]
 
 
-class _Picture(NamedTuple):
+class Views(NamedTuple):
     """A photo at full size and reduced: a crop that the reduced one resolves is cut from there, which is quicker."""
 
     image: Image
@@ -180,7 +180,7 @@ def search(network: nn.Module, pixels: NDArray[np.uint8], threshold: float) -> C
 
 
 def look(
-    network: nn.Module, picture: _Picture, landmarks: NDArray[np.float64]
+    network: nn.Module, picture: Views, landmarks: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (N, 5, 2) better landmarks in image px, and (N,) scores, of faces at (N, 5, 2) landmarks."""
     import torch

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from facerestore.errors import ImageError
 from facerestore.io._decode import as_decoded, decode_image, picture_size, read_image
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts
-from facerestore.io._files import Buffer, check_free, find_images, read_bytes, write_bytes, write_stdout
+from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.types import DecodedImage
@@ -32,7 +31,6 @@ __all__ = [
     "resolve_format",
     "write_encoded",
     "write_image",
-    "write_spent",
 ]
 
 
@@ -43,6 +41,7 @@ def write_image(
     format: str | None = None,
     quality: int | None = None,
     overwrite: bool = False,
+    spent: bool = False,
 ) -> Path:
     """Write a picture whole or not at all, and return its path.
 
@@ -52,38 +51,13 @@ def write_image(
         format: as for ``encode_image``; by default that of the path's suffix, and for ``-`` that of the source.
         quality: as for ``encode_image``.
         overwrite: replace an existing file; otherwise it is never touched, not even in a race.
+        spent: the picture is not looked at again: its pixels may be changed on the way, which saves a copy of them.
 
     Raises:
         ImageError: the file exists or cannot be written, or the format cannot hold the picture.
         ConfigError: unknown format, or quality out of range.
     """
-    return _write(path, image, encoded_parts, format=format, quality=quality, overwrite=overwrite)
-
-
-def write_spent(
-    path: str | Path,
-    image: DecodedImage,
-    *,
-    format: str | None = None,
-    quality: int | None = None,
-    overwrite: bool = False,
-) -> Path:
-    """Write a picture that is not looked at again: its pixels may be changed on the way, which saves a copy of them.
-
-    Args and errors are those of `write_image`.
-    """
-    return _write(path, image, encode_spent, format=format, quality=quality, overwrite=overwrite)
-
-
-def _write(
-    path: str | Path,
-    image: DecodedImage,
-    encode: Callable[..., Sequence[Buffer]],
-    *,
-    format: str | None,
-    quality: int | None,
-    overwrite: bool,
-) -> Path:
+    encode = encode_spent if spent else encoded_parts
     place = Path(path)
     target = format or _format_for(place, image)
     if str(path) == "-":

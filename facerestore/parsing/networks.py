@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -70,7 +71,7 @@ BISENET_CLASSES: tuple[str, ...] = (
 """The classes in the order of face-parsing.PyTorch, whose BiSeNet facexlib publishes (its issues 12 and 55)."""
 
 
-class NetworkParser:
+class NetworkParser(ABC):
     """A parser made of one torch module; subclasses say how to recognise it, feed it and read its classes.
 
     Instances hold no state between calls and may be shared by threads.
@@ -135,18 +136,18 @@ class NetworkParser:
         return quicken(network)
 
     @classmethod
+    @abstractmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
         """Say whether a state dict belongs to this network, from key names alone."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
         """Return a parser with these parameters on ``device``, computed in float32 whatever they are stored in.
 
         Raises:
             CheckpointError: keys are missing, unexpected, or have the wrong shape, or there are not 19 classes.
         """
-        raise NotImplementedError
 
     def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         """Return one (S, S) uint8 map of CelebAMask-HQ ids per face, S the size of its ``lq``.
