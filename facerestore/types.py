@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,17 +36,47 @@ Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom) in image pixels."""
 
 
+class Part(NamedTuple):
+    """A piece of a file that goes back into a file of the same format as it stands, and into others where they can.
+
+    Attributes:
+        format: upper-case Pillow name of the format.
+        key: what the piece is there: the type of a PNG or WebP chunk, the marker byte of a JPEG segment, ``tags``.
+        body: its content.
+    """
+
+    format: str
+    key: bytes
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Metadata:
     """What a picture file carries beside its pixels, as raw bytes where the standard has bytes.
 
-    The EXIF orientation is already applied to the pixels and reset to 1 in ``exif``.
+    The orientation is already applied to the pixels and reset to 1 wherever it was stated.
+
+    Attributes:
+        exif: a TIFF block, without the ``Exif`` prefix.
+        xmp: one packet, UTF-8.
+        icc: the colour profile.
+        dpi: dots per inch across and down.
+        iptc: IPTC-IIM records, where they stand outside of ``photoshop``.
+        photoshop: Photoshop's image resources, each with its ``8BIM``; they may hold IPTC records.
+        comments: free text for people.
+        parts: what the source's own format has beside all these, in the order of the file.
+        dropped: what the source holds and what is no longer true of the pixels, in words for people.
     """
 
     exif: bytes | None = None
     xmp: bytes | None = None
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
+    photoshop: bytes | None = None
+    comments: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +87,9 @@ class DecodedImage:
         pixels: (H, W, 3) RGB, uint8 or uint16.
         alpha: (H, W) of the same dtype, or None; carried, never changed.
         grey: the file has one colour channel, and is written so again.
-        metadata: EXIF, XMP, ICC profile and resolution.
+        metadata: what else the file carries.
         format: upper-case Pillow name of the source format, such as ``"JPEG"``; None for arrays.
+        notes: what people should know about how the file was read, a line each.
     """
 
     pixels: Image
@@ -66,6 +97,7 @@ class DecodedImage:
     grey: bool = False
     metadata: Metadata = field(default_factory=Metadata)
     format: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

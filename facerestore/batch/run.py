@@ -205,6 +205,7 @@ def _run_decoded(
     check_holds(image, format=format_name)
     line = pipeline.for_photo(job.source)
     result = line.run(image) if options.compare else line.run_spent(image)
+    result.report["notes"] = [*image.notes, *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None
     extras = []
     if options.compare:

@@ -1,4 +1,4 @@
-"""JPEG: its segments and their metadata. Source: ITU-T T.81 annex B, JFIF 1.02, EXIF 2.32, XMP part 3, ICC.1 B.4."""
+"""JPEG: its segments and its pixels. Source: ITU-T T.81 annex B."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from io import BytesIO
 
 from PIL import JpegImagePlugin
 
-from facerestore.io import _pillow
-from facerestore.io._exif import CM_PER_INCH, PREFIX
+from facerestore.io import _jpeg_metadata, _pillow
 from facerestore.io._opencv import opencv_pixels
 from facerestore.io._source import Samples, Source, finish
-from facerestore.types import DecodedImage, Metadata
+from facerestore.types import DecodedImage
 
 # SOF0 to SOF15 without DHT, JPG and DAC, which share their numbers.
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -22,11 +21,8 @@ _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 # In compressed data, 0xFF is followed by a zero byte or a restart marker (B.1.1.5); 0xFF may also fill (B.1.1.2).
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-_APP0, _APP1, _APP2, _APP15 = 0xE0, 0xE1, 0xE2, 0xEF
+_APP0, _APP15 = 0xE0, 0xEF
 _ADOBE, _QUANTISATION = 0xEE, 0xDB
-_JFIF_PREFIX = b"JFIF\x00"
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
-_ICC_PREFIX = b"ICC_PROFILE\x00"
 
 
 def decode(source: Source) -> DecodedImage:
@@ -40,7 +36,7 @@ def decode(source: Source) -> DecodedImage:
     source.check_size(width, height)
     if not _is_whole(source.data, segments[-1][2]):
         raise source.damaged("the JPEG ends before its end-of-image marker")
-    metadata = _metadata(source, segments)
+    metadata = _jpeg_metadata.read(source.data, segments)
     pixels = _decode_cmyk(source, segments, metadata.icc) if components == 4 else _decode_colour(source)
     if pixels.shape != (height, width, 3):
         raise source.damaged(
@@ -107,31 +103,6 @@ def _frame(source: Source, segments: list[tuple[int, int, int]]) -> tuple[int, i
                 )
             return height, width, components
     raise source.damaged("the JPEG states no size")
-
-
-def _metadata(source: Source, segments: list[tuple[int, int, int]]) -> Metadata:
-    """Return the EXIF, XMP, ICC profile and resolution that a JPEG carries."""
-    exif = b""
-    xmp: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    parts: dict[int, bytes] = {}
-    for marker, start, end in segments:
-        if not _APP0 <= marker <= _APP2:
-            continue
-        body = source.data[start:end]
-        if marker == _APP0 and body.startswith(_JFIF_PREFIX) and len(body) >= 12:
-            unit, across, down = struct.unpack_from(">BHH", body, 7)
-            scale = {1: 1.0, 2: CM_PER_INCH}.get(unit)
-            dpi = (across * scale, down * scale) if scale else None
-        elif marker == _APP1 and body.startswith(PREFIX):
-            # Some writers split long EXIF over several segments.
-            exif += body.removeprefix(PREFIX)
-        elif marker == _APP1 and body.startswith(_XMP_PREFIX):
-            xmp = body.removeprefix(_XMP_PREFIX)
-        elif marker == _APP2 and body.startswith(_ICC_PREFIX) and len(body) > 14:
-            parts[body[12]] = body[14:]
-    icc = b"".join(parts[number] for number in sorted(parts))
-    return Metadata(exif=exif or None, xmp=xmp, icc=icc or None, dpi=dpi)
 
 
 def _decode_colour(source: Source) -> Samples:

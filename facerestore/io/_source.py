@@ -66,6 +66,7 @@ def finish(
     metadata: Metadata,
     format: str | None,
     orientation: int | None = None,
+    notes: tuple[str, ...] = (),
 ) -> DecodedImage:
     """Turn a decoded picture upright and put its parts together.
 
@@ -76,6 +77,7 @@ def finish(
         metadata: as found in the file; the orientation tag of ``exif`` is applied and reset to 1.
         format: upper-case Pillow name, or None.
         orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif``.
+        notes: as DecodedImage has them.
     """
     exif, stated = _exif.upright(metadata.exif) if metadata.exif else (None, 1)
     turn = stated if orientation is None else orientation
@@ -87,7 +89,9 @@ def finish(
     icc = None if metadata.icc and metadata.icc[16:20] == b"CMYK" else metadata.icc
     kept = Metadata(exif=exif or None, xmp=xmp or None, icc=icc or None, dpi=dpi)
     turned_alpha = None if alpha is None else turned(alpha, turn)
-    return DecodedImage(turned(pixels, turn), turned_alpha, grey=grey, metadata=kept, format=format)
+    return DecodedImage(
+        turned(pixels, turn), turned_alpha, grey=grey, metadata=kept, format=format, notes=notes
+    )
 
 
 def turned(array: Samples, orientation: int) -> Samples:

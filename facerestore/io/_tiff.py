@@ -15,8 +15,8 @@ import numpy as np
 from PIL import ImageFile, TiffImagePlugin
 
 from facerestore.errors import ImageError
-from facerestore.io import _exif, _pillow
-from facerestore.io._exif import BYTE, LONG, SHORT, UNDEFINED, Directory, Field, Layout, field_of
+from facerestore.io import _exif, _pillow, _tiff_metadata
+from facerestore.io._exif import LONG, SHORT, Directory, Field, Layout, field_of
 from facerestore.io._rows import Rows
 from facerestore.io._source import Samples, Source, finish, tripled
 from facerestore.types import DecodedImage, Metadata
@@ -24,7 +24,7 @@ from facerestore.types import DecodedImage, Metadata
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR = 266, 273, 277, 278, 279, 284
 PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 317, 322, 323, 324, 325
-EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, ICC = 338, 339, 700, 34675
+EXTRA_SAMPLES, SAMPLE_FORMAT = 338, 339
 
 # Tags of one number, which damaged files may give many of.
 _SINGLE = (WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, ROWS_PER_STRIP, PLANAR, PREDICTOR)
@@ -57,11 +57,6 @@ class _Page:
         """Return the integers of a tag, or the default."""
         return _exif.value_of(self.directory.fields, tag, self.layout, default=default)
 
-    def raw(self, tag: int) -> bytes | None:
-        """Return the bytes of a tag, None where it is absent."""
-        entry = self.directory.fields.get(tag)
-        return entry.value if entry else None
-
 
 def decode(source: Source) -> DecodedImage:
     """Return the decoded TIFF; 16-bit files stay 16-bit.
@@ -73,7 +68,7 @@ def decode(source: Source) -> DecodedImage:
     width, height = page.integers(WIDTH, 0)[0], page.integers(HEIGHT, 0)[0]
     source.check_size(width, height)
     deep = _check_samples(source, page)
-    metadata = _metadata(page)
+    metadata = _tiff_metadata.read(page.directory, page.layout)
     orientation = _exif.orientation_of(page.directory, page.layout)
     if _is_plain(page):
         pixels, alpha, grey = _split(page, _samples(source, page, width, height))
@@ -100,7 +95,7 @@ class _Unlimited(TiffImagePlugin.TiffImageFile):
 
 def _cleaned(source: Source, page: _Page) -> bytes:
     """Return the file with the tags of its pixels alone: Pillow then neither turns it nor stumbles over the rest."""
-    ignored = {*_exif.DESCRIPTIVE_TAGS, _exif.ORIENTATION, XMP}
+    ignored = {*_exif.DESCRIPTIVE_TAGS, _exif.ORIENTATION, _tiff_metadata.XMP}
     fields = {
         tag: _classic(entry, page.layout)
         for tag, entry in page.directory.fields.items()
@@ -281,16 +276,6 @@ def _divided(colour: Samples, alpha: Samples) -> Samples:
     return np.minimum(np.rint(colour * (top / divisor)), top).astype(colour.dtype)
 
 
-def _metadata(page: _Page) -> Metadata:
-    """Return what a page carries beside its pixels; the descriptive tags become an EXIF block."""
-    return Metadata(
-        exif=_exif.pack(_exif.descriptive(page.directory), page.layout.order) or None,
-        xmp=page.raw(XMP),
-        icc=page.raw(ICC),
-        dpi=_exif.resolution(page.directory, page.layout),
-    )
-
-
 def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     """Return a TIFF of the given samples, in pieces: strips, horizontal differences, deflate.
 
@@ -301,7 +286,7 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     Raises:
         ImageError: EXIF that cannot be read, or a file over 4 GB.
     """
-    described, order = _described(metadata)
+    described, order = _tiff_metadata.described(metadata)
     height, width, count = samples.shape
     row_bytes = width * count * samples.dtype.itemsize
     rows = min(height, max(1, _STRIP_BYTES // row_bytes))
@@ -313,29 +298,10 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     padding = bytes(start % 2)
     start += len(padding)
     fields = described.fields | _structure(samples, rows, offsets, [len(strip) for strip in strips], order)
-    if metadata.dpi:
-        fields |= _exif.resolution_fields(metadata.dpi, order)
-    if metadata.xmp:
-        fields[XMP] = Field(BYTE, len(metadata.xmp), metadata.xmp)
-    if metadata.icc:
-        fields[ICC] = Field(UNDEFINED, len(metadata.icc), metadata.icc)
     if start >= _MAX_CLASSIC_BYTES:
         raise ImageError(f"TIFF cannot hold {start} bytes (at most 4 GB); write PNG")
     directory = _exif.write_directory(Directory(fields, described.children), start, order)
     return [_exif.header(order, start), *strips, padding, directory]
-
-
-def _described(metadata: Metadata) -> tuple[Directory, str]:
-    """Return the descriptive part of the EXIF, and its byte order, in which the whole file is then written."""
-    if not metadata.exif:
-        return Directory(), "<"
-    try:
-        directory, order = _exif.first_directory(metadata.exif)
-    except ValueError as error:
-        raise ImageError(
-            f"the EXIF of this picture is damaged ({error}) and cannot go into TIFF; write PNG"
-        ) from error
-    return _exif.descriptive(directory), order
 
 
 def _strip(rows: Samples, order: str) -> bytes:
