@@ -32,9 +32,9 @@ def faces(tmp_path):
 def test_a_sheet_shows_all_presets(faces, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     assert main(["data", "degrade", str(faces), "-o", str(sheet), "--size", "48", "--rows", "2"]) == 0
-    assert "2 faces, 8 degradations" in capsys.readouterr().out
+    assert "2 faces, 12 degradations" in capsys.readouterr().out
     with Image.open(sheet) as picture:
-        assert picture.size[0] == 9 * (48 + 12) + 12
+        assert picture.size[0] == 13 * (48 + 12) + 12
     assert main(["data", "degrade", str(faces), "-o", str(sheet), "--size", "48"]) == 1
     assert "already exists" in capsys.readouterr().err
 

@@ -10,6 +10,8 @@ import torch
 from facerestore.degradation import PRESETS, DegradationDraw, apply, apply_steps, preset
 from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.batched import correlate, degrade_batch
+from facerestore.degradation.delivery import Sharpen
+from facerestore.degradation.screens import Combing
 from facerestore.degradation.steps import (
     BoxBlur,
     GaussianBlur,
@@ -22,6 +24,7 @@ from facerestore.degradation.steps import (
     Toning,
     WholeLevels,
 )
+from facerestore.degradation.tearing import Tears
 from facerestore.degradation.torch_jpeg import quantisation_tables
 from facerestore.errors import ConfigError
 from facerestore.training.drawn import drawn_face
@@ -73,6 +76,8 @@ EXACT = {
     "area": resized("area", (17, 32, 63)),
     "cubic": resized("cubic", (9, 32, 61)),
     "bicubic": resized("bicubic", (4, 16, 33)),
+    "lanczos": resized("lanczos", (6, 16, 80)),
+    "done on the host": [[Sharpen(1.0, 1.0)], [Combing(3.0), Tears(2, 2.0, 0.6, (1.0, 1.0, 0.9), 3)], []],
     "others in between": [[], [Resize(20, "area"), Resize(SIZE, "cubic")], [GaussianBlur(5, 1.0, 1.0)]],
 }
 

@@ -62,7 +62,7 @@ _Degradation = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET",
-        help="Degrade the faces of --hq: gfpgan, gpen, psfr, severe, sr-x4 and others; the n-th by the seed and n.",
+        help="Degrade the faces of --hq: gfpgan, severe, web, print, phone and others; the n-th by the seed and n.",
         rich_help_panel=_FACES,
     ),
 ]

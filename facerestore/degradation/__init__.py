@@ -6,6 +6,8 @@ generator that it is given. :mod:`facerestore.degradation.batched` does the same
 device; it is not imported here, since it needs torch.
 """
 
+from facerestore.degradation.damaged import DamagedFace, damage_masks, damaged
+from facerestore.degradation.damaged_print import DamagedPrint
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
     Degradation,
@@ -16,6 +18,7 @@ from facerestore.degradation.drawing import (
 )
 from facerestore.degradation.kernels import gaussian_kernel
 from facerestore.degradation.old_photo import OldPhoto
+from facerestore.degradation.phone import Phone
 from facerestore.degradation.presets import (
     PRESETS,
     BicubicReduction,
@@ -23,8 +26,10 @@ from facerestore.degradation.presets import (
     OneOfFourBlurs,
     preset,
 )
+from facerestore.degradation.print_scan import Print
 from facerestore.degradation.registry import STEPS
 from facerestore.degradation.steps import Step, apply_steps
+from facerestore.degradation.web import Web
 
 __all__ = [
     "PRESETS",
@@ -32,13 +37,20 @@ __all__ = [
     "STEPS",
     "BicubicReduction",
     "BlurReduceNoise",
+    "DamagedFace",
+    "DamagedPrint",
     "Degradation",
     "DegradationDraw",
     "OldPhoto",
     "OneOfFourBlurs",
+    "Phone",
+    "Print",
     "Step",
+    "Web",
     "apply",
     "apply_steps",
+    "damage_masks",
+    "damaged",
     "degrade",
     "draw_from_json",
     "gaussian_kernel",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.degradation.kernels import gaussian_kernel
-from facerestore.degradation.steps import Pixels, Step
+from facerestore.degradation.steps import DamageStep, Pixels, Step
 from facerestore.degradation.wear import damage_layers, stain_field
 
 
@@ -102,7 +102,7 @@ def midtones(picture: Pixels) -> Pixels:
 
 
 @dataclass(frozen=True, slots=True)
-class Damage(Step):
+class Damage(DamageStep):
     """Scratches, cracks and dust on the print.
 
     Attributes:
@@ -130,6 +130,10 @@ class Damage(Step):
             width_px=self.width_px,
             seed=self.layout_seed,
         )
+
+    def mask(self, size_px: int) -> NDArray[np.float32]:
+        """Return the opacity alone."""
+        return self.layers(size_px)[0]
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the damaged picture."""

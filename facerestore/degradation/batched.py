@@ -4,7 +4,8 @@ The parameters are drawn as ever, one face at a time on the CPU; this does their
 the batch that have come to it, each with its own parameters and size: faces of different sizes share a canvas. The
 results are those of the steps on the CPU up to rounding, but for the fields of noise and grain, which have the same
 distribution and other values: they come from a torch generator of each face's own, so that a face does not depend on
-its neighbours in the batch. Different kinds of device draw different fields.
+its neighbours in the batch. Different kinds of device draw different fields. A few steps have no form for a device:
+each :class:`~facerestore.degradation.steps.HostStep` is done on the CPU, a face at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.drawing import DegradationDraw
 from facerestore.degradation.steps import (
     Grey,
+    HostStep,
     Jpeg,
     KernelBlur,
     MedianBlur,
@@ -87,8 +89,9 @@ def _done(faces: Tensor, lists: Sequence[Sequence[Step]], fields: Fields) -> Ten
     return _stored(canvas.pictures[..., : faces.shape[-1], : faces.shape[-1]])
 
 
-def _kind(step: Step) -> type[Step]:
-    return KernelBlur if isinstance(step, KernelBlur) else type(step)
+def _kind(step: Step) -> Any:
+    """Return the entry of the table that the step belongs to: its own, or that of what it is a kind of."""
+    return next(kind for kind in type(step).__mro__ if kind in _DONE)
 
 
 class _Canvas:
@@ -259,6 +262,16 @@ def _damage(x: Tensor, sides: list[int], steps: list[Damage], fields: Fields) ->
     return damaged
 
 
+def _on_host(x: Tensor, sides: list[int], steps: list[HostStep], fields: Fields) -> Tensor:
+    done = x.clone()
+    for n, (side, step, field) in enumerate(zip(sides, steps, fields, strict=True)):
+        seed = int(torch.randint(2**63 - 1, (1,), generator=field, device=x.device))
+        picture = x[n, :, :side, :side].permute(1, 2, 0).contiguous().cpu().numpy()
+        after = torch.from_numpy(step.apply(picture, np.random.default_rng(seed)))
+        done[n, :, :side, :side] = after.permute(2, 0, 1).to(x.device)
+    return done
+
+
 def _jpeg(x: Tensor, sides: list[int], steps: list[Jpeg], fields: Fields) -> Tensor:
     return jpeg(x, torch.tensor(sides, device=x.device), [step.quality for step in steps])
 
@@ -273,6 +286,7 @@ _DONE: Mapping[Any, Callable[..., Tensor]] = {
     Fading: _fading,
     Stains: _stains,
     Damage: _damage,
+    HostStep: _on_host,
     Noise: _noise,
     Jpeg: _jpeg,
     Resize: _resize,

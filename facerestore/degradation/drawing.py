@@ -100,6 +100,11 @@ class Degradation(ABC):
         """Return one set of parameters for a face of ``face_size`` px."""
 
 
+def log_uniform(between: tuple[float, float], rng: np.random.Generator) -> float:
+    """Return a number between two positive ones whose logarithm is drawn evenly: half as much as often as twice."""
+    return float(np.exp(rng.uniform(*np.log(between))))
+
+
 def apply(
     face: NDArray[np.uint8], drawn: DegradationDraw, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from facerestore.degradation.damaged_print import DamagedPrint
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
     SMALLEST_SIDE_PX,
@@ -15,6 +16,8 @@ from facerestore.degradation.drawing import (
     DegradationDraw,
 )
 from facerestore.degradation.old_photo import OldPhoto
+from facerestore.degradation.phone import Phone
+from facerestore.degradation.print_scan import Print
 from facerestore.degradation.steps import (
     BoxBlur,
     GaussianBlur,
@@ -28,6 +31,7 @@ from facerestore.degradation.steps import (
     Step,
     WholeLevels,
 )
+from facerestore.degradation.web import Web
 from facerestore.errors import ConfigError
 
 
@@ -202,6 +206,10 @@ PRESETS: Mapping[str, Degradation] = MappingProxyType(
             BicubicReduction(name="sr-x8", factor=8),
             BicubicReduction(name="sr-x16", factor=16),
             OldPhoto(name="old-photo"),
+            Web(name="web"),
+            Print(name="print"),
+            DamagedPrint(name="damage"),
+            Phone(name="phone"),
         )
     }
 )

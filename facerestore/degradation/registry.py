@@ -7,6 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
+from facerestore.degradation.camera import Sensor, Smear
+from facerestore.degradation.delivery import CroppedJpeg, Sharpen
+from facerestore.degradation.screens import (
+    ChromaBlur,
+    Combing,
+    Halftone,
+    Moire,
+    PaperTexture,
+    ScanLines,
+)
 from facerestore.degradation.steps import (
     BoxBlur,
     GaussianBlur,
@@ -19,6 +29,15 @@ from facerestore.degradation.steps import (
     Step,
     Toning,
     WholeLevels,
+)
+from facerestore.degradation.tearing import (
+    Cracks,
+    Creases,
+    Dust,
+    MissingPieces,
+    Scratches,
+    Tears,
+    WaterStains,
 )
 from facerestore.errors import ConfigError
 
@@ -39,6 +58,23 @@ STEPS: Mapping[str, type[Step]] = {
         Stains,
         Grain,
         Damage,
+        Sharpen,
+        CroppedJpeg,
+        Halftone,
+        PaperTexture,
+        ScanLines,
+        Combing,
+        ChromaBlur,
+        Moire,
+        Sensor,
+        Smear,
+        WaterStains,
+        Creases,
+        Cracks,
+        Scratches,
+        Tears,
+        MissingPieces,
+        Dust,
     )
 }
 """Every step by its name in JSON."""

@@ -17,12 +17,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.degradation.kernels import box_kernel, gaussian_kernel, motion_kernel, pillow_cubic
+from facerestore.degradation.kernels import (
+    box_kernel,
+    gaussian_kernel,
+    motion_kernel,
+    pillow_cubic,
+    pillow_lanczos,
+)
 
 Pixels = NDArray[np.float32]
-Interpolation = Literal["nearest", "linear", "area", "cubic", "bicubic"]
+Interpolation = Literal["nearest", "linear", "area", "cubic", "bicubic", "lanczos"]
 """How a picture is resized. The first four are OpenCV's, which do not antialias ``linear`` and ``cubic`` when they
-reduce; ``bicubic`` is Pillow's and Matlab's, which does."""
+reduce; ``bicubic``, which is Matlab's too, and ``lanczos`` are Pillow's, which do."""
+
+PILLOW_MATRICES = {"bicubic": pillow_cubic, "lanczos": pillow_lanczos}
 
 CV2_FLAGS: Mapping[str, int] = {
     "nearest": cv2.INTER_NEAREST,
@@ -47,6 +55,20 @@ class Step(ABC):
     @abstractmethod
     def text(self) -> str:
         """Say the step and its parameters in few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostStep(Step):
+    """A step that keeps the size and is done on the CPU, a picture at a time, even where a batch is on a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class DamageStep(HostStep):
+    """Damage that covers a part of the picture; a layout seed fixes it, so that nothing is drawn while it works."""
+
+    @abstractmethod
+    def mask(self, size_px: int) -> NDArray[np.float32]:
+        """Return how far a picture of that side is covered, (S, S) in [0, 1]; where it is 0, nothing is changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +244,9 @@ class Resize(Step):
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the picture in the new size."""
         side = self.side_px
-        if self.interpolation == "bicubic":
-            down, across = pillow_cubic(picture.shape[0], side), pillow_cubic(picture.shape[1], side)
+        if self.interpolation in PILLOW_MATRICES:
+            matrix = PILLOW_MATRICES[self.interpolation]
+            down, across = matrix(picture.shape[0], side), matrix(picture.shape[1], side)
             return np.ascontiguousarray(np.einsum("iy,yxc,jx->ijc", down, picture, across, optimize=True))
         resized = cv2.resize(picture, (side, side), interpolation=CV2_FLAGS[self.interpolation])
         return np.asarray(resized, dtype=np.float32)

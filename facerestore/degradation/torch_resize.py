@@ -90,6 +90,14 @@ def _bicubic(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
+def _lanczos(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+    """Return Pillow's weights of three lobes, at the border as in ``bicubic``."""
+    distance = (j - at) / scale.clamp_min(1)
+    inside = (j <= last) & (distance.abs() < 3)
+    weights = torch.where(inside, torch.sinc(distance) * torch.sinc(distance / 3), 0.0)
+    return weights / weights.sum(dim=-1, keepdim=True)
+
+
 def _keys(distance: Tensor, a: float) -> Tensor:
     """Return Keys' cubic convolution kernel (IEEE TASSP 1981, eq. 4 with a free)."""
     d = distance.abs()
@@ -104,4 +112,5 @@ _WEIGHTS: Mapping[Interpolation, Callable[[Tensor, Tensor, Tensor, Tensor], Tens
     "area": _area,
     "cubic": _cubic,
     "bicubic": _bicubic,
+    "lanczos": _lanczos,
 }

@@ -1,0 +1,136 @@
+"""Prints that were folded, torn, scratched and stained: the degradation ``damage``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facerestore.degradation.drawing import (
+    REFERENCE_SIZE,
+    SMALLEST_SIDE_PX,
+    Degradation,
+    DegradationDraw,
+    log_uniform,
+)
+from facerestore.degradation.steps import GaussianBlur, Grey, Jpeg, Resize, Step, Toning
+from facerestore.degradation.tearing import (
+    Cracks,
+    Creases,
+    Dust,
+    MissingPieces,
+    PaperDamage,
+    Scratches,
+    Tears,
+    WaterStains,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How often a kind of damage is there, and how much of it.
+
+    Attributes:
+        step: what it is.
+        probability: chance of it.
+        count: how many, both ends included.
+        width_px: at 512 px; its logarithm is drawn evenly.
+    """
+
+    step: type[PaperDamage]
+    probability: float
+    count: tuple[int, int]
+    width_px: tuple[float, float]
+
+
+KINDS = (
+    # In the order in which they come over a print: later ones cover earlier ones.
+    Kind(WaterStains, 0.2, (1, 3), (3.0, 9.0)),
+    Kind(Creases, 0.35, (1, 2), (1.5, 6.0)),
+    Kind(Cracks, 0.45, (1, 6), (1.2, 6.0)),
+    Kind(Scratches, 0.45, (1, 8), (1.0, 4.0)),
+    Kind(Tears, 0.2, (1, 2), (3.0, 10.0)),
+    Kind(MissingPieces, 0.25, (1, 3), (1.5, 6.0)),
+    Kind(Dust, 0.5, (4, 60), (1.0, 4.0)),
+)
+"""Every kind of damage. Probabilities and ranges are ours, set by eye beside scans of damaged photographs."""
+
+STAIN = ((0.75, 0.62, 0.35), (0.95, 0.82, 0.6))
+"""Between which R, G and B a stain's colour lies, as shares of white: tea, rust and mould are brown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedPrint(Degradation):
+    """A print, often monochrome and somewhat soft, with one kind of damage or several.
+
+    Damage comes last, so that :func:`facerestore.degradation.damaged.damaged` can say of each pixel whether it was
+    touched. Grey and toning are done to the target too, as in ``old-photo``.
+
+    Attributes:
+        name: name of the preset.
+        grey_probability: chance of a monochrome print.
+        toning_probability: chance that a monochrome print is toned.
+        red_exponent: of the tone.
+        green_exponent: of the tone.
+        blue_exponent: of the tone.
+        soft_probability: chance of a soft, small and compressed picture under the damage.
+        blur_sigma_px: of the softness, at 512 px.
+        downsample: factor by which it is then reduced; its logarithm is drawn evenly.
+        jpeg_quality: of its file, both ends included.
+        softness_px: of the damage in the scan, standard deviation at 512 px.
+        green_share: of bare paper, as a share of white; red is 1.
+        blue_share: of bare paper, as a share of white.
+        kinds: of damage.
+    """
+
+    grey_probability: float = 0.45
+    toning_probability: float = 0.5
+    red_exponent: tuple[float, float] = (0.8, 0.95)
+    green_exponent: tuple[float, float] = (0.97, 1.06)
+    blue_exponent: tuple[float, float] = (1.1, 1.8)
+    soft_probability: float = 0.6
+    blur_sigma_px: tuple[float, float] = (0.3, 2.5)
+    downsample: tuple[float, float] = (1.0, 3.0)
+    jpeg_quality: tuple[int, int] = (70, 95)
+    softness_px: tuple[float, float] = (0.6, 2.4)
+    green_share: tuple[float, float] = (0.93, 1.0)
+    blue_share: tuple[float, float] = (0.8, 1.0)
+    kinds: tuple[Kind, ...] = KINDS
+
+    def draw(self, face_size: int, rng: np.random.Generator) -> DegradationDraw:
+        """Return one set of parameters."""
+        chances = rng.random(3)
+        tone = [float(rng.uniform(*r)) for r in (self.red_exponent, self.green_exponent, self.blue_exponent)]
+        target: tuple[Step, ...] = ()
+        if chances[0] < self.grey_probability:
+            target = (Grey(), Toning(*tone)) if chances[1] < self.toning_probability else (Grey(),)
+        soft = self._soft(face_size, rng)
+        steps = soft if chances[2] < self.soft_probability else []
+        return DegradationDraw(self.name, face_size, target, (*steps, *self._damage(face_size, rng)))
+
+    def _soft(self, face_size: int, rng: np.random.Generator) -> list[Step]:
+        sigma = face_size / REFERENCE_SIZE * float(rng.uniform(*self.blur_sigma_px))
+        small = max(round(face_size / log_uniform(self.downsample, rng)), SMALLEST_SIDE_PX)
+        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
+        blur = GaussianBlur(2 * max(1, int(np.ceil(3 * sigma))) + 1, sigma, sigma)
+        return [blur, Resize(small, "area"), Jpeg(quality), Resize(face_size, "cubic")]
+
+    def _damage(self, face_size: int, rng: np.random.Generator) -> list[Step]:
+        """Return at least one kind of damage."""
+        scale = face_size / REFERENCE_SIZE
+        chances = rng.random(len(self.kinds)) / [kind.probability for kind in self.kinds]
+        softness = max(scale * float(rng.uniform(*self.softness_px)), 0.3)
+        paper = (1.0, float(rng.uniform(*self.green_share)), float(rng.uniform(*self.blue_share)))
+        steps: list[Step] = []
+        for kind, chance in zip(self.kinds, chances, strict=True):
+            count = int(rng.integers(kind.count[0], kind.count[1] + 1))
+            width, seed = scale * log_uniform(kind.width_px, rng), int(rng.integers(2**31))
+            stain = (
+                float(rng.uniform(0.6, 0.95)),
+                float(rng.uniform(0.5, 0.85)),
+                float(rng.uniform(0.3, 0.7)),
+            )
+            colour = stain if kind.step is WaterStains else paper
+            if chance < 1 or chance == chances.min():
+                steps.append(kind.step(count, width, softness, colour, seed))
+        return steps
