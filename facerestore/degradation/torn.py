@@ -44,12 +44,11 @@ class Layers:
 
     def softened(self, sigma_px: float) -> None:
         """Blur all that is there, as the scan of it does."""
-        amount = self.opacity * self.level
-        opacity, laid = (
+        laid, opacity = (
             np.asarray(cv2.GaussianBlur(each, (0, 0), sigma_px), dtype=np.float32)
-            for each in (self.opacity, amount)
+            for each in (self.opacity * self.level, self.opacity)
         )
-        self.level = laid / np.maximum(opacity, np.float32(1e-4))
+        self.level = np.asarray(laid / np.maximum(opacity, np.float32(1e-4)))
         self.opacity = opacity
 
 
