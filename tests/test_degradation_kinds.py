@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facerestore.degradation import apply, damage_masks, damaged, degrade, preset
+from facerestore.degradation import apply, damage_masks, damaged, preset
 from facerestore.degradation.ageing import Damage
 from facerestore.degradation.camera import Sensor, Smear
 from facerestore.degradation.delivery import CroppedJpeg, Sharpen
@@ -51,6 +51,22 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
+VALIDATION = {
+    "web": "blur 0.4 px|128 px bicubic|sharpened 1.8, 0.8 px|JPEG 61 at 6, 8|111 px bicubic"
+    "|JPEG 32 at 14, 5|256 px cubic",
+    "print": "grey|blur 0.4 px|lines 40%, 2.3 px|blur 0.3 px|184 px area|JPEG 89 at 3, 7|256 px cubic",
+    "damage": "blur 1.2 px|183 px area|JPEG 75|256 px cubic|creases x 2|cracks x 1|dust x 26",
+    "phone": "blur 2.0 px|183 px area|sensor 0.5/1000, 0.1%|smeared 46, 2.3 px|sharpened 0.7, 0.8 px"
+    "|JPEG 82 at 10, 7|256 px cubic",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_draws_of_the_validation_faces_never_change(name):
+    """What ``evaluate --seed 7`` draws for the second face: figures are compared between versions."""
+    assert preset(name).draw(256, rng([7, 1])).text.replace("\n", "|") == VALIDATION[name]
+
+
 def shift_of(picture, reference):
     """Return (x, y) in px by which a picture lies beside another, by phase correlation of their smoothed luma."""
     lumas = [cv2.GaussianBlur(p.mean(axis=2).astype(np.float64), (0, 0), 4) for p in (reference, picture)]
@@ -78,16 +94,19 @@ def test_a_degraded_face_lies_where_the_real_one_does(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_strengths_begin_mild_and_leave_a_face(faces, name):
-    errors = []
+    """Of ``damage``, the face below it is what must be left, and most of it must be seen."""
+    errors, covered = [], []
     for seed in range(60):
-        lq, hq, _ = degrade(faces[seed % 3], preset(name), rng(seed))
-        errors.append(np.abs(lq.astype(int) - hq).mean())
-        correlation = np.corrcoef(
-            *(cv2.resize(p, (12, 12), interpolation=cv2.INTER_AREA).ravel() for p in (lq, hq))
-        )
-        assert correlation[0, 1] > 0.75
+        face = faces[seed % 3]
+        result = damaged(face, preset(name).draw(SIZE, rng(seed)), rng(seed))
+        small = [cv2.resize(p, (12, 12), interpolation=cv2.INTER_AREA) for p in (result.undamaged, result.hq)]
+        assert np.corrcoef(*(p.ravel() for p in small))[0, 1] > 0.75
+        errors.append(np.abs(result.lq.astype(int) - result.hq).mean())
+        covered.append((result.mask > 0.3).mean())
     assert min(errors) < 5
     assert max(errors) > 2 * min(errors)
+    assert np.median(covered) < 0.1
+    assert max(covered) < 0.5
 
 
 def test_sharpening_leaves_halos():

@@ -55,8 +55,10 @@ KINDS = (
 )
 """Every kind of damage. Probabilities and ranges are ours, set by eye beside scans of damaged photographs."""
 
-STAIN = ((0.75, 0.62, 0.35), (0.95, 0.82, 0.6))
-"""Between which R, G and B a stain's colour lies, as shares of white: tea, rust and mould are brown."""
+STAINS = np.array([[0.93, 0.86, 0.7], [0.72, 0.52, 0.3]])
+"""Between which two browns a stain lies, R, G and B as shares of white: water that has yellowed paper, and rust."""
+YELLOW_GREEN = 0.35
+"""Of what bare paper has lost in blue, it has lost this share in green."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,7 @@ class DamagedPrint(Degradation):
         downsample: factor by which it is then reduced; its logarithm is drawn evenly.
         jpeg_quality: of its file, both ends included.
         softness_px: of the damage in the scan, standard deviation at 512 px.
-        green_share: of bare paper, as a share of white; red is 1.
-        blue_share: of bare paper, as a share of white.
+        yellowing: of bare paper: what it has lost in blue, as a share of white.
         kinds: of damage.
     """
 
@@ -93,8 +94,7 @@ class DamagedPrint(Degradation):
     downsample: tuple[float, float] = (1.0, 3.0)
     jpeg_quality: tuple[int, int] = (70, 95)
     softness_px: tuple[float, float] = (0.6, 2.4)
-    green_share: tuple[float, float] = (0.93, 1.0)
-    blue_share: tuple[float, float] = (0.8, 1.0)
+    yellowing: tuple[float, float] = (0.0, 0.22)
     kinds: tuple[Kind, ...] = KINDS
 
     def draw(self, face_size: int, rng: np.random.Generator) -> DegradationDraw:
@@ -120,7 +120,8 @@ class DamagedPrint(Degradation):
         scale = face_size / REFERENCE_SIZE
         chances = rng.random(len(self.kinds)) / [kind.probability for kind in self.kinds]
         softness = max(scale * float(rng.uniform(*self.softness_px)), 0.3)
-        paper = (1.0, float(rng.uniform(*self.green_share)), float(rng.uniform(*self.blue_share)))
+        yellow = float(rng.uniform(*self.yellowing))
+        paper = (1.0, 1 - YELLOW_GREEN * yellow, 1 - yellow)
         steps: list[Step] = []
         for kind, chance in zip(self.kinds, chances, strict=True):
             count = int(rng.integers(kind.count[0], kind.count[1] + 1))

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +15,14 @@ from facerestore.degradation.torn import (
     Layers,
     blob,
     broken_along,
+    crack,
     fibre,
     fold,
+    ribbon,
     tear,
 )
 from facerestore.degradation.wear import (
     Line,
-    draw_crack,
     draw_scratch,
     draw_specks,
     lay_line,
@@ -32,6 +32,8 @@ from facerestore.degradation.wear import (
 
 FAINTEST = 0.04
 """Opacity below which a blurred edge ends: at most 10 levels, and a mask must end somewhere."""
+SHADE = np.array([0.7, 0.7])
+"""Where a raised edge throws its shadow, x and y: light from above and the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class PaperDamage(DamageStep):
     @property
     def text(self) -> str:
         """Say it."""
-        return f"{self.count} {self.word}"
+        return f"{self.word} x {self.count}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +96,26 @@ class Scratches(PaperDamage):
 
 @dataclass(frozen=True, slots=True)
 class Cracks(PaperDamage):
-    """Jagged lines with branches that show the paper, and flakes that fell off beside them."""
+    """Jagged lines with branches: here a hairline, there broken open to the paper, with flakes that fell off beside."""
 
     word: ClassVar[str] = "cracks"
 
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
-        """Draw them."""
+        """Draw them, each with the shadow of its raised edge below it."""
         for _ in range(self.count):
-            pieces = list(draw_crack(rng, self.width_px))
-            for piece in pieces:
-                lay_line(layers.opacity, layers.level, piece, layers.size_px)
-            for _ in range(rng.integers(0, 6)):
-                piece = pieces[rng.integers(len(pieces))]
-                radius = self.width_px / layers.size_px * min(float(rng.lognormal(0.2, 0.5)), 4.0)
-                outline = blob(rng, piece.points[0], radius, roughness=1.0)
-                layers.polygon(outline, piece.level, piece.opacity)
+            width = self.width_px / layers.size_px * rng.uniform(0.6, 1.6)
+            tone, cover, shade = rng.uniform(195, 255), rng.uniform(0.7, 1.0), rng.uniform(0, 0.6)
+            pieces = list(crack(rng, width))
+            outlines = [ribbon(rng, line, half)[0] for line, half in pieces]
+            for _ in range(rng.integers(0, 9)):
+                line = pieces[rng.integers(len(pieces))][0]
+                place = line[rng.integers(len(line))] + rng.normal(0, width, 2)
+                outlines.append(blob(rng, place, width * rng.uniform(0.15, 0.9), roughness=1.0))
+            for outline in outlines:
+                layers.polygon(outline + 0.5 * width * SHADE, rng.uniform(10, 60), shade)
+            for outline in outlines:
+                layers.polygon(outline, tone, cover)
+        layers.textured(rng, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,7 @@ class Tears(PaperDamage):
             layers.polygon(outline, rng.uniform(215, 255), 1.0)
             shadow = Line(edge, 0.5 * self.width_px, rng.uniform(20, 90), rng.uniform(0.3, 0.8))
             lay_line(layers.opacity, layers.level, shadow, layers.size_px)
+        layers.textured(rng, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +191,7 @@ class MissingPieces(PaperDamage):
             layers.polygon(outline, rng.uniform(225, 255), 1.0)
             bare = rng.random() < 0.7
             layers.polygon(inner, rng.uniform(185, 250) if bare else rng.uniform(15, 110), 1.0)
-        coarse = rng.normal(0, 5, (max(layers.size_px // 2, 1),) * 2).astype(np.float32)
-        fibres = np.asarray(cv2.resize(coarse, (layers.size_px,) * 2, interpolation=cv2.INTER_LINEAR))
-        layers.level = np.clip(layers.level + fibres, 0, 255)
+        layers.textured(rng, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +205,9 @@ class WaterStains(PaperDamage):
         for _ in range(self.count):
             centre, radius = rng.uniform(0, 1, 2), rng.uniform(0.06, 0.3)
             outline = blob(rng, centre, radius, roughness=0.15)
-            strength = rng.uniform(0.2, 0.7)
+            strength = rng.uniform(0.15, 0.55)
             layers.polygon(outline, 255.0, strength)
-            rim = Line(np.concatenate([outline, outline[:1]]), self.width_px, 255.0, min(1, 1.6 * strength))
+            rim = Line(np.concatenate([outline, outline[:1]]), self.width_px, 255.0, min(1, 2 * strength))
             lay_line(layers.opacity, layers.level, rim, layers.size_px)
         spots = rng.integers(0, 12)
         lay_specks(

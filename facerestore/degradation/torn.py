@@ -42,6 +42,13 @@ class Layers:
         cv2.fillPoly(shape, [corners], 255, cv2.LINE_AA, SUBPIXEL_BITS)
         lay_shape(self.opacity, self.level, shape, window[0], level, cover)
 
+    def textured(self, rng: np.random.Generator, sigma: float) -> None:
+        """Give what is there the fibres of bare paper: a noise of levels two pixels wide."""
+        half = max(self.size_px // 2, 1)
+        coarse = rng.normal(0, sigma, (half, half)).astype(np.float32)
+        fibres = cv2.resize(coarse, (self.size_px, self.size_px), interpolation=cv2.INTER_LINEAR)
+        self.level = np.clip(self.level + np.asarray(fibres, dtype=np.float32), 0, 255)
+
     def softened(self, sigma_px: float) -> None:
         """Blur all that is there, as the scan of it does."""
         laid, opacity = (
@@ -74,21 +81,56 @@ def broken_along(rng: np.random.Generator, line: NDArray[np.float64], width_px: 
             yield Line(line[first : first + 3] + jitter, width, tone, rng.uniform(0.6, 1.0))
 
 
+def jagged(rng: np.random.Generator, line: NDArray[np.float64], jitter: float) -> NDArray[np.float64]:
+    """Return a line with three points for each of its own, those between set off by about ``jitter``."""
+    places = np.linspace(0, len(line) - 1, 3 * len(line))
+    finer = np.stack([np.interp(places, np.arange(len(line)), line[:, axis]) for axis in (0, 1)], axis=1)
+    return finer + rng.normal(0, jitter, finer.shape)
+
+
+def ribbon(
+    rng: np.random.Generator, line: NDArray[np.float64], half: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ragged outline of what lies within about ``half`` of a line, and one of its edges."""
+    along = np.gradient(line, axis=0)
+    length = np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / length
+    left, right = (
+        line + sign * (half * rng.uniform(0.5, 1.5, len(line)))[:, None] * across for sign in (-1, 1)
+    )
+    return np.concatenate([left, right[::-1]]), left
+
+
+def uneven(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Return how wide a crack is along its way, as a share: here broken open, there a hairline."""
+    coarse = rng.normal(0, 0.7, 2 + count // 6)
+    return np.exp(np.interp(np.linspace(0, len(coarse) - 1, count), np.arange(len(coarse)), coarse) - 0.2)
+
+
+def crack(
+    rng: np.random.Generator, width: float
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield the trunk of a crack and its branches, each a line and half its width along it, in shares of the side."""
+    start, angle = rng.uniform(0, 1, 2), rng.uniform(0, 2 * np.pi)
+    trunk = walk(rng, start, angle, steps=int(rng.integers(10, 45)), wander=0.12)
+    lines = [trunk]
+    for _ in range(rng.integers(0, 4)):
+        root, turn = trunk[rng.integers(len(trunk))], rng.choice([-1, 1]) * rng.uniform(0.5, 1.4)
+        lines.append(walk(rng, root, angle + turn, steps=int(rng.integers(4, 14)), wander=0.15))
+    for number, line in enumerate(lines):
+        finer = jagged(rng, line, 0.3 * width)
+        taper = np.linspace(1, 0.2, len(finer)) if number else np.ones(len(finer))
+        yield finer, (0.25 if number else 0.5) * width * taper * uneven(rng, len(finer))
+
+
 def tear(rng: np.random.Generator, width: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the outline of a tear that runs in from the border, and one of its edges; ``width`` is at the border."""
     side, place = rng.integers(4), rng.uniform(0.05, 0.95)
     start = np.array([[place, -0.02], [1.02, place], [place, 1.02], [-0.02, place]][side])
     inward = np.array([0.5, 0.5]) + rng.normal(0, 0.2, 2) - start
     coarse = walk(rng, start, float(np.arctan2(inward[1], inward[0])), steps=int(rng.integers(6, 22)))
-    places = np.linspace(0, len(coarse) - 1, 3 * len(coarse))
-    line = np.stack([np.interp(places, np.arange(len(coarse)), coarse[:, k]) for k in (0, 1)], axis=1)
-    along = np.gradient(line, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.linalg.norm(along, axis=1, keepdims=True)
-    half = width / 2 * np.linspace(1, 0, len(line)) ** 0.6
-    left, right = (
-        line + sign * (half * rng.uniform(0.4, 1.4, len(line)))[:, None] * across for sign in (-1, 1)
-    )
-    return np.concatenate([left, right[::-1]]), left
+    line = jagged(rng, coarse, 0.08 * width)
+    return ribbon(rng, line, width / 2 * np.linspace(1, 0, len(line)) ** 0.6 * uneven(rng, len(line)) ** 0.5)
 
 
 def blob(

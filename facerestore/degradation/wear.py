@@ -130,10 +130,10 @@ def draw_crack(rng: np.random.Generator, width_px: float) -> Iterator[Line]:
 
 
 def walk(
-    rng: np.random.Generator, start: NDArray[np.float64], angle: float, *, steps: int
+    rng: np.random.Generator, start: NDArray[np.float64], angle: float, *, steps: int, wander: float = 0.25
 ) -> NDArray[np.float64]:
-    """Return a walk whose direction wanders, (steps + 1, 2)."""
-    angles = angle + np.cumsum(rng.normal(0, 0.25, steps)) + rng.normal(0, 0.35, steps)
+    """Return a walk whose direction wanders by ``wander`` radians a step, (steps + 1, 2)."""
+    angles = angle + np.cumsum(rng.normal(0, wander, steps)) + rng.normal(0, 0.35, steps)
     strides = rng.uniform(0.01, 0.035, steps)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     walked: NDArray[np.float64] = start + np.concatenate([np.zeros((1, 2)), np.cumsum(strides, axis=0)])
     return walked
