@@ -47,7 +47,8 @@ class DataSettings:
         mix: share of each degradation preset; ``clean`` stands for none.
         degrade_on: ``worker`` degrades each face on the CPU where it is read; ``device`` degrades whole batches where
             the network is, for machines whose GPU waits for the CPU. The parameters are the same either way, the
-            fields of noise and grain are not.
+            fields of noise and grain are not. Much of ``web``, ``print``, ``damage`` and ``phone`` is done on the CPU
+            even so, a face at a time.
         augmentation: how faces are varied.
         parsing: folder of parsing maps (PNG of class ids 0 to 18) laid out as the faces are; ``shards`` where they lie
             beside the faces in their shards; empty for none.
