@@ -63,7 +63,7 @@ class Metadata:
         dpi: dots per inch across and down.
         iptc: IPTC-IIM records, where they stand outside of ``photoshop``.
         photoshop: Photoshop's image resources, each with its ``8BIM``; they may hold IPTC records.
-        comments: free text for people.
+        size: width and height of the picture that all this is true of; None where that is not known.
         parts: what the source's own format has beside all these, in the order of the file.
         dropped: what the source holds and what is no longer true of the pixels, in words for people.
     """
@@ -74,7 +74,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     iptc: bytes | None = None
     photoshop: bytes | None = None
-    comments: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
     parts: tuple[Part, ...] = ()
     dropped: tuple[str, ...] = ()
 

@@ -24,6 +24,7 @@ from facerestore.io import (
     FORMATS,
     SUFFIXES,
     check_holds,
+    left_out,
     picture_size,
     read_encoded,
     resolve_format,
@@ -207,6 +208,8 @@ def _run_decoded(
     result = line.run(image) if options.compare else line.run_spent(image)
     result.report["notes"] = [*image.notes, *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None
+    if not unchanged and (line_left_out := left_out(result.image, format=format_name)):
+        result.report["notes"].append(line_left_out)
     extras = []
     if options.compare:
         before = result.before or image

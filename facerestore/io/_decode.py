@@ -5,17 +5,15 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import BmpImagePlugin
 from PIL import Image as PillowImage
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _exif, _jpeg, _pillow, _png, _tiff, _webp
+from facerestore.io import _bmp, _exif, _jpeg, _pillow, _png, _tiff, _webp
 from facerestore.io._files import read_bytes
 from facerestore.io._formats import SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
@@ -141,16 +139,8 @@ def as_decoded(
     )
 
 
-def _decode_bmp(source: Source) -> DecodedImage:
-    """Return a decoded BMP."""
-    picture = BmpImagePlugin.BmpImageFile(BytesIO(source.data))
-    source.check_size(*picture.size)
-    pixels, alpha, grey = _pillow.channels(picture, source.name)
-    return finish(pixels, alpha, grey=grey, metadata=Metadata(dpi=picture.info.get("dpi")), format="BMP")
-
-
 _DECODERS: Mapping[str, Callable[[Source], DecodedImage]] = MappingProxyType(
-    {"JPEG": _jpeg.decode, "PNG": _png.decode, "WEBP": _webp.decode, "TIFF": _tiff.decode, "BMP": _decode_bmp}
+    {"JPEG": _jpeg.decode, "PNG": _png.decode, "WEBP": _webp.decode, "TIFF": _tiff.decode, "BMP": _bmp.decode}
 )
 
 

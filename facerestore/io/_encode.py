@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from io import BytesIO
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _exif, _jpeg, _png, _tiff
+from facerestore.io import _bmp, _jpeg, _jpeg_metadata, _png, _tiff, _webp
+from facerestore.io._across import for_format
 from facerestore.io._files import Buffer
 from facerestore.io._formats import check_holds, resolve_format
 from facerestore.io._opencv import opencv_jpeg, swap_red_and_blue, with_blue_first
 from facerestore.io._rows import Rows
-from facerestore.io._source import Samples, sane_dpi
+from facerestore.io._source import Samples
 from facerestore.types import DecodedImage, Metadata
 
 # At 95 with full colour resolution a JPEG written again differs from its source by about a level, which no eye sees;
 # halved colour (4:2:0) would soften lips and irises, the very places that were restored (see `opencv_jpeg`).
 DEFAULT_QUALITY = 95
+_WRITERS: Mapping[str, Callable[[Rows, Metadata], Sequence[Buffer]]] = MappingProxyType(
+    {"PNG": _png.encode, "TIFF": _tiff.encode, "BMP": _bmp.encode}
+)
 
 
 def encode_image(image: DecodedImage, *, format: str, quality: int | None = None) -> bytes:
     """Return the bytes of a picture file, with depth, alpha, grey and metadata as in the DecodedImage.
 
-    EXIF, XMP and ICC profile go into JPEG, PNG, WebP and TIFF; the resolution into all (WebP states it in EXIF, where
-    there is no other); BMP holds nothing else. Width and height in the EXIF are set to the pixels'.
+    What the source carried goes into the same format as it was, and into another as far as that has a place for it;
+    ``left_out`` tells the rest. Width and height in EXIF and XMP are set to the pixels'.
 
     Args:
         image: uint8 or uint16. A grey picture is written from one channel: the common value where the three are
             equal, their rounded mean where they differ.
         format: ``JPEG``, ``PNG``, ``WEBP``, ``TIFF`` or ``BMP``, in any case, or a suffix.
-        quality: 1 to 100 for JPEG (4:4:4) and WebP, 95 by default; the other formats are lossless and ignore it.
+        quality: 1 to 100 for JPEG (4:4:4) and WebP, 95 by default, but for a WebP that was stored without loss, which
+            is so again; the other formats are lossless and ignore it.
 
     Raises:
         ImageError: the format cannot hold the picture's depth, alpha, size or metadata, or the picture is malformed.
@@ -70,19 +74,30 @@ def encoded_parts(
         raise ConfigError(f"quality {quality} is out of range; choose 1 to 100")
     _check_form(image)
     check_holds(image, format=target)
-    metadata = _metadata_for(image, target)
+    metadata, _ = for_format(image, target)
     rows = Rows(image)
-    if target == "PNG":
-        return _png.encode(rows, metadata)
-    if target == "TIFF":
-        return _tiff.encode(rows, metadata)
+    if target in _WRITERS:
+        return _WRITERS[target](rows, metadata)
     try:
         if target == "JPEG":
             samples = rows[:] if image.grey else blue_first(image.pixels)
             return _encode_jpeg(samples, metadata, quality or DEFAULT_QUALITY)
-        return [_encode_with_pillow(rows[:], metadata, target, quality or DEFAULT_QUALITY)]
+        return [_webp.encode(rows[:], metadata, quality, default_quality=DEFAULT_QUALITY)]
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot encode the picture as {target} ({error}); write PNG or TIFF") from error
+
+
+def left_out(image: DecodedImage, *, format: str) -> str | None:
+    """Return a line on what a picture carries and what does not come into a file of a format; None for nothing.
+
+    Args:
+        image: the picture to be written.
+        format: a name that ``resolve_format`` knows.
+
+    Raises:
+        ConfigError: unknown format.
+    """
+    return for_format(image, resolve_format(format))[1]
 
 
 def _check_form(image: DecodedImage) -> None:
@@ -102,40 +117,12 @@ def _check_form(image: DecodedImage) -> None:
         )
 
 
-def _metadata_for(image: DecodedImage, target: str) -> Metadata:
-    """Return the metadata as they go into a file of the target format."""
-    stored, (height, width) = image.metadata, image.pixels.shape[:2]
-    dpi = sane_dpi(stored.dpi)
-    exif = _exif.with_size(stored.exif.removeprefix(_exif.PREFIX), width, height) if stored.exif else None
-    if target == "WEBP" and exif is None and dpi is not None:
-        exif = _exif.pack(_exif.Directory(_exif.resolution_fields(dpi, "<")), "<")
-    return Metadata(exif=exif, xmp=stored.xmp, icc=stored.icc, dpi=dpi)
-
-
 def _encode_jpeg(samples: Samples, metadata: Metadata, quality: int) -> list[Buffer]:
-    """Return a JPEG of (H, W, 1) grey or (H, W, 3) BGR: metadata as Pillow writes them, and OpenCV's picture.
+    """Return a JPEG of (H, W, 1) grey or (H, W, 3) BGR: the metadata, and OpenCV's picture.
 
-    Both have the same encoder (libjpeg-turbo), and the result is that of Pillow alone, byte for byte; but Pillow would
-    hold a copy of the picture with 4 bytes a pixel.
+    OpenCV and Pillow have the same encoder (libjpeg-turbo), and the result is that of Pillow alone, byte for byte; but
+    Pillow would hold a copy of the picture with 4 bytes a pixel.
     """
-    stream = BytesIO()
-    dpi = tuple(round(value) for value in metadata.dpi) if metadata.dpi else (0, 0)
-    exif = _exif.PREFIX + metadata.exif if metadata.exif else b""
-    least = PillowImage.new("L", (1, 1))
-    least.save(stream, "JPEG", exif=exif, xmp=metadata.xmp or b"", icc_profile=metadata.icc or b"", dpi=dpi)
-    head, body = stream.getvalue(), opencv_jpeg(samples, quality)
-    return [head[: _jpeg.tables_start(head)], body[_jpeg.tables_start(body) :]]
-
-
-def _encode_with_pillow(samples: Samples, metadata: Metadata, target: str, quality: int) -> bytes:
-    """Return a WebP or BMP of 8-bit samples."""
-    stream = BytesIO()
-    picture = PillowImage.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    exif, xmp, icc = metadata.exif or b"", metadata.xmp or b"", metadata.icc or b""
-    if target == "WEBP":
-        # exact: the colours under full transparency are the picture's too.
-        picture.save(stream, target, quality=quality, exact=True, exif=exif, xmp=xmp, icc_profile=icc)
-    else:
-        # Pillow states 96 dots per inch where none are given.
-        picture.save(stream, target, dpi=metadata.dpi or (0.0, 0.0))
-    return stream.getvalue()
+    progressive = any(part.key == _jpeg_metadata.PROGRESSIVE for part in metadata.parts)
+    body = opencv_jpeg(samples, quality, progressive=progressive)
+    return [*_jpeg_metadata.head(metadata), body[_jpeg.tables_start(body) :]]

@@ -1,12 +1,10 @@
 """TIFF directories, which are also the container of EXIF: read, patched in place, and written.
 
-EXIF is patched in the bytes rather than written anew wherever that is possible, since maker notes hold offsets into
-the whole block. Source: TIFF 6.0 section 2, EXIF 2.32 section 4.6, and Adobe's BigTIFF layout.
+Source: TIFF 6.0 section 2, EXIF 2.32 section 4.6, and Adobe's BigTIFF layout.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,9 +13,9 @@ from typing import NamedTuple
 
 ORIENTATION = 0x0112
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
-_EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER = 0x8769, 0x8825, 0xA005
-PARTS = (_EXIF_POINTER, _GPS_POINTER)
-_POINTERS = (_EXIF_POINTER, _GPS_POINTER, _INTEROP_POINTER)
+EXIF_POINTER, _GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
+PARTS = (EXIF_POINTER, _GPS_POINTER)
+_POINTERS = (EXIF_POINTER, _GPS_POINTER, INTEROP_POINTER)
 PREFIX = b"Exif\x00\x00"
 
 # Descriptive tags of a picture's first directory, as against those that say how its pixels are stored:
@@ -45,7 +43,8 @@ _SIZES = {
     17: 8,
     18: 8,
 }
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+_RATIONALS = (5, 10)
 _MAX_CLASSIC_KIND = 13
 CM_PER_INCH = 2.54
 
@@ -59,22 +58,24 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One directory entry: its type, count, raw value in the block's byte order, and where that value stands."""
+    """One directory entry: its type, count, raw value in the block's byte order, and where value and entry stand."""
 
     kind: int
     count: int
     value: bytes
     position: int = 0
+    slot: int = 0
 
 
 @dataclass(slots=True)
 class Directory:
-    """One image file directory with its EXIF, GPS and interoperability children."""
+    """One image file directory with its EXIF, GPS and interoperability children, and where it stands."""
 
     fields: dict[int, Field] = field(default_factory=dict)
     children: dict[int, Directory] = field(default_factory=dict)
     next_offset: int = 0
     next_position: int = 0
+    start: int = 0
 
 
 def read_layout(data: bytes) -> tuple[Layout, int]:
@@ -111,7 +112,7 @@ def read_directory(data: bytes, offset: int, layout: Layout, *, depth: int = 0) 
     end = start + count * entry_size
     if end > len(data):
         raise ValueError(f"a directory of {count} entries at byte {offset} of {len(data)}")
-    directory = Directory(next_position=end)
+    directory = Directory(next_position=end, start=offset)
     if end + struct.calcsize(word) <= len(data):
         directory.next_offset = struct.unpack_from(layout.order + word, data, end)[0]
     total = 0
@@ -137,7 +138,7 @@ def _read_field(data: bytes, position: int, layout: Layout) -> tuple[int, Field 
         place = struct.unpack_from(layout.order + word, data, place)[0]
     if size == 0 or place + size > len(data):
         return tag, None
-    return tag, Field(kind, count, bytes(data[place : place + size]), place)
+    return tag, Field(kind, count, bytes(data[place : place + size]), place, position)
 
 
 def _read_children(data: bytes, directory: Directory, layout: Layout, *, depth: int) -> None:
@@ -156,7 +157,7 @@ def _read_children(data: bytes, directory: Directory, layout: Layout, *, depth: 
 
 def integers(entry: Field, layout: Layout) -> tuple[int, ...]:
     """Return the values of an unsigned integer entry; an entry of another type gives none."""
-    code = _INTEGERS.get(entry.kind)
+    code = INTEGERS.get(entry.kind)
     return () if code is None else struct.unpack(f"{layout.order}{entry.count}{code}", entry.value)
 
 
@@ -174,68 +175,11 @@ def resolution(directory: Directory, layout: Layout) -> tuple[float, float] | No
     return None if scale is None else (values[0] * scale, values[1] * scale)
 
 
-def resolution_of(exif: bytes) -> tuple[float, float] | None:
-    """Return the resolution that an EXIF block states, in dots per inch; None for none."""
-    try:
-        layout, offset = read_layout(exif)
-        return resolution(read_directory(exif, offset, layout), layout)
-    except ValueError:
-        return None
-
-
-def upright(exif: bytes) -> tuple[bytes, int]:
-    """Return an EXIF block without its ``Exif`` prefix, with orientation 1, and the orientation it had.
-
-    The embedded thumbnail is unlinked: it shows the picture before the restoration, and unturned. A block that cannot
-    be read is carried as it is, with orientation 1.
-    """
-    block = exif.removeprefix(PREFIX)
-    try:
-        layout, offset = read_layout(block)
-        directory = read_directory(block, offset, layout)
-    except ValueError:
-        return block, 1
-    patched = bytearray(block)
-    if directory.next_offset:
-        patched[directory.next_position : directory.next_position + (8 if layout.big else 4)] = bytes(
-            8 if layout.big else 4
-        )
+def orientation_of(directory: Directory, layout: Layout) -> int | None:
+    """Return the orientation 1 to 8 of a directory; None where it is absent or no such number."""
     entry = directory.fields.get(ORIENTATION)
-    stated = orientation_of(directory, layout)
-    if entry is not None and stated != 1:
-        struct.pack_into(layout.order + _INTEGERS[entry.kind], patched, entry.position, 1)
-    return bytes(patched), stated
-
-
-def orientation_of(directory: Directory, layout: Layout) -> int:
-    """Return the orientation 1 to 8 of a directory; 1 where it is absent or no such number."""
-    entry = directory.fields.get(ORIENTATION)
-    value = (integers(entry, layout) or (1,))[0] if entry else 1
-    return value if 1 <= value <= 8 else 1
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """Return an XMP packet of the same length whose ``tiff:Orientation`` is 1."""
-    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|\s*>\s*))[2-8]", rb"\g<1>1", xmp)
-
-
-def with_size(exif: bytes, width: int, height: int) -> bytes:
-    """Return an EXIF block whose entries of width and height, where it has any, state the given pixels."""
-    try:
-        layout, offset = read_layout(exif)
-        directory = read_directory(exif, offset, layout)
-    except ValueError:
-        return exif
-    patched = bytearray(exif)
-    places = [(directory, 0x0100, width), (directory, 0x0101, height)]
-    child = directory.children.get(_EXIF_POINTER, Directory())
-    places += [(child, 0xA002, width), (child, 0xA003, height)]
-    for parent, tag, value in places:
-        entry = parent.fields.get(tag)
-        code = _INTEGERS.get(entry.kind) if entry else None
-        if entry and code and entry.count == 1 and value < 256 ** struct.calcsize("=" + code):
-            struct.pack_into(layout.order + code, patched, entry.position, value)
-    return bytes(patched)
+    value = (integers(entry, layout) or (0,))[0] if entry else 0
+    return value if 1 <= value <= 8 else None
 
 
 def descriptive(directory: Directory) -> Directory:
@@ -256,7 +200,14 @@ def resolution_fields(dpi: tuple[float, float], order: str) -> dict[int, Field]:
 
 def field_of(kind: int, values: tuple[int, ...], order: str) -> Field:
     """Return an entry of unsigned integers."""
-    return Field(kind, len(values), struct.pack(f"{order}{len(values)}{_INTEGERS[kind]}", *values))
+    return Field(kind, len(values), struct.pack(f"{order}{len(values)}{INTEGERS[kind]}", *values))
+
+
+def swapped(entry: Field) -> Field:
+    """Return an entry in the other byte order."""
+    size = _SIZES[entry.kind] // (2 if entry.kind in _RATIONALS else 1)
+    pieces = (entry.value[start : start + size][::-1] for start in range(0, len(entry.value), size))
+    return Field(entry.kind, entry.count, b"".join(pieces))
 
 
 def header(order: str, first_directory: int) -> bytes:

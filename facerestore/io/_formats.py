@@ -18,6 +18,7 @@ class FormatTraits:
         suffix: the usual file suffix, with its dot.
         alpha: it holds transparency.
         deep: it holds 16 bits per sample.
+        grey: it has pixels of one channel.
         lossy: it is written with a quality.
         max_side_px: the longest side its header can state.
     """
@@ -25,6 +26,7 @@ class FormatTraits:
     suffix: str
     alpha: bool
     deep: bool
+    grey: bool
     lossy: bool
     max_side_px: int
 
@@ -32,11 +34,11 @@ class FormatTraits:
 # Longest sides: libjpeg's JPEG_MAX_DIMENSION; VP8's 14-bit fields; 31 bits in PNG and BMP headers, 32 in TIFF.
 FORMATS: Mapping[str, FormatTraits] = MappingProxyType(
     {
-        "JPEG": FormatTraits(".jpg", alpha=False, deep=False, lossy=True, max_side_px=65500),
-        "PNG": FormatTraits(".png", alpha=True, deep=True, lossy=False, max_side_px=2**31 - 1),
-        "WEBP": FormatTraits(".webp", alpha=True, deep=False, lossy=True, max_side_px=2**14 - 1),
-        "TIFF": FormatTraits(".tif", alpha=True, deep=True, lossy=False, max_side_px=2**32 - 1),
-        "BMP": FormatTraits(".bmp", alpha=False, deep=False, lossy=False, max_side_px=2**31 - 1),
+        "JPEG": FormatTraits(".jpg", alpha=False, deep=False, grey=True, lossy=True, max_side_px=65500),
+        "PNG": FormatTraits(".png", alpha=True, deep=True, grey=True, lossy=False, max_side_px=2**31 - 1),
+        "WEBP": FormatTraits(".webp", alpha=True, deep=False, grey=False, lossy=True, max_side_px=2**14 - 1),
+        "TIFF": FormatTraits(".tif", alpha=True, deep=True, grey=True, lossy=False, max_side_px=2**32 - 1),
+        "BMP": FormatTraits(".bmp", alpha=True, deep=False, grey=True, lossy=False, max_side_px=2**31 - 1),
     }
 )
 """Traits by upper-case Pillow name."""

@@ -34,15 +34,18 @@ def decode(source: Source) -> DecodedImage:
     segments = list(_segments(source))
     height, width, components = _frame(source, segments)
     source.check_size(width, height)
-    if not _is_whole(source.data, segments[-1][2]):
+    end = _picture_end(source.data, segments[-1][2])
+    if end is None:
         raise source.damaged("the JPEG ends before its end-of-image marker")
-    metadata = _jpeg_metadata.read(source.data, segments)
+    metadata = _jpeg_metadata.read(source.data, segments, memoryview(source.data)[end:])
     pixels = _decode_cmyk(source, segments, metadata.icc) if components == 4 else _decode_colour(source)
     if pixels.shape != (height, width, 3):
         raise source.damaged(
             f"the JPEG states {width}x{height} pixels and holds {pixels.shape[1]}x{pixels.shape[0]}"
         )
-    return finish(pixels, None, grey=components == 1, metadata=metadata, format="JPEG")
+    return finish(
+        pixels, None, grey=components == 1, metadata=metadata, format="JPEG", converted=components == 4
+    )
 
 
 def _segments(source: Source) -> Iterator[tuple[int, int, int]]:
@@ -78,18 +81,18 @@ def tables_start(data: bytes | memoryview) -> int:
     return position
 
 
-def _is_whole(data: bytes, position: int) -> bool:
-    """Return whether an end-of-image marker follows the compressed data that begin at ``position``.
+def _picture_end(data: bytes, position: int) -> int | None:
+    """Return where the picture ends whose compressed data begin at ``position``; None where no marker says so.
 
     Without one, OpenCV would fill what is missing of the picture with grey.
     """
     while found := _MARKER.search(data, position):
         marker, position = data[found.end() - 1], found.end()
         if marker == _END_OF_IMAGE:
-            return True
+            return position
         if marker not in _BARE_MARKERS:  # another segment, whose body may hold any bytes
             position += int.from_bytes(data[position : position + 2], "big")
-    return False
+    return None
 
 
 def _frame(source: Source, segments: list[tuple[int, int, int]]) -> tuple[int, int, int]:

@@ -77,7 +77,7 @@ def with_blue_first(pixels: Samples) -> Samples:
     return swapped
 
 
-def opencv_jpeg(samples: Samples, quality: int) -> memoryview:
+def opencv_jpeg(samples: Samples, quality: int, *, progressive: bool = False) -> memoryview:
     """Return the JPEG of (H, W, 1) grey or (H, W, 3) BGR uint8 pixels, colour at full resolution.
 
     Raises:
@@ -87,6 +87,7 @@ def opencv_jpeg(samples: Samples, quality: int) -> memoryview:
 
     full = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, full]
+    options += [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)]
     try:
         done, encoded = cv2.imencode(".jpg", samples, options)
     except cv2.error as error:

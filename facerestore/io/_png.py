@@ -106,11 +106,12 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
 
     Args:
         samples: uint8 or uint16.
-        metadata: carried as iCCP, eXIf, pHYs and iTXt chunks.
+        metadata: as `_across` made them fit.
     """
     height, width, count = samples.shape
     head = struct.pack(">IIBBBBB", width, height, samples.dtype.itemsize * 8, _COLOUR_TYPES[count], 0, 0, 0)
-    parts = [_SIGNATURE, chunk(b"IHDR", head), *_png_metadata.chunks(metadata)]
+    kept = _png_metadata.chunks(metadata, channels=count, depth=samples.dtype.itemsize * 8)
+    parts = [_SIGNATURE, chunk(b"IHDR", head), *kept]
     parts += [chunk(b"IDAT", block) for block in _compressed(samples)]
     return [*parts, chunk(b"IEND", b"")]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
-from facerestore.io import _exif
+from facerestore.io._settle import settled
 from facerestore.types import DecodedImage, Image, Metadata
 
 Samples: TypeAlias = NDArray[Any]
@@ -18,7 +17,6 @@ Samples: TypeAlias = NDArray[Any]
 # The largest phone sensors give 200 megapixels (16320 x 12240); 2^28 also covers every WebP (16383 x 16383)
 # and is 0.8 GB of 8-bit RGB.
 DEFAULT_MAX_PIXELS = 2**28
-_MAX_DPI = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,7 @@ def finish(
     metadata: Metadata,
     format: str | None,
     orientation: int | None = None,
+    converted: bool = False,
     notes: tuple[str, ...] = (),
 ) -> DecodedImage:
     """Turn a decoded picture upright and put its parts together.
@@ -74,24 +73,17 @@ def finish(
         pixels: (H, W, 3) as stored, uint8 or uint16.
         alpha: (H, W) as stored, or None.
         grey: the file has one colour channel.
-        metadata: as found in the file; the orientation tag of ``exif`` is applied and reset to 1.
+        metadata: as found in the file; the orientation is applied, and reset to 1 wherever it is stated.
         format: upper-case Pillow name, or None.
-        orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif``.
+        orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif`` and ``xmp``.
+        converted: the pixels were of another colour space and are sRGB now.
         notes: as DecodedImage has them.
     """
-    exif, stated = _exif.upright(metadata.exif) if metadata.exif else (None, 1)
-    turn = stated if orientation is None else orientation
-    dpi = sane_dpi(metadata.dpi or (_exif.resolution_of(exif) if exif else None))
-    if dpi and turn >= 5:
-        dpi = (dpi[1], dpi[0])
-    xmp = _exif.upright_xmp(metadata.xmp) if metadata.xmp and turn != 1 else metadata.xmp
-    # Bytes 16 to 20 of a profile name its colour space (ICC.1, 7.2.6); CMYK pixels are sRGB by now.
-    icc = None if metadata.icc and metadata.icc[16:20] == b"CMYK" else metadata.icc
-    kept = Metadata(exif=exif or None, xmp=xmp or None, icc=icc or None, dpi=dpi)
+    kept, turn = settled(metadata, orientation, converted=converted)
     turned_alpha = None if alpha is None else turned(alpha, turn)
-    return DecodedImage(
-        turned(pixels, turn), turned_alpha, grey=grey, metadata=kept, format=format, notes=notes
-    )
+    upright = turned(pixels, turn)
+    kept = replace(kept, size=(upright.shape[1], upright.shape[0]))
+    return DecodedImage(upright, turned_alpha, grey=grey, metadata=kept, format=format, notes=notes)
 
 
 def turned(array: Samples, orientation: int) -> Samples:
@@ -115,10 +107,3 @@ def tripled(grey: Samples) -> Image:
 
     pixels: Samples = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     return pixels
-
-
-def sane_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return a resolution, or None where it is zero, negative, no number, or beyond the 16 bits that JFIF has."""
-    if dpi is None or not all(math.isfinite(value) and 0 < value <= _MAX_DPI for value in dpi):
-        return None
-    return (float(dpi[0]), float(dpi[1]))

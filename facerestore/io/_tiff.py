@@ -69,11 +69,11 @@ def decode(source: Source) -> DecodedImage:
     source.check_size(width, height)
     deep = _check_samples(source, page)
     metadata = _tiff_metadata.read(page.directory, page.layout)
+    kind, count = page.integers(PHOTOMETRIC, 1)[0], page.integers(SAMPLES, 1)[0]
     orientation = _exif.orientation_of(page.directory, page.layout)
     if _is_plain(page):
         pixels, alpha, grey = _split(page, _samples(source, page, width, height))
         return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
-    kind, count = page.integers(PHOTOMETRIC, 1)[0], page.integers(SAMPLES, 1)[0]
     if deep or count > _MOST_SAMPLES.get(kind, count):
         depth = (
             f"a {16 if deep else 8}-bit TIFF with {count} channels of photometric kind {kind} and compression"
@@ -82,7 +82,15 @@ def decode(source: Source) -> DecodedImage:
             f"{depth} {page.integers(COMPRESSION, 1)[0]}", "RGB or grey TIFF with LZW or ZIP"
         )
     pixels, alpha, grey = _pillow.channels(_Unlimited(BytesIO(_cleaned(source, page))), source.name)
-    return finish(pixels, alpha, grey=grey, metadata=metadata, format="TIFF", orientation=orientation)
+    return finish(
+        pixels,
+        alpha,
+        grey=grey,
+        metadata=metadata,
+        format="TIFF",
+        orientation=orientation,
+        converted=kind == _CMYK,
+    )
 
 
 class _Unlimited(TiffImagePlugin.TiffImageFile):
@@ -281,17 +289,18 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
 
     Args:
         samples: uint8 or uint16.
-        metadata: EXIF becomes the tags and directories of the page.
+        metadata: as `_across` made them fit.
 
     Raises:
-        ImageError: EXIF that cannot be read, or a file over 4 GB.
+        ImageError: a file over 4 GB.
     """
-    described, order = _tiff_metadata.described(metadata)
+    described, order, block = _tiff_metadata.described(metadata)
     height, width, count = samples.shape
     row_bytes = width * count * samples.dtype.itemsize
     rows = min(height, max(1, _STRIP_BYTES // row_bytes))
     strips = [_strip(samples[top : top + rows], order) for top in range(0, height, rows)]
-    offsets = [8]
+    front = block[8:] + bytes(len(block) % 2)
+    offsets = [8 + len(front)]
     for strip in strips:
         offsets.append(offsets[-1] + len(strip))
     start = offsets.pop()
@@ -300,8 +309,8 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     fields = described.fields | _structure(samples, rows, offsets, [len(strip) for strip in strips], order)
     if start >= _MAX_CLASSIC_BYTES:
         raise ImageError(f"TIFF cannot hold {start} bytes (at most 4 GB); write PNG")
-    directory = _exif.write_directory(Directory(fields, described.children), start, order)
-    return [_exif.header(order, start), *strips, padding, directory]
+    directory = _exif.write_directory(Directory(fields), start, order)
+    return [_exif.header(order, start), front, *strips, padding, directory]
 
 
 def _strip(rows: Samples, order: str) -> bytes:

@@ -1,9 +1,13 @@
-"""WebP: its RIFF chunks and the metadata in them. Source: WebP Container Specification, RFC 9649."""
+"""WebP: its RIFF chunks, its pixels, and a writer. Source: WebP Container Specification, RFC 9649."""
 
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 
+from PIL import Image as PillowImage
+
+from facerestore.io import _webp_metadata
 from facerestore.io._opencv import opencv_pixels, swap_red_and_blue, without_alpha
 from facerestore.io._source import Samples, Source, finish
 from facerestore.types import DecodedImage, Metadata
@@ -15,12 +19,11 @@ def decode(source: Source) -> DecodedImage:
     Raises:
         ImageError: damaged, truncated, animated, or over the limit on pixels.
     """
-    chunks = _chunks(source)
+    chunks = chunks_of(source)
     source.check_single(sum(kind == b"ANMF" for kind, _ in chunks), "animation frames")
     source.check_size(*_size(source, chunks))
     pixels, alpha = _pixels(source)
-    found = {kind: bytes(body) for kind, body in chunks if kind in (b"EXIF", b"XMP ", b"ICCP")}
-    metadata = Metadata(exif=found.get(b"EXIF"), xmp=found.get(b"XMP "), icc=found.get(b"ICCP"))
+    metadata = _webp_metadata.read(chunks)
     return finish(pixels, alpha, grey=False, metadata=metadata, format="WEBP")
 
 
@@ -32,7 +35,7 @@ def _pixels(source: Source) -> tuple[Samples, Samples | None]:
     return without_alpha(decoded) if decoded.shape[2] == 4 else (swap_red_and_blue(decoded), None)
 
 
-def _chunks(source: Source) -> list[tuple[bytes, memoryview]]:
+def chunks_of(source: Source) -> list[tuple[bytes, memoryview]]:
     """Return (type, body) of every chunk; each body starts at an even offset."""
     data = memoryview(source.data)
     end = 8 + struct.unpack_from("<I", data, 4)[0] if len(data) >= 12 else len(data) + 1
@@ -59,3 +62,28 @@ def _size(source: Source, chunks: list[tuple[bytes, memoryview]]) -> tuple[int, 
         width, height = struct.unpack_from("<HH", body, 6)
         return width & 0x3FFF, height & 0x3FFF
     raise source.damaged("no picture in the WebP")
+
+
+def encode(samples: Samples, metadata: Metadata, quality: int | None, *, default_quality: int) -> bytes:
+    """Return a WebP.
+
+    Args:
+        samples: (H, W, C) uint8 of 1 to 4 channels.
+        metadata: as `_across` made them fit.
+        quality: 1 to 100; None to store without loss what was stored so, and the rest with the default.
+        default_quality: of what was not.
+
+    Raises:
+        OSError: from Pillow, for what it cannot encode.
+    """
+    height, width, count = samples.shape
+    lossless = quality is None and any(part.key == _webp_metadata.LOSSLESS for part in metadata.parts)
+    stream = BytesIO()
+    picture = PillowImage.fromarray(samples[..., 0] if count == 1 else samples)
+    # exact: the colours under full transparency are the picture's too.
+    if lossless:
+        picture.save(stream, "WEBP", lossless=True, exact=True)
+    else:
+        picture.save(stream, "WEBP", quality=quality or default_quality, exact=True)
+    chunks = chunks_of(Source(stream.getvalue(), "the WebP as encoded"))
+    return _webp_metadata.container(chunks, metadata, size=(width, height), alpha=count in (2, 4))

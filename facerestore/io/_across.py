@@ -1,0 +1,293 @@
+"""What a picture carries, as the format that is written holds it, and words for what has no place there."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from facerestore.io import (
+    _bmp,
+    _claims,
+    _exif,
+    _exif_edit,
+    _icc,
+    _jpeg_metadata,
+    _photoshop,
+    _png_metadata,
+    _tiff_metadata,
+    _webp_metadata,
+    _xmp,
+)
+from facerestore.io._formats import FORMATS
+from facerestore.io._settle import STRUCTURE, sane_dpi, with_values
+from facerestore.io._xmp import Name
+from facerestore.types import DecodedImage, Metadata, Part
+
+_PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
+# Keywords of PNG's texts (11.3.3.2) and the EXIF tags that say the same; EXIF calls the title of a picture its
+# description. Where both would fill a tag, the first has it.
+_EXIF_TEXTS = {
+    "Description": 0x010E,
+    "Title": 0x010E,
+    "Author": 0x013B,
+    "Copyright": 0x8298,
+    "Software": 0x0131,
+}
+_COMMENT = "Comment"
+# Parts of which only their own format makes use, or that are said in another way: no words are lost on them.
+_SILENT = {
+    "PNG": {
+        _png_metadata.PROFILE_NAME, _png_metadata.DENSITY, _png_metadata.PALETTE, _png_metadata.BACKGROUND, b"sRGB"
+    },
+    "JPEG": {_jpeg_metadata.JFIF, _jpeg_metadata.PROGRESSIVE},
+    "WEBP": {_webp_metadata.LOSSLESS},
+    "BMP": {_bmp.COLOUR},
+}  # fmt: skip
+_GAMMA_OF_SRGB = 45455
+
+
+@dataclass(slots=True)
+class _Crossing:
+    """What is on its way into another format: what it holds, what was found false, and what has no place there."""
+
+    target: str
+    metadata: Metadata
+    texts: list[tuple[str, str]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    no_place: list[str] = field(default_factory=list)
+
+
+def for_format(image: DecodedImage, target: str) -> tuple[Metadata, str | None]:
+    """Return what a picture carries as it goes into a file of a format, and a line on what does not, None for nothing.
+
+    Args:
+        image: the picture to be written.
+        target: upper-case Pillow name of the format.
+    """
+    height, width = image.pixels.shape[:2]
+    crossing = _Crossing(target, image.metadata, dropped=list(image.metadata.dropped))
+    if image.metadata.size not in (None, (width, height)):
+        _leave_places(crossing)
+    _state_size(crossing, width, height)
+    if image.format not in (None, target):
+        _translate(crossing, grey=image.grey)
+    _fit_profile(crossing, grey=image.grey)
+    _fit_blocks(crossing)
+    stored = replace(crossing.metadata, dpi=_dpi(crossing.metadata, target, same=image.format == target))
+    return stored, _line(crossing)
+
+
+def _line(crossing: _Crossing) -> str | None:
+    """Return the line on all that is not carried over."""
+    told = list(dict.fromkeys(crossing.dropped))
+    if crossing.no_place:
+        told.append(
+            f"{', '.join(dict.fromkeys(crossing.no_place))}, which {crossing.target} has no place for"
+        )
+    return f"not carried over: {'; '.join(told)}" if told else None
+
+
+def _leave_places(crossing: _Crossing) -> None:
+    """Take out what is given in pixels of another size."""
+    stored = crossing.metadata
+    exif, found = _exif_edit.without_subject(stored.exif) if stored.exif else (None, [])
+    photoshop, more = _photoshop.without_pixel_places(stored.photoshop) if stored.photoshop else (None, [])
+    parts = []
+    for part in stored.parts:
+        kept, others = (
+            _tiff_metadata.without_geography(part) if part.key == _tiff_metadata.TAGS else (part, [])
+        )
+        parts.append(kept)
+        more += others
+    crossing.dropped += [*found, *more]
+    xmp = _without_panorama(crossing)
+    crossing.metadata = replace(stored, exif=exif, xmp=xmp, photoshop=photoshop, parts=tuple(parts))
+
+
+def _without_panorama(crossing: _Crossing) -> bytes | None:
+    """Return the packet without the sides of a panorama, which are in pixels."""
+
+    def change(name: Name) -> bytes | None:
+        if name[0] != _PANORAMA or not name[1].endswith("Pixels"):
+            return None
+        crossing.dropped.append(_claims.PANORAMA)
+        return b""
+
+    packet = crossing.metadata.xmp
+    try:
+        return _xmp.edited(packet, change) if packet else None
+    except ValueError:
+        return packet
+
+
+def _state_size(crossing: _Crossing, width: int, height: int) -> None:
+    """Let EXIF and XMP, where they state a width and a height, state these."""
+    stored = crossing.metadata
+    sides = {"ImageWidth": width, "ImageLength": height, "PixelXDimension": width, "PixelYDimension": height}
+    values = {
+        (space, name): str(side).encode() for name, side in sides.items() for space in (_xmp.TIFF, _xmp.EXIF)
+    }
+    exif = stored.exif.removeprefix(_exif.PREFIX) if stored.exif else None
+    exif = _exif_edit.with_size(exif, width, height) if exif else None
+    crossing.metadata = replace(stored, exif=exif, xmp=with_values(stored.xmp, values))
+
+
+def _translate(crossing: _Crossing, *, grey: bool) -> None:
+    """Say in the target's way what the parts of another format say, as far as it can."""
+    stored = crossing.metadata
+    foreign = [part for part in stored.parts if part.format != crossing.target]
+    own = [part for part in stored.parts if part.format == crossing.target]
+    icc, told = _profile_of(foreign, stored.icc, grey=grey)
+    left: list[Part] = []
+    for part in foreign:
+        text = _text(part)
+        if text is not None:
+            crossing.texts.append(text)
+        elif part.key not in _SILENT.get(part.format, set()) | told:
+            left.append(part)
+    crossing.no_place += _names(left)
+    crossing.metadata = replace(
+        stored, parts=tuple(own), icc=icc, xmp=with_values(stored.xmp, STRUCTURE) or None
+    )
+    _place_texts(crossing)
+
+
+def _text(part: Part) -> tuple[str, str] | None:
+    """Return the keyword and the text of a part that is text for people; None for any other."""
+    if part.format == "JPEG" and part.key == _jpeg_metadata.COMMENT:
+        return _COMMENT, _decoded(part.body.rstrip(b"\x00"))
+    text = _png_metadata.text_of(part.key, part.body) if part.key in _png_metadata.TEXTS else None
+    if text is None:
+        return None
+    return text.keyword.decode("latin-1"), text.text.decode(text.encoding, "replace")
+
+
+def _decoded(text: bytes) -> str:
+    """Return text whose encoding nothing states: UTF-8 where it is that, else Latin-1."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
+def _place_texts(crossing: _Crossing) -> None:
+    """Put texts where the target has a place: into its own comments, or into EXIF."""
+    stored, target = crossing.metadata, crossing.target
+    added: list[Part] = []
+    wanted: dict[int, str] = {}
+    for keyword, text in crossing.texts:
+        tag = _EXIF_TEXTS.get(keyword)
+        if target == "PNG":
+            added.append(_png_metadata.text_part(keyword, text))
+        elif target == "JPEG" and keyword == _COMMENT:
+            added += _jpeg_metadata.comments(text)
+        elif tag is None and keyword == _COMMENT and target != "BMP":
+            wanted.setdefault(_EXIF_TEXTS["Description"], text)
+        elif tag is None or target == "BMP":
+            crossing.no_place.append(f"text '{keyword}'")
+        else:
+            wanted.setdefault(tag, text)
+    exif, taken = _exif_edit.with_texts(stored.exif, wanted) if wanted else (stored.exif, set())
+    crossing.no_place += [
+        f"text of EXIF tag {tag:#06x}, which is there already" for tag in wanted if tag not in taken
+    ]
+    crossing.metadata = replace(stored, exif=exif, parts=(*stored.parts, *added))
+
+
+def _profile_of(parts: Sequence[Part], icc: bytes | None, *, grey: bool) -> tuple[bytes | None, set[bytes]]:
+    """Return the profile for the colours that chunks of a PNG state, and which chunks it tells.
+
+    What counts is what PNG lets count (4.3): cICP, then a profile, then sRGB, then gAMA and cHRM.
+    """
+    found = {part.key: part.body for part in parts if part.format == "PNG"}
+    primaries, curve, told = _icc.BT709, _icc.of_curve(_icc.SRGB_CURVE), {b"gAMA", b"cHRM"}
+    if len(body := found.get(b"cICP", b"")) == 4 and body[0] in _icc.PRIMARIES and _curve(body[1]):
+        primaries, curve, told = _icc.PRIMARIES[body[0]], _curve(body[1]) or b"", {b"cICP", *told}
+        if (body[0], body[1]) == (1, _icc.SRGB_CURVE):
+            return None, told
+    elif icc or b"sRGB" in found:
+        return icc, told
+    else:
+        gamma = int.from_bytes(found.get(b"gAMA", b""), "big")
+        if len(chromaticities := found.get(b"cHRM", b"")) == 32:
+            primaries = tuple(value / 100_000 for value in struct.unpack(">8I", chromaticities))
+        if gamma:
+            curve = _icc.of_gamma(100_000 / gamma)
+        is_srgb = gamma in (0, _GAMMA_OF_SRGB) and max(
+            abs(a - b) for a, b in zip(primaries, _icc.BT709, strict=True)
+        ) < 0.001  # fmt: skip
+        if is_srgb:
+            return None, told
+    name = "As the chunks of a PNG state"
+    made = _icc.grey_profile(name, curve) if grey else _icc.rgb_profile(name, primaries, curve)
+    return made or icc, told if made else set()
+
+
+def _curve(transfer: int) -> bytes | None:
+    """Return the tone curve of a transfer characteristic of H.273; None for those of high dynamic range and others."""
+    if transfer == _icc.SRGB_CURVE or transfer in _icc.BT709_CURVES:
+        return _icc.of_curve(transfer)
+    return _icc.of_gamma(_icc.GAMMAS[transfer]) if transfer in _icc.GAMMAS else None
+
+
+def _names(parts: Sequence[Part]) -> list[str]:
+    """Return words for parts that have no place in another format."""
+    names = []
+    for part in parts:
+        if part.format == "TIFF":
+            names += [f"TIFF tag {tag}" for tag in _tiff_metadata.tags_of(part)]
+        elif part.format == "JPEG":
+            names.append(f"segment APP{part.key[0] - 0xE0}")
+        else:
+            names.append(f"chunk {part.key.decode('latin-1').strip()}")
+    return names
+
+
+def _fit_profile(crossing: _Crossing, *, grey: bool) -> None:
+    """Keep a profile that is for the channels that are written; one of grey is made one of three equal channels."""
+    icc = crossing.metadata.icc
+    if icc is None or _icc.space_of(icc) != b"GRAY" or (grey and FORMATS[crossing.target].grey):
+        return
+    made = _icc.grey_as_rgb(icc)
+    crossing.dropped += [] if made else ["colour profile of grey, for the result has colours"]
+    crossing.metadata = replace(crossing.metadata, icc=made)
+
+
+def _fit_blocks(crossing: _Crossing) -> None:
+    """Leave out the blocks that the target has no place for."""
+    stored, target = crossing.metadata, crossing.target
+    if target in ("WEBP", "BMP") and (stored.iptc or stored.photoshop):
+        crossing.no_place.append("IPTC and Photoshop's image resources")
+        stored = replace(stored, iptc=None, photoshop=None)
+    if target == "BMP" and (stored.exif or stored.xmp):
+        crossing.no_place.append(
+            " and ".join(n for n, b in (("EXIF", stored.exif), ("XMP", stored.xmp)) if b)
+        )
+        stored = replace(stored, exif=None, xmp=None)
+    if target == "TIFF" and stored.exif and not _exif_edit.is_sound(stored.exif):
+        crossing.dropped.append("damaged EXIF")
+        stored = replace(stored, exif=None)
+    if target == "JPEG":
+        stored = replace(stored, photoshop=_photoshop.with_iptc(stored.photoshop, stored.iptc), iptc=None)
+        if len(stored.icc or b"") > _jpeg_metadata.MAX_ICC:
+            crossing.no_place.append(f"a colour profile of {len(stored.icc or b'')} bytes")
+            stored = replace(stored, icc=None)
+    if target == "WEBP" and stored.exif is None and (dpi := sane_dpi(stored.dpi)):
+        stored = replace(stored, exif=_exif.pack(_exif.Directory(_exif.resolution_fields(dpi, "<")), "<"))
+    crossing.metadata = stored
+
+
+def _dpi(stored: Metadata, target: str, *, same: bool) -> tuple[float, float] | None:
+    """Return the resolution for the target's own field: none where EXIF alone states it, and did so in the source."""
+    dpi = sane_dpi(stored.dpi)
+    own = {"JPEG": _jpeg_metadata.density_of, "PNG": _png_metadata.density_of}.get(target)
+    if (
+        same
+        and own
+        and own(stored) is None
+        and stored.exif
+        and dpi == sane_dpi(_exif_edit.resolution_of(stored.exif))
+    ):
+        return None
+    return dpi

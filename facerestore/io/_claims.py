@@ -1,0 +1,100 @@
+"""What a file says of things that do not come along: it goes with them, and the words for it are for people.
+
+Everything here is about the picture as it was: other renditions of it, signatures over its bytes, thumbnails that
+show the face before the restoration.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from facerestore.io import _xmp
+from facerestore.io._xmp import Name
+
+GAIN_MAP = "HDR gain map"
+MOTION = "motion photo video"
+PREVIEWS = "thumbnails and previews, which show the photo as it was"
+CREDENTIALS = "content credentials, which sign the file as it was"
+DEPTH = "depth map"
+EXTENSION = "incomplete extension of the XMP"
+UNREADABLE_XMP = "XMP, which is damaged and states what would not hold"
+OTHER_PICTURES = "further pictures after the first"
+TRAILER = "what a program had put behind the picture"
+PANORAMA = "panorama geometry, given in pixels of the old size"
+SECOND_EXIF, SECOND_XMP, SECOND_ICC = "second EXIF block", "second XMP packet", "second colour profile"
+DAMAGED_ICC = "incomplete colour profile"
+
+ORIENTATION: Name = (_xmp.TIFF, "Orientation")
+_GOOGLE = "http://ns.google.com/photos/"
+# Namespaces whose every property is about one thing.
+_NAMESPACES = {
+    "http://ns.adobe.com/hdr-gain-map/1.0/": GAIN_MAP,
+    "http://ns.apple.com/HDRGainMap/1.0/": GAIN_MAP,
+    "http://ns.apple.com/pixeldatainfo/1.0/": GAIN_MAP,
+    f"{_GOOGLE}1.0/container/": OTHER_PICTURES,
+    f"{_GOOGLE}1.0/image/": PREVIEWS,
+    f"{_GOOGLE}1.0/audio/": OTHER_PICTURES,
+}
+_DEPTH_NAMESPACES = (f"{_GOOGLE}1.0/depthmap/", f"{_GOOGLE}dd/1.0/")
+_PROPERTIES = {
+    _xmp.EXTENDED: EXTENSION,
+    ("http://ns.adobe.com/xap/1.0/", "Thumbnails"): PREVIEWS,
+    ("http://purl.org/dc/terms/", "provenance"): CREDENTIALS,
+}
+# MicroVideo, MicroVideoOffset, MotionPhoto, MotionPhotoVersion and their like, in the namespace of any maker.
+_MOTION = re.compile(r"MicroVideo|MotionPhoto|VideoLength$")
+# What a packet that cannot be read must not say, for it cannot be taken out of it.
+_STATEMENTS = re.compile(
+    rb"Orientation|hdr-gain-map|HDRGainMap|MicroVideo|MotionPhoto|photos/1\.0/|HasExtendedXMP|Thumbnails"
+)
+
+
+def claim_of(name: Name, *, turned: bool) -> str | None:
+    """Return what a property of XMP is about, where that does not come along; None for all that does.
+
+    Args:
+        name: of the property.
+        turned: the picture was turned upright, and what lies beside it was not.
+    """
+    namespace, local = name
+    if namespace.startswith(_DEPTH_NAMESPACES):
+        return DEPTH if turned or namespace.startswith(_DEPTH_NAMESPACES[1]) else None
+    if _MOTION.match(local):
+        return MOTION
+    return _PROPERTIES.get(name) or _NAMESPACES.get(namespace)
+
+
+def xmp_orientation(packet: bytes | None) -> int | None:
+    """Return the orientation 1 to 8 that an XMP packet states; None for none."""
+    try:
+        value = _xmp.properties(packet).get(ORIENTATION, b"") if packet else b""
+    except ValueError:
+        return None
+    return int(value) if value in {b"%d" % number for number in range(1, 9)} else None
+
+
+def settled_xmp(packet: bytes, *, turned: bool) -> tuple[bytes | None, list[str]]:
+    """Return a packet with orientation 1 and without what does not come along, and words for that.
+
+    Args:
+        packet: as found.
+        turned: the picture was turned upright.
+    """
+    words: list[str] = []
+    try:
+        text = _xmp.as_utf8(packet)
+        return _xmp.edited(text, partial(_change, turned=turned, words=words)) or None, words
+    except ValueError:
+        return (None, [UNREADABLE_XMP]) if _STATEMENTS.search(packet.replace(b"\x00", b"")) else (packet, [])
+
+
+def _change(name: Name, *, turned: bool, words: list[str]) -> bytes | None:
+    """Return the new value of a property: see `settled_xmp`."""
+    if name == ORIENTATION:
+        return b"1"
+    claim = claim_of(name, turned=turned)
+    if claim is None:
+        return None
+    words.append(claim)
+    return b""
