@@ -25,7 +25,7 @@ from facerestore.checkpoint import save_state_dict
 from facerestore.cli import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
-from facerestore.io import read_image
+from facerestore.io import _icc, decode_image, encode_image, read_image
 from facerestore.official import OFFICIAL_PIPELINES, GPENPipeline, PSFRPipeline, official_pipeline
 from facerestore.official.base import truncated
 from facerestore.official.cubic import cubic_warp
@@ -470,13 +470,14 @@ def test_faces_can_be_chosen_and_results_repeat(make):
 
 
 @pytest.mark.parametrize("make", [gpen, psfr])
-def test_grey_photos_become_colour_and_lose_their_grey_profile(make):
-    grey = bytes(16) + b"GRAY" + bytes(20)
+def test_grey_photos_become_colour_with_a_profile_of_the_same_tones(make):
+    grey = _icc.grey_profile("grey", _icc.of_gamma(1.8))
     pixels = np.repeat(smooth_photo().pixels[..., :1], 3, axis=2)
     image = DecodedImage(pixels, grey=True, metadata=Metadata(icc=grey, xmp=b"x"))
     result = make(sure(40, 20, size=140)).run(image).image
     assert not result.grey
-    assert (result.metadata.icc, result.metadata.xmp) == (None, b"x")
+    written = decode_image(encode_image(result, format="PNG")).metadata
+    assert (_icc.space_of(written.icc), written.xmp) == (b"RGB ", b"x")
     assert make(upscale=2).run(image).image.grey
 
 

@@ -19,7 +19,7 @@ from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError, WeightsError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
-from facerestore.io import encode_image, write_image
+from facerestore.io import _icc, decode_image, encode_image, write_image
 from facerestore.parsing import PALETTE, LandmarkParser
 from facerestore.purposes import TASKS
 from facerestore.tasks import (
@@ -156,12 +156,13 @@ def test_pixels_outside_the_crop_stay_and_equal_pixels_stay_equal():
     assert np.array_equal(keep_luma(image.pixels, image.pixels), image.pixels)
 
 
-def test_a_grey_file_becomes_a_colour_file_without_its_grey_profile():
-    image = replace(grey(photo(140, 160)), metadata=Metadata(exif=b"Exif\0\0", icc=b"grey"))
+def test_a_grey_file_becomes_a_colour_file_with_a_profile_of_the_same_tones():
+    profile = _icc.grey_profile("grey", _icc.of_gamma(1.8))
+    image = replace(grey(photo(140, 160)), metadata=Metadata(exif=b"Exif\0\0", icc=profile))
     result = colorizer(FACE).run(image).image
     assert not result.grey
-    assert result.metadata == Metadata(exif=b"Exif\0\0") or result.metadata.icc is None
     assert result.metadata.exif == b"Exif\0\0"
+    assert _icc.space_of(decode_image(encode_image(result, format="PNG")).metadata.icc) == b"RGB "
 
 
 @pytest.mark.parametrize("options", [{"strength": 0.0}, {"faces": "7"}, {"min_face": 500.0}])

@@ -24,6 +24,7 @@ from facerestore.io import (
     FORMATS,
     SUFFIXES,
     check_holds,
+    colours_of,
     left_out,
     picture_size,
     read_encoded,
@@ -32,7 +33,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures import compare_picture
-from facerestore.types import DecodedImage, RestoreResult
+from facerestore.types import DecodedImage, Image, RestoreResult
 
 if TYPE_CHECKING:
     from facerestore.batch.ahead import Ahead
@@ -214,14 +215,14 @@ def _run_decoded(
     if options.compare:
         before = result.before or image
         picture = compare_picture(before.pixels, result.image.pixels, result.faces)
-        extras.append(_write_extra(compare_path(job.target), DecodedImage(picture), options))
+        extras.append(_write_extra(compare_path(job.target), _picture(picture, result), options))
     if options.save_faces is not None:
         extras += _write_faces(Path(options.save_faces) / job.name, result, options)
     if options.save_stages is not None:
         extras += _write_stages(Path(options.save_stages) / job.name, result, pipeline, options)
     if options.save_damaged is not None and result.before is not None:
         target = Path(options.save_damaged) / job.name.with_name(f"{job.name.name}_damaged.png")
-        extras.append(_write_extra(target, DecodedImage(result.before.pixels), options))
+        extras.append(_write_extra(target, _picture(result.before.pixels, result), options))
     written = _write_result(job.target, result.image, data if unchanged else None, format_name, options)
     return result.report, (written, *extras)
 
@@ -266,6 +267,11 @@ def result_format(target: Path, source: DecodedImage, asked: str | None = None) 
     return by_name or (source.format if source.format in FORMATS else None) or "PNG"
 
 
+def _picture(pixels: Image, result: RestoreResult) -> DecodedImage:
+    """Return a picture made of a photo's pixels, whose colours look as the photo's do."""
+    return DecodedImage(pixels, metadata=colours_of(result.image), format=result.image.format)
+
+
 def _write_extra(target: Path, image: DecodedImage, options: OutputConfig) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     return write_image(target, image, overwrite=options.overwrite)
@@ -278,7 +284,7 @@ def _write_faces(stem: Path, result: RestoreResult, options: OutputConfig) -> li
         for word, pixels in (("before", face.aligned.lq if face.aligned else None), ("after", face.restored)):
             if pixels is not None:
                 target = stem.with_name(f"{stem.name}_face{index}_{word}.png")
-                written.append(_write_extra(target, DecodedImage(to_8_bit(pixels)), options))
+                written.append(_write_extra(target, _picture(to_8_bit(pixels), result), options))
     return written
 
 
@@ -294,5 +300,5 @@ def _write_stages(
         stages = restorer.stages(face.aligned, face.parsing_map)
         for ending, pixels in stage_pictures(stages, face.aligned.lq, face.parsing_map).items():
             target = stem.with_name(f"{stem.name}_face{index}_{ending}.png")
-            written.append(_write_extra(target, DecodedImage(pixels), options))
+            written.append(_write_extra(target, _picture(pixels, result), options))
     return written

@@ -134,7 +134,6 @@ def _detect_all(
 def _detect_one(
     job: Job, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
 ) -> list[dict[str, Any]]:
-    from dataclasses import replace
 
     from facerestore.batch.run import result_format
     from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
@@ -146,8 +145,9 @@ def _detect_one(
     faces = left_to_right(detector.detect(image.pixels))
     if drawn:
         # The drawing is in colour: a profile of grey does not fit it.
-        metadata = replace(image.metadata, icc=None) if image.grey else image.metadata
-        picture = DecodedImage(faces_picture(image.pixels, faces), metadata=metadata, format=image.format)
+        picture = DecodedImage(
+            faces_picture(image.pixels, faces), metadata=image.metadata, format=image.format
+        )
         write_image(job.target, picture, format=result_format(job.target, image), overwrite=overwrite)
     return [_facts(index, face) for index, face in enumerate(faces)]
 

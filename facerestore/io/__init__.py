@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from facerestore.errors import ImageError
+from facerestore.io._across import colours_of
 from facerestore.io._decode import as_decoded, decode_image, picture_size, read_image
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts, left_out
 from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
@@ -21,6 +22,7 @@ __all__ = [
     "as_decoded",
     "check_free",
     "check_holds",
+    "colours_of",
     "decode_image",
     "encode_image",
     "encode_spent",

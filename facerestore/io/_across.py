@@ -40,10 +40,11 @@ _SILENT = {
     "PNG": {
         _png_metadata.PROFILE_NAME, _png_metadata.DENSITY, _png_metadata.PALETTE, _png_metadata.BACKGROUND, b"sRGB"
     },
-    "JPEG": {_jpeg_metadata.JFIF, _jpeg_metadata.PROGRESSIVE},
+    "JPEG": {_jpeg_metadata.JFIF, _jpeg_metadata.PROGRESSIVE, _jpeg_metadata.TABLES},
     "WEBP": {_webp_metadata.LOSSLESS},
     "BMP": {_bmp.COLOUR},
 }  # fmt: skip
+_COLOURS = {"PNG": (*_png_metadata.COLOURS, _png_metadata.PROFILE_NAME), "BMP": (_bmp.COLOUR,)}
 _GAMMA_OF_SRGB = 45455
 
 
@@ -76,6 +77,13 @@ def for_format(image: DecodedImage, target: str) -> tuple[Metadata, str | None]:
     _fit_blocks(crossing)
     stored = replace(crossing.metadata, dpi=_dpi(crossing.metadata, target, same=image.format == target))
     return stored, _line(crossing)
+
+
+def colours_of(image: DecodedImage) -> Metadata:
+    """Return of what a picture carries that which says how its colours look, for another picture cut out of it."""
+    stored = image.metadata
+    kept = tuple(part for part in stored.parts if part.key in _COLOURS.get(part.format, ()))
+    return Metadata(icc=stored.icc, parts=kept)
 
 
 def _line(crossing: _Crossing) -> str | None:

@@ -35,8 +35,8 @@ def encode_image(image: DecodedImage, *, format: str, quality: int | None = None
         image: uint8 or uint16. A grey picture is written from one channel: the common value where the three are
             equal, their rounded mean where they differ.
         format: ``JPEG``, ``PNG``, ``WEBP``, ``TIFF`` or ``BMP``, in any case, or a suffix.
-        quality: 1 to 100 for JPEG (4:4:4) and WebP, 95 by default, but for a WebP that was stored without loss, which
-            is so again; the other formats are lossless and ignore it.
+        quality: 1 to 100 for JPEG (4:4:4) and WebP; by default 95, or for a JPEG more where its source was stored more
+            finely, and no loss for a WebP that had none. The other formats are lossless and ignore it.
 
     Raises:
         ImageError: the format cannot hold the picture's depth, alpha, size or metadata, or the picture is malformed.
@@ -81,7 +81,7 @@ def encoded_parts(
     try:
         if target == "JPEG":
             samples = rows[:] if image.grey else blue_first(image.pixels)
-            return _encode_jpeg(samples, metadata, quality or DEFAULT_QUALITY)
+            return _encode_jpeg(samples, metadata, quality)
         return [_webp.encode(rows[:], metadata, quality, default_quality=DEFAULT_QUALITY)]
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot encode the picture as {target} ({error}); write PNG or TIFF") from error
@@ -117,12 +117,13 @@ def _check_form(image: DecodedImage) -> None:
         )
 
 
-def _encode_jpeg(samples: Samples, metadata: Metadata, quality: int) -> list[Buffer]:
+def _encode_jpeg(samples: Samples, metadata: Metadata, quality: int | None) -> list[Buffer]:
     """Return a JPEG of (H, W, 1) grey or (H, W, 3) BGR: the metadata, and OpenCV's picture.
 
     OpenCV and Pillow have the same encoder (libjpeg-turbo), and the result is that of Pillow alone, byte for byte; but
     Pillow would hold a copy of the picture with 4 bytes a pixel.
     """
     progressive = any(part.key == _jpeg_metadata.PROGRESSIVE for part in metadata.parts)
+    quality = quality or _jpeg_metadata.quality_of(metadata, DEFAULT_QUALITY)
     body = opencv_jpeg(samples, quality, progressive=progressive)
     return [*_jpeg_metadata.head(metadata), body[_jpeg.tables_start(body) :]]

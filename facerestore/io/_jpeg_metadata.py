@@ -27,9 +27,9 @@ _APP0, _APP1, _APP2, _APP4, _APP8, _APP11, _APP13, _APP14, _APP15 = (
     0xEE,
     0xEF,
 )
-_COMMENT, _PROGRESSIVE = 0xFE, 0xC2
-JFIF, COMMENT, PROGRESSIVE = b"\xe0", bytes((_COMMENT,)), bytes((_PROGRESSIVE,))
-"""Keys of parts: the density, a comment, and that the scans were progressive."""
+_COMMENT, _PROGRESSIVE, _TABLES = 0xFE, 0xC2, 0xDB
+JFIF, COMMENT, PROGRESSIVE, TABLES = b"\xe0", bytes((_COMMENT,)), bytes((_PROGRESSIVE,)), bytes((_TABLES,))
+"""Keys of parts: the density, a comment, that the scans were progressive, and how finely they were quantised."""
 
 _JFIF_PREFIX = b"JFIF\x00"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
@@ -47,6 +47,12 @@ _DOOMED = (
     (_APP11, b"HDR_RI", _claims.GAIN_MAP),
     (_APP11, b"JP", _claims.CREDENTIALS),
 )
+# ITU-T T.81 table K.1.
+_LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
 _MAX_BODY = 65533
 _MAX_ICC_PART = _MAX_BODY - len(_ICC_PREFIX) - 2
 _MAX_EXTENSION_PART = _MAX_BODY - len(_EXTENSION_PREFIX) - 40
@@ -85,6 +91,8 @@ def read(
             _take(found, marker, data[start:end])
         elif marker == _PROGRESSIVE:
             found.parts.append(Part("JPEG", PROGRESSIVE, b""))
+        elif marker == _TABLES and data[start] == 0 and end - start > 64:
+            found.parts.append(Part("JPEG", TABLES, data[start + 1 : start + 65]))
     # A preview may go on in further segments of its marker, so that they go together.
     previews = {part.key for part in found.parts if part.key != COMMENT and _JPEG_START in part.body}
     found.dropped += [_claims.PREVIEWS] if previews else []
@@ -179,6 +187,19 @@ def _trailer_words(trailer: bytes | memoryview) -> list[str]:
     return [_claims.OTHER_PICTURES if trailer[start.start() :][:3] == _JPEG_START else _claims.TRAILER]
 
 
+def quality_of(metadata: Metadata, least: int) -> int:
+    """Return the quality from ``least`` to 100 at which libjpeg quantises brightness as finely as the source does."""
+    tables = next((part.body for part in metadata.parts if part.key == TABLES), b"")
+    if not tables:
+        return least
+    return next((q for q in range(least, 100) if sum(_scaled(q)) <= sum(tables)), 100)
+
+
+def _scaled(quality: int) -> list[int]:
+    """Return the table of a quality from 50 to 100, in no order (libjpeg's jpeg_quality_scaling)."""
+    return [max(1, (value * (200 - 2 * quality) + 50) // 100) for value in _LUMINANCE]
+
+
 def head(metadata: Metadata) -> list[bytes]:
     """Return the start of a JPEG up to its tables, in pieces.
 
@@ -200,7 +221,7 @@ def head(metadata: Metadata) -> list[bytes]:
         pieces.append(_segment(_APP2, _ICC_PREFIX + bytes((number, len(icc))) + piece))
     block = _cut(metadata.photoshop or b"", _MAX_BODY - len(_PHOTOSHOP_PREFIX))
     pieces += [_segment(_APP13, _PHOTOSHOP_PREFIX + piece) for piece in block]
-    others = [part for part in metadata.parts if part.key not in (JFIF, PROGRESSIVE)]
+    others = [part for part in metadata.parts if part.key not in (JFIF, PROGRESSIVE, TABLES)]
     return [*pieces, *(_segment(part.key[0], part.body) for part in others)]
 
 

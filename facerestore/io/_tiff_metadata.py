@@ -119,12 +119,13 @@ def described(metadata: Metadata) -> tuple[Directory, str, bytes]:
         ValueError: EXIF that cannot be read.
     """
     exif = metadata.exif or b""
-    directory, order = _exif.first_directory(exif) if exif else (Directory(), "<")
+    native = next((part.body for part in metadata.parts if part.key == TAGS), b"")
+    directory, order = _exif.first_directory(exif) if exif else (Directory(), _order_of(native))
     fields = {
         tag: entry for tag, entry in directory.fields.items() if tag not in _STRUCTURE | set(_RESOLUTION)
     }
     fields |= {tag: field_of(LONG, (child.start,), order) for tag, child in directory.children.items()}
-    stated = _native_tags(metadata, order)
+    stated = _native_tags(native, order)
     if _exif.resolution(Directory(stated), Layout(order)) != metadata.dpi:
         stated = {tag: entry for tag, entry in stated.items() if tag not in _RESOLUTION}
         stated |= _exif.resolution_fields(metadata.dpi, order) if metadata.dpi else {}
@@ -139,9 +140,13 @@ def described(metadata: Metadata) -> tuple[Directory, str, bytes]:
     return Directory(fields), order, exif
 
 
-def _native_tags(metadata: Metadata, order: str) -> dict[int, Field]:
+def _order_of(body: bytes) -> str:
+    """Return the byte order of a block; that of most machines for an empty one."""
+    return _exif.read_layout(body)[0].order if body else "<"
+
+
+def _native_tags(body: bytes, order: str) -> dict[int, Field]:
     """Return the entries that came from a TIFF, in a byte order."""
-    body = next((part.body for part in metadata.parts if part.key == TAGS), b"")
     if not body:
         return {}
     directory, own = _exif.first_directory(body)

@@ -23,7 +23,6 @@ from facerestore.types import (
     DetectedFace,
     FaceImage,
     Image,
-    Metadata,
     Outcome,
     RestoredFace,
     RestoreResult,
@@ -256,11 +255,5 @@ def as_8_bit(pixels: NDArray[np.generic]) -> Pixels8:
 
 
 def in_colour(image: DecodedImage) -> DecodedImage:
-    """Return a picture that is written in colour, as the originals write grey ones; a grey profile is dropped."""
-    if not image.grey:
-        return image
-    metadata: Metadata = image.metadata
-    # Bytes 16 to 20 of a profile name its colour space (ICC.1, 7.2.6).
-    if metadata.icc is not None and metadata.icc[16:20] == b"GRAY":
-        metadata = replace(metadata, icc=None)
-    return replace(image, grey=False, metadata=metadata)
+    """Return a picture that is written in colour, as the originals write grey ones."""
+    return replace(image, grey=False) if image.grey else image

@@ -38,7 +38,7 @@ class ColorizePipeline(RestorePipeline):
     """Colours the faces of photos and keeps every pixel's luma.
 
     Sharp faces are coloured too: sharpness is no colour. A grey file becomes a colour file where a face in it was
-    coloured, and loses its profile, which is one of grey.
+    coloured; its profile is then one of the same tones in colour.
     """
 
     task = COLORIZE
@@ -50,9 +50,7 @@ class ColorizePipeline(RestorePipeline):
             BackendError: the network failed.
             ImageError: the enlarged photo would be too large, or an aligned input is not square.
         """
-        canvas = (
-            replace(image, grey=False, metadata=replace(image.metadata, icc=None)) if image.grey else image
-        )
+        canvas = replace(image, grey=False) if image.grey else image
         result = super().run(canvas)
         return replace(result, image=image) if result.image is canvas else result
 
