@@ -83,8 +83,9 @@ def colorize(
     """Give the faces of black-and-white photos colours, and keep their light and shade.
 
     Each face is found and shown to a GPEN network in grey; the network's colours are laid over the photo. The photo's
-    own luma (Y = 0.299 R + 0.587 G + 0.114 B) stays in every pixel, to within rounding (JPEG and WebP files, which are
-    encoded anew, round more), so that no wrinkle is added or lost. Only the colours are invented: they may be wrong.
+    own luma (Y = 0.299 R + 0.587 G + 0.114 B) stays in every pixel, to within rounding (JPEG and lossy WebP files,
+    which are encoded anew, round more), so that no wrinkle is added or lost. Only the colours are invented: they may be
+    wrong.
 
     Only faces and what is close around them get colours; the rest of the photo stays as it is. A grey file becomes a
     colour file. A photo that has colours already is coloured anew, and that is said. To sharpen faces as well, enhance

@@ -108,8 +108,8 @@ def inpaint(
 
     Draw the mask in any paint program: as large as the photo, white on what is damaged, black on the rest. Each face is
     found in the photo as it is and shown to a GPEN network with its damage painted white. Of the network's picture only
-    the damage is taken, with a narrow feather around it: every other pixel stays (JPEG and WebP files are encoded anew;
-    PNG, TIFF and BMP keep them bit for bit). What is drawn there is invented.
+    the damage is taken, with a narrow feather around it: every other pixel stays (JPEG and lossy WebP files are encoded
+    anew; the others keep them bit for bit). What is drawn there is invented.
 
     Only faces are filled. Damage outside them stays, and how much there is of it is said. An empty mask leaves the
     photo byte for byte. With --compare and --strokes the picture before is the damaged one.

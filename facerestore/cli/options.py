@@ -198,7 +198,10 @@ Format = Annotated[
 ]
 
 Quality = Annotated[
-    int | None, typer.Option(metavar="1..100", help="Of JPEG and WebP.", rich_help_panel=_FILES)
+    int | None,
+    typer.Option(
+        metavar="1..100", help="Of JPEG and WebP; 95, or as fine as the photo was.", rich_help_panel=_FILES
+    ),
 ]
 
 Suffix = Annotated[

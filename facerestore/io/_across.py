@@ -26,15 +26,16 @@ from facerestore.types import DecodedImage, Metadata, Part
 
 _PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
 # Keywords of PNG's texts (11.3.3.2) and the EXIF tags that say the same; EXIF calls the title of a picture its
-# description. Where both would fill a tag, the first has it.
+# description. Of those that would fill one tag, the first named here has it.
+_COMMENT = "Comment"
 _EXIF_TEXTS = {
-    "Description": 0x010E,
-    "Title": 0x010E,
     "Author": 0x013B,
     "Copyright": 0x8298,
     "Software": 0x0131,
+    "Description": 0x010E,
+    "Title": 0x010E,
+    _COMMENT: 0x010E,
 }
-_COMMENT = "Comment"
 # Parts of which only their own format makes use, or that are said in another way: no words are lost on them.
 _SILENT = {
     "PNG": {
@@ -158,6 +159,8 @@ def _translate(crossing: _Crossing, *, grey: bool) -> None:
     crossing.metadata = replace(
         stored, parts=tuple(own), icc=icc, xmp=with_values(stored.xmp, STRUCTURE) or None
     )
+    order = list(_EXIF_TEXTS)
+    crossing.texts.sort(key=lambda item: order.index(item[0]) if item[0] in order else -1)
     _place_texts(crossing)
 
 
@@ -190,12 +193,10 @@ def _place_texts(crossing: _Crossing) -> None:
             added.append(_png_metadata.text_part(keyword, text))
         elif target == "JPEG" and keyword == _COMMENT:
             added += _jpeg_metadata.comments(text)
-        elif tag is None and keyword == _COMMENT and target != "BMP":
-            wanted.setdefault(_EXIF_TEXTS["Description"], text)
-        elif tag is None or target == "BMP":
+        elif tag is None or tag in wanted or target == "BMP":
             crossing.no_place.append(f"text '{keyword}'")
         else:
-            wanted.setdefault(tag, text)
+            wanted[tag] = text
     exif, taken = _exif_edit.with_texts(stored.exif, wanted) if wanted else (stored.exif, set())
     crossing.no_place += [
         f"text of EXIF tag {tag:#06x}, which is there already" for tag in wanted if tag not in taken

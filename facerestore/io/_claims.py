@@ -68,7 +68,7 @@ def claim_of(name: Name, *, turned: bool) -> str | None:
 def xmp_orientation(packet: bytes | None) -> int | None:
     """Return the orientation 1 to 8 that an XMP packet states; None for none."""
     try:
-        value = _xmp.properties(packet).get(ORIENTATION, b"") if packet else b""
+        value = _xmp.properties(_xmp.as_utf8(packet)).get(ORIENTATION, b"") if packet else b""
     except ValueError:
         return None
     return int(value) if value in {b"%d" % number for number in range(1, 9)} else None

@@ -75,9 +75,11 @@ def rgb_profile(name: str, primaries: tuple[float, ...], curve: bytes) -> bytes 
         primaries: of white, red, green and blue, x and y each.
         curve: an ICC element.
     """
+    if not all(primaries[1::2]):
+        return None
     try:
         colours = _adapted(primaries)
-    except (np.linalg.LinAlgError, ZeroDivisionError):
+    except np.linalg.LinAlgError:
         return None
     if not np.isfinite(colours).all() or np.abs(colours).max() > 2:
         return None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Set
 from typing import NamedTuple
 
 from facerestore.io import _exif
-from facerestore.io._exif import LONG, Directory, Field, Layout
+from facerestore.io._exif import LONG, Directory, Layout
 
 TAG = 0x927C
 """The entry of the EXIF directory that holds the note."""
@@ -99,9 +99,8 @@ def blot_previews(block: bytearray, start: int, size: int, order: str) -> bool:
     found = False
     for directory in _directories(bytes(block[base:]), start + form.directory - base, own):
         doomed: set[int] = set()
-        for tag, entry in directory.fields.items():
-            if _blot(block, base, entry, directory, own):
-                doomed.add(tag)
+        for tag in directory.fields:
+            doomed |= _blot(block, base, tag, directory, own)
         for tags in (_THUMBNAIL, form.preview):
             if _leads_to_preview(directory, tags, own, len(block) - base):
                 doomed |= set(tags)
@@ -180,23 +179,24 @@ def _directories(view: bytes, offset: int, order: str) -> Iterator[Directory]:
                 waiting.append(entry.position)
 
 
-def _blot(block: bytearray, base: int, entry: Field, directory: Directory, order: str) -> bool:
-    """Blot out the preview that an entry holds, or that stands where its number says; return whether it did."""
+def _blot(block: bytearray, base: int, tag: int, directory: Directory, order: str) -> set[int]:
+    """Blot out the preview that an entry holds, or that stands where its number says; return the tags that told it."""
+    entry = directory.fields[tag]
     if JPEG_START in entry.value:
         block[base + entry.position : base + entry.position + len(entry.value)] = bytes(len(entry.value))
-        return True
+        return {tag}
     if entry.kind not in (LONG, _IFD) or entry.count != 1:
-        return False
+        return set()
     start = base + struct.unpack(order + "I", entry.value)[0]
     if block[start : start + 3] != JPEG_START:
-        return False
-    for other in directory.fields.values():
-        if other.kind == LONG and other.count == 1:
-            end = start + struct.unpack(order + "I", other.value)[0]
+        return set()
+    for other, length in directory.fields.items():
+        if length.kind == LONG and length.count == 1:
+            end = start + struct.unpack(order + "I", length.value)[0]
             if end <= len(block) and block[end - 2 : end] == _JPEG_END:
                 block[start:end] = bytes(end - start)
-                break
-    return True
+                return {tag, other}
+    return {tag}
 
 
 def _leads_to_preview(directory: Directory, tags: tuple[int, ...], order: str, size: int) -> bool:

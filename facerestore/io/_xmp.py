@@ -20,8 +20,11 @@ NOTE = "http://ns.adobe.com/xmp/note/"
 EXTENDED = (NOTE, "HasExtendedXMP")
 # What prefixes mean where a fragment leaves out to declare them.
 _USUAL = {"rdf": RDF, "tiff": TIFF, "exif": EXIF, "xmpNote": NOTE}
-# A packet of a photo has hundreds; this stops one that is made to be slow.
-_MAX_ELEMENTS = 2**16
+# A packet of a photo has hundreds, one with brush strokes tens of thousands; this stops one that is made to be slow.
+_MAX_ELEMENTS = 2**18
+_MAX_PROPERTIES = 2**14
+# The packet's root, RDF, a description, a property: what lies deeper is its value.
+_DEPTH_OF_PROPERTIES = 4
 _MAX_PREFIXES = 2**9
 _ATTRIBUTE = re.compile(rb"\s+([^\s=>/]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 
@@ -58,7 +61,7 @@ class _Reader:
     """Reads the elements of a packet, with the places where they stand."""
 
     def __init__(self, packet: bytes) -> None:
-        self._packet, self._count = packet, 0
+        self._packet, self._count, self._kept, self._depth = packet, 0, 0, 0
         self.root = _Element(("", ""), {}, [], (0, 0))
         self._open = self.root
         self._parser = expat.ParserCreate()
@@ -72,8 +75,14 @@ class _Reader:
 
     def _start(self, name: str, _attributes: Mapping[str, str]) -> None:
         self._count += 1
-        if self._count > _MAX_ELEMENTS:
-            raise ValueError(f"more than {_MAX_ELEMENTS} elements")
+        self._depth += 1
+        if self._depth > _DEPTH_OF_PROPERTIES:
+            if self._count > _MAX_ELEMENTS:
+                raise ValueError(f"more than {_MAX_ELEMENTS} elements")
+            return
+        self._kept += 1
+        if self._kept > _MAX_PROPERTIES:
+            raise ValueError(f"more than {_MAX_PROPERTIES} properties")
         start = position = self._parser.CurrentByteIndex
         position += 1 + len(name.encode())
         scope, found = self._open.scope, []
@@ -92,6 +101,9 @@ class _Reader:
         self._open = element
 
     def _end(self, _name: str) -> None:
+        self._depth -= 1
+        if self._depth >= _DEPTH_OF_PROPERTIES:
+            return
         element, position = self._open, self._parser.CurrentByteIndex
         empty = self._packet[element.tag[1] - 2 : element.tag[1]] == b"/>"
         element.content_end = element.tag[1] if empty else position
