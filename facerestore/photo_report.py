@@ -66,6 +66,27 @@ class PipelineFacts:
         return f"on {self.device}" + ("" if self.precision in (None, "float32") else f" in {self.precision}")
 
 
+def reading_notes(image: DecodedImage, *, done: str | None = None) -> list[str]:
+    """Return what people should know about how a photo was read, a line each.
+
+    Args:
+        image: as it was read.
+        done: the word for what was done with faces of it; None where nothing was.
+    """
+    if image.damage is None:
+        return [*image.notes]
+    start = f"{done}, though the" if done else "the"
+    return [f"{start} file is damaged {image.damage}", *image.notes]
+
+
+def storage_note(image: DecodedImage) -> str | None:
+    """Return a line on what a picture comes back as where its file held something else; None where it did not."""
+    if image.stored_as is None:
+        return None
+    colour = ("grey" if image.grey else "RGB") + ("" if image.alpha is None else " with transparency")
+    return f"stored as {image.stored_as}, it comes back as {8 * image.pixels.dtype.itemsize}-bit {colour}"
+
+
 def photo_facts(
     line: RestorePipeline,
     before: DecodedImage,
@@ -91,6 +112,7 @@ def photo_facts(
         "size": [before.pixels.shape[1], before.pixels.shape[0]],
         "result_size": [after.pixels.shape[1], after.pixels.shape[0]],
         "task": line.task.purpose,
+        "damage": before.damage,
         "notes": notes,
         "backend": line.restorer.name,
         "official": line.official,

@@ -89,6 +89,10 @@ class DecodedImage:
         grey: the file has one colour channel, and is written so again.
         metadata: what else the file carries.
         format: upper-case Pillow name of the source format, such as ``"JPEG"``; None for arrays.
+        stored_as: what the pixels were in the file, where they are written back as something else: ``CMYK``, ``a
+            palette of 16 colours``, ``12-bit samples``; None where they are not.
+        damage: which of the pixels are not those of the photo, since the file is damaged there, such as ``from row 812
+            on``, rows counted from 0 as they are stored; None for a whole file.
         notes: what people should know about how the file was read, a line each.
     """
 
@@ -97,6 +101,8 @@ class DecodedImage:
     grey: bool = False
     metadata: Metadata = field(default_factory=Metadata)
     format: str | None = None
+    stored_as: str | None = None
+    damage: str | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import stat
 import struct
 import sys
@@ -461,26 +462,15 @@ def test_associated_alpha_is_divided_out():
     assert decoded.pixels.tolist() == [[[2000, 4000, 59999], [0, 0, 0], [5, 6, 7]]]
 
 
-@pytest.mark.parametrize(
-    "picture",
-    [Image.new("F", (4, 4)), Image.new("I", (4, 4)), Image.new("LAB", (4, 4))],
-    ids=lambda p: p.mode,
-)
-def test_unhandled_samples_are_named(picture):
-    with pytest.raises(ImageError, match=r"not handled.*(save|convert)"):
-        decode_image(saved(picture, "TIFF"))
-
-
 @pytest.mark.parametrize(("count", "photometric"), [(5, 2), (3, 1), (5, 5)])
 def test_more_channels_than_are_carried_are_refused(count, photometric):
-    with pytest.raises(
-        ImageError, match=f"8-bit TIFF with {count} channels of photometric kind {photometric}"
-    ):
+    kind = {1: "grey", 2: "RGB", 5: "CMYK"}[photometric]
+    with pytest.raises(ImageError, match=f"an 8-bit {kind} TIFF of {count} channels, .*is not handled"):
         decode_image(tiff(smooth(channels=count), photometric=photometric, extra=0))
 
 
 def test_16_bit_cmyk_is_refused():
-    with pytest.raises(ImageError, match="16-bit TIFF with 4 channels of photometric kind 5"):
+    with pytest.raises(ImageError, match=r"a 16-bit CMYK TIFF of 4 channels, .*is not handled"):
         decode_image(tiff(smooth(channels=4, dtype=np.uint16), photometric=5))
 
 
@@ -722,20 +712,6 @@ def test_jpeg_of_12_bits_is_named():
         decode_image(bytes(jpeg))
 
 
-def test_jpeg_without_its_last_marker_is_truncated():
-    jpeg = encode_image(DecodedImage(smooth()), format="JPEG")
-    with pytest.raises(ImageError, match="end-of-image"):
-        decode_image(jpeg[:-2])
-
-
-def test_a_picture_that_ends_within_its_data_is_truncated():
-    jpeg = encode_image(DecodedImage(smooth()), format="JPEG")
-    comment = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9"  # what looks like an end, between two scans
-    with pytest.raises(ImageError, match="end-of-image"):
-        decode_image(jpeg[:-2] + comment)
-    assert decode_image(jpeg[:-2] + comment + b"\xff\xff\xd9").pixels.shape == (23, 37, 3)
-
-
 @pytest.mark.parametrize("grey", [True, False])
 @pytest.mark.parametrize("quality", [1, 50, 95, 100])
 def test_jpegs_are_those_of_pillow_alone_byte_for_byte(grey, quality):
@@ -799,7 +775,7 @@ def test_uncompressed_strips_are_read_where_they_lie(order, depth, rows, monkeyp
     data = _exif.header(order, end) + stored.ljust(end - 8, b"\0") + directory
     expected = decode_image(data).pixels
     np.testing.assert_array_equal(expected, pixels)
-    monkeypatch.setattr("facerestore.io._tiff._stored", lambda *_: None)
+    monkeypatch.setattr("facerestore.io._tiff_samples._plain", lambda *_: None)
     np.testing.assert_array_equal(decode_image(data).pixels, pixels)
 
 
@@ -833,27 +809,29 @@ def test_empty_exif_directory_is_whole():
 
 @pytest.mark.parametrize("format", fio.FORMATS)
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.7, 0.97])
-def test_truncated_files_are_errors(format, kept):
+def test_truncated_files_are_errors_or_told(format, kept):
     data = saved(Image.fromarray(noisy((64, 64, 3))), format)
-    with pytest.raises(ImageError, match=r"photo: .*(damaged|truncated|not an image)"):
-        decode_image(data[: int(len(data) * kept)], name="photo")
+    try:
+        decoded = decode_image(data[: int(len(data) * kept)], name="photo")
+    except ImageError as error:
+        assert re.match(r"photo: .*(damaged|truncated|not an image)", str(error))  # noqa: PT017
+    else:
+        assert kept > 0.1
+        assert decoded.damage.startswith(("from row ", "in rows 0 to "))
 
 
 @pytest.mark.parametrize("format", LOSSLESS)
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.7, 0.97])
-def test_truncated_16_bit_files_are_errors(format, kept, capfd):
+def test_truncated_16_bit_files_are_errors_or_told(format, kept, capfd):
     data = encode_image(DecodedImage(noisy((64, 64, 3), np.uint16)), format=format)
-    with pytest.raises(ImageError, match="damaged or truncated"):
-        decode_image(data[: int(len(data) * kept)])
+    try:
+        decoded = decode_image(data[: int(len(data) * kept)])
+    except ImageError as error:
+        assert "damaged or truncated" in str(error)  # noqa: PT017
+    else:
+        assert kept > 0.1
+        assert decoded.damage.startswith("from row ")
     assert capfd.readouterr() == ("", "")
-
-
-def test_altered_png_data_are_an_error():
-    for dtype in (np.uint8, np.uint16):
-        data = bytearray(encode_image(DecodedImage(noisy((64, 64, 3), dtype)), format="PNG"))
-        data[len(data) // 2] ^= 0xFF
-        with pytest.raises(ImageError, match="wrong checksum in chunk IDAT"):
-            decode_image(bytes(data))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class Summary:
         kept: the others, by the code of the decision.
         failed: photos that could not be done.
         skipped: photos whose result existed.
+        damaged: photos that were done though their files are damaged.
         broken_backends: failed photos where a network was at fault, not the photo.
     """
 
@@ -40,6 +41,7 @@ class Summary:
     kept: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
     skipped: int = 0
+    damaged: int = 0
     broken_backends: int = 0
 
     @property
@@ -51,9 +53,10 @@ class Summary:
         """Return the line with another word for what was done with the faces."""
         kept = f"{sum(self.kept.values())} kept{_reasons(self.kept)}"
         skipped = f", {self.skipped} skipped" if self.skipped else ""
+        damaged = f", {self.damaged} from damaged files" if self.damaged else ""
         return (
             f"{count(self.photos, 'photo')}: {count(self.faces, 'face')}, {self.restored} {done}, {kept}"
-            f"{skipped}, {self.failed} failed"
+            f"{skipped}{damaged}, {self.failed} failed"
         )
 
 
@@ -71,6 +74,7 @@ def summarise(outcomes: Sequence[PhotoOutcome]) -> Summary:
         kept=dict(kept.most_common()),
         failed=len(failed),
         skipped=sum(outcome.status is Status.SKIPPED for outcome in outcomes),
+        damaged=sum(report.get("damage") is not None for report in reports),
         broken_backends=sum(isinstance(outcome.error, BackendError) for outcome in failed),
     )
 

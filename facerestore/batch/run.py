@@ -32,6 +32,7 @@ from facerestore.io import (
     write_encoded,
     write_image,
 )
+from facerestore.photo_report import reading_notes, storage_note
 from facerestore.pictures import compare_picture
 from facerestore.types import DecodedImage, Image, RestoreResult
 
@@ -207,10 +208,13 @@ def _run_decoded(
     check_holds(image, format=format_name)
     line = pipeline.for_photo(job.source)
     result = line.run(image) if options.compare else line.run_spent(image)
-    result.report["notes"] = [*image.notes, *result.report["notes"]]
+    done = pipeline.task.done if result.report["restored"] else None
+    result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None
     if not unchanged and (line_left_out := left_out(result.image, format=format_name)):
         result.report["notes"].append(line_left_out)
+    if not unchanged and (line_stored := storage_note(result.image)):
+        result.report["notes"].append(line_stored)
     extras = []
     if options.compare:
         before = result.before or image

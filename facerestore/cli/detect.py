@@ -117,26 +117,31 @@ def _detect_all(
         for job in jobs:
             begin(job.source.name)
             try:
-                faces = _detect_one(job, detector, config, drawn=drawn, overwrite=overwrite)
+                faces, notes = _detect_one(job, detector, config, drawn=drawn, overwrite=overwrite)
             except WeightsError:
                 raise
             except Exception as error:  # any fault of one photo is that photo's row
                 message = describe_error(error)
                 terminal.warn(f"error: {message}")
-                rows.append({"input": str(job.source), "output": None, "faces": [], "error": message})
+                rows.append(
+                    {"input": str(job.source), "output": None, "faces": [], "notes": [], "error": message}
+                )
                 continue
             target = str(job.target) if drawn else None
-            rows.append({"input": str(job.source), "output": target, "faces": faces, "error": None})
+            rows.append(
+                {"input": str(job.source), "output": target, "faces": faces, "notes": notes, "error": None}
+            )
             _tell(rows[-1], terminal)
     return rows
 
 
 def _detect_one(
     job: Job, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
-) -> list[dict[str, Any]]:
-
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Find the faces of one photo, and draw them where asked; return them, and notes on how it was read."""
     from facerestore.batch.run import result_format
     from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
+    from facerestore.photo_report import reading_notes
     from facerestore.pictures import faces_picture
     from facerestore.selection import left_to_right
     from facerestore.types import DecodedImage
@@ -149,7 +154,7 @@ def _detect_one(
             faces_picture(image.pixels, faces), metadata=image.metadata, format=image.format
         )
         write_image(job.target, picture, format=result_format(job.target, image), overwrite=overwrite)
-    return [_facts(index, face) for index, face in enumerate(faces)]
+    return [_facts(index, face) for index, face in enumerate(faces)], reading_notes(image)
 
 
 def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
@@ -171,3 +176,5 @@ def _tell(row: dict[str, Any], terminal: Terminal) -> None:
     for face in row["faces"]:
         box = ", ".join(f"{value:.0f}" for value in face["box"])
         terminal.say(f"  {face['index']:>5}  {face['score']:.2f}   {face['eye_distance_px']:>6.1f}   {box}")
+    for note in row["notes"]:
+        terminal.say(f"  {note}")

@@ -228,6 +228,7 @@ def _parse_all(jobs: Sequence[Job], line: _Line, terminal: Terminal) -> list[dic
                 "found": None,
                 "faces": [],
                 "absent_indices": [],
+                "notes": [],
             }
             try:
                 rows.append({**row, **_parse_one(job, line), "error": None})
@@ -241,6 +242,8 @@ def _parse_all(jobs: Sequence[Job], line: _Line, terminal: Terminal) -> list[dic
             _tell(rows[-1], line, terminal)
             for index in rows[-1]["absent_indices"]:
                 terminal.say(f"  {absent_words(index)}")
+            for note in rows[-1]["notes"]:
+                terminal.say(f"  {note}")
     return rows
 
 
@@ -250,6 +253,7 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     from facerestore.errors import ImageError
     from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
     from facerestore.parsing.picture import parsing_picture
+    from facerestore.photo_report import reading_notes
     from facerestore.selection import absent_indices
     from facerestore.types import DecodedImage
 
@@ -273,6 +277,7 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
         "found": len(detected),
         "faces": rows,
         "absent_indices": absent,
+        "notes": reading_notes(image),
     }
 
 

@@ -14,6 +14,7 @@ from PIL import Image as PillowImage
 
 from facerestore.errors import ImageError
 from facerestore.io import _pillow
+from facerestore.io._bmp_header import field_pixels, padded, read_header
 from facerestore.io._files import Buffer
 from facerestore.io._rows import Rows
 from facerestore.io._source import Source, finish
@@ -33,12 +34,25 @@ _ROWS_PER_BAND = 64
 
 
 def decode(source: Source) -> DecodedImage:
-    """Return a decoded BMP."""
-    picture = BmpImagePlugin.BmpImageFile(BytesIO(source.data))
-    source.check_size(*picture.size)
-    pixels, alpha, grey = _pillow.channels(picture, source.name)
-    metadata = read(source.data, picture.info.get("dpi"))
-    return finish(pixels, alpha, grey=grey, metadata=metadata, format="BMP")
+    """Return a decoded BMP; one that lacks rows at its end is decoded as far as they go.
+
+    Raises:
+        ImageError: damaged in its header, of a kind that is not read, or over the limit on pixels.
+    """
+    header = read_header(source)
+    source.check_size(header.width, header.height)
+    data, damage = padded(source, header)
+    if header.fields is not None:
+        pixels, alpha = field_pixels(data, header, header.fields)
+        grey, stored_as, dpi = False, header.words, header.dpi
+    else:
+        picture = BmpImagePlugin.BmpImageFile(BytesIO(data))
+        pixels, alpha, grey = _pillow.channels(picture, source.name)
+        stored_as, dpi = _pillow.storage_words(picture) or header.words, picture.info.get("dpi")
+    metadata = read(source.data, dpi)
+    return finish(
+        pixels, alpha, grey=grey, metadata=metadata, format="BMP", stored_as=stored_as, damage=damage
+    )
 
 
 def read(data: bytes, dpi: tuple[float, float] | None) -> Metadata:

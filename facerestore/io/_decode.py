@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -14,23 +12,11 @@ from PIL import Image as PillowImage
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import _bmp, _exif, _jpeg, _pillow, _png, _tiff, _webp
+from facerestore.io._boundary import readable
 from facerestore.io._files import read_bytes
 from facerestore.io._formats import SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
 from facerestore.types import DecodedImage, Metadata
-
-# What Pillow, zlib and struct raise on damaged files.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    IndexError,
-    KeyError,
-    TypeError,
-)
 
 
 def decode_image(data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
@@ -50,14 +36,12 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_
     """
     source = Source(data, name, max_pixels)
     decoder = _DECODERS[sniff(data[:SIGNATURE_BYTES], name)]
-    try:
+    with readable(name):
         return decoder(source)
-    except _DAMAGE as error:
-        raise source.damaged(error) from error
 
 
-class _SizeKnown(Exception):  # noqa: N818  (no error: it ends a decoding)
-    """Carries the size of a picture out of its decoder, before any pixel is decoded."""
+class _SizeKnown(BaseException):
+    """Carries the size of a picture out of its decoder, through what handles errors, before any pixel is decoded."""
 
     def __init__(self, width: int, height: int) -> None:
         super().__init__()
@@ -85,11 +69,10 @@ def picture_size(
     """
     source = _SizeOnly(data, name, max_pixels)
     try:
-        _DECODERS[sniff(data[:SIGNATURE_BYTES], name)](source)
+        with readable(name):
+            _DECODERS[sniff(data[:SIGNATURE_BYTES], name)](source)
     except _SizeKnown as known:
         return known.size
-    except _DAMAGE as error:
-        raise source.damaged(error) from error
     raise source.damaged("it states no size")
 
 
@@ -146,17 +129,24 @@ _DECODERS: Mapping[str, Callable[[Source], DecodedImage]] = MappingProxyType(
 
 def _from_pillow(picture: PillowImage.Image) -> DecodedImage:
     """Return a DecodedImage of a Pillow picture with the metadata it carries."""
-    try:
+    with readable("the Pillow image"):
         # TIFF turns itself upright while it loads, and only then is its orientation tag gone.
         picture.load()
         pixels, alpha, grey = _pillow.channels(picture, "Pillow image")
         exif = picture.info.get("exif") or _pillow_exif(picture)
-    except _DAMAGE as error:
-        raise ImageError(f"the Pillow image is damaged or truncated ({error}); open a whole file") from error
     info = picture.info
     metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"), dpi=info.get("dpi"))
     kind = "JPEG" if picture.format == "MPO" else picture.format
-    return finish(pixels, alpha, grey=grey, metadata=metadata, format=kind)
+    stored_as = _pillow.storage_words(picture)
+    return finish(
+        pixels,
+        alpha,
+        grey=grey,
+        metadata=metadata,
+        format=kind,
+        converted=picture.mode in ("CMYK", "LAB"),
+        stored_as=stored_as,
+    )
 
 
 def _pillow_exif(picture: PillowImage.Image) -> bytes | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from facerestore.errors import ImageError
+from facerestore.io._boundary import readable
 from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
 
 Buffer: TypeAlias = bytes | memoryview
@@ -31,8 +32,14 @@ def read_bytes(path: str | Path) -> bytes:
         ImageError: missing, a directory, not readable, empty, or no picture.
     """
     if str(path) == "-":
-        return sys.stdin.buffer.read()
-    place = Path(path)
+        with readable("standard input"):
+            return sys.stdin.buffer.read()
+    with readable(str(path)):
+        return _file_bytes(Path(path))
+
+
+def _file_bytes(place: Path) -> bytes:
+    """Return the bytes of a file, as ``read_bytes`` does."""
     try:
         if place.is_dir():
             raise ImageError(f"{place}: this is a directory; give a picture file")

@@ -27,15 +27,13 @@ def opencv_pixels(source: Source, parts: Iterable[Buffer], flags: int) -> Sample
 
     Raises:
         ImageError: the pixel data are damaged.
+        cv2.error: they are, or there is not the memory for them.
     """
     import cv2
 
-    try:
-        with _as_file(parts) as (path, data):
-            # Into an array of its own making: OpenCV's other ways decode first, and copy the picture then.
-            decoded = cv2.imdecode(data, flags) if path is None else cv2.imread(str(path), None, flags)
-    except cv2.error as error:
-        raise source.damaged(error) from error
+    with _as_file(parts) as (path, data):
+        # Into an array of its own making: OpenCV's other ways decode first, and copy the picture then.
+        decoded = cv2.imdecode(data, flags) if path is None else cv2.imread(str(path), None, flags)
     if decoded is None:
         raise source.damaged("the pixel data cannot be decoded")
     pixels: Samples = decoded
@@ -112,6 +110,24 @@ def without_alpha(pixels: Samples) -> tuple[Samples, Samples]:
         # Written before or at the place where it was read, and so never over rows that are still to come.
         colours[band] = cv2.cvtColor(pixels[band], cv2.COLOR_BGRA2RGB)
     return colours, alpha
+
+
+def extracted(samples: Samples, channel: int) -> Samples:
+    """Return (H, W) of one channel of contiguous (H, W, C) samples; numpy takes many times as long."""
+    import cv2
+
+    found: Samples = cv2.extractChannel(samples, channel)
+    return found
+
+
+def without_last(samples: Samples) -> Samples:
+    """Return the first three channels of contiguous (H, W, 3) or (H, W, 4) samples, which are not changed."""
+    import cv2
+
+    if samples.shape[2] == 3:
+        return samples
+    colours: Samples = cv2.cvtColor(samples, cv2.COLOR_RGBA2RGB)
+    return colours
 
 
 def _bands(pixels: Samples) -> Iterator[slice]:

@@ -38,7 +38,7 @@ def channels(picture: PillowImage.Image, name: str) -> tuple[Samples, Samples | 
     """Return (pixels, alpha, grey) of a Pillow picture: (H, W, 3) RGB, (H, W) or None, and whether it is grey.
 
     Args:
-        picture: of any mode but 32-bit integer, float and LAB; CMYK is converted to sRGB through the profile in its
+        picture: of any mode but 32-bit integer and float; CMYK is converted to sRGB through the profile in its
             ``info``, with relative colorimetric intent and black point compensation, as photo editors do.
         name: what to call the picture in errors.
 
@@ -59,14 +59,29 @@ def channels(picture: PillowImage.Image, name: str) -> tuple[Samples, Samples | 
     return tripled(rows), None, True
 
 
+def grey_words(bits: int) -> str:
+    """Return what grey of a few bits is called."""
+    return "1-bit black and white" if bits == 1 else f"{bits}-bit grey"
+
+
+def storage_words(picture: PillowImage.Image) -> str | None:
+    """Return what a Pillow picture holds, where `channels` makes something else of it; None where it does not."""
+    if picture.mode == "P" or picture.mode == "PA":
+        palette = picture.getpalette() or []
+        return f"a palette of {len(palette) // 3} colours"
+    return {"1": grey_words(1), "CMYK": "CMYK", "LAB": "8-bit CIELAB"}.get(picture.mode)
+
+
 def _to_plain_mode(picture: PillowImage.Image, name: str) -> PillowImage.Image:
     """Return a picture as L, LA, RGB, RGBA, CMYK or I;16, with palette and colour-key transparency made alpha."""
     keyed = "transparency" in picture.info
+    if picture.mode == "LAB":
+        return _through_profiles(picture, None, name)
     if picture.mode == "P":
         return picture.convert("RGBA" if keyed else "RGB")
     if picture.mode not in _PLAIN_MODES:
         raise ImageError(
-            f"{name}: pixels of kind '{picture.mode}' are not handled (32-bit, float and LAB are not); "
+            f"{name}: pixels of kind '{picture.mode}' are not handled (32-bit and float are not); "
             "convert the picture to 8-bit or 16-bit RGB or grey"
         )
     target = _PLAIN_MODES[picture.mode]
@@ -82,10 +97,15 @@ def _cmyk_to_srgb(picture: PillowImage.Image, name: str) -> PillowImage.Image:
     profile = picture.info.get("icc_profile")
     if not profile:
         return picture.convert("RGB")
+    return _through_profiles(picture, BytesIO(profile), name)
+
+
+def _through_profiles(picture: PillowImage.Image, profile: BytesIO | None, name: str) -> PillowImage.Image:
+    """Return a picture as sRGB, as its profile has it; without one it is CIELAB."""
     try:
         converted = ImageCms.profileToProfile(
             picture,
-            ImageCms.ImageCmsProfile(BytesIO(profile)),
+            profile or ImageCms.createProfile("LAB"),
             ImageCms.createProfile("sRGB"),
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGB",
@@ -93,7 +113,7 @@ def _cmyk_to_srgb(picture: PillowImage.Image, name: str) -> PillowImage.Image:
         )
     except (ImageCms.PyCMSError, OSError) as error:
         raise ImageError(
-            f"{name}: the CMYK profile cannot be used ({error}); convert the picture to RGB"
+            f"{name}: the {picture.mode} profile cannot be used ({error}); convert the picture to RGB"
         ) from error
     return cast("PillowImage.Image", converted)
 

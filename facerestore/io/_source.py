@@ -17,15 +17,24 @@ Samples: TypeAlias = NDArray[Any]
 # The largest phone sensors give 200 megapixels (16320 x 12240); 2^28 also covers every WebP (16383 x 16383)
 # and is 0.8 GB of 8-bit RGB.
 DEFAULT_MAX_PIXELS = 2**28
+_LEAST_SHARE = 16  # of the rows, one in so many has to be whole
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bytes of a picture file, with its name for errors and its limit on pixels."""
+    """The bytes of a picture file, with its name for errors.
+
+    Attributes:
+        data: the file.
+        name: what to call the picture.
+        max_pixels: its limit on pixels.
+        page: which of its pages or frames is asked for, the first is 1; None for the only one.
+    """
 
     data: bytes = field(repr=False)
     name: str
     max_pixels: int = DEFAULT_MAX_PIXELS
+    page: int | None = None
 
     def check_size(self, width: int, height: int) -> None:
         """Raise ImageError unless a width and height are positive and within the limit; call before decoding."""
@@ -39,17 +48,33 @@ class Source:
                 f"if the file can be trusted, raise the limit with --max-pixels {width * height}"
             )
 
-    def check_single(self, count: int, unit: str) -> None:
-        """Raise ImageError when the file holds several frames or pages: all but one would be lost."""
-        if count > 1:
+    def choose(self, count: int, unit: str) -> int:
+        """Return the index of the page or frame that is asked for; raise ImageError where it is none of ``count``.
+
+        Without being asked, the only one is taken: of several, all but one would be lost.
+        """
+        if self.page is None and count > 1:
             raise ImageError(
-                f"{self.name}: holds {count} {unit}, and only single pictures are handled; "
-                f"save each of the {unit} as its own file"
+                f"{self.name}: holds {count} {unit}s; choose one with --page 1 to --page {count} (page= in Python)"
             )
+        if self.page is not None and not 1 <= self.page <= count:
+            raise ImageError(f"{self.name}: has no {unit} {self.page}; there are {count}, the first is 1")
+        return (self.page or 1) - 1
+
+    def check_rows(self, whole: int, height: int) -> None:
+        """Raise ImageError where so few rows are whole that no photo is left of the file."""
+        if whole * _LEAST_SHARE < height:
+            raise self.damaged(f"of {height} rows {whole} are whole")
 
     def damaged(self, reason: object) -> ImageError:
         """Return the error for a file that cannot be decoded to its end."""
         return ImageError(f"{self.name}: damaged or truncated ({reason}); get a whole copy of the file")
+
+    def excessive(self, what: str, limit: int) -> ImageError:
+        """Return the error for a file that is made of more pieces than it would take a sane time to look at."""
+        return ImageError(
+            f"{self.name}: holds more than {limit} {what}, as no picture needs; save it anew with an image editor"
+        )
 
     def unhandled(self, kind: str, remedy: str) -> ImageError:
         """Return the error for a whole file of a kind that is not read."""
@@ -65,6 +90,8 @@ def finish(
     format: str | None,
     orientation: int | None = None,
     converted: bool = False,
+    stored_as: str | None = None,
+    damage: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> DecodedImage:
     """Turn a decoded picture upright and put its parts together.
@@ -77,13 +104,24 @@ def finish(
         format: upper-case Pillow name, or None.
         orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif`` and ``xmp``.
         converted: the pixels were of another colour space and are sRGB now.
+        stored_as: as DecodedImage has it.
+        damage: as DecodedImage has it.
         notes: as DecodedImage has them.
     """
     kept, turn = settled(metadata, orientation, converted=converted)
     turned_alpha = None if alpha is None else turned(alpha, turn)
     upright = turned(pixels, turn)
     kept = replace(kept, size=(upright.shape[1], upright.shape[0]))
-    return DecodedImage(upright, turned_alpha, grey=grey, metadata=kept, format=format, notes=notes)
+    return DecodedImage(
+        upright,
+        turned_alpha,
+        grey=grey,
+        metadata=kept,
+        format=format,
+        stored_as=stored_as,
+        damage=damage,
+        notes=notes,
+    )
 
 
 def turned(array: Samples, orientation: int) -> Samples:

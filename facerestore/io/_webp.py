@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from io import BytesIO
 
 from PIL import Image as PillowImage
+from PIL import WebPImagePlugin
 
-from facerestore.io import _webp_metadata
+from facerestore.io import _pillow, _webp_metadata
 from facerestore.io._opencv import opencv_pixels, swap_red_and_blue, without_alpha
+from facerestore.io._overheard import overheard
 from facerestore.io._source import Samples, Source, finish
-from facerestore.types import DecodedImage, Metadata
+from facerestore.types import DecodedImage, Metadata, Part
+
+_FRAME_HEADER = 16
+_MAX_CHUNKS = 2**16  # hours of an animation
 
 
 def decode(source: Source) -> DecodedImage:
     """Return the decoded WebP.
 
     Raises:
-        ImageError: damaged, truncated, animated, or over the limit on pixels.
+        ImageError: damaged, truncated, animated and no frame chosen, or over the limit on pixels.
     """
     chunks = chunks_of(source)
-    source.check_single(sum(kind == b"ANMF" for kind, _ in chunks), "animation frames")
+    frames = [body for kind, body in chunks if kind == b"ANMF"]
+    frame = source.choose(max(1, len(frames)), "animation frame")
     source.check_size(*_size(source, chunks))
-    pixels, alpha = _pixels(source)
     metadata = _webp_metadata.read(chunks)
+    if len(frames) > 1:
+        pixels, alpha = _frame(source, frame)
+        if frames[frame][_FRAME_HEADER:][:4] == _webp_metadata.LOSSLESS:
+            metadata = replace(metadata, parts=(*metadata.parts, Part("WEBP", _webp_metadata.LOSSLESS, b"")))
+    else:
+        pixels, alpha = overheard(lambda: _pixels(source))[0]
     return finish(pixels, alpha, grey=False, metadata=metadata, format="WEBP")
 
 
@@ -35,15 +47,24 @@ def _pixels(source: Source) -> tuple[Samples, Samples | None]:
     return without_alpha(decoded) if decoded.shape[2] == 4 else (swap_red_and_blue(decoded), None)
 
 
+def _frame(source: Source, frame: int) -> tuple[Samples, Samples | None]:
+    """Return one frame of an animation, as it is shown."""
+    picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
+    picture.seek(frame)
+    return _pillow.channels(picture, source.name)[:2]
+
+
 def chunks_of(source: Source) -> list[tuple[bytes, memoryview]]:
     """Return (type, body) of every chunk; each body starts at an even offset."""
     data = memoryview(source.data)
     end = 8 + struct.unpack_from("<I", data, 4)[0] if len(data) >= 12 else len(data) + 1
     if end > len(data):
         raise source.damaged(f"the WebP states {end} bytes and has {len(data)}")
-    chunks = []
+    chunks = list[tuple[bytes, memoryview]]()
     position = 12
     while position + 8 <= end:
+        if len(chunks) >= _MAX_CHUNKS:
+            raise source.excessive("chunks", _MAX_CHUNKS)
         length = struct.unpack_from("<I", data, position + 4)[0]
         chunks.append((bytes(data[position : position + 4]), data[position + 8 : position + 8 + length]))
         position += 8 + length + length % 2

@@ -1,0 +1,192 @@
+"""The chunks of a PNG, whole and damaged, and what can be had of damaged pixels. Source: PNG, third edition."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from facerestore.io._files import Buffer
+from facerestore.io._source import Source
+from facerestore.io._zlib import inflated_as_far
+
+Chunk: TypeAlias = tuple[bytes, memoryview]
+"""Type and body."""
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CRITICAL = (b"IHDR", b"PLTE")
+# Writers make chunks of some kilobytes; 2^16 more are as many as anybody's text.
+_CHUNKS, _BYTES_PER_CHUNK = 2**16, 2**8
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+# Start and step of each pass across and down (8.1, Adam7).
+_PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+_LAST_FILTER = 4
+
+
+class Header(NamedTuple):
+    """What IHDR states (11.2.1)."""
+
+    width: int
+    height: int
+    depth: int
+    colour_type: int
+    interlaced: bool
+
+    @property
+    def scans(self) -> list[tuple[int, int]]:
+        """Rows and bytes of a row, its filter's included, of each pass that is not empty; one without interlacing."""
+        bits = _CHANNELS[self.colour_type] * self.depth
+        sizes = [(self.width, self.height)]
+        if self.interlaced:
+            sizes = [
+                (-(-(self.width - left) // across), -(-(self.height - top) // down))
+                for left, across, top, down in _PASSES
+            ]
+        return [(rows, 1 + -(-columns * bits // 8)) for columns, rows in sizes if rows > 0 and columns > 0]
+
+
+class Chunks(NamedTuple):
+    """The chunks of a file as far as they can be used.
+
+    Attributes:
+        header: of the picture.
+        chunks: in their order, without those whose checksum is wrong; of pixels also those, and the start of one.
+        doubtful: pixels are missing, or their checksum is wrong.
+        notes: what was left out, a line each.
+    """
+
+    header: Header
+    chunks: list[Chunk]
+    doubtful: bool
+    notes: tuple[str, ...]
+
+
+def read_chunks(source: Source) -> Chunks:
+    """Return the chunks of a PNG.
+
+    Raises:
+        ImageError: without a sane header, damaged in its palette, or of more chunks than any picture has.
+    """
+    found, wrong, ended, doubtful = list[Chunk](), list[str](), False, False
+    limit = _CHUNKS + len(source.data) // _BYTES_PER_CHUNK
+    for kind, body, intact in _walk(source.data):
+        if len(found) > limit:
+            raise source.excessive("chunks", limit)
+        if kind in _CRITICAL and not intact:
+            raise source.damaged(f"wrong checksum in chunk {kind.decode('ascii')}")
+        ended = kind == b"IEND"
+        doubtful |= kind == b"IDAT" and not intact
+        if intact or kind in (b"IDAT", b"IEND"):
+            found.append((kind, body))
+        else:
+            wrong.append(kind.decode("latin-1"))
+    if not found or found[0][0] != b"IHDR" or len(found[0][1]) != 13:
+        raise source.damaged("no IHDR chunk")
+    notes = [f"the checksum of {', '.join(wrong)} is wrong, so that was left out"] if wrong else []
+    if not ended:
+        found.append((b"IEND", memoryview(b"")))
+        notes += [] if doubtful else ["its last chunk is missing, and every row is there"]
+    return Chunks(_header(source, found), found, doubtful or not ended, tuple(notes))
+
+
+def _walk(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
+    """Yield type and body of every chunk up to IEND, and whether it is whole and its checksum right."""
+    view, position = memoryview(data), len(SIGNATURE)
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if not kind.isalpha():
+            return  # no chunk: what came before it has lost or won bytes
+        if end > len(data):
+            yield kind, view[position + 8 : len(data)], False
+            return
+        stated = struct.unpack_from(">I", data, end - 4)[0]
+        yield kind, view[position + 8 : end - 4], zlib.crc32(view[position + 4 : end - 4]) == stated
+        if kind == b"IEND":
+            return
+        position = end
+
+
+def _header(source: Source, chunks: Sequence[Chunk]) -> Header:
+    """Return what the first chunk states, which no other contradicts."""
+    width, height, depth, colour_type, method, filters, interlacing = struct.unpack(">IIBBBBB", chunks[0][1])
+    if depth not in _DEPTHS.get(colour_type, ()):
+        raise source.damaged(f"{depth} bits of colour type {colour_type}")
+    if method or filters or interlacing > 1:
+        raise source.damaged(f"compression {method}, filter {filters}, interlacing {interlacing}")
+    before = [
+        kind for kind, _ in chunks[: next((i for i, (k, _) in enumerate(chunks) if k == b"IDAT"), None)]
+    ]
+    if colour_type == 3 and b"PLTE" not in before:
+        raise source.damaged("no palette before its pixels")
+    return Header(width, height, depth, colour_type, bool(interlacing))
+
+
+def bare(chunks: Sequence[Chunk], kinds: Sequence[bytes]) -> Iterator[Buffer]:
+    """Yield the pieces of a PNG of the given kinds of chunks alone, so that no decoder trips over the others."""
+    yield SIGNATURE
+    for kind, body in chunks:
+        if kind in kinds:
+            yield struct.pack(">I", len(body)) + kind
+            yield body
+            yield struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+
+
+def repaired(source: Source, read: Chunks) -> tuple[list[Chunk], str | None]:
+    """Return chunks whose pixels decode, black where they are lost, and words for where that is; None for nowhere.
+
+    Raises:
+        ImageError: hardly any row is whole.
+    """
+    scans = read.header.scans
+    wanted = sum(rows * width for rows, width in scans)
+    data, whole = inflated_as_far((body for kind, body in read.chunks if kind == b"IDAT"), wanted)
+    end = _sane_end(data, scans)
+    if end == wanted and whole:
+        return read.chunks, None
+    if end == wanted:
+        return _with_pixels(
+            read.chunks, data
+        ), "in a place that cannot be told: the checksum of its pixels is wrong"
+    number, rows = _place(scans, end)
+    source.check_rows(rows if number == 0 else read.header.height, read.header.height)
+    kept = sum(count * width for count, width in scans[:number]) + rows * scans[number][1]
+    words = (
+        f"from row {rows} on"
+        if len(scans) == 1
+        else f"in all rows, from pass {number + 1} of {len(scans)} on"
+    )
+    return _with_pixels(read.chunks, data[:kept] + bytes(wanted - kept)), words
+
+
+def _place(scans: Sequence[tuple[int, int]], end: int) -> tuple[int, int]:
+    """Return the number of the pass that is not whole in the first ``end`` bytes, and how many of its rows are."""
+    for number, (count, width) in enumerate(scans):
+        if end < count * width:
+            return number, end // width
+        end -= count * width
+    return len(scans) - 1, scans[-1][0]
+
+
+def _sane_end(data: bytes, scans: Sequence[tuple[int, int]]) -> int:
+    """Return where filtered rows end to make sense: at the first whose filter there is none of (9.2)."""
+    start = 0
+    for rows, width in scans:
+        filters = np.frombuffer(data, np.uint8)[start : start + rows * width : width]
+        wrong = np.flatnonzero(filters > _LAST_FILTER)
+        if len(wrong):
+            return start + int(wrong[0]) * width
+        start += rows * width
+    return len(data)
+
+
+def _with_pixels(chunks: Sequence[Chunk], data: bytes) -> list[Chunk]:
+    """Return chunks with other pixels."""
+    packed = (b"IDAT", memoryview(zlib.compress(data, 1)))
+    place = next((i for i, (kind, _) in enumerate(chunks) if kind == b"IDAT"), len(chunks) - 1)
+    others = [[chunk for chunk in part if chunk[0] != b"IDAT"] for part in (chunks[:place], chunks[place:])]
+    return [*others[0], packed, *others[1]]
