@@ -18,8 +18,8 @@ Chunk: TypeAlias = tuple[bytes, memoryview]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = (b"IHDR", b"PLTE")
-# Writers make chunks of some kilobytes; 2^16 more are as many as anybody's text.
-_CHUNKS, _BYTES_PER_CHUNK = 2**16, 2**8
+# Writers make chunks of some kilobytes; this many more are beyond all text and animation.
+_CHUNKS, _BYTES_PER_CHUNK = 2**17, 2**8
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 # Start and step of each pass across and down (8.1, Adam7).
