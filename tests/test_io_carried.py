@@ -355,7 +355,7 @@ def test_what_stands_behind_the_picture_is_said(trailer, word):
         (in_segments(ICC)[:2], "incomplete colour profile"),
         ([jfif(thumbnail=bytes(27))], "thumbnails"),
         ([(0xED, b"Photoshop 3.0\0" + photoshop((0x040C, bytes(28) + THUMBNAIL)))], "thumbnails"),
-        ([(0xED, b"Photoshop 3.0\0" + photoshop((0x0406, bytes(7))))], "compression"),
+        ([(0xED, b"Photoshop 3.0\0" + photoshop((0x0406, bytes(7))))], "compressed"),
     ],
 )
 def test_segments_that_no_longer_hold_go_and_are_said(segments, word):
@@ -960,3 +960,73 @@ def test_files_full_of_parts_are_read_in_one_go():
     image = decode_image(png(scene(), *[bomb] * 8))
     assert image.metadata.exif is None
     assert _makernote.blot_previews(bytearray(b"\xff" * 100), 0, 100, "<") is False
+
+
+def test_what_says_the_format_and_the_kind_of_colours_says_those_written():
+    packet = xmp('dc:format="image/jpeg" photoshop:ColorMode="1"')
+    image = decode_image(jpeg(scene(channels=1), (0xE1, XMP_PREFIX + packet)))
+    for target, mode in (("JPEG", b"1"), ("PNG", b"1"), ("TIFF", b"1"), ("WEBP", b"3")):
+        found = _xmp.properties(decode_image(encode_image(image, format=target)).metadata.xmp)
+        assert found[NAMESPACES["dc"], "format"] == f"image/{target.lower()}".encode()
+        assert found[NAMESPACES["photoshop"], "ColorMode"] == mode
+
+
+def test_the_digest_of_iptc_in_xmp_stays_true():
+    records = iptc(*CAPTION, (2, 202, THUMBNAIL))
+    packet = xmp(f'photoshop:LegacyIPTCDigest="{md5(records).hexdigest().upper()}" xmp:Rating="4"')
+    image = decode_image(with_xmp(packet, (0xED, b"Photoshop 3.0\0" + with_digest(records))))
+    name = (NAMESPACES["photoshop"], "LegacyIPTCDigest")
+    assert _xmp.properties(image.metadata.xmp)[name].decode() == md5(iptc(*CAPTION)).hexdigest().upper()
+    assert name not in _xmp.properties(decode_image(encode_image(image, format="WEBP")).metadata.xmp)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", [1, 3, 4, 6, 8, 9])
+def test_an_orientation_is_read_and_reset_whatever_its_type_and_however_often(order, kind):
+    code = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}[kind]
+    fields = {0x0112: numbers(3, 6, order=order), 0x0113: numbers(3, 3, order=order)}
+    block = bytearray(exif(fields, order=order))
+    struct.pack_into(order + "HI" + code, block, 8 + 2 + 2, kind, 1, 6)
+    struct.pack_into(order + "H", block, 8 + 2 + 12, 0x0112)  # the second entry is one of the same tag
+    assert _exif_edit.orientation_of(bytes(block)) == 6
+    settled, _ = _exif_edit.settled(bytes(block), 6)
+    for slot in (10, 22):
+        assert struct.unpack_from(order + "HHIH", settled, slot) == (0x0112, 3, 1, 1)
+
+
+def test_exif_with_an_odd_prefix_is_read():
+    image, written = again(jpeg(scene(), (0xE1, b"Exif\0\xff" + photo_exif(6))))
+    assert image.pixels.shape == (64, 48, 3)
+    assert sum(body.startswith(b"Exif") for _, body in jpeg_segments(written)) == 1
+
+
+def test_texts_about_the_orientation_follow_the_turn():
+    words = [text_chunk(kind, "exif:Orientation", b"6") for kind in (b"tEXt", b"zTXt", b"iTXt")]
+    _, written = again(png(scene(), (b"eXIf", photo_exif(6)), *words))
+    assert [body for kind, body in png_chunks(written) if b"Orientation" in body] == [
+        b"exif:Orientation\0001"
+    ] * 3
+
+
+def test_a_jpeg_without_jfif_stays_so():
+    _, written = again(jpeg(scene(), (0xE1, b"Exif\0\0" + photo_exif(6))))
+    assert jpeg_segments(written)[0][0] == 0xE1
+    # One that has neither EXIF gets it, so that every reader knows its colours.
+    assert jpeg_segments(again(jpeg(scene()))[1])[0][0] == 0xE0
+
+
+def test_the_quality_of_the_old_file_goes_from_what_photoshop_wrote():
+    comment = struct.pack(">HHI", 2, 10, 3) + "abc".encode("utf-16-be") + bytes(4)
+    image, written = again(jpeg(scene(), (0xEC, b"Ducky" + struct.pack(">HHI", 1, 4, 60) + comment)))
+    assert (0xEC, b"Ducky" + comment) in jpeg_segments(written)
+    assert "compressed" in left_out(image, format="JPEG")
+    assert 0xEC not in dict(jpeg_segments(again(jpeg(scene(), (0xEC, b"Ducky\0\1\0\4\0\0\0\x3c\0\0")))[1]))
+
+
+def test_the_line_is_short_and_plain_whatever_the_file_says():
+    chunks = [(b"a" + bytes((97 + i, 65)) + b"a", b"") for i in range(26)]
+    image = decode_image(png(scene(), *chunks, text_chunk(b"tEXt", "\x1b[31m\n", b"")))
+    line = left_out(image, format="JPEG")
+    assert "and 15 more" in line
+    assert line.isprintable()
+    assert len(line) < 400

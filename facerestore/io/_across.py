@@ -20,11 +20,15 @@ from facerestore.io import (
     _xmp,
 )
 from facerestore.io._formats import FORMATS
-from facerestore.io._settle import STRUCTURE, sane_dpi, with_values
+from facerestore.io._settle import LEGACY_DIGEST, STRUCTURE, sane_dpi, with_values
 from facerestore.io._xmp import Name
 from facerestore.types import DecodedImage, Metadata, Part
 
 _PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
+_DUBLIN_CORE, _PHOTOSHOP = "http://purl.org/dc/elements/1.1/", "http://ns.adobe.com/photoshop/1.0/"
+_MEDIA_TYPES = {name: f"image/{name.lower()}".encode() for name in FORMATS}
+# Words for more than so many things would fill the screen.
+_MOST_WORDS = 12
 # Keywords of PNG's texts (11.3.3.2) and the EXIF tags that say the same; EXIF calls the title of a picture its
 # description. Of those that would fill one tag, the first named here has it.
 _COMMENT = "Comment"
@@ -71,7 +75,7 @@ def for_format(image: DecodedImage, target: str) -> tuple[Metadata, str | None]:
     crossing = _Crossing(target, image.metadata, dropped=list(image.metadata.dropped))
     if image.metadata.size not in (None, (width, height)):
         _leave_places(crossing)
-    _state_size(crossing, width, height)
+    _state_form(crossing, width, height, grey=image.grey)
     if image.format not in (None, target):
         _translate(crossing, grey=image.grey)
     _fit_profile(crossing, grey=image.grey)
@@ -89,12 +93,19 @@ def colours_of(image: DecodedImage) -> Metadata:
 
 def _line(crossing: _Crossing) -> str | None:
     """Return the line on all that is not carried over."""
-    told = list(dict.fromkeys(crossing.dropped))
+    told = _shortened(crossing.dropped)
     if crossing.no_place:
-        told.append(
-            f"{', '.join(dict.fromkeys(crossing.no_place))}, which {crossing.target} has no place for"
-        )
-    return f"not carried over: {'; '.join(told)}" if told else None
+        told.append(f"{', '.join(_shortened(crossing.no_place))}, which {crossing.target} has no place for")
+    line = f"not carried over: {'; '.join(told)}" if told else None
+    # Keywords and types of chunks are what a file says.
+    return None if line is None else "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _shortened(words: Sequence[str]) -> list[str]:
+    """Return words, each once, and of many the first and how many more there are."""
+    every = list(dict.fromkeys(words))
+    more = len(every) - _MOST_WORDS
+    return [*every[:_MOST_WORDS], f"and {more} more"] if more > 0 else every
 
 
 def _leave_places(crossing: _Crossing) -> None:
@@ -130,13 +141,15 @@ def _without_panorama(crossing: _Crossing) -> bytes | None:
         return packet
 
 
-def _state_size(crossing: _Crossing, width: int, height: int) -> None:
-    """Let EXIF and XMP, where they state a width and a height, state these."""
+def _state_form(crossing: _Crossing, width: int, height: int, *, grey: bool) -> None:
+    """Let EXIF and XMP, where they state a width, a height, a format and a kind of colours, state these."""
     stored = crossing.metadata
     sides = {"ImageWidth": width, "ImageLength": height, "PixelXDimension": width, "PixelYDimension": height}
     values = {
         (space, name): str(side).encode() for name, side in sides.items() for space in (_xmp.TIFF, _xmp.EXIF)
     }
+    values[_DUBLIN_CORE, "format"] = _MEDIA_TYPES[crossing.target]
+    values[_PHOTOSHOP, "ColorMode"] = b"1" if grey and FORMATS[crossing.target].grey else b"3"
     exif = stored.exif.removeprefix(_exif.PREFIX) if stored.exif else None
     exif = _exif_edit.with_size(exif, width, height) if exif else None
     crossing.metadata = replace(stored, exif=exif, xmp=with_values(stored.xmp, values))
@@ -268,7 +281,8 @@ def _fit_blocks(crossing: _Crossing) -> None:
     stored, target = crossing.metadata, crossing.target
     if target in ("WEBP", "BMP") and (stored.iptc or stored.photoshop):
         crossing.no_place.append("IPTC and Photoshop's image resources")
-        stored = replace(stored, iptc=None, photoshop=None)
+        xmp = with_values(stored.xmp, {LEGACY_DIGEST: b""})
+        stored = replace(stored, iptc=None, photoshop=None, xmp=xmp or None)
     if target == "BMP" and (stored.exif or stored.xmp):
         crossing.no_place.append(
             " and ".join(n for n, b in (("EXIF", stored.exif), ("XMP", stored.xmp)) if b)

@@ -44,6 +44,7 @@ _SIZES = {
     18: 8,
 }
 INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
+_SIGNED = {6: "b", 8: "h", 9: "i"}
 _RATIONALS = (5, 10)
 _MAX_CLASSIC_KIND = 13
 CM_PER_INCH = 2.54
@@ -119,7 +120,7 @@ def read_directory(data: bytes, offset: int, layout: Layout, *, depth: int = 0) 
     for position in range(start, end, entry_size):
         tag, entry = _read_field(data, position, layout)
         if entry is not None:
-            directory.fields[tag] = entry
+            directory.fields.setdefault(tag, entry)  # of two of a tag, readers take the first
             total += len(entry.value)
         if total > len(data):
             raise ValueError("the values of a directory overlap")
@@ -178,7 +179,8 @@ def resolution(directory: Directory, layout: Layout) -> tuple[float, float] | No
 def orientation_of(directory: Directory, layout: Layout) -> int | None:
     """Return the orientation 1 to 8 of a directory; None where it is absent or no such number."""
     entry = directory.fields.get(ORIENTATION)
-    value = (integers(entry, layout) or (0,))[0] if entry else 0
+    code = (INTEGERS | _SIGNED).get(entry.kind) if entry else None
+    value = struct.unpack_from(layout.order + code, entry.value)[0] if entry and code else 0
     return value if 1 <= value <= 8 else None
 
 

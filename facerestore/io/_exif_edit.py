@@ -68,9 +68,10 @@ def settled(exif: bytes, turn: int) -> tuple[bytes, list[str]]:
     if opened is None:
         return exif, []
     (directory, layout), block = opened, bytearray(exif)
-    entry = directory.fields.get(_exif.ORIENTATION)
-    if entry is not None and (code := _exif.INTEGERS.get(entry.kind)):
-        struct.pack_into(layout.order + code, block, entry.position, 1)
+    # In every entry of the tag, of whatever type: readers differ in which they take.
+    for slot in range(directory.start + 2, directory.next_position, 12):
+        if struct.unpack_from(layout.order + "H", block, slot)[0] == _exif.ORIENTATION:
+            struct.pack_into(layout.order + "HIHH", block, slot + 2, SHORT, 1, 1, 0)
     if turn >= 5:
         _swap_resolution(block, directory)
     words = _drop_subject(block, directory, layout) if turn != 1 else []

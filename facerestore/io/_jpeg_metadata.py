@@ -16,13 +16,14 @@ from facerestore.io._exif import CM_PER_INCH, PREFIX
 from facerestore.io._settle import sane_dpi
 from facerestore.types import Metadata, Part
 
-_APP0, _APP1, _APP2, _APP4, _APP8, _APP11, _APP13, _APP14, _APP15 = (
+_APP0, _APP1, _APP2, _APP4, _APP8, _APP11, _APP12, _APP13, _APP14, _APP15 = (
     0xE0,
     0xE1,
     0xE2,
     0xE4,
     0xE8,
     0xEB,
+    0xEC,
     0xED,
     0xEE,
     0xEF,
@@ -35,6 +36,8 @@ _JFIF_PREFIX = b"JFIF\x00"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _EXTENSION_PREFIX = b"http://ns.adobe.com/xmp/extension/\x00"
 _ICC_PREFIX = b"ICC_PROFILE\x00"
+_EXIF_START = PREFIX[:5]  # some writers fill its last byte with other than zero
+_DUCKY, _DUCKY_QUALITY = b"Ducky", 1
 _PHOTOSHOP_PREFIX = b"Photoshop 3.0\x00"
 _JPEG_START = b"\xff\xd8\xff"
 _TIFF_STARTS = (b"II*\x00", b"MM\x00*")
@@ -93,6 +96,8 @@ def read(
             found.parts.append(Part("JPEG", PROGRESSIVE, b""))
         elif marker == _TABLES and data[start] == 0 and end - start > 64:
             found.parts.append(Part("JPEG", TABLES, data[start + 1 : start + 65]))
+    if all(part.key != JFIF for part in found.parts):
+        found.parts.append(Part("JPEG", JFIF, b""))  # none, and none is to be added
     # A preview may go on in further segments of its marker, so that they go together.
     previews = {part.key for part in found.parts if part.key != COMMENT and _JPEG_START in part.body}
     found.dropped += [_claims.PREVIEWS] if previews else []
@@ -115,8 +120,8 @@ def _take(found: _Found, marker: int, body: bytes) -> None:
         found.dropped += [doomed] if doomed else []
     elif marker == _APP0 and body.startswith(_JFIF_PREFIX) and len(body) >= 12:
         _take_jfif(found, body)
-    elif marker == _APP1 and body.startswith(PREFIX):
-        _take_exif(found, body.removeprefix(PREFIX))
+    elif marker == _APP1 and body.startswith(_EXIF_START):
+        _take_exif(found, body[len(PREFIX) :])
     elif marker == _APP1 and body.startswith(_XMP_PREFIX):
         found.dropped += [] if found.xmp is None else [_claims.SECOND_XMP]
         found.xmp = body.removeprefix(_XMP_PREFIX) if found.xmp is None else found.xmp
@@ -130,8 +135,21 @@ def _take(found: _Found, marker: int, body: bytes) -> None:
         found.icc_count = found.icc_count or body[13]
     elif marker == _APP13 and body.startswith(_PHOTOSHOP_PREFIX):
         found.photoshop.append(body.removeprefix(_PHOTOSHOP_PREFIX))
+    elif marker == _APP12 and body.startswith(_DUCKY):
+        _take_ducky(found, body)
     else:
         found.parts.append(Part("JPEG", bytes((marker,)), body))
+
+
+def _take_ducky(found: _Found, body: bytes) -> None:
+    """Note what Photoshop's export for the web wrote, but for the quality of the old file, the first of its records."""
+    start = len(_DUCKY)
+    number, size = struct.unpack_from(">HH", body.ljust(start + 4, b"\x00"), start)
+    if number == _DUCKY_QUALITY:
+        body = _DUCKY + body[start + 4 + size :]
+        found.dropped.append(_claims.PACKING)
+    if any(body[start:]):
+        found.parts.append(Part("JPEG", bytes((_APP12,)), body))
 
 
 def _take_jfif(found: _Found, body: bytes) -> None:
@@ -213,7 +231,8 @@ def head(metadata: Metadata) -> list[bytes]:
         raise ValueError(
             f"a colour profile of {len(metadata.icc or b'')} bytes, of which JPEG holds {MAX_ICC}"
         )
-    pieces = [b"\xff\xd8", _segment(_APP0, _density(metadata))]
+    density = _density(metadata)
+    pieces = [b"\xff\xd8", *([_segment(_APP0, density)] if density else [])]
     pieces += [_segment(_APP1, PREFIX + piece) for piece in _exif_pieces(metadata.exif or b"")]
     pieces += _xmp_segments(metadata.xmp)
     icc = _cut(metadata.icc or b"", _MAX_ICC_PART)
@@ -234,9 +253,9 @@ def _cut(data: bytes, size: int) -> list[bytes]:
 
 
 def _density(metadata: Metadata) -> bytes:
-    """Return the body of a JFIF segment: as the source had it, where that is the resolution still."""
-    own = next((part.body for part in metadata.parts if part.key == JFIF), b"")
-    if own and density_of(metadata) == metadata.dpi:
+    """Return the body of a JFIF segment: as the source had it, where that is the resolution still; empty for none."""
+    own = next((part.body for part in metadata.parts if part.key == JFIF), None)
+    if own is not None and density_of(metadata) == metadata.dpi and (own or metadata.exif):
         return own
     dpi = [round(value) for value in metadata.dpi or ()]
     return _JFIF_PREFIX + struct.pack(">BBBHHBB", 1, 1, *((1, *dpi) if dpi and all(dpi) else (0, 1, 1)), 0, 0)

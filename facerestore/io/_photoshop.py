@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import md5
 from typing import NamedTuple
 
-from facerestore.io._claims import PREVIEWS, settled_xmp
+from facerestore.io._claims import PACKING, PREVIEWS, settled_xmp
 
 _SIGNATURES = (b"8BIM", b"PHUT", b"DCSR", b"AgHg", b"MeSa")
 IPTC_RESOURCE = 0x0404
@@ -24,7 +24,6 @@ _PATHS = (*range(0x07D0, 0x0BB7), 0x0BB7)
 # Slices, guides and selections, in pixels.
 _IN_PIXELS = (0x0408, 0x041A)
 PATHS_WORDS = "Photoshop's paths and guides, which lie on the picture as it was"
-QUALITY_WORDS = "Photoshop's note on the compression of the old file"
 # Preview formats and data of record 2; records 7 to 9 hold the object itself.
 _IPTC_PREVIEW = {(2, 200), (2, 201), (2, 202)}
 _IPTC_OBJECT = (7, 8, 9)
@@ -101,7 +100,7 @@ def _word_for(number: int, turn: int) -> str | None:
     if number in _THUMBNAILS:
         return PREVIEWS
     if number == _QUALITY:
-        return QUALITY_WORDS
+        return PACKING
     return PATHS_WORDS if turn != 1 and number in (*_PATHS, *_IN_PIXELS) else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from hashlib import md5
 
 from facerestore.io import _claims, _exif, _exif_edit, _photoshop, _tiff_metadata, _xmp
 from facerestore.io._xmp import Name
@@ -11,6 +12,7 @@ from facerestore.types import Metadata, Part
 
 _MAX_DPI = 65535
 _PHOTOSHOP_XMP = "http://ns.adobe.com/photoshop/1.0/"
+LEGACY_DIGEST: Name = (_PHOTOSHOP_XMP, "LegacyIPTCDigest")
 # What XMP repeats of how pixels are stored: not true of another format or another colour space.
 STRUCTURE = {
     (_xmp.TIFF, name): b""
@@ -24,6 +26,8 @@ _IN_SRGB = STRUCTURE | {
     (_PHOTOSHOP_XMP, "ColorMode"): b"3",
     (_xmp.EXIF, "ColorSpace"): b"1",
 }
+# Texts of ImageMagick, which tell people what EXIF said.
+_TEXTS, _ORIENTATION_TEXTS = (b"tEXt", b"zTXt", b"iTXt"), (b"exif:Orientation\x00", b"tiff:Orientation\x00")
 # Where x and y densities stand in the parts that hold them, and how each is packed.
 _DENSITIES = {("JPEG", b"\xe0"): (8, ">H"), ("PNG", b"pHYs"): (0, ">I")}
 
@@ -48,6 +52,7 @@ def settled(metadata: Metadata, orientation: int | None, *, converted: bool) -> 
     iptc, others = _photoshop.settled_iptc(metadata.iptc) if metadata.iptc else (None, [])
     parts, last = _settled_parts(metadata.parts, turn)
     words += [*found, *more, *others, *last]
+    xmp = with_values(xmp, _iptc_digest(metadata, iptc or _photoshop.iptc_of(photoshop)))
     dpi = sane_dpi(metadata.dpi)
     if dpi and turn >= 5:
         dpi = (dpi[1], dpi[0])
@@ -63,6 +68,16 @@ def settled(metadata: Metadata, orientation: int | None, *, converted: bool) -> 
     return kept, turn
 
 
+def _iptc_digest(before: Metadata, records: bytes | None) -> dict[Name, bytes]:
+    """Return the digest of IPTC records that XMP keeps of them, where they changed."""
+    old = before.iptc or _photoshop.iptc_of(before.photoshop)
+    if old is None or old == records:
+        return {}
+    return {
+        LEGACY_DIGEST: md5(records, usedforsecurity=False).hexdigest().upper().encode() if records else b""
+    }
+
+
 def _settled_parts(parts: tuple[Part, ...], turn: int) -> tuple[tuple[Part, ...], list[str]]:
     """Return parts as they are true of the picture turned upright, and words for what was taken out."""
     kept, words = [], list[str]()
@@ -72,6 +87,8 @@ def _settled_parts(parts: tuple[Part, ...], turn: int) -> tuple[tuple[Part, ...]
             middle, end = place + struct.calcsize(code), place + 2 * struct.calcsize(code)
             body = part.body
             part = part._replace(body=body[:place] + body[middle:end] + body[place:middle] + body[end:])
+        elif turn != 1 and part.key in _TEXTS and part.body.startswith(_ORIENTATION_TEXTS):
+            part = Part("PNG", b"tEXt", part.body.partition(b"\x00")[0] + b"\x001")
         elif part.key == _tiff_metadata.TAGS:
             part, found = _tiff_metadata.settled(part, turn)
             words += found
