@@ -7,15 +7,18 @@ import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
+import carried_files
 import numpy as np
 import pytest
 from fakes import Brightener, face_at, photo, pipeline
+from PIL import Image
 
 from facerestore.batch import STREAM, Job, Status, plan_jobs, run_jobs, run_report, summarise, write_report
 from facerestore.batch.report import describe_error
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.io import read_image, write_image
+from facerestore.types import Metadata
 
 FACE = face_at(10, 20)
 
@@ -336,3 +339,57 @@ def test_names_that_differ_in_the_form_of_accents_alone_never_share_a_result(tmp
     found = targets([tmp_path / "1/caf\u00e9.jpg", tmp_path / "2/cafe\u0301.jpg"], tmp_path / "out")
     stems = {unicodedata.normalize("NFC", path.stem) for path in found.values()}
     assert len(stems) == 2
+
+
+def test_what_does_not_come_along_is_said_in_one_line_unless_the_file_is_copied(tmp_path):
+    pixels = photo().pixels
+    second = carried_files.small_jpeg()
+    data = carried_files.jpeg(pixels, carried_files.jfif(), carried_files.mpf(len(second)), trailer=second)
+    (tmp_path / "a.jpg").write_bytes(data)
+    (restored,), _ = run(tmp_path, jobs_for(tmp_path, "a.jpg"))
+    assert restored.report["notes"] == ["not carried over: further pictures after the first"]
+    (copied,), _ = run(
+        tmp_path, jobs_for(tmp_path, "a.jpg"), config=RestoreConfig(strength=0), overwrite=True
+    )
+    assert copied.report["notes"] == []
+    assert (tmp_path / "out/a.jpg").read_bytes() == data
+
+
+def test_sizes_in_what_a_file_carries_are_those_of_the_enlarged_result(tmp_path):
+    exif = carried_files.photo_exif(size=(200, 120), unsorted={0x0100: carried_files.numbers(3, 200)})
+    packet = carried_files.xmp('exif:PixelXDimension="200" tiff:ImageWidth="200"')
+    segments = [(0xE1, b"Exif\0\0" + exif), (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)]
+    (tmp_path / "a.jpg").write_bytes(carried_files.jpeg(photo().pixels, *segments))
+    run(tmp_path, jobs_for(tmp_path, "a.jpg"), config=RestoreConfig(upscale=2))
+    written = (tmp_path / "out/a.jpg").read_bytes()
+    with Image.open(io.BytesIO(written)) as picture:
+        stated = picture.getexif()
+        camera = stated.get_ifd(0x8769)
+        assert (picture.width, stated[0x0100], camera[0xA002], camera[0xA003]) == (400, 400, 400, 240)
+    assert b'PixelXDimension="400"' in written
+    assert b'tiff:ImageWidth="400"' in written
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".bmp", ".png", ".tif"])
+def test_pixels_outside_the_face_and_transparency_stay_in_lossless_files(tmp_path, suffix):
+    before = photo(alpha=np.random.default_rng(3).integers(0, 256, (120, 200), dtype=np.uint8))
+    source = tmp_path / f"a{suffix}"
+    if suffix == ".webp":
+        source.write_bytes(carried_files.webp(np.dstack((before.pixels, before.alpha))))
+    else:
+        write_image(source, before)
+    run(tmp_path, jobs_for(tmp_path, source.name))
+    after = read_image(tmp_path / "out" / source.name)
+    changed = (after.pixels != before.pixels).any(axis=2)
+    assert changed.any()
+    assert not changed[90:].any()
+    assert not changed[:, 80:].any()
+    assert np.array_equal(after.alpha, before.alpha)
+
+
+def test_pictures_beside_the_result_have_its_colours(tmp_path):
+    write_image(tmp_path / "a.png", photo(metadata=Metadata(icc=carried_files.ICC)))
+    outcomes, _ = run(tmp_path, jobs_for(tmp_path, "a.png"), compare=True, save_faces=str(tmp_path / "faces"))
+    assert len(outcomes[0].written) == 4
+    for path in outcomes[0].written:
+        assert read_image(path).metadata.icc == carried_files.ICC
