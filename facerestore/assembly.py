@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from facerestore.auto import AutoPipeline, Lines, facts_of
-from facerestore.available import AUTO, available, check_files, choose_weights, no_weights
+from facerestore.available import AUTO, choose_weights, no_weights, usable
 from facerestore.backends import (
     create_backend,
     load_backend,
@@ -15,19 +15,26 @@ from facerestore.backends import (
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
-from facerestore.background import find_weights, holds_upsampler, open_upsampler
+from facerestore.background import (
+    find_weights,
+    holds_upsampler,
+    open_upsampler,
+    passed_over_backgrounds,
+)
 from facerestore.config import RestoreConfig
-from facerestore.detection import DETECTORS, create_detector
+from facerestore.detection.choice import best_detector as best_detector
+from facerestore.detection.choice import build_detector as build_detector
+from facerestore.detection.choice import passed_over_detectors
 from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.official import official_pipeline
-from facerestore.parsing import ChosenParser, choose_parser
+from facerestore.parsing import ChosenParser, choose_parser, passed_over_parsers
 from facerestore.photo_report import NetworkFacts, PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE, Task
 from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import ChosenWeights
+from facerestore.weights.choosing import ChosenWeights, PassedOver
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +85,7 @@ def chooses_by_face(config: RestoreConfig) -> bool:
 
 def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
     """Return the pipeline that chooses a network for each face; with one to choose from it is loaded now."""
-    found = available(config, store)
-    check_files(found, store)
+    found = usable(config, store)
     if not found.candidates:
         raise WeightsError(no_weights(AUTO, store, RESTORE))
     device = _prepared_device(config)
@@ -104,6 +110,7 @@ def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
         facts = replace(facts_of(found), device=str(device), parser=_parser_facts(chosen))
         if parser is not None:
             parsers[facts.parser] = parser
+    facts = replace(facts, passed_over=_passed_over(config, store))
     return AutoPipeline(
         detector,
         lines,
@@ -161,10 +168,11 @@ def assemble(
         kind, config = official_kind(kind, config, restorer.name)
     if detector is None and not config.aligned:
         detector = build_detector(config.detector, store, device)
+    needing = _needing_parser(kind, config, restorer)
     parser = choose_parser(
         config,
         store,
-        needed_by=_needing_parser(kind, config, restorer),
+        needed_by=needing,
         preferred=kind.parser_weights,
         drawn=getattr(restorer, "drawn_maps", False),
     )
@@ -179,6 +187,7 @@ def assemble(
         origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
         parser=_parser_facts(parser),
         background=None if behind is None else _network_facts(behind),
+        passed_over=_passed_over(config, store, needed_by=needing, preferred=kind.parser_weights),
     )
     return kind(
         detector,
@@ -187,6 +196,17 @@ def assemble(
         parser=None if parser is None else parser.load(device=device),
         facts=facts,
         background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+    )
+
+
+def _passed_over(
+    config: RestoreConfig, store: WeightsStore, *, needed_by: str | None = None, preferred: str | None = None
+) -> PassedOver:
+    """Return the weights that stand for ``auto`` in a configuration and cannot be used, and why."""
+    return (
+        *(() if config.aligned else passed_over_detectors(config.detector, store)),
+        *passed_over_parsers(config, store, needed_by=needed_by, preferred=preferred),
+        *passed_over_backgrounds(config.background, store),
     )
 
 
@@ -374,22 +394,3 @@ def load_restorer(
     raise ConfigError(
         f"backend '{restorer.name}' restores faces; '{task.command}' takes weights of the backend gpen"
     )
-
-
-def build_detector(name: str, store: WeightsStore, device: torch.device) -> FaceDetector:
-    """Return a detector by name; ``auto`` takes the best that is installed, else ``embedded``, which always is.
-
-    Raises:
-        ConfigError: the name is unknown.
-        WeightsError: its weights are not installed, or corrupt.
-    """
-    if name == AUTO:
-        name = best_detector(store)
-    return create_detector(name, weights_for=store.require, device=device)
-
-
-def best_detector(store: WeightsStore) -> str:
-    """Return the name of the best detector whose weights are installed; ``embedded`` without any."""
-    found = {name: store.entry(weights) for name, weights in DETECTORS.items() if store.locate(weights)}
-    ranks = {name: e.quality_rank for name, e in found.items() if e.purpose == "detect" and e.quality_rank}
-    return min(ranks, key=lambda name: ranks[name], default="embedded")

@@ -13,10 +13,12 @@ from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
 from facerestore.parsing import choose_parser
 from facerestore.purposes import RESTORE
 from facerestore.serving import GENERATIVE, Candidate, contenders, summary
-from facerestore.weights.choosing import ChosenWeights, installed_weights, looks_like_path
+from facerestore.weights.choosing import ChosenWeights, PassedOver, installed_weights, looks_like_path
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from facerestore.config import RestoreConfig
     from facerestore.purposes import Task
     from facerestore.weights import WeightsEntry, WeightsStore
@@ -30,11 +32,11 @@ class Available:
 
     Attributes:
         candidates: the networks that could serve some face, in the order of preference.
-        passed_over: those that could if what they lack were here: catalog name, and what that is.
+        passed_over: those that could if what they lack were here, or their files could be used.
     """
 
     candidates: tuple[Candidate, ...]
-    passed_over: tuple[tuple[str, str], ...] = ()
+    passed_over: PassedOver = ()
 
     @property
     def words(self) -> str:
@@ -43,7 +45,9 @@ class Available:
         return "; ".join([chosen, *(f"passes over {name}: {lack}" for name, lack in self.passed_over)])
 
 
-def available(config: RestoreConfig, store: WeightsStore) -> Available:
+def available(
+    config: RestoreConfig, store: WeightsStore, *, without: Mapping[str, str] | None = None
+) -> Available:
     """Return the restorers that may be chosen face by face; no network is loaded.
 
     These are the installed weights of the catalog that have a rank and are not set aside there. One that lacks a
@@ -51,37 +55,43 @@ def available(config: RestoreConfig, store: WeightsStore) -> Available:
 
     Args:
         config: may name a parser.
-        store: where weights are looked for.
+        store: where weights are looked for; whether files are there, not what they hold.
+        without: weights that are not taken, and why.
     """
+    without = without or {}
     known = frozenset(backend_names())
     entries = sorted(
         (e for e in store.installed() if _takes_part(e) and e.backend in known), key=lambda e: e.choice_order
     )
-    lacks = {e.name: lack for e in entries if (lack := _lack(e, config, store)) is not None}
+    lacks = {
+        e.name: lack
+        for e in entries
+        if e.name not in without and (lack := _lack(e, config, store)) is not None
+    }
     every = [_candidate(e) for e in entries]
+    wanting = tuple((c.name, lacks[c.name]) for c in contenders(every) if c.name in lacks)
     return Available(
-        candidates=contenders([c for c in every if c.name not in lacks]),
-        passed_over=tuple((c.name, lacks[c.name]) for c in contenders(every) if c.name in lacks),
+        candidates=contenders([c for c in every if c.name not in lacks and c.name not in without]),
+        passed_over=(*without.items(), *wanting),
     )
 
 
-def check_files(found: Available, store: WeightsStore) -> None:
-    """Make sure that the file of every candidate is what it must be, so that no face meets a broken one midway.
+def usable(config: RestoreConfig, store: WeightsStore) -> Available:
+    """Return the restorers that may be chosen face by face and whose files are what they must be; none is loaded.
 
-    A broken file is an error although others could stand in for it: which network is taken decides what a face looks
-    like, and must not depend on a fault that nobody notices.
-
-    Raises:
-        WeightsError: a file is corrupt; the message names it, and how to go on without it.
+    The files are looked at before the first face, so that none meets a broken one midway. Which network is taken
+    decides what a face looks like: that one is passed over is for whoever asks to tell.
     """
-    for candidate in found.candidates:
-        try:
-            store.require(candidate.name)
-        except WeightsError as error:
-            raise WeightsError(
-                f"{error}; to go on without it, run 'facerestore weights remove {candidate.name}',"
-                " or name what is to be used with --backend or --weights"
-            ) from error
+    found = available(config, store)
+    faults: dict[str, str] = {}
+    while broken := {c.name: fault for c in found.candidates if (fault := store.fault(c.name)) is not None}:
+        # Without it, others may serve faces that it was before.
+        faults |= {
+            name: f"{fault}; or run 'facerestore weights remove {name}' to go on without it"
+            for name, fault in broken.items()
+        }
+        found = available(config, store, without=faults)
+    return found
 
 
 def _takes_part(entry: WeightsEntry) -> bool:
@@ -169,7 +179,7 @@ def no_weights(backend: str, store: WeightsStore, task: Task) -> str:
     known = [
         e.name
         for e in store.catalog.entries.values()
-        if e.purpose == task.purpose and backend in (AUTO, e.backend)
+        if e.purpose == task.purpose and backend in (AUTO, e.backend) and store.fetchable(e.name)
     ]
     remedy = f"run 'facerestore weights download {known[0]}'" if known else "give a file with --weights"
     wanted = "for any backend" if backend == AUTO else f"for backend '{backend}'"

@@ -7,7 +7,6 @@ else.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import secrets
@@ -17,6 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from facerestore.errors import CheckpointError
+from facerestore.outside import refusing
+from facerestore.tensor_file import read_header
+from facerestore.wrapping import canonical_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,27 +28,6 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound="nn.Module")
-
-WRAPPER_KEYS = (
-    "params_ema",
-    "g_ema",
-    "generator_ema",
-    "params",
-    "g",
-    "generator",
-    "net_g",
-    "state_dict",
-    "model_state_dict",
-    "model",
-)
-"""Names under which training programs store a network, in the order in which `canonical_state_dict` looks for
-them: averaged parameters first, since those are the ones to restore with."""
-
-PARALLEL_PREFIX = "module."
-"""What ``torch.nn.DataParallel`` puts before each key."""
-
-# The format's own limit on its JSON header (huggingface/safetensors, format description).
-MAX_HEADER_BYTES = 100_000_000
 
 ZIP_MAGIC = b"PK\x03\x04"
 PICKLE_MAGIC = b"\x80\x02"  # protocol 2, the only one of torch.save before its zip format
@@ -60,45 +41,16 @@ def load_state_dict(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
 
     Args:
         path: a safetensors file, or one written by ``torch.save``.
-        key: the entry that holds the network, for files that hold several; None follows `WRAPPER_KEYS`.
+        key: the entry that holds the network, for files that hold several; None follows ``wrapping.WRAPPER_KEYS``.
 
     Raises:
         CheckpointError: the file is absent, empty, truncated, of another format, holds no network, or holds
             objects other than tensors, which are refused because loading them could run code.
     """
-    return canonical_state_dict(_read(Path(path)), key=key, source=str(path))
-
-
-def canonical_state_dict(
-    contents: Mapping[str, Any], *, key: str | None = None, source: str = "checkpoint"
-) -> dict[str, Tensor]:
-    """Return the network's own keys and tensors from the contents of a checkpoint.
-
-    In this order: (1) the entry ``key``, or the first of `WRAPPER_KEYS` whose value is a mapping, is
-    unwrapped, once; (2) if every key starts with ``module.``, that prefix is removed, once; (3) everything
-    left must be a tensor.
-
-    Args:
-        contents: a flat state dict, or a mapping that holds one.
-        key: the entry to take; None follows `WRAPPER_KEYS`.
-        source: the file's name, for messages.
-
-    Raises:
-        CheckpointError: ``key`` is absent, or what remains is empty or is not all tensors.
-    """
-    import torch
-
-    state_dict = _unwrap(contents, key, source)
-    if state_dict and all(isinstance(name, str) and name.startswith(PARALLEL_PREFIX) for name in state_dict):
-        state_dict = {name.removeprefix(PARALLEL_PREFIX): value for name, value in state_dict.items()}
-    foreign = [name for name, value in state_dict.items() if not isinstance(value, torch.Tensor)]
-    if foreign or not state_dict:
-        held = f"'{foreign[0]}' is {type(state_dict[foreign[0]]).__name__}" if foreign else "it is empty"
-        raise CheckpointError(
-            f"'{source}' holds no network under {', '.join(WRAPPER_KEYS)} or at its top level ({held});"
-            " give a weights file, or name the entry that holds the network"
-        )
-    return dict(state_dict)
+    state_dict = canonical_state_dict(_read(Path(path)), key=key, source=str(path))
+    while (bare := canonical_state_dict(state_dict, source=str(path))).keys() != state_dict.keys():
+        state_dict = bare
+    return state_dict
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -108,18 +60,10 @@ def read_metadata(path: Path) -> dict[str, str]:
         CheckpointError: the file is absent or is not a safetensors file.
     """
     _check_present(Path(path))
-    try:
-        with Path(path).open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= MAX_HEADER_BYTES:
-                raise ValueError(f"header of {length} bytes")
-            header = json.loads(file.read(length).decode("utf-8"))
-            metadata = header.get("__metadata__", {})
-            return {str(name): str(value) for name, value in metadata.items()}
-    except (ValueError, AttributeError) as error:  # not JSON, not UTF-8, not an object
-        raise CheckpointError(
-            f"'{path}' is not a safetensors file ({error}); only those carry metadata"
-        ) from error
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is not a safetensors file ({why}); only those carry metadata")
+    ):
+        return read_header(Path(path)).metadata
 
 
 def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], *, name: str) -> None:
@@ -224,18 +168,6 @@ def save_state_dict(
         part.unlink(missing_ok=True)
 
 
-def _unwrap(contents: Mapping[str, Any], key: str | None, source: str) -> Mapping[str, Any]:
-    if key is not None:
-        if not isinstance(contents.get(key), Mapping):
-            entries = ", ".join(f"'{name}'" for name, value in contents.items() if isinstance(value, Mapping))
-            raise CheckpointError(f"'{source}' has no network '{key}'; its entries are: {entries or 'none'}")
-        return dict(contents[key])
-    for wrapper in WRAPPER_KEYS:
-        if isinstance(contents.get(wrapper), Mapping):
-            return dict(contents[wrapper])
-    return contents
-
-
 def _check_present(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(f"'{path}' is not a file; see 'facerestore weights list' for what is installed")
@@ -276,31 +208,32 @@ def _guess(start: bytes) -> str:
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
+    ):
+        read_header(path)  # within bounds, which the library's own reader of headers does not know
         return load_file(path, device="cpu")
-    except SafetensorError as error:
-        raise CheckpointError(f"'{path}' is truncated or corrupt: {error}; download it again") from error
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any]:
     import torch
 
-    try:
-        contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
-            f" could run code{_refused_global(error)}; get a safetensors file, or one saved as a plain state dict"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
-        detail = (str(error).strip() or type(error).__name__).split(". ")[0].splitlines()[0]
-        raise CheckpointError(f"'{path}' is truncated or corrupt: {detail}; download it again") from error
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
+    ):
+        try:
+            contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(
+                f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
+                f" could run code{_refused_global(error)}; get a safetensors file, or one saved as a plain state dict"
+            ) from error
     if not isinstance(contents, Mapping):
         raise CheckpointError(
-            f"'{path}' holds a {type(contents).__name__}, not a state dict of named tensors"
+            f"'{path}' holds a {type(contents).__name__}, not a state dict of named tensors; get the file that"
+            " its authors publish, or save the network's state_dict()"
         )
     return contents
 

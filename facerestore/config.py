@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from facerestore.errors import ConfigError
 from facerestore.face_parts import check_region_in_mask, parse_mask, parse_region
+from facerestore.outside import parse_toml, parse_whole, read_text, refusing
 
 FACE_CHOICES = ("all", "largest", "center")
 """Words that ``faces`` knows beside a list of indices."""
@@ -191,12 +191,13 @@ def parse_faces(choice: str) -> tuple[int, ...] | None:
     if choice in FACE_CHOICES:
         return None
     parts = [part.strip() for part in choice.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise ConfigError(
-            f"faces is '{choice}'; give {', '.join(FACE_CHOICES)}, or indices such as 0,2"
-            " ('facerestore detect' shows them)"
+    with refusing(
+        lambda why: ConfigError(
+            f"faces is '{choice[:80]}'; give {', '.join(FACE_CHOICES)}, or indices such as 0,2"
+            f" ('facerestore detect' shows them): {why}"
         )
-    return tuple(sorted({int(part) for part in parts}))
+    ):
+        return tuple(sorted({parse_whole(part) for part in parts}))
 
 
 def load_config(
@@ -244,10 +245,8 @@ def make_config(record: type[_Record], values: Mapping[str, object], *, source: 
 
 def _read_tables(path: Path) -> dict[str, dict[str, object]]:
     """Return the tables of a TOML configuration file by name."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"configuration '{path}' cannot be read: {error}") from error
+    with refusing(lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; mend the file")):
+        content = parse_toml(read_text(path))
     known = ["restore", "output"]
     for name, table in content.items():
         if name not in known:

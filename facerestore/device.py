@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+INDEX_DIGITS = 3  # of a device; no machine has a thousand
 PRECISIONS = ("float32", "bf16", "fp16")
 """Number formats of a network's convolutions and products; what they are called where a user chooses."""
 
@@ -42,7 +43,7 @@ def resolve_device(name: str = "auto") -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    numbered = kind == "cuda" and index.isascii() and index.isdigit()
+    numbered = kind == "cuda" and index.isascii() and index.isdigit() and len(index) <= INDEX_DIGITS
     if kind not in DEVICES[1:] or (kind != name and not numbered):
         raise ConfigError(f"unknown device '{name}'; choose one of {', '.join(DEVICES)} or cuda:N")
     if kind == "cuda" and not (torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()):

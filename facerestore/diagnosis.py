@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facerestore import __version__
 from facerestore.alignment import align_face, template, transform_points
 from facerestore.assembly import best_detector, build_detector, build_pipeline
-from facerestore.available import AUTO, available, choose_weights
+from facerestore.available import AUTO, choose_weights, usable
 from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
 from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
@@ -191,7 +191,7 @@ def _weights(store: WeightsStore) -> list[Check]:
 
 def _choice(config: RestoreConfig, store: WeightsStore) -> Check:
     """Say which weights the automatic choice takes for which faces."""
-    return _tried("weights", AUTO, lambda: available(config, store).words.removeprefix(f"{AUTO} "))
+    return _tried("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} "))
 
 
 def _detectors(store: WeightsStore) -> list[Check]:

@@ -48,6 +48,7 @@ class PipelineFacts:
         parser: where the parser network comes from; None without one.
         background: where the background's network comes from; None without one.
         origin: of an exported network, the weights that it was made from, and on what terms; None for others.
+        passed_over: installed weights that stood for ``auto`` and cannot be used: catalog name, and why.
     """
 
     weights: str | None = None
@@ -59,6 +60,7 @@ class PipelineFacts:
     parser: NetworkFacts | None = None
     background: NetworkFacts | None = None
     origin: str | None = None
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     @property
     def where(self) -> str:

@@ -44,6 +44,9 @@ OWN_PACKAGE = "facerestore"
 # How many keys of an unknown state dict a message shows: enough to recognise the network by.
 KEYS_SHOWN = 5
 
+LEAST_SHARE = 0.5
+"""Of a backend's keys, from which on a file that is not recognised is likened to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class BackendSource:
@@ -141,13 +144,43 @@ def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
     claims, broken = (own, []) if own else _foreign_claims(usable, state_dict)
     if len(claims) == 1:
         return claims[0]
-    first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
-    verdict = f"backends {' and '.join(claims)} both claim" if claims else "no backend recognises"
-    unasked = f"; one could not be asked: {'; '.join(broken)}" if broken else ""
-    raise CheckpointError(
-        f"{verdict} these {len(state_dict)} keys ({first}, ...); name the backend if you know it, one of"
-        f" {', '.join(usable)}{unasked}"
+    shown = (
+        f"these {len(state_dict)} keys ({', '.join(repr(key) for key in list(state_dict)[:KEYS_SHOWN])}, ...)"
     )
+    unasked = f"; one could not be asked: {'; '.join(broken)}" if broken else ""
+    if claims:
+        raise CheckpointError(
+            f"backends {' and '.join(claims)} both claim {shown}; name one of them{unasked}"
+        )
+    raise CheckpointError(
+        f"no backend recognises {shown}{_nearest(state_dict)}; give weights of one of {', '.join(usable)}, such as"
+        f" 'facerestore weights list --purpose restore' shows{unasked}"
+    )
+
+
+def _nearest(state_dict: Mapping[str, torch.Tensor]) -> str:
+    """Return which backend of ours has most of its keys here, and the first that is missing; nothing below half."""
+    best, words = LEAST_SHARE, ""
+    for name in BACKENDS:
+        try:
+            example = import_backend(BackendSource(name, BACKENDS[name], OWN_PACKAGE)).example_state_dict()
+        except (BackendError, ConfigError):  # spandrel is not installed, or there is no example
+            continue
+        missing = [key for key in example if key not in state_dict]
+        share = 1 - len(missing) / len(example)
+        if missing and share >= best:
+            more = f" and {len(missing) - 1} more are" if len(missing) > 1 else " is"
+            best, words = share, f"; most like backend '{name}', of whose keys '{missing[0]}'{more} missing"
+    return words
+
+
+def _other_backend(name: str, state_dict: Mapping[str, torch.Tensor]) -> str:
+    """Return what the keys are that are not those of backend ``name``, and what to do."""
+    try:
+        found = identify(state_dict)
+    except CheckpointError:
+        return f"and no other backend recognises them{_nearest(state_dict)}; give weights of '{name}'"
+    return f"but those of '{found}'; give --backend {found}, or leave the backend out"
 
 
 def load_backend(path: Path, *, name: str | None = None, device: torch.device | str = "cpu") -> Restorer:
@@ -171,8 +204,9 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
             raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{path}'")
         with adapter_errors(f"backend '{chosen}' cannot load '{path}'"):
             if not found.detect(state_dict):
+                first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
                 raise CheckpointError(
-                    f"its keys are not those of backend '{chosen}'; leave the backend out to detect it"
+                    f"its keys ({first}, ...) are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
                 )
             restorer = _whole(found.build(state_dict, device=device))
             return _as_headed(restorer, path)

@@ -6,7 +6,12 @@ tiles are cut, and anything that keeps the protocol `Upsampler` may be given to 
 
 from __future__ import annotations
 
-from facerestore.background.choice import choose_upsampler, find_weights, open_upsampler
+from facerestore.background.choice import (
+    choose_upsampler,
+    find_weights,
+    open_upsampler,
+    passed_over_backgrounds,
+)
 from facerestore.background.networks import holds_upsampler, is_upsampler, load_upsampler
 from facerestore.background.tiles import Network, OnTile, TiledUpsampler, Upsampler
 
@@ -21,4 +26,5 @@ __all__ = [
     "is_upsampler",
     "load_upsampler",
     "open_upsampler",
+    "passed_over_backgrounds",
 ]

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from facerestore.background.networks import load_upsampler
 from facerestore.errors import WeightsError
-from facerestore.weights.choosing import ChosenWeights, installed_weights, looks_like_path
+from facerestore.weights.choosing import (
+    ChosenWeights,
+    PassedOver,
+    first_sound,
+    installed_weights,
+    looks_like_path,
+)
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
@@ -79,11 +85,18 @@ def find_weights(choice: str, store: WeightsStore) -> ChosenWeights:
     return ChosenWeights(path, None, str(path), sha256_of(path), False, None)
 
 
+def passed_over_backgrounds(choice: str | None, store: WeightsStore) -> PassedOver:
+    """Return the installed networks that ``auto`` does not take since their files cannot be used, and why."""
+    return first_sound(store.ranked(PURPOSE), store).passed_over if choice == AUTO else ()
+
+
 def _best(store: WeightsStore) -> str:
-    """Return the catalog name of the best installed network for backgrounds."""
-    best = store.best(PURPOSE)
-    if best is not None:
-        return best.name
+    """Return the catalog name of the best installed network for backgrounds whose file can be used."""
+    found = first_sound(store.ranked(PURPOSE), store)
+    if found.entry is not None:
+        return found.entry.name
+    if found.passed_over:
+        raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
     known = [entry for entry in store.catalog.entries.values() if entry.purpose == PURPOSE]
     first = min(known, key=lambda entry: entry.quality_rank or len(known) + 1)
     raise WeightsError(

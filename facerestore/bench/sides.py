@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from facerestore.device import PRECISIONS
 from facerestore.errors import ConfigError
+from facerestore.outside import parse_whole, refusing
 from facerestore.weights.choosing import looks_like_path
 
 Form: TypeAlias = Literal["shipped", "eager", "reference"]
@@ -142,9 +143,8 @@ def _meaning(word: str, text: str) -> tuple[str, object]:
         raise ConfigError(f"--against '{text}': '{name}' is no setting; {_VOCABULARY}")
     if name not in ("threads", "batch", "size"):
         return name, value
-    if not (value.isascii() and value.isdigit()):
-        raise ConfigError(f"--against '{text}': {name} is '{value}'; give a whole number")
-    return name, int(value)
+    with refusing(lambda why: ConfigError(f"--against '{text}': {name} is '{value}'; give a whole number")):
+        return name, parse_whole(value)
 
 
 _VOCABULARY = (

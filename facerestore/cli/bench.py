@@ -11,6 +11,7 @@ import typer
 from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import Terminal
 from facerestore.errors import ConfigError
+from facerestore.outside import MalformedError, parse_whole, refusing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -197,10 +198,13 @@ def parse_sizes(text: str | None) -> tuple[int, ...] | None:
         return None
     if text == "all":
         return ()
-    words = listed(text)
-    if not all(word.isascii() and word.isdigit() and int(word) for word in words):
-        raise ConfigError(f"--size is '{text}'; give pixels such as 256,512, or all")
-    return tuple(int(word) for word in words)
+    with refusing(
+        lambda why: ConfigError(f"--size is '{text[:80]}'; give pixels such as 256,512, or all: {why}")
+    ):
+        sizes = tuple(parse_whole(word) for word in listed(text))
+        if 0 in sizes:
+            raise MalformedError("0 is no size")
+    return sizes
 
 
 def _print(report: BenchReport) -> None:

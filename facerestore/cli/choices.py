@@ -32,7 +32,7 @@ def parse_strengths(text: str | None) -> tuple[float, ...]:
 
 def automatic_choice(store: WeightsStore) -> str:
     """Return in one line which installed weights the automatic choice takes, for which faces."""
-    from facerestore.available import available
+    from facerestore.available import usable
     from facerestore.config import RestoreConfig
 
-    return available(RestoreConfig(), store).words
+    return usable(RestoreConfig(), store).words

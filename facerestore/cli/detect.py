@@ -66,6 +66,7 @@ def detect(
     from facerestore.assembly import build_detector
     from facerestore.batch import plan_jobs
     from facerestore.config import OutputConfig, RestoreConfig
+    from facerestore.detection.choice import passed_over_detectors
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.weights import WeightsStore
 
@@ -78,9 +79,12 @@ def detect(
     where = resolve_device(config.device)
     if where.type == "cpu":
         keep_freed_memory()
-    found = build_detector(config.detector, WeightsStore(), where)
+    store = WeightsStore()
+    found = build_detector(config.detector, store, where)
     to_stdout = output is not None and str(output) == "-"
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
+    for name, fault in passed_over_detectors(config.detector, store):
+        terminal.warn(f"warning: auto passes over {name}: {fault}")
     rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
     if as_json:
         print_json({"detector": found.name, "photos": rows})

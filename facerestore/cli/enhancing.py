@@ -273,9 +273,9 @@ def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
     """Say on standard error which installed networks the automatic choice cannot take, and why."""
     from facerestore.auto import AutoPipeline
 
-    if isinstance(pipeline, AutoPipeline):
-        for name, lack in pipeline.lines.available.passed_over:
-            terminal.warn(f"warning: auto passes over {name}: {lack}")
+    networks = pipeline.lines.available.passed_over if isinstance(pipeline, AutoPipeline) else ()
+    for name, lack in (*networks, *pipeline.facts.passed_over):
+        terminal.warn(f"warning: auto passes over {name}: {lack}")
 
 
 def _terms(commercial_use: str | None) -> str:

@@ -183,9 +183,10 @@ def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
 def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Line:
     """Return the line, and say who labels."""
     from facerestore.assembly import build_detector
+    from facerestore.detection.choice import passed_over_detectors
     from facerestore.device import resolve_device
     from facerestore.errors import ConfigError
-    from facerestore.parsing import ChosenParser, choose_parser
+    from facerestore.parsing import ChosenParser, choose_parser, passed_over_parsers
     from facerestore.parsing.choice import AUTO, LANDMARKS, NONE
     from facerestore.parsing.pasting import PARSER_REMEDY
     from facerestore.weights import WeightsStore
@@ -194,6 +195,11 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
         raise ConfigError("'facerestore parse' is all about a parser; leave out --parser none")
     store, device = WeightsStore(), resolve_device(config.device)
     chosen = choose_parser(config, store) or ChosenParser(None, LANDMARKS)
+    faulty = passed_over_parsers(config, store)
+    for name, fault in (
+        faulty if config.aligned else (*faulty, *passed_over_detectors(config.detector, store))
+    ):
+        terminal.warn(f"warning: auto passes over {name}: {fault}")
     weights = None if chosen.path is None else chosen.name
     if weights is not None:
         terminal.say(f"parsing with {weights}, on {device}")

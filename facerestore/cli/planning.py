@@ -62,9 +62,9 @@ def _chosen(request: Request, store: WeightsStore) -> str:
     from facerestore.available import choose_weights
 
     if request.task is RESTORE and chooses_by_face(request.restore):
-        from facerestore.available import available
+        from facerestore.available import usable
 
-        found = available(request.restore, store)
+        found = usable(request.restore, store)
         if len(found.candidates) > 1:
             return found.words
     return choose_weights(request.restore, store, request.task).name

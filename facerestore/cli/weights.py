@@ -15,6 +15,7 @@ from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
+    from facerestore.weights.records import Pin
 
 weights_app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +34,9 @@ weights_app = typer.Typer(
         "facerestore weights download gpen.bfr-512",
     ),
 )
+
+
+NO_ADDRESS = "no address"
 
 
 class LicenceFilter(StrEnum):
@@ -140,7 +144,10 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
 )
 def download_command(
     names: _Names,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again, even if the file is here.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Fetch again, even if the file is here; replaces an unfit pinned copy."),
+    ] = False,
     accept_license: Annotated[
         bool,
         typer.Option(
@@ -167,7 +174,7 @@ def download_command(
         _check_permissive(store, name, license_filter)
     for name in names:
         accepted = accept_license or _ask_for_licence(store, name, force=force)
-        had_pin = store.pin(name)
+        had_pin = _pin_before(store, name)
         with download_progress(quiet=quiet, plain=no_progress) as report:
             path = store.download(name, force=force, accept_licence=accepted, progress=report)
         if not quiet:
@@ -256,7 +263,7 @@ def import_command(
     from facerestore.weights.licence import terms
 
     store = _store()
-    had_pin = store.pin(name) if name in store.catalog.entries else None
+    had_pin = _pin_before(store, name) if name in store.catalog.entries else None
     path = store.import_file(name, file)
     entry = store.entry(name)
     if store.is_own(name):
@@ -295,6 +302,16 @@ def _store(*, offline: bool = False) -> WeightsStore:
     from facerestore.weights import WeightsStore
 
     return WeightsStore(offline=offline)
+
+
+def _pin_before(store: WeightsStore, name: str) -> Pin | None:
+    """Return the pinned hash before a file comes; None also for a damaged record, which that file may replace."""
+    from facerestore.errors import WeightsError
+
+    try:
+        return store.pin(name)
+    except WeightsError:
+        return None
 
 
 def _check_purpose(purpose: str | None) -> None:
@@ -366,6 +383,7 @@ def _facts(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
         "training_data": entry.training_data,
         "source": entry.source,
         "paper": entry.paper,
+        "fetchable": store.fetchable(entry.name),
         "urls": list(store.urls(entry.name)),
         "file": entry.file,
         "sha256": entry.sha256 or (pin.sha256 if pin else None),
@@ -396,5 +414,16 @@ def _print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
         table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
     for entry in entries:
         state, size = _state(store, entry), megabytes(_size_bytes(store, entry))
+        state += f" ({NO_ADDRESS})" if _by_hand_only(store, entry) else ""
         table.add_row(entry.name, entry.purpose, state, size, entry.licence, entry.commercial_use)
     console(stderr=False).print(table)
+    if any(_by_hand_only(store, entry) for entry in entries):
+        typer.echo(
+            f"{NO_ADDRESS}: no program can fetch the file; 'facerestore weights info NAME' says where people get it,"
+            " and 'facerestore weights import NAME FILE' installs it"
+        )
+
+
+def _by_hand_only(store: WeightsStore, entry: WeightsEntry) -> bool:
+    """Say whether weights are not here, and come only by import."""
+    return not (entry.bundled or store.locate(entry.name) or store.fetchable(entry.name))

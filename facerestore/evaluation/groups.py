@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +14,7 @@ import numpy as np
 
 from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import CaseFiles
+from facerestore.outside import read_text, refusing
 
 NAME, SET = "name", "set"
 """Columns by which rows are matched to faces; the second may be absent."""
@@ -19,6 +22,9 @@ NAME, SET = "name", "set"
 UNKNOWN = "not in the manifest"
 BINS = 3
 """Of a number whose edges are not given: as many faces in each."""
+
+MOST_MANIFEST_BYTES = 1 << 28
+"""Of a manifest: 256 MB are the rows of two million faces."""
 
 MOST_WORDS = 12
 """A column of more different words makes no table that anyone reads."""
@@ -82,11 +88,13 @@ def group_faces(
 
 
 def _read(manifest: Path, wishes: Sequence[GroupWish]) -> list[dict[str, str]]:
-    try:
-        with manifest.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"manifest '{manifest}' cannot be read: {error}; give a CSV file") from error
+    with refusing(lambda why: ConfigError(f"manifest '{manifest}' cannot be read: {why}; give a CSV file")):
+        text = read_text(manifest, most_bytes=MOST_MANIFEST_BYTES).removeprefix("\ufeff")
+        # A row shorter than the first has empty values, and what is beyond the last column belongs to none.
+        rows = [
+            {column: value for column, value in row.items() if column is not None}
+            for row in csv.DictReader(io.StringIO(text, newline=""), restval="")
+        ]
     columns = list(rows[0]) if rows else []
     for column in (NAME, *(wish.column for wish in wishes)):
         if column not in columns:
@@ -114,6 +122,7 @@ def _labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
         numbers = {name: float(value) for name, value in values.items() if value != ""}
     except ValueError:
         return _words(wish, values)
+    numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
     if not numbers:
         return {}
     edges = wish.edges or _thirds(list(numbers.values()))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,16 @@ from numpy.typing import NDArray
 from facerestore.errors import ConfigError
 from facerestore.evaluation.bootstrap import estimate
 from facerestore.evaluation.metrics import Better, Spec
+from facerestore.outside import parse_json, read_text, record_of, refusing
 
 SCHEMA = "facerestore evaluation 1"
 """First entry of every file; a later form gets another number."""
+
+MOST_DECIMALS = 15
+"""Of a number in tables; a float has no more."""
+
+MOST_RESULT_BYTES = 1 << 25
+"""Of a result: 32 MB are ten numbers each of 100,000 faces."""
 
 _Record = TypeVar("_Record")
 
@@ -188,24 +196,20 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         ConfigError: the file cannot be read, or is of another kind.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"'{path}' cannot be read: {error}; give an evaluation.json") from error
+    with refusing(lambda why: ConfigError(f"'{path}' cannot be read: {why}; give an evaluation.json")):
+        content = parse_json(read_text(path, most_bytes=MOST_RESULT_BYTES))
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise ConfigError(
             f"'{path}' is no result of 'facerestore evaluate' that this version reads (schema {found!r}, expected"
             f" {SCHEMA!r}); give an evaluation.json"
         )
-    try:
+    with refusing(lambda why: ConfigError(f"'{path}' is damaged: {why}; measure again")):
         return _evaluation({key: value for key, value in content.items() if key not in ("schema", "summary")})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"'{path}' is damaged: {error!r}; measure again") from error
 
 
 def _evaluation(content: dict[str, Any]) -> Evaluation:
-    lists: dict[str, type] = {
+    lists: dict[str, Any] = {
         "metrics": MetricFacts,
         "methods": MethodFacts,
         "faces": FaceResult,
@@ -215,13 +219,26 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
     known = {each.name for each in fields(Evaluation)}
     if set(content) != known:
         raise ValueError(f"its entries are {sorted(content)}")
-    read = {key: tuple(kind(**item) for item in content[key]) for key, kind in lists.items()}
+    read = {key: tuple(record_of(kind, item) for item in content[key]) for key, kind in lists.items()}
     found = Evaluation(**{**content, **read, "unmatched": tuple(content["unmatched"])})
+    for metric in found.metrics:
+        if metric.better not in get_args(Better) or not 0 <= metric.decimals <= MOST_DECIMALS:
+            raise ValueError(f"metric '{metric.name}' is shown in no way that is known")
     for face in found.faces:
-        for method in found.methods:
-            if not isinstance(face.values[method.name], dict):
-                raise ValueError(f"the values of '{face.name}' are none")
+        if not all(
+            _is_number(value) for method in found.methods for value in face.values[method.name].values()
+        ):
+            raise ValueError(f"the values of '{face.name}' are none")
+        if not all(isinstance(label, str) for label in face.groups.values()):
+            raise ValueError(f"the groups of '{face.name}' are no words")
+    if not all(isinstance(text, str) for text in (*found.unavailable.values(), *found.unmatched)):
+        raise ValueError("it gives reasons that are no words")
     return found
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value is None or number
 
 
 def _ordered(labels: Sequence[str]) -> list[str]:

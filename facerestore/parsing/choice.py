@@ -9,7 +9,7 @@ from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing.landmarks import LandmarkParser
 from facerestore.parsing.networks import ParseNetParser, load_parser
 from facerestore.parsing.pasting import FacePasting
-from facerestore.weights.choosing import installed_weights, looks_like_path
+from facerestore.weights.choosing import PassedOver, first_sound, installed_weights, looks_like_path
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ def choose_parser(
 ) -> ChosenParser | None:
     """Return the parser that ``config`` asks for; None where there is none to be.
 
-    ``auto`` takes the best network that is installed, if anything is made of its maps. Without one, strengths by
-    region use ``landmarks``; a network that needs maps gets no such stand-in, since it was not trained on them.
+    ``auto`` takes the best network that is installed and can be used, if anything is made of its maps. Without one,
+    strengths by region use ``landmarks``; a network that needs maps gets no such stand-in, since it was not trained on
+    them.
 
     Args:
         config: its parser, mask and region.
@@ -98,20 +99,43 @@ def best_parser(
         preferred: catalog name that comes first where it is installed.
         raw: maps go into another network, which was trained on those of a ParseNet.
     """
-    if preferred is not None and store.locate(preferred) is not None:
-        return store.entry(preferred)
-    return store.best(PURPOSE, backends={ParseNetParser.name} if raw else None)
+    return next(iter(_in_order(store, preferred, raw=raw)), None)
+
+
+def passed_over_parsers(
+    config: RestoreConfig, store: WeightsStore, *, needed_by: str | None = None, preferred: str | None = None
+) -> PassedOver:
+    """Return the installed parsers that `choose_parser` does not take since their files cannot be used, and why."""
+    if config.parser != AUTO or not _asks_for_maps(config, needed_by):
+        return ()
+    return first_sound(_in_order(store, preferred, raw=needed_by is not None), store).passed_over
+
+
+def _in_order(store: WeightsStore, preferred: str | None, *, raw: bool) -> list[WeightsEntry]:
+    """Return the installed parsers, the one to take first."""
+    ranked = store.ranked(PURPOSE, backends={ParseNetParser.name} if raw else None)
+    first = [] if preferred is None or store.locate(preferred) is None else [store.entry(preferred)]
+    return [*first, *(entry for entry in ranked if entry not in first)]
+
+
+def _asks_for_maps(config: RestoreConfig, needed_by: str | None) -> bool:
+    pasting = FacePasting.asked(config)
+    return needed_by is not None or pasting.classes is not None or bool(pasting.regions)
 
 
 def _automatic(
     config: RestoreConfig, store: WeightsStore, needed_by: str | None, preferred: str | None
 ) -> ChosenParser | None:
     pasting = FacePasting.asked(config)
-    if needed_by is None and pasting.classes is None and not pasting.regions:
+    if not _asks_for_maps(config, needed_by):
         return None
-    entry = best_parser(store, preferred=preferred, raw=needed_by is not None)
-    if entry is not None:
-        return _from_catalog(entry.name, store)
+    found = first_sound(_in_order(store, preferred, raw=needed_by is not None), store)
+    if found.entry is not None:
+        return _from_catalog(found.entry.name, store)
+    if needed_by is not None and found.passed_over:
+        raise WeightsError(
+            f"{needed_by} needs a face parser, and none can be used: {found.passed_over[0][1]}"
+        )
     if needed_by is not None:
         first = preferred or _first_known(store)
         raise WeightsError(

@@ -22,6 +22,7 @@ from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_image import resize_face, resize_map
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.lanes import lane_to
+from facerestore.outside import MalformedError, parse_whole, refusing
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 from facerestore.wording import count
 
@@ -39,6 +40,9 @@ SIZE_ENTRY = "face_size"
 
 ACCELERATOR_BATCH = 4
 """Faces in one call on an accelerator, where each takes 1 GB in ParseNet (measured); a CPU gains nothing by more."""
+
+MOST_SIDE_PX = 8192
+"""Of the faces that a parser may be trained on: a damaged header is not taken for a demand of memory."""
 
 KEYS_SHOWN = 5
 """How many keys of an unknown file a message shows: enough to recognise the network by."""
@@ -306,9 +310,13 @@ def _trained_size(path: Path) -> int:
     if path.suffix != ".safetensors":
         return INPUT_SIZE
     text = read_metadata(path).get(SIZE_ENTRY, str(INPUT_SIZE))
-    if not text.isdecimal() or not int(text):
-        raise CheckpointError(f"its header says that {SIZE_ENTRY} is '{text}', which is no side in pixels")
-    return int(text)
+    with refusing(
+        lambda why: CheckpointError(f"its header says that {SIZE_ENTRY} is no side in pixels: {why}")
+    ):
+        size = parse_whole(text, most=MOST_SIDE_PX)
+        if not size:
+            raise MalformedError("it is 0")
+    return size
 
 
 def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -14,10 +15,14 @@ from torch import Tensor
 from facerestore import __version__
 from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.outside import parse_json_object, read_text, refusing
 from facerestore.training.recipes import RECIPES, recipe_class
 from facerestore.training.runs import RunFolder
 from facerestore.training.saving import restore_average
 from facerestore.training.settings import make_settings
+
+SETTINGS = "settings.json"
+"""Of a run, in its folder."""
 
 STARTS = {
     "stylegan2": "mmrb --set recipe.prior",
@@ -72,8 +77,10 @@ def export_run(
     settings = _settings_of(run)
     name = settings["recipe"]
     cls = recipe_class(name)
-    own = make_settings(cls.settings_class, settings[name], source=f"the settings of '{run}'")
-    recipe = cls(own, face_size=settings["data"]["face_size"])
+    with _refusing(run / SETTINGS):
+        face_size = int(settings["data"]["face_size"])
+        own = make_settings(cls.settings_class, settings[name], source=f"the settings of '{run}'")
+    recipe = cls(own, face_size=face_size)
     network, step = restore_average(recipe, run)
     exported = recipe.export(network)
     folder = RunFolder(run, main=False)
@@ -86,7 +93,7 @@ def export_run(
         "step": str(step),
         "training": json.dumps(without_folders(settings)),
         "metrics": json.dumps(metrics[-1] if metrics else {}),
-        "face_size": str(settings["data"]["face_size"]),
+        "face_size": str(face_size),
         **_place(name, exported.metadata),
         **exported.metadata,
     }
@@ -95,6 +102,12 @@ def export_run(
     save_state_dict(out, state, metadata=header)
     starts = STARTS.get(name, "") if header.get("arch", "").endswith("-prior") else ""
     return Written(out, name, step, "backend" in header and "purpose" in header, starts)
+
+
+def _refusing(settings: Path) -> AbstractContextManager[None]:
+    return refusing(
+        lambda why: CheckpointError(f"'{settings}' cannot be read: {why}; give the folder of a training run")
+    )
 
 
 def without_folders(value: Any) -> Any:
@@ -130,14 +143,13 @@ def _place(name: str, metadata: dict[str, str]) -> dict[str, str]:
 
 
 def _settings_of(run: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((run / "settings.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    path = run / SETTINGS
+    if not path.exists():
         raise ConfigError(
-            f"'{run}' is no folder of a training run: it has no settings.json; give what --run was given"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"'{run}' is no folder of a training run: {error}") from error
-    if not isinstance(found, dict) or "recipe" not in found:
-        raise CheckpointError(f"'{run}/settings.json' names no recipe; is it the folder of a training run?")
+            f"'{run}' is no folder of a training run: it has no {SETTINGS}; give what --run was given"
+        )
+    with _refusing(path):
+        found = parse_json_object(read_text(path))
+    if not isinstance(found.get("recipe"), str):
+        raise CheckpointError(f"'{path}' names no recipe; is it the folder of a training run?")
     return found

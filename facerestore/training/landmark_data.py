@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from facerestore.detection.landmark_frame import (
     to_units,
 )
 from facerestore.errors import ConfigError
+from facerestore.outside import parse_json_object, read_text, refusing
 from facerestore.training.datasets import DataSettings, FaceSource
 from facerestore.training.face_files import FaceFile
 
@@ -42,6 +42,7 @@ TEACHER_SIDES = (
     320,
     448,
 )  # sides the teacher sees the face at: eyes about 80 and 110 px apart, where it is best
+MOST_LABEL_BYTES = 1 << 25  # of a file of landmarks: 32 MB are those of 100,000 faces
 POSITIVE_SHARE = 0.6
 MINED_SHARE = 0.65
 MINED_DEGRADED_SHARE = 0.6
@@ -166,14 +167,14 @@ def by_labels(path: Path) -> Finder:
     Raises:
         ConfigError: the file cannot be read, or holds anything else.
     """
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
-        points = {str(name): _five_points(found) for name, found in labels.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"landmarks '{path}' cannot be read ({error}); give JSON such as"
+    with refusing(
+        lambda why: ConfigError(
+            f"landmarks '{path}' cannot be read ({why}); give JSON such as"
             ' {"set/name": [[0.3, 0.4], ...]} with five points each'
-        ) from error
+        )
+    ):
+        labels = parse_json_object(read_text(path, most_bytes=MOST_LABEL_BYTES))
+        points = {name: _five_points(found) for name, found in labels.items()}
 
     def find(file: FaceFile, face: NDArray[np.uint8]) -> NDArray[np.float64] | None:
         shares = points.get(f"{file.set_name}/{file.name}")

@@ -7,12 +7,14 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import write_encoded
+from facerestore.outside import parse_json_object, record_of, refusing
 from facerestore.training.screening import REASONS, Measures
 
 DROPPED = "dropped"
@@ -105,13 +107,9 @@ class Journal:
         self.done: dict[str, PhotoRow] = {}
         lines = self._lines()
         if lines:
-            try:
-                before, *rows = [json.loads(line) for line in lines]
-                rows = [_row_from_json(row) for row in rows]
-            except (ValueError, KeyError, TypeError) as error:
-                raise ConfigError(
-                    f"journal '{path}' cannot be read ({error}); remove it to begin anew"
-                ) from error
+            with self._refusing():
+                before, *after = [parse_json_object(line) for line in lines]
+                rows = [_row_from_json(row) for row in after]
             _compare(before, settings, path.parent)
             self.done = {row.photo: row for row in rows if not row.error}
         else:
@@ -124,8 +122,14 @@ class Journal:
         """Return the whole lines."""
         if not self._path.exists():
             return []
-        text = self._path.read_text(encoding="utf-8")
+        with self._refusing():
+            text = self._path.read_text(encoding="utf-8")
         return text[: text.rfind("\n") + 1].splitlines()
+
+    def _refusing(self) -> AbstractContextManager[None]:
+        return refusing(
+            lambda why: ConfigError(f"journal '{self._path}' cannot be read ({why}); remove it to begin anew")
+        )
 
     def add(self, row: PhotoRow) -> None:
         """Write a photo down.
@@ -166,8 +170,11 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _row_from_json(values: Mapping[str, Any]) -> PhotoRow:
-    faces = tuple(FaceRow(**{**face, "measures": Measures(**face["measures"])}) for face in values["faces"])
-    return PhotoRow(values["photo"], values["error"], faces)
+    faces = tuple(
+        record_of(FaceRow, {**face, "measures": record_of(Measures, face["measures"])})
+        for face in values["faces"]
+    )
+    return record_of(PhotoRow, {**values, "faces": faces})
 
 
 def write_manifest(path: Path, rows: Sequence[PhotoRow]) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from facerestore import __version__
 from facerestore.errors import ConfigError, ImageError
+from facerestore.outside import MalformedError, parse_json_object, read_text, refusing
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -133,18 +134,23 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop the log's lines beyond ``step``: the run goes on from there and will write them again."""
         if self._main and self._log.exists():
-            lines = [
-                line
-                for line in self._log.read_text(encoding="utf-8").splitlines()
-                if line and json.loads(line)["step"] <= step
-            ]
-            write_whole(self._log, "".join(f"{line}\n" for line in lines))
+            kept = [json.dumps(record) for record in self.records() if record["step"] <= step]
+            write_whole(self._log, "".join(f"{line}\n" for line in kept))
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the log."""
+        """Return the log; a last line that a killed run left torn is none of it.
+
+        Raises:
+            ConfigError: it cannot be read, or a line is no record of a step.
+        """
         if not self._log.exists():
             return []
-        return [json.loads(line) for line in self._log.read_text(encoding="utf-8").splitlines() if line]
+        with refusing(
+            lambda why: ConfigError(f"the log '{self._log}' cannot be read ({why}); mend it, or move it away")
+        ):
+            text = self._log.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]
+            return [_record(line) for line in whole.splitlines() if line]
 
     def judgements(self) -> list[dict[str, Any]]:
         """Return the log's lines of validations, which have no rate as those of steps have."""
@@ -192,13 +198,18 @@ def _read_stored(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: they cannot be read, or are no table.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"'{path}' cannot be read ({error}); give another --run folder") from error
-    if not isinstance(found, dict):
-        raise ConfigError(f"'{path}' is no table of settings; give another --run folder")
-    return found
+    with refusing(lambda why: ConfigError(f"'{path}' cannot be read ({why}); give another --run folder")):
+        return parse_json_object(read_text(path))
+
+
+def _record(line: str) -> dict[str, Any]:
+    """Return the record of one line of a log."""
+    record = parse_json_object(line)
+    if not isinstance(record.get("step"), int) or not all(
+        isinstance(v, int | float) for v in record.values()
+    ):
+        raise MalformedError("a line is no record of a step and its numbers")
+    return record
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from facerestore.errors import CheckpointError, FaceRestoreError
+from facerestore.outside import refusing
 from facerestore.training.recipe import Recipe
 from facerestore.training.run_state import Run
 from facerestore.training.state import (
@@ -37,12 +37,12 @@ def load(run: Run, path: Path) -> None:
     Raises:
         CheckpointError: it cannot be read, or is of another step than its name says.
     """
-    try:
+    with refusing(
+        lambda why: CheckpointError(
+            f"checkpoint '{path}' cannot be read: {why}; remove that folder to go on from the one before"
+        )
+    ):
         run.accelerator.load_state(str(path))
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError) as error:
-        raise CheckpointError(
-            f"checkpoint '{path}' cannot be read: {error}; remove that folder to go on from the one before"
-        ) from error
     if run.progress.step != checkpoint_step(path):
         raise CheckpointError(
             f"checkpoint '{path}' holds step {run.progress.step}; remove that folder to go on from the one before"
@@ -109,11 +109,12 @@ def restore_average(recipe: Recipe, folder: Path) -> tuple[nn.Module, int]:
     if not found:
         raise CheckpointError(f"'{folder}' has no checkpoint; is it the folder of a run?")
     network = recipe.networks()[recipe.averaged].eval()
-    try:
+    with refusing(
+        lambda why: CheckpointError(
+            f"checkpoint '{found[-1]}' does not fit recipe '{recipe.name}': {why}; remove that folder to go on from"
+            " the one before"
+        )
+    ):
         state = torch.load(found[-1] / "custom_checkpoint_1.pkl", map_location="cpu", weights_only=True)
         network.load_state_dict(state)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint '{found[-1]}' does not fit recipe '{recipe.name}': {error}"
-        ) from error
     return network, checkpoint_step(found[-1])

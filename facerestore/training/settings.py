@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from facerestore.errors import ConfigError
+from facerestore.outside import MOST_DEPTH, MalformedError, parse_toml, read_text, refusing
 
 STRICT = ConfigDict(extra="forbid")
 """Unknown keys are errors."""
@@ -75,12 +75,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"configuration '{path}' cannot be read: no such file; check the path") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"configuration '{path}' cannot be read: {error}") from error
+    if not path.exists():
+        raise ConfigError(f"configuration '{path}' cannot be read: no such file; check the path")
+    with refusing(lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; mend the file")):
+        return parse_toml(read_text(path))
 
 
 def merged(base: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -93,6 +91,10 @@ def merged(base: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         names = [name.strip() for name in key.split(".")]
+        if len(names) > MOST_DEPTH:
+            raise ConfigError(
+                f"'{assignment[:80]}' sets a key of more than {MOST_DEPTH} parts; give a setting's name"
+            )
         if not equals or not all(names):
             raise ConfigError(f"'{assignment}' sets nothing; write key=value, such as engine.steps=2000")
         table = result
@@ -106,8 +108,8 @@ def merged(base: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
 
 def _value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except MalformedError:
         return text
 
 

@@ -20,11 +20,14 @@ from pathlib import Path, PurePosixPath
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import SUFFIXES
+from facerestore.outside import MalformedError, parse_whole, refusing
 
 PARSING = "parsing.png"
 """Ending of the parsing map beside a face."""
 SHARD_NAME = "{:06d}.tar"
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_BRACES = re.compile(r"\{([0-9]+)\.\.([0-9]+)\}")
+_NUMBERED = re.compile(r"([0-9]{1,12})\.tar")
+MOST_SHARDS = 999_999  # the numbers that `SHARD_NAME` has room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,9 @@ def expand_braces(path: Path) -> list[Path]:
     if found is None:
         return [path]
     first, last = found.groups()
-    numbers = [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
+    with refusing(lambda why: ConfigError(f"'{path}' names no shards: {why}; write {{000000..000099}}")):
+        span = range(parse_whole(first, most=MOST_SHARDS), parse_whole(last, most=MOST_SHARDS) + 1)
+    numbers = [f"{number:0{len(first)}d}" for number in span]
     return [
         other
         for number in numbers
@@ -104,14 +109,17 @@ def shard_faces(shard: Path) -> list[ShardFace]:
         ConfigError: it cannot be read, or is no tar file.
     """
     members: dict[str, dict[str, Span]] = {}
-    try:
+    with refusing(lambda why: ConfigError(f"shard '{shard}' cannot be read: {why}; write or fetch it again")):
+        size = shard.stat().st_size
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
+                if not 0 <= member.size <= size - member.offset_data:
+                    raise MalformedError(
+                        f"member '{member.name[:80]}' claims {member.size} bytes of a file of {size}"
+                    )
                 if member.isfile():
                     key, ending = _split(member.name)
                     members.setdefault(key, {})[ending] = Span(member.offset_data, member.size)
-    except (OSError, tarfile.TarError) as error:
-        raise ConfigError(f"shard '{shard}' cannot be read: {error}") from error
     faces = []
     for key, parts in members.items():
         picture = next((ending for ending in parts if f".{ending}" in SUFFIXES), None)
@@ -155,7 +163,7 @@ def write_shards(samples: Iterable[ShardSample], folder: Path, *, max_bytes: int
 
 def _write_shard(samples: Iterable[ShardSample], folder: Path) -> Path:
     """Write one shard under the next free number, whole or not at all."""
-    taken = [int(path.stem) for path in folder.glob("*.tar") if path.stem.isdecimal()]
+    taken = [int(found[1]) for path in folder.glob("*.tar") if (found := _NUMBERED.fullmatch(path.name))]
     target = folder / SHARD_NAME.format(max(taken, default=-1) + 1)
     part = target.with_suffix(".tar.part")
     try:

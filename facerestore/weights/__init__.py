@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from facerestore.weights.catalog import Catalog, Licence, WeightsEntry, load_catalog, parse_catalog
     from facerestore.weights.checks import Verdict
     from facerestore.weights.download import DownloadProgress, TransferPolicy
-    from facerestore.weights.store import WeightsStore, default_home
+    from facerestore.weights.home import default_home
+    from facerestore.weights.store import WeightsStore
 
 _HOMES = {
     "Catalog": "catalog",
@@ -22,7 +23,7 @@ _HOMES = {
     "TransferPolicy": "download",
     "Verdict": "checks",
     "WeightsStore": "store",
-    "default_home": "store",
+    "default_home": "home",
 }
 
 __all__ = [

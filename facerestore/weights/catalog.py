@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from facerestore.errors import WeightsError
+from facerestore.outside import parse_toml, read_text, refusing
 from facerestore.purposes import TASKS
 
 PURPOSES = (
@@ -188,12 +188,12 @@ def load_catalog(folder: Path | None = None) -> Catalog:
         WeightsError: the file is absent, is no TOML, or has a key or value that the catalog does not know.
     """
     path = (folder or data_folder()) / CATALOG_FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise WeightsError(
-            f"the weights catalog {path} cannot be read ({error}); install facerestore again"
-        ) from error
+    with refusing(
+        lambda why: WeightsError(
+            f"the weights catalog {path} cannot be read ({why}); install facerestore again"
+        )
+    ):
+        text = read_text(path)
     return parse_catalog(text, folder=path.parent)
 
 
@@ -208,10 +208,10 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
     Raises:
         WeightsError: a key is unknown, missing, of the wrong type, or its value cannot be; the message names it.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise WeightsError(f"the weights catalog is not valid TOML: {error}; mend {CATALOG_FILE}") from error
+    with refusing(
+        lambda why: WeightsError(f"the weights catalog is not valid TOML: {why}; mend {CATALOG_FILE}")
+    ):
+        data = parse_toml(text)
     _check_keys(data, _TOP_FIELDS, "the top level")
     if data["schema"] != 1:
         raise _wrong("schema", "the top level", f"is {data['schema']!r}; this version reads schema 1")

@@ -8,6 +8,7 @@ from pathlib import Path
 from facerestore.errors import WeightsError
 from facerestore.weights.catalog import WeightsEntry
 from facerestore.weights.files import unlike_weights
+from facerestore.weights.records import Pin, explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,11 @@ def basis_of(entry: WeightsEntry, expected: str | None) -> str:
     return "catalog" if entry.sha256 else "first copy"
 
 
-def missing(entry: WeightsEntry, path: Path) -> str:
-    """Return the message, with the remedy, for weights that are not here."""
+def missing(entry: WeightsEntry, path: Path, *, remedy: str) -> str:
+    """Return the message for weights that are not here; ``remedy`` is for those that do not come with facerestore."""
     if entry.bundled:
         return f"bundled weights {entry.name!r} are missing: {path} does not exist; install facerestore again"
-    return f"weights {entry.name!r} are not installed; run 'facerestore weights download {entry.name}'"
+    return f"weights {entry.name!r} are not installed; {remedy}"
 
 
 def check_bundled_size(entry: WeightsEntry, path: Path) -> None:
@@ -66,4 +67,29 @@ def check_bundled_size(entry: WeightsEntry, path: Path) -> None:
         raise WeightsError(
             f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
             f"install facerestore again"
+        )
+
+
+def corrupt(entry: WeightsEntry, verdict: Verdict, *, pin: Pin | None, remedy: str) -> str:
+    """Return the message for a file that is not what it must be; ``remedy`` is for those that are not bundled."""
+    what = (
+        f"weights {entry.name!r} ({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
+    )
+    if entry.bundled:
+        return f"{what}; install facerestore again"
+    return f"{what} ({explain(entry.name, pin)}); {remedy}"
+
+
+def check_may_fetch(entry: WeightsEntry, urls: tuple[str, ...], *, offline: bool) -> None:
+    """Raise WeightsError where weights cannot be downloaded: there is no network to be used, or no address."""
+    if offline:
+        raise WeightsError(
+            f"weights {entry.name!r} are not installed and facerestore is offline; unset FACERESTORE_OFFLINE and "
+            f"leave out --offline, or fetch {entry.file} elsewhere and run "
+            f"'facerestore weights import {entry.name} FILE'"
+        )
+    if not urls:
+        raise WeightsError(
+            f"weights {entry.name!r} have no address that a program can fetch; get {entry.file} from "
+            f"{entry.source} and run 'facerestore weights import {entry.name} FILE'. {entry.notes}".rstrip()
         )

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from facerestore.errors import ConfigError
 from facerestore.purposes import TASKS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from facerestore.weights.catalog import WeightsEntry
     from facerestore.weights.store import WeightsStore
+
+PassedOver: TypeAlias = tuple[tuple[str, str], ...]
+"""Installed weights that an automatic choice does not take: catalog name, and why, with the remedy."""
 
 SUFFIXES = frozenset({".pth", ".pt", ".safetensors"})
 """Endings of files that hold networks."""
@@ -27,6 +33,27 @@ class ChosenWeights(NamedTuple):
     sha256: str | None
     bundled: bool
     commercial_use: str | None
+
+
+class Sound(NamedTuple):
+    """The first of some weights that can be used, and those before it that cannot: name and fault."""
+
+    entry: WeightsEntry | None
+    passed_over: PassedOver
+
+
+def first_sound(entries: Iterable[WeightsEntry], store: WeightsStore) -> Sound:
+    """Return the first of installed weights whose file is what it must be; no network is loaded.
+
+    An automatic choice takes it: weights that nobody asked for by name are no reason to fail.
+    """
+    passed_over: list[tuple[str, str]] = []
+    for entry in entries:
+        fault = store.fault(entry.name)
+        if fault is None:
+            return Sound(entry, tuple(passed_over))
+        passed_over.append((entry.name, fault))
+    return Sound(None, tuple(passed_over))
 
 
 def looks_like_path(weights: str) -> bool:

@@ -9,25 +9,45 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import re
-import ssl
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import IO, Literal, cast
-from urllib.parse import urlsplit
+from typing import Literal
 
 from facerestore.errors import WeightsError
 from facerestore.weights.files import CHUNK_BYTES, check_room, feed, read_json, unlike_weights, write_json
+from facerestore.weights.request import (
+    CONTENT_RANGE,
+    RangeRefusedError,
+    Start,
+    TransferPolicy,
+    TransientError,
+    failure_of,
+    length_of,
+    open_url,
+    scheme_of,
+)
+from facerestore.weights.request import UnusableError as _UnusableError
+from facerestore.weights.request import WebOnly as _WebOnly
 
-_TRANSIENT_STATUS = frozenset(
-    {408, 425, 429, 500, 502, 503, 504}
-)  # RFC 9110, section 15, and RFC 6585: try again later
+__all__ = [
+    "DownloadProgress",
+    "Received",
+    "Report",
+    "TransferPolicy",
+    "Wanted",
+    "_UnusableError",
+    "_WebOnly",
+    "fetch",
+    "mirrored",
+    "truthy",
+]
+
 _BACKOFF_MAX_S = 30.0
+
+MOST_BYTES = 1 << 34
+"""Of a file whose size nobody states: eight times the largest published network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +75,11 @@ Report = Callable[[DownloadProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
-class TransferPolicy:
-    """How patient a download is.
-
-    Attributes:
-        timeout_s: longest silence of the server.
-        attempts: tries per URL; each goes on where the last one broke off.
-        backoff_s: pause before the second try, doubled for each further one, at most 30 s.
-        lock_timeout_s: longest wait for another process that fetches the same file.
-    """
-
-    timeout_s: float = 30.0
-    attempts: int = 5
-    backoff_s: float = 1.0
-    lock_timeout_s: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
 class Wanted:
     """The file to fetch: its catalog name, place on disk, addresses, and what is known of its content.
 
-    ``hash_basis`` says in words where the expected hash comes from.
+    ``hash_basis`` says in words where the expected hash comes from. ``examine`` raises WeightsError where a whole file
+    cannot be used; it is asked before the file is put at its place.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Wanted:
     size_bytes: int | None
     sha256: str | None
     hash_basis: str = ""
+    examine: Callable[[Path], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +97,6 @@ class Received:
 
     url: str
     sha256: str
-
-
-class _TransientError(Exception):
-    """This attempt failed, the next one may succeed."""
-
-
-class _UnusableError(Exception):
-    """This URL will not give the file."""
-
-
-class _RangeRefusedError(Exception):
-    """The server answers 416: nothing is left beyond the part file; carries the size of the whole, if it says so."""
-
-    def __init__(self, total_bytes: int | None) -> None:
-        super().__init__(total_bytes)
-        self.total_bytes = total_bytes
 
 
 def fetch(wanted: Wanted, *, policy: TransferPolicy, report: Report) -> Received:
@@ -144,10 +133,10 @@ def _fetch_patiently(wanted: Wanted, url: str, policy: TransferPolicy, report: R
     failure = ""
     for attempt in range(policy.attempts):
         if attempt:
-            time.sleep(min(policy.backoff_s * 2 ** (attempt - 1), _BACKOFF_MAX_S))
+            policy.pause(min(policy.backoff_s * 2 ** (attempt - 1), _BACKOFF_MAX_S))
         try:
             return Received(url, _attempt(wanted, url, policy, report))
-        except _TransientError as error:
+        except TransientError as error:
             failure = str(error)
     raise _UnusableError(f"{failure} (tried {policy.attempts} times)")
 
@@ -156,32 +145,33 @@ def _attempt(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -
     part = _Part(wanted.target)
     start = part.resume_point(url)
     try:
-        response = _open(url, start, policy.timeout_s)
-    except _RangeRefusedError as refused:
+        response = open_url(url, start, policy)
+    except RangeRefusedError as refused:
         return _finish_or_restart(wanted, part, refused)
     with response:
         resumed = _resumed_bytes(response, start)
-        total = _total_bytes(response, resumed)
+        total = _total_bytes(response)
         _check_size(wanted, total)
+        _check_provable(wanted, response, total)
         remaining_bytes = (total or wanted.size_bytes or 0) - resumed
         check_room(wanted.target.parent, remaining_bytes, what=f"weights {wanted.name!r}")
         digest = part.begin(url, response.headers, resumed)
-        _stream(response, part, digest, lambda done: report(_progress(wanted, url, done, total, resumed)))
+        most = total or wanted.size_bytes or MOST_BYTES
+        _stream(
+            response, part, digest, lambda done: report(_counted(wanted, url, done, total, resumed, most))
+        )
     if total is not None and part.size_bytes() < total:
-        raise _TransientError(f"the connection ended after {part.size_bytes()} of {total} bytes")
+        raise TransientError(f"the connection ended after {part.size_bytes()} of {total} bytes")
     return _finish(wanted, part, digest)
 
 
-def _progress(wanted: Wanted, url: str, done: int, total: int | None, resumed: int) -> DownloadProgress:
+def _counted(
+    wanted: Wanted, url: str, done: int, total: int | None, resumed: int, most: int
+) -> DownloadProgress:
+    """Return how far a download is; raises _UnusableError where it has become longer than it can be."""
+    if done > most:
+        raise _UnusableError(f"it sends more than {most} bytes")
     return DownloadProgress(wanted.name, "downloading", url, done, total or wanted.size_bytes, resumed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """Where to go on: bytes at hand, and the ETag or date that says whether the file is still the same."""
-
-    size_bytes: int
-    validator: str
 
 
 class _Part:
@@ -194,12 +184,12 @@ class _Part:
     def size_bytes(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def resume_point(self, url: str) -> _Start | None:
+    def resume_point(self, url: str) -> Start | None:
         """Return where to go on, or None to start afresh: only a validator proves that the file is still the same."""
         record = read_json(self._record) if self.size_bytes() else None
         if record is None or record.get("url") != url or not record.get("validator"):
             return None
-        return _Start(self.size_bytes(), str(record["validator"]))
+        return Start(self.size_bytes(), str(record["validator"]))
 
     def begin(self, url: str, headers: Message, resumed: int) -> hashlib._Hash:
         """Empty the part, unless it is resumed, and return the hash of what stays."""
@@ -227,77 +217,38 @@ def _validator(headers: Message) -> str | None:
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
 
 
-class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https only, and never from https down to http."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
-        if new not in {"http", "https"} or (old == "https" and new == "http"):
-            fp.close()
-            raise _UnusableError(f"it redirects to {newurl}, which is not as safe")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open(url: str, start: _Start | None, timeout_s: float) -> http.client.HTTPResponse:
-    """Send the request, for the rest of the file where there is a start."""
-    if urlsplit(url).scheme not in {"http", "https"}:
-        raise _UnusableError("only http and https are allowed")
-    headers = {"User-Agent": "facerestore", "Accept-Encoding": "identity"}
-    if start:
-        headers |= {"Range": f"bytes={start.size_bytes}-", "If-Range": start.validator}
-    try:
-        opener = urllib.request.build_opener(_WebOnly)
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout_s)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _refused(error, start) from error
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise _UnusableError(f"its certificate cannot be trusted: {error.reason}") from error
-        raise _TransientError(str(error.reason)) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise _TransientError(_describe(error)) from error
-    if response.headers.get_content_type() == "text/html":
-        response.close()
-        raise _UnusableError("it is a web page, not weights (a login page of the network, or a dead link?)")
-    return cast(http.client.HTTPResponse, response)
-
-
-def _refused(error: urllib.error.HTTPError, start: _Start | None) -> Exception:
-    if error.code == 416 and start:
-        total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
-        return _RangeRefusedError(int(total[1]) if total else None)
-    kind = _TransientError if error.code in _TRANSIENT_STATUS else _UnusableError
-    return kind(f"the server answers {error.code} {error.reason}")
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _resumed_bytes(response: http.client.HTTPResponse, start: _Start | None) -> int:
+def _resumed_bytes(response: http.client.HTTPResponse, start: Start | None) -> int:
     """Return how much of the part stays: all if the server goes on from there, nothing if it sends the whole file."""
     if response.status != 206:
         return 0
-    first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if start is None or first is None or int(first[1]) != start.size_bytes:
+    found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if start is None or found is None or length_of(found[1]) != start.size_bytes:
         raise _UnusableError(
             f"the server sends a range that was not asked for: {response.headers.get('Content-Range')}"
         )
     return start.size_bytes
 
 
-def _total_bytes(response: http.client.HTTPResponse, resumed: int) -> int | None:
-    length = response.headers.get("Content-Length")
-    return resumed + int(length) if length is not None and length.isdigit() else None
+def _total_bytes(response: http.client.HTTPResponse) -> int | None:
+    """Return the size of the whole file; None where the server does not say it, or not in numbers."""
+    if response.status == 206:
+        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return None if found is None else length_of(found[3])
+    return None if response.chunked else length_of(response.headers.get("Content-Length", ""))
+
+
+def _check_provable(wanted: Wanted, response: http.client.HTTPResponse, total: int | None) -> None:
+    """Raise _UnusableError where nothing would tell whether the file came whole: neither we nor the server know it.
+
+    A body in chunks has an end of its own (RFC 9112, section 7.1); one that ends with the connection has none.
+    """
+    if wanted.size_bytes is None and wanted.sha256 is None and total is None:
+        if response.chunked and response.status == 200:
+            return
+        raise _UnusableError(
+            "the server does not say how long the file is, and no size or hash of it is known, so that nothing would"
+            " tell whether it came whole"
+        )
 
 
 def _check_size(wanted: Wanted, total: int | None) -> None:
@@ -322,14 +273,14 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     # Errors of the connection and of the disk are both OSError: only here are they the connection's.
     try:
         return response.read1(CHUNK_BYTES)
-    except (OSError, http.client.HTTPException) as error:
-        raise _TransientError(_describe(error)) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise failure_of(error) from error
 
 
-def _finish_or_restart(wanted: Wanted, part: _Part, refused: _RangeRefusedError) -> str:
+def _finish_or_restart(wanted: Wanted, part: _Part, refused: RangeRefusedError) -> str:
     if part.size_bytes() != refused.total_bytes:
         part.discard()
-        raise _TransientError(
+        raise TransientError(
             "what an earlier attempt left does not fit the file; it begins anew"
         ) from refused
     digest = hashlib.sha256()
@@ -353,7 +304,13 @@ def _fault(wanted: Wanted, part: _Part, found: str) -> str | None:
         return f"it has {part.size_bytes()} bytes, expected {wanted.size_bytes}"
     if wanted.sha256 is not None and found != wanted.sha256:
         return f"it has sha256 {found}, expected {wanted.sha256} ({wanted.hash_basis})"
-    return unlike_weights(part.path, wanted.target.name)
+    if (fault := unlike_weights(part.path, wanted.target.name)) is not None:
+        return fault
+    try:
+        wanted.examine(part.path)
+    except WeightsError as error:
+        return str(error)
+    return None
 
 
 def mirrored(mirror: str, file_name: str) -> str:
@@ -362,7 +319,11 @@ def mirrored(mirror: str, file_name: str) -> str:
     Raises:
         WeightsError: the mirror is no http or https address.
     """
-    if urlsplit(mirror).scheme not in {"http", "https"}:
+    try:
+        fits = scheme_of(mirror) in {"http", "https"}
+    except _UnusableError:
+        fits = False
+    if not fits:
         raise WeightsError(
             f"FACERESTORE_MIRROR is {mirror!r}; give an address that begins with https:// or http://"
         )

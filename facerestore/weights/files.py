@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from facerestore.errors import WeightsError
+from facerestore.outside import MalformedError, parse_json_object, read_text, refusing
+from facerestore.tensor_file import read_header
 
 CHUNK_BYTES = 1 << 20
 
@@ -20,7 +23,6 @@ _PICKLE_2 = b"\x80\x02"  # torch.save before 1.6 begins with a protocol-2 pickle
 _ZIP = b"PK\x03\x04"  # torch.save since 1.6 writes a zip archive
 _ONNX_IR_VERSION = 0x08  # protobuf tag of ModelProto.ir_version: field 1, varint
 _LFS_POINTER = b"version https://git-lfs"
-_SAFETENSORS_HEADER_MAX = 100_000_000  # the limit that the safetensors library itself sets
 
 
 def sha256_of(path: Path) -> str:
@@ -103,36 +105,30 @@ def unlike_weights(path: Path, file_name: str) -> str | None:
 def _unlike_torch(path: Path, head: bytes) -> str | None:
     if head.startswith(_ZIP):
         # The directory of a zip archive stands at its end.
-        return None if zipfile.is_zipfile(path) else "it is a torch archive whose end is missing"
+        return None if _ends(path) else "it is a torch archive whose end is missing"
     return None if head.startswith(_PICKLE_2) else "it does not begin like a torch file"
 
 
-def _unlike_safetensors(path: Path) -> str | None:
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= _SAFETENSORS_HEADER_MAX:
-            return "it does not begin like a safetensors file"
-        header = stream.read(length)
+def _ends(archive: Path) -> bool:
+    """Say whether the directory at the end of a zip archive can be found."""
     try:
-        tensors = json.loads(header)
-        end = max((t["data_offsets"][1] for k, t in tensors.items() if k != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return "its safetensors header cannot be read"
+        return zipfile.is_zipfile(archive)
+    except (ValueError, zipfile.BadZipFile, struct.error):  # what it raises where the directory lies
+        return False
+
+
+def _unlike_safetensors(path: Path) -> str | None:
+    try:
+        end = read_header(path).end
+    except MalformedError as error:
+        return f"its safetensors header cannot be read: {error}"
     size = path.stat().st_size
-    return (
-        None
-        if size == 8 + length + end
-        else f"its header speaks of {8 + length + end} bytes, but it has {size}"
-    )
+    return None if size == end else f"its header speaks of {end} bytes, but it has {size}"
 
 
 def safetensors_metadata(path: Path) -> dict[str, str]:
     """Return the text entries in the header of a safetensors file; nothing for a file of another kind."""
-    if _unlike_safetensors(path) is not None:
-        return {}
-    with path.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+    return {} if _unlike_safetensors(path) is not None else read_header(path).metadata
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -160,11 +156,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
         WeightsError: the file is there but holds no JSON object.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"the record {path} cannot be read ({error}); delete it and try again") from error
-    if not isinstance(record, dict):
-        raise WeightsError(f"the record {path} holds no JSON object; delete it and try again")
-    return record
+        with refusing(
+            lambda why: WeightsError(f"the record {path} cannot be read: {why}; delete it and try again")
+        ):
+            return parse_json_object(read_text(path))
+    except WeightsError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise

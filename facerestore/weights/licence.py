@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+from facerestore.errors import WeightsError
 from facerestore.weights.catalog import Licence, WeightsEntry
 from facerestore.weights.files import write_json
 
@@ -44,6 +45,23 @@ def accept(home: Path, text: str) -> None:
     write_json(
         _record(home, text), {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "terms": text}
     )
+
+
+def pass_gate(entry: WeightsEntry, text: str | None, *, home: Path, accepted: bool) -> None:
+    """Record that terms are accepted; ``text`` is None where nothing is left to accept.
+
+    Raises:
+        WeightsError: they are not, or the folder cannot be written.
+    """
+    if text is None:
+        return
+    if not accepted:
+        raise WeightsError(
+            f"weights {entry.name!r} have terms that must be accepted first:\n{text}\n"
+            f"Training data: {entry.training_data}\n"
+            f"To accept: 'facerestore weights download {entry.name} --accept-license', or accept_licence=True"
+        )
+    accept(home, text)
 
 
 def _record(home: Path, text: str) -> Path:

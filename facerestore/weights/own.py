@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from facerestore.errors import WeightsError
+from facerestore.outside import parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
 from facerestore.weights.files import copy_hashed, read_json, safetensors_metadata, write_json
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})
 """SPDX licences that allow commercial use, where the owner of weights states one for them."""
+
+MOST_SIDE_PX = 16384
+"""Of a face; beyond it a single feature map fills any memory."""
 
 NOTICE = "Stated by whoever trained these weights."
 
@@ -82,8 +86,11 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
         "paper": "none: weights of your own",
         "purpose": purpose,
     }
-    if header.get("face_size", "").isdecimal():
-        weights["face_size"] = int(header["face_size"])
+    if "face_size" in header:
+        with refusing(
+            lambda why: WeightsError(f"{path}: its header's face_size is no side in pixels: {why}")
+        ):
+            weights["face_size"] = parse_whole(header["face_size"], most=MOST_SIDE_PX)
     known = licence in catalog.licences
     return OwnWeights(name, weights, None if known else {"name": licence, "url": "none", "notice": NOTICE})
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from facerestore.errors import WeightsError
+from facerestore.outside import MalformedError, record_of, refusing
 from facerestore.weights.files import read_json, write_json
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,16 @@ def read_pin(home: Path, name: str) -> Pin | None:
     """
     path = pin_path(home, name)
     record = read_json(path)
-    try:
-        return Pin(**record) if record is not None else None
-    except TypeError as error:
-        raise WeightsError(f"the record {path} is damaged ({error}); delete it and try again") from error
+    with refusing(lambda why: WeightsError(f"the record {path} is damaged ({why}); delete it and try again")):
+        return _pin(record) if record is not None else None
+
+
+def _pin(record: Mapping[str, Any]) -> Pin:
+    """Return the pin of a record; raises TypeError or MalformedError where it is none."""
+    pin = record_of(Pin, record)
+    if not _is_sha256(pin.sha256):
+        raise MalformedError(f"its sha256 is {pin.sha256!r}"[:200])
+    return pin
 
 
 def write_pin(home: Path, name: str, *, sha256: str, origin: str) -> None:
@@ -81,10 +93,46 @@ def stamp(path: Path, sha256: str) -> None:
 
 def stamped_sha256(path: Path) -> str | None:
     """Return the remembered hash of a file, or None if there is none or the file has changed since."""
-    record = read_json(stamp_path(path))
-    if record is None or {key: record.get(key) for key in ("size_bytes", "mtime_ns")} != _identity(path):
+    record = _current(path)
+    if record is None:
         return None
+    if not _is_sha256(record.get("sha256")):
+        raise WeightsError(
+            f"the record {stamp_path(path)} is damaged (it holds no sha256); delete it and try again"
+        )
     return str(record["sha256"])
+
+
+def stamped_use(path: Path) -> str | None:
+    """Return what a file was found to be fit for, as `stamp_use` wrote it; None if nothing is known of it as it is."""
+    use = (_current(path) or {}).get("use")
+    return use if isinstance(use, str) else None
+
+
+def stamp_use(path: Path, use: str) -> None:
+    """Remember beside the hash of a file what it was found to be fit for; nothing where no hash is remembered.
+
+    Raises:
+        WeightsError: the folder cannot be written.
+    """
+    if (record := _current(path)) is not None:
+        write_json(stamp_path(path), {**record, "use": use})
+
+
+def _current(path: Path) -> dict[str, Any] | None:
+    """Return the record of a file; None if there is none, or the file has changed since.
+
+    Raises:
+        WeightsError: the record is damaged.
+    """
+    record, identity = read_json(stamp_path(path)), _identity(path)
+    if record is None or {key: record.get(key) for key in identity} != identity:
+        return None
+    return record
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def _identity(path: Path) -> dict[str, int]:

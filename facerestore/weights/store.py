@@ -11,7 +11,15 @@ from pathlib import Path
 from facerestore.errors import WeightsError
 from facerestore.weights import licence as licences
 from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
-from facerestore.weights.checks import Verdict, basis_of, check_bundled_size, check_kind, missing
+from facerestore.weights.checks import (
+    Verdict,
+    basis_of,
+    check_bundled_size,
+    check_kind,
+    check_may_fetch,
+    corrupt,
+    missing,
+)
 from facerestore.weights.download import (
     DownloadProgress,
     Report,
@@ -22,6 +30,7 @@ from facerestore.weights.download import (
     truthy,
 )
 from facerestore.weights.files import copy_hashed, sha256_of
+from facerestore.weights.home import default_home
 from facerestore.weights.locking import exclusive
 from facerestore.weights.own import OwnWeights, examine, install, record_path, with_own
 from facerestore.weights.records import (
@@ -31,24 +40,20 @@ from facerestore.weights.records import (
     read_pin,
     stamp,
     stamp_path,
+    stamp_use,
     stamped_sha256,
+    stamped_use,
     write_pin,
 )
-
-
-def default_home() -> Path:
-    """Return the folder of all that facerestore keeps.
-
-    It is FACERESTORE_HOME, else XDG_DATA_HOME/facerestore, else the platform's folder for application data: not a
-    cache, since pinned hashes and accepted licences must outlive a clean-up of caches.
-    """
-    if own := os.environ.get("FACERESTORE_HOME"):
-        return Path(own).expanduser()
-    if xdg := os.environ.get("XDG_DATA_HOME"):
-        return Path(xdg).expanduser() / "facerestore"
-    from platformdirs import user_data_path
-
-    return user_data_path("facerestore", appauthor=False)
+from facerestore.weights.trust import (
+    Examiner,
+    check_fit,
+    demand_import,
+    is_bad_pin,
+    use_of,
+    way_in,
+    way_out,
+)
 
 
 class WeightsStore:
@@ -63,6 +68,8 @@ class WeightsStore:
             FACERESTORE_MIRROR.
         catalog: by default the one that comes with facerestore.
         transfer: patience of downloads.
+        examine: says whether a file was looked into and is fit for an entry, and raises where it is not; by default
+            ``trust.EXAMINER``.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class WeightsStore:
         mirror: str | None = None,
         catalog: Catalog | None = None,
         transfer: TransferPolicy | None = None,
+        examine: Examiner | None = None,
     ) -> None:
         self.home = home or default_home()
         self.folder = self.home / "weights"
@@ -82,6 +90,7 @@ class WeightsStore:
         self._published = frozenset(published.entries)
         self.catalog = with_own(published, self.home)
         self._transfer = transfer or TransferPolicy()
+        self._examine = examine
 
     def entry(self, name: str) -> WeightsEntry:
         """Return the catalog entry of that name.
@@ -112,7 +121,7 @@ class WeightsStore:
         """
         entry, path = self.entry(name), self.locate(name)
         if path is None:
-            raise WeightsError(missing(entry, self.path_of(name)))
+            raise WeightsError(self._missing(entry))
         if entry.bundled:
             check_bundled_size(entry, path)
         else:
@@ -135,6 +144,10 @@ class WeightsStore:
             purpose: one of the catalog's purposes.
             backends: only these; by default all.
         """
+        return next(iter(self.ranked(purpose, backends=backends)), None)
+
+    def ranked(self, purpose: str, *, backends: Collection[str] | None = None) -> list[WeightsEntry]:
+        """Return what `best` chooses from, the best first; looks whether files are there, not what they hold."""
         fit = [
             entry
             for entry in self.installed()
@@ -142,7 +155,25 @@ class WeightsStore:
             and entry.quality_rank is not None
             and (backends is None or entry.backend in backends)
         ]
-        return min(fit, key=lambda entry: entry.choice_order, default=None)
+        return sorted(fit, key=lambda entry: entry.choice_order)
+
+    def fault(self, name: str) -> str | None:
+        """Return what keeps installed weights from being used, with the remedy; None where nothing does.
+
+        Bundled files came with the program and are taken as they are. Of others that have no hash in the catalog the
+        network is looked at too, once as long as the file stays.
+        """
+        entry = self.entry(name)
+        try:
+            path = self.require(name)
+            if not entry.bundled and entry.sha256 is None and stamped_use(path) != use_of(entry):
+                fit = check_fit(entry, path, examine=self._examine, remedy=self._way_out(entry))
+                self._note_fit(entry, path, fit=fit)
+        except WeightsError as error:
+            return str(error)
+        except OSError as error:
+            return f"weights {name!r} cannot be read: {error}; see who owns {self.path_of(name)}"
+        return None
 
     def pin(self, name: str) -> Pin | None:
         """Return the hash pinned at the first download or import of a file, or None."""
@@ -152,6 +183,10 @@ class WeightsStore:
         """Return where a download would look: the mirror alone where one is set, else the catalog's URLs."""
         entry = self.entry(name)
         return (mirrored(self.mirror, entry.file),) if self.mirror else entry.urls
+
+    def fetchable(self, name: str) -> bool:
+        """Say whether a download of these weights has an address to look at."""
+        return bool(self.entry(name).urls or self.mirror)
 
     def terms_to_accept(self, name: str) -> str | None:
         """Return the licence terms that a download of these weights still asks for, or None."""
@@ -181,8 +216,8 @@ class WeightsStore:
         entry = self.entry(name)
         if entry.bundled or (self.locate(name) and not force):
             return self.require(name)
-        self._check_may_fetch(entry)
-        self._pass_licence_gate(entry, accept_licence)
+        check_may_fetch(entry, self.urls(name), offline=self.offline)
+        licences.pass_gate(entry, self.terms_to_accept(name), home=self.home, accepted=accept_licence)
         return self._fetch_locked(entry, force, progress or _silent)
 
     def verify(self, name: str) -> Verdict:
@@ -193,7 +228,7 @@ class WeightsStore:
         """
         entry, path = self.entry(name), self.locate(name)
         if path is None:
-            raise WeightsError(missing(entry, self.path_of(name)))
+            raise WeightsError(self._missing(entry))
         found, expected = self._hash(entry, path), self._expected(entry)
         verdict = Verdict(name, path, found, expected, basis_of(entry, expected))
         if verdict.ok:
@@ -205,23 +240,18 @@ class WeightsStore:
     def describe_corrupt(self, verdict: Verdict) -> str:
         """Return the message, with the remedy, for a file that is not what it must be."""
         entry = self.entry(verdict.name)
-        what = f"weights {entry.name!r} ({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
-        if entry.bundled:
-            return f"{what}; install facerestore again"
-        if self.is_own(entry.name):
-            return f"{what}; run 'facerestore weights remove {entry.name}' and import it again"
-        basis = explain(entry.name, self._pin(entry))
-        return f"{what} ({basis}); run 'facerestore weights download {entry.name} --force'"
+        return corrupt(entry, verdict, pin=self._pin(entry), remedy=self._way_out(entry))
 
     def import_file(self, name: str, path: Path) -> Path:
         """Copy a file that the user already has into the store; returns where it lies.
 
-        A published file goes under its catalog name. One that ``facerestore train export`` wrote may have a name of
-        its own, ``backend.tag``, which the store knows from then on.
+        A published file goes under its catalog name, once it was found to hold the network that the catalog describes;
+        a hash that was pinned of a copy that does not is replaced. A file that ``facerestore train export`` wrote may
+        have a name of its own, ``backend.tag``, which the store knows from then on.
 
         Raises:
-            WeightsError: it is no such file, or its size or hash is not the known one, or the name is taken; nothing
-                is installed then.
+            WeightsError: it is no such file, or of another purpose, network or size, or its hash is not the known one,
+                or the name is taken; nothing is installed then.
         """
         if self.is_own(name):
             raise WeightsError(
@@ -296,46 +326,25 @@ class WeightsStore:
             self.catalog = replace(self.catalog, entries=left)
         return path
 
-    def _check_may_fetch(self, entry: WeightsEntry) -> None:
-        if self.offline:
-            raise WeightsError(
-                f"weights {entry.name!r} are not installed and facerestore is offline; unset FACERESTORE_OFFLINE and "
-                f"leave out --offline, or fetch {entry.file} elsewhere and run "
-                f"'facerestore weights import {entry.name} FILE'"
-            )
-        if not self.urls(entry.name):
-            raise WeightsError(
-                f"weights {entry.name!r} have no address that a program can fetch; get {entry.file} from "
-                f"{entry.source} and run 'facerestore weights import {entry.name} FILE'. {entry.notes}".rstrip()
-            )
-
-    def _pass_licence_gate(self, entry: WeightsEntry, accept_licence: bool) -> None:
-        text = self.terms_to_accept(entry.name)
-        if text is None:
-            return
-        if not accept_licence:
-            raise WeightsError(
-                f"weights {entry.name!r} have terms that must be accepted first:\n{text}\n"
-                f"Training data: {entry.training_data}\n"
-                f"To accept: 'facerestore weights download {entry.name} --accept-license', or accept_licence=True"
-            )
-        licences.accept(self.home, text)
-
     def _fetch_locked(self, entry: WeightsEntry, force: bool, report: Report) -> Path:
         target = self.path_of(entry.name)
         with self._lock(entry, report):
             if target.is_file() and not force:
                 return self.require(entry.name)  # another process was faster
+            pin = None if force and self._is_bad_pin(entry, imported_too=True) else self._pin(entry)
+            fits: list[bool] = []
             wanted = Wanted(
                 name=entry.name,
                 target=target,
                 urls=self.urls(entry.name),
                 size_bytes=entry.size_bytes,
-                sha256=self._expected(entry),
-                hash_basis=explain(entry.name, self._pin(entry)),
+                sha256=pin.sha256 if pin else entry.sha256,
+                hash_basis=explain(entry.name, pin),
+                examine=lambda part: fits.append(check_fit(entry, part, examine=self._examine)),
             )
             received = fetch(wanted, policy=self._transfer, report=report)
-            self._keep(entry, target, received.sha256, received.url)
+            self._keep(entry, target, received.sha256, received.url, replace_pin=pin is None)
+            self._note_fit(entry, target, fit=any(fits))
         return target
 
     def _lock(self, entry: WeightsEntry, report: Report) -> AbstractContextManager[None]:
@@ -345,14 +354,33 @@ class WeightsStore:
 
     def _import_locked(self, entry: WeightsEntry, source: Path, target: Path) -> None:
         check_kind(entry, source)
+        fit = check_fit(entry, source, examine=self._examine)
+        pin = None if self._is_bad_pin(entry) else self._pin(entry)
         part = target.with_name(target.name + ".import")
         try:
             found = copy_hashed(source, part)
-            self._demand(entry, source, found)
+            demand_import(entry, source, found, pin)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
-        self._keep(entry, target, found, str(source.absolute()))
+        self._keep(entry, target, found, str(source.absolute()), replace_pin=pin is None)
+        self._note_fit(entry, target, fit=fit)
+
+    def _note_fit(self, entry: WeightsEntry, path: Path, *, fit: bool) -> None:
+        """Remember that a file was examined and found fit."""
+        if fit and os.access(path.parent, os.W_OK):
+            stamp_use(path, use_of(entry))
+
+    def _is_bad_pin(self, entry: WeightsEntry, *, imported_too: bool = False) -> bool:
+        return is_bad_pin(
+            entry, self.home, self.locate(entry.name), examine=self._examine, imported_too=imported_too
+        )
+
+    def _missing(self, entry: WeightsEntry) -> str:
+        return missing(entry, self.path_of(entry.name), remedy=way_in(entry, self.fetchable(entry.name)))
+
+    def _way_out(self, entry: WeightsEntry) -> str:
+        return way_out(entry, self.fetchable(entry.name), own=self.is_own(entry.name))
 
     def _pin(self, entry: WeightsEntry) -> Pin | None:
         """Return the pin, where no hash of the catalog stands above it."""
@@ -373,11 +401,13 @@ class WeightsStore:
         if expected not in (None, sha256):
             raise WeightsError(self.describe_corrupt(Verdict(entry.name, path, sha256, expected, "")))
 
-    def _keep(self, entry: WeightsEntry, path: Path, sha256: str, origin: str) -> None:
-        """Remember the hash of a file that is right, and pin it where none was known."""
+    def _keep(
+        self, entry: WeightsEntry, path: Path, sha256: str, origin: str, *, replace_pin: bool = False
+    ) -> None:
+        """Remember the hash of a file that is right, and pin it where none was known, or none that is to stay."""
         if entry.bundled or not os.access(path.parent, os.W_OK):
             return  # a read-only home, as in a container, is checked anew each time
-        if self._expected(entry) is None:
+        if entry.sha256 is None and (replace_pin or self._pin(entry) is None):
             write_pin(self.home, entry.name, sha256=sha256, origin=origin)
         stamp(path, sha256)
 

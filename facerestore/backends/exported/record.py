@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.outside import parse_json_object, parse_toml, read_text, refusing
 
 KEY = "facerestore"
 """Where the record stands in a file's own metadata."""
@@ -25,6 +26,9 @@ RANDOM = "random weights"
 """What a record says of a network that was never trained."""
 
 COMMERCIAL_USES = ("yes", "no", "unclear")
+
+MOST_SIDE_PX = 1 << 14
+"""Of a face, and faces of a batch: what is beyond is a damaged record, and would be taken for a demand of memory."""
 
 ANY_BATCH = 0
 
@@ -112,13 +116,11 @@ def record_from_json(text: str, path: Path) -> NetworkRecord:
         CheckpointError: it is damaged.
     """
     known = {field.name for field in fields(NetworkRecord)}
-    try:
-        values = json.loads(text)
+    with refusing(
+        lambda why: CheckpointError(f"'{path}': what it says of itself is damaged ({why}); export it again")
+    ):
+        values = parse_json_object(text)
         return NetworkRecord(**{name: value for name, value in values.items() if name in known})
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"'{path}': what it says of itself is damaged ({error}); export it again"
-        ) from error
 
 
 def sidecar_of(path: Path) -> Path:
@@ -134,17 +136,15 @@ def record_beside(path: Path) -> NetworkRecord:
         ConfigError: the TOML file cannot be read, or lacks something, or a key or value in it cannot be.
     """
     beside = sidecar_of(path)
-    try:
-        values = tomllib.loads(beside.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not beside.exists():
         raise CheckpointError(
             f"'{path}' was not written by 'facerestore export' and does not say how faces are given to it. If it takes"
             f" and gives B 3 S S RGB, write what you know of it into '{beside}', for example: face_size = 512 and"
             " value_range = [-1, 1]; and, where they apply: input_size, needs_parsing, max_batch, licence,"
             ' commercial_use = "yes", "no" or "unclear"'
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"'{beside}' cannot be read: {error}") from error
+        )
+    with refusing(lambda why: ConfigError(f"'{beside}' cannot be read: {why}; mend the file")):
+        values = parse_toml(read_text(beside))
     return _stated(values, beside)
 
 
@@ -161,10 +161,8 @@ def _stated(values: Mapping[str, Any], beside: Path) -> NetworkRecord:
         raise ConfigError(
             f"'{beside}' lacks {' and '.join(lacking)}; state face_size in pixels, and value_range as [low, high]"
         )
-    try:
+    with refusing(lambda why: ConfigError(f"'{beside}': {why}; mend the file")):
         return NetworkRecord(**values)
-    except ValueError as error:
-        raise ConfigError(f"'{beside}': {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,9 @@ class _Kind:
         if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
             return False
         if self.least is not None and isinstance(value, int):
-            return value >= self.least
+            return self.least <= value <= MOST_SIDE_PX
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
         return not self.among or value in self.among
 
 
@@ -193,7 +193,7 @@ class _Range(_Kind):
             return False
         if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in value):
             return False
-        return bool(value[0] < value[1])
+        return all(math.isfinite(end) for end in value) and bool(value[0] < value[1])
 
 
 _TEXT = _Kind("a text", (str,))
