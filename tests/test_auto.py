@@ -12,12 +12,12 @@ from fakes import photo as noisy
 
 from facerestore.assembly import build_pipeline
 from facerestore.auto import AutoPipeline, Lines
-from facerestore.available import Available, available, check_files
+from facerestore.available import Available, available, usable
 from facerestore.backends.lite import LiteRestorer
 from facerestore.backends.mmrb import MMRBRestorer
 from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
+from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.quality import FaceQuality
@@ -259,18 +259,17 @@ def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(sto
     assert "spandrel" in passed[1]
 
 
-def test_a_broken_file_is_an_error_that_names_it_and_two_ways_on(store):
+def test_a_broken_file_is_passed_over_and_named_with_two_ways_on(store):
     install(store, "codeformer.v0.1", b"PK\x03\x04 cut short")
-    found = available(RestoreConfig(), store)
-    with pytest.raises(WeightsError) as caught:
-        check_files(found, store)
-    for words in (
-        "codeformer.v0.1",
-        "download codeformer.v0.1 --force",
-        "remove codeformer.v0.1",
-        "--backend",
-    ):
-        assert words in str(caught.value)
+    install(store, "gpen.bfr-512")
+    assert names(available(RestoreConfig(), store)) == ["gpen.bfr-512", LITE]
+    found = usable(RestoreConfig(), store)
+    assert names(found) == [LITE]
+    faults = dict(found.passed_over)
+    for name in ("codeformer.v0.1", "gpen.bfr-512"):
+        assert f"weights download {name} --force" in faults[name]
+        assert f"weights remove {name}" in faults[name]
+        assert f"passes over {name}" in found.words
 
 
 # --- with real networks -----------------------------------------------------------------------------------------------

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facerestore.cli.choices import automatic_choice
 from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import print_json
+from facerestore.cli.weights_table import facts_of, print_table
 
 if TYPE_CHECKING:
-    from facerestore.weights import WeightsEntry, WeightsStore
+    from facerestore.weights import WeightsStore
     from facerestore.weights.records import Pin
 
 weights_app = typer.Typer(
@@ -34,9 +35,6 @@ weights_app = typer.Typer(
         "facerestore weights download gpen.bfr-512",
     ),
 )
-
-
-NO_ADDRESS = "no address"
 
 
 class LicenceFilter(StrEnum):
@@ -98,9 +96,9 @@ def list_command(
         and (not installed or store.locate(entry.name))
     ]
     if as_json:
-        print_json([_facts(store, entry) for entry in entries])
+        print_json([facts_of(store, entry) for entry in entries])
         return
-    _print_table(store, entries)
+    print_table(store, entries)
     typer.echo(automatic_choice(store))
 
 
@@ -115,7 +113,7 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
     """Show all about one file: terms, training data, source, paper, addresses, hash, and where it lies."""
     store = _store()
     unpublished = store.catalog.unpublished.get(name)
-    facts = {"backend": name, "notes": unpublished} if unpublished else _facts(store, store.entry(name))
+    facts = {"backend": name, "notes": unpublished} if unpublished else facts_of(store, store.entry(name))
     if as_json:
         print_json(facts)
         return
@@ -131,7 +129,8 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
     help=paragraphs(
         "Fetch weights, and check them as they come.",
         "A download that breaks off goes on where it stopped when you run the command again. Where no "
-        "hash is published, the first copy is pinned: a later copy that differs is refused. Terms that "
+        "hash is published, the first copy is looked into and pinned: a later copy that differs is refused, unless the "
+        "first was none of these weights, or your own import and --force is given. Terms that "
         "forbid commercial use, or leave it unclear, are shown first and must be accepted once. Prints "
         "the path of each file.",
     ),
@@ -146,7 +145,7 @@ def download_command(
     names: _Names,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Fetch again, even if the file is here; replaces an unfit pinned copy."),
+        typer.Option("--force", help="Fetch again, even if the file is here."),
     ] = False,
     accept_license: Annotated[
         bool,
@@ -360,70 +359,3 @@ def _say_basis(store: WeightsStore, name: str, *, is_new_pin: bool) -> None:
         )
     elif store.entry(name).sha256:
         typer.echo(f"{name}: sha256 as in the catalog", err=True)
-
-
-def _facts(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
-    """Return what is known of an entry, in the order in which people want it."""
-    path, licence = store.locate(entry.name), store.catalog.licence_of(entry)
-    pin = None if entry.sha256 else store.pin(entry.name)
-    return {
-        "name": entry.name,
-        "purpose": entry.purpose,
-        "backend": entry.backend,
-        "state": _state(store, entry),
-        "path": str(path or store.path_of(entry.name)),
-        "size_bytes": _size_bytes(store, entry),
-        "face_size": entry.face_size,
-        "character": entry.character,
-        "licence": entry.licence,
-        "licence_name": licence.name,
-        "licence_url": licence.url,
-        "licence_notice": licence.notice,
-        "commercial_use": entry.commercial_use,
-        "training_data": entry.training_data,
-        "source": entry.source,
-        "paper": entry.paper,
-        "fetchable": store.fetchable(entry.name),
-        "urls": list(store.urls(entry.name)),
-        "file": entry.file,
-        "sha256": entry.sha256 or (pin.sha256 if pin else None),
-        "sha256_source": f"pinned {pin.pinned_at} from {pin.origin}" if pin else entry.sha256_source,
-        "notes": entry.notes,
-    }
-
-
-def _state(store: WeightsStore, entry: WeightsEntry) -> str:
-    if store.locate(entry.name) is None:
-        return "missing" if entry.bundled else "not installed"
-    return "bundled" if entry.bundled else "installed"
-
-
-def _size_bytes(store: WeightsStore, entry: WeightsEntry) -> int | None:
-    path = store.locate(entry.name)
-    return path.stat().st_size if path else entry.size_bytes
-
-
-def _print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    from facerestore.cli.transfer import console, megabytes
-
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("name", "purpose", "state", "size", "licence", "commercial use"):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
-    for entry in entries:
-        state, size = _state(store, entry), megabytes(_size_bytes(store, entry))
-        state += f" ({NO_ADDRESS})" if _by_hand_only(store, entry) else ""
-        table.add_row(entry.name, entry.purpose, state, size, entry.licence, entry.commercial_use)
-    console(stderr=False).print(table)
-    if any(_by_hand_only(store, entry) for entry in entries):
-        typer.echo(
-            f"{NO_ADDRESS}: no program can fetch the file; 'facerestore weights info NAME' says where people get it,"
-            " and 'facerestore weights import NAME FILE' installs it"
-        )
-
-
-def _by_hand_only(store: WeightsStore, entry: WeightsEntry) -> bool:
-    """Say whether weights are not here, and come only by import."""
-    return not (entry.bundled or store.locate(entry.name) or store.fetchable(entry.name))

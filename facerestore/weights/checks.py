@@ -35,15 +35,14 @@ class Verdict:
         return self.expected in (None, self.sha256)
 
 
-def check_kind(entry: WeightsEntry, path: Path) -> None:
+def check_kind(entry: WeightsEntry, path: Path, *, remedy: str | None = None) -> None:
     """Raise WeightsError where a file cannot be these weights, by its size and its first bytes."""
     fault, size = unlike_weights(path, entry.file), path.stat().st_size
     if entry.size_bytes is not None and size != entry.size_bytes:
         fault = f"it has {size} bytes, expected {entry.size_bytes}"
     if fault:
-        raise WeightsError(
-            f"{path} cannot be the weights {entry.name!r}: {fault}; get {entry.file} from {entry.source}"
-        )
+        remedy = remedy or f"get {entry.file} from {entry.source}"
+        raise WeightsError(f"{path} cannot be the weights {entry.name!r}: {fault}; {remedy}")
 
 
 def basis_of(entry: WeightsEntry, expected: str | None) -> str:

@@ -9,7 +9,7 @@ import shutil
 import struct
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,29 @@ def check_room(folder: Path, size_bytes: int, *, what: str) -> None:
             f"no room for {what}: {size_bytes} bytes are needed in {folder}, {free} are free; free some space, or "
             f"set FACERESTORE_HOME to a folder on another disk"
         )
+
+
+def remove_files(path: Path, extra: Collection[Path], *, name: str) -> None:
+    """Delete a file of weights, what a download left of it, and records.
+
+    Args:
+        path: the file.
+        extra: records that are deleted too, and are something to delete by themselves.
+        name: what the weights are called.
+
+    Raises:
+        WeightsError: there is nothing, or it cannot be deleted.
+    """
+    part, *left = (path.with_name(path.name + end) for end in (".part", ".part.json", ".verified.json"))
+    if not any(item.exists() for item in (path, part, *extra)):
+        raise WeightsError(f"weights {name!r} are not installed: {path} is absent; nothing to remove")
+    try:
+        for item in (path, part, *left, *extra):
+            item.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"weights {name!r} cannot be removed: {error}; see who owns {path.parent}"
+        ) from error
 
 
 def unlike_weights(path: Path, file_name: str) -> str | None:

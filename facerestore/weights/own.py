@@ -15,6 +15,7 @@ from facerestore.errors import WeightsError
 from facerestore.outside import parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
 from facerestore.weights.files import copy_hashed, read_json, safetensors_metadata, write_json
+from facerestore.weights.locking import exclusive
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})
 """SPDX licences that allow commercial use, where the owner of weights states one for them."""
@@ -95,23 +96,37 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
     return OwnWeights(name, weights, None if known else {"name": licence, "url": "none", "notice": NOTICE})
 
 
-def install(own: OwnWeights, source: Path, target: Path, *, home: Path) -> None:
-    """Copy a file of one's own to where the store keeps it, and record it.
+def install(own: OwnWeights, source: Path, folder: Path, *, home: Path, timeout_s: float) -> Path:
+    """Copy a file of one's own to where the store keeps it, and record it; returns where it lies.
+
+    Args:
+        own: what is recorded of it.
+        source: the file.
+        folder: of the store's files.
+        home: of its records.
+        timeout_s: longest wait for another process.
 
     Raises:
-        WeightsError: the home cannot be written, or has no room.
-        OSError: reading or writing failed.
+        WeightsError: the home cannot be written, has no room, or reading failed.
     """
+    target = folder / f"{own.name}.safetensors"
     part = target.with_name(target.name + ".import")
-    try:
-        sha256 = copy_hashed(source, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    weights = {
-        **own.weights,
-        "sha256": sha256,
-        "sha256_source": f"taken when {source.absolute()} was imported",
-    }
-    licences: Mapping[str, Any] = {} if own.licence is None else {own.weights["licence"]: own.licence}
-    write_json(record_path(home, own.name), {"weights": weights, "licences": dict(licences)})
+    with (
+        refusing(
+            lambda why: WeightsError(f"cannot import {source} as {own.name!r}: {why}; see who owns {folder}")
+        ),
+        exclusive(target, timeout_s=timeout_s, on_wait=lambda: None),
+    ):
+        try:
+            sha256 = copy_hashed(source, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        weights = {
+            **own.weights,
+            "sha256": sha256,
+            "sha256_source": f"taken when {source.absolute()} was imported",
+        }
+        licences: Mapping[str, Any] = {} if own.licence is None else {own.weights["licence"]: own.licence}
+        write_json(record_path(home, own.name), {"weights": weights, "licences": dict(licences)})
+    return target

@@ -29,10 +29,10 @@ from facerestore.weights.download import (
     mirrored,
     truthy,
 )
-from facerestore.weights.files import copy_hashed, sha256_of
+from facerestore.weights.files import copy_hashed, remove_files, sha256_of
 from facerestore.weights.home import default_home
 from facerestore.weights.locking import exclusive
-from facerestore.weights.own import OwnWeights, examine, install, record_path, with_own
+from facerestore.weights.own import examine, install, record_path, with_own
 from facerestore.weights.records import (
     Pin,
     explain,
@@ -260,7 +260,9 @@ class WeightsStore:
             )
         own = None if name in self.catalog.entries else examine(name, path, self.catalog)
         if own is not None:
-            return self._import_own(own, path)
+            target = install(own, path, self.folder, home=self.home, timeout_s=self._transfer.lock_timeout_s)
+            self.catalog = with_own(self.catalog, self.home)
+            return target
         try:
             entry = self.entry(name)
         except WeightsError as error:
@@ -285,16 +287,6 @@ class WeightsStore:
         """Say whether a name is that of weights of one's own."""
         return name in self.catalog.entries and name not in self._published
 
-    def _import_own(self, own: OwnWeights, path: Path) -> Path:
-        target = self.folder / f"{own.name}.safetensors"
-        try:
-            with exclusive(target, timeout_s=self._transfer.lock_timeout_s, on_wait=lambda: None):
-                install(own, path, target, home=self.home)
-        except OSError as error:
-            raise WeightsError(f"cannot import {path} as {own.name!r}: {error}") from error
-        self.catalog = with_own(self.catalog, self.home)
-        return target
-
     def remove(self, name: str, *, forget_pin: bool = False) -> Path:
         """Delete an installed file and its part file; returns where it lay.
 
@@ -309,18 +301,9 @@ class WeightsStore:
         if entry.bundled:
             raise WeightsError(f"weights {name!r} come with facerestore and cannot be removed")
         pin = pin_path(self.home, name)
-        leftovers = [path.with_name(path.name + end) for end in (".part", ".part.json", ".verified.json")]
         own = (record_path(self.home, name),) if self.is_own(name) else ()
-        there = any(item.exists() for item in (path, leftovers[0], *own))
-        if not there and not (forget_pin and pin.exists()):
-            raise WeightsError(f"weights {name!r} are not installed: {path} is absent; nothing to remove")
-        try:
-            for item in (path, *leftovers, *own, *((pin,) if forget_pin else ())):
-                item.unlink(missing_ok=True)
-        except OSError as error:
-            raise WeightsError(
-                f"weights {name!r} cannot be removed: {error}; see who owns {path.parent}"
-            ) from error
+        extra = (*own, *((pin,) if forget_pin else ()))
+        remove_files(path, extra, name=name)
         if own:
             left = {key: value for key, value in self.catalog.entries.items() if key != name}
             self.catalog = replace(self.catalog, entries=left)
@@ -393,7 +376,7 @@ class WeightsStore:
     def _hash(self, entry: WeightsEntry, path: Path) -> str:
         """Hash a file; one that would be pinned, but cannot be weights at all, is refused instead."""
         if self._expected(entry) is None:
-            check_kind(entry, path)
+            check_kind(entry, path, remedy=self._way_out(entry))
         return sha256_of(path)
 
     def _demand(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
