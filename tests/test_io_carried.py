@@ -1030,3 +1030,75 @@ def test_the_line_is_short_and_plain_whatever_the_file_says():
     assert "and 15 more" in line
     assert line.isprintable()
     assert len(line) < 400
+
+
+REGIONS = (
+    'xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/" '
+    'xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#" '
+    'xmlns:stDim="http://ns.adobe.com/xap/1.0/sType/Dimensions#" '
+    'xmlns:MP="http://ns.microsoft.com/photo/1.2/" xmlns:MPReg="http://ns.microsoft.com/photo/1.2/t/Region#"'
+)
+AREA_FORMS = (
+    '<mwg-rs:Area stArea:h="{h}" stArea:w="{w}" stArea:x="{x}" stArea:y="{y}" stArea:unit="normalized"/>',
+    '<mwg-rs:Area rdf:parseType="Resource"><stArea:x>{x}</stArea:x><stArea:y>{y}</stArea:y>'
+    "<stArea:w>{w}</stArea:w><stArea:h>{h}</stArea:h></mwg-rs:Area>",
+)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_regions_of_people_turn_with_the_picture(turn):
+    # A face in a picture of 8 x 4 pixels: columns 1 and 2 of row 0.
+    marked = np.zeros((4, 8), np.uint8)
+    marked[0, 1:3] = 1
+    areas = "".join(
+        f'<rdf:li rdf:parseType="Resource"><mwg-rs:Name>A</mwg-rs:Name>{form}</rdf:li>' for form in AREA_FORMS
+    ).format(x=0.25, y=0.125, w=0.25, h=0.25)
+    elements = (
+        '<mwg-rs:Regions rdf:parseType="Resource"><mwg-rs:AppliedToDimensions stDim:w="8" stDim:h="4"/>'
+        f"<mwg-rs:RegionList><rdf:Bag>{areas}</rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>"
+        "<MP:RegionInfo><rdf:Description><MPReg:Rectangle>0.125, 0, 0.25, 0.25</MPReg:Rectangle></rdf:Description>"
+        "</MP:RegionInfo>"
+    )
+    packet = xmp(f'tiff:Orientation="{turn}" {REGIONS}', elements)
+    image = decode_image(png(np.dstack([marked] * 3), text_chunk(b"iTXt", "XML:com.adobe.xmp", packet)))
+    rows, columns = np.nonzero(image.pixels[..., 0])
+    height, width = image.pixels.shape[:2]
+    left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    expected = {
+        "x": (left + right) / 2 / width,
+        "y": (top + bottom) / 2 / height,
+        "w": (right - left) / width,
+        "h": (bottom - top) / height,
+    }
+    text = image.metadata.xmp.decode()
+    for form in AREA_FORMS:
+        assert form.format(**expected) in text
+    assert f'stDim:w="{width}" stDim:h="{height}"' in text
+    corner = ", ".join(f"{value:g}" for value in (left / width, top / height, expected["w"], expected["h"]))
+    assert f"<MPReg:Rectangle>{corner}</MPReg:Rectangle>" in text
+    assert left_out(image, format="PNG") is None
+
+
+def test_what_dng_says_of_raw_pixels_goes_and_what_is_by_its_side_stays():
+    tags = {
+        50706: (1, bytes((1, 4, 0, 0))),
+        50708: text("Camera"),
+        50844: doubles(1, 2),
+        65000: numbers(3, 1),
+    }
+    image, written = again(tiff(scene(), tags))
+    assert {50844, 65000} <= set(tiff_tags(written))
+    assert not {50706, 50708} & set(tiff_tags(written))
+    assert "DNG" in left_out(image, format="TIFF")
+    assert 50844 in tiff_tags(again(tiff(scene(), {50844: doubles(1, 2)}))[1])
+
+
+def test_a_damaged_end_of_photoshop_resources_is_said():
+    whole = with_digest(iptc(*CAPTION))
+    image = decode_image(jpeg(scene(), (0xED, b"Photoshop 3.0\0" + whole + b"8BIM\4\4\0\0\0\0\xff\xff")))
+    assert image.metadata.photoshop == whole
+    assert "damaged part" in left_out(image, format="JPEG")
+    assert (
+        left_out(decode_image(jpeg(scene(), (0xED, b"Photoshop 3.0\0" + whole + b"\0\0"))), format="JPEG")
+        is None
+    )

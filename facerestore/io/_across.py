@@ -128,7 +128,7 @@ def _leave_places(crossing: _Crossing) -> None:
 def _without_panorama(crossing: _Crossing) -> bytes | None:
     """Return the packet without the sides of a panorama, which are in pixels."""
 
-    def change(name: Name) -> bytes | None:
+    def change(name: Name, _: bytes) -> bytes | None:
         if name[0] != _PANORAMA or not name[1].endswith("Pixels"):
             return None
         crossing.dropped.append(_claims.PANORAMA)

@@ -7,9 +7,8 @@ show the face before the restoration.
 from __future__ import annotations
 
 import re
-from functools import partial
 
-from facerestore.io import _xmp
+from facerestore.io import _regions, _xmp
 from facerestore.io._xmp import Name
 
 GAIN_MAP = "HDR gain map"
@@ -17,6 +16,7 @@ MOTION = "motion photo video"
 PREVIEWS = "thumbnails and previews, which show the photo as it was"
 CREDENTIALS = "content credentials, which sign the file as it was"
 DEPTH = "depth map"
+REGIONS = "regions of the picture as it was stored"
 EXTENSION = "incomplete extension of the XMP"
 UNREADABLE_XMP = "XMP, which is damaged and states what would not hold"
 OTHER_PICTURES = "further pictures after the first"
@@ -27,6 +27,8 @@ SECOND_EXIF, SECOND_XMP, SECOND_ICC = "second EXIF block", "second XMP packet", 
 DAMAGED_ICC = "incomplete colour profile"
 
 ORIENTATION: Name = (_xmp.TIFF, "Orientation")
+_REGIONS: tuple[Name, ...] = ((_regions.AREAS, "Regions"), (_regions.RECTANGLES, "RegionInfo"))
+_IPTC_REGIONS: Name = ("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "ImageRegion")
 _GOOGLE = "http://ns.google.com/photos/"
 # Namespaces whose every property is about one thing.
 _NAMESPACES = {
@@ -61,6 +63,8 @@ def claim_of(name: Name, *, turned: bool) -> str | None:
     namespace, local = name
     if namespace.startswith(_DEPTH_NAMESPACES):
         return DEPTH if turned or namespace.startswith(_DEPTH_NAMESPACES[1]) else None
+    if name == _IPTC_REGIONS:
+        return REGIONS if turned else None
     if _MOTION.match(local):
         return MOTION
     return _PROPERTIES.get(name) or _NAMESPACES.get(namespace)
@@ -75,27 +79,26 @@ def xmp_orientation(packet: bytes | None) -> int | None:
     return int(value) if value in {b"%d" % number for number in range(1, 9)} else None
 
 
-def settled_xmp(packet: bytes, *, turned: bool) -> tuple[bytes | None, list[str]]:
+def settled_xmp(packet: bytes, turn: int) -> tuple[bytes | None, list[str]]:
     """Return a packet with orientation 1 and without what does not come along, and words for that.
 
     Args:
         packet: as found.
-        turned: the picture was turned upright.
+        turn: the orientation that was applied; the regions of people turn with the picture.
     """
     words: list[str] = []
+
+    def change(name: Name, value: bytes) -> bytes | None:
+        if name == ORIENTATION:
+            return b"1"
+        if turn != 1 and name in _REGIONS:
+            return _regions.turned(value, text, turn)
+        claim = claim_of(name, turned=turn != 1)
+        words.extend([claim] if claim else [])
+        return b"" if claim else None
+
     try:
         text = _xmp.as_utf8(packet)
-        return _xmp.edited(text, partial(_change, turned=turned, words=words)) or None, words
+        return _xmp.edited(text, change) or None, words
     except ValueError:
         return (None, [UNREADABLE_XMP]) if _STATEMENTS.search(packet.replace(b"\x00", b"")) else (packet, [])
-
-
-def _change(name: Name, *, turned: bool, words: list[str]) -> bytes | None:
-    """Return the new value of a property: see `settled_xmp`."""
-    if name == ORIENTATION:
-        return b"1"
-    claim = claim_of(name, turned=turned)
-    if claim is None:
-        return None
-    words.append(claim)
-    return b""

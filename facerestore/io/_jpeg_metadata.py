@@ -177,7 +177,7 @@ def _whole_xmp(found: _Found) -> bytes | None:
         pieces = sorted(found.extension.get(name, []))
         extension = b"".join(piece for _, _, piece in pieces)
         if pieces and pieces[0][0] == len(extension) and _xmp.digest(extension).encode() == name.upper():
-            bare = _xmp.edited(main, lambda key: b"" if key == _xmp.EXTENDED else None)
+            bare = _xmp.edited(main, lambda key, _: b"" if key == _xmp.EXTENDED else None)
             return _xmp.joined(bare, extension)
     except ValueError:
         pass  # told below

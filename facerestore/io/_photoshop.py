@@ -24,6 +24,7 @@ _PATHS = (*range(0x07D0, 0x0BB7), 0x0BB7)
 # Slices, guides and selections, in pixels.
 _IN_PIXELS = (0x0408, 0x041A)
 PATHS_WORDS = "Photoshop's paths and guides, which lie on the picture as it was"
+DAMAGED_WORDS = "damaged part of Photoshop's image resources"
 # Preview formats and data of record 2; records 7 to 9 hold the object itself.
 _IPTC_PREVIEW = {(2, 200), (2, 201), (2, 202)}
 _IPTC_OBJECT = (7, 8, 9)
@@ -85,11 +86,13 @@ def settled(block: bytes, turn: int) -> tuple[bytes | None, list[str]]:
             iptc_before, (iptc_after, found) = data, settled_iptc(data)
             data, words = iptc_after, words + found
         elif item.number == _XMP_RESOURCE:
-            packet, found = settled_xmp(data, turned=turn != 1)
+            packet, found = settled_xmp(data, turn)
             data, words = packet or b"", words + found
         elif item.number == _RESOLUTION and turn >= 5 and len(data) >= 16:
             data = data[8:16] + data[:8] + data[16:]
         kept.append(item._replace(data=data))
+    consumed = sum(len(packed([item])) for item in resources(block))
+    words += [DAMAGED_WORDS] if any(block[consumed:]) else []
     if iptc_before != iptc_after:
         kept = [_redigested(item, iptc_before, iptc_after) for item in kept]
     return packed(kept) or None, words

@@ -47,7 +47,7 @@ def settled(metadata: Metadata, orientation: int | None, *, converted: bool) -> 
     if exif:
         exif, found = _exif_edit.settled(exif, turn)
         words += found
-    xmp, found = _claims.settled_xmp(metadata.xmp, turned=turn != 1) if metadata.xmp else (None, [])
+    xmp, found = _claims.settled_xmp(metadata.xmp, turn) if metadata.xmp else (None, [])
     photoshop, more = _photoshop.settled(metadata.photoshop, turn) if metadata.photoshop else (None, [])
     iptc, others = _photoshop.settled_iptc(metadata.iptc) if metadata.iptc else (None, [])
     parts, last = _settled_parts(metadata.parts, turn)
@@ -104,7 +104,7 @@ def with_values(xmp: bytes | None, values: dict[Name, bytes]) -> bytes | None:
     if not xmp:
         return None
     try:
-        return _xmp.edited(xmp, values.get)
+        return _xmp.edited(xmp, lambda name, _: values.get(name))
     except ValueError:
         return xmp
 

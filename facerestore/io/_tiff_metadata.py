@@ -10,7 +10,15 @@ XMP = 700
 TAGS = b"tags"
 """Key of the part that holds the entries which no other format has."""
 
-_IPTC, _PHOTOSHOP, _ICC, _SUB_DIRECTORIES, _LAYERS, _PHOTOMETRIC = 33723, 34377, 34675, 330, 37724, 262
+_IPTC, _PHOTOSHOP, _ICC, _SUB_DIRECTORIES, _LAYERS, _BITS, _PHOTOMETRIC = (
+    33723,
+    34377,
+    34675,
+    330,
+    37724,
+    258,
+    262,
+)
 _BLACK_IS_ZERO, _RGB = 1, 2
 # What says how pixels are stored (TIFF 6.0 and its notes, CFA, SGI's), or points into the file.
 _STRUCTURE = frozenset(
@@ -22,6 +30,10 @@ _STRUCTURE = frozenset(
 )  # fmt: skip
 # Colours of red, green and blue as they are stored: the transfer function, the white point and the primaries.
 _COLOURS = frozenset((301, 318, 319))
+# What Adobe's DNG says of the sensor's own pixels; between its tags lie ImageJ's and GDAL's.
+_DNG_VERSION = 50706
+_CAMERA_RAW = frozenset(range(_DNG_VERSION, 51180)) - {50838, 50839, 50844, 50908, 50909}
+_RAW_WORDS = "what DNG says of the camera's raw pixels"
 # Where pixels lie on the earth.
 _GEOGRAPHY = frozenset((33550, 33922, 34264, 34735, 34736, 34737))
 _RESOLUTION = (_exif.X_RESOLUTION, _exif.Y_RESOLUTION, _exif.RESOLUTION_UNIT)
@@ -36,9 +48,14 @@ def read(directory: Directory, layout: Layout) -> Metadata:
         for tag, entry in directory.fields.items()
         if tag not in _STRUCTURE | _exif.DESCRIPTIVE_TAGS
     }
-    if _exif.value_of(directory.fields, _PHOTOMETRIC, layout, default=(-1,))[0] not in (_BLACK_IS_ZERO, _RGB):
+    photometric = _exif.value_of(directory.fields, _PHOTOMETRIC, layout, default=(-1,))[0]
+    bits = _exif.value_of(directory.fields, _BITS, layout, default=(1,))[0]
+    if photometric not in (_BLACK_IS_ZERO, _RGB) or bits not in (8, 16):
         native = {tag: entry for tag, entry in native.items() if tag not in _COLOURS}
-    dropped = [_claims.PREVIEWS] if _SUB_DIRECTORIES in directory.fields else []
+    raw = _CAMERA_RAW & set(native) if _DNG_VERSION in native else set()
+    native = {tag: entry for tag, entry in native.items() if tag not in raw}
+    dropped = [_RAW_WORDS] if raw else []
+    dropped += [_claims.PREVIEWS] if _SUB_DIRECTORIES in directory.fields else []
     dropped += [_LAYER_WORDS] if _LAYERS in directory.fields else []
     return Metadata(
         exif=_packed_exif(directory, layout.order),

@@ -31,8 +31,8 @@ _ATTRIBUTE = re.compile(rb"\s+([^\s=>/]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 Name = tuple[str, str]
 """Namespace and local name of a property."""
 
-Change = Callable[[Name], bytes | None]
-"""From a property's name to its new value: empty to take it out, None to leave it."""
+Change = Callable[[Name, bytes], bytes | None]
+"""From a property's name and value to its new value: empty to take it out, None to leave it."""
 
 
 class _Attribute(NamedTuple):
@@ -188,11 +188,11 @@ def edited(packet: bytes, change: Change) -> bytes:
     removed: set[str] = set()
     for description in _descriptions(_read(packet)):
         for attribute in description.attributes:
-            if (value := change(attribute.name)) is not None:
+            if (value := change(attribute.name, packet[slice(*attribute.value)])) is not None:
                 edits.append((*(attribute.value if value else attribute.span), value))
                 removed |= set() if value else {attribute.name[0]}
         for child in description.children:
-            if (value := change(child.name)) is not None:
+            if (value := change(child.name, packet[child.tag[1] : child.content_end])) is not None:
                 edits += _element_edits(packet, child, value)
                 removed |= set() if value else {child.name[0]}
     return _without_unused(_applied(packet, edits), removed) if edits else packet
