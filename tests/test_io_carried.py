@@ -1102,3 +1102,10 @@ def test_a_damaged_end_of_photoshop_resources_is_said():
         left_out(decode_image(jpeg(scene(), (0xED, b"Photoshop 3.0\0" + whole + b"\0\0"))), format="JPEG")
         is None
     )
+
+
+def test_application_segments_of_jfif_s_number_that_are_others_come_back():
+    others = [(0xE0, b"Ocad$Rev: 14797 $"), (0xE0, b"JFIF\0\1"), jfif(1, 72, 72), jfif(1, 300, 300)]
+    image, written = again(jpeg(scene(), *others))
+    assert [body for marker, body in jpeg_segments(written) if marker == 0xE0] == [others[2][1], others[0][1]]
+    assert image.metadata.dpi == (72, 72)

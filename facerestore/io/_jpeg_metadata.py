@@ -29,7 +29,7 @@ _APP0, _APP1, _APP2, _APP4, _APP8, _APP11, _APP12, _APP13, _APP14, _APP15 = (
     0xEF,
 )
 _COMMENT, _PROGRESSIVE, _TABLES = 0xFE, 0xC2, 0xDB
-JFIF, COMMENT, PROGRESSIVE, TABLES = b"\xe0", bytes((_COMMENT,)), bytes((_PROGRESSIVE,)), bytes((_TABLES,))
+JFIF, COMMENT, PROGRESSIVE, TABLES = b"JFIF", bytes((_COMMENT,)), bytes((_PROGRESSIVE,)), bytes((_TABLES,))
 """Keys of parts: the density, a comment, that the scans were progressive, and how finely they were quantised."""
 
 _JFIF_PREFIX = b"JFIF\x00"
@@ -118,7 +118,7 @@ def _take(found: _Found, marker: int, body: bytes) -> None:
     doomed = next((w for m, prefix, w in _DOOMED if marker == m and body.startswith(prefix)), None)
     if doomed or any(marker == m and body.startswith(prefix) for m, prefix in _PACKING):
         found.dropped += [doomed] if doomed else []
-    elif marker == _APP0 and body.startswith(_JFIF_PREFIX) and len(body) >= 12:
+    elif marker == _APP0 and body.startswith(_JFIF_PREFIX):
         _take_jfif(found, body)
     elif marker == _APP1 and body.startswith(_EXIF_START):
         _take_exif(found, body[len(PREFIX) :])
@@ -154,6 +154,8 @@ def _take_ducky(found: _Found, body: bytes) -> None:
 
 def _take_jfif(found: _Found, body: bytes) -> None:
     """Note the density of a JFIF segment; a thumbnail in it does not come along."""
+    if len(body) < 12 or any(part.key == JFIF for part in found.parts):
+        return
     found.dpi = _dpi(body)
     found.dropped += [_claims.PREVIEWS] if len(body) > 14 else []
     found.parts.append(Part("JPEG", JFIF, body[:12] + b"\x00\x00"))

@@ -29,7 +29,7 @@ _IN_SRGB = STRUCTURE | {
 # Texts of ImageMagick, which tell people what EXIF said.
 _TEXTS, _ORIENTATION_TEXTS = (b"tEXt", b"zTXt", b"iTXt"), (b"exif:Orientation\x00", b"tiff:Orientation\x00")
 # Where x and y densities stand in the parts that hold them, and how each is packed.
-_DENSITIES = {("JPEG", b"\xe0"): (8, ">H"), ("PNG", b"pHYs"): (0, ">I")}
+_DENSITIES = {("JPEG", b"JFIF"): (8, ">H"), ("PNG", b"pHYs"): (0, ">I")}
 
 
 def settled(metadata: Metadata, orientation: int | None, *, converted: bool) -> tuple[Metadata, int]:

@@ -104,19 +104,18 @@ def finish(
         format: upper-case Pillow name, or None.
         orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif`` and ``xmp``.
         converted: the pixels were of another colour space and are sRGB now.
-        stored_as: as DecodedImage has it.
-        damage: as DecodedImage has it.
-        notes: as DecodedImage has them.
+        stored_as: as DecodedImage has it, like ``damage`` and ``notes``.
+        damage: see there.
+        notes: see there.
     """
     kept, turn = settled(metadata, orientation, converted=converted)
     turned_alpha = None if alpha is None else turned(alpha, turn)
     upright = turned(pixels, turn)
-    kept = replace(kept, size=(upright.shape[1], upright.shape[0]))
     return DecodedImage(
         upright,
         turned_alpha,
         grey=grey,
-        metadata=kept,
+        metadata=replace(kept, size=(upright.shape[1], upright.shape[0])),
         format=format,
         stored_as=stored_as,
         damage=damage,
