@@ -319,11 +319,16 @@ def test_of_a_truncated_bmp_the_rows_are_told(upwards):
 def test_what_libraries_say_is_caught_and_what_others_say_passes(capfd):
     def speak():
         os.write(2, b"Corrupt JPEG data: bad Huffman code\n")
-        os.write(2, b"something of another thread\n")
+        os.write(2, b"something of another thread\nValueError: of a traceback\nerror: of ours\n")
+        os.write(2, b"[ WARN:0@0.1] global loadsave.cpp\n\nMissingRequired: a field\n_TIFFVSetField: : Bad\n")
         return 5
 
-    assert overheard(speak) == (5, ("Corrupt JPEG data: bad Huffman code",))
-    assert capfd.readouterr().err == "something of another thread\n"
+    value, lines = overheard(speak)
+    assert value == 5
+    assert [line[:7] for line in lines] == ["Corrupt", "[ WARN:", "Missing", "_TIFFVS"]
+    assert (
+        capfd.readouterr().err == "something of another thread\nValueError: of a traceback\nerror: of ours\n"
+    )
     os.write(2, b"after it\n")
     assert capfd.readouterr().err == "after it\n"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facerestore.errors import ImageError
 from facerestore.io._across import colours_of
-from facerestore.io._decode import as_decoded, decode_image, picture_size, read_image
+from facerestore.io._decode import as_decoded, decode_image, page_count, picture_size, read_image
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts, left_out
 from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
@@ -28,6 +28,7 @@ __all__ = [
     "encode_spent",
     "find_images",
     "left_out",
+    "page_count",
     "picture_size",
     "read_encoded",
     "read_image",

@@ -39,6 +39,7 @@ def decode(source: Source) -> DecodedImage:
     Raises:
         ImageError: damaged in its header, of a kind that is not read, or over the limit on pixels.
     """
+    source.choose(1, "page")
     header = read_header(source)
     source.check_size(header.width, header.height)
     data, damage = padded(source, header)

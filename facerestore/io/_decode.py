@@ -16,10 +16,13 @@ from facerestore.io._boundary import readable
 from facerestore.io._files import read_bytes
 from facerestore.io._formats import SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
+from facerestore.io._tiff_page import page_offsets
 from facerestore.types import DecodedImage, Metadata
 
 
-def decode_image(data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
+def decode_image(
+    data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+) -> DecodedImage:
     """Return a picture file's pixels, upright, in the file's own depth, with everything needed to write it in kind.
 
     JPEG, PNG, WebP, TIFF and BMP are told apart by their bytes. Grey, alpha and 16 bits are kept; palettes become RGB
@@ -30,11 +33,13 @@ def decode_image(data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_
         data: the whole file.
         name: what to call the picture in errors.
         max_pixels: limit on width times height, checked before any pixel is decoded.
+        page: which page of a TIFF, or which frame of an animation, the first is 1; None for the only one.
 
     Raises:
-        ImageError: empty, no image, damaged, truncated, too large, several frames or pages, or an unhandled kind.
+        ImageError: empty, no image, damaged in its header or nearly everywhere, too large, of several frames or pages
+            and none chosen, or of an unhandled kind.
     """
-    source = Source(data, name, max_pixels)
+    source = Source(data, name, max_pixels, page)
     decoder = _DECODERS[sniff(data[:SIGNATURE_BYTES], name)]
     with readable(name):
         return decoder(source)
@@ -60,14 +65,14 @@ class _SizeOnly(Source):
 
 
 def picture_size(
-    data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS
+    data: bytes, *, name: str = "image", max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
 ) -> tuple[int, int]:
     """Return the width and height that a picture file states, not yet turned upright; no pixel is decoded.
 
     Raises:
         ImageError: as ``decode_image``, as far as the file had to be read.
     """
-    source = _SizeOnly(data, name, max_pixels)
+    source = _SizeOnly(data, name, max_pixels, page)
     try:
         with readable(name):
             _DECODERS[sniff(data[:SIGNATURE_BYTES], name)](source)
@@ -76,14 +81,30 @@ def picture_size(
     raise source.damaged("it states no size")
 
 
-def read_image(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
+def page_count(data: bytes, *, name: str = "image") -> int:
+    """Return how many pages a TIFF has, beside reduced copies of them; 1 for every other picture file.
+
+    Raises:
+        ImageError: as ``decode_image``, as far as the file had to be read.
+    """
+    with readable(name):
+        if sniff(data[:SIGNATURE_BYTES], name) != "TIFF":
+            return 1
+        return max(1, len(page_offsets(Source(data, name))[1]))
+
+
+def read_image(
+    path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+) -> DecodedImage:
     """Return the decoded picture at a path; ``-`` reads the bytes of standard input.
+
+    ``page`` is that of ``decode_image``.
 
     Raises:
         ImageError: as ``decode_image``, and for a missing, unreadable or foreign file and for a directory.
     """
     name = "standard input" if str(path) == "-" else str(path)
-    return decode_image(read_bytes(path), name=name, max_pixels=max_pixels)
+    return decode_image(read_bytes(path), name=name, max_pixels=max_pixels, page=page)
 
 
 def as_decoded(
@@ -91,6 +112,7 @@ def as_decoded(
     *,
     channels: str = "rgb",
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    page: int | None = None,
 ) -> DecodedImage:
     """Return a DecodedImage of anything that the Python interface takes as a picture.
 
@@ -100,6 +122,7 @@ def as_decoded(
             DecodedImage, returned as it is.
         channels: order of the colours of an array, ``rgb`` or ``bgr`` (with alpha last either way).
         max_pixels: limit for paths and bytes.
+        page: of paths and bytes, as for ``decode_image``.
 
     Raises:
         ImageError: not a picture, or an array of another shape or type.
@@ -110,9 +133,9 @@ def as_decoded(
     if isinstance(source, DecodedImage):
         return source
     if isinstance(source, str | Path):
-        return read_image(source, max_pixels=max_pixels)
+        return read_image(source, max_pixels=max_pixels, page=page)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode_image(bytes(source), max_pixels=max_pixels)
+        return decode_image(bytes(source), max_pixels=max_pixels, page=page)
     if isinstance(source, PillowImage.Image):
         return _from_pillow(source)
     if isinstance(source, np.ndarray):

@@ -49,6 +49,7 @@ def decode(source: Source) -> DecodedImage:
     Raises:
         ImageError: damaged in its header, without a whole row, of a kind that is not read, or over the limit on pixels.
     """
+    source.choose(1, "page")
     segments = list(_segments(source))
     frame = _frame(source, segments)
     scans = find_scans(source, segments[-1][1] - 4)

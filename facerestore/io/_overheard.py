@@ -14,12 +14,13 @@ from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 _T = TypeVar("_T")
 _STANDARD_ERROR = 2
-# How the lines of libjpeg's warnings (jerror.h) begin, those of libpng and libtiff, and those of OpenCV's log.
+# How the lines of libjpeg's warnings (jerror.h) begin, those of libpng, those of libtiff (the name of a function, or of
+# the file that Pillow makes up), and those of OpenCV's log. Errors of Python have names like functions.
 _LIBRARIES = re.compile(
     rb"Corrupt JPEG data|Premature end of JPEG|Invalid SOS parameters|Inconsistent progression|Unknown Adobe color"
-    rb"|Warning: unknown JFIF|libpng (?:warning|error): |TIFF\w+: |\w*(?:Decode|Encode)\w*: |tempfile\.tif: "
-    rb"|\w*JPEG\w*: |\w+: Warning, "
-    rb"|\[ *(?:WARN|ERROR|INFO|DEBUG|FATAL) *: *\d|OpenCV\("
+    rb"|Warning: unknown JFIF|libpng (?:warning|error): |(?!\w*(?:Error|Exception|Warning|Interrupt): )_?[A-Za-z]*[a-z]"
+    rb"[A-Z]\w*: |_?TIFF\w+: |\w*(?:Decode|Encode|JPEG)\w*: |tempfile\.tif: |\w+: Warning, "
+    rb"|.*compression support is not configured|\[ *(?:WARN|ERROR|INFO|DEBUG|FATAL) *: *\d|OpenCV\("
 )
 _READ_BYTES = 2**20
 
@@ -42,6 +43,7 @@ class _Ear:
         self._heard: list[str] = []
         self._file: BinaryIO | None = None
         self._taken = 0
+        self._of_library = False
         self._own: int | None = None
 
     @contextmanager
@@ -62,6 +64,12 @@ class _Ear:
             company, start, number = self._listening > 1, len(self._heard), self._began
         try:
             yield said
+        except Exception as error:
+            with self._changed:
+                self._take()
+                for line in self._heard[start:]:
+                    error.add_note(line)
+            raise
         finally:
             with self._changed:
                 self._take()
@@ -74,7 +82,7 @@ class _Ear:
 
     def _open(self) -> None:
         """Put a file in the place of standard error."""
-        self._heard, self._taken = [], 0
+        self._heard, self._taken, self._of_library = [], 0, False
         self._file = _file_in_memory()
         with suppress(OSError):  # it is closed: there is nothing to give back
             self._own = os.dup(_STANDARD_ERROR)
@@ -100,8 +108,9 @@ class _Ear:
         while text := _read_at(self._file.fileno(), self._taken):
             self._taken += len(text)
             for line in text.splitlines(keepends=True):
-                if _LIBRARIES.match(line):
-                    self._heard.append(line.decode(errors="replace").strip())
+                self._of_library = bool(_LIBRARIES.match(line)) or (self._of_library and not line.strip())
+                if self._of_library:
+                    self._heard += [line.decode(errors="replace").strip()] if line.strip() else []
                 elif self._own is not None:
                     os.write(self._own, line)
 
@@ -133,7 +142,8 @@ def overheard(decode: Callable[[], _T]) -> tuple[_T, tuple[str, ...]]:
     """Return what a function returns, and the lines that C libraries wrote on standard error meanwhile.
 
     Files may be decoded in several threads, which have one standard error: where something was said in company, the
-    function is called once more, alone. It has to be one that can be called twice, and that does not listen itself.
+    function is called once more, alone. It has to be one that can be called twice, and that does not listen itself. To
+    an error that it raises the lines are added as notes.
     """
     with _ear.listening(alone=False) as said:
         result = decode()

@@ -49,13 +49,8 @@ def decode(source: Source) -> DecodedImage:
     frame = source.choose(max(1, *frames, 1), "animation frame")
     source.check_size(header.width, header.height)
     metadata = _png_metadata.read(read.chunks)
-    if max(frames, default=1) > 1:
-        decoded, damage = (
-            (*_frame(source, read.chunks, frame), "16-bit samples" if header.depth == 16 else None),
-            None,
-        )
-    else:
-        decoded, damage = _decode_as_far(source, read)
+    moving = max(frames, default=1) > 1
+    decoded, damage = (_frame(source, read, frame), None) if moving else _decode_as_far(source, read)
     pixels, alpha, grey, stored_as = decoded
     return finish(
         pixels,
@@ -97,12 +92,15 @@ def _decode_pixels(source: Source, header: Header, chunks: list[Chunk]) -> _Deco
     return (*_pillow.channels(picture, source.name), stored_as)
 
 
-def _frame(source: Source, chunks: list[Chunk], frame: int) -> tuple[Samples, Samples | None, bool]:
+def _frame(source: Source, read: Chunks, frame: int) -> _Decoded:
     """Return one frame of an animation, as it is shown."""
-    picture = PngImagePlugin.PngImageFile(BytesIO(b"".join(bare(chunks, (*_PIXEL_CHUNKS, *_ANIMATION)))))
+    parts = bare(read.chunks, (*_PIXEL_CHUNKS, *_ANIMATION))
+    picture = PngImagePlugin.PngImageFile(BytesIO(b"".join(parts)))
     # A picture that is shown where there are no animations comes before their first frame.
     picture.seek(frame + int(bool(picture.default_image)))
-    return _pillow.channels(picture, source.name)
+    pixels, alpha, grey = _pillow.channels(picture, source.name)
+    reduced = read.header.depth > 8 * pixels.dtype.itemsize
+    return pixels, alpha, grey, f"{read.header.depth}-bit samples" if reduced else None
 
 
 def _decode_samples(

@@ -54,11 +54,13 @@ class Source:
         Without being asked, the only one is taken: of several, all but one would be lost.
         """
         if self.page is None and count > 1:
+            moving = ", and moving pictures are not restored as such" if "frame" in unit else ""
             raise ImageError(
-                f"{self.name}: holds {count} {unit}s; choose one with --page 1 to --page {count} (page= in Python)"
+                f"{self.name}: holds {count} {unit}s{moving}; choose one with --page 1 to {count} (page= in Python)"
             )
         if self.page is not None and not 1 <= self.page <= count:
-            raise ImageError(f"{self.name}: has no {unit} {self.page}; there are {count}, the first is 1")
+            held = f"{count} {unit}s, the first is 1" if count > 1 else f"one {unit}"
+            raise ImageError(f"{self.name}: there is no {unit} {self.page}; it holds {held}")
         return (self.page or 1) - 1
 
     def check_rows(self, whole: int, height: int) -> None:

@@ -44,6 +44,7 @@ from facerestore.io._tiff_page import (
     YCBCR,
     Page,
     read_page,
+    unhandled_compression,
 )
 from facerestore.io._tiff_samples import Unlimited, read_samples, with_directory
 from facerestore.types import DecodedImage, Metadata
@@ -76,7 +77,12 @@ def decode(source: Source) -> DecodedImage:
     """
     page = read_page(source)
     metadata = _tiff_metadata.read(page.directory, page.layout)
-    decoded = _decode_samples(source, page) if _is_plain(page) else _decode_whole(source, page)
+    try:
+        decoded = _decode_samples(source, page) if _is_plain(page) else _decode_whole(source, page)
+    except (ImageError, OSError) as error:
+        if any("not configured" in line for line in getattr(error, "__notes__", ())):
+            raise unhandled_compression(source, page) from error
+        raise
     return finish(
         decoded.pixels,
         decoded.alpha,

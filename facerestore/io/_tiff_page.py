@@ -189,9 +189,7 @@ def check_handled(source: Source, page: Page) -> None:
     """Raise ImageError for a page that is whole and that nothing here reads."""
     number = page.compression
     if number not in BYTEWISE and number not in _OTHER_COMPRESSIONS:
-        raise ImageError(
-            f"{source.name}: TIFF compression {page.compression_words} is not handled; save it with LZW or ZIP"
-        )
+        raise unhandled_compression(source, page)
     formats, bits = page.sample_formats, page.bits
     lab = page.colour in (CIE_LAB, ICC_LAB)
     handled = (
@@ -202,6 +200,13 @@ def check_handled(source: Source, page: Page) -> None:
     )
     if not handled:
         raise source.unhandled(page.words, "RGB or grey TIFF of 8 or 16 bits, with LZW or ZIP")
+
+
+def unhandled_compression(source: Source, page: Page) -> ImageError:
+    """Return the error for a compression that is not read."""
+    return ImageError(
+        f"{source.name}: TIFF compression {page.compression_words} is not handled; save it with LZW or ZIP"
+    )
 
 
 def _bits_handled(page: Page, bits: int, formats: set[int]) -> bool:

@@ -31,7 +31,7 @@ def decode(source: Source) -> DecodedImage:
     source.check_size(*_size(source, chunks))
     metadata = _webp_metadata.read(chunks)
     if len(frames) > 1:
-        pixels, alpha = _frame(source, frame)
+        pixels, alpha = overheard(lambda: _frame(source, frame))[0]
         if frames[frame][_FRAME_HEADER:][:4] == _webp_metadata.LOSSLESS:
             metadata = replace(metadata, parts=(*metadata.parts, Part("WEBP", _webp_metadata.LOSSLESS, b"")))
     else:

@@ -1,0 +1,189 @@
+"""The files that are altered: a small one of every format, container and kind, made here."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save as safetensors_bytes
+
+from facerestore.io import encode_image
+from facerestore.types import DecodedImage
+
+HEIGHT, WIDTH = 40, 56
+_PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+_TIFF_COMPRESSIONS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
+
+
+def photo(channels: int = 3, dtype: type = np.uint8) -> NDArray[np.generic]:
+    """Return (HEIGHT, WIDTH, channels): slopes with a grain."""
+    rng = np.random.default_rng(5)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    slopes = [(rows * a + columns * b) % 200 for a, b in ((3, 1), (1, 4), (2, 2), (5, 3))][:channels]
+    pixels = np.stack(slopes, axis=2) + rng.integers(0, 30, (HEIGHT, WIDTH, channels))
+    return (pixels * (257 if dtype == np.uint16 else 1)).astype(dtype)
+
+
+def _saved(picture: Image.Image, format: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def _exif() -> bytes:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 6
+    exif.get_ifd(0x8769).update(
+        {0x9003: "2020:01:02 03:04:05", 0xA002: WIDTH, 0x927C: b"Nikon\0\2" + bytes(40)}
+    )
+    exif.get_ifd(0x8825).update({1: "N", 2: (51.0, 30.0, 0.0)})
+    return exif.tobytes()
+
+
+_XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF>'
+    b"</x:xmpmeta>"
+)
+
+
+def pictures() -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of every kind of picture."""
+    rgb = Image.fromarray(photo())
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    carried = {"exif": _exif(), "icc_profile": profile}
+    yield from _jpegs(rgb, carried)
+    yield from _pngs(rgb, carried)
+    yield from _tiffs(rgb)
+    yield from _bmps(rgb)
+    yield "lossy.webp", _saved(rgb, "WEBP", xmp=_XMP, **carried)
+    yield "lossless.webp", _saved(rgb.convert("RGBA"), "WEBP", lossless=True)
+    yield "alpha.webp", _saved(Image.fromarray(photo(4)), "WEBP")
+    moving = [Image.fromarray(np.roll(photo(), step, 1)) for step in range(3)]
+    yield "moving.webp", _saved(moving[0], "WEBP", save_all=True, append_images=moving[1:])
+
+
+def _jpegs(rgb: Image.Image, carried: dict[str, object]) -> Iterator[tuple[str, bytes]]:
+    yield "plain.jpg", _saved(rgb, "JPEG", comment="words", xmp=_XMP, **carried)
+    yield "progressive.jpg", _saved(rgb, "JPEG", progressive=True)
+    yield "restarts.jpg", _saved(rgb, "JPEG", restart_marker_blocks=2, subsampling=0)
+    yield "grey.jpg", _saved(rgb.convert("L"), "JPEG", **carried)
+    yield "cmyk.jpg", _saved(rgb.convert("CMYK"), "JPEG")
+    photoshop = (
+        b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", 12) + b"\x1c\x02\x78\0\x07caption"
+    )
+    plain = _saved(rgb, "JPEG")
+    yield "iptc.jpg", plain[:2] + struct.pack(">HH", 0xFFED, len(photoshop) + 2) + photoshop + plain[2:]
+    yield "two.jpg", plain + plain
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _pngs(rgb: Image.Image, carried: dict[str, object]) -> Iterator[tuple[str, bytes]]:
+    texts = PngInfo()
+    texts.add_text("Comment", "words", zip=True)
+    texts.add_itxt("XML:com.adobe.xmp", _XMP.decode())
+    exif = _exif()
+    texts.add_text("Raw profile type exif", f"\nexif\n{len(exif):8d}\n{exif.hex()}\n")
+    yield "plain.png", _saved(rgb, "PNG", pnginfo=texts, **carried)
+    yield "grey1.png", _saved(rgb.convert("1"), "PNG")
+    yield "palette4.png", _saved(rgb.quantize(16), "PNG", bits=4, transparency=3)
+    yield "palette.png", _saved(rgb.convert("P"), "PNG")
+    yield "alpha.png", _saved(Image.fromarray(photo(4)), "PNG")
+    yield "greyalpha.png", _saved(rgb.convert("LA"), "PNG")
+    for name, count, grey in (("deep.png", 3, False), ("deepalpha.png", 4, False), ("deepgrey.png", 3, True)):
+        pixels = photo(count, np.uint16)
+        image = DecodedImage(pixels[..., :3], pixels[..., 3].copy() if count == 4 else None, grey=grey)
+        yield name, encode_image(image, format="PNG")
+    moving = [Image.fromarray(np.roll(photo(), step, 1)) for step in range(3)]
+    yield "moving.png", _saved(moving[0], "PNG", save_all=True, append_images=moving[1:])
+    raw = b"".join(
+        b"\0" + row.tobytes()
+        for left, across, top, down in _PASSES
+        for row in photo()[top::down, left::across]
+    )
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
+    colours = (
+        _chunk(b"gAMA", struct.pack(">I", 45455)) + _chunk(b"cHRM", bytes(32)) + _chunk(b"tIME", bytes(7))
+    )
+    parts = (_chunk(b"IHDR", head), colours, _chunk(b"IDAT", zlib.compress(raw)), _chunk(b"IEND", b""))
+    yield "interlaced.png", b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _tiffs(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
+    for compression in _TIFF_COMPRESSIONS:
+        carried = (
+            {"exif": _exif()} if compression == "raw" else {}
+        )  # libtiff writes no directory in a directory
+        yield f"{compression}.tif", _saved(rgb, "TIFF", compression=compression, **carried)
+    for compression in ("group3", "group4", "tiff_ccitt"):
+        yield f"{compression}.tif", _saved(rgb.convert("1"), "TIFF", compression=compression)
+    for mode in ("L", "P", "CMYK", "LAB", "I;16", "F", "I", "RGBA"):
+        source = rgb.convert("L") if mode in ("F", "I", "I;16") else rgb
+        if mode == "LAB":
+            source = ImageCms.profileToProfile(
+                rgb, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+            )
+        yield f"{mode}.tif", _saved(source if mode == "LAB" else source.convert(mode), "TIFF")
+    pixels = photo(4, np.uint16)
+    yield "deep.tif", encode_image(DecodedImage(pixels[..., :3], pixels[..., 3].copy()), format="TIFF")
+    yield "pages.tif", _saved(rgb, "TIFF", save_all=True, append_images=[rgb.convert("L"), rgb])
+    yield "big.tif", _saved(rgb, "TIFF", big_tiff=True)
+
+
+def _bmps(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
+    yield "plain.bmp", _saved(rgb, "BMP", dpi=(72, 72))
+    yield "palette.bmp", _saved(rgb.convert("P"), "BMP")
+    yield "grey1.bmp", _saved(rgb.convert("1"), "BMP")
+    alpha = photo(4)
+    yield (
+        "version5.bmp",
+        encode_image(DecodedImage(alpha[..., :3].copy(), alpha[..., 3].copy()), format="BMP"),
+    )
+    masks = struct.pack("<III", 0xF800, 0x7E0, 0x1F)
+    info = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 16, 3, WIDTH * HEIGHT * 2, 2835, 2835, 0, 0)
+    body = photo(2).tobytes()
+    yield "fields.bmp", struct.pack("<2sIHHI", b"BM", 66 + len(body), 0, 0, 66) + info + masks + body
+    rle = b"".join(bytes((WIDTH, row)) + b"\0\0" for row in range(HEIGHT)) + b"\0\1"
+    info = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 8, 1, len(rle), 0, 0, 256, 0)
+    palette = b"".join(bytes((value, value // 2, 9, 0)) for value in range(256))
+    yield "rle.bmp", struct.pack("<2sIHHI", b"BM", 1078 + len(rle), 0, 0, 1078) + info + palette + rle
+
+
+def files() -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of weights, settings and shards."""
+    tensors = {"body.weight": torch.ones(3, 2), "body.bias": torch.zeros(3)}
+    yield "plain.safetensors", safetensors_bytes(tensors, {"architecture": "lite"})
+    for name, legacy in (("plain.pth", False), ("legacy.pth", True)):
+        stream = io.BytesIO()
+        torch.save({"params_ema": tensors, "epoch": 3}, stream, _use_new_zipfile_serialization=not legacy)
+        yield name, stream.getvalue()
+    yield (
+        "plain.toml",
+        b'[restore]\nstrength = 0.7\nfaces = "0,2"\n\n[output]\nformat = "png"\noverwrite = true\n',
+    )
+    yield "shard.tar", _shard()
+
+
+def _shard() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for number in range(2):
+            face = _saved(Image.fromarray(photo()), "PNG")
+            values = json.dumps({"width": WIDTH, "photo": "a.jpg"}).encode()
+            for ending, body in (("png", face), ("json", values)):
+                member = tarfile.TarInfo(f"{number:06d}.{ending}")
+                member.size = len(body)
+                archive.addfile(member, io.BytesIO(body))
+    return stream.getvalue()

@@ -1,0 +1,89 @@
+"""How a file is altered: by chance that is drawn from a seed and a number, so that each mutant can be made again."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Sequence
+
+_EXTREMES = (0, 1, 2, 4, 0x7F, 0x80, 0xFE, 0xFF)
+_NUMBERS = (0, 1, 2, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+_HEAD_BYTES = 600
+_MOST_STEPS = 4
+
+
+def mutant(corpus: Sequence[bytes], seed: int, number: int) -> tuple[int, bytes]:
+    """Return which file of the corpus is altered, and the altered one.
+
+    Args:
+        corpus: the files.
+        seed: of the run.
+        number: of the mutant; the files have their turns.
+    """
+    rng = random.Random(f"{seed}:{number}")
+    index = number % len(corpus)
+    data = bytearray(corpus[index])
+    for _ in range(rng.randint(1, _MOST_STEPS)):
+        if len(data) < 2:
+            break
+        rng.choice(_STEPS)(data, rng, corpus)
+    return index, bytes(data)
+
+
+def _place(data: bytearray, rng: random.Random) -> int:
+    """Return a place in a file: most of them at its start or end, where headers and directories are."""
+    share = rng.random()
+    if share < 0.45:
+        return rng.randrange(min(len(data), _HEAD_BYTES))
+    if share < 0.65:
+        return len(data) - 1 - rng.randrange(min(len(data), _HEAD_BYTES))
+    return rng.randrange(len(data))
+
+
+def _flip(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    data[_place(data, rng)] ^= 1 << rng.randrange(8)
+
+
+def _byte(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    data[_place(data, rng)] = rng.choice(_EXTREMES) if rng.random() < 0.5 else rng.randrange(256)
+
+
+def _number(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    """Overwrite with a number at the edge of its range, in either byte order."""
+    packed = struct.pack(rng.choice("<>") + "I", rng.choice(_NUMBERS))
+    size = rng.choice((2, 4))
+    place = _place(data, rng)
+    data[place : place + size] = packed[:size]
+
+
+def _noise(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    place, size = _place(data, rng), rng.randint(2, 40)
+    data[place : place + size] = rng.randbytes(min(size, len(data) - place))
+
+
+def _cut(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    place = _place(data, rng)
+    del data[place : place + rng.choice((1, 2, 3, 4, 12, 100, 1000))]
+
+
+def _repeat(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    place, size = _place(data, rng), rng.choice((1, 2, 4, 12, 100, 1000))
+    piece = bytes(data[place : place + size])
+    data[place:place] = piece * rng.choice((1, 1, 2, 50))
+
+
+def _truncate(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    del data[_place(data, rng) :]
+
+
+def _splice(data: bytearray, rng: random.Random, corpus: Sequence[bytes]) -> None:
+    """Put a piece of another file in."""
+    other = rng.choice(corpus)
+    start, place = rng.randrange(len(other)), _place(data, rng)
+    piece = other[start : start + rng.choice((4, 40, 400, 4000))]
+    data[place : place + (len(piece) if rng.random() < 0.5 else 0)] = piece
+
+
+_STEPS: tuple[Callable[[bytearray, random.Random, Sequence[bytes]], None], ...] = (
+    *(_flip, _flip, _byte, _byte, _byte, _number, _number, _noise, _cut, _repeat, _truncate, _splice),
+)
