@@ -10,16 +10,17 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
-from safetensors.torch import save as safetensors_bytes
 
 from facerestore.io import encode_image
 from facerestore.types import DecodedImage
 
 HEIGHT, WIDTH = 40, 56
+OF_FILES = (".safetensors", ".pth", ".toml", ".tar")
+"""Suffixes of what is no picture."""
+
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 _TIFF_COMPRESSIONS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
 
@@ -129,8 +130,9 @@ def _tiffs(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
         yield f"{compression}.tif", _saved(rgb, "TIFF", compression=compression, **carried)
     for compression in ("group3", "group4", "tiff_ccitt"):
         yield f"{compression}.tif", _saved(rgb.convert("1"), "TIFF", compression=compression)
-    for mode in ("L", "P", "CMYK", "LAB", "I;16", "F", "I", "RGBA"):
-        source = rgb.convert("L") if mode in ("F", "I", "I;16") else rgb
+    yield "F.tif", _saved(Image.fromarray(photo(1)[..., 0].astype(np.float32) / 255), "TIFF")
+    for mode in ("L", "P", "CMYK", "LAB", "I;16", "I", "RGBA"):
+        source = rgb.convert("L") if mode in ("I", "I;16") else rgb
         if mode == "LAB":
             source = ImageCms.profileToProfile(
                 rgb, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
@@ -163,6 +165,9 @@ def _bmps(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
 
 def files() -> Iterator[tuple[str, bytes]]:
     """Yield name and content of weights, settings and shards."""
+    import torch
+    from safetensors.torch import save as safetensors_bytes
+
     tensors = {"body.weight": torch.ones(3, 2), "body.bias": torch.zeros(3)}
     yield "plain.safetensors", safetensors_bytes(tensors, {"architecture": "lite"})
     for name, legacy in (("plain.pth", False), ("legacy.pth", True)):

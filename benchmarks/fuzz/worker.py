@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from benchmarks.fuzz.corpus import files, pictures
+from benchmarks.fuzz.corpus import OF_FILES, files, pictures
 from benchmarks.fuzz.mutation import mutant
 from benchmarks.fuzz.targets import TARGETS
 from facerestore.errors import FaceRestoreError
@@ -27,7 +27,7 @@ _REFUSED, _READ = "refused", "read"
 
 def corpus(suffixes: Sequence[str]) -> list[tuple[str, bytes]]:
     """Return name and content of the files with these suffixes; of all for none."""
-    made = [*pictures(), *files()]
+    made = [*pictures(), *([] if suffixes and not set(suffixes) & set(OF_FILES) else files())]
     return [(name, data) for name, data in made if not suffixes or name[name.rindex(".") :] in suffixes]
 
 

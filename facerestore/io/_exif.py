@@ -47,6 +47,7 @@ INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _SIGNED = {6: "b", 8: "h", 9: "i"}
 _RATIONALS = (5, 10)
 _MAX_CLASSIC_KIND = 13
+_MOST_ENTRIES = 2**12  # standards and makers together know about as many tags
 CM_PER_INCH = 2.54
 
 
@@ -111,7 +112,7 @@ def read_directory(data: bytes, offset: int, layout: Layout, *, depth: int = 0) 
         raise ValueError(f"a directory at byte {offset} of {len(data)}")
     count = struct.unpack_from(layout.order + count_code, data, offset)[0]
     end = start + count * entry_size
-    if end > len(data):
+    if end > len(data) or count > _MOST_ENTRIES:
         raise ValueError(f"a directory of {count} entries at byte {offset} of {len(data)}")
     directory = Directory(next_position=end, start=offset)
     if end + struct.calcsize(word) <= len(data):

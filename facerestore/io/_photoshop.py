@@ -30,6 +30,10 @@ _IPTC_PREVIEW = {(2, 200), (2, 201), (2, 202)}
 _IPTC_OBJECT = (7, 8, 9)
 
 
+# Numbers have 16 bits, and Photoshop writes some dozens of them.
+_MOST_RESOURCES = 2**13
+
+
 class Resource(NamedTuple):
     """One resource: its signature, number, Pascal name as stored, and data."""
 
@@ -40,9 +44,11 @@ class Resource(NamedTuple):
 
 
 def resources(block: bytes) -> Iterator[Resource]:
-    """Yield the resources of a block, up to the first thing that is none."""
+    """Yield the resources of a block, up to the first thing that is none, and no more than anybody has."""
     position = 0
-    while block[position : position + 4] in _SIGNATURES and position + 12 <= len(block):
+    for _ in range(_MOST_RESOURCES):
+        if block[position : position + 4] not in _SIGNATURES or position + 12 > len(block):
+            return
         number = struct.unpack_from(">H", block, position + 4)[0]
         name_end = position + 7 + block[position + 6]
         name_end += (name_end - position) % 2
@@ -134,7 +140,7 @@ def settled_iptc(records: bytes) -> tuple[bytes, list[str]]:
 
 def _filtered(records: bytes, is_doomed: Callable[[int, int], bool]) -> tuple[bytes, list[str]]:
     """Return IPTC records without those that are doomed; bytes that are no records stay as they are."""
-    kept, position, words = [], 0, list[str]()
+    kept, begun, position, words = [], 0, 0, list[str]()
     while position + 5 <= len(records) and records[position] == 0x1C:
         record, number, size = struct.unpack_from(">BBH", records, position + 1)
         start = position + 5
@@ -143,11 +149,10 @@ def _filtered(records: bytes, is_doomed: Callable[[int, int], bool]) -> tuple[by
             size = int.from_bytes(records[position + 5 : min(start, position + 9)], "big")
         end = start + size
         if is_doomed(record, number):
-            words = [PREVIEWS]
-        else:
-            kept.append(records[position:end])
+            kept.append(records[begun:position])
+            begun, words = end, [PREVIEWS]
         position = end
-    return b"".join((*kept, records[position:])), words
+    return b"".join((*kept, records[begun:])), words
 
 
 def iptc_of(block: bytes | None) -> bytes | None:

@@ -57,8 +57,9 @@ def _from_float(source: Source, samples: Samples, bits: int) -> tuple[Samples, s
     """Return uint16 samples of floats, of which 0 is black and 1 is white."""
 
     def convert(band: Samples) -> Samples:
-        finite = np.nan_to_num(band.astype(np.float64), nan=0.0, posinf=1.0, neginf=0.0)
-        return np.rint(np.clip(finite, 0.0, 1.0) * 65535)
+        with np.errstate(invalid="ignore"):  # of signalling numbers that are none
+            wide = band.astype(np.float64)
+        return np.rint(np.clip(np.nan_to_num(wide, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0) * 65535)
 
     above = sum(
         int(np.count_nonzero(samples[top : top + _ROWS_PER_BAND] > 1))
@@ -69,7 +70,7 @@ def _from_float(source: Source, samples: Samples, bits: int) -> tuple[Samples, s
             f"{source.name}: {above / samples.size:.0%} of its float samples are above 1, which is white; divide"
             " them by the number that is white, or save it with 8 or 16 bits"
         )
-    low, high = float(np.nanmin(samples)), float(np.nanmax(samples))
+    low, high = float(np.fmin.reduce(samples, None)), float(np.fmax.reduce(samples, None))
     notes = (f"samples go from {low:.3g} to {high:.3g}; what is not within 0 to 1 was cut off",)
     return _in_bands(samples, np.uint16, convert), f"{bits}-bit float", notes if low < 0 or high > 1 else ()
 

@@ -53,6 +53,7 @@ _OTHER_COMPRESSIONS = frozenset((2, 3, 4, 6, 7, 32771, 32809, 50001))
 _HANDLED_COLOURS = frozenset((WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, CIE_LAB, ICC_LAB))
 _FORMATS = MappingProxyType({SIGNED: "signed ", FLOAT: "float ", 5: "complex ", 6: "complex float "})
 _REDUCED = 1
+_MOST_PAGES = 2**15  # the longest book that a scanner has made one file of has some thousands
 _RAW_REMEDY = (
     "the first picture in this TIFF is a thumbnail, as in raw camera files; develop it to a plain TIFF or JPEG"
     " first"
@@ -145,6 +146,8 @@ def page_offsets(source: Source) -> tuple[Layout, list[int]]:
             raise source.damaged("the directories of its pages overlap")
         if not kind & _REDUCED:
             offsets.append(offset)
+            if len(offsets) > _MOST_PAGES:
+                raise source.excessive("pages", _MOST_PAGES)
         elif offset == first:
             raise ImageError(f"{source.name}: {_RAW_REMEDY}")
     return layout, offsets

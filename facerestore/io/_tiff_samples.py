@@ -23,6 +23,10 @@ _MAX_CLASSIC_BYTES = 2**32
 _NO_PREDICTOR, _DIFFERENCES, _FLOAT_DIFFERENCES = 1, 2, 3
 # A tile may be larger than the picture; this one is as large as any viewer makes them.
 _MAX_TILE_BYTES = 2**27
+# Of parts of a damaged plane: enough for every strip of a large photo.
+_MOST_TRIES = 2**12
+# All blocks together may be longer than the file where they share what is the same in them, such as white.
+_MOST_SHARED_BYTES = 2**28
 _UNPACKED_BYTES = 2**24  # of packed bits that are taken apart at a time
 _FLOATS = {16: "f2", 32: "f4", 64: "f8"}
 
@@ -110,6 +114,8 @@ def _planes(source: Source, page: Page, *, planes: int) -> list[_Plane]:
     found = min(len(offsets), len(sizes))
     if planes > 1 and found < wanted * planes:
         raise source.damaged(f"of {wanted * planes} strips or tiles, its table has {found}")
+    if sum(sizes) > len(source.data) + _MOST_SHARED_BYTES:
+        raise source.damaged("its strips or tiles overlap")
     source.check_rows(found // across * rows, height)
     return [
         _Plane(
@@ -201,20 +207,55 @@ def with_directory(body: bytes, fields: dict[int, Field], order: str) -> bytes:
 
 
 def _rescued(plane: _Plane) -> tuple[Samples, int | None]:
-    """Return the bytes of a plane as `_bytes_of` does, block by block; what cannot be read is zero."""
-    height, across, width = plane.height, plane.across, plane.row_bytes
-    stored = np.zeros((height, across, width), np.uint8)
-    bad = height
-    for number in range(-(-height // plane.rows) * across):
-        top, column = number // across * plane.rows, number % across
-        part = stored[top : top + plane.rows, column]
-        tiled = tags.TILE_OFFSETS in plane.page.directory.fields
-        block = _block(plane, number, plane.rows if tiled else len(part))[: len(part)]
-        part[: len(block)] = block
-        if len(block) < len(part):
-            bad = min(bad, top + len(block))
+    """Return the bytes of a plane as `_bytes_of` does; what cannot be read is zero.
+
+    Halves of what fails are tried, the upper first, so that few blocks of many are tried one by one.
+    """
+    height, across = plane.height, plane.across
+    stored = np.zeros((height, across, plane.row_bytes), np.uint8)
+    down, bad, tries = -(-height // plane.rows), height, 0
+    waiting = [(0, down, 0, across)]
+    while waiting and tries < _MOST_TRIES:
+        first, last, left, right = waiting.pop()
+        top, bottom, tries = first * plane.rows, min(last * plane.rows, height), tries + 1
+        found = _blocks(plane, first, last, left, right)
+        stored[top : top + len(found), left:right] = found
+        if len(found) == bottom - top:
+            continue
+        if last - first > 1:
+            middle = (first + last) // 2
+            waiting += [(middle, last, left, right), (first, middle, left, right)]
+        elif right - left > 1:
+            middle = (left + right) // 2
+            waiting += [(first, last, middle, right), (first, last, left, middle)]
+        else:
+            bad = min(bad, top + len(found))
+    bad = min([bad, *(first * plane.rows for first, _, _, _ in waiting)])
     plane.source.check_rows(bad, height)
     return stored, None if bad == height else bad
+
+
+def _blocks(plane: _Plane, first: int, last: int, left: int, right: int) -> Samples:
+    """Return the rows of blocks that can be read, (N, blocks across, bytes of a row): all of them, or else none.
+
+    Of one block those up to its damage are returned, where that can be told.
+    """
+    numbers = [row * plane.across + column for row in range(first, last) for column in range(left, right)]
+    rows = min(last * plane.rows, plane.height) - first * plane.rows
+    nothing: Samples = np.empty((0, right - left, plane.row_bytes), np.uint8)
+    if len(numbers) == 1:
+        tiled = tags.TILE_OFFSETS in plane.page.directory.fields
+        return _block(plane, numbers[0], plane.rows if tiled else rows)[:rows, None]
+    if numbers[-1] >= min(len(plane.offsets), len(plane.sizes)):
+        return nothing
+    pieces = [plane.source.data[plane.offsets[i] : plane.offsets[i] + plane.sizes[i]] for i in numbers]
+    offsets = np.cumsum([8, *(len(piece) for piece in pieces)]).tolist()[:-1]
+    sizes = tuple(len(piece) for piece in pieces)
+    try:
+        found = _decoded(plane, b"".join(pieces), tuple(offsets), sizes, shape=(rows, right - left))
+    except OSError:
+        return nothing
+    return found.reshape(rows, right - left, plane.row_bytes)
 
 
 def _block(plane: _Plane, number: int, rows: int) -> Samples:
