@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.page import GAP_PX, INK, PAPER
+from facerestore.temporary import written_whole
 
 _Colour: TypeAlias = tuple[int, int, int]
 
@@ -205,11 +206,9 @@ def write_plots(path: Path, plots: Sequence[Plot]) -> Path:
     if path.suffix.lower() != ".png":
         raise ImageError(f"plots are written as PNG; give a name such as '{path.with_suffix('.png')}'")
     picture = Image.fromarray(plots_picture(plots))
-    part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(part, format="PNG")
-        part.replace(path)
+        with written_whole(path) as stream:
+            picture.save(stream, format="PNG")
     except OSError as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
     return path

@@ -17,6 +17,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from facerestore import io as fio
+from facerestore import temporary
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (
     _claims,
@@ -1106,7 +1107,7 @@ def test_find_images(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
-    (tmp_path / f".0123{_files._TEMPORARY_SUFFIX}").write_bytes(b"")
+    (tmp_path / f".0123{temporary.SUFFIX}").write_bytes(b"")
     relative = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path, recursive=False)]
     assert relative == ["a.png", "b.JPG"]
     found = [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path, recursive=True)]

@@ -1,8 +1,8 @@
 """Many photos: what to do, doing it, and telling it."""
 
-from facerestore.batch.plan import STREAM, Job, Plan, plan_jobs
+from facerestore.batch.plan import STREAM, Job, Plan, kinds_of, plan_jobs
 from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
-from facerestore.batch.run import PhotoOutcome, Status, check_options, run_job, run_jobs
+from facerestore.batch.run import PhotoOutcome, Status, check_options, missing_photos, run_job, run_jobs
 
 __all__ = [
     "STREAM",
@@ -12,6 +12,8 @@ __all__ = [
     "Status",
     "Summary",
     "check_options",
+    "kinds_of",
+    "missing_photos",
     "photo_report",
     "plan_jobs",
     "run_job",

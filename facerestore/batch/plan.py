@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
+from typing import NamedTuple
 
 from facerestore.config import DEFAULT_SUFFIX, OutputConfig
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import FORMATS, SUFFIXES, find_images, resolve_format
+from facerestore.io import (
+    FORMATS,
+    SUFFIXES,
+    drawn_kind,
+    fitting,
+    is_file,
+    is_folder,
+    resolve_format,
+    search_folder,
+)
 
 STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
@@ -26,11 +38,13 @@ class Job:
         source: the photo, or STREAM.
         target: where the result goes, or STREAM.
         name: the result's path relative to the run, unique in it, without extension; names its side products.
+        shortened: the photo's own name was too long for one of a result.
     """
 
     source: Path
     target: Path
     name: Path
+    shortened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +53,17 @@ class Plan:
 
     Attributes:
         jobs: in the order of the inputs; every target is distinct.
-        left_out: files in the given directories that are results of an earlier run.
+        left_out: files in the given directories that are results of an earlier run, or drawn by one.
+        not_read: files in them that are no pictures that are read here.
+        not_searched: directories in them, where these are not asked for.
+        faults: directories that could not be read, or hold no picture, among others that do.
     """
 
     jobs: tuple[Job, ...]
     left_out: tuple[Path, ...] = ()
+    not_read: tuple[Path, ...] = ()
+    not_searched: tuple[Path, ...] = ()
+    faults: tuple[ImageError, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,7 @@ class _Candidate:
     extension: str
 
     def target(self, suffix: str, infix: str = "") -> Path:
-        return self.folder / f"{self.source.stem}{infix}{suffix}{self.extension}"
+        return self.folder / fitting(self.folder, self.source.stem, f"{infix}{suffix}{self.extension}")
 
 
 def plan_jobs(
@@ -67,58 +87,84 @@ def plan_jobs(
     recursive: bool = False,
     ending: str = DEFAULT_SUFFIX,
     aside: Sequence[Path] = (),
+    takes: Sequence[str] = (),
 ) -> Plan:
     """Return the jobs for files and directories.
 
     A result goes beside its source as ``<name>_restored``; with ``output`` it goes there: into that very file when
     there is one input file and ``output`` ends like a picture, else into that directory under the source's own name,
     directories mirrored. Two results never share a name (``a.jpg`` and ``a.png`` written as PNG become ``a_jpg.png``
-    and ``a_png.png``, further ones get a number), and no result takes the name of any input: it gets the suffix.
+    and ``a_png.png``, further ones get a number), and no result takes the name of any input: it gets the suffix. Where
+    a name is too long for the disk, it is shortened and ends in a hash.
 
     Args:
-        inputs: files, directories, or ``-`` for standard input.
+        inputs: files, directories, patterns such as ``*.jpg``, or ``-`` for standard input.
         output: a file, a directory, ``-`` for standard output, or None.
         options: format and suffix of the results, and whether comparisons stand beside them.
         recursive: look into the subdirectories of directories.
         ending: what the name of a result beside its source ends in, unless ``options`` say.
         aside: files and directories that hold no photos, though they may lie within the inputs: masks, saved faces.
+        takes: kinds of pictures drawn by facerestore (see ``facerestore.io.drawn_kind``) that are inputs for this run,
+            other than comparisons and the like, which in a directory are left out.
 
     Raises:
         ConfigError: the inputs do not go with the output, or a format is unknown.
-        ImageError: a directory holds no picture.
+        ImageError: there is no photo at all.
     """
+    inputs = _expanded(inputs)
     if STREAM in inputs or output == STREAM or _names_a_file(inputs, output):
         return Plan((_single_job(inputs, output, options),))
     if output is not None and (
-        output.is_file() or (output.suffix.lower() in SUFFIXES and not output.is_dir())
+        is_file(output) or (output.suffix.lower() in SUFFIXES and not is_folder(output))
     ):
         raise ConfigError(
             f"'{output}' names one file, but there may be several results; give a directory with -o"
         )
     candidates: list[_Candidate] = []
-    left_out: list[Path] = []
+    found = _Found([], [], [], [])
     others = aside if output is None else (output, *aside)
     for root, label in zip(inputs, _labels(inputs), strict=True):
-        for source in _sources(root, others, recursive):
-            if root.is_dir() and _is_result(source, options, ending):
-                left_out.append(source)
+        for source in _sources(root, others, recursive, found):
+            if source != root and _is_result(source, options, ending, takes):
+                found.left_out.append(source)
             else:
                 candidates.append(_candidate(source, root, label, output, options))
+    if not candidates and found.faults:
+        raise found.faults[0]
     jobs = _distinct(
         _without_repeats(candidates), _suffix(options, output, ending), ending, compare=options.compare
     )
-    return Plan(tuple(jobs), tuple(left_out))
+    return Plan(tuple(jobs), *(tuple(kind) for kind in found))
+
+
+class _Found(NamedTuple):
+    """What was found in directories beside photos, in the order of the fields of ``Plan``."""
+
+    left_out: list[Path]
+    not_read: list[Path]
+    not_searched: list[Path]
+    faults: list[ImageError]
+
+
+def _expanded(inputs: Sequence[Path]) -> list[Path]:
+    """Return the inputs with patterns that no shell has expanded, of which Windows' own expands none, in place."""
+    expanded: list[Path] = []
+    for path in inputs:
+        plain = os.path.lexists(path) or not any(mark in str(path) for mark in "*?[")
+        matches = [] if plain else sorted(glob(str(path), recursive=True))  # noqa: PTH207 - keeps ./ and ..
+        expanded += [Path(match) for match in matches] or [path]
+    return expanded
 
 
 def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConfig) -> Job:
     """Return the only job of a run that writes one named file or stream."""
-    if len(inputs) != 1 or inputs[0].is_dir():
+    if len(inputs) != 1 or is_folder(inputs[0]):
         raise ConfigError(
             "'-' goes with exactly one input file; give the photos one by one, or a directory with -o"
         )
     source = inputs[0]
     target = STREAM if output is None else output
-    if target != STREAM and (target.is_dir() or not target.suffix):
+    if target != STREAM and (is_folder(target) or not target.suffix):
         raise ConfigError(
             f"the result from standard input needs a name; give -o {target / 'result.png'}, or -o -"
         )
@@ -144,7 +190,7 @@ def _check_name(target: Path, options: OutputConfig) -> None:
 
 def _names_a_file(inputs: Sequence[Path], output: Path | None) -> bool:
     """Say whether ``output`` is the file of a single result rather than a directory."""
-    if output is None or len(inputs) != 1 or inputs[0].is_dir() or output.is_dir():
+    if output is None or len(inputs) != 1 or any(is_folder(path) for path in (inputs[0], output)):
         return False
     return bool(output.suffix)
 
@@ -156,7 +202,7 @@ def _labels(inputs: Sequence[Path]) -> list[Path]:
     taken: set[str] = set()
     labels = []
     for root in inputs:
-        name = root.resolve().name if root.is_dir() else ""
+        name = Path(os.path.realpath(root)).name if is_folder(root) else ""
         label, number = name, 2
         while label and label.casefold() in taken:
             label, number = f"{name}-{number}", number + 1
@@ -165,34 +211,54 @@ def _labels(inputs: Sequence[Path]) -> list[Path]:
     return labels
 
 
-def _sources(root: Path, others: Sequence[Path], recursive: bool) -> Iterator[Path]:
-    """Yield the photos of one input, in a directory but for those in ``others``.
+def _sources(root: Path, others: Sequence[Path], recursive: bool, found: _Found) -> Iterator[Path]:
+    """Yield the photos of one input, in a directory but for those in ``others``; what else is there goes to ``found``.
 
     A file stands for itself, also when it does not exist (reading it says so).
     """
-    if not root.is_dir():
+    if not is_folder(root):
         yield root
         return
-    found = find_images(root, recursive=recursive)
-    if not found:
-        hint = "" if recursive else "; add -r to look into its subdirectories"
-        raise ImageError(f"no picture in directory '{root}'{hint}")
-    within = [home for other in others if root.resolve() in (home := other.resolve()).parents]
-    for source in found:
-        if not any(source.resolve().is_relative_to(home) for home in within):
-            yield source
+    content = search_folder(root, recursive=recursive)
+    homes = [_real(other) for other in others]
+    within = [home for home in homes if _real(root) in home.parents]
+
+    def is_aside(path: Path) -> bool:
+        return any(_real(path).is_relative_to(home) for home in within)
+
+    yield from (path for path in content.images if not is_aside(path))
+    found.not_read.extend(path for path in content.others if not is_aside(path))
+    found.not_searched.extend(path for path in content.not_searched if not is_aside(path))
+    found.faults.extend(content.faults)
+    if not content.images and not content.faults:
+        hint = "; add -r to look into its subdirectories" if content.not_searched else ""
+        holds = f" (it holds {kinds_of(content.others)})" if content.others else ""
+        found.faults.append(ImageError(f"no picture in directory '{root}'{holds}{hint}"))
 
 
-def _is_result(source: Path, options: OutputConfig, ending: str) -> bool:
-    """Say whether a file of a directory is taken for the result of an earlier run, by its name."""
+def kinds_of(paths: Sequence[Path]) -> str:
+    """Return files counted by their suffixes: ``3 .heic, 1 .pdf, 1 without a suffix``, the most first."""
+    counts = Counter(path.suffix.lower() or "without a suffix" for path in paths)
+    return ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common())
+
+
+def _real(path: Path) -> Path:
+    """Return where a path leads, links resolved as far as they can be: one that leads to itself leads nowhere."""
+    return Path(os.path.realpath(path))
+
+
+def _is_result(source: Path, options: OutputConfig, ending: str, takes: Sequence[str]) -> bool:
+    """Say whether a file of a directory is what an earlier run has made: by its name, or by the mark of a drawing."""
     stem = source.stem.removesuffix(COMPARE_ENDING)
-    return any(stem.endswith(end) for end in (DEFAULT_SUFFIX, ending, options.suffix) if end)
+    if any(stem.endswith(end) for end in (DEFAULT_SUFFIX, ending, options.suffix) if end):
+        return True
+    return drawn_kind(source) not in (None, *takes)
 
 
 def _candidate(
     source: Path, root: Path, label: Path, output: Path | None, options: OutputConfig
 ) -> _Candidate:
-    relative = label / (source.parent.relative_to(root) if root.is_dir() else Path())
+    relative = label / (source.parent.relative_to(root) if is_folder(root) else Path())
     folder = source.parent if output is None else output / relative
     extension = source.suffix if options.format is None else FORMATS[resolve_format(options.format)].suffix
     return _Candidate(source, folder, relative, extension)
@@ -222,7 +288,7 @@ def _same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:
-        return (one.parent.resolve(), one.name) == (other.parent.resolve(), other.name)
+        return (_real(one.parent), one.name) == (_real(other.parent), other.name)
 
 
 def _distinct(candidates: Sequence[_Candidate], suffix: str, ending: str, *, compare: bool) -> Iterator[Job]:
@@ -239,12 +305,13 @@ def _distinct(candidates: Sequence[_Candidate], suffix: str, ending: str, *, com
             infix, number = f"{kind}-{number}", number + 1
         target = candidate.target(own_suffix, infix)
         taken |= keys
-        yield Job(candidate.source, target, _unique(candidate.relative / target.stem, names))
+        shortened = not target.stem.startswith(candidate.source.stem)
+        yield Job(candidate.source, target, _unique(candidate.relative / target.stem, names), shortened)
 
 
 def compare_path(target: Path) -> Path:
     """Return where the before/after picture of the result ``target`` goes."""
-    return target.with_name(f"{target.stem}{COMPARE_ENDING}.jpg")
+    return target.with_name(fitting(target.parent, target.stem, f"{COMPARE_ENDING}.jpg"))
 
 
 def _written(target: Path, *, compare: bool) -> set[str]:
@@ -263,4 +330,4 @@ def _unique(name: Path, names: set[str]) -> Path:
 
 def _key(path: Path) -> str:
     """Return what identifies a file on every system, those that ignore case or the form of accents included."""
-    return unicodedata.normalize("NFC", str(path.parent.resolve() / path.name)).casefold()
+    return unicodedata.normalize("NFC", str(_real(path.parent) / path.name)).casefold()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facerestore import __version__
+from facerestore.batch.plan import Plan
 from facerestore.batch.run import PhotoOutcome, Status
 from facerestore.errors import BackendError, FaceRestoreError
 from facerestore.io import write_encoded
@@ -86,6 +87,7 @@ def photo_report(outcome: PhotoOutcome) -> dict[str, Any]:
         "output": str(outcome.job.target) if outcome.status is not Status.FAILED else None,
         "written": [str(path) for path in outcome.written],
         "status": outcome.status.value,
+        "name_shortened": outcome.job.shortened,
         "error": None if outcome.error is None else describe_error(outcome.error),
         "seconds": round(outcome.seconds, 3),
         **(outcome.report or {}),
@@ -93,15 +95,31 @@ def photo_report(outcome: PhotoOutcome) -> dict[str, Any]:
 
 
 def run_report(
-    outcomes: Sequence[PhotoOutcome], pipeline: RestorePipeline, *, interrupted: bool = False
+    outcomes: Sequence[PhotoOutcome],
+    pipeline: RestorePipeline | None,
+    *,
+    plan: Plan | None = None,
+    interrupted: bool = False,
 ) -> dict[str, Any]:
-    """Return what a whole run did, ready for JSON."""
+    """Return what a whole run did, ready for JSON.
+
+    Args:
+        outcomes: of the photos, in their order.
+        pipeline: that restored them; None where none was needed, since no photo was there.
+        plan: of the run, for what was in its directories beside photos.
+        interrupted: it was broken off.
+    """
+    plan = plan or Plan(())
     return {
         "schema": REPORT_SCHEMA,
         "facerestore": __version__,
-        "restorer": pipeline.description,
-        "weights": asdict(pipeline.facts),
-        "config": asdict(pipeline.config),
+        "restorer": None if pipeline is None else pipeline.description,
+        "weights": None if pipeline is None else asdict(pipeline.facts),
+        "config": None if pipeline is None else asdict(pipeline.config),
+        "left_out": [str(path) for path in plan.left_out],
+        "not_read": [str(path) for path in plan.not_read],
+        "not_searched": [str(path) for path in plan.not_searched],
+        "faults": [str(fault) for fault in plan.faults],
         "summary": asdict(summarise(outcomes)),
         "interrupted": interrupted,
         "photos": [photo_report(outcome) for outcome in outcomes],
@@ -120,7 +138,9 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def describe_error(error: Exception) -> str:
-    """Return an error as one line: our own in their words, others with their kind."""
+    """Return an error as one line: our own in their words, the system's in its own, others with their kind."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split())
     return text if isinstance(error, FaceRestoreError) else f"{type(error).__name__}: {text}"
 

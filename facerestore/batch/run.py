@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,9 +24,14 @@ from facerestore.io import (
     DEFAULT_MAX_PIXELS,
     FORMATS,
     SUFFIXES,
+    check_free,
     check_holds,
     colours_of,
+    fitting,
+    is_file,
+    is_folder,
     left_out,
+    marked,
     picture_size,
     read_encoded,
     resolve_format,
@@ -71,19 +77,25 @@ class PhotoOutcome:
 
 
 def run_jobs(
-    jobs: Sequence[Job], pipeline: RestorePipeline, *, options: OutputConfig, ahead: Ahead | None = None
+    jobs: Sequence[Job],
+    pipeline: RestorePipeline,
+    *,
+    options: OutputConfig,
+    ahead: Ahead | None = None,
+    on_stop: Callable[[int], None] = lambda under_way: None,
 ) -> Iterator[PhotoOutcome]:
     """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
     Several are worked on at a time (``options.workers``), with the results of one after the other. Every file is
-    written whole or not at all, so that the run may be broken off at any time; photos that are under way then are
-    finished.
+    written whole or not at all, so that the run may be broken off at any time: of several photos at a time those that
+    are under way are then finished and told, unless it is broken off once more.
 
     Args:
         jobs: from ``plan_jobs``.
         pipeline: restores each photo.
         options: how results are written, and how many photos are worked on at a time.
         ahead: reads one of the photos already; None where nothing was begun.
+        on_stop: told how many photos are finished first, where a run of several at a time is broken off.
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
@@ -101,34 +113,43 @@ def run_jobs(
         from facerestore.batch.gathering import gathered  # not needed to begin with, and it imports much
 
         pipeline = gathered(pipeline)
-    yield from _at_a_time(workers, jobs, pipeline, options, ahead)
+    yield from _at_a_time(workers, jobs, pipeline, options, ahead, on_stop)
 
 
 def _at_a_time(
-    workers: int, jobs: Sequence[Job], pipeline: RestorePipeline, options: OutputConfig, ahead: Ahead | None
+    workers: int,
+    jobs: Sequence[Job],
+    pipeline: RestorePipeline,
+    options: OutputConfig,
+    ahead: Ahead | None,
+    on_stop: Callable[[int], None],
 ) -> Iterator[PhotoOutcome]:
     """Yield the outcomes in the order of the jobs, ``workers`` of which run at a time."""
     budget, waiting = PixelBudget(pixels_at_a_time(pipeline.facts.device)), iter(jobs)
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[PhotoOutcome]] = deque()
-        try:
-            # As many again wait in line, so that no worker idles while the first is told.
-            for job in islice(waiting, 2 * workers):
+    pool, patient = ThreadPoolExecutor(workers), True
+    running: deque[Future[PhotoOutcome]] = deque()
+    try:
+        # As many again wait in line, so that no worker idles while the first is told.
+        for job in islice(waiting, 2 * workers):
+            running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
+        while running:
+            outcome = running[0].result()
+            for job in islice(waiting, 1):
                 running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
-            while running:
-                outcome = running[0].result()
-                running.popleft()
-                for job in islice(waiting, 1):
-                    running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
-                yield outcome
-        except KeyboardInterrupt:
-            # What is under way is finished and told, what waits is not begun.
-            begun = [future for future in running if not future.cancel()]
+            running.popleft()  # as late as can be: broken off before, it is told below
+            yield outcome
+    except KeyboardInterrupt:
+        # What is under way is finished and told, what waits is not begun; unless one cannot wait for that.
+        begun = [future for future in running if not future.cancel()]
+        on_stop(len(begun))
+        try:
             yield from (future.result() for future in begun if future.exception() is None)
+        except KeyboardInterrupt:
+            patient = False
             raise
-        finally:
-            for future in running:
-                future.cancel()
+        raise
+    finally:
+        pool.shutdown(wait=patient, cancel_futures=True)
 
 
 def _outcome(
@@ -136,7 +157,7 @@ def _outcome(
 ) -> PhotoOutcome:
     """Run a job, and return what became of it."""
     start = time.perf_counter()
-    if options.skip_existing and job.target != STREAM and job.target.exists():
+    if options.skip_existing and job.target != STREAM and is_file(job.target):
         return PhotoOutcome(job, Status.SKIPPED, 0.0)
     try:
         report, written = run_job(job, pipeline, options=options, budget=budget, ahead=ahead)
@@ -146,6 +167,15 @@ def _outcome(
         _release(error)
         return PhotoOutcome(job, Status.FAILED, time.perf_counter() - start, error=error)
     return PhotoOutcome(job, Status.DONE, time.perf_counter() - start, report=report, written=written)
+
+
+def missing_photos(jobs: Sequence[Job]) -> list[PhotoOutcome]:
+    """Return the outcomes of the photos that are not there, which can be told before any network is loaded."""
+    return [
+        PhotoOutcome(job, Status.FAILED, 0.0, error=ImageError(f"{job.source}: no such file; check the path"))
+        for job in jobs
+        if job.source != STREAM and not os.path.lexists(job.source)
+    ]
 
 
 def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
@@ -181,8 +211,9 @@ def run_job(
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
     """
-    if not options.overwrite and job.target != STREAM:
-        _check_free([job.target, *([compare_path(job.target)] if options.compare else [])])
+    if job.target != STREAM:
+        targets = [job.target, *([compare_path(job.target)] if options.compare else [])]
+        _check_free(targets, overwrite=options.overwrite)
     budget = budget or PixelBudget()
     read = None if ahead is None else ahead.take(job)
     if read is not None:
@@ -219,14 +250,16 @@ def _run_decoded(
     if options.compare:
         before = result.before or image
         picture = compare_picture(before.pixels, result.image.pixels, result.faces)
-        extras.append(_write_extra(compare_path(job.target), _picture(picture, result), options))
+        extras.append(
+            _write_extra(compare_path(job.target), _picture(picture, result, "comparison"), options)
+        )
     if options.save_faces is not None:
         extras += _write_faces(Path(options.save_faces) / job.name, result, options)
     if options.save_stages is not None:
         extras += _write_stages(Path(options.save_stages) / job.name, result, pipeline, options)
     if options.save_damaged is not None and result.before is not None:
-        target = Path(options.save_damaged) / job.name.with_name(f"{job.name.name}_damaged.png")
-        extras.append(_write_extra(target, _picture(result.before.pixels, result), options))
+        target = _beside(Path(options.save_damaged) / job.name, "_damaged.png")
+        extras.append(_write_extra(target, _picture(result.before.pixels, result, "damage"), options))
     written = _write_result(job.target, result.image, data if unchanged else None, format_name, options)
     return result.report, (written, *extras)
 
@@ -249,10 +282,14 @@ def _write_result(
     )
 
 
-def _check_free(targets: Sequence[Path]) -> None:
-    """Raise ImageError when a result exists, before any work is spent on it."""
+def _check_free(targets: Sequence[Path], *, overwrite: bool) -> None:
+    """Raise ImageError when a result cannot be written where it is to be, before any work is spent on it."""
     for target in targets:
-        if target.exists():
+        if is_folder(target):
+            raise ImageError(f"'{target}' is a directory; give another --suffix or -o")
+        if overwrite:
+            check_free(target, overwrite=True)
+        elif os.path.lexists(target):
             raise ImageError(
                 f"'{target}' exists; give --overwrite to replace it, --skip-existing to leave such photos out,"
                 " or another --suffix or -o"
@@ -271,13 +308,17 @@ def result_format(target: Path, source: DecodedImage, asked: str | None = None) 
     return by_name or (source.format if source.format in FORMATS else None) or "PNG"
 
 
-def _picture(pixels: Image, result: RestoreResult) -> DecodedImage:
-    """Return a picture made of a photo's pixels, whose colours look as the photo's do."""
-    return DecodedImage(pixels, metadata=colours_of(result.image), format=result.image.format)
+def _picture(pixels: Image, result: RestoreResult, kind: str) -> DecodedImage:
+    """Return a picture made of a photo's pixels, whose colours look as the photo's do, marked as drawn."""
+    return DecodedImage(pixels, metadata=marked(colours_of(result.image), kind), format=result.image.format)
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    """Return the path of a side product: what names a job's, and what it is."""
+    return stem.with_name(fitting(stem.parent, stem.name, ending))
 
 
 def _write_extra(target: Path, image: DecodedImage, options: OutputConfig) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
     return write_image(target, image, overwrite=options.overwrite)
 
 
@@ -287,8 +328,8 @@ def _write_faces(stem: Path, result: RestoreResult, options: OutputConfig) -> li
     for index, face in enumerate(result.faces):
         for word, pixels in (("before", face.aligned.lq if face.aligned else None), ("after", face.restored)):
             if pixels is not None:
-                target = stem.with_name(f"{stem.name}_face{index}_{word}.png")
-                written.append(_write_extra(target, _picture(to_8_bit(pixels), result), options))
+                target = _beside(stem, f"_face{index}_{word}.png")
+                written.append(_write_extra(target, _picture(to_8_bit(pixels), result, "face"), options))
     return written
 
 
@@ -303,6 +344,6 @@ def _write_stages(
             continue
         stages = restorer.stages(face.aligned, face.parsing_map)
         for ending, pixels in stage_pictures(stages, face.aligned.lq, face.parsing_map).items():
-            target = stem.with_name(f"{stem.name}_face{index}_{ending}.png")
-            written.append(_write_extra(target, _picture(pixels, result), options))
+            target = _beside(stem, f"_face{index}_{ending}.png")
+            written.append(_write_extra(target, _picture(pixels, result, "stage"), options))
     return written

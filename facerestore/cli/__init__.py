@@ -10,16 +10,17 @@ from typing import Annotated
 
 import typer
 
-from facerestore import __version__
+from facerestore import __version__, stopping
 from facerestore.cli.commands import add_all, add_called, called_command
 from facerestore.cli.ending import QuickEnd
+from facerestore.cli.terminal import silence
 from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
 
 ORDERLY_ENDS = ("train", "evaluate")
 """Commands whose libraries may have something to write or to take leave of when the process ends."""
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_SIGNAL = 1, 2, 3, 4, 128
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,7 +52,7 @@ def _program() -> typer.Typer:
         ),
         epilog=(
             "Exit codes: 0 done (no face is a normal result), 1 failure, 2 usage, 3 some inputs failed,"
-            " 4 weights missing or corrupt, 130 interrupted."
+            " 4 weights missing or corrupt, 130 interrupted, 143 terminated."
         ),
     )
     program.callback()(_common)
@@ -77,9 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(list(arguments))
     words = sys.argv[1:]
     end = QuickEnd()
+    stopping.listen()
     code = _run(words)
     if called_command(words) not in ORDERLY_ENDS:
         end.code = code
+        if code > EXIT_SIGNAL:  # photos may be under way in threads, which nobody waits for any more
+            end.now()
     return code
 
 
@@ -94,11 +98,10 @@ def _run(words: Sequence[str]) -> int:
         add_called(program, words)
         result = program(args=list(words), prog_name="facerestore", standalone_mode=False)
         sys.stdout.flush()
-    except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted", EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return _complain("interrupted", stopping.code_of(error))
     except BrokenPipeError:
-        # Whoever read our output has gone; what Python still holds for it must not raise at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)  # whoever read a list has seen enough of it
         return EXIT_FAILURE
     except Exception as error:  # the one place where an error meets a person
         if _wants_traceback(words):
@@ -136,7 +139,7 @@ def _describe(error: Exception) -> str:
 def _complain(message: str, code: int) -> int:
     """Print one line, unless there is nothing to say (help was shown already), and return the code."""
     if message:
-        typer.echo(f"facerestore: {'' if code == EXIT_INTERRUPTED else 'error: '}{message}", err=True)
+        typer.echo(f"facerestore: {'' if code > EXIT_SIGNAL else 'error: '}{message}", err=True)
     return code
 
 

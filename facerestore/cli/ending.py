@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
+
+from facerestore.stopping import end_now
 
 
 class QuickEnd:
@@ -24,12 +25,16 @@ class QuickEnd:
         atexit.register(self._end)
 
     def _end(self) -> None:
-        if self.code is None or "torch" not in sys.modules:
-            return
+        if self.code is not None and "torch" in sys.modules:
+            self.now()
+
+    def now(self) -> None:
+        """End the process, unless what was said cannot be handed over."""
+        assert self.code is not None, "the exit code is known"
         try:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
         except (OSError, ValueError):  # Python tells of it, if it is let to end on its own
             return
-        os._exit(self.code)
+        end_now(self.code)

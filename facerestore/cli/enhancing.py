@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facerestore import stopping
+from facerestore.cli.hints import BETTER_WEIGHTS, first_run
+from facerestore.cli.inputs import exit_code as code_for
+from facerestore.cli.inputs import tell_inputs
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import ConfigError
-from facerestore.purposes import RESTORE, Task
+from facerestore.errors import ConfigError, WeightsError
+from facerestore.purposes import RESTORE, SYNTHESIZE, Task
 from facerestore.wording import count
 
 if TYPE_CHECKING:
-    from facerestore.batch import PhotoOutcome, Plan, Summary
+    from facerestore.batch import Job, PhotoOutcome, Plan, Summary
     from facerestore.batch.ahead import Ahead
     from facerestore.pipeline import RestorePipeline
 
@@ -82,15 +86,12 @@ def execute(request: Request) -> int:
         recursive=request.recursive,
         ending=request.task.ending,
         aside=_aside(request),
+        takes=_takes(request),
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
     terminal = Terminal(request.verbosity, to_stdout or request.as_json, request.progress)
-    if plan.left_out:
-        names = ", ".join(path.name for path in plan.left_out[:3]) + (
-            ", ..." if len(plan.left_out) > 3 else ""
-        )
-        terminal.say(f"left out as results of an earlier run: {len(plan.left_out)} ({names})")
+    tell_inputs(plan, terminal)
     if not request.dry_run:
         return _restore(request, plan, terminal)
     from facerestore.cli.planning import show_plan
@@ -103,6 +104,11 @@ def _aside(request: Request) -> list[Path]:
     files = request.files
     saved = (files.save_faces, files.save_stages, files.save_damaged)
     return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
+
+
+def _takes(request: Request) -> list[str]:
+    """Return the kinds of drawn pictures that are inputs for what is asked."""
+    return [*(["map"] if request.task is SYNTHESIZE else []), *(["face"] if request.restore.aligned else [])]
 
 
 def _check_streams(request: Request, to_stdout: bool) -> None:
@@ -123,68 +129,107 @@ def _check_streams(request: Request, to_stdout: bool) -> None:
 def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.assembly import build_pipeline
-    from facerestore.batch import check_options, summarise
+    from facerestore.batch import check_options, missing_photos
 
-    ahead = _ahead(request, plan)
+    outcomes = missing_photos(plan.jobs)
+    for outcome in outcomes:
+        tell(outcome, terminal)
+    missing = {outcome.job for outcome in outcomes}
+    jobs = [job for job in plan.jobs if job not in missing]
+    if not jobs:
+        return _finish(_Run(request, plan, jobs, terminal, outcomes))
+    ahead = _ahead(request, jobs)
     pipeline = (request.build or build_pipeline)(request.restore)
     check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
     warn_passed_over(pipeline, terminal)
-    outcomes: list[PhotoOutcome] = []
+    with stopping.finishing():
+        return _finish(_Run(request, plan, jobs, terminal, outcomes, pipeline, ahead))
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a run is made of, and what came of it so far."""
+
+    request: Request
+    plan: Plan
+    jobs: list[Job]
+    terminal: Terminal
+    outcomes: list[PhotoOutcome]
+    pipeline: RestorePipeline | None = None
+    ahead: Ahead | None = None
+
+
+def _finish(run: _Run) -> int:
+    """Restore the photos that are there, report, and return the exit code.
+
+    Raises:
+        WeightsError: the networks cannot be used, which is reported too.
+    """
+    from facerestore.batch import summarise
+
+    code, fault = 0, None
     try:
-        _run(request, plan, pipeline, terminal, outcomes, ahead)
-        interrupted = False
-    except KeyboardInterrupt:
-        interrupted = True
-    summary = summarise(outcomes)
+        _do_all(run)
+    except KeyboardInterrupt as error:
+        code = stopping.code_of(error)
+    except WeightsError as error:
+        fault = error
+    outcomes, request = run.outcomes, run.request
+    order = {job: number for number, job in enumerate(run.plan.jobs)}
+    outcomes.sort(key=lambda outcome: order[outcome.job])
+    summary, interrupted = summarise(outcomes), code != 0
     if outcomes:
-        terminal.say(summary.told(request.task.done))
-    _write_reports(request, outcomes, pipeline, interrupted=interrupted)
-    if pipeline.facts.bundled and summary.restored and not interrupted:
-        terminal.say(_better_weights_hint())
+        run.terminal.say(summary.told(request.task.done))
+    _write_reports(run, interrupted=interrupted or fault is not None)
+    if fault is not None:
+        raise fault
     if interrupted:
-        terminal.warn(
-            f"interrupted after {len(outcomes)} of {len(plan.jobs)} photos; no file is half written"
+        run.terminal.warn(
+            f"interrupted after {len(outcomes)} of {len(run.plan.jobs)} photos; no file is half written"
         )
-        return 130
-    return exit_code(summary)
+        return code
+    if run.pipeline is not None and run.pipeline.facts.bundled and summary.restored:
+        _tell_better_weights(run.terminal)
+    return exit_code(summary, run.plan)
 
 
-def _ahead(request: Request, plan: Plan) -> Ahead | None:
+def _ahead(request: Request, jobs: Sequence[Job]) -> Ahead | None:
     """Begin to read the first photo, while the networks are loaded; None where it may not be wanted.
 
     Other tasks read what they are given in ways of their own.
     """
     from facerestore.batch.ahead import Ahead, may_read
 
-    if (
-        request.task != RESTORE
-        or not plan.jobs
-        or not may_read(plan.jobs[0], overwrite=request.files.overwrite)
-    ):
+    if request.task != RESTORE or not may_read(jobs[0], overwrite=request.files.overwrite):
         return None
-    return Ahead(plan.jobs[0], max_pixels=request.restore.max_pixels)
+    return Ahead(jobs[0], max_pixels=request.restore.max_pixels)
 
 
-def _run(
-    request: Request,
-    plan: Plan,
-    pipeline: RestorePipeline,
-    terminal: Terminal,
-    outcomes: list[PhotoOutcome],
-    ahead: Ahead | None,
-) -> None:
+def _do_all(run: _Run) -> None:
     """Append the outcome of each photo as it comes, and tell it."""
     from facerestore.batch import run_jobs
 
-    pipeline.on_tile = lambda done, of: terminal.detail(f"background {done}/{of}")
-    with terminal.steps(len(plan.jobs)) as begin:
-        begin(plan.jobs[0].source.name if plan.jobs else "")
-        for outcome in run_jobs(plan.jobs, pipeline, options=request.files, ahead=ahead):
-            outcomes.append(outcome)
-            tell(outcome, terminal, done=request.task.done)
-            if len(outcomes) < len(plan.jobs):
-                begin(plan.jobs[len(outcomes)].source.name)
+    if run.pipeline is None:
+        return
+    terminal, left = run.terminal, iter(run.jobs)
+
+    def stop(under_way: int) -> None:
+        if under_way:
+            terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
+
+    def begin_next() -> None:
+        if (job := next(left, None)) is not None:
+            begin(job.source.name)
+
+    run.pipeline.on_tile = lambda done, of: terminal.detail(f"background {done}/{of}")
+    work = run_jobs(run.jobs, run.pipeline, options=run.request.files, ahead=run.ahead, on_stop=stop)
+    with terminal.steps(len(run.jobs)) as begin:
+        begin_next()
+        for outcome in stopping.breakable(work):
+            run.outcomes.append(outcome)
+            tell(outcome, terminal, done=run.request.task.done)
+            begin_next()
 
 
 def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done) -> None:
@@ -217,6 +262,8 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     )
     target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
+    if outcome.job.shortened:
+        terminal.say("  its name is too long for a result's, which is shortened and ends in a hash")
     for line in _details(report, terminal.verbosity, done):
         terminal.say(f"  {line}")
     for path in outcome.written[1:]:
@@ -298,29 +345,27 @@ def with_name(name: str, message: str) -> str:
     return message if name in message else f"{name}: {message}"
 
 
-def exit_code(summary: Summary) -> int:
-    """Return 0, or 1 when all failed or a network did, or 3 when some photos failed."""
-    if summary.failed == 0:
-        return 0
-    return 1 if summary.broken_backends or summary.failed == summary.photos else 3
+def exit_code(summary: Summary, plan: Plan) -> int:
+    """Return 0, or 1 when all failed or a network did, or 3 when some photos failed or a directory was at fault."""
+    if summary.broken_backends:
+        return 1
+    return code_for(summary.failed, summary.photos, faults=len(plan.faults))
 
 
-def _better_weights_hint() -> str:
-    return (
-        "restored with the small bundled weights. For better ones: 'facerestore weights list', then for example"
-        " 'facerestore weights download gpen.bfr-512' (for non-commercial use)"
-    )
+def _tell_better_weights(terminal: Terminal) -> None:
+    """Say once and for all that there are better weights than the bundled ones."""
+    if first_run():
+        terminal.say(f"{BETTER_WEIGHTS} This is said once; 'facerestore enhance --help' says it again.")
 
 
-def _write_reports(
-    request: Request, outcomes: Sequence[PhotoOutcome], pipeline: RestorePipeline, *, interrupted: bool
-) -> None:
+def _write_reports(run: _Run, *, interrupted: bool) -> None:
     """Write the report to standard output with --json, and then to its file, which may fail."""
     from facerestore.batch import run_report, write_report
 
+    request = run.request
     if not request.as_json and request.report is None:
         return
-    report = run_report(outcomes, pipeline, interrupted=interrupted)
+    report = run_report(run.outcomes, run.pipeline, plan=run.plan, interrupted=interrupted)
     if request.as_json:
         print_json(report)
     if request.report is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -13,6 +15,16 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Names of files may hold what commands a terminal; new lines and tabs are left, which our own texts have."""
+
+
+def silence(stream: TextIO) -> None:
+    """Let a stream lead nowhere, for its reader has gone: what Python holds for it must not raise at the end."""
+    with suppress(OSError, ValueError):  # a stream that is no file has nothing to be led
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +60,23 @@ class Terminal:
             show(text)
 
     def _print(self, text: str, stream: TextIO) -> None:
-        """Print a line, on a terminal above the bar where one is shown."""
-        if self._live and stream.isatty():
-            # Not broken by rich: the terminal wraps a line so that a path can still be copied whole.
-            self._live[-1].print(text, soft_wrap=True)
-        else:
-            typer.echo(text, file=stream)
+        """Print a line, on a terminal above the bar where one is shown.
+
+        Where nobody reads any more, nothing ends by it: what is asked for is the files, and these are not talk.
+        """
+        text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+        try:
+            if self._live and stream.isatty():
+                # Not broken by rich: the terminal wraps a line so that a path can still be copied whole.
+                self._live[-1].print(text, soft_wrap=True)
+            else:
+                typer.echo(text, file=stream)
+        except OSError as error:
+            silence(stream)
+            if stream is not sys.stderr:
+                self.warn(
+                    f"standard output cannot be written ({error.strerror}); the work goes on without it"
+                )
 
     @contextmanager
     def steps(self, total: int) -> Iterator[Callable[[str], None]]:

@@ -7,9 +7,19 @@ from pathlib import Path
 from facerestore.errors import ImageError
 from facerestore.io._across import colours_of
 from facerestore.io._decode import as_decoded, decode_image, page_count, picture_size, read_image
+from facerestore.io._drawn import drawn_kind, marked
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts, left_out
-from facerestore.io._files import check_free, find_images, read_bytes, write_bytes, write_stdout
+from facerestore.io._files import (
+    FolderContent,
+    check_free,
+    find_images,
+    read_bytes,
+    search_folder,
+    write_bytes,
+    write_stdout,
+)
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
+from facerestore.io._names import exists, fitting, is_file, is_folder
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.types import DecodedImage
 
@@ -18,21 +28,29 @@ __all__ = [
     "DEFAULT_QUALITY",
     "FORMATS",
     "SUFFIXES",
+    "FolderContent",
     "FormatTraits",
     "as_decoded",
     "check_free",
     "check_holds",
     "colours_of",
     "decode_image",
+    "drawn_kind",
     "encode_image",
     "encode_spent",
+    "exists",
     "find_images",
+    "fitting",
+    "is_file",
+    "is_folder",
     "left_out",
     "page_count",
+    "marked",
     "picture_size",
     "read_encoded",
     "read_image",
     "resolve_format",
+    "search_folder",
     "write_encoded",
     "write_image",
 ]

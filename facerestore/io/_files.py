@@ -10,17 +10,18 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from facerestore.errors import ImageError
 from facerestore.io._boundary import readable
 from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
+from facerestore.io._names import exists, is_file, is_folder
+from facerestore.temporary import temporary_beside
 
 Buffer: TypeAlias = bytes | memoryview
 """A piece of a file."""
-
-_TEMPORARY_SUFFIX = ".facerestore-tmp"
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -112,27 +113,27 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise ImageError where a file is to be written and a directory, or a file that is to stay, is in the way."""
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
-    if path.is_dir():
+    if is_folder(path):
         raise ImageError(f"{path}: this is a directory; give a file name")
+    if overwrite and is_file(path) and not path.stat().st_mode & 0o222:
+        # Some systems would replace it, others not, and whoever protected it did so for a reason.
+        raise ImageError(
+            f"{path}: is protected against writing; allow it (chmod u+w), or choose another name"
+        )
 
 
 @contextmanager
 def _temporary(target: Path, parts: Iterable[Buffer]) -> Iterator[Path]:
     """Write a file's pieces to a hidden file beside the target; it is gone at the end, unless it was renamed."""
-    temporary = target.parent / f".{os.urandom(8).hex()}{_TEMPORARY_SUFFIX}"
-    try:
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
-        )
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.writelines(parts)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with temporary_beside(target) as (temporary, stream):
+        stream.writelines(parts)
+        stream.flush()
+        os.fsync(stream.fileno())
         with suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+        if os.name == "nt":
+            stream.close()  # Windows renames no open file
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _claim(temporary: Path, target: Path) -> None:
@@ -171,44 +172,83 @@ def write_stdout(parts: Iterable[Buffer]) -> None:
         ) from error
 
 
-def find_images(root: Path, *, recursive: bool) -> list[Path]:
-    """Return the picture files in a folder by their suffixes, sorted.
+@dataclass(slots=True)
+class FolderContent:
+    """What a search found in a folder; hidden files and folders are in none of these.
 
-    Hidden files and folders are skipped. Each real folder is visited once, so that links cannot make a loop.
+    Attributes:
+        images: the picture files by their suffixes, sorted.
+        others: all other files, sorted.
+        not_searched: its sub-folders, where it alone was searched.
+        faults: the folders that could not be read.
+    """
+
+    images: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    not_searched: list[Path] = field(default_factory=list)
+    faults: list[ImageError] = field(default_factory=list)
+
+
+def find_images(root: Path, *, recursive: bool) -> list[Path]:
+    """Return the picture files in a folder by their suffixes, sorted; see ``search_folder``.
+
+    Raises:
+        ImageError: no such folder, or one that cannot be read.
+    """
+    found = search_folder(root, recursive=recursive)
+    if found.faults:
+        raise found.faults[0]
+    return found.images
+
+
+def search_folder(root: Path, *, recursive: bool) -> FolderContent:
+    """Return what is in a folder, and what of it cannot be read.
+
+    Each real folder is visited once, so that links cannot make a loop. What is no file, a pipe or a device, is no
+    picture either: reading it might never end.
 
     Args:
         root: the folder.
         recursive: look into its sub-folders, too.
 
     Raises:
-        ImageError: no such folder, or one that cannot be read.
+        ImageError: no such folder.
     """
-    if not root.is_dir():
+    if not is_folder(root):
         raise ImageError(f"{root}: no such folder; check the path")
-    found: list[Path] = []
-    folders, linked, seen = deque([root]), deque[Path](), set[Path]()
+    found = FolderContent()
+    folders, linked, seen = deque([root]), deque[Path](), set[str]()
     while folders or linked:
         # Real folders first, so that a picture is found under its own path and not under a link's.
         folder = folders.popleft() if folders else linked.popleft()
+        real = os.path.realpath(folder)  # not its inode, which is 0 for all on some network shares
+        if real in seen:
+            continue
+        seen.add(real)
         try:
-            real = folder.resolve()  # not its inode, which is 0 for all on some network shares
-            if real in seen:
-                continue
-            seen.add(real)
-            for entry in folder.iterdir():
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    (linked if entry.is_symlink() else folders).append(entry)
-                elif entry.suffix.lower() in SUFFIXES:
-                    found.append(entry)
+            entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
         except OSError as error:
-            raise ImageError(
-                f"{folder}: cannot be searched ({_reason(error)}); check its permissions"
-            ) from error
-        if not recursive:
-            break
-    return sorted(found)
+            found.faults.append(
+                ImageError(f"{folder}: cannot be searched ({_reason(error)}); check its permissions")
+            )
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            if not is_folder(path):
+                _sort_in(path, found)
+            elif not recursive:
+                found.not_searched.append(path)
+            else:
+                (linked if entry.is_symlink() else folders).append(path)
+    found.images.sort()
+    found.others.sort()
+    return found
+
+
+def _sort_in(path: Path, found: FolderContent) -> None:
+    """Note an entry of a folder that is no folder; a link that leads nowhere is a picture by its name, which fails."""
+    is_picture = (is_file(path) or not exists(path)) and path.suffix.lower() in SUFFIXES
+    (found.images if is_picture else found.others).append(path)
 
 
 def _exists(path: Path) -> ImageError:

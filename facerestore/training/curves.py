@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from facerestore.errors import ConfigError, ImageError
 from facerestore.page import GAP_PX, INK, PAPER
 from facerestore.plots import GRID_COLOUR, OVERSAMPLING, Axis, ticks
+from facerestore.temporary import written_whole
 from facerestore.training.runs import RunFolder
 
 _Colour: TypeAlias = tuple[int, int, int]
@@ -80,11 +81,9 @@ def plot_run(run: Path, out: Path) -> Path:
         raise ConfigError(f"'{run}' has no log of any step to draw; is it the folder of a run?")
     if out.suffix.lower() != ".png":
         raise ImageError(f"curves are written as PNG; give a name such as '{out.with_suffix('.png')}'")
-    part = out.with_name(out.name + ".part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(curves_picture(panels)).save(part, format="PNG")
-        part.replace(out)
+        with written_whole(out) as stream:
+            Image.fromarray(curves_picture(panels)).save(stream, format="PNG")
     except OSError as error:
         raise ImageError(f"'{out}' cannot be written: {error}") from error
     return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ from PIL import Image
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.temporary import written_whole
 from facerestore.training.runs import write_whole
 
 SKIN_TONES = ((255, 224, 196), (234, 192, 160), (198, 134, 96), (141, 85, 54), (92, 58, 40))
@@ -117,6 +117,5 @@ def landmarks_file(folder: Path) -> Path:
 
 
 def _write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(pixels).save(part, format="PNG")
-    part.replace(path)
+    with written_whole(path) as stream:
+        Image.fromarray(pixels).save(stream, format="PNG")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from torch import Tensor
 from facerestore import __version__
 from facerestore.errors import ConfigError, ImageError
 from facerestore.outside import MalformedError, parse_json_object, read_text, refusing
+from facerestore.temporary import written_whole
 
 FREE_TO_CHANGE = frozenset(
     {
@@ -175,11 +175,9 @@ def write_grid(path: Path, rows: list[Tensor], *, faces: int = 8) -> None:
     strips = [_strip(row[:faces], size) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     grid = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(grid).save(part, format="PNG")
-        part.replace(path)
+        with written_whole(path) as stream:
+            Image.fromarray(grid).save(stream, format="PNG")
     except OSError as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
 
@@ -242,6 +240,5 @@ def environment() -> dict[str, Any]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file in one step."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with written_whole(path) as stream:
+        stream.write(text.encode())

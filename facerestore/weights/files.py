@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import struct
-import threading
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from facerestore.errors import WeightsError
 from facerestore.outside import MalformedError, parse_json_object, read_text, refusing
+from facerestore.temporary import written_whole
 from facerestore.tensor_file import read_header
 
 CHUNK_BYTES = 1 << 20
@@ -161,11 +161,8 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
         WeightsError: the folder cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile: its files can be read by their owner alone, and a home may be shared.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
-        temporary.replace(path)
+        with written_whole(path) as stream:
+            stream.write(json.dumps(record, indent=2).encode())
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be written ({error}); free the folder, or set FACERESTORE_HOME to another"

@@ -1,0 +1,45 @@
+"""What a run says of its inputs before the work: what was not taken in directories, and what is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facerestore.wording import count
+
+if TYPE_CHECKING:
+    from facerestore.batch import Plan
+    from facerestore.cli.terminal import Terminal
+
+SHOWN_NAMES = 3
+
+
+def tell_inputs(plan: Plan, terminal: Terminal) -> None:
+    """Say what in the directories is no photo for this run, and which of them are at fault."""
+    from facerestore.batch import kinds_of
+
+    if plan.left_out:
+        terminal.say(f"left out as results of an earlier run: {_some(plan.left_out)}")
+    if plan.not_read:
+        number = count(len(plan.not_read), "file")
+        terminal.say(
+            f"not read, since no picture of a format known here: {number} ({kinds_of(plan.not_read)})"
+        )
+    if plan.not_searched:
+        terminal.say(f"not looked into without -r: {_some(plan.not_searched)}")
+    for fault in plan.faults:
+        terminal.warn(f"error: {fault}")
+
+
+def _some(paths: Sequence[Path]) -> str:
+    """Return how many paths there are, and the names of the first."""
+    names = [path.name for path in paths[:SHOWN_NAMES]]
+    return f"{len(paths)} ({', '.join(names)}{', ...' if len(paths) > SHOWN_NAMES else ''})"
+
+
+def exit_code(failed: int, photos: int, *, faults: int = 0) -> int:
+    """Return 0, or 1 when all photos failed, or 3 when some did or a directory was at fault."""
+    if failed == 0 and faults == 0:
+        return 0
+    return 1 if failed == photos else 3

@@ -1,0 +1,54 @@
+"""Pictures that facerestore draws of photos, comparisons and maps for example, know themselves as such by a mark."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from facerestore.types import Metadata
+
+COMPARISON, SHEET, PARTS, MAP, FACE, FOUND, STAGE, DAMAGE = (
+    "comparison",
+    "sheet",
+    "parts",
+    "map",
+    "face",
+    "found",
+    "stage",
+    "damage",
+)
+"""What a drawn picture may be."""
+
+_MARK = b"facerestore:drawn="
+_SOUGHT_BYTES = 1 << 16
+"""Where a mark may stand, from the beginning of a file and from its end: no picture of ours has as much before it."""
+
+
+def drawn_xmp(kind: str) -> bytes:
+    """Return an XMP packet with the mark."""
+    return (
+        b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF'
+        b' xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+        b' xmlns:facerestore="urn:facerestore" ' + _MARK + f'"{kind}"'.encode() + b"/></rdf:RDF></x:xmpmeta>"
+        b'<?xpacket end="r"?>'
+    )
+
+
+def marked(metadata: Metadata, kind: str) -> Metadata:
+    """Return what a drawn picture carries: the mark, in place of what a photo's XMP says of the photo."""
+    return replace(metadata, xmp=drawn_xmp(kind))
+
+
+def drawn_kind(path: Path) -> str | None:
+    """Return what a picture file says that facerestore has drawn in it; None for all others, unreadable ones too."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_SOUGHT_BYTES)
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(max(size - _SOUGHT_BYTES, 0))
+            found = re.search(_MARK + rb'"([a-z]+)"', head + stream.read(_SOUGHT_BYTES))
+    except OSError:  # whoever reads it will say why
+        return None
+    return None if found is None else found[1].decode()
