@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from facerestore.temporary import remove_unfinished
 
@@ -83,7 +83,7 @@ def finishing() -> Iterator[None]:
         _state.finishing = False
 
 
-def breakable(work: Generator[Item, Any, Any]) -> Iterator[Item]:
+def breakable(work: Generator[Item, None, None]) -> Iterator[Item]:
     """Yield what a generator yields, and raise a signal within it, whenever it came.
 
     Raises:

@@ -15,10 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-try:
+if os.name == "posix":
     import fcntl
-except ImportError:  # Windows, where no open file can be removed or renamed
-    fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".facerestore-tmp"
 
@@ -82,7 +80,7 @@ def _new(folder: Path) -> tuple[Path, BinaryIO]:
 
 def _hold(descriptor: int) -> bool:
     """Say whether a file could be locked: nobody else holds it, and the file system has locks."""
-    if fcntl is None:
+    if os.name != "posix":
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

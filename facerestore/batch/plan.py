@@ -134,11 +134,17 @@ def plan_jobs(
     jobs = _distinct(
         _without_repeats(candidates), _suffix(options, output, ending), ending, compare=options.compare
     )
-    return Plan(tuple(jobs), *(tuple(kind) for kind in found))
+    return Plan(
+        tuple(jobs),
+        left_out=tuple(found.left_out),
+        not_read=tuple(found.not_read),
+        not_searched=tuple(found.not_searched),
+        faults=tuple(found.faults),
+    )
 
 
 class _Found(NamedTuple):
-    """What was found in directories beside photos, in the order of the fields of ``Plan``."""
+    """What was found in directories beside photos; see ``Plan``."""
 
     left_out: list[Path]
     not_read: list[Path]

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -83,7 +83,7 @@ def run_jobs(
     options: OutputConfig,
     ahead: Ahead | None = None,
     on_stop: Callable[[int], None] = lambda under_way: None,
-) -> Iterator[PhotoOutcome]:
+) -> Generator[PhotoOutcome, None, None]:
     """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
     Several are worked on at a time (``options.workers``), with the results of one after the other. Every file is

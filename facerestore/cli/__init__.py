@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from facerestore import __version__, stopping
-from facerestore.cli.commands import add_all, add_called, called_command
+from facerestore.cli.commands import COMPLETION, add_all, add_called, called_command
 from facerestore.cli.ending import QuickEnd
+from facerestore.cli.helping import Program, file_answer, foreign_answer
 from facerestore.cli.terminal import silence
 from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
@@ -41,6 +42,7 @@ def _program() -> typer.Typer:
     """Return the program without its commands."""
     program = typer.Typer(
         name="facerestore",
+        cls=Program,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -96,7 +98,7 @@ def _run(words: Sequence[str]) -> int:
     program = _program()
     try:
         add_called(program, words)
-        result = program(args=list(words), prog_name="facerestore", standalone_mode=False)
+        result = _invoke(program, words)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort) as error:
         return _complain("interrupted", stopping.code_of(error))
@@ -108,8 +110,32 @@ def _run(words: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        return _complain(_describe(error), _exit_code(error))
+        return _complain(_answer(error, words) or _describe(error), _exit_code(error))
     return result if isinstance(result, int) else 0
+
+
+def _invoke(program: typer.Typer, words: Sequence[str]) -> object:
+    """Call the command of a command line, and return its exit code or what else it returns.
+
+    Not by typer's own ``main``, in which an interruption and a closed output end without a word.
+    """
+    if COMPLETION in os.environ:
+        return program(args=list(words), prog_name="facerestore", standalone_mode=False)
+    command = typer.main.get_command(program)
+    try:
+        with command.make_context("facerestore", list(words)) as context:
+            return command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+
+
+def _answer(error: Exception, words: Sequence[str]) -> str | None:
+    """Return what to write in place of an option that there is not; None for other errors, and where nobody knows."""
+    option = getattr(error, "option_name", None)
+    if option is None or not hasattr(error, "possibilities"):
+        return None
+    ours = file_answer(words) or foreign_answer(option, called_command(words) or "enhance")
+    return None if ours is None else f"there is no option {option}: {ours}"
 
 
 def _exit_code(error: Exception) -> int:

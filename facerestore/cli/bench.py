@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facerestore.cli.options import paragraphs
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.terminal import Terminal, is_plain
 from facerestore.errors import ConfigError
 from facerestore.outside import MalformedError, parse_whole, refusing
 
@@ -235,7 +236,7 @@ def _print_table(screen: Console, table: Table) -> None:
     from rich.padding import Padding
     from rich.table import Table as RichTable
 
-    drawn = RichTable(box=box.SIMPLE, pad_edge=False)
+    drawn = RichTable(box=box.ASCII2 if is_plain(sys.stdout) else box.SIMPLE, pad_edge=False)
     for index, heading in enumerate(table.headings):
         drawn.add_column(heading, justify="right" if index else "left", overflow="fold", no_wrap=index > 0)
     for row in table.rows:

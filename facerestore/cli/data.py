@@ -312,9 +312,9 @@ def _write_sheet(
 ) -> int:
     """Write the sheet and return how many faces could not be read."""
     from facerestore.errors import ImageError
-    from facerestore.io import write_image
+    from facerestore.io import marked, write_image
     from facerestore.training.degraded_faces import degradation_sheet, spread
-    from facerestore.types import DecodedImage
+    from facerestore.types import DecodedImage, Metadata
     from facerestore.wording import count
 
     chosen, shown = list(spread(files, rows)), []
@@ -325,7 +325,7 @@ def _write_sheet(
     if not shown:
         raise ImageError(f"none of {len(chosen)} faces can be shown; the lines above say why")
     page = degradation_sheet(shown, tile_px=min(size, 256))
-    write_image(target, DecodedImage(page), overwrite=overwrite)
+    write_image(target, DecodedImage(page, metadata=marked(Metadata(), "sheet")), overwrite=overwrite)
     terminal.say(f"{target}: {count(len(shown), 'face')}, {count(len(mixes), 'degradation')}")
     return len(chosen) - len(shown)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.inputs import exit_code, tell_inputs
+from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.wording import count
 
@@ -72,24 +75,38 @@ def detect(
 
     config = RestoreConfig(**given(detector=detector, device=device, threads=threads, max_pixels=max_pixels))  # type: ignore[arg-type]
     plan = plan_jobs(
-        inputs, output=output, options=OutputConfig(overwrite=overwrite, suffix="_faces"), recursive=recursive
+        inputs,
+        output=output,
+        options=OutputConfig(overwrite=overwrite, suffix="_faces"),
+        recursive=recursive,
+        takes=("found", "face"),
     )
     _check_streams(plan.jobs, drawn=output is not None, as_json=as_json)
-    set_threads(config.threads)
-    where = resolve_device(config.device)
-    if where.type == "cpu":
-        keep_freed_memory()
-    store = WeightsStore()
-    found = build_detector(config.detector, store, where)
     to_stdout = output is not None and str(output) == "-"
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
-    for name, fault in passed_over_detectors(config.detector, store):
-        terminal.warn(f"warning: auto passes over {name}: {fault}")
-    rows = _detect_all(plan.jobs, found, config, terminal, output is not None, overwrite)
+    tell_inputs(plan, terminal)
+    used: list[str] = []
+
+    def assemble() -> Look:
+        set_threads(config.threads)
+        where = resolve_device(config.device)
+        if where.type == "cpu":
+            keep_freed_memory()
+        store = WeightsStore()
+        found = build_detector(config.detector, store, where)
+        for name, fault in passed_over_detectors(config.detector, store):
+            terminal.warn(f"warning: auto passes over {name}: {fault}")
+        used.append(found.name)
+        drawn = output is not None
+        return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=overwrite)
+
+    blank: Row = {"output": None, "faces": [], "notes": []}
+    tell = partial(_tell, terminal=terminal)
+    rows, code = one_by_one(plan.jobs, assemble, blank=blank, tell=tell, terminal=terminal)
     if as_json:
-        print_json({"detector": found.name, "photos": rows})
+        print_json({"detector": used[0] if used else None, "photos": rows})
     failed = sum(row["error"] is not None for row in rows)
-    raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
+    raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))
 
 
 def _check_streams(jobs: Sequence[Job], *, drawn: bool, as_json: bool) -> None:
@@ -104,47 +121,12 @@ def _check_streams(jobs: Sequence[Job], *, drawn: bool, as_json: bool) -> None:
         )
 
 
-def _detect_all(
-    jobs: Sequence[Job],
-    detector: FaceDetector,
-    config: RestoreConfig,
-    terminal: Terminal,
-    drawn: bool,
-    overwrite: bool,
-) -> list[dict[str, Any]]:
-    """Detect in photo after photo, and tell each; a bad file does not stop the rest."""
-    from facerestore.batch.report import describe_error
-    from facerestore.errors import WeightsError
-
-    rows: list[dict[str, Any]] = []
-    with terminal.steps(len(jobs)) as begin:
-        for job in jobs:
-            begin(job.source.name)
-            try:
-                faces, notes = _detect_one(job, detector, config, drawn=drawn, overwrite=overwrite)
-            except WeightsError:
-                raise
-            except Exception as error:  # any fault of one photo is that photo's row
-                message = describe_error(error)
-                terminal.warn(f"error: {message}")
-                rows.append(
-                    {"input": str(job.source), "output": None, "faces": [], "notes": [], "error": message}
-                )
-                continue
-            target = str(job.target) if drawn else None
-            rows.append(
-                {"input": str(job.source), "output": target, "faces": faces, "notes": notes, "error": None}
-            )
-            _tell(rows[-1], terminal)
-    return rows
-
-
 def _detect_one(
     job: Job, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Find the faces of one photo, and draw them where asked; return them, and notes on how it was read."""
+) -> Row:
+    """Return the faces of one photo as a row, and draw them where that is asked for."""
     from facerestore.batch.run import result_format
-    from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
+    from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_image, write_image
     from facerestore.photo_report import reading_notes
     from facerestore.pictures import faces_picture
     from facerestore.selection import left_to_right
@@ -155,10 +137,14 @@ def _detect_one(
     if drawn:
         # The drawing is in colour: a profile of grey does not fit it.
         picture = DecodedImage(
-            faces_picture(image.pixels, faces), metadata=image.metadata, format=image.format
+            faces_picture(image.pixels, faces),
+            metadata=marked(image.metadata, "found"),
+            format=image.format,
         )
         write_image(job.target, picture, format=result_format(job.target, image), overwrite=overwrite)
-    return [_facts(index, face) for index, face in enumerate(faces)], reading_notes(image)
+    target = str(job.target) if drawn else None
+    rows = [_facts(index, face) for index, face in enumerate(faces)]
+    return {"output": target, "faces": rows, "notes": reading_notes(image)}
 
 
 def _facts(index: int, face: DetectedFace) -> dict[str, Any]:

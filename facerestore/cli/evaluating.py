@@ -236,8 +236,8 @@ def report(
 def _write_pictures(order: Order, found: Evaluation, request: Request, terminal: Terminal) -> None:
     """Write the picture of best and worst cases of every method beside the input and bicubic interpolation."""
     from facerestore.evaluation.picture import case_picture, ranking_metric
-    from facerestore.io import write_image
-    from facerestore.types import DecodedImage
+    from facerestore.io import marked, write_image
+    from facerestore.types import DecodedImage, Metadata
 
     metric = ranking_metric(found)
     if metric is None or request.output is None:
@@ -249,6 +249,6 @@ def _write_pictures(order: Order, found: Evaluation, request: Request, terminal:
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", method.name)
         write_image(
             request.output / f"cases_{name}.png",
-            DecodedImage(picture, format="PNG"),
+            DecodedImage(picture, metadata=marked(Metadata(), "sheet"), format="PNG"),
             overwrite=request.overwrite,
         )

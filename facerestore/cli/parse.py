@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,9 @@ import typer
 
 from facerestore.cli import options
 from facerestore.cli.choices import given
+from facerestore.cli.enhancing import absent_words
+from facerestore.cli.inputs import exit_code, tell_inputs
+from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.wording import count
 
@@ -147,18 +151,30 @@ def parse(
         options=_files(inputs, output, overwrite=overwrite),
         recursive=recursive,
         aside=() if maps is None else (maps,),
+        takes=("face",) if aligned else (),
     )
     to_stdout = any(str(job.target) == "-" for job in plan.jobs)
     _check_streams(to_stdout=to_stdout, as_json=as_json)
     set_threads(config.threads)
     terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
-    line = _assemble(config, maps, overwrite, terminal)
-    rows = _parse_all(plan.jobs, line, terminal)
+    tell_inputs(plan, terminal)
+    lines: list[_Line] = []
+
+    def assemble() -> Look:
+        lines.append(_assemble(config, maps, overwrite, terminal))
+        return partial(_parse_one, line=lines[0])
+
+    blank: Row = {"output": None, "maps": [], "found": None, "faces": [], "absent_indices": [], "notes": []}
+
+    def tell(row: Row) -> None:
+        _tell(row, lines[0], terminal)
+
+    rows, code = one_by_one(plan.jobs, assemble, blank=blank, tell=tell, terminal=terminal)
     if as_json:
-        facts = {"parser": line.parser.name, "weights": line.weights, "photos": rows}
-        print_json(facts)
+        names = {"parser": lines[0].parser.name, "weights": lines[0].weights} if lines else {}
+        print_json({"parser": None, "weights": None, **names, "photos": rows})
     failed = sum(row["error"] is not None for row in rows)
-    raise typer.Exit(0 if not failed else 1 if failed == len(rows) else 3)
+    raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))
 
 
 def _files(inputs: Sequence[Path], output: Path | None, *, overwrite: bool) -> OutputConfig:
@@ -217,53 +233,17 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     )
 
 
-def _parse_all(jobs: Sequence[Job], line: _Line, terminal: Terminal) -> list[dict[str, Any]]:
-    """Parse photo after photo, and tell each; a bad file does not stop the rest."""
-    from facerestore.batch.report import describe_error
-    from facerestore.cli.enhancing import absent_words, with_name
-    from facerestore.errors import WeightsError
-
-    rows: list[dict[str, Any]] = []
-    with terminal.steps(len(jobs)) as begin:
-        for job in jobs:
-            begin(job.source.name)
-            row: dict[str, Any] = {
-                "input": str(job.source),
-                "output": None,
-                "maps": [],
-                "found": None,
-                "faces": [],
-                "absent_indices": [],
-                "notes": [],
-            }
-            try:
-                rows.append({**row, **_parse_one(job, line), "error": None})
-            except WeightsError:
-                raise
-            except Exception as error:  # any fault of one photo is that photo's row
-                message = describe_error(error)
-                terminal.warn(f"error: {with_name(_called(job.source), message)}")
-                rows.append({**row, "error": message})
-                continue
-            _tell(rows[-1], line, terminal)
-            for index in rows[-1]["absent_indices"]:
-                terminal.say(f"  {absent_words(index)}")
-            for note in rows[-1]["notes"]:
-                terminal.say(f"  {note}")
-    return rows
-
-
 def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
     from facerestore.batch.run import result_format
     from facerestore.errors import ImageError
-    from facerestore.io import DEFAULT_MAX_PIXELS, read_image, write_image
+    from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
     from facerestore.parsing.picture import parsing_picture
     from facerestore.photo_report import reading_notes
     from facerestore.selection import absent_indices
-    from facerestore.types import DecodedImage
+    from facerestore.types import DecodedImage, Metadata
 
-    if not line.overwrite and str(job.target) != "-" and job.target.exists():
+    if not line.overwrite and str(job.target) != "-" and exists(job.target):
         raise ImageError(f"'{job.target}' exists; give --overwrite to replace it, or another -o")
     image = read_image(job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS)
     detected = _detect(image, line)
@@ -271,7 +251,8 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     faces = [face for _, face in found]
     maps = line.parser.parse(faces)
     captions = [f"face {index}, {line.labeller}" for index, _ in found]
-    picture = DecodedImage(parsing_picture(faces, maps, captions=captions))
+    drawing = parsing_picture(faces, maps, captions=captions)
+    picture = DecodedImage(drawing, metadata=marked(Metadata(), "parts"))
     indexed = [(index, parsing_map) for (index, _), parsing_map in zip(found, maps, strict=True)]
     written = _write_maps(job, indexed, line)
     write_image(job.target, picture, format=result_format(job.target, picture), overwrite=line.overwrite)
@@ -321,15 +302,15 @@ def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
 
 def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Line) -> list[str]:
     """Write the map of each face alone, where that is asked for; return the paths."""
-    from facerestore.io import write_encoded
+    from facerestore.io import fitting, write_encoded
     from facerestore.parsing.picture import palette_png
 
     if line.maps is None:
         return []
     written = []
     for index, parsing_map in maps:
-        target = line.maps / job.name.with_name(f"{job.name.name}_face{index}.png")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        stem = line.maps / job.name
+        target = stem.with_name(fitting(stem.parent, stem.name, f"_face{index}.png"))
         write_encoded(target, palette_png(parsing_map), overwrite=line.overwrite)
         written.append(str(target))
     return written
@@ -364,5 +345,9 @@ def _tell(row: dict[str, Any], line: _Line, terminal: Terminal) -> None:
         largest = sorted(parts, key=lambda item: -item[1])[:SHOWN_CLASSES]
         shares = ", ".join(f"{part.replace('_', ' ')} {share:.0%}" for part, share in largest)
         terminal.say(f"  face {face['index']}: {shares or 'nothing but background'}")
+    for index in row["absent_indices"]:
+        terminal.say(f"  {absent_words(index)}")
+    for note in row["notes"]:
+        terminal.say(f"  {note}")
     if row["maps"]:
         terminal.say(f"  also wrote {count(len(row['maps']), 'map')} into {Path(row['maps'][0]).parent}")

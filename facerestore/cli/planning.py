@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.enhancing import Request, choice_lines, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import FaceRestoreError, ImageError
+from facerestore.errors import ImageError
 from facerestore.purposes import RESTORE
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
         {
             "input": str(job.source),
             "output": str(job.target),
-            "exists": str(job.target) != "-" and job.target.exists(),
-            "missing": str(job.source) != "-" and not job.source.is_file(),
+            "exists": str(job.target) != "-" and os.path.lexists(job.target),
+            "missing": str(job.source) != "-" and not os.path.lexists(job.source),
+            "name_shortened": job.shortened,
             "fault": _fault(request, job.source),
             **({} if pipeline is None else _examined(pipeline, job.source)),
         }
@@ -50,6 +52,7 @@ def show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
         note = " (there is no such photo: would fail)" if row["missing"] else ""
         note += f" (would fail: {row['fault']})" if row["fault"] else ""
         note += _exists_note(request.files) if row["exists"] else ""
+        note += " (its name, too long for a result's, is shortened)" if row["name_shortened"] else ""
         terminal.say(f"{row['input']} -> {row['output']}{note}")
         for line in _face_lines(row):
             terminal.say(f"  {line}")
@@ -78,13 +81,14 @@ def _pipeline(request: Request) -> RestorePipeline:
 
 def _examined(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     """Return what would be done with the faces of one photo; where it cannot be read, why."""
+    from facerestore.batch.report import describe_error
     from facerestore.io import read_encoded
 
     try:
         image = pipeline.decode(read_encoded(source), name=str(source))
         return pipeline.for_photo(source).examine(image)
-    except FaceRestoreError as error:
-        return {"fault": str(error), "found": 0, "faces": []}
+    except Exception as error:  # any fault of one photo is that photo's row
+        return {"fault": describe_error(error), "found": 0, "faces": []}
 
 
 def _face_lines(row: dict[str, Any]) -> list[str]:
@@ -109,7 +113,7 @@ def _fault(request: Request, source: Path) -> str | None:
     try:
         if request.check is not None:
             request.check(source)
-    except ImageError as error:
+    except (ImageError, OSError) as error:
         return str(error)
     return None
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facerestore import stopping
 from facerestore.cli.enhancing import SHOWN_REASONS, Request
+from facerestore.cli.inputs import tell_inputs
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.wording import count
@@ -71,12 +73,17 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault, or the sheet exists.
     """
+    from facerestore.batch import missing_photos
+
     _check_options(request, sheet)
     _check_free(request, sheet)
-    jobs = _jobs(request, sheet)
     terminal = Terminal(request.verbosity, str(sheet) == "-" or request.as_json, request.progress)
+    jobs = _jobs(request, sheet, terminal)
     if request.dry_run:
         return _show_plan(request, jobs, sheet, strengths, terminal)
+    if len(missing := missing_photos(jobs)) == len(jobs):
+        _names(request)  # who lacks the weights too is told of them first
+        raise ImageError("; ".join(str(outcome.error) for outcome in missing))
     from facerestore.sheet import SheetMaker, sheet_pipelines
     from facerestore.sheet.picture import PAGE_HEIGHT_PX
 
@@ -86,14 +93,16 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
     for pipeline in pipelines:
         terminal.say(f"comparing {pipeline.description}")
     run = _Run(request, sheet, maker, terminal)
-    try:
-        _compare_all(run, jobs, steps=len(jobs) * (1 + len(pipelines)))
-        interrupted = False
-    except KeyboardInterrupt:
-        interrupted = True
-    _write_pages(run, maker.finish())
-    _sum_up(run, interrupted=interrupted, planned=len(jobs))
-    return 130 if interrupted else run.exit_code
+    code = 0
+    with stopping.finishing():
+        try:
+            for _ in stopping.breakable(_compare_all(run, jobs, steps=len(jobs) * (1 + len(pipelines)))):
+                pass
+        except KeyboardInterrupt as error:
+            code = stopping.code_of(error)
+        _write_pages(run, maker.finish())
+        _sum_up(run, interrupted=code != 0, planned=len(jobs))
+    return code or run.exit_code
 
 
 def refuse_lists(request: Request, strengths: Sequence[float]) -> None:
@@ -181,19 +190,21 @@ def _check_free(request: Request, sheet: Path) -> None:
         raise ImageError(f"'{there[0]}' exists; give --overwrite to replace it, or another name with --sheet")
 
 
-def _jobs(request: Request, sheet: Path) -> list[Job]:
+def _jobs(request: Request, sheet: Path, terminal: Terminal) -> list[Job]:
     """Return the photos; an earlier sheet of the same name in a directory is none of them.
 
     Raises:
         ConfigError: a page of the sheet would replace a photo.
     """
     from facerestore.batch import plan_jobs
+    from facerestore.io import exists
 
     plan = plan_jobs(request.inputs, output=None, options=request.files, recursive=request.recursive)
+    tell_inputs(plan, terminal)
     pages = _pages_there(sheet)
     jobs = []
     for job in plan.jobs:
-        page = next((page for page in pages if job.source.exists() and page.samefile(job.source)), None)
+        page = next((page for page in pages if exists(job.source) and page.samefile(job.source)), None)
         if page is None:
             jobs.append(job)
         elif page != sheet or job.source in request.inputs:
@@ -207,12 +218,7 @@ def _show_plan(
     request: Request, jobs: Sequence[Job], sheet: Path, strengths: Sequence[float], terminal: Terminal
 ) -> int:
     """Say what would be done."""
-    from facerestore.available import choose_weights
-    from facerestore.sheet import sheet_configs
-    from facerestore.weights import WeightsStore
-
-    store = WeightsStore(offline=request.restore.offline)
-    names = [choose_weights(config, store).name for config in sheet_configs(request.restore, store=store)]
+    names = _names(request)
     shares = list(strengths) or [request.restore.strength]
     sources = [str(job.source) for job in jobs]
     if request.as_json:
@@ -227,8 +233,18 @@ def _show_plan(
     return 0
 
 
-def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> None:
-    """Put photo after photo on the sheet, and write each page as it is full."""
+def _names(request: Request) -> list[str]:
+    """Return the names of the weights that are compared."""
+    from facerestore.available import choose_weights
+    from facerestore.sheet import sheet_configs
+    from facerestore.weights import WeightsStore
+
+    store = WeightsStore(offline=request.restore.offline)
+    return [choose_weights(config, store).name for config in sheet_configs(request.restore, store=store)]
+
+
+def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> Generator[None, None, None]:
+    """Put photo after photo on the sheet, a step each, and write each page as it is full."""
     names = _short_names([job.source for job in jobs])
     with run.terminal.steps(steps) as begin:
         for job, name in zip(jobs, names, strict=True):
@@ -236,6 +252,7 @@ def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> None:
             found = _compare(run, job, name, begin)
             if found is not None:
                 _write_pages(run, run.maker.add(found.rows))
+            yield
 
 
 def _compare(run: _Run, job: Job, name: str, begin: Callable[[str], None]) -> PhotoRows | None:
@@ -322,8 +339,8 @@ def _write_pages(run: _Run, pages: Iterable[NDArray[np.uint8]]) -> None:
     Raises:
         ImageError: a page cannot be written, or standard output would have to take a second one.
     """
-    from facerestore.io import write_image
-    from facerestore.types import DecodedImage
+    from facerestore.io import marked, write_image
+    from facerestore.types import DecodedImage, Metadata
 
     to_stdout = str(run.sheet) == "-"
     for page in pages:
@@ -332,7 +349,7 @@ def _write_pages(run: _Run, pages: Iterable[NDArray[np.uint8]]) -> None:
             raise ImageError("the sheet has more than one page, and standard output takes one; name a file")
         path = write_image(
             _page_path(run.sheet, number),
-            DecodedImage(page, format="JPEG"),
+            DecodedImage(page, metadata=marked(Metadata(), "sheet"), format="JPEG"),
             format=run.request.files.format,
             quality=run.request.files.quality,
             overwrite=run.request.files.overwrite,

@@ -21,6 +21,12 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Names of files may hold what commands a terminal; new lines and tabs are left, which our own texts have."""
 
 
+def is_plain(stream: TextIO) -> bool:
+    """Say whether a terminal takes plain ASCII only: it says that it is dumb, or its encoding has no frames."""
+    encoding = getattr(stream, "encoding", None)
+    return os.environ.get("TERM") == "dumb" or not (encoding or "utf").lower().startswith("utf")
+
+
 def silence(stream: TextIO) -> None:
     """Let a stream lead nowhere, for its reader has gone: what Python holds for it must not raise at the end."""
     with suppress(OSError, ValueError):  # a stream that is no file has nothing to be led
@@ -84,7 +90,7 @@ class Terminal:
 
         On a terminal a bar shows it, below the lines that ``say`` prints; in a pipe nothing does.
         """
-        if not (self.progress and self.verbosity >= 0 and sys.stderr.isatty()):
+        if not (self.progress and self.verbosity >= 0 and sys.stderr.isatty()) or is_plain(sys.stderr):
             yield lambda name: None
             return
         from rich.console import Console

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerestore.cli.terminal import is_plain
 from facerestore.errors import ConfigError
 from facerestore.training.recipes import RECIPES
 
@@ -226,7 +227,7 @@ class _Progress:
         self._quiet = quiet
         self._steps = 0
         self._said_at = 0.0
-        self._wanted = bar and not quiet and sys.stderr.isatty()
+        self._wanted = bar and not quiet and sys.stderr.isatty() and not is_plain(sys.stderr)
         self._bar: Any = None
         self._task: Any = None
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from facerestore.cli.terminal import is_plain
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,7 +38,7 @@ def download_progress(*, quiet: bool, plain: bool) -> Iterator[Callable[[Downloa
     """Show a download on stderr: nothing, a bar on a terminal, or a line per tenth."""
     if quiet:
         yield lambda _: None
-    elif plain or not sys.stderr.isatty():
+    elif plain or not sys.stderr.isatty() or is_plain(sys.stderr):
         yield _PlainProgress()
     else:
         with _bar() as report:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from facerestore.cli.terminal import is_plain
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
@@ -61,7 +64,7 @@ def print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
 
     from facerestore.cli.transfer import console, megabytes
 
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.ASCII2 if is_plain(sys.stdout) else box.SIMPLE, pad_edge=False)
     for heading in ("name", "purpose", "state", "size", "licence", "commercial use"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
     for entry in entries:

@@ -7,7 +7,7 @@ from pathlib import Path
 from facerestore.errors import ImageError
 from facerestore.io._across import colours_of
 from facerestore.io._decode import as_decoded, decode_image, page_count, picture_size, read_image
-from facerestore.io._drawn import drawn_kind, marked
+from facerestore.io._drawn import drawn_kind, marked, png_mark
 from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts, left_out
 from facerestore.io._files import (
     FolderContent,
@@ -47,6 +47,7 @@ __all__ = [
     "page_count",
     "marked",
     "picture_size",
+    "png_mark",
     "read_encoded",
     "read_image",
     "resolve_format",

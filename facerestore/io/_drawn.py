@@ -7,19 +7,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from facerestore.types import Metadata
+from PIL.PngImagePlugin import PngInfo
 
-COMPARISON, SHEET, PARTS, MAP, FACE, FOUND, STAGE, DAMAGE = (
-    "comparison",
-    "sheet",
-    "parts",
-    "map",
-    "face",
-    "found",
-    "stage",
-    "damage",
-)
-"""What a drawn picture may be."""
+from facerestore.types import Metadata
 
 _MARK = b"facerestore:drawn="
 _SOUGHT_BYTES = 1 << 16
@@ -37,8 +27,21 @@ def drawn_xmp(kind: str) -> bytes:
 
 
 def marked(metadata: Metadata, kind: str) -> Metadata:
-    """Return what a drawn picture carries: the mark, in place of what a photo's XMP says of the photo."""
+    """Return what a drawn picture carries: the mark, in place of what a photo's XMP says of the photo.
+
+    Args:
+        metadata: what else it carries.
+        kind: one word of small letters: ``comparison``, ``damage``, ``face``, ``found``, ``map``, ``parts``, ``sheet``
+            or ``stage``.
+    """
     return replace(metadata, xmp=drawn_xmp(kind))
+
+
+def png_mark(kind: str) -> PngInfo:
+    """Return the mark for a PNG that Pillow writes."""
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", drawn_xmp(kind).decode())
+    return info
 
 
 def drawn_kind(path: Path) -> str | None:

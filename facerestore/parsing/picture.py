@@ -13,6 +13,7 @@ from PIL import ImageDraw, ImageFont
 
 from facerestore.face_image import to_8_bit
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
+from facerestore.io import png_mark
 from facerestore.page import CAPTION_PX, GAP_PX, INK, PAPER, captioned, framed, side_by_side, stacked
 from facerestore.parsing.classes import PALETTE, check_map, class_shares, colour_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
@@ -87,7 +88,7 @@ def palette_png(parsing_map: ParsingMap) -> bytes:
     picture = PillowImage.fromarray(parsing_map).convert("L")
     picture.putpalette([value for colour in CLASS_COLOURS for value in colour])
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
+    picture.save(stream, format="PNG", optimize=True, pnginfo=png_mark("map"))
     return stream.getvalue()
 
 

@@ -23,6 +23,7 @@ from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
 from facerestore.io import (
     DEFAULT_MAX_PIXELS,
     find_images,
+    marked,
     read_encoded,
     read_image,
     write_image,
@@ -33,7 +34,7 @@ from facerestore.training.prepared import FaceRow, Journal, PhotoRow, Prepared, 
 from facerestore.training.screening import REASONS, Screening, Seen, fault, measure, sides_of
 from facerestore.training.settings import STRICT, resolved
 from facerestore.training.shards import ShardSample, json_part, shard_faces, write_shards
-from facerestore.types import DecodedImage, FaceDetector
+from facerestore.types import DecodedImage, FaceDetector, Metadata
 
 JOURNAL, MANIFEST, SHEET = "prepare.jsonl", "manifest.csv", "dropped.jpg"
 TRAIN, VAL = "train", "val"
@@ -209,7 +210,7 @@ def _write_sheet(out: Path, rows: Sequence[PhotoRow]) -> Path | None:
         (out / SHEET).unlink(missing_ok=True)
         return None
     page = contact_sheet(groups, columns=SHEET_COLUMNS, tile_px=THUMBNAIL_PX)
-    return write_image(out / SHEET, DecodedImage(page), overwrite=True)
+    return write_image(out / SHEET, DecodedImage(page, metadata=marked(Metadata(), "sheet")), overwrite=True)
 
 
 def pack_faces(out: Path, prepared: Prepared, *, max_bytes: int) -> Iterator[Path]:

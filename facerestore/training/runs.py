@@ -17,6 +17,7 @@ from torch import Tensor
 
 from facerestore import __version__
 from facerestore.errors import ConfigError, ImageError
+from facerestore.io import png_mark
 from facerestore.outside import MalformedError, parse_json_object, read_text, refusing
 from facerestore.temporary import written_whole
 
@@ -177,7 +178,7 @@ def write_grid(path: Path, rows: list[Tensor], *, faces: int = 8) -> None:
     grid = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
     try:
         with written_whole(path) as stream:
-            Image.fromarray(grid).save(stream, format="PNG")
+            Image.fromarray(grid).save(stream, format="PNG", pnginfo=png_mark("sheet"))
     except OSError as error:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
 

@@ -1,0 +1,113 @@
+"""Help as people read it, on every terminal, and answers to the flags of other programs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from typer.core import TyperGroup
+
+from facerestore.cli.terminal import is_plain
+
+FOREIGN_FLAGS = {
+    "-i": "photos and directories are named without a flag: facerestore {command} PHOTO",
+    "-s": "the factor of enlargement is --upscale 2",
+    "-w": "how much of the restored face is taken is --strength 0..1; CodeFormer's weight is --fidelity 0..1",
+    "-n": "the network is named with --backend or --weights",
+    "-t": "the side of a tile is --tile PX",
+    "-g": "the device is --device cuda:N",
+    "-j": "photos at a time are --workers N",
+    "-f": "the format of results is --format png",
+    "-x": "there is no such flag; --upscale enlarges",
+    "--input": "photos and directories are named without a flag: facerestore {command} PHOTO",
+    "--input-path": "photos and directories are named without a flag: facerestore {command} PHOTO",
+    "--indir": "photos and directories are named without a flag: facerestore {command} DIR",
+    "--test-path": "photos and directories are named without a flag: facerestore {command} DIR",
+    "--output-path": "results go to -o OUT",
+    "--outdir": "results go to -o DIR",
+    "--scale": "the factor of enlargement is --upscale 2",
+    "--weight": "how much of the restored face is taken is --strength 0..1",
+    "--fidelity-weight": "CodeFormer's weight is --fidelity 0..1",
+    "--bg-upsampler": "the rest of the photo is enlarged with --background NAME",
+    "--bg-tile": "the side of a tile is --tile PX",
+    "--face-upsample": "faces follow --upscale by themselves",
+    "--has-aligned": "square face crops are --aligned",
+    "--only-center-face": "the face in the middle is --faces center",
+    "--detection-model": "the detector is --detector NAME",
+    "--ext": "the format of results is --format png",
+    "--model": "the network is named with --backend or --weights",
+    "--model-path": "the file of a network is --weights FILE",
+    "--use-cuda": "the device is --device cuda",
+}
+"""Flags of GFPGAN, CodeFormer, GPEN and the ncnn programs, as they are written and with dashes, and ours for them."""
+
+_MARKUP = re.compile(r"\[/?(?:bold|italic|dim)\]")
+
+
+class Program(TyperGroup):
+    """The program, whose help has words where typer has types, and no frames on plain terminals."""
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        _settle(self, plain=is_plain(sys.stdout))
+
+
+def _settle(command: Any, *, plain: bool) -> None:
+    """Change the help of a command and of all below it.
+
+    What typer shows of a type depends on its version; metavars are shown as they are by all.
+    """
+    if plain:
+        command.rich_markup_mode = None
+        command.help = _MARKUP.sub("", command.help or "")
+    for below in getattr(command, "commands", {}).values():
+        _settle(below, plain=plain)
+    usual = command.get_params
+
+    def get_params(context: Any) -> Any:
+        return [_settled(parameter) for parameter in usual(context)]
+
+    command.get_params = get_params
+    if not hasattr(command, "commands"):
+        arguments = [_named(p) for p in command.params if p.param_type_name == "argument"]
+        command.collect_usage_pieces = lambda context: [command.options_metavar, *arguments]
+
+
+def _named(argument: Any) -> str:
+    """Return an argument as the line of usage has it."""
+    name = str(argument.metavar or argument.name.upper())
+    return name if argument.required else f"[{name}]"
+
+
+def _settled(parameter: Any) -> Any:
+    """Return a parameter whose kind is told in a word; of a switch there is nothing to tell."""
+    if getattr(parameter, "is_flag", False) or getattr(parameter, "count", False):
+        parameter.metavar = ""
+    elif parameter.param_type_name == "argument":
+        parameter.display_type_rich = lambda ctx: ""
+    elif parameter.metavar is None:
+        parameter.metavar = "TEXT"
+    return parameter
+
+
+def foreign_answer(option: str, command: str) -> str | None:
+    """Return what to write for a flag of another program; None for one that nobody has.
+
+    Args:
+        option: as it was written, such as ``-i``.
+        command: that was called, such as ``enhance``.
+    """
+    word = option.split("=")[0]
+    found = FOREIGN_FLAGS.get(word) or FOREIGN_FLAGS.get(word.replace("_", "-"))
+    return None if found is None else found.format(command=command)
+
+
+def file_answer(words: Sequence[str]) -> str | None:
+    """Return how to name a file whose name begins with a dash, where one of the words is such a file's."""
+    found = next(
+        (word for word in words if word.startswith("-") and len(word) > 1 and os.path.lexists(word)), None
+    )
+    return None if found is None else f"to name the file '{found}', write ./{found}"

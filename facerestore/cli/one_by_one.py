@@ -1,0 +1,88 @@
+"""Photo after photo for commands that look at photos: each told as it comes, a bad one stops none of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from facerestore import stopping
+
+if TYPE_CHECKING:
+    from facerestore.batch import Job
+    from facerestore.cli.terminal import Terminal
+
+Row: TypeAlias = dict[str, Any]
+Look: TypeAlias = "Callable[[Job], Row]"
+"""Returns what is found in a photo; what it raises is the photo's fault."""
+
+
+def one_by_one(
+    jobs: Sequence[Job],
+    assemble: Callable[[], Look],
+    *,
+    blank: Row,
+    tell: Callable[[Row], None],
+    terminal: Terminal,
+) -> tuple[list[Row], int]:
+    """Return what was found in each photo, in their order, and 0, or the exit code of a run that was broken off.
+
+    Args:
+        jobs: the photos.
+        assemble: loads what looks at them; not called where no photo is there.
+        blank: a photo's row where nothing is found, ``input`` and ``error`` apart.
+        tell: says what is in the row of a photo that was read.
+        terminal: where faults are told.
+
+    Raises:
+        WeightsError: the networks cannot be used, which no other photo would change.
+    """
+    from facerestore.batch import missing_photos
+
+    faults = {outcome.job: outcome.error for outcome in missing_photos(jobs)}
+    for job, error in faults.items():
+        terminal.warn(f"error: {_words(job, error)}")
+    there = [job for job in jobs if job not in faults]
+    rows = {
+        job: blank | {"input": str(job.source), "error": _words(job, error)} for job, error in faults.items()
+    }
+    code = 0
+    if there:
+        look = assemble()
+        try:
+            with stopping.finishing(), terminal.steps(len(there)) as begin:
+                for job, row, fault in stopping.breakable(_looked(there, look, begin)):
+                    rows[job] = blank | {"input": str(job.source), **row, "error": None}
+                    if fault is None:
+                        tell(rows[job])
+                    else:
+                        rows[job]["error"] = _words(job, fault)
+                        terminal.warn(f"error: {rows[job]['error']}")
+        except KeyboardInterrupt as stopped:
+            code = stopping.code_of(stopped)
+            terminal.warn(f"interrupted after {len(rows)} of {len(jobs)} photos; no file is half written")
+    return [rows[job] for job in jobs if job in rows], code
+
+
+def _looked(
+    jobs: Sequence[Job], look: Look, begin: Callable[[str], None]
+) -> Generator[tuple[Job, Row, Exception | None], None, None]:
+    from facerestore.errors import WeightsError
+
+    for job in jobs:
+        begin(job.source.name)
+        try:
+            found: tuple[Job, Row, Exception | None] = job, look(job), None
+        except WeightsError:
+            raise
+        except Exception as error:  # any fault of one photo is that photo's row
+            found = job, {}, error
+        yield found
+
+
+def _words(job: Job, error: Exception | None) -> str:
+    from facerestore.batch.report import describe_error
+    from facerestore.cli.enhancing import with_name
+
+    assert error is not None, "there is something to tell"
+    name = "standard input" if str(job.source) == "-" else str(job.source)
+    return with_name(name, describe_error(error))
