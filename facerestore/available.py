@@ -176,11 +176,8 @@ def _best(backend: str, store: WeightsStore, task: Task) -> str:
 
 def no_weights(backend: str, store: WeightsStore, task: Task) -> str:
     """Return the message that no weights for a task are here, with the command that fetches some."""
-    known = [
-        e.name
-        for e in store.catalog.entries.values()
-        if e.purpose == task.purpose and backend in (AUTO, e.backend) and store.fetchable(e.name)
-    ]
+    entries = sorted(store.catalog.of(task.purpose), key=lambda entry: entry.advice_order)
+    known = [e.name for e in entries if backend in (AUTO, e.backend) and store.fetchable(e.name)]
     remedy = f"run 'facerestore weights download {known[0]}'" if known else "give a file with --weights"
     wanted = "for any backend" if backend == AUTO else f"for backend '{backend}'"
     wanted += "" if task == RESTORE else f" to {task.verb} faces"

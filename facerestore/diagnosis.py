@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -173,7 +174,7 @@ def _devices() -> list[Check]:
 
 
 def _weights(store: WeightsStore) -> list[Check]:
-    checks = [Check("weights", "folder", State.OK, str(store.folder))]
+    checks = [_home(store)]
     for entry in store.installed():
         try:
             verdict = store.verify(entry.name)
@@ -187,6 +188,17 @@ def _weights(store: WeightsStore) -> list[Check]:
         state = State.OK if verdict.ok else State.BROKEN
         checks.append(Check("weights", entry.name, state, where if verdict.ok else remedy))
     return checks
+
+
+def _home(store: WeightsStore) -> Check:
+    """Say where weights are put, and whether they can be; without such a place the bundled ones serve all the same."""
+    there = next((place for place in (store.folder, *store.folder.parents) if os.path.lexists(place)), None)
+    if there is None or not there.is_dir() or not os.access(there, os.W_OK):
+        detail = (
+            f"{store.folder} cannot be written, since {there} is not a folder of yours; set FACERESTORE_HOME"
+        )
+        return Check("weights", "folder", State.ABSENT, detail)
+    return Check("weights", "folder", State.OK, str(store.folder))
 
 
 def _choice(config: RestoreConfig, store: WeightsStore) -> Check:
@@ -244,9 +256,7 @@ def _try_parser(name: str, store: WeightsStore) -> str:
 
 def _backgrounds(store: WeightsStore) -> list[Check]:
     """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
-    entries = [entry for entry in store.catalog.entries.values() if entry.purpose == "background"]
-    # The best first; those without a rank are never chosen by themselves.
-    known = [e.name for e in sorted(entries, key=lambda e: e.quality_rank or len(entries) + 1)]
+    known = [e.name for e in sorted(store.catalog.of("background"), key=lambda e: e.advice_order)]
     here = [name for name in known if store.locate(name) is not None]
     if known and not here:
         detail = f"none installed; 'facerestore weights download {known[0]}'"

@@ -97,8 +97,7 @@ def _best(store: WeightsStore) -> str:
         return found.entry.name
     if found.passed_over:
         raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
-    known = [entry for entry in store.catalog.entries.values() if entry.purpose == PURPOSE]
-    first = min(known, key=lambda entry: entry.quality_rank or len(known) + 1)
+    first = min(store.catalog.of(PURPOSE), key=lambda entry: entry.advice_order)
     raise WeightsError(
         f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
         " with --background"

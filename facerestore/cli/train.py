@@ -60,7 +60,8 @@ _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps, for 
 _DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Show networks, memory, settings and the first batch as a picture; train nothing."
+        "--dry-run",
+        help="Show networks, memory and settings, and with --run the first batch as a picture; train nothing.",
     ),
 ]
 _Smoke = Annotated[
@@ -118,7 +119,7 @@ def _command(name: str) -> Callable[..., None]:
         assignments = [*(set_ or []), *([] if steps is None else [f"engine.steps={steps}"])]
         if run is None and not (smoke or dry_run):
             raise ConfigError("a run needs a folder; give --run DIR")
-        first_batch = (run or Path()) / f"{name}_first_batch.png"
+        first_batch = None if run is None else run / f"{name}_first_batch.png"
         with _workplace(run) as folder:
             plan = _planned(
                 name, data, val, config=config, assignments=assignments, folder=folder, smoke=smoke
@@ -188,8 +189,8 @@ def _check_extra() -> None:
         raise ConfigError(f'training needs {" and ".join(missing)}; run: pip install "facerestore[train]"')
 
 
-def _tell_preview(name: str, plan: Plan, picture: Path) -> None:
-    """Say what a run would be, and write its first batch as a picture."""
+def _tell_preview(name: str, plan: Plan, picture: Path | None) -> None:
+    """Say what a run would be, and write its first batch as a picture, where the run has a folder."""
     import json
 
     from facerestore.training.plan import preview
@@ -211,7 +212,9 @@ def _tell_preview(name: str, plan: Plan, picture: Path) -> None:
         typer.echo(f"  note: {note}")
     typer.echo(f"  {len(plan.files)} faces to learn from, {len(plan.validation_files)} to judge on")
     typer.echo(json.dumps(plan.described, indent=2))
-    if shown.rows:
+    if shown.rows and picture is None:
+        typer.echo("first batch: give --run DIR to have it there as a picture")
+    elif shown.rows and picture is not None:
         write_grid(picture, list(shown.rows))
         typer.echo(f"first batch: {picture}")
 

@@ -19,7 +19,14 @@ from facerestore.degradation import Degradation, DegradationDraw, apply, degrade
 from facerestore.degradation.batched import degrade_batch
 from facerestore.errors import ConfigError, ImageError
 from facerestore.training.augmentation import Augmentation, augment, augment_with_map
-from facerestore.training.face_files import IN_SHARDS, FaceFile, face_files, read_face, read_parsing_map
+from facerestore.training.face_files import (
+    IN_SHARDS,
+    MAKE_MAPS,
+    FaceFile,
+    face_files,
+    read_face,
+    read_parsing_map,
+)
 from facerestore.training.settings import STRICT
 
 logger = logging.getLogger(__name__)
@@ -86,7 +93,8 @@ class FaceSource:
         self._maps = Path(settings.parsing) if settings.parsing not in {"", IN_SHARDS} else None
         if self._maps is not None and not self._maps.is_dir():
             raise ConfigError(
-                f"the folder of parsing maps '{self._maps}' is not there; make it with 'facerestore parse --maps'"
+                f"the folder of parsing maps '{self._maps}' is not there; make it with"
+                f" '{MAKE_MAPS.format(faces='FACES', maps=self._maps)}'"
             )
 
     def read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:

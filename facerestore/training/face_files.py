@@ -16,6 +16,9 @@ from facerestore.face_parts import CLASS_NAMES
 from facerestore.io import decode_image, find_images, read_image
 from facerestore.training.shards import ShardFace, expand_braces, shard_faces
 
+MAKE_MAPS = "facerestore parse {faces} -r --aligned --maps {maps} -o PICTURES"
+"""The command that makes parsing maps of faces, and pictures to look at them."""
+
 IN_SHARDS = "shards"
 """Stands in the settings for the folder of parsing maps where they lie beside the faces in their shards."""
 
@@ -94,7 +97,8 @@ def read_parsing_map(file: FaceFile, maps: Path | None, face_size: int) -> NDArr
 
     Args:
         file: the face.
-        maps: folder of the maps, ``<set>/<name>.png`` or ``<name>.png``; None for those in shards.
+        maps: folder of the maps, ``<set>/<name>.png`` or ``<name>.png``, or as 'facerestore parse' names them,
+            with ``_face0``; None for those in shards.
         face_size: S.
 
     Raises:
@@ -107,8 +111,12 @@ def read_parsing_map(file: FaceFile, maps: Path | None, face_size: int) -> NDArr
             raise ImageError(f"'{file.place}' has no parsing map beside it in a shard")
         ids = decode_parsing_map(span.read(file.path), f"{file.place}.parsing.png")
     else:
-        nested = maps / file.set_name / f"{file.name}.png"
-        path = nested if nested.exists() else maps / f"{file.name}.png"
+        names = [
+            folder / f"{file.name}{end}.png"
+            for end in ("", "_face0")
+            for folder in (maps / file.set_name, maps)
+        ]
+        path = next((name for name in names if name.exists()), names[0])
         try:
             ids = decode_parsing_map(path.read_bytes(), str(path))
         except OSError as error:

@@ -26,6 +26,7 @@ from facerestore.training.datasets import (
     validation_batch,
 )
 from facerestore.training.engine import train
+from facerestore.training.face_files import MAKE_MAPS
 from facerestore.training.maps import coloured
 from facerestore.training.recipe import Batch, Recipe
 from facerestore.training.recipes import recipe_class
@@ -116,7 +117,8 @@ def make_plan(
         raise ConfigError(f"recipe '{name}' learns from faces; give a folder of aligned ones with --data")
     if "parsing" in recipe.needs and not data.parsing:
         raise ConfigError(
-            f"recipe '{name}' learns from parsing maps; name their folder with --set data.parsing=DIR"
+            f"recipe '{name}' learns from parsing maps; make them with '{MAKE_MAPS.format(faces=faces, maps='MAPS')}'"
+            " (best with a parser network), and name their folder with --set data.parsing=MAPS"
         )
     files = face_files(faces) if faces is not None else []
     held = face_files(validation_faces) if validation_faces is not None else []

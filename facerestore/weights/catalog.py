@@ -116,6 +116,12 @@ class WeightsEntry:
         """What sorts weights of one purpose: the least is taken where the user names none."""
         return not self.auto, self.bundled, float("inf") if self.quality_rank is None else self.quality_rank
 
+    @property
+    def advice_order(self) -> tuple[int, float]:
+        """What sorts weights of one purpose where some are recommended: what is free first, then the best."""
+        rank = float("inf") if self.quality_rank is None else self.quality_rank
+        return ("yes", "unclear", "no").index(self.commercial_use), rank
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
@@ -132,6 +138,10 @@ class Catalog:
     licences: Mapping[str, Licence]
     folder: Path
     unpublished: Mapping[str, str]
+
+    def of(self, purpose: str) -> list[WeightsEntry]:
+        """Return the entries for a purpose, installed or not."""
+        return [entry for entry in self.entries.values() if entry.purpose == purpose]
 
     def entry(self, name: str) -> WeightsEntry:
         """Return the entry of that name.

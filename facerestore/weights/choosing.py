@@ -75,8 +75,9 @@ def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> Chosen
         ConfigError: they are for another purpose.
     """
     check_purpose(name, store, purpose=purpose)
-    entry, path, pin = store.entry(name), store.require(name), store.pin(name)
-    sha256 = entry.sha256 if entry.sha256 is not None or pin is None else pin.sha256
+    entry, path = store.entry(name), store.require(name)
+    pin = store.pin(name) if entry.sha256 is None else None
+    sha256 = entry.sha256 if pin is None else pin.sha256
     return ChosenWeights(path, entry.backend, name, sha256, entry.bundled, entry.commercial_use)
 
 

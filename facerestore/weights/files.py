@@ -181,6 +181,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
         ):
             return parse_json_object(read_text(path))
     except WeightsError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
+        if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return None
         raise

@@ -108,7 +108,7 @@ class WeightsStore:
     def locate(self, name: str) -> Path | None:
         """Return the file, bundled or installed, or None; looks whether it is there, not what it holds."""
         path = self.path_of(name)
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None  # noqa: PTH113 - Path.is_file raises where it may not look
 
     def require(self, name: str) -> Path:
         """Return the file, checked.
