@@ -107,10 +107,11 @@ def test_a_dry_run_tells_and_shows_and_trains_nothing(tmp_path, capsys):
     assert not (run / "checkpoints").exists()
 
 
-def test_a_dry_run_without_a_folder_leaves_its_picture_here(tmp_path, monkeypatch, capsys):
+def test_a_dry_run_without_a_folder_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "lite", *TINY, "--dry-run"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["lite_first_batch.png"]
+    assert "give --run DIR to have it there" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_smoke_run_without_a_folder_leaves_nothing(tmp_path, monkeypatch, capsys):

@@ -50,7 +50,7 @@ def test_backgrounds_and_extras_are_looked_at(restorer, monkeypatch, tmp_path):
     store = WeightsStore(tmp_path / "home", offline=True)
     checks = {(check.topic, check.name): check for check in diagnose(store=store)}
     assert checks["background", "network"].state is State.ABSENT
-    assert "weights download realesrnet.x2'" in checks["background", "network"].detail
+    assert "weights download realesrgan.x2plus'" in checks["background", "network"].detail
     torch.save(RRDBNet(scale=2, width=8, blocks=1, growth=4).state_dict(), tmp_path / "network.pth")
     store.import_file("realesrnet.x2", tmp_path / "network.pth")
     monkeypatch.setattr(
