@@ -151,7 +151,9 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path):
     path = weights_file(tmp_path)
     device = torch.device("cpu")
     assert choose_upsampler(str(path), store, tile=32, device=device).tile_px == 32
-    with pytest.raises(WeightsError, match=r"no network for backgrounds .*weights download realesrgan.x2plus"):
+    with pytest.raises(
+        WeightsError, match=r"no network for backgrounds .*weights download realesrgan.x2plus"
+    ):
         choose_upsampler("auto", store, tile=None, device=device)
     with pytest.raises(WeightsError, match=r"'realesrnet.x4' are not installed"):
         choose_upsampler("realesrnet.x4", store, tile=None, device=device)
