@@ -1109,3 +1109,60 @@ def test_application_segments_of_jfif_s_number_that_are_others_come_back():
     image, written = again(jpeg(scene(), *others))
     assert [body for marker, body in jpeg_segments(written) if marker == 0xE0] == [others[2][1], others[0][1]]
     assert image.metadata.dpi == (72, 72)
+
+
+def structure(count, depth, photometric=2):
+    """Return EXIF and XMP that state how the pixels of their file are stored."""
+    bits = "".join(f"<rdf:li>{depth}</rdf:li>" for _ in range(count))
+    packet = xmp(
+        f'tiff:SamplesPerPixel="{count}" tiff:PhotometricInterpretation="{photometric}" xmp:Rating="4"',
+        f"<tiff:BitsPerSample><rdf:Seq>{bits}</rdf:Seq></tiff:BitsPerSample>",
+    )
+    first = {0x0102: numbers(3, *[depth] * count), 0x0106: numbers(3, photometric), 0x0115: numbers(3, count)}
+    return exif({**first, 0x010F: text("Maker")}), packet
+
+
+@pytest.mark.parametrize(
+    ("count", "depth", "true"), [(3, 8, True), (4, 8, False), (1, 8, False), (3, 16, False), (3, 12, False)]
+)
+def test_what_says_how_pixels_are_stored_stays_where_it_is_true(count, depth, true):
+    block, packet = structure(count, depth)
+    image, written = again(with_xmp(packet, (0xE1, b"Exif\0\0" + block)))
+    stored = decode_image(written).metadata
+    fields = _exif.first_directory(stored.exif)[0].fields
+    names = {name for _, name in _xmp.properties(stored.xmp)}
+    assert (0x0102 in fields, 0x0106 in fields, 0x0115 in fields, 0x010F in fields) == (
+        true,
+        true,
+        true,
+        True,
+    )
+    assert ("SamplesPerPixel" in names, "BitsPerSample" in names, "Rating" in names) == (true, true, True)
+    # Of another number of channels it is true no longer.
+    grey = DecodedImage(image.pixels, grey=True, metadata=image.metadata, format="JPEG")
+    after = decode_image(encode_image(grey, format="JPEG")).metadata
+    assert (0x0115 in _exif.first_directory(after.exif)[0].fields) == (count == 1 and depth == 8)
+
+
+def test_cmyk_leaves_nothing_of_four_inks():
+    block, packet = structure(4, 8, photometric=5)
+    stream = io.BytesIO()
+    Image.new("CMYK", (16, 16), (9, 99, 9, 9)).save(stream, "JPEG", exif=b"Exif\0\0" + block, xmp=packet)
+    stored = decode_image(stream.getvalue()).metadata
+    assert not {0x0102, 0x0106, 0x0115} & set(_exif.first_directory(stored.exif)[0].fields)
+    assert b"PhotometricInterpretation" not in stored.xmp
+
+
+@pytest.mark.parametrize("maker", ["Sony", "Canon", "Panasonic"])
+def test_notes_in_the_other_byte_order_than_their_block_are_read(maker):
+    note = note_with_preview(maker, ">")
+    block = exif({0x010F: text(maker)}, camera={0x927C: (7, note), 0xA434: text("A lens")}, order="<")
+    settled, words = _exif_edit.settled(block, 1)
+    assert len(words) == 1
+    assert b"old face" not in settled
+    assert b"A lens of some length" in settled
+
+
+def test_profiles_whose_segments_count_from_zero_are_whole():
+    zero = [(m, body[:12] + bytes((body[12] - 1,)) + body[13:]) for m, body in in_segments(ICC)]
+    assert decode_image(jpeg(scene(), *zero)).metadata.icc == ICC

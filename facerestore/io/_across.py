@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from facerestore.io import (
@@ -75,7 +77,7 @@ def for_format(image: DecodedImage, target: str) -> tuple[Metadata, str | None]:
     crossing = _Crossing(target, image.metadata, dropped=list(image.metadata.dropped))
     if image.metadata.size not in (None, (width, height)):
         _leave_places(crossing)
-    _state_form(crossing, width, height, grey=image.grey)
+    _state_form(crossing, image)
     if image.format not in (None, target):
         _translate(crossing, grey=image.grey)
     _fit_profile(crossing, grey=image.grey)
@@ -141,18 +143,35 @@ def _without_panorama(crossing: _Crossing) -> bytes | None:
         return packet
 
 
-def _state_form(crossing: _Crossing, width: int, height: int, *, grey: bool) -> None:
+def _state_form(crossing: _Crossing, image: DecodedImage) -> None:
     """Let EXIF and XMP, where they state a width, a height, a format and a kind of colours, state these."""
     stored = crossing.metadata
+    height, width = image.pixels.shape[:2]
     sides = {"ImageWidth": width, "ImageLength": height, "PixelXDimension": width, "PixelYDimension": height}
     values = {
         (space, name): str(side).encode() for name, side in sides.items() for space in (_xmp.TIFF, _xmp.EXIF)
     }
     values[_DUBLIN_CORE, "format"] = _MEDIA_TYPES[crossing.target]
-    values[_PHOTOSHOP, "ColorMode"] = b"1" if grey and FORMATS[crossing.target].grey else b"3"
+    values[_PHOTOSHOP, "ColorMode"] = b"1" if image.grey and FORMATS[crossing.target].grey else b"3"
     exif = stored.exif.removeprefix(_exif.PREFIX) if stored.exif else None
+    if not _is_stored_so(image, crossing.target):
+        exif, values = _exif_edit.without_structure(exif) if exif else None, values | STRUCTURE
     exif = _exif_edit.with_size(exif, width, height) if exif else None
     crossing.metadata = replace(stored, exif=exif, xmp=with_values(stored.xmp, values))
+
+
+def _is_stored_so(image: DecodedImage, target: str) -> bool:
+    """Say whether what EXIF and XMP state of samples and their bits is true of the file that is written."""
+    colours = 1 if image.grey and FORMATS[target].grey else 3
+    counts, depth = {0, colours, colours + (image.alpha is not None)}, image.pixels.dtype.itemsize * 8
+    count, bits = _exif_edit.samples_of(image.metadata.exif) if image.metadata.exif else (0, ())
+    found: dict[Name, bytes] = {}
+    with suppress(ValueError):  # a packet that cannot be read stays as it is
+        found = _xmp.properties(image.metadata.xmp) if image.metadata.xmp else {}
+    number = found.get((_xmp.TIFF, "SamplesPerPixel"), b"0")
+    lists = re.findall(rb"(?:^|>)\s*(\d+)", found.get((_xmp.TIFF, "BitsPerSample"), b""))
+    stated = {count, int(number) if number.isdigit() else 0}
+    return stated <= counts and {*bits, *map(int, lists)} <= {depth}
 
 
 def _translate(crossing: _Crossing, *, grey: bool) -> None:
@@ -169,9 +188,9 @@ def _translate(crossing: _Crossing, *, grey: bool) -> None:
         elif part.key not in _SILENT.get(part.format, set()) | told:
             left.append(part)
     crossing.no_place += _names(left)
-    crossing.metadata = replace(
-        stored, parts=tuple(own), icc=icc, xmp=with_values(stored.xmp, STRUCTURE) or None
-    )
+    exif = _exif_edit.without_structure(stored.exif) if stored.exif else None
+    xmp = with_values(stored.xmp, STRUCTURE) or None
+    crossing.metadata = replace(stored, parts=tuple(own), icc=icc, exif=exif, xmp=xmp)
     order = list(_EXIF_TEXTS)
     crossing.texts.sort(key=lambda item: order.index(item[0]) if item[0] in order else -1)
     _place_texts(crossing)

@@ -13,6 +13,9 @@ from facerestore.io._claims import PREVIEWS
 from facerestore.io._exif import LONG, SHORT, Directory, Field, Layout
 
 _COLOUR_SPACE = 0xA001
+_BITS, _SAMPLES = 0x0102, 0x0115
+# Bits, compression, kind of colours, samples, planes; and how YCbCr is stored.
+_STRUCTURE = frozenset((_BITS, 0x0103, 0x0106, _SAMPLES, 0x011C, 0x0211, 0x0212, 0x0213, 0x0214))
 _SUBJECT = (0x9214, 0xA214)
 _SUBJECT_WORDS = "subject area, given in pixels of the picture as it was"
 _SIZES = (
@@ -195,6 +198,26 @@ def in_srgb(exif: bytes) -> bytes:
     child = directory.children.get(_exif.EXIF_POINTER, Directory())
     if entry := child.fields.get(_COLOUR_SPACE):
         _set_integer(block, entry, 1, layout.order)
+    return without_structure(bytes(block))
+
+
+def samples_of(exif: bytes) -> tuple[int, tuple[int, ...]]:
+    """Return how many samples a pixel has, and their bits, as an EXIF block states them; 0 and none for nothing."""
+    opened = _opened(exif)
+    if opened is None:
+        return 0, ()
+    fields, layout = opened[0].fields, opened[1]
+    count = _exif.value_of(fields, _SAMPLES, layout, default=(0,))[0]
+    return count, _exif.value_of(fields, _BITS, layout, default=())
+
+
+def without_structure(exif: bytes) -> bytes:
+    """Return an EXIF block without the entries of its first directory on how the pixels of its file are stored."""
+    opened = _opened(exif)
+    if opened is None:
+        return exif
+    (directory, layout), block = opened, bytearray(exif)
+    _makernote.without_entries(block, directory.start, _STRUCTURE & set(directory.fields), layout.order)
     return bytes(block)
 
 

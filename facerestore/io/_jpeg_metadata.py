@@ -191,7 +191,8 @@ def _whole_icc(found: _Found) -> bytes | None:
     """Return the colour profile; one with segments missing is told and left."""
     if not found.icc:
         return None
-    if sorted(found.icc) != list(range(1, max(found.icc) + 1)) or len(found.icc) < found.icc_count:
+    first = min(1, *found.icc)  # some writers count from zero
+    if sorted(found.icc) != list(range(first, first + len(found.icc))) or len(found.icc) < found.icc_count:
         found.dropped.append(_claims.DAMAGED_ICC)
         return None
     return b"".join(found.icc[number] for number in sorted(found.icc))

@@ -95,9 +95,9 @@ def blot_previews(block: bytearray, start: int, size: int, order: str) -> bool:
     """
     form = next(form for form in _FORMS if block.startswith(form.prefix, start))
     base = 0 if form.base is None else start + form.base
-    own = _own_order(block, start, form) or order
-    found = False
-    for directory in _directories(bytes(block[base:]), start + form.directory - base, own):
+    view, found = bytes(block[base:]), False
+    own = _own_order(block, start, form) or _order_at(view, start + form.directory - base, order)
+    for directory in _directories(view, start + form.directory - base, own):
         doomed: set[int] = set()
         for tag in directory.fields:
             doomed |= _blot(block, base, tag, directory, own)
@@ -121,9 +121,10 @@ def move(block: bytearray, start: int, size: int, order: str, *, by: int) -> Non
     form = next(form for form in _FORMS if block.startswith(form.prefix, start))
     if form.base is not None or not by:
         return
-    own, old = _own_order(block, start, form) or order, start - by
+    old = start - by
     # Read as it lay before: with as many bytes in front of it.
     view = bytes(old) + bytes(block[start : start + size]) if old >= 0 else b""
+    own = _own_order(block, start, form) or _order_at(view, old + form.directory, order)
     for directory in _directories(view, old + form.directory, own):
         for entry in directory.fields.values():
             slot = entry.slot + by
@@ -135,6 +136,12 @@ def move(block: bytearray, start: int, size: int, order: str, *, by: int) -> Non
                 old <= number < old + size
             ):
                 struct.pack_into(own + "I", block, slot + 8, number + by)
+
+
+def _order_at(view: bytes, place: int, order: str) -> str:
+    """Return the byte order of the directory at a place: that of the block, or the other, of which programs make it."""
+    other = "<>".replace(order, "")
+    return other if _is_directory(view, place, other) and not _is_directory(view, place, order) else order
 
 
 def _is_directory(view: bytes, place: int, order: str) -> bool:
