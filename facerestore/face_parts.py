@@ -34,6 +34,9 @@ CLASS_NAMES: tuple[str, ...] = (
 Left and right are those of the picture; ``mouth`` is what lies between the lips.
 """
 
+UNKNOWN = 255
+"""In labels to learn from: nobody knows what this pixel shows, and no network is judged by it."""
+
 CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
     (0, 0, 0),
     (204, 0, 0),

@@ -1,9 +1,9 @@
 """The bundled restorer: a small residual U-shaped network on pixel-unshuffled features.
 
-All convolutions but the first and last run at a quarter of the face size or below, where an ordinary processor is fast;
-the network predicts what to add to its input, so an undamaged face costs it nothing to keep. The layout follows
-common practice for fast restoration (pixel unshuffle as in Real-ESRGAN x2, arXiv 2107.10833; channel-wise layer norm
-before each residual branch as in NAFNet, arXiv 2204.04676).
+Its trunk runs at a quarter of the face size or below, where an ordinary processor is fast; a narrow head at half the size
+and at the full size draws what the trunk has understood. The network predicts what to add to its input, so an undamaged
+face costs it nothing to keep. The layout follows common practice for fast restoration (pixel unshuffle as in Real-ESRGAN
+x2, arXiv 2107.10833; channel-wise layer norm before each residual branch as in NAFNet, arXiv 2204.04676).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 SLOPE = 0.2  # of the leaky ReLU
+COLOURS = 3
 JUDGED_FOLD = (
     2  # pixels that the discriminator folds into channels: full-size convolutions cost most and see least
 )
@@ -30,11 +31,17 @@ class LiteConfig:
         unshuffle: factor by which space is folded into channels before the first convolution.
         widths: channels at each level, the first at ``face_size / unshuffle``, each next at half the size.
         blocks: residual blocks at each level, on the way down and again on the way up (the last level once).
+        fine_widths: channels of the head that draws at twice the size of the first level, at four times, and so on up to
+            the size of the face; none for no such head. One level of 48 numbers that become 4 by 4 pixels at once draws
+            lattices and ragged edges; these see their neighbours as they draw.
+        fine_blocks: residual blocks at each of those sizes.
     """
 
     unshuffle: int = 4
     widths: tuple[int, ...] = (48, 96, 192, 256)
     blocks: tuple[int, ...] = (2, 2, 2, 3)
+    fine_widths: tuple[int, ...] = ()
+    fine_blocks: tuple[int, ...] = ()
 
 
 class ResidualBlock(nn.Module):
@@ -43,8 +50,8 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.conv1 = _conv(width, width, 3, slope=SLOPE)
-        self.conv2 = _conv(width, width, 3, scale=0.2)  # residual branches start small
+        self.conv1 = conv(width, width, 3, slope=SLOPE)
+        self.conv2 = conv(width, width, 3, scale=0.2)  # residual branches start small
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -53,7 +60,7 @@ class ResidualBlock(nn.Module):
         return x + branch
 
 
-def _conv(
+def conv(
     inputs: int, outputs: int, size: int, *, stride: int = 1, slope: float = 1.0, scale: float = 1.0
 ) -> nn.Conv2d:
     """Return a convolution that keeps the variance of its input (He 2015) times ``scale`` squared."""
@@ -70,12 +77,11 @@ def _blocks(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
 
 
-class LiteGenerator(nn.Module):
-    """Restores (B, 3, S, S) RGB in [0, 1] to the same shape and range, S a multiple of ``size_multiple``."""
+class LiteTrunk(nn.Module):
+    """(B, 3, S, S) RGB in [0, 1] to (B, widths[0], S / unshuffle, S / unshuffle) features of all levels."""
 
-    def __init__(self, config: LiteConfig | None = None) -> None:
+    def __init__(self, config: LiteConfig) -> None:
         super().__init__()
-        config = config or LiteConfig()
         widths, blocks, fold = config.widths, config.blocks, config.unshuffle
         if len(widths) != len(blocks) or len(widths) < 2:
             raise ValueError(
@@ -83,19 +89,16 @@ class LiteGenerator(nn.Module):
             )
         self.config = config
         self.size_multiple = fold * 2 ** (len(widths) - 1)
-        pixels = 3 * fold**2
-        self.stem = _conv(pixels, widths[0], 3)
+        self.stem = conv(COLOURS * fold**2, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         pairs = list(pairwise(widths))
-        self.down = nn.ModuleList(_conv(a, b, 2, stride=2) for a, b in pairs)
-        self.up = nn.ModuleList(_conv(b, 4 * a, 1) for a, b in pairs)
+        self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairs)
+        self.up = nn.ModuleList(conv(b, 4 * a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True))
-        self.head = _conv(widths[0], pixels, 3, scale=0.01)  # at first the output is the input
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 3, S, S); the output is not clamped."""
-        fold = self.config.unshuffle
-        h = self.stem(functional.pixel_unshuffle(2 * x - 1, fold))  # B C0 S/4 S/4
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, widths[0], S / unshuffle, S / unshuffle)."""
+        h = self.stem(functional.pixel_unshuffle(2 * x - 1, self.config.unshuffle))  # B C0 S/4 S/4
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             h = blocks(h)
@@ -105,7 +108,56 @@ class LiteGenerator(nn.Module):
         for level in reversed(range(len(self.down))):
             h = functional.pixel_shuffle(self.up[level](h), 2) + skips[level]
             h = self.decoder[level](h)
-        return x + functional.pixel_shuffle(self.head(h), fold)  # B 3 S S
+        return h
+
+
+class FineHead(nn.Module):
+    """Draws at twice, four times ... the size of the trunk, with the input beside it at each size.
+
+    Its last convolution starts at zero: grown onto a trained network, it changes nothing at first.
+    """
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        widths, blocks = config.fine_widths, config.fine_blocks
+        if len(widths) != len(blocks) or config.unshuffle != 2 ** len(widths):
+            raise ValueError(
+                f"fine_widths {widths} and fine_blocks {blocks} must have one entry for each doubling from"
+                f" 1/{config.unshuffle} of the face size to the whole"
+            )
+        self.folds = tuple(config.unshuffle // 2 ** (level + 1) for level in range(len(widths)))
+        pairs = list(pairwise((config.widths[0], *widths)))
+        self.up = nn.ModuleList(conv(a, 4 * b, 1) for a, b in pairs)
+        self.look = nn.ModuleList(
+            conv(COLOURS * fold**2, w, 3) for w, fold in zip(widths, self.folds, strict=True)
+        )
+        self.blocks = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
+        self.draw = conv(widths[-1], COLOURS, 3, scale=0.0)
+
+    def forward(self, h: Tensor, x: Tensor) -> Tensor:
+        """(B, C0, S / unshuffle, S / unshuffle) features and the (B, 3, S, S) input -> (B, 3, S, S)."""
+        for up, look, blocks, fold in zip(self.up, self.look, self.blocks, self.folds, strict=True):
+            seen = look(functional.pixel_unshuffle(2 * x - 1, fold))  # B C S/fold S/fold
+            h = blocks(functional.pixel_shuffle(up(h), 2) + seen)
+        drawn: Tensor = self.draw(h)
+        return drawn
+
+
+class LiteGenerator(LiteTrunk):
+    """Restores (B, 3, S, S) RGB in [0, 1] to the same shape and range, S a multiple of ``size_multiple``."""
+
+    def __init__(self, config: LiteConfig | None = None) -> None:
+        config = config or LiteConfig()
+        super().__init__(config)
+        # At first the output is the input.
+        self.head = conv(config.widths[0], COLOURS * config.unshuffle**2, 3, scale=0.01)
+        self.fine = FineHead(config) if config.fine_widths else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 3, S, S); the output is not clamped."""
+        h = self.features(x)  # B C0 S/4 S/4
+        restored = x + functional.pixel_shuffle(self.head(h), self.config.unshuffle)  # B 3 S S
+        return restored if self.fine is None else restored + self.fine(h, x)
 
 
 class LiteDiscriminator(nn.Module):
@@ -158,9 +210,16 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:
     levels = 1 + max(int(key.split(".")[1]) for key in shapes if key.startswith("down."))
     widths = [int(shapes["stem.weight"][0])]
     widths += [int(shapes[f"down.{level}.weight"][0]) for level in range(levels)]
-    blocks = [
-        1 + max(int(key.split(".")[2]) for key in shapes if key.startswith(f"encoder.{level}."))
-        for level in range(levels + 1)
-    ]
-    fold = round((int(shapes["stem.weight"][1]) / 3) ** 0.5)
-    return LiteConfig(unshuffle=fold, widths=tuple(widths), blocks=tuple(blocks))
+    fine = 1 + max((int(key.split(".")[2]) for key in shapes if key.startswith("fine.look.")), default=-1)
+    return LiteConfig(
+        unshuffle=round((int(shapes["stem.weight"][1]) / COLOURS) ** 0.5),
+        widths=tuple(widths),
+        blocks=tuple(_count_blocks(shapes, f"encoder.{level}.") for level in range(levels + 1)),
+        fine_widths=tuple(int(shapes[f"fine.look.{level}.weight"][0]) for level in range(fine)),
+        fine_blocks=tuple(_count_blocks(shapes, f"fine.blocks.{level}.") for level in range(fine)),
+    )
+
+
+def _count_blocks(shapes: Mapping[str, Sequence[int]], prefix: str) -> int:
+    """Return how many residual blocks have keys of this prefix, numbered from 0."""
+    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in shapes if key.startswith(prefix))

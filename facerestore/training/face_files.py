@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.face_parts import CLASS_NAMES
+from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import decode_image, find_images, read_image
 from facerestore.training.shards import ShardFace, expand_braces, shard_faces
 
@@ -140,9 +140,10 @@ def decode_parsing_map(data: bytes, name: str) -> NDArray[np.uint8]:
         raise ImageError(f"parsing map '{name}' has mode {mode}; give an 8-bit PNG of class ids 0 to 18")
     if ids.ndim != 2 or ids.shape[0] != ids.shape[1]:
         raise ImageError(f"parsing map '{name}' is {ids.shape[1]} x {ids.shape[0]}; a face's map is square")
-    if ids.max(initial=0) >= len(CLASS_NAMES):
+    known = ids[ids != UNKNOWN]
+    if known.max(initial=0) >= len(CLASS_NAMES):
         raise ImageError(
-            f"parsing map '{name}' has class {ids.max()}; the classes are 0 to {len(CLASS_NAMES) - 1},"
-            " those of CelebAMask-HQ, as 'facerestore parse --maps' writes them"
+            f"parsing map '{name}' has class {known.max()}; the classes are 0 to {len(CLASS_NAMES) - 1},"
+            f" those of CelebAMask-HQ, as 'facerestore parse --maps' writes them, and {UNKNOWN} where unknown"
         )
     return np.asarray(ids, dtype=np.uint8)

@@ -11,14 +11,14 @@ from torch.nn import functional
 
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
-from facerestore.face_parts import CLASS_COLOURS
+from facerestore.face_parts import CLASS_COLOURS, UNKNOWN
 from facerestore.parsing import LandmarkParser, ParseNetParser, best_parser, load_parser
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
 from facerestore.weights.catalog import SUFFIXES
 
 PARSER_REMEDY = (
-    "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parse' makes one), run 'facerestore"
+    "name a ParseNet's file with --set recipe.parser=FILE ('facerestore train parsenet' makes one), run 'facerestore"
     " weights download parsenet.psfr-90000', or give --set recipe.condition=landmarks"
 )
 
@@ -64,9 +64,32 @@ def landmark_maps(lq: Tensor, shifts: Tensor | None = None) -> Tensor:
 
 
 def coloured(labels: Tensor) -> Tensor:
-    """Return (B, S, S) class ids in the colours of CelebAMask-HQ, (B, 3, S, S) in [0, 1]."""
-    palette = torch.tensor(CLASS_COLOURS, device=labels.device) / 255
+    """Return (B, S, S) class ids in the colours of CelebAMask-HQ, (B, 3, S, S) in [0, 1]; what is unknown is white."""
+    palette = torch.ones(UNKNOWN + 1, 3, device=labels.device)
+    palette[: len(CLASS_COLOURS)] = torch.tensor(CLASS_COLOURS, device=labels.device) / 255
     return palette[labels.long()].permute(0, 3, 1, 2)
+
+
+def pixel_accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Return the share of the pixels with a known label, of (B, S, S) each, that have it."""
+    known = labels != UNKNOWN
+    return float(((predicted == labels) & known).sum().double() / known.sum().clamp_min(1))
+
+
+def mean_iou(predicted: Tensor, labels: Tensor) -> float:
+    """Return the mean over faces of the mean intersection over union of the classes that occur in either map.
+
+    Args:
+        predicted: (B, S, S) class ids.
+        labels: (B, S, S) class ids; pixels that are `UNKNOWN` there do not count.
+    """
+    ids = torch.arange(len(CLASS_COLOURS), device=labels.device).reshape(1, -1, 1)
+    known = (labels != UNKNOWN).flatten(1).unsqueeze(1)
+    ours, theirs = ((x.flatten(1).unsqueeze(1) == ids) & known for x in (predicted, labels))
+    union = (ours | theirs).sum(dim=2).double()
+    shared = (ours & theirs).sum(dim=2).double()
+    occurs = union > 0
+    return float(((shared / union.clamp_min(1)).sum(dim=1) / occurs.sum(dim=1).clamp_min(1)).mean())
 
 
 def parser_path(name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +117,20 @@ class Muon(torch.optim.Optimizer):
         groups = [{"params": weights, "kind": "muon"}, {"params": rest, "kind": "adamw"}]
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
         super().__init__([group for group in groups if group["params"]], defaults)
+
+    @classmethod
+    def of_network(cls, network: nn.Module, *, lr: float, outer: tuple[str, ...]) -> Self:
+        """Return Muon for the inner convolutions of a network, and AdamW for biases, norms and the outer layers.
+
+        Args:
+            network: whose parameters are stepped.
+            lr: rate of both.
+            outer: prefixes of the names of layers of which one side are pixels or classes.
+        """
+        named = list(network.named_parameters())
+        inner = [p for name, p in named if p.ndim == 4 and not name.startswith(outer)]
+        chosen = {id(p) for p in inner}
+        return cls(inner, [p for _, p in named if id(p) not in chosen], lr=lr)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

@@ -14,6 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from facerestore.training.precision import mixed_precision
 from facerestore.training.recipe import Batch, Recipe
 from facerestore.training.runs import Listener, RunFolder, Silence
 from facerestore.training.settings import EngineSettings
@@ -76,7 +77,7 @@ def prepare_run(
 ) -> Run:
     """Return a run at its first step."""
     accelerator = Accelerator(
-        mixed_precision=settings.precision,
+        mixed_precision=mixed_precision(settings.precision, device),
         cpu=device is not None and device.type == "cpu",
         step_scheduler_with_optimizer=False,
         # Buffers of batch norms are this process's own; exchanging them breaks two forward passes before a backward.

@@ -33,7 +33,8 @@ class EngineSettings:
         steps: training steps of the whole run.
         batch_size: samples of one process in one pass; a step sees ``batch_size * accumulate * processes``.
         accumulate: passes whose gradients are added up before a step.
-        precision: ``no`` for float32, ``bf16`` or ``fp16`` for mixed precision.
+        precision: ``no`` for float32, ``bf16`` or ``fp16`` for mixed precision; ``auto`` for bf16 where the device has
+            its arithmetic and is quicker with it, which is tried, else float32.
         schedule: how the learning rates go after the warm-up: ``constant``, ``cosine`` or ``linear`` to zero, or
             ``halving`` at 70% and again at 85% of the run.
         warmup_steps: steps of linear rise.
@@ -53,7 +54,7 @@ class EngineSettings:
     steps: int = Field(default=1000, ge=1)
     batch_size: int = Field(default=8, ge=1)
     accumulate: int = Field(default=1, ge=1)
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "auto", "bf16", "fp16"] = "no"
     schedule: Literal["constant", "cosine", "linear", "halving"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: float = Field(default=0.0, ge=0)

@@ -57,6 +57,12 @@ RECIPES: Mapping[str, RecipeEntry] = {
     ),
     "parse": RecipeEntry(
         f"{_ROOM}.parse:ParseRecipe",
+        "the small parser of degraded faces that comes with facerestore",
+        "parse",
+        "parse",
+    ),
+    "parsenet": RecipeEntry(
+        f"{_ROOM}.parsenet:ParseNetRecipe",
         "the parser of degraded faces, ParseNet (arXiv 2009.08709)",
         "parsenet",
         "parse",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +13,6 @@ from torch.nn import functional
 
 from facerestore.archs.lite import LiteConfig, LiteDiscriminator, LiteGenerator
 from facerestore.archs.spectral import attach_spectral_norm
-from facerestore.checkpoint import check_fit, load_state_dict, shapes_of
 from facerestore.errors import ConfigError
 from facerestore.training.losses import (
     charbonnier,
@@ -34,13 +32,14 @@ from facerestore.training.recipe import (
     Validated,
     pair_validation,
 )
+from facerestore.training.recipes.start import take_up
 from facerestore.training.settings import STRICT
-from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import check_purpose, looks_like_path
 
 RESTORED = "restored"
 """In a batch: what the generator made of it, kept for the discriminator, so that it is computed once."""
 
+NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
+"""Keys of the layers of which one side are pixels."""
 
 TONE_CELLS = 4
 """A quarter of a face's side is far wider than any blur of the presets (sigma 15 of 512 px)."""
@@ -107,8 +106,14 @@ class LiteRecipe(Recipe):
                 f"recipe 'lite': {len(shape.widths)} widths and {len(shape.blocks)} blocks; give one of each for each"
                 " of 2 or more levels in recipe.network"
             )
-        if min(shape.unshuffle, *shape.widths, *shape.blocks) < 1:
+        fine = shape.fine_widths
+        if min(shape.unshuffle, *shape.widths, *shape.blocks, *fine, *shape.fine_blocks) < 1:
             raise ConfigError("recipe 'lite': unshuffle, widths and blocks of recipe.network are 1 and more")
+        if fine and not (len(fine) == len(shape.fine_blocks) and shape.unshuffle == 2 ** len(fine)):
+            raise ConfigError(
+                f"recipe 'lite': {len(fine)} fine_widths and {len(shape.fine_blocks)} fine_blocks do not lead from"
+                f" 1/{shape.unshuffle} of the face size to the whole; give one of each for each doubling"
+            )
         reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
         if face_size % reduction:
             raise ConfigError(
@@ -163,35 +168,18 @@ class LiteRecipe(Recipe):
         return networks
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:
-        """Take up the weights that are to be begun with.
+        """Take up the weights that are to be begun with, of a network that may lack the fine head, which is then grown.
 
-        Raises:
-            WeightsError: they are not installed, or corrupt.
-            ConfigError: they are for another purpose.
-            CheckpointError: the file cannot be read, or is of another network.
+        See :func:`facerestore.training.recipes.start.take_up` for what it raises.
         """
-        name = self.settings.start
-        if not name:
-            return
-        if looks_like_path(name):
-            path = Path(name)
-        else:
-            store = WeightsStore()
-            check_purpose(name, store, purpose="restore")
-            path = store.require(name)
-        generator, state = networks["generator"], load_state_dict(path)
-        fit = f"the network of this run (to start from '{name}')"
-        check_fit(shapes_of(generator.state_dict()), state, name=fit)
-        generator.load_state_dict(state)
+        take_up(networks["generator"], self.settings.start, purpose="restore", grown="fine.")
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels."""
-        named = list(networks["generator"].named_parameters())
-        inner = [p for name, p in named if p.ndim == 4 and not name.startswith(("stem.", "head."))]
-        chosen = {id(p) for p in inner}
-        rest = [p for _, p in named if id(p) not in chosen]
         found: dict[str, torch.optim.Optimizer] = {
-            "generator": Muon(inner, rest, lr=self.settings.learning_rate)
+            "generator": Muon.of_network(
+                networks["generator"], lr=self.settings.learning_rate, outer=NEXT_TO_PIXELS
+            )
         }
         if "discriminator" in networks:
             adversary = self.settings.adversary

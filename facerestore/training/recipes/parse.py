@@ -1,10 +1,7 @@
-"""The recipe of ParseNet: the parts of a degraded face, and the real face beside them.
+"""The recipe of the bundled parser: the labels of a real face, learnt from what degradation left of it.
 
-Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; terms and
-weights are those of the published code (design notes, psfr_gpen.md 1.6).
-
-Batch norm sees the faces of one process in one pass; so with this recipe, unlike with others, several processes are not
-exactly one with a larger batch.
+Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709, section 3.2,
+with a small network of ours. Labels may be partial: what is unknown in a map is no part of any loss.
 """
 
 from __future__ import annotations
@@ -18,22 +15,24 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.errors import ConfigError
-from facerestore.face_parts import CLASS_NAMES
+from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.parsing.networks import SIZE_ENTRY
-from facerestore.training.maps import coloured
-from facerestore.training.recipe import (
-    Batch,
-    Exported,
-    Phase,
-    Recipe,
-    Scene,
-    Term,
-    Validated,
-    pair_validation,
-)
+from facerestore.training.maps import coloured, mean_iou, pixel_accuracy
+from facerestore.training.muon import Muon
+from facerestore.training.recipe import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.start import take_up
 from facerestore.training.settings import STRICT
+
+MEASURED: Mapping[str, tuple[str, ...]] = {
+    "eyes": ("left_eye", "right_eye"),
+    "brows": ("left_brow", "right_brow"),
+    "mouth": ("mouth", "upper_lip", "lower_lip"),
+    "skin": ("skin",),
+    "hair": ("hair",),
+}
+"""Parts that are validated one by one, each as one region."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -42,21 +41,20 @@ class ParseSettings:
 
     Attributes:
         network: shape of the network.
-        learning_rate: of Adam.
-        betas: of Adam.
-        label_weight: of the cross-entropy of the classes.
-        image_weight: of the mean absolute error of the drawn face.
+        start: weights of this network to begin with: a name of the catalog or a file; empty for random numbers.
+        learning_rate: peak of Muon's and AdamW's rate.
+        dice_weight: of the Dice loss beside the cross-entropy: it counts a class by its own size, so that brows of a
+            hundred pixels weigh as much as a background of ten thousand (Milletari et al., arXiv 1606.04797, eq. 3).
     """
 
-    network: ParseNetConfig = Field(default_factory=ParseNetConfig)
-    learning_rate: float = Field(default=2e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
-    label_weight: float = Field(default=1.0, ge=0)
-    image_weight: float = Field(default=1.0, ge=0)
+    network: PartsConfig = Field(default_factory=PartsConfig)
+    start: str = ""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    dice_weight: float = Field(default=1.0, ge=0)
 
 
 class ParseRecipe(Recipe):
-    """Trains :class:`facerestore.archs.parsenet.ParseNet` on degraded faces and the real ones' maps."""
+    """Trains :class:`facerestore.archs.parts.PartsNet` on degraded faces and the real ones' maps."""
 
     name: ClassVar[str] = "parse"
     settings_class: ClassVar[type[Any]] = ParseSettings
@@ -66,15 +64,11 @@ class ParseRecipe(Recipe):
 
     def __init__(self, settings: ParseSettings, *, face_size: int) -> None:
         shape = settings.network
-        if len(shape.decoder) != len(shape.encoder) - 1:
+        reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
+        if face_size % reduction:
             raise ConfigError(
-                f"recipe 'parse': {len(shape.encoder)} widths of the encoder need {len(shape.encoder) - 1} of the"
-                f" decoder, not {len(shape.decoder)}; set recipe.network.decoder"
-            )
-        if face_size % shape.reduction or face_size < 2 * shape.reduction:
-            raise ConfigError(
-                f"recipe 'parse': faces of {face_size} px do not suit {len(shape.encoder)} widths; give a multiple of"
-                f" {shape.reduction} from {2 * shape.reduction} px on"
+                f"recipe 'parse': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
+                f" {reduction} px"
             )
         if shape.classes != len(CLASS_NAMES):
             raise ConfigError(
@@ -84,13 +78,27 @@ class ParseRecipe(Recipe):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Return the published settings: 90,000 steps, no augmentation, a constant rate."""
+        """Return the settings with which the bundled parser was made."""
         return {
-            "engine": {"steps": 90_000, "batch_size": 8, "schedule": "constant"},
+            "engine": {
+                "steps": 6000,
+                "batch_size": 8,
+                "precision": "auto",
+                "warmup_steps": 100,
+                "clip_norm": 1.0,
+                "ema_decay": 0.998,
+            },
             "data": {
-                "face_size": 512,
-                "mix": {"psfr": 1.0},
-                "augmentation": {"flip_probability": 0, "jitter_probability": 0, "gamma_probability": 0},
+                "face_size": 256,
+                "mix": {"gfpgan": 0.45, "severe": 0.25, "old-photo": 0.10, "clean": 0.20},
+                "augmentation": {
+                    "jitter_probability": 0.8,
+                    "max_scale": 0.2,
+                    "max_shift": 0.08,
+                    "max_turn_deg": 30,
+                    "gamma_probability": 0.5,
+                    "max_gamma": 1.6,
+                },
             },
         }
 
@@ -98,67 +106,69 @@ class ParseRecipe(Recipe):
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run."""
         return {
-            "engine": {
-                "steps": 30,
-                "batch_size": 4,
-                "save_every": 15,
-                "validate_every": 15,
-                "ema_decay": 0.9,
-            },
+            "engine": {"steps": 30, "batch_size": 4, "save_every": 15, "validate_every": 15, "ema_decay": 0.9},
             "data": {"face_size": 64},
-            "recipe": {
-                "network": {"encoder": [8, 16, 16], "body_blocks": 2, "decoder": [16, 8]},
-                "learning_rate": 2e-3,
-            },
+            "recipe": {"network": {"widths": [8, 16], "blocks": [1, 1]}, "learning_rate": 4e-3},
         }
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the parser."""
-        return {"parser": ParseNet(self.settings.network)}
+        return {"parser": PartsNet(self.settings.network)}
+
+    def start(self, networks: Mapping[str, nn.Module]) -> None:
+        """Take up the weights that are to be begun with; see :func:`facerestore.training.recipes.start.take_up`."""
+        take_up(networks["parser"], self.settings.start, purpose="parse")
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Adam."""
-        chosen = self.settings
-        adam = torch.optim.Adam(networks["parser"].parameters(), lr=chosen.learning_rate, betas=chosen.betas)
-        return {"parser": adam}
+        """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels."""
+        return {"parser": Muon.of_network(networks["parser"], lr=self.settings.learning_rate, outer=("stem.", "label."))}
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the cross-entropy of the classes and the distance of the drawn face (psfr_gpen.md 1.6)."""
-        logits, image = scene.networks["parser"](scene.batch["lq"] * 2 - 1)
-        labels = functional.cross_entropy(logits.float(), scene.batch["parsing"].long())
-        distance = functional.l1_loss(image, scene.batch["hq"] * 2 - 1)
+        """Return the cross-entropy of the known pixels, and the Dice loss of the classes that occur."""
+        lq = (scene.batch["lq"] * 2 - 1).contiguous(memory_format=torch.channels_last)
+        logits, labels = scene.networks["parser"](lq).float(), scene.batch["parsing"].long()
         return [
-            Term("labels", labels, self.settings.label_weight),
-            Term("image", distance, self.settings.image_weight),
+            Term("labels", functional.cross_entropy(logits, labels, ignore_index=UNKNOWN)),
+            Term("dice", dice(logits, labels), self.settings.dice_weight),
         ]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
-        """Return how well the maps of degraded faces fit those of the real ones, and the PSNR of the drawn faces."""
-        logits, image = network(batch["lq"] * 2 - 1)
-        predicted, labels = logits.argmax(dim=1), batch["parsing"].long()
-        drawn = pair_validation((image + 1) / 2, batch)
-        metrics = {
-            "miou": mean_iou(predicted, labels),
-            "pixel_accuracy": float((predicted == labels).double().mean()),
-            **drawn.metrics,
-        }
-        return Validated(metrics, (batch["lq"], coloured(predicted), coloured(labels), *drawn.rows[1:]))
+        """Return how well the maps of degraded faces fit those of the real ones, part by part."""
+        predicted, labels = network(batch["lq"] * 2 - 1).argmax(dim=1), batch["parsing"].long()
+        metrics = {"miou": mean_iou(predicted, labels), "pixel_accuracy": pixel_accuracy(predicted, labels)}
+        for part, names in MEASURED.items():
+            metrics[part] = part_iou(predicted, labels, names)
+        return Validated(metrics, (batch["lq"], coloured(predicted), coloured(labels), batch["hq"]))
 
     def export(self, network: nn.Module) -> Exported:
-        """Return the parser under the published keys; its header says for which size, to which faces are resized."""
-        return Exported(network.state_dict(), {"arch": "parsenet", SIZE_ENTRY: str(self.face_size)})
+        """Return the parser in half precision; its header says for which size, to which faces are resized."""
+        state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+        return Exported(state, {"arch": "parse", SIZE_ENTRY: str(self.face_size)})
 
 
-def mean_iou(predicted: Tensor, labels: Tensor) -> float:
-    """Return the mean over faces of the mean intersection over union of the classes that occur in either map.
+def dice(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 1 - the mean Dice coefficient of the classes that occur, over the known pixels of the whole batch.
 
     Args:
-        predicted: (B, S, S) class ids.
-        labels: (B, S, S) class ids.
+        logits: (B, C, S, S) float32.
+        labels: (B, S, S) class ids, `UNKNOWN` where nobody knows.
     """
-    ids = torch.arange(len(CLASS_NAMES), device=labels.device).reshape(1, -1, 1)
-    ours, theirs = (x.flatten(1).unsqueeze(1) == ids for x in (predicted, labels))
-    union = (ours | theirs).sum(dim=2).double()
-    shared = (ours & theirs).sum(dim=2).double()
-    occurs = union > 0
-    return float(((shared / union.clamp_min(1)).sum(dim=1) / occurs.sum(dim=1)).mean())
+    classes = logits.shape[1]
+    known = labels != UNKNOWN
+    counts = torch.bincount(labels[known], minlength=classes)
+    own = labels.masked_fill(~known, 0).unsqueeze(1)  # B 1 S S
+    shares = logits.softmax(dim=1) * known.unsqueeze(1)  # B C S S
+    right = shares.gather(1, own).squeeze(1) * known  # B S S
+    shared = torch.zeros(classes, device=logits.device).index_add(0, own.flatten(), right.flatten())
+    coefficient = 2 * shared / (shares.sum(dim=(0, 2, 3)) + counts).clamp_min(1)
+    occurs = counts > 0
+    return 1 - coefficient[occurs].sum() / occurs.sum().clamp_min(1)
+
+
+def part_iou(predicted: Tensor, labels: Tensor, names: tuple[str, ...]) -> float:
+    """Return the intersection over union of a part, over the known pixels of all (B, S, S) maps; 1 where it is nowhere."""
+    ids = torch.tensor([CLASS_NAMES.index(name) for name in names], device=labels.device)
+    known = labels != UNKNOWN
+    ours, theirs = torch.isin(predicted, ids) & known, torch.isin(labels, ids)
+    union = int((ours | theirs).sum())
+    return int((ours & theirs).sum()) / union if union else 1.0

@@ -10,7 +10,8 @@ from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import load_parser
 from facerestore.training.export import export_run
-from facerestore.training.recipes.parse import ParseRecipe, ParseSettings, mean_iou
+from facerestore.training.maps import mean_iou
+from facerestore.training.recipes.parsenet import ParseNetRecipe, ParseNetSettings
 from facerestore.training.runs import RunFolder
 from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
@@ -23,7 +24,7 @@ TINY = (
 
 def test_gradients_reach_every_parameter(tmp_path):
     torch.manual_seed(0)
-    plan = drawn_plan("parse", tmp_path, *TINY)
+    plan = drawn_plan("parsenet", tmp_path, *TINY)
     networks = plan.recipe.networks()
     (phase,) = plan.recipe.phases
     terms, found = gradients(plan, networks, scene_of(plan, networks, first_batch(plan)), phase)
@@ -37,7 +38,7 @@ def test_gradients_reach_every_parameter(tmp_path):
 def test_a_run_learns_and_its_export_parses(tmp_path):
     settings = (*TINY, "engine.steps=40", "recipe.learning_rate=5e-3", "engine.validate_every=20")
     run = tmp_path / "run"
-    trained(drawn_plan("parse", tmp_path, *settings), run)
+    trained(drawn_plan("parsenet", tmp_path, *settings), run)
     judged = [record for record in RunFolder(run).records() if "miou" in record]
     assert judged[-1]["miou"] > judged[0]["miou"]
     assert judged[-1]["pixel_accuracy"] > 0.3
@@ -54,9 +55,9 @@ def test_a_run_learns_and_its_export_parses(tmp_path):
 
 
 def test_two_short_runs_equal_a_long_one(tmp_path):
-    whole = trained(drawn_plan("parse", tmp_path, *TINY, "engine.steps=4"), tmp_path / "whole")
-    trained(drawn_plan("parse", tmp_path, *TINY, "engine.steps=2"), tmp_path / "pieces")
-    resumed = trained(drawn_plan("parse", tmp_path, *TINY, "engine.steps=4"), tmp_path / "pieces")
+    whole = trained(drawn_plan("parsenet", tmp_path, *TINY, "engine.steps=4"), tmp_path / "whole")
+    trained(drawn_plan("parsenet", tmp_path, *TINY, "engine.steps=2"), tmp_path / "pieces")
+    resumed = trained(drawn_plan("parsenet", tmp_path, *TINY, "engine.steps=4"), tmp_path / "pieces")
     assert same_networks(whole, resumed)
 
 
@@ -81,13 +82,13 @@ def test_iou_is_the_mean_over_the_classes_of_each_face():
 )
 def test_networks_that_suit_no_map_are_refused(network, size, fault):
     with pytest.raises(ConfigError, match=fault):
-        ParseRecipe(make_settings(ParseSettings, {"network": network}), face_size=size)
+        ParseNetRecipe(make_settings(ParseNetSettings, {"network": network}), face_size=size)
 
 
 @pytest.mark.parametrize("text", ["0", "large", "-3"])
 def test_a_header_without_a_size_is_refused(tmp_path, text):
-    recipe = ParseRecipe(
-        make_settings(ParseSettings, {"network": {"encoder": [4, 4], "body_blocks": 1, "decoder": [4]}}),
+    recipe = ParseNetRecipe(
+        make_settings(ParseNetSettings, {"network": {"encoder": [4, 4], "body_blocks": 1, "decoder": [4]}}),
         face_size=64,
     )
     path = tmp_path / "parse.safetensors"

@@ -1,0 +1,151 @@
+"""The recipe of ParseNet: the parts of a degraded face, and the real face beside them.
+
+Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; terms and
+weights are those of the published code (design notes, psfr_gpen.md 1.6).
+
+Batch norm sees the faces of one process in one pass; so with this recipe, unlike with others, several processes are not
+exactly one with a larger batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.errors import ConfigError
+from facerestore.face_parts import CLASS_NAMES, UNKNOWN
+from facerestore.parsing.networks import SIZE_ENTRY
+from facerestore.training.maps import coloured, mean_iou, pixel_accuracy
+from facerestore.training.recipe import (
+    Batch,
+    Exported,
+    Phase,
+    Recipe,
+    Scene,
+    Term,
+    Validated,
+    pair_validation,
+)
+from facerestore.training.settings import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ParseNetSettings:
+    """What is trained, and with which losses.
+
+    Attributes:
+        network: shape of the network.
+        learning_rate: of Adam.
+        betas: of Adam.
+        label_weight: of the cross-entropy of the classes.
+        image_weight: of the mean absolute error of the drawn face.
+    """
+
+    network: ParseNetConfig = Field(default_factory=ParseNetConfig)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    label_weight: float = Field(default=1.0, ge=0)
+    image_weight: float = Field(default=1.0, ge=0)
+
+
+class ParseNetRecipe(Recipe):
+    """Trains :class:`facerestore.archs.parsenet.ParseNet` on degraded faces and the real ones' maps."""
+
+    name: ClassVar[str] = "parsenet"
+    settings_class: ClassVar[type[Any]] = ParseNetSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"lq", "hq", "parsing"})
+    averaged = "parser"
+    phases = (Phase("parser", ("parser",), "parser"),)
+
+    def __init__(self, settings: ParseNetSettings, *, face_size: int) -> None:
+        shape = settings.network
+        if len(shape.decoder) != len(shape.encoder) - 1:
+            raise ConfigError(
+                f"recipe 'parsenet': {len(shape.encoder)} widths of the encoder need {len(shape.encoder) - 1} of the"
+                f" decoder, not {len(shape.decoder)}; set recipe.network.decoder"
+            )
+        if face_size % shape.reduction or face_size < 2 * shape.reduction:
+            raise ConfigError(
+                f"recipe 'parsenet': faces of {face_size} px do not suit {len(shape.encoder)} widths; give a multiple of"
+                f" {shape.reduction} from {2 * shape.reduction} px on"
+            )
+        if shape.classes != len(CLASS_NAMES):
+            raise ConfigError(
+                f"recipe 'parsenet': maps have {len(CLASS_NAMES)} classes, and recipe.network.classes is {shape.classes}"
+            )
+        self.settings, self.face_size = settings, face_size
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the published settings: 90,000 steps, no augmentation, a constant rate."""
+        return {
+            "engine": {"steps": 90_000, "batch_size": 8, "schedule": "constant"},
+            "data": {
+                "face_size": 512,
+                "mix": {"psfr": 1.0},
+                "augmentation": {"flip_probability": 0, "jitter_probability": 0, "gamma_probability": 0},
+            },
+        }
+
+    @classmethod
+    def smoke(cls) -> dict[str, Any]:
+        """Return settings of a whole tiny run."""
+        return {
+            "engine": {
+                "steps": 30,
+                "batch_size": 4,
+                "save_every": 15,
+                "validate_every": 15,
+                "ema_decay": 0.9,
+            },
+            "data": {"face_size": 64},
+            "recipe": {
+                "network": {"encoder": [8, 16, 16], "body_blocks": 2, "decoder": [16, 8]},
+                "learning_rate": 2e-3,
+            },
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the parser."""
+        return {"parser": ParseNet(self.settings.network)}
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam."""
+        chosen = self.settings
+        adam = torch.optim.Adam(networks["parser"].parameters(), lr=chosen.learning_rate, betas=chosen.betas)
+        return {"parser": adam}
+
+    def losses(self, phase: str, scene: Scene) -> list[Term]:
+        """Return the cross-entropy of the classes and the distance of the drawn face (psfr_gpen.md 1.6)."""
+        logits, image = scene.networks["parser"](scene.batch["lq"] * 2 - 1)
+        labels = functional.cross_entropy(
+            logits.float(), scene.batch["parsing"].long(), ignore_index=UNKNOWN
+        )
+        distance = functional.l1_loss(image, scene.batch["hq"] * 2 - 1)
+        return [
+            Term("labels", labels, self.settings.label_weight),
+            Term("image", distance, self.settings.image_weight),
+        ]
+
+    def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return how well the maps of degraded faces fit those of the real ones, and the PSNR of the drawn faces."""
+        logits, image = network(batch["lq"] * 2 - 1)
+        predicted, labels = logits.argmax(dim=1), batch["parsing"].long()
+        drawn = pair_validation((image + 1) / 2, batch)
+        metrics = {
+            "miou": mean_iou(predicted, labels),
+            "pixel_accuracy": pixel_accuracy(predicted, labels),
+            **drawn.metrics,
+        }
+        return Validated(metrics, (batch["lq"], coloured(predicted), coloured(labels), *drawn.rows[1:]))
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the parser under the published keys; its header says for which size, to which faces are resized."""
+        return Exported(network.state_dict(), {"arch": "parsenet", SIZE_ENTRY: str(self.face_size)})

@@ -1,0 +1,40 @@
+"""Weights that a run begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from facerestore.checkpoint import check_fit, load_state_dict, shapes_of
+from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import check_purpose, looks_like_path
+
+
+def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> None:
+    """Give a network the parameters of a file.
+
+    Args:
+        network: takes them.
+        name: of the catalog, or a file; nothing is done for an empty one.
+        purpose: what weights of the catalog must be for.
+        grown: prefix of the keys of a part that the file may lack as a whole: it then stays as it was initialised.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: they are for another purpose.
+        CheckpointError: the file cannot be read, or is of another network.
+    """
+    if not name:
+        return
+    if looks_like_path(name):
+        path = Path(name)
+    else:
+        store = WeightsStore()
+        check_purpose(name, store, purpose=purpose)
+        path = store.require(name)
+    own, state = network.state_dict(), load_state_dict(path)
+    if grown and not any(key.startswith(grown) for key in state):
+        state.update({key: value for key, value in own.items() if key.startswith(grown)})
+    check_fit(shapes_of(own), state, name=f"the network of this run (to start from '{name}')")
+    network.load_state_dict(state)
