@@ -37,6 +37,33 @@ def test_configuration_is_read_from_shapes(network):
     assert config_from_shapes(shapes) == TINY
 
 
+GROWN = LiteConfig(unshuffle=4, widths=(8, 12, 16), blocks=(1, 2, 1), fine_widths=(6, 4), fine_blocks=(2, 1))
+
+
+def test_a_grown_head_changes_nothing_at_first_and_learns():
+    torch.manual_seed(0)
+    network, x = LiteGenerator(GROWN), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        h = network.features(x)
+        plain = x + torch.nn.functional.pixel_shuffle(network.head(h), 4)
+        assert torch.equal(network(x), plain)
+        network.fine.draw.weight.normal_()
+    network(x).square().mean().backward()
+    dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+def test_a_grown_configuration_is_read_from_shapes():
+    shapes = {key: tuple(value.shape) for key, value in LiteGenerator(GROWN).state_dict().items()}
+    assert config_from_shapes(shapes) == GROWN
+
+
+@pytest.mark.parametrize("fine", [((6,), (1,)), ((6, 4), (1,)), ((6, 4, 4), (1, 1, 1))])
+def test_a_head_that_does_not_lead_to_the_size_of_the_face_is_refused(fine):
+    with pytest.raises(ValueError, match="one entry for each doubling from 1/4"):
+        LiteGenerator(LiteConfig(4, (8, 8), (1, 1), *fine))
+
+
 def test_default_size_is_what_the_card_says():
     with torch.device("meta"):
         network = LiteGenerator()

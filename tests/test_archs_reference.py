@@ -9,6 +9,7 @@ from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.lite import LiteConfig, LiteGenerator
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
 from facerestore.archs.reference import REFERENCES, Parameters, ReferenceNetwork, upfirdn2d
 
@@ -73,9 +74,15 @@ def test_bisenet():
     assert_same("bisenet", network, torch.rand(2, 3, 64, 64), shipped=network.logits)
 
 
-def test_lite():
-    network = awake(LiteGenerator, LiteConfig(widths=(4, 6), blocks=(1, 2)))
+@pytest.mark.parametrize("fine", [{}, {"fine_widths": (5, 3), "fine_blocks": (2, 1)}])
+def test_lite(fine):
+    network = awake(LiteGenerator, LiteConfig(widths=(4, 6), blocks=(1, 2), **fine))
     assert_same("lite", network, torch.rand(2, 3, 32, 32))
+
+
+def test_parse():
+    network = awake(PartsNet, PartsConfig(widths=(4, 6), blocks=(1, 2)))
+    assert_same("parse", network, torch.rand(2, 3, 32, 32) * 2 - 1)
 
 
 @pytest.mark.parametrize(("name", "atol"), [("gpen_full_64_cm1", 1e-4), ("gpen_full_64_noconcat", 2e-4)])

@@ -10,21 +10,22 @@ from test_parsing import aligned
 from facerestore.alignment import template
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.parsing import BiSeNetParser, ParseNetParser, load_parser
+from facerestore.parsing.network_parser import INPUT_SIZE, likeliest
 from facerestore.parsing.networks import (
     BISENET_CLASSES,
-    INPUT_SIZE,
     bisenet_config,
-    likeliest,
     parsenet_config,
 )
 from facerestore.types import AlignedFace
 
 PARSENET = ParseNetConfig(encoder=(4, 4, 6, 6, 6), body_blocks=1, decoder=(6, 6, 4, 4))
 BISENET = BiSeNetConfig(stages=(4, 6, 8, 10), context=6, head=4, squeeze=3)
-NETWORKS = {"parsenet": (ParseNet, PARSENET), "bisenet": (BiSeNet, BISENET)}
+PARTS = PartsConfig(widths=(4, 6), blocks=(1, 2))
+NETWORKS = {"parse": (PartsNet, PARTS), "parsenet": (ParseNet, PARSENET), "bisenet": (BiSeNet, BISENET)}
 
 
 class Fixed(torch.nn.Module):

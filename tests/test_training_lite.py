@@ -156,6 +156,23 @@ def test_a_run_starts_from_a_file(tmp_path):
     assert all(value.dtype == torch.float32 for value in taken.values())
 
 
+def test_a_run_starts_from_a_file_without_the_head_that_it_grows(tmp_path):
+    small = drawn_plan("lite", tmp_path, *TINY).recipe.networks()["generator"]
+    save_state_dict(tmp_path / "small.safetensors", small.state_dict(), {})
+    grown = drawn_plan(
+        "lite",
+        tmp_path,
+        TINY[0],
+        "recipe.network={widths=[8, 8], blocks=[1, 1], fine_widths=[6, 4], fine_blocks=[1, 1]}",
+        f"recipe.start='{tmp_path / 'small.safetensors'}'",
+    ).recipe
+    networks = grown.networks()
+    grown.start(networks)
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(networks["generator"](x), small(x), atol=1e-6)
+
+
 def test_a_run_starts_from_the_bundled_weights():
     recipe = lite.LiteRecipe(lite.LiteSettings(start="lite.clean-256"), face_size=32)
     networks = recipe.networks()

@@ -1,9 +1,9 @@
 """The bundled restorer: a small residual U-shaped network on pixel-unshuffled features.
 
-Its trunk runs at a quarter of the face size or below, where an ordinary processor is fast; a narrow head at half the size
-and at the full size draws what the trunk has understood. The network predicts what to add to its input, so an undamaged
-face costs it nothing to keep. The layout follows common practice for fast restoration (pixel unshuffle as in Real-ESRGAN
-x2, arXiv 2107.10833; channel-wise layer norm before each residual branch as in NAFNet, arXiv 2204.04676).
+Its trunk runs at a quarter of the face size or below, where an ordinary processor is fast; a narrow head at half the
+size and at the full size draws what the trunk has understood. The network predicts what to add to its input, so an
+undamaged face costs it nothing to keep. The layout follows common practice for fast restoration (pixel unshuffle as in
+Real-ESRGAN x2, arXiv 2107.10833; channel-wise layer norm before each residual branch as in NAFNet, arXiv 2204.04676).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class LiteConfig:
         unshuffle: factor by which space is folded into channels before the first convolution.
         widths: channels at each level, the first at ``face_size / unshuffle``, each next at half the size.
         blocks: residual blocks at each level, on the way down and again on the way up (the last level once).
-        fine_widths: channels of the head that draws at twice the size of the first level, at four times, and so on up to
-            the size of the face; none for no such head. One level of 48 numbers that become 4 by 4 pixels at once draws
-            lattices and ragged edges; these see their neighbours as they draw.
+        fine_widths: channels of the head that draws at twice the size of the first level, at four times, and so on up
+            to the size of the face; none for no such head. Where 48 numbers become 4 by 4 pixels at once, lattices and
+            ragged edges come of it; these layers see their neighbours as they draw.
         fine_blocks: residual blocks at each of those sizes.
     """
 
@@ -80,16 +80,15 @@ def _blocks(width: int, count: int) -> nn.Sequential:
 class LiteTrunk(nn.Module):
     """(B, 3, S, S) RGB in [0, 1] to (B, widths[0], S / unshuffle, S / unshuffle) features of all levels."""
 
-    def __init__(self, config: LiteConfig) -> None:
+    def __init__(self, unshuffle: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
-        widths, blocks, fold = config.widths, config.blocks, config.unshuffle
         if len(widths) != len(blocks) or len(widths) < 2:
             raise ValueError(
                 f"widths {widths} and blocks {blocks} must have one entry for each of 2 or more levels"
             )
-        self.config = config
-        self.size_multiple = fold * 2 ** (len(widths) - 1)
-        self.stem = conv(COLOURS * fold**2, widths[0], 3)
+        self.unshuffle = unshuffle
+        self.size_multiple = unshuffle * 2 ** (len(widths) - 1)
+        self.stem = conv(COLOURS * unshuffle**2, widths[0], 3)
         self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairs)
@@ -98,7 +97,7 @@ class LiteTrunk(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, widths[0], S / unshuffle, S / unshuffle)."""
-        h = self.stem(functional.pixel_unshuffle(2 * x - 1, self.config.unshuffle))  # B C0 S/4 S/4
+        h: Tensor = self.stem(functional.pixel_unshuffle(2 * x - 1, self.unshuffle))  # B C0 S/4 S/4
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             h = blocks(h)
@@ -148,7 +147,8 @@ class LiteGenerator(LiteTrunk):
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         config = config or LiteConfig()
-        super().__init__(config)
+        super().__init__(config.unshuffle, config.widths, config.blocks)
+        self.config = config
         # At first the output is the input.
         self.head = conv(config.widths[0], COLOURS * config.unshuffle**2, 3, scale=0.01)
         self.fine = FineHead(config) if config.fine_widths else None
@@ -156,7 +156,7 @@ class LiteGenerator(LiteTrunk):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, 3, S, S); the output is not clamped."""
         h = self.features(x)  # B C0 S/4 S/4
-        restored = x + functional.pixel_shuffle(self.head(h), self.config.unshuffle)  # B 3 S S
+        restored = x + functional.pixel_shuffle(self.head(h), self.unshuffle)  # B 3 S S
         return restored if self.fine is None else restored + self.fine(h, x)
 
 

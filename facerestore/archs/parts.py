@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
-from facerestore.archs.lite import LiteConfig, LiteTrunk, config_from_shapes, conv
+from facerestore.archs.lite import LiteTrunk, config_from_shapes, conv
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,14 @@ class PartsNet(LiteTrunk):
 
     def __init__(self, config: PartsConfig | None = None) -> None:
         config = config or PartsConfig()
-        super().__init__(LiteConfig(config.unshuffle, config.widths, config.blocks))
+        super().__init__(config.unshuffle, config.widths, config.blocks)
+        self.config = config
         self.label = conv(config.widths[0], config.classes * config.unshuffle**2, 3)
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, classes, S, S)."""
         h = self.features((x + 1) / 2)  # B C0 S/2 S/2
-        return functional.pixel_shuffle(self.label(h), self.config.unshuffle)  # B classes S S
+        return functional.pixel_shuffle(self.label(h), self.unshuffle)  # B classes S S
 
     forward = logits
 

@@ -378,6 +378,29 @@ def parsing_head(p: Parameters, x: Tensor) -> Tensor:
 def lite(p: Parameters, x: Tensor) -> Tensor:
     """B 3 S S in [0, 1] -> the same: `facerestore.archs.lite.LiteGenerator`."""
     fold = math.isqrt(p["stem.weight"].shape[1] // 3)
+    h = lite_trunk(p, x)
+    restored = x + functional.pixel_shuffle(conv3(p.at("head"), h), fold)
+    return restored + fine_head(p.at("fine"), h, x) if list(p.at("fine.look")) else restored
+
+
+def fine_head(p: Parameters, h: Tensor, x: Tensor) -> Tensor:
+    """Features and the B 3 S S input -> B 3 S S: `facerestore.archs.lite.FineHead`."""
+    for up, look, blocks in zip(p.at("up"), p.at("look"), p.at("blocks"), strict=True):
+        fold = math.isqrt(look["weight"].shape[1] // 3)
+        h = functional.pixel_shuffle(functional.conv2d(h, up["weight"], up["bias"]), 2)
+        h = residual_blocks(blocks, h + conv3(look, functional.pixel_unshuffle(2 * x - 1, fold)))
+    return conv3(p.at("draw"), h)
+
+
+def parse(p: Parameters, x: Tensor) -> Tensor:
+    """B 3 S S in [-1, 1] -> B 19 S S logits: `facerestore.archs.parts.PartsNet`."""
+    fold = math.isqrt(p["stem.weight"].shape[1] // 3)
+    return functional.pixel_shuffle(conv3(p.at("label"), lite_trunk(p, (x + 1) / 2)), fold)
+
+
+def lite_trunk(p: Parameters, x: Tensor) -> Tensor:
+    """B 3 S S in [0, 1] -> features of the first level: `facerestore.archs.lite.LiteTrunk`."""
+    fold = math.isqrt(p["stem.weight"].shape[1] // 3)
     h = conv3(p.at("stem"), functional.pixel_unshuffle(2 * x - 1, fold))
     down, up, decoder = list(p.at("down")), list(p.at("up")), list(p.at("decoder"))
     skips: list[Tensor] = []
@@ -389,7 +412,7 @@ def lite(p: Parameters, x: Tensor) -> Tensor:
     for level in reversed(range(len(down))):
         h = functional.conv2d(h, up[level]["weight"], up[level]["bias"])
         h = residual_blocks(decoder[level], functional.pixel_shuffle(h, 2) + skips[level])
-    return x + functional.pixel_shuffle(conv3(p.at("head"), h), fold)
+    return h
 
 
 def residual_blocks(blocks: Parameters, x: Tensor) -> Tensor:
@@ -406,6 +429,7 @@ REFERENCES: Mapping[str, Network] = {
     "bisenet": bisenet,
     "gpen": gpen,
     "lite": lite,
+    "parse": parse,
     "parsenet": parsenet,
     "psfr": psfr,
 }

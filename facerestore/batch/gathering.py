@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from facerestore.auto import AutoPipeline, FirstRestorer, Lines
 from facerestore.backends.half import RestoredFaces, precisions_of
 from facerestore.errors import BackendError
-from facerestore.parsing.networks import NetworkParser
+from facerestore.parsing.network_parser import NetworkParser
 from facerestore.pipeline import RestorePipeline
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
 

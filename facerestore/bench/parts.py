@@ -19,7 +19,7 @@ from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, 
 from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_image import resize_face
-from facerestore.parsing.networks import INPUT_SIZE, NetworkParser
+from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
 
 if TYPE_CHECKING:

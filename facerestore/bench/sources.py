@@ -15,7 +15,8 @@ from facerestore.checkpoint import load_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.parsing.choice import best_parser, named_parser
-from facerestore.parsing.networks import INPUT_SIZE, PARSERS, NetworkParser
+from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
+from facerestore.parsing.networks import PARSERS
 from facerestore.weights.choosing import ChosenWeights, looks_like_path
 
 if TYPE_CHECKING:
@@ -157,11 +158,14 @@ def _drawn(word: str, size: int | None) -> Source:
 def _drawn_parser(word: str, size: int) -> Source:
     from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
     from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+    from facerestore.archs.parts import PartsConfig, PartsNet
 
     tiny = size == EXAMPLE_PARSER_SIZE
     with fixed_randomness():
         network: torch.nn.Module
-        if word == "parsenet":
+        if word == "parse":
+            network = PartsNet(PartsConfig(widths=(4, 6), blocks=(1, 1)) if tiny else PartsConfig())
+        elif word == "parsenet":
             network = ParseNet(ParseNetConfig((4, 6, 8), 1, (6, 4)) if tiny else ParseNetConfig())
         else:
             network = BiSeNet(BiSeNetConfig((4, 6, 8, 10), 6, 4, 4) if tiny else BiSeNetConfig())

@@ -291,7 +291,7 @@ def _chosen(image: DecodedImage, found: Sequence[DetectedFace], line: _Line) -> 
 def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
     """Return the crop of a face at the size of the parsers."""
     from facerestore.alignment import align_face, resize_affine, warp_to_crop
-    from facerestore.parsing.networks import INPUT_SIZE
+    from facerestore.parsing.network_parser import INPUT_SIZE
     from facerestore.types import AlignedFace
 
     if line.detector is not None:

@@ -11,7 +11,8 @@ from facerestore.parsing.choice import (
 from facerestore.parsing.classes import PALETTE, class_shares, colour_map
 from facerestore.parsing.landmarks import LANDMARK_CLASSES, LandmarkParser
 from facerestore.parsing.mask import face_is_parsed, face_mask, geometric_mask, whole_mask
-from facerestore.parsing.networks import BiSeNetParser, NetworkParser, ParseNetParser, load_parser
+from facerestore.parsing.network_parser import NetworkParser
+from facerestore.parsing.networks import BiSeNetParser, ParseNetParser, PartsParser, load_parser
 from facerestore.parsing.pasting import FacePasting
 from facerestore.parsing.regions import strength_map
 
@@ -26,6 +27,7 @@ __all__ = [
     "LandmarkParser",
     "NetworkParser",
     "ParseNetParser",
+    "PartsParser",
     "best_parser",
     "choose_parser",
     "class_shares",

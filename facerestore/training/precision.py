@@ -33,7 +33,7 @@ def mixed_precision(asked: str, device: torch.device | None = None) -> str:
     device = device or resolve_device("auto")
     if "bf16" not in known_precisions(device):
         return "no"
-    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, device=device).to(memory_format=torch.channels_last)
     seconds = {half: [_trial(layer, device, half=half) for _ in range(TRIALS)] for half in (False, True)}
     return "bf16" if median(seconds[False]) > WORTH * median(seconds[True]) else "no"
 

@@ -1,7 +1,7 @@
 """The recipe of the bundled parser: the labels of a real face, learnt from what degradation left of it.
 
-Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709, section 3.2,
-with a small network of ours. Labels may be partial: what is unknown in a map is no part of any loss.
+Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709, section
+3.2, with a small network of ours. Labels may be partial: what is unknown in a map is no part of any loss.
 """
 
 from __future__ import annotations
@@ -106,7 +106,13 @@ class ParseRecipe(Recipe):
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run."""
         return {
-            "engine": {"steps": 30, "batch_size": 4, "save_every": 15, "validate_every": 15, "ema_decay": 0.9},
+            "engine": {
+                "steps": 30,
+                "batch_size": 4,
+                "save_every": 15,
+                "validate_every": 15,
+                "ema_decay": 0.9,
+            },
             "data": {"face_size": 64},
             "recipe": {"network": {"widths": [8, 16], "blocks": [1, 1]}, "learning_rate": 4e-3},
         }
@@ -121,7 +127,11 @@ class ParseRecipe(Recipe):
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels."""
-        return {"parser": Muon.of_network(networks["parser"], lr=self.settings.learning_rate, outer=("stem.", "label."))}
+        return {
+            "parser": Muon.of_network(
+                networks["parser"], lr=self.settings.learning_rate, outer=("stem.", "label.")
+            )
+        }
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the cross-entropy of the known pixels, and the Dice loss of the classes that occur."""
@@ -166,7 +176,7 @@ def dice(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def part_iou(predicted: Tensor, labels: Tensor, names: tuple[str, ...]) -> float:
-    """Return the intersection over union of a part, over the known pixels of all (B, S, S) maps; 1 where it is nowhere."""
+    """Return the intersection over union of a part, over the known pixels of (B, S, S) maps; 1 where it is nowhere."""
     ids = torch.tensor([CLASS_NAMES.index(name) for name in names], device=labels.device)
     known = labels != UNKNOWN
     ours, theirs = torch.isin(predicted, ids) & known, torch.isin(labels, ids)

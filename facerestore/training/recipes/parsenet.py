@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
@@ -73,12 +73,13 @@ class ParseNetRecipe(Recipe):
             )
         if face_size % shape.reduction or face_size < 2 * shape.reduction:
             raise ConfigError(
-                f"recipe 'parsenet': faces of {face_size} px do not suit {len(shape.encoder)} widths; give a multiple of"
-                f" {shape.reduction} from {2 * shape.reduction} px on"
+                f"recipe 'parsenet': faces of {face_size} px do not suit {len(shape.encoder)} widths; give a multiple"
+                f" of {shape.reduction} from {2 * shape.reduction} px on"
             )
         if shape.classes != len(CLASS_NAMES):
             raise ConfigError(
-                f"recipe 'parsenet': maps have {len(CLASS_NAMES)} classes, and recipe.network.classes is {shape.classes}"
+                f"recipe 'parsenet': maps have {len(CLASS_NAMES)} classes, and recipe.network.classes is"
+                f" {shape.classes}"
             )
         self.settings, self.face_size = settings, face_size
 
@@ -125,9 +126,7 @@ class ParseNetRecipe(Recipe):
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the cross-entropy of the classes and the distance of the drawn face (psfr_gpen.md 1.6)."""
         logits, image = scene.networks["parser"](scene.batch["lq"] * 2 - 1)
-        labels = functional.cross_entropy(
-            logits.float(), scene.batch["parsing"].long(), ignore_index=UNKNOWN
-        )
+        labels = functional.cross_entropy(logits.float(), scene.batch["parsing"].long(), ignore_index=UNKNOWN)
         distance = functional.l1_loss(image, scene.batch["hq"] * 2 - 1)
         return [
             Term("labels", labels, self.settings.label_weight),
