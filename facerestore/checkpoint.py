@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from facerestore.errors import CheckpointError
-from facerestore.outside import refusing
+from facerestore.outside import MalformedError, parse_whole, refusing
 from facerestore.tensor_file import read_header
 from facerestore.wrapping import canonical_state_dict
 
@@ -242,3 +242,25 @@ def _refused_global(error: pickle.UnpicklingError) -> str:
     """Return which name of Python the restricted unpickler met, where its message tells."""
     found = re.search(r"GLOBAL ([\w.]+)", str(error))
     return f" (it asks for '{found[1]}')" if found else ""
+
+
+SIZE_ENTRY = "face_size"
+"""What networks that take any size say in their file's header: the side of the faces that they were trained on, px."""
+
+MOST_SIDE_PX = 8192
+"""Of the faces that a network may be trained on: a damaged header is not taken for a demand of memory."""
+
+
+def trained_size(header: Mapping[str, str], *, default: int) -> int:
+    """Return the side of the faces, in pixels, that a network was trained on, as the header of its file says.
+
+    Raises:
+        CheckpointError: what it says is no such number.
+    """
+    with refusing(
+        lambda why: CheckpointError(f"its header says that {SIZE_ENTRY} is no side in pixels: {why}")
+    ):
+        size = parse_whole(header.get(SIZE_ENTRY, str(default)), most=MOST_SIDE_PX)
+        if not size:
+            raise MalformedError("it is 0")
+    return size

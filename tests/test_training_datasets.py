@@ -101,6 +101,39 @@ def test_a_sample_degraded_on_the_device_does_not_depend_on_its_batch(folder):
             assert (half[name] - whole[name][first : first + 2]).abs().max() <= 1.01 / 255
 
 
+def test_a_crop_is_the_same_part_of_the_degraded_face_the_real_one_and_the_map(folder):
+    settings = {"mix": MIX, "parsing": str(folder / "maps")}
+    whole, cut = dataset(folder, **settings), dataset(folder, **settings, crop_size=20)
+    places = set()
+    for position in range(12):
+        sample, face = cut[position], whole[position]
+        assert sample["lq"].shape == (3, 20, 20)
+        found = [
+            (top, left)
+            for top in range(SIZE - 19)
+            for left in range(SIZE - 19)
+            if torch.equal(face["hq"][:, top : top + 20, left : left + 20], sample["hq"])
+        ]
+        ((top, left),) = found
+        window = slice(top, top + 20), slice(left, left + 20)
+        assert torch.equal(face["lq"][:, *window], sample["lq"])
+        assert torch.equal(face["parsing"][window], sample["parsing"])
+        places.add((top, left))
+    assert len(places) > 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"crop_size": 40}, "crop_size is 40 px, larger than the faces of 32 px"),
+        ({"crop_size": 16, "degrade_on": "device"}, "set data.degrade_on=worker"),
+    ],
+)
+def test_crops_that_cannot_be_are_refused(folder, settings, fault):
+    with pytest.raises(ConfigError, match=fault):
+        dataset(folder, **settings)
+
+
 def test_sets_are_drawn_by_their_weights(folder):
     samples = dataset(folder, set_weights={"b": 0.75, "a": 0.25}, augmentation=NO_AUGMENTATION)
     of_b = [read_face(file, SIZE).tobytes() for file in face_files(folder / "faces") if file.set_name == "b"]
@@ -216,6 +249,14 @@ def test_no_faces_and_no_maps_say_what_to_do(folder, tmp_path):
 def test_unfit_settings_are_refused(folder, settings, message):
     with pytest.raises(ConfigError, match=message):
         dataset(folder, **settings)
+
+
+def test_pixels_of_unknown_label_are_read_as_such(folder, tmp_path):
+    labels = np.zeros((SIZE, SIZE), np.uint8)
+    labels[:4] = 255
+    Image.fromarray(labels).save(tmp_path / "face.png")
+    found = read_parsing_map(FaceFile("", Path("face.png")), tmp_path, SIZE)
+    assert (found == labels).all()
 
 
 def test_labels_swap_sides_when_a_face_is_flipped():

@@ -249,7 +249,7 @@ def test_the_export_restores_and_says_what_made_it(tmp_path):
     assert exported.keys() == average.keys()
     assert all(torch.equal(value, average[key].half()) for key, value in exported.items())
     restorer = load_backend(out)
-    assert restorer.name == "lite"
+    assert (restorer.name, restorer.face_size) == ("lite", 32)
     side = restorer.face_size
     lq = np.full((side, side, 3), 0.5, np.float32)
     face = AlignedFace(DetectedFace((0, 0, side, side), template(side), 1.0), np.eye(2, 3), lq)

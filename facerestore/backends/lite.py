@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly, on_meta, shapes_of
+from facerestore.checkpoint import load_strictly, on_meta, shapes_of, trained_size
 from facerestore.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from facerestore.archs.lite import LiteConfig
 
 FACE_SIZE = 256
-"""The network is fully convolutional; it is trained on faces of this size."""
+"""The network is fully convolutional; files whose header states no size were trained on faces of this one."""
 
 
 class LiteRestorer(TensorRestorer):
-    """Restores 256 px faces with :class:`facerestore.archs.lite.LiteGenerator`; both ranges are [0, 1]."""
+    """Restores faces with :class:`facerestore.archs.lite.LiteGenerator`; both ranges are [0, 1]."""
 
     name = "lite"
     replayable = True
@@ -67,6 +67,22 @@ class LiteRestorer(TensorRestorer):
         load_strictly(network, {key: value.float() for key, value in state_dict.items()}, name=cls.name)
         network.to(memory_format=torch.channels_last)
         return cls(network, face_size=FACE_SIZE, device=device)
+
+    def for_header(self, header: Mapping[str, str]) -> Self:
+        """Return this restorer for faces of the size that the header states.
+
+        Raises:
+            CheckpointError: that is no size, or none that the network can take.
+        """
+        size = trained_size(header, default=FACE_SIZE)
+        multiple = int(self.network.size_multiple)  # type: ignore[arg-type]
+        if size % multiple:
+            raise CheckpointError(
+                f"its header states faces of {size} px, and the network takes multiples of {multiple}"
+            )
+        return (
+            self if size == self.face_size else type(self)(self.network, face_size=size, device=self.device)
+        )
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:

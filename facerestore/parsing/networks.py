@@ -13,10 +13,10 @@ from facerestore.checkpoint import (
     on_meta,
     read_metadata,
     shapes_of,
+    trained_size,
 )
 from facerestore.errors import CheckpointError
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.outside import MalformedError, parse_whole, refusing
 from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
     from facerestore.archs.bisenet import BiSeNetConfig
     from facerestore.archs.parsenet import ParseNetConfig
-
-SIZE_ENTRY = "face_size"
-"""What a parser of ours says in its file's header: the side of the faces that it was trained on, pixels."""
-
-MOST_SIDE_PX = 8192
-"""Of the faces that a parser may be trained on: a damaged header is not taken for a demand of memory."""
 
 KEYS_SHOWN = 5
 """How many keys of an unknown file a message shows: enough to recognise the network by."""
@@ -176,24 +170,11 @@ def load_parser(path: Path, *, device: torch.device | str = "cpu") -> NetworkPar
     state_dict = load_state_dict(path)
     try:
         parser = _recognised(state_dict).build(state_dict, device=device)
-        parser.input_size = _trained_size(path)
+        header = read_metadata(path) if path.suffix == ".safetensors" else {}
+        parser.input_size = trained_size(header, default=INPUT_SIZE)
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
     return parser
-
-
-def _trained_size(path: Path) -> int:
-    """Return the side of the faces that a parser was trained on: what its header says, else the published one."""
-    if path.suffix != ".safetensors":
-        return INPUT_SIZE
-    text = read_metadata(path).get(SIZE_ENTRY, str(INPUT_SIZE))
-    with refusing(
-        lambda why: CheckpointError(f"its header says that {SIZE_ENTRY} is no side in pixels: {why}")
-    ):
-        size = parse_whole(text, most=MOST_SIDE_PX)
-        if not size:
-            raise MalformedError("it is 0")
-    return size
 
 
 def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:

@@ -40,8 +40,8 @@ MAX_DRAWS = 100
 CLEAN = "clean"
 """Stands in a mix for no degradation at all: the network learns to leave a good face alone."""
 
-DEGRADATION_STREAM = 1
-"""Keeps the random numbers of a sample's degradation apart from those of its choice and variation."""
+DEGRADATION_STREAM, CROP_STREAM = 1, 2
+"""Keep the random numbers of a sample's degradation and crop apart from those of its choice and variation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -51,6 +51,8 @@ class DataSettings:
     Attributes:
         face_size: side of the faces, px; larger pictures are reduced by area, smaller ones are an error.
         set_weights: share of each set, a set being a folder of faces; none for all faces alike.
+        crop_size: side of the square that a sample is cut down to after it was degraded, px, anywhere in the face:
+            large faces then cost what small ones do, and look as they do whole; 0 for whole faces.
         mix: share of each degradation preset; ``clean`` stands for none.
         degrade_on: ``worker`` degrades each face on the CPU where it is read; ``device`` degrades whole batches where
             the network is, for machines whose GPU waits for the CPU. The parameters are the same either way, the
@@ -65,6 +67,7 @@ class DataSettings:
     """
 
     face_size: int = Field(default=256, ge=16)
+    crop_size: int = Field(default=0, ge=0)
     set_weights: dict[str, float] = Field(default_factory=dict)
     mix: dict[str, float] = Field(default_factory=lambda: {"gfpgan": 1.0})
     degrade_on: Literal["worker", "device"] = "worker"
@@ -137,8 +140,9 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             settings: how they are drawn and degraded.
 
         Raises:
-            ConfigError: a weighted set has no face, or a preset is unknown.
+            ConfigError: a weighted set has no face, a preset is unknown, or crops are larger than faces.
         """
+        _check_crop(settings)
         self.source = FaceSource(files, settings)
         self._settings = settings
         self._sets, self._shares = _balance(files, settings.set_weights)
@@ -158,8 +162,17 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             sample = {"face": torch.from_numpy(face), "position": torch.tensor(position)}
         else:
             lq, hq, parsing_map = self.pair(position)
-            sample = {"lq": face_to_tensor(lq), "hq": face_to_tensor(hq)}
+            window = self._window(position)
+            sample = {"lq": face_to_tensor(lq[window]), "hq": face_to_tensor(hq[window])}
+            parsing_map = None if parsing_map is None else np.ascontiguousarray(parsing_map[window])
         return sample if parsing_map is None else {**sample, "parsing": torch.from_numpy(parsing_map)}
+
+    def _window(self, position: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the face of a position that its sample consists of."""
+        size, crop = self._settings.face_size, self._settings.crop_size or self._settings.face_size
+        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), CROP_STREAM])
+        top, left = rng.integers(0, size - crop + 1, 2)
+        return slice(top, top + crop), slice(left, left + crop)
 
     def face(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Return the varied real face of a position, (S, S, 3) uint8 RGB, and its parsing map or None."""
@@ -256,6 +269,18 @@ def _balance(
     if (shares < 0).any() or shares.sum() <= 0:
         raise ConfigError(f"set_weights are {dict(weights)}; give shares of 0 and more, not all 0")
     return sets, shares / shares.sum()
+
+
+def _check_crop(settings: DataSettings) -> None:
+    if settings.crop_size > settings.face_size:
+        raise ConfigError(
+            f"data.crop_size is {settings.crop_size} px, larger than the faces of {settings.face_size} px; give less,"
+            " or 0 for whole faces"
+        )
+    if settings.crop_size and settings.degrade_on == "device":
+        raise ConfigError(
+            "data.crop_size goes with faces that are degraded on the CPU; set data.degrade_on=worker"
+        )
 
 
 def _mix(mix: Mapping[str, float]) -> tuple[list[Degradation | None], NDArray[np.float64]]:

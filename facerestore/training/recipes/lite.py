@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from facerestore.archs.lite import LiteConfig, LiteDiscriminator, LiteGenerator
 from facerestore.archs.spectral import attach_spectral_norm
+from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
 from facerestore.training.losses import (
     charbonnier,
@@ -120,7 +121,7 @@ class LiteRecipe(Recipe):
                 f"recipe 'lite': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
                 f" {reduction} px"
             )
-        self.settings = settings
+        self.settings, self.face_size = settings, face_size
         trained = ("generator", "discriminator") if settings.adversary.weight else ("generator",)
         self.phases = tuple(Phase(name, (name,), name) for name in trained)
 
@@ -237,7 +238,8 @@ class LiteRecipe(Recipe):
 
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
-        return Exported({k: v.half().contiguous() for k, v in network.state_dict().items()}, {"arch": "lite"})
+        state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+        return Exported(state, {"arch": "lite", SIZE_ENTRY: str(self.face_size)})
 
 
 def in_tone_of(lq: Tensor, hq: Tensor, *, faded_below: float) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.parts import PartsConfig, PartsNet
+from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
-from facerestore.parsing.networks import SIZE_ENTRY
 from facerestore.training.maps import coloured, mean_iou, pixel_accuracy
 from facerestore.training.muon import Muon
 from facerestore.training.recipe import Batch, Exported, Phase, Recipe, Scene, Term, Validated

@@ -19,9 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
-from facerestore.parsing.networks import SIZE_ENTRY
 from facerestore.training.maps import coloured, mean_iou, pixel_accuracy
 from facerestore.training.recipe import (
     Batch,
