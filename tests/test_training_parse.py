@@ -16,7 +16,11 @@ from facerestore.training.runs import RunFolder
 from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
 
-TINY = ("recipe.network={widths=[6, 8], blocks=[1, 1]}", "engine.schedule='constant'")
+TINY = (
+    "recipe.network={widths=[6, 8], blocks=[1, 1]}",
+    "engine.schedule='constant'",
+    "engine.precision='no'",
+)
 
 
 def test_gradients_reach_every_parameter(tmp_path):
