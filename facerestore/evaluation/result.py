@@ -220,7 +220,7 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
     if set(content) != known:
         raise ValueError(f"its entries are {sorted(content)}")
     read = {key: tuple(record_of(kind, item) for item in content[key]) for key, kind in lists.items()}
-    found = Evaluation(**{**content, **read, "unmatched": tuple(content["unmatched"])})
+    found = record_of(Evaluation, {**content, **read, "unmatched": tuple(content["unmatched"])})
     for metric in found.metrics:
         if metric.better not in get_args(Better) or not 0 <= metric.decimals <= MOST_DECIMALS:
             raise ValueError(f"metric '{metric.name}' is shown in no way that is known")

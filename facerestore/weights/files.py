@@ -113,7 +113,8 @@ def unlike_weights(path: Path, file_name: str) -> str | None:
     """
     with path.open("rb") as stream:
         head = stream.read(512)
-    if head.lstrip()[:1] == b"<":
+    # A safetensors file may begin so too: with the length of its header.
+    if head.lstrip()[:1] == b"<" and head[8:9] != b"{":
         return "it is a web page (a login page or an error page of a proxy?)"
     if head.startswith(_LFS_POINTER):
         return "it is a git-lfs pointer, not the file itself"
