@@ -187,7 +187,7 @@ def test_a_run_folder_that_cannot_be_is_one_line(tmp_path, capsys, name, message
     assert message in one_line_of(capsys)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[]", "is no table of settings")])
+@pytest.mark.parametrize(("text", "message"), [("{", "cannot be read"), ("[]", "holds no JSON object")])
 def test_damaged_settings_of_a_run_are_one_line(tmp_path, faces, capsys, text, message):
     run = tmp_path / "run"
     run.mkdir()

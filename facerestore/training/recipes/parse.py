@@ -109,6 +109,7 @@ class ParseRecipe(Recipe):
             "engine": {
                 "steps": 30,
                 "batch_size": 4,
+                "precision": "no",
                 "save_every": 15,
                 "validate_every": 15,
                 "ema_decay": 0.9,
