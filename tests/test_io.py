@@ -490,7 +490,10 @@ def test_several_pages_are_refused_but_reduced_copies_are_not():
     data = tiff(smooth())
     with pytest.raises(ImageError, match="holds 2 pages"):
         decode_image(with_second_page(data, 0))
-    np.testing.assert_array_equal(decode_image(with_second_page(data, 1)).pixels, smooth())
+    with_copy = decode_image(with_second_page(data, 1))
+    np.testing.assert_array_equal(with_copy.pixels, smooth())
+    assert "thumbnails" in fio.left_out(with_copy, format="TIFF")
+    assert fio.left_out(decode_image(data), format="TIFF") is None
     with pytest.raises(ImageError, match="thumbnail"):
         decode_image(tiff(smooth(), tags=[(254, (4, (1,)))]))
 

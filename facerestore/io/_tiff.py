@@ -43,6 +43,7 @@ from facerestore.io._tiff_page import (
     WIDTH,
     YCBCR,
     Page,
+    has_copy,
     read_page,
     unhandled_compression,
 )
@@ -76,7 +77,7 @@ def decode(source: Source) -> DecodedImage:
         ImageError: damaged, several pages and none chosen, of a kind that is not read, or over the limit on pixels.
     """
     page = read_page(source)
-    metadata = _tiff_metadata.read(page.directory, page.layout)
+    metadata = _tiff_metadata.read(page.directory, page.layout, has_copy=has_copy(source, page))
     try:
         decoded = _decode_samples(source, page) if _is_plain(page) else _decode_whole(source, page)
     except (ImageError, OSError) as error:

@@ -41,8 +41,14 @@ GEOGRAPHY_WORDS = "place of the pixels on the earth, which holds for the picture
 _LAYER_WORDS = "Photoshop's layers, which show the photo as it was"
 
 
-def read(directory: Directory, layout: Layout) -> Metadata:
-    """Return what a page carries beside its pixels; the descriptive tags become an EXIF block."""
+def read(directory: Directory, layout: Layout, *, has_copy: bool) -> Metadata:
+    """Return what a page carries beside its pixels; the descriptive tags become an EXIF block.
+
+    Args:
+        directory: of the page.
+        layout: of its file.
+        has_copy: a reduced copy of the page follows it.
+    """
     native = {
         tag: _narrow(entry, layout)
         for tag, entry in directory.fields.items()
@@ -55,7 +61,7 @@ def read(directory: Directory, layout: Layout) -> Metadata:
     raw = _CAMERA_RAW & set(native) if _DNG_VERSION in native else set()
     native = {tag: entry for tag, entry in native.items() if tag not in raw}
     dropped = [_RAW_WORDS] if raw else []
-    dropped += [_claims.PREVIEWS] if _SUB_DIRECTORIES in directory.fields else []
+    dropped += [_claims.PREVIEWS] if has_copy or _SUB_DIRECTORIES in directory.fields else []
     dropped += [_LAYER_WORDS] if _LAYERS in directory.fields else []
     return Metadata(
         exif=_packed_exif(directory, layout.order),

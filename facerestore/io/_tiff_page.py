@@ -153,6 +153,12 @@ def page_offsets(source: Source) -> tuple[Layout, list[int]]:
     return layout, offsets
 
 
+def has_copy(source: Source, page: Page) -> bool:
+    """Say whether the directory after a page is that of a reduced copy of it."""
+    following = next(_chain(source.data, page.directory.next_offset, page.layout), None)
+    return following is not None and following[1] & _REDUCED > 0
+
+
 def _chain(data: bytes, offset: int, layout: Layout) -> Iterator[tuple[int, int, int]]:
     """Yield place, kind of page and size of each directory of the chain; one that lies outside of the file ends it."""
     count_code, entry_size, word = ("Q", 20, "Q") if layout.big else ("H", 12, "I")
