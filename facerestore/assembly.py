@@ -278,6 +278,7 @@ def restore(
     threads: int = 0,
     offline: bool = False,
     max_pixels: int | None = None,
+    page: int | None = None,
     channels: Literal["rgb", "bgr"] = "rgb",
 ) -> RestoreResult:
     """Restore the faces of one photo.
@@ -310,6 +311,7 @@ def restore(
         threads: CPU threads; 0 for automatic.
         offline: never use the network.
         max_pixels: largest picture that is decoded.
+        page: which page of a TIFF, or which frame of an animation, the first is 1; None for the only one.
         channels: order of the colours of an array.
 
     Returns:
@@ -341,8 +343,9 @@ def restore(
         threads=threads,
         offline=offline,
         max_pixels=max_pixels,
+        page=page,
     )
-    image = as_decoded(source, channels=channels, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+    image = as_decoded(source, channels=channels, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, page=page)
     return build_pipeline(config).run(image)
 
 

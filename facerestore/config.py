@@ -70,6 +70,7 @@ class RestoreConfig:
         threads: CPU threads; 0 leaves the choice to the libraries.
         offline: never use the network.
         max_pixels: largest picture that is decoded, in pixels; None takes the default of ``facerestore.io``.
+        page: which page of a TIFF, or which frame of an animation, the first is 1; None for all pages of a TIFF.
     """
 
     backend: str = "auto"
@@ -95,6 +96,7 @@ class RestoreConfig:
     threads: int = 0
     offline: bool = False
     max_pixels: int | None = None
+    page: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -120,6 +122,8 @@ class RestoreConfig:
             raise ConfigError(f"threads is {self.threads}; give 0 for automatic, or a positive number")
         if self.max_pixels is not None and self.max_pixels < 1:
             raise ConfigError(f"max_pixels is {self.max_pixels}; give a positive number of pixels")
+        if self.page is not None and self.page < 1:
+            raise ConfigError(f"page is {self.page}; the first page is 1")
         parse_faces(self.faces)
         parse_mask(self.mask)
         parse_region(self.region)

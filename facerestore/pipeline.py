@@ -141,13 +141,19 @@ class RestorePipeline:
             return "parts drawn from the five landmarks"
         return f"parser {parser.name if self.facts.parser is None else self.facts.parser.weights}"
 
-    def decode(self, data: bytes, *, name: str) -> DecodedImage:
+    def decode(self, data: bytes, *, name: str, page: int | None = None) -> DecodedImage:
         """Return the picture of an encoded file, as ``run`` takes it.
+
+        Args:
+            data: the file.
+            name: what to call it in errors.
+            page: which of its pages; None for that of the configuration.
 
         Raises:
             ImageError: it cannot be read, or has more pixels than the configuration allows.
         """
-        return decode_image(data, name=name, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
+        limit = self.config.max_pixels or DEFAULT_MAX_PIXELS
+        return decode_image(data, name=name, max_pixels=limit, page=page or self.config.page)
 
     def for_photo(self, source: Path) -> RestorePipeline:
         """Return the pipeline for the photo at ``source``; other than this one where a task needs more than pixels.

@@ -7,7 +7,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from facerestore.batch.plan import STREAM, Job
-from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, picture_size, read_encoded
+from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, page_count, picture_size, read_encoded
 from facerestore.types import DecodedImage
 
 
@@ -27,24 +27,32 @@ class Ahead:
     Args:
         job: whose photo it is; not one from standard input.
         max_pixels: largest picture that is decoded; None for the default.
+        page: which page is wanted; None for all of them, and of several none is read ahead.
     """
 
-    def __init__(self, job: Job, *, max_pixels: int | None) -> None:
-        self._job, self._limit = job, max_pixels or DEFAULT_MAX_PIXELS
-        self._found: Future[Read] | None = Future()
+    def __init__(self, job: Job, *, max_pixels: int | None, page: int | None = None) -> None:
+        self._job, self._limit, self._page = job, max_pixels or DEFAULT_MAX_PIXELS, page
+        self._found: Future[Read | None] | None = Future()
         Thread(target=self._read, args=(self._found,), daemon=True).start()
 
-    def _read(self, found: Future[Read]) -> None:
+    def _read(self, found: Future[Read | None]) -> None:
         try:
             name = str(self._job.source)
             data = read_encoded(self._job.source)
-            picture_size(data, name=name, max_pixels=self._limit)
-            found.set_result(Read(data, decode_image(data, name=name, max_pixels=self._limit)))
+            if self._page is None and page_count(data, name=name) > 1:
+                found.set_result(None)
+                return
+            picture_size(data, name=name, max_pixels=self._limit, page=self._page)
+            image = decode_image(data, name=name, max_pixels=self._limit, page=self._page)
+            found.set_result(Read(data, image))
         except BaseException as error:  # raised where the photo is asked for
             found.set_exception(error)
 
     def take(self, job: Job) -> Read | None:
-        """Return what was read, once, and only for its job; raises what reading and decoding raised."""
+        """Return what was read, once, and only for its job; raises what reading and decoding raised.
+
+        None where nothing was, and for a photo of several pages.
+        """
         found = self._found
         if found is None or job != self._job:
             return None

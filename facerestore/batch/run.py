@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
 from facerestore.batch.plan import STREAM, Job, compare_path
 from facerestore.batch.stages import stage_pictures, staged
 from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time, worker_count
@@ -32,6 +33,7 @@ from facerestore.io import (
     is_folder,
     left_out,
     marked,
+    page_count,
     picture_size,
     read_encoded,
     resolve_format,
@@ -222,13 +224,40 @@ def run_job(
             return _run_decoded(job, pipeline, options, read.data, read.image)
     data = read_encoded(job.source)
     name = "standard input" if job.source == STREAM else str(job.source)
-    width, height = picture_size(data, name=name, max_pixels=pipeline.config.max_pixels or DEFAULT_MAX_PIXELS)
-    with budget.hold(_result_pixels(width, height, pipeline)):
+    count = 1 if pipeline.config.page else page_count(data, name=name)
+    if count > 1:
+        return _run_pages(job, pipeline, options, budget, data, count)
+    with budget.hold(_pixels_of(pipeline, data, name=name)):
         return _run_decoded(job, pipeline, options, data, pipeline.decode(data, name=name))
+
+
+def _pixels_of(pipeline: RestorePipeline, data: bytes, *, name: str, page: int | None = None) -> int:
+    """Return how many pixels the result of an encoded photo has."""
+    limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
+    width, height = picture_size(data, name=name, max_pixels=limit, page=page or pipeline.config.page)
+    return _result_pixels(width, height, pipeline)
 
 
 def _result_pixels(width: int, height: int, pipeline: RestorePipeline) -> int:
     return round(width * height * pipeline.config.upscale**2)
+
+
+def _run_pages(
+    job: Job, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget, data: bytes, count: int
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Restore the pages of a TIFF, and write them as one; return the report and the files written."""
+    name = "standard input" if job.source == STREAM else str(job.source)
+    check_pages(name, count, _named_format(job.target, options.format) or "TIFF")
+
+    def restore(number: int) -> Restored:
+        called = f"{name}, page {number}"
+        with budget.hold(_pixels_of(pipeline, data, name=called, page=number)):
+            image = pipeline.decode(data, name=called, page=number)
+            return _restored(page_job(job, number), pipeline, options, image, "TIFF")
+
+    report, encoded, extras = restore_pages(data, count, restore=restore)
+    written = write_encoded(job.target, encoded, overwrite=options.overwrite)
+    return report, (written, *extras)
 
 
 def _run_decoded(
@@ -236,6 +265,16 @@ def _run_decoded(
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore a decoded photo and write its result; return the report and the files written."""
     format_name = result_format(job.target, image, options.format)
+    found = _restored(job, pipeline, options, image, format_name)
+    encoded = data if found.unchanged else None
+    written = _write_result(job.target, found.image, encoded, format_name, options)
+    return found.report, (written, *found.extras)
+
+
+def _restored(
+    job: Job, pipeline: RestorePipeline, options: OutputConfig, image: DecodedImage, format_name: str
+) -> Restored:
+    """Restore a decoded photo and write what goes beside its result."""
     check_holds(image, format=format_name)
     line = pipeline.for_photo(job.source)
     result = line.run(image) if options.compare else line.run_spent(image)
@@ -260,8 +299,7 @@ def _run_decoded(
     if options.save_damaged is not None and result.before is not None:
         target = _beside(Path(options.save_damaged) / job.name, "_damaged.png")
         extras.append(_write_extra(target, _picture(result.before.pixels, result, "damage"), options))
-    written = _write_result(job.target, result.image, data if unchanged else None, format_name, options)
-    return result.report, (written, *extras)
+    return Restored(result.image, result.report, unchanged, tuple(extras))
 
 
 def _release(error: BaseException | None) -> None:
@@ -302,10 +340,12 @@ def result_format(target: Path, source: DecodedImage, asked: str | None = None) 
     Raises:
         ConfigError: no format has the name that is asked for.
     """
-    if asked is not None:
-        return resolve_format(asked)
-    by_name = SUFFIXES.get(target.suffix.lower())
-    return by_name or (source.format if source.format in FORMATS else None) or "PNG"
+    return _named_format(target, asked) or (source.format if source.format in FORMATS else None) or "PNG"
+
+
+def _named_format(target: Path, asked: str | None) -> str | None:
+    """Return the format that is asked for, else that of a result's name; None where there is neither."""
+    return SUFFIXES.get(target.suffix.lower()) if asked is None else resolve_format(asked)
 
 
 def _picture(pixels: Image, result: RestoreResult, kind: str) -> DecodedImage:

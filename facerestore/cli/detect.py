@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facerestore.cli import options
 from facerestore.cli.choices import given
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
@@ -52,6 +53,7 @@ def detect(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
+    page: options.OnePage = None,
     max_pixels: Annotated[
         int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
     ] = None,
@@ -73,7 +75,8 @@ def detect(
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.weights import WeightsStore
 
-    config = RestoreConfig(**given(detector=detector, device=device, threads=threads, max_pixels=max_pixels))  # type: ignore[arg-type]
+    asked = given(detector=detector, device=device, threads=threads, max_pixels=max_pixels, page=page)
+    config = RestoreConfig(**asked)  # type: ignore[arg-type]
     plan = plan_jobs(
         inputs,
         output=output,
@@ -132,7 +135,7 @@ def _detect_one(
     from facerestore.selection import left_to_right
     from facerestore.types import DecodedImage
 
-    image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS)
+    image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page)
     faces = left_to_right(detector.detect(image.pixels))
     if drawn:
         # The drawing is in colour: a profile of grey does not fit it.

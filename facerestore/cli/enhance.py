@@ -69,6 +69,7 @@ def enhance(
     report: options.Report = None,
     config: options.Config = None,
     dry_run: options.DryRun = False,
+    page: options.Page = None,
     max_pixels: options.MaxPixels = None,
     device: options.Device = None,
     precision: options.Precision = None,

@@ -203,7 +203,7 @@ def _ahead(request: Request, jobs: Sequence[Job]) -> Ahead | None:
 
     if request.task != RESTORE or not may_read(jobs[0], overwrite=request.files.overwrite):
         return None
-    return Ahead(jobs[0], max_pixels=request.restore.max_pixels)
+    return Ahead(jobs[0], max_pixels=request.restore.max_pixels, page=request.restore.page)
 
 
 def _do_all(run: _Run) -> None:
@@ -278,7 +278,7 @@ def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
         else [face for face in report["faces"] if face["decision"] == "kept"]
     )
     shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
-    lines = [f"face {face['index']} {_word(face, done)}: {face['reason']}" for face in shown]
+    lines = [f"{face_words(face)} {_word(face, done)}: {face['reason']}" for face in shown]
     if len(faces) > len(shown):
         lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
     lines += choice_lines(report, verbosity)
@@ -308,7 +308,7 @@ def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
         ]
     shown = told if verbosity >= 1 else told[:SHOWN_REASONS]
     lines = [
-        f"face {face['index']} by {face['weights']}{_terms(terms.get(face['weights']))}: {face['why']}"
+        f"{face_words(face)} by {face['weights']}{_terms(terms.get(face['weights']))}: {face['why']}"
         for face in shown
     ]
     if len(told) > len(shown):
@@ -328,6 +328,11 @@ def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
 def _terms(commercial_use: str | None) -> str:
     """Return what is said of weights that are not free for every use."""
     return {"no": " (non-commercial)", "unclear": " (commercial use unclear)"}.get(commercial_use or "", "")
+
+
+def face_words(face: dict[str, Any]) -> str:
+    """Return which face it is: its index, and its page where a photo has several."""
+    return f"face {face['index']}" + (f" on page {face['page']}" if "page" in face else "")
 
 
 def _word(face: dict[str, Any], done: str) -> str:

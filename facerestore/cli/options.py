@@ -296,6 +296,21 @@ MaxPixels = Annotated[
     typer.Option(metavar="N", help="Refuse pictures with more pixels than this.", rich_help_panel=_MACHINE),
 ]
 
+Page = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Only this page of a TIFF, or this frame of an animation; the first is 1. All pages of a TIFF are done"
+        " without it.",
+        rich_help_panel=_FILES,
+    ),
+]
+
+OnePage = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Which page of a TIFF, or which frame of an animation; the first is 1."),
+]
+
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MACHINE)]
 
 Precision = Annotated[

@@ -110,6 +110,7 @@ def parse(
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
+    page: options.OnePage = None,
     max_pixels: Annotated[
         int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
     ] = None,
@@ -143,6 +144,7 @@ def parse(
             device=device,
             threads=threads,
             max_pixels=max_pixels,
+            page=page,
         )  # type: ignore[arg-type]
     )
     plan = plan_jobs(
@@ -245,7 +247,9 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
 
     if not line.overwrite and str(job.target) != "-" and exists(job.target):
         raise ImageError(f"'{job.target}' exists; give --overwrite to replace it, or another -o")
-    image = read_image(job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS)
+    image = read_image(
+        job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS, page=line.config.page
+    )
     detected = _detect(image, line)
     found = _chosen(image, detected, line)
     faces = [face for _, face in found]

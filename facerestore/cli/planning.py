@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.enhancing import Request, choice_lines, warn_passed_over
+from facerestore.cli.enhancing import Request, choice_lines, face_words, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ImageError
@@ -82,11 +82,16 @@ def _pipeline(request: Request) -> RestorePipeline:
 def _examined(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     """Return what would be done with the faces of one photo; where it cannot be read, why."""
     from facerestore.batch.report import describe_error
-    from facerestore.io import read_encoded
+    from facerestore.io import page_count, read_encoded
 
     try:
-        image = pipeline.decode(read_encoded(source), name=str(source))
-        return pipeline.for_photo(source).examine(image)
+        data, line, page = read_encoded(source), pipeline.for_photo(source), pipeline.config.page
+        count = 1 if page else page_count(data, name=str(source))
+        if count == 1:
+            return line.examine(pipeline.decode(data, name=str(source)))
+        looks = [line.examine(pipeline.decode(data, name=str(source), page=n)) for n in range(1, count + 1)]
+        faces = [{**face, "page": n} for n, look in enumerate(looks, 1) for face in look["faces"]]
+        return {"found": len(faces), "faces": faces}
     except Exception as error:  # any fault of one photo is that photo's row
         return {"fault": describe_error(error), "found": 0, "faces": []}
 
@@ -95,7 +100,7 @@ def _face_lines(row: dict[str, Any]) -> list[str]:
     """Return a line for each face that was looked at: what would become of it, and by which network."""
     if "faces" not in row:
         return []
-    lines = [f"face {face['index']} would be {face['decision']}: {face['reason']}" for face in row["faces"]]
+    lines = [f"{face_words(face)} would be {face['decision']}: {face['reason']}" for face in row["faces"]]
     return [*lines, *choice_lines(row, 1)] or ["no face"]
 
 

@@ -262,7 +262,11 @@ def _compare(run: _Run, job: Job, name: str, begin: Callable[[str], None]) -> Ph
 
     start = time.perf_counter()
     try:
-        image = read_image(job.source, max_pixels=run.request.restore.max_pixels or DEFAULT_MAX_PIXELS)
+        image = read_image(
+            job.source,
+            max_pixels=run.request.restore.max_pixels or DEFAULT_MAX_PIXELS,
+            page=run.request.restore.page,
+        )
         found = run.maker.compare(image, name=name, on_pipeline=lambda weights: begin(f"{name}, {weights}"))
     except WeightsError:
         raise

@@ -6,9 +6,17 @@ from pathlib import Path
 
 from facerestore.errors import ImageError
 from facerestore.io._across import colours_of
+from facerestore.io._boundary import readable
 from facerestore.io._decode import as_decoded, decode_image, page_count, picture_size, read_image
 from facerestore.io._drawn import drawn_kind, marked, png_mark
-from facerestore.io._encode import DEFAULT_QUALITY, encode_image, encode_spent, encoded_parts, left_out
+from facerestore.io._encode import (
+    DEFAULT_QUALITY,
+    encode_image,
+    encode_page,
+    encode_spent,
+    encoded_parts,
+    left_out,
+)
 from facerestore.io._files import (
     FolderContent,
     check_free,
@@ -21,6 +29,7 @@ from facerestore.io._files import (
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
 from facerestore.io._names import exists, fitting, is_file, is_folder
 from facerestore.io._source import DEFAULT_MAX_PIXELS
+from facerestore.io._tiff_join import joined
 from facerestore.types import DecodedImage
 
 __all__ = [
@@ -37,12 +46,14 @@ __all__ = [
     "decode_image",
     "drawn_kind",
     "encode_image",
+    "encode_page",
     "encode_spent",
     "exists",
     "find_images",
     "fitting",
     "is_file",
     "is_folder",
+    "joined",
     "left_out",
     "marked",
     "page_count",
@@ -50,6 +61,7 @@ __all__ = [
     "png_mark",
     "read_encoded",
     "read_image",
+    "readable",
     "resolve_format",
     "search_folder",
     "write_encoded",
@@ -101,7 +113,7 @@ def read_encoded(path: str | Path) -> bytes:
     return read_bytes(path)
 
 
-def write_encoded(path: str | Path, data: bytes, *, overwrite: bool = False) -> Path:
+def write_encoded(path: str | Path, data: bytes | bytearray, *, overwrite: bool = False) -> Path:
     """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
 
     Raises:

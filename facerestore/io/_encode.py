@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _bmp, _jpeg, _jpeg_metadata, _png, _tiff, _webp
+from facerestore.io import _bmp, _exif, _jpeg, _jpeg_metadata, _png, _tiff, _webp
 from facerestore.io._across import for_format
 from facerestore.io._files import Buffer
 from facerestore.io._formats import check_holds, resolve_format
@@ -85,6 +86,24 @@ def encoded_parts(
         return [_webp.encode(rows[:], metadata, quality, default_quality=DEFAULT_QUALITY)]
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot encode the picture as {target} ({error}); write PNG or TIFF") from error
+
+
+def encode_page(image: DecodedImage, *, source: bytes) -> bytes:
+    """Return the TIFF of one page, as `joined_pages` takes it.
+
+    Args:
+        image: the page.
+        source: the TIFF whose page it was, whose byte order all pages have.
+
+    Raises:
+        ImageError: the picture is malformed, or too large for TIFF.
+    """
+    _check_form(image)
+    metadata, _ = for_format(image, "TIFF")
+    order = _exif.read_layout(source)[0].order
+    if not metadata.exif:
+        metadata = replace(metadata, exif=_exif.header(order, 8) + bytes(6))
+    return b"".join(_tiff.encode(Rows(image), metadata))
 
 
 def left_out(image: DecodedImage, *, format: str) -> str | None:

@@ -15,7 +15,7 @@ ORIENTATION = 0x0112
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 EXIF_POINTER, _GPS_POINTER, INTEROP_POINTER = 0x8769, 0x8825, 0xA005
 PARTS = (EXIF_POINTER, _GPS_POINTER)
-_POINTERS = (EXIF_POINTER, _GPS_POINTER, INTEROP_POINTER)
+POINTERS = (EXIF_POINTER, _GPS_POINTER, INTEROP_POINTER)
 PREFIX = b"Exif\x00\x00"
 
 # Descriptive tags of a picture's first directory, as against those that say how its pixels are stored:
@@ -145,7 +145,7 @@ def _read_field(data: bytes, position: int, layout: Layout) -> tuple[int, Field 
 
 def _read_children(data: bytes, directory: Directory, layout: Layout, *, depth: int) -> None:
     """Move the pointers of a directory from its fields to its children; a pointer to nowhere is dropped."""
-    for tag in _POINTERS:
+    for tag in POINTERS:
         pointer = directory.fields.pop(tag, None)
         if pointer is None:
             continue
@@ -155,6 +155,11 @@ def _read_children(data: bytes, directory: Directory, layout: Layout, *, depth: 
             )
         except (ValueError, IndexError):
             continue
+
+
+def size_of(kind: int) -> int:
+    """Return the bytes of one value of a type; 0 for a type that there is not."""
+    return _SIZES.get(kind, 0)
 
 
 def integers(entry: Field, layout: Layout) -> tuple[int, ...]:

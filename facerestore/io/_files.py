@@ -20,7 +20,7 @@ from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
 from facerestore.io._names import exists, is_file, is_folder
 from facerestore.temporary import temporary_beside
 
-Buffer: TypeAlias = bytes | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 """A piece of a file."""
 
 

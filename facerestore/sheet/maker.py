@@ -99,7 +99,7 @@ def contact_sheet(
     pages: list[NDArray[np.uint8]] = []
     facts = []
     for number, photo in enumerate(photos, 1):
-        image = as_decoded(photo, max_pixels=limit)
+        image = as_decoded(photo, max_pixels=limit, page=pipelines[0].config.page)
         name = Path(photo).name if isinstance(photo, str | Path) else f"photo {number}"
         found = maker.compare(image, name=name)
         pages += maker.add(found.rows)

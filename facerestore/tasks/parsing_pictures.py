@@ -21,7 +21,7 @@ from PIL import Image as PillowImage
 
 from facerestore.errors import ImageError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
-from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
+from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, readable
 from facerestore.types import DecodedImage, Image, ParsingMap
 
 Codes: TypeAlias = NDArray[np.int64]
@@ -37,7 +37,7 @@ def decode_map(data: bytes, *, name: str = "map", max_pixels: int = DEFAULT_MAX_
         ImageError: the file cannot be decoded.
     """
     image = decode_image(data, name=name, max_pixels=max_pixels)
-    with PillowImage.open(BytesIO(data)) as picture:
+    with readable(name), PillowImage.open(BytesIO(data)) as picture:
         if picture.mode != "P" or _unknown(_codes(image.pixels)).size == 0:
             return image
         indices = np.asarray(picture)

@@ -46,8 +46,8 @@ class SynthesizePipeline(RestorePipeline):
         weights = self.facts.weights or self.restorer.name
         return f"{weights}, {self.restorer.face_size} px faces, {self.facts.where}; from parsing maps"
 
-    def decode(self, data: bytes, *, name: str) -> DecodedImage:
-        """Return the picture of a parsing map; see ``parsing_pictures`` for what is read.
+    def decode(self, data: bytes, *, name: str, page: int | None = None) -> DecodedImage:
+        """Return the picture of a parsing map, which is the only one; see ``parsing_pictures`` for what is read.
 
         Raises:
             ImageError: it cannot be read.

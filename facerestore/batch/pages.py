@@ -1,0 +1,96 @@
+"""A TIFF of several pages: each restored in its turn, and put together as the TIFF that they were."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from facerestore.batch.plan import STREAM, Job
+from facerestore.errors import ImageError
+from facerestore.io import encode_page, joined, left_out
+from facerestore.photo_report import storage_note
+from facerestore.types import DecodedImage
+
+
+class Restored(NamedTuple):
+    """A restored picture before it is written: its report, and the files written beside it."""
+
+    image: DecodedImage
+    report: dict[str, Any]
+    unchanged: bool
+    extras: tuple[Path, ...]
+
+
+def check_pages(name: str, count: int, format: str) -> None:
+    """Raise ImageError where pages are to go into a format that has none."""
+    if format != "TIFF":
+        raise ImageError(
+            f"{name}: holds {count} pages, and {format} has only one; choose one with --page 1 to {count}, or write"
+            " TIFF"
+        )
+
+
+def page_job(job: Job, number: int) -> Job:
+    """Return the job that names the side products of one page."""
+    target = job.target
+    if target != STREAM:
+        target = target.with_name(f"{target.stem}_page{number}{target.suffix}")
+    return replace(job, target=target, name=job.name.with_name(f"{job.name.name}_page{number}"))
+
+
+def restore_pages(
+    data: bytes, count: int, *, restore: Callable[[int], Restored]
+) -> tuple[dict[str, Any], bytes | bytearray, tuple[Path, ...]]:
+    """Restore pages in turn; return one report of them all, the TIFF, and the files written beside it.
+
+    Where nothing was changed, it is the very file.
+
+    Args:
+        data: the TIFF.
+        count: how many pages it has.
+        restore: restores one, the first of which is 1.
+    """
+    pages, reports, extras, unsaid = [], [], list[Path](), list[tuple[int, str]]()
+    changed = False
+    for number in range(1, count + 1):
+        found = restore(number)
+        pages.append(encode_page(found.image, source=data))
+        reports.append(found.report)
+        extras += found.extras
+        if found.unchanged:
+            lines = (left_out(found.image, format="TIFF"), storage_note(found.image))
+            unsaid += [(number, line) for line in lines if line]
+        changed |= not found.unchanged
+    if not changed:
+        return merged(reports), data, tuple(extras)
+    for number, line in unsaid:  # a page that was kept is written anew too, beside one that was not
+        reports[number - 1]["notes"].append(line)
+    return merged(reports), joined(pages), tuple(extras)
+
+
+def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the reports of pages as one: faces with their pages, counts and seconds as sums, notes with their pages.
+
+    What else a report tells is that of the first page.
+    """
+    kept: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    for report in reports:
+        kept.update(report["kept"])
+        seconds.update(report["stage_seconds"])
+    numbered = list(enumerate(reports, 1))
+    damage = [f"on page {number} {report['damage']}" for number, report in numbered if report["damage"]]
+    return reports[0] | {
+        "pages": len(reports),
+        "found": sum(report["found"] for report in reports),
+        "restored": sum(report["restored"] for report in reports),
+        "kept": dict(kept),
+        "damage": ", ".join(damage) or None,
+        "faces": [{**face, "page": number} for number, report in numbered for face in report["faces"]],
+        "notes": [f"page {number}: {note}" for number, report in numbered for note in report["notes"]],
+        "stage_seconds": {stage: round(total, 4) for stage, total in seconds.items()},
+        "absent_indices": sorted({index for report in reports for index in report["absent_indices"]}),
+    }
