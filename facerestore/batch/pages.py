@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from facerestore.batch.plan import STREAM, Job
 from facerestore.errors import ImageError
-from facerestore.io import encode_page, joined, left_out
+from facerestore.io import encode_page, fitting, joined, left_out
 from facerestore.photo_report import storage_note
 from facerestore.types import DecodedImage
 
@@ -37,7 +37,7 @@ def page_job(job: Job, number: int) -> Job:
     """Return the job that names the side products of one page."""
     target = job.target
     if target != STREAM:
-        target = target.with_name(f"{target.stem}_page{number}{target.suffix}")
+        target = target.with_name(fitting(target.parent, target.stem, f"_page{number}{target.suffix}"))
     return replace(job, target=target, name=job.name.with_name(f"{job.name.name}_page{number}"))
 
 

@@ -260,13 +260,9 @@ def _compare(run: _Run, job: Job, name: str, begin: Callable[[str], None]) -> Ph
     from facerestore.batch.report import describe_error
     from facerestore.io import DEFAULT_MAX_PIXELS, read_image
 
-    start = time.perf_counter()
+    start, asked = time.perf_counter(), run.request.restore
     try:
-        image = read_image(
-            job.source,
-            max_pixels=run.request.restore.max_pixels or DEFAULT_MAX_PIXELS,
-            page=run.request.restore.page,
-        )
+        image = read_image(job.source, max_pixels=asked.max_pixels or DEFAULT_MAX_PIXELS, page=asked.page)
         found = run.maker.compare(image, name=name, on_pipeline=lambda weights: begin(f"{name}, {weights}"))
     except WeightsError:
         raise
