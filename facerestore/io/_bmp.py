@@ -25,7 +25,7 @@ COLOUR = b"colour"
 
 _FILE_HEADER, _V4_SIZE, _V5_SIZE = 14, 108, 124
 _EMBEDDED, _LINKED, _SRGB = b"DEBM", b"KNIL", b"BGRs"  # LCS_*: four letters, read as one little-endian number
-_NO_INTENT, _PICTURES = 0, 4
+_PICTURES = 4  # LCS_GM_IMAGES
 _BITFIELDS = 3
 _MASKS = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 _METRES_PER_INCH = 0.0254
