@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from benchmarks.fuzz import __main__ as fuzz
+from benchmarks.fuzz.corpus import RECORDS
 from benchmarks.fuzz.mutation import mutant
 from benchmarks.fuzz.worker import corpus, outcome
 
@@ -59,3 +60,22 @@ def test_the_program_runs(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fuzz", "--mutants", "30", "--only", ".bmp"])
     assert fuzz.main() == 0
     assert "30 mutants" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def records():
+    return corpus([f".{name}" for name in RECORDS])
+
+
+def test_every_record_of_the_corpus_is_read_but_weights_of_a_wrong_size_and_runs_without_checkpoints(records):
+    refused = {name for name, data in records if outcome(name, data) == "refused"}
+    assert {outcome(name, data) for name, data in records} == {"read", "refused"}
+    assert refused == {f"example.{name}" for name in ("settled", "settings", "weights", "zip", "legacy")}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_altered_records_are_read_or_refused(records, name):
+    example = next(data for own, data in records if own == f"example.{name}")
+    for number in range(30):
+        found = outcome(f"x.{name}", mutant([example], 5, number)[1])
+        assert found in ("read", "refused"), (number, found)

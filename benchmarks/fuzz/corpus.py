@@ -18,7 +18,35 @@ from facerestore.io import encode_image
 from facerestore.types import DecodedImage
 
 HEIGHT, WIDTH = 40, 56
-OF_FILES = (".safetensors", ".pth", ".toml", ".tar")
+RECORDS = (
+    *(
+        "config",
+        "catalog",
+        "train",
+        "sidecar",
+        "pin",
+        "stamp",
+        "own",
+        "log",
+        "settled",
+        "settings",
+        "journal",
+    ),
+    *(
+        "labels",
+        "evaluation",
+        "manifest",
+        "onnx",
+        "yunet",
+        "openvino",
+        "torchscript",
+        "weights",
+        "zip",
+        "legacy",
+    ),
+)
+"""The kinds of `benchmarks.fuzz.records`, each of which ends the name of its file."""
+OF_FILES = (".safetensors", ".pth", ".toml", ".tar", *(f".{name}" for name in RECORDS))
 """Suffixes of what is no picture."""
 
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
@@ -168,6 +196,8 @@ def files() -> Iterator[tuple[str, bytes]]:
     import torch
     from safetensors.torch import save as safetensors_bytes
 
+    from benchmarks.fuzz.records import kinds
+
     tensors = {"body.weight": torch.ones(3, 2), "body.bias": torch.zeros(3)}
     yield "plain.safetensors", safetensors_bytes(tensors, {"architecture": "lite"})
     for name, legacy in (("plain.pth", False), ("legacy.pth", True)):
@@ -179,6 +209,7 @@ def files() -> Iterator[tuple[str, bytes]]:
         b'[restore]\nstrength = 0.7\nfaces = "0,2"\n\n[output]\nformat = "png"\noverwrite = true\n',
     )
     yield "shard.tar", _shard()
+    yield from ((f"example.{name}", kinds()[name].example) for name in RECORDS)
 
 
 def _shard() -> bytes:

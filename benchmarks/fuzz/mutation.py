@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 _EXTREMES = (0, 1, 2, 4, 0x7F, 0x80, 0xFE, 0xFF)
 _NUMBERS = (0, 1, 2, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+_VALUES: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63) - 1, 10**400, 1.5, -0.0, 1e308, float("inf"), float("nan"), "",
+    "x", "x" * 5000, "\0", "\ud800", "\u0661\u0662", "1" * 5000, "\n", "../..", "/", [], {}, [[]], {"a": {}}, [None],
+)  # fmt: skip
+"""Values that a field of a record may have to nobody's joy."""
 _HEAD_BYTES = 600
 _MOST_STEPS = 4
 
@@ -26,7 +34,8 @@ def mutant(corpus: Sequence[bytes], seed: int, number: int) -> tuple[int, bytes]
     for _ in range(rng.randint(1, _MOST_STEPS)):
         if len(data) < 2:
             break
-        rng.choice(_STEPS)(data, rng, corpus)
+        steps = _TEXT_STEPS if data[:1] in (b"{", b"[") else _STEPS
+        rng.choice(steps)(data, rng, corpus)
     return index, bytes(data)
 
 
@@ -84,6 +93,42 @@ def _splice(data: bytearray, rng: random.Random, corpus: Sequence[bytes]) -> Non
     data[place : place + (len(piece) if rng.random() < 0.5 else 0)] = piece
 
 
+def _value(data: bytearray, rng: random.Random, _: Sequence[bytes]) -> None:
+    """Alter a value of a JSON text; few altered bytes are such a text still."""
+    with contextlib.suppress(ValueError, RecursionError):
+        data[:] = _altered_values(bytes(data), rng)
+
+
+def _altered_values(text: bytes, rng: random.Random) -> bytes:
+    """Return a JSON text, or lines of such, with a value replaced, removed, added or put deep into lists."""
+    lines = text.decode("utf-8").splitlines() if b"\n{" in text else [text.decode("utf-8")]
+    number = rng.randrange(len(lines))
+    value = json.loads(lines[number])
+    places = list(_places(value))
+    if places:
+        holder, key = rng.choice(places)
+        action = rng.random()
+        if action < 0.7:
+            holder[key] = rng.choice(_VALUES)
+        elif action < 0.85:
+            del holder[key]
+        elif isinstance(holder, dict):
+            holder[rng.choice(("step", "name", "", "\0", "x" * 300, "face_size"))] = rng.choice(_VALUES)
+    lines[number] = json.dumps(value)
+    if rng.random() < 0.05:
+        lines[number] = "[" * rng.choice((10, 70, 3000, 100_000)) + lines[number]
+    return "\n".join(lines).encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield holder and key of every value within another."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from _places(value[key])
+
+
 _STEPS: tuple[Callable[[bytearray, random.Random, Sequence[bytes]], None], ...] = (
     *(_flip, _flip, _byte, _byte, _byte, _number, _number, _noise, _cut, _repeat, _truncate, _splice),
 )
+_TEXT_STEPS = (_value, _value, _value, *_STEPS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from benchmarks.fuzz.corpus import RECORDS
 from facerestore.checkpoint import load_state_dict
 from facerestore.config import load_config
 from facerestore.io import decode_image, encode_image, picture_size
@@ -25,6 +27,12 @@ def read_picture(data: bytes) -> None:
 def _read_shard(path: Path) -> None:
     for face in shard_faces(path):
         decode_image(face.face.read(path), name="mutant", max_pixels=MAX_PIXELS)
+
+
+def _read_record(name: str, data: bytes) -> None:
+    from benchmarks.fuzz.records import read_record
+
+    read_record(name, data)
 
 
 def _from_file(read: Callable[[Path], object], suffix: str) -> Callable[[bytes], None]:
@@ -46,6 +54,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = MappingProxyType(
         ".pth": _from_file(load_state_dict, ".pth"),
         ".toml": _from_file(load_config, ".toml"),
         ".tar": _from_file(_read_shard, ".tar"),
+        **{f".{name}": partial(_read_record, name) for name in RECORDS},
     }
 )
 """By suffix of the files of the corpus."""

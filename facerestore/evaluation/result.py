@@ -221,19 +221,25 @@ def _evaluation(content: dict[str, Any]) -> Evaluation:
         raise ValueError(f"its entries are {sorted(content)}")
     read = {key: tuple(record_of(kind, item) for item in content[key]) for key, kind in lists.items()}
     found = record_of(Evaluation, {**content, **read, "unmatched": tuple(content["unmatched"])})
+    _check_shown(found)
+    return found
+
+
+def _check_shown(found: Evaluation) -> None:
+    """Raise ValueError or KeyError where a value deep within cannot be shown or compared."""
     for metric in found.metrics:
         if metric.better not in get_args(Better) or not 0 <= metric.decimals <= MOST_DECIMALS:
             raise ValueError(f"metric '{metric.name}' is shown in no way that is known")
+    methods = {method.name for method in found.methods}
     for face in found.faces:
-        if not all(
-            _is_number(value) for method in found.methods for value in face.values[method.name].values()
-        ):
-            raise ValueError(f"the values of '{face.name}' are none")
+        if missing := methods - face.values.keys():
+            raise ValueError(f"'{face.name}' has no values of '{min(missing)}'")
+        if not all(_is_number(value) for values in face.values.values() for value in dict(values).values()):
+            raise ValueError(f"the values of '{face.name}' are no numbers")
         if not all(isinstance(label, str) for label in face.groups.values()):
             raise ValueError(f"the groups of '{face.name}' are no words")
     if not all(isinstance(text, str) for text in (*found.unavailable.values(), *found.unmatched)):
         raise ValueError("it gives reasons that are no words")
-    return found
 
 
 def _is_number(value: Any) -> bool:
