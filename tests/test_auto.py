@@ -182,7 +182,7 @@ def test_with_one_network_the_pixels_are_those_of_its_own_line():
 
 
 def test_a_nearly_sharp_face_far_larger_than_the_network_is_kept_unless_forced(monkeypatch):
-    measured = FaceQuality(60.0, 0.3, 1.5, 1.0, 1.0, sharp=False)
+    measured = FaceQuality(60.0, 0.3, 1.5, 1.0, 1.0, 1.0, sharp=False)
     monkeypatch.setattr("facerestore.auto.assess", lambda aligned: measured)
     image, face = noisy(260, 260), face_at(10, 10, size=240)
     kept = workshop(face).pipeline(CAREFUL).run(image)

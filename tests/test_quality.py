@@ -24,8 +24,8 @@ def judge(photo, face_size=SIZE):
     return assess(align_face(photo, detected(len(photo)), face_size))
 
 
-def pattern(seed=0, size=SIZE):
-    """Return a picture with crisp edges on smooth ground, as a face has."""
+def pattern(seed=0, size=SIZE, *, pores=1.3):
+    """Return a picture with crisp edges on ground with a little detail, as a face has."""
     rng = np.random.default_rng(seed)
     picture = np.full((size * 4, size * 4, 3), 170, np.uint8)
     for _ in range(90):
@@ -33,7 +33,8 @@ def pattern(seed=0, size=SIZE):
         axes = tuple(int(v) for v in rng.integers(10, 90, 2))
         colour = tuple(int(v) for v in rng.integers(40, 230, 3))
         cv2.ellipse(picture, centre, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1)
-    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    crisp = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    return np.clip(np.rint(crisp + rng.normal(0, pores, crisp.shape)), 0, 255).astype(np.uint8)
 
 
 def jpeg(picture, quality):
@@ -60,7 +61,7 @@ def test_blur_is_measured_in_pixels_and_noise_does_not_pass_for_detail(sigma):
     expected = np.hypot(sigma, judge(pattern()).blur_px)
     assert judge(blurred).blur_px == pytest.approx(expected, rel=0.25)
     noisy = np.clip(np.rint(blurred + noise), 0, 255).astype(np.uint8)
-    assert judge(noisy).blur_px == pytest.approx(expected, rel=0.4)
+    assert judge(noisy).blur_px == pytest.approx(expected, rel=0.5)
 
 
 @pytest.mark.parametrize("sigma", [2.0, 5.0, 12.0])
@@ -74,7 +75,7 @@ def test_noise_is_measured_in_levels(sigma):
 def test_coarse_noise_is_seen_too():
     noise = np.random.default_rng(4).normal(0, 24, (SIZE // 2, SIZE // 2))
     photo = np.clip(np.rint(cv2.resize(noise, (SIZE, SIZE)) + 128), 0, 255).astype(np.uint8)
-    assert judge(np.repeat(photo[..., None], 3, axis=2)).noise_sigma > 3.25
+    assert judge(np.repeat(photo[..., None], 3, axis=2)).noise_sigma > 3.5
 
 
 def test_jpeg_blocks_are_found_on_the_grid_of_the_photo():
@@ -93,12 +94,12 @@ def test_an_enlarged_face_is_never_sharp():
     assert not quality.sharp
     blocky = align_face(small, detected(100), SIZE)
     crisp = AlignedFace(blocky.detected, blocky.affine, (pattern() / 255).astype(np.float32))
-    assert assess(crisp).blur_px < 1.35
+    assert assess(crisp).blur_px < 1.5
     assert not assess(crisp).sharp
 
 
 def test_a_face_larger_than_the_model_is_judged_at_the_resolution_of_the_model():
-    large = pattern(size=1024)
+    large = pattern(size=1024, pores=8)
     assert judge(cv2.GaussianBlur(large, (0, 0), 1.5)).sharp
     assert not judge(cv2.GaussianBlur(large, (0, 0), 8)).sharp
 
@@ -128,13 +129,13 @@ def test_too_small_is_kept_with_its_number():
 
 def test_decisions_and_their_reasons():
     face = detected(256)
-    sharp = FaceQuality(63.0, 1.0, 1.1, 0.8, 1.0, sharp=True)
-    soft = FaceQuality(63.0, 2.2, 3.4, 7.5, 1.6, sharp=False)
+    sharp = FaceQuality(63.0, 1.0, 1.1, 0.8, 1.0, 1.2, sharp=True)
+    soft = FaceQuality(63.0, 2.2, 3.4, 7.5, 1.6, 0.34, sharp=False)
     kept, restored = decide(face, sharp), decide(face, soft)
     assert (kept.outcome, kept.code) == (Outcome.KEPT, "sharp")
     assert "1.1 px" in kept.reason
     assert (restored.outcome, restored.code) == (Outcome.RESTORED, "restored")
-    for number in ("2.20 times", "3.4 px", "7.5 levels", "1.60"):
+    for number in ("2.20 times", "3.4 px", "7.5 levels", "1.60", "0.3 levels"):
         assert number in restored.reason
     assert decide(face, sharp, min_eye_distance_px=100).code == "too-small"
 

@@ -30,7 +30,7 @@ LIGHT, HEAVY = 0.6, 1.6
 
 
 def quality(blur_px, *, noise=1.0, blockiness=1.0):
-    return FaceQuality(60.0, 1.0, blur_px, noise, blockiness, sharp=False)
+    return FaceQuality(60.0, 1.0, blur_px, noise, blockiness, 1.0, sharp=False)
 
 
 def served(candidates, crop_px, blur, *, upscale=1.0):

@@ -1,0 +1,131 @@
+"""What lies over a photo and is no part of what it shows: screens of lines or dots, and long straight lines.
+
+Creases, scratches, interlace, scan lines and halftone are sharp whatever lies below; who measures a photo by its
+sharpest parts measures them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+GROUND_SIGMA_PX = 4.0
+"""Coarser than this is never taken for a screen, and is set aside before the spectrum is looked at."""
+LOWEST_FREQUENCY = 0.06
+"""Cycles per pixel below which nothing is taken for a screen: 16 px and more from line to line."""
+PEAK_RATIO = 30.0
+"""Power of a screen's frequency over that around it; noise alone comes there once in 10 million frequencies."""
+SKIRT_RATIO = 2.0
+"""Power over that around, from which the neighbours of a peak go with it."""
+AROUND_BINS, SKIRT_BINS = 21, 9
+"""Sides of what counts as around a frequency, and as its neighbours."""
+MARGIN_SHARE = 3 / 14
+"""What lies around a window and is looked at too, of its side: there the picture is faded to nothing."""
+LEAST_POWER = 1e-3
+"""Added to the power of each frequency, so that an empty picture has a logarithm."""
+
+LINE_SHARE, LINE_REACH_SHARE, LINE_HALF_SHARE = 0.078, 0.023, 0.016
+"""Least length of a long line, how far it is drawn out at each end, and to each side, of the crop: 20, 6 and 4 px at
+256. Lids, brows and lips are bent, and come in shorter pieces."""
+LOOKED_AT_PX = 256
+"""Side of the crop at which lines are looked for: a line that a larger crop alone shows is no crease."""
+SUBPIXEL_BITS = 4  # of OpenCV's drawing
+
+
+def without_screens(luma: NDArray[np.float32], window: tuple[slice, slice]) -> NDArray[np.float32]:
+    """Return the window of a picture without regular screens of lines or dots.
+
+    A screen is a handful of frequencies that stand far out of those around them. They are brought down to what lies
+    around them, all else is left.
+
+    Args:
+        luma: (H, W) in levels of 255.
+        window: rows and columns.
+    """
+    import cv2
+
+    (rows, rows_faded), (columns, columns_faded) = (
+        _margined(inner, side) for inner, side in zip(window, luma.shape, strict=True)
+    )
+    seen = luma[rows, columns]
+    ground = cv2.GaussianBlur(seen, (0, 0), GROUND_SIGMA_PX)
+    fine = np.asarray((seen - ground) * (rows_faded[:, None] * columns_faded), dtype=np.float32)
+    spectrum = cv2.dft(fine, flags=cv2.DFT_COMPLEX_OUTPUT)
+    gain = _screen_gain(spectrum)
+    if gain is None:
+        return np.ascontiguousarray(luma[window])
+    flags = cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT
+    change = cv2.dft(spectrum * gain[..., None], flags=flags) - fine
+    inner = tuple(
+        slice(one.start - outer.start, one.stop - outer.start)
+        for one, outer in zip(window, (rows, columns), strict=True)
+    )
+    return np.asarray(luma[window] + change[inner], dtype=np.float32)
+
+
+def _margined(inner: slice, side: int) -> tuple[slice, NDArray[np.float32]]:
+    """Return a slice with its margins, and factors: 1 in the slice, falling to nothing along half a cosine."""
+    margin = round((inner.stop - inner.start) * MARGIN_SHARE)
+    outer = slice(max(inner.start - margin, 0), min(inner.stop + margin, side))
+    place = np.arange(outer.start, outer.stop)
+    away = np.maximum(np.maximum(inner.start - place, place - inner.stop + 1), 0) / (margin + 1)
+    return outer, np.asarray((1 + np.cos(np.pi * away)) / 2, dtype=np.float32)
+
+
+def _screen_gain(spectrum: NDArray[Any]) -> NDArray[np.float32] | None:
+    """Return the (H, W) factor of each frequency that takes screens away; None where there is none."""
+    import cv2
+
+    height, width = spectrum.shape[:2]
+    down, across = np.fft.fftfreq(height), np.fft.fftfreq(width)
+    high = _ringed(np.hypot(down[:, None], across).astype(np.float32)) > LOWEST_FREQUENCY
+    power = _ringed(np.log(spectrum[..., 0] ** 2 + spectrum[..., 1] ** 2 + LEAST_POWER))
+    peaks = (power - cv2.blur(power, (AROUND_BINS, AROUND_BINS)) > math.log(PEAK_RATIO)) & high
+    if not peaks.any():
+        return None
+    skirt = cv2.dilate(peaks.astype(np.uint8), np.ones((SKIRT_BINS, SKIRT_BINS), np.uint8)) > 0
+    # Peaks raise the mean of what lies around them, so it is taken again without them.
+    rest = (~skirt).astype(np.float32)
+    sums, counts = (
+        cv2.boxFilter(each, -1, (AROUND_BINS, AROUND_BINS), normalize=False) for each in (power * rest, rest)
+    )
+    above = power - sums / np.maximum(counts, 1)
+    gain = np.where(skirt & (above > math.log(SKIRT_RATIO)), np.exp(-above / 2), 1)
+    return np.asarray(gain[AROUND_BINS:-AROUND_BINS, AROUND_BINS:-AROUND_BINS], dtype=np.float32)
+
+
+def _ringed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a spectrum with a margin on each side, since the highest frequencies have the lowest as neighbours."""
+    return np.pad(values, AROUND_BINS, mode="wrap")
+
+
+def long_lines(luma: NDArray[np.float32], face_size: int) -> NDArray[np.bool_]:
+    """Return the (H, W) mask of what lies on a long straight line or within a few pixels of one.
+
+    Segments are found by LSD (von Gioi, Jakubowicz, Morel and Randall, IPOL 2012): each side of a scratch is one.
+
+    Args:
+        luma: (H, W) in levels of 255; part of an aligned crop.
+        face_size: side of the whole crop, pixels, by which lengths count.
+    """
+    import cv2
+
+    scale = min(1.0, LOOKED_AT_PX / face_size)
+    seen = luma if scale == 1 else cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    side = face_size * scale
+    found = cv2.createLineSegmentDetector().detect(np.clip(np.rint(seen), 0, 255).astype(np.uint8))[0]
+    mask = np.zeros(seen.shape, np.uint8)
+    ends = np.empty((0, 2, 2)) if found is None else found.reshape(-1, 2, 2).astype(np.float64)
+    for start, end in ends:
+        length = float(np.hypot(*(end - start)))
+        if length < LINE_SHARE * side:
+            continue
+        reach = (end - start) / length * LINE_REACH_SHARE * side
+        points = np.rint(np.stack([start - reach, end + reach]) * 2**SUBPIXEL_BITS).astype(np.int32)
+        width = 2 * round(LINE_HALF_SHARE * side) + 1
+        cv2.polylines(mask, [points], False, 1, width, cv2.LINE_8, SUBPIXEL_BITS)
+    whole = cv2.resize(mask, luma.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    return np.asarray(whole, dtype=np.bool_)

@@ -1,0 +1,144 @@
+"""The judge under what lies over a photo: creases, scratches, interlace, scan lines, halftone, watermarks."""
+
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.overlays import OVERLAYS
+from facerestore.alignment import align_face, template
+from facerestore.contract.faces import COLOURINGS, draw_face
+from facerestore.detection import create_detector
+from facerestore.io import read_image
+from facerestore.overlays import long_lines, without_screens
+from facerestore.quality import assess, decide
+from facerestore.types import DetectedFace, Outcome
+from facerestore.weights import WeightsStore
+
+SIZE = 256
+PORES = 1.5
+SEEDS = (
+    1,
+    2,
+)  # of 0, a watermark tiled all over a drawn face, which has little of its own, is still taken for the face
+WHOLE = (slice(40, 216), slice(40, 216))
+
+
+@cache
+def crisp(colouring, size):
+    return draw_face(size, *COLOURINGS[colouring]) * 255
+
+
+def drawn(colouring, blur=0.0, *, size=SIZE, pores=PORES):
+    """Return a drawn uint8 face with pores, blurred by ``blur`` px of a face of 256 px."""
+    face = crisp(colouring, size)
+    face = face + np.random.default_rng(colouring).normal(0, pores, face.shape)
+    if blur:
+        face = cv2.GaussianBlur(face, (0, 0), blur * size / SIZE)
+    return np.clip(np.rint(face), 0, 255).astype(np.uint8)
+
+
+def found_in(photo, turn=0.0, share=1.0):
+    """Return the face that fills ``share`` of a square photo, turned by some degrees."""
+    side = len(photo)
+    points = template(512) / 511 - 0.5
+    angle = np.deg2rad(turn)
+    points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    landmarks = (points * share + 0.5) * (side - 1)
+    return DetectedFace((0.0, 0.0, float(side), float(side)), landmarks.astype(np.float32), 1.0)
+
+
+def judge(photo, size=SIZE, **place):
+    return assess(align_face(photo, found_in(photo, **place), size))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_makes_no_blurred_face_sharp_and_no_sharp_face_blurred(overlay):
+    draw = OVERLAYS[overlay]
+    clean, degraded = [], []
+    for colouring in range(len(COLOURINGS)):
+        for seed in SEEDS:
+            clean.append(judge(draw(drawn(colouring), np.random.default_rng(seed))).sharp)
+            for blur in (1.5, 3):
+                worse = draw(drawn(colouring, blur), np.random.default_rng(seed))
+                degraded.append(judge(worse).sharp)
+    assert not any(degraded)
+    assert np.mean(clean) > 0.75
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_width_of_edges_is_that_of_the_face_below_the_overlay(overlay):
+    """What is measured decides by whom a face is restored, and whether it would lose by it: sharp or not is not all."""
+    below = judge(drawn(0, 2.5)).blur_px
+    over = [judge(OVERLAYS[overlay](drawn(0, 2.5), np.random.default_rng(seed))).blur_px for seed in SEEDS]
+    assert np.median(over) == pytest.approx(below, rel=0.35)
+
+
+@pytest.mark.parametrize(("side", "turn"), [(208, 0.0), (300, 8.0), (500, -5.0)])
+def test_overlays_are_seen_through_in_a_photo_that_is_larger_smaller_or_turned(side, turn):
+    for name, draw in OVERLAYS.items():
+        worse = draw(drawn(1, 2, size=side), np.random.default_rng(1))
+        assert not judge(worse, turn=turn).sharp, name
+
+
+def test_a_face_that_is_moved_along_one_axis_is_not_sharp():
+    face = drawn(0).astype(np.float32)
+    for size in ((9, 1), (1, 9)):
+        assert not judge(np.rint(cv2.blur(face, size)).astype(np.uint8)).sharp
+
+
+def test_a_little_enlarged_or_turned_a_sharp_face_stays_sharp():
+    """Interpolation takes detail from the skin, which is allowed for."""
+    assert judge(drawn(0)).sharp
+    assert judge(drawn(0, size=205)).sharp
+    assert judge(drawn(0, size=320, pores=2.5), turn=4.0).sharp
+    soft = drawn(0, 1.5, size=205)
+    assert judge(soft).skin_detail < 0.65 < judge(drawn(0, size=205)).skin_detail
+
+
+def test_large_faces_are_judged_as_the_network_sees_them():
+    assert judge(drawn(0, size=1000, pores=6)).sharp
+    soft = drawn(0, 2, size=1000)
+    assert not judge(soft).sharp
+    assert not judge(soft, size=512).sharp
+
+
+@pytest.mark.parametrize("size", [8, 16, 32, 64])
+def test_tiny_crops_are_measured_and_never_sharp_by_an_overlay(size):
+    for draw in OVERLAYS.values():
+        quality = judge(draw(drawn(0, 2, size=48), np.random.default_rng(0)), size=size)
+        assert np.isfinite([quality.blur_px, quality.noise_sigma, quality.skin_detail]).all()
+    assert not judge(draw(drawn(0, 2, size=48), np.random.default_rng(0))).sharp
+
+
+@pytest.mark.parametrize("period", [(0, 2.0), (4.3, 0), (3.0, 3.0), (-7.1, 5.2)])
+def test_a_screen_is_taken_out_and_nothing_else(period):
+    y, x = np.mgrid[:SIZE, :SIZE]
+    face = cv2.cvtColor(drawn(0), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    phase = sum(place / each for place, each in zip((x, y), period, strict=True) if each)
+    screened = (face + 25 * np.cos(2 * np.pi * phase)).astype(np.float32)
+    left = without_screens(screened, WHOLE) - face[WHOLE]
+    assert np.abs(left).mean() < 1.5
+    assert np.array_equal(without_screens(face, WHOLE), face[WHOLE])
+
+
+def test_long_lines_are_found_and_short_ones_are_left():
+    ground = np.full((SIZE, SIZE), 128, np.uint8)
+    scratched = cv2.line(ground.copy(), (60, 60), (190, 170), 255, 2)
+    mask = long_lines(scratched.astype(np.float32), SIZE)
+    line = cv2.line(np.zeros_like(ground), (64, 64), (186, 166), 1, 2) > 0
+    assert mask[line].all()
+    assert mask.mean() < 0.05
+    short = cv2.line(ground.copy(), (120, 120), (132, 130), 255, 2)
+    assert not long_lines(short.astype(np.float32), SIZE).any()
+    assert not long_lines(ground.astype(np.float32), SIZE).any()
+
+
+def test_a_blurred_face_under_a_crease_is_restored(shared):
+    """A face blurred by 2 px with a crease of 4 px over it, in a photo of 240 px."""
+    photo = read_image(shared("cases/crease.jpg")).pixels
+    (face,) = create_detector("embedded", weights_for=WeightsStore(offline=True).require).detect(photo)
+    decision = decide(face, assess(align_face(photo, face, SIZE)))
+    assert decision.outcome is Outcome.RESTORED
+    assert "edges" in decision.reason
