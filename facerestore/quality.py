@@ -7,7 +7,8 @@ can only add sharp edges, at some places and along some directions, and most pla
 
 Fitted on 98 training portraits at 256 px and six degradations of each, alone and under the six kinds of overlay of
 ``benchmarks/overlays.py``: 82% to 88% of the clean ones are sharp, and 0.2% to 1.5% of the degraded
-(``benchmarks/judge.py`` measures validation portraits). Who is not sharp by mistake is restored: the judge errs to that side.
+(``benchmarks/judge.py`` measures validation portraits). Who is not sharp by mistake is restored: the judge errs to that
+side.
 """
 
 from __future__ import annotations
