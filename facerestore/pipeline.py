@@ -16,7 +16,7 @@ from facerestore.blending import Paste, paste_faces
 from facerestore.canvas import check_result_size, resize_image, result_size
 from facerestore.colour import grey_face
 from facerestore.config import RestoreConfig
-from facerestore.io import DEFAULT_MAX_PIXELS, decode_image
+from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image
 from facerestore.line_parts import check_parts
 from facerestore.parsing import FacePasting
 from facerestore.photo_report import (
@@ -172,7 +172,7 @@ class RestorePipeline:
         faces, qualities = self._judge(image.pixels, self._detect(image.pixels))
         return {"found": len(faces), "faces": self._face_reports(faces, qualities)}
 
-    def run(self, image: DecodedImage) -> RestoreResult:
+    def run(self, image: PictureSource) -> RestoreResult:
         """Restore one photo.
 
         Faces are numbered left to right. With strength 0, or without a face to restore, the result has the very
@@ -180,12 +180,13 @@ class RestorePipeline:
         is not restored is what that network makes of it.
 
         Args:
-            image: the photo; not changed.
+            image: the photo, read by ``read_image``; not changed. Or a path, or whatever else ``restore`` takes.
 
         Raises:
             BackendError: a network failed; nothing is restored in part.
-            ImageError: the upscaled photo would be too large, or an aligned input is not square.
+            ImageError: it cannot be read, the upscaled photo would be too large, or an aligned input is not square.
         """
+        image = self._opened(image)
         limit = DEFAULT_MAX_PIXELS if self.config.max_pixels is None else self.config.max_pixels
         check_result_size(image.pixels, self.config.upscale, max_pixels=limit)
         clock = StageClock()
@@ -215,6 +216,10 @@ class RestorePipeline:
         once = copy.copy(self)  # threads may share the pipeline
         once._spends = True
         return once.run(image)
+
+    def _opened(self, image: PictureSource) -> DecodedImage:
+        """Return a photo that is given in whatever way."""
+        return as_decoded(image, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
 
     def _detect(self, pixels: Image) -> list[DetectedFace]:
         """Return the faces left to right, the order of their indices."""

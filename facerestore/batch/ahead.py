@@ -7,7 +7,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from facerestore.batch.plan import STREAM, Job
-from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, page_count, picture_size, read_encoded
+from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, exists, page_count, picture_size, read_encoded
 from facerestore.types import DecodedImage
 
 
@@ -62,4 +62,4 @@ class Ahead:
 
 def may_read(job: Job, *, overwrite: bool) -> bool:
     """Say whether a photo is sure to be wanted: it is no stream, and no result is in its way."""
-    return STREAM not in (job.source, job.target) and (overwrite or not job.target.exists())
+    return STREAM not in (job.source, job.target) and (overwrite or not exists(job.target))

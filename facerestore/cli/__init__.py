@@ -91,9 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name that the terminal's encoding lacks must not end a run; standard error does so by itself.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file name that the terminal's encoding lacks must not end a run.
+            stream.reconfigure(errors="backslashreplace")
     wait_asleep()
     program = _program()
     try:

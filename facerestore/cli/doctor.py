@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facerestore.cli.choices import given
+from facerestore.cli.hints import BETTER_WEIGHTS
 from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
@@ -74,3 +75,5 @@ def _print(checks: Sequence[Check], sound: bool) -> None:
         topic = check.topic
         typer.echo(f"  {MARKS[check.state.value]}  {check.name:<{width}}  {check.detail}")
     typer.echo("\nall that is needed works" if sound else "\nwhat is marked !! does not work")
+    if all(check.detail == "bundled" for check in checks if check.topic == "weights" and "." in check.name):
+        typer.echo(BETTER_WEIGHTS)

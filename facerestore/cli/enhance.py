@@ -34,7 +34,12 @@ facerestore enhance portrait.jpg --backend onnx:gpen.onnx --provider cuda
 
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
 
-cat in.jpg | facerestore enhance - -o - > out.jpg"""
+cat in.jpg | facerestore enhance - -o - > out.jpg
+
+Better weights:
+
+The bundled weights are small. For better ones: 'facerestore weights list', then for example 'facerestore weights
+download gpen.bfr-512' (for non-commercial use)."""
 
 
 def enhance(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from facerestore.errors import ImageError
+from facerestore.errors import ConfigError, ImageError
 from facerestore.io._across import colours_of
 from facerestore.io._boundary import readable
-from facerestore.io._decode import as_decoded, decode_image, page_count, picture_size, read_image
+from facerestore.io._decode import (
+    PictureSource,
+    as_decoded,
+    decode_image,
+    page_count,
+    picture_size,
+    read_image,
+)
 from facerestore.io._drawn import drawn_kind, marked, png_mark
 from facerestore.io._encode import (
     DEFAULT_QUALITY,
@@ -30,7 +38,7 @@ from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds
 from facerestore.io._names import exists, fitting, is_file, is_folder
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.io._tiff_join import joined
-from facerestore.types import DecodedImage
+from facerestore.types import DecodedImage, RestoreResult
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -39,6 +47,7 @@ __all__ = [
     "SUFFIXES",
     "FolderContent",
     "FormatTraits",
+    "PictureSource",
     "as_decoded",
     "check_free",
     "check_holds",
@@ -71,7 +80,7 @@ __all__ = [
 
 def write_image(
     path: str | Path,
-    image: DecodedImage,
+    image: PictureSource,
     *,
     format: str | None = None,
     quality: int | None = None,
@@ -82,7 +91,7 @@ def write_image(
 
     Args:
         path: where to; missing parent folders are made. ``-`` writes the bytes to standard output.
-        image: the picture.
+        image: the picture; what restoring gives has it as ``result.image``.
         format: as for ``encode_image``; by default that of the path's suffix, and for ``-`` that of the source.
         quality: as for ``encode_image``.
         overwrite: replace an existing file; otherwise it is never touched, not even in a race.
@@ -90,8 +99,16 @@ def write_image(
 
     Raises:
         ImageError: the file exists or cannot be written, or the format cannot hold the picture.
-        ConfigError: unknown format, or quality out of range.
+        ConfigError: unknown format, or quality out of range; or path and picture stand the other way round.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f"write_image takes the path first and then the picture, not a {type(path).__name__} first; write"
+            " write_image(path, image)"
+        )
+    if isinstance(image, RestoreResult):
+        raise ConfigError("a RestoreResult is more than a picture; write write_image(path, result.image)")
+    image = as_decoded(image)
     encode = encode_spent if spent else encoded_parts
     place = Path(path)
     target = format or _format_for(place, image)

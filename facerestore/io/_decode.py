@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +108,12 @@ def read_image(
     return decode_image(read_bytes(path), name=name, max_pixels=max_pixels, page=page)
 
 
+PictureSource: TypeAlias = str | Path | bytes | PillowImage.Image | NDArray[Any] | DecodedImage
+"""What the Python interface takes as a picture; see ``as_decoded``."""
+
+
 def as_decoded(
-    source: str | Path | bytes | PillowImage.Image | NDArray[np.generic] | DecodedImage,
+    source: PictureSource,
     *,
     channels: str = "rgb",
     max_pixels: int = DEFAULT_MAX_PIXELS,

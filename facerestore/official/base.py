@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.io import PictureSource
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.quality import FaceQuality
@@ -137,7 +138,7 @@ class OfficialPipeline(RestorePipeline):
         """One line for people: whose pipeline, backend, weights, device, detector."""
         return f"official {self.backend} test pipeline: {super().description}"
 
-    def run(self, image: DecodedImage) -> RestoreResult:
+    def run(self, image: PictureSource) -> RestoreResult:
         """Restore one photo as the original program does.
 
         Args:
@@ -148,6 +149,7 @@ class OfficialPipeline(RestorePipeline):
             ImageError: the photo has 16 bits a channel, the upscaled photo would be too large, or an aligned input is
                 not square (the originals stretch it).
         """
+        image = self._opened(image)
         if image.pixels.dtype != np.uint8:
             raise ImageError(
                 f"the official {self.backend} test pipeline takes 8 bits a channel, this photo has 16;"

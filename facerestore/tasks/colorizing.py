@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from facerestore.blending import BAND_PIXELS
 from facerestore.canvas import resize_image
 from facerestore.colour import LUMA, grey_face, has_single_tone
+from facerestore.io import PictureSource
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import COLORIZE
@@ -43,13 +44,14 @@ class ColorizePipeline(RestorePipeline):
 
     task = COLORIZE
 
-    def run(self, image: DecodedImage) -> RestoreResult:
+    def run(self, image: PictureSource) -> RestoreResult:
         """Colour the faces of one photo; without any the result is the very ``image``.
 
         Raises:
             BackendError: the network failed.
             ImageError: the enlarged photo would be too large, or an aligned input is not square.
         """
+        image = self._opened(image)
         canvas = replace(image, grey=False) if image.grey else image
         result = super().run(canvas)
         return replace(result, image=image) if result.image is canvas else result

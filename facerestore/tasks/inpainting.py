@@ -16,6 +16,7 @@ from facerestore.alignment import affine_scale, estimate_similarity, resize_affi
 from facerestore.blending import paste_faces
 from facerestore.colour import match_colour
 from facerestore.errors import ConfigError
+from facerestore.io import PictureSource
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import INPAINT
@@ -79,7 +80,7 @@ class InpaintPipeline(RestorePipeline):
         """
         return self.with_damage(self.damage.for_photo(source))
 
-    def run(self, image: DecodedImage) -> RestoreResult:
+    def run(self, image: PictureSource) -> RestoreResult:
         """Fill the damage of one photo; where there is none in a face, the result is the very ``image``.
 
         The result's ``before`` is the photo with its damage painted white, None where there is no damage.
@@ -89,6 +90,7 @@ class InpaintPipeline(RestorePipeline):
             ImageError: there is no mask for this photo, or it has another size.
             BackendError: the network failed.
         """
+        image = self._opened(image)
         if self.config.upscale != 1:
             raise ConfigError(
                 f"upscale is {self.config.upscale:g}, but inpainting keeps the size of the photo; leave it out, and"

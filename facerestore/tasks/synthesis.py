@@ -11,7 +11,7 @@ import numpy as np
 from facerestore.alignment import resize_affine
 from facerestore.face_image import resize_map, to_8_bit
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.io import DEFAULT_MAX_PIXELS
+from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource
 from facerestore.parsing import PALETTE
 from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import SYNTHESIZE
@@ -54,13 +54,14 @@ class SynthesizePipeline(RestorePipeline):
         """
         return decode_map(data, name=name, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
 
-    def run(self, image: DecodedImage) -> RestoreResult:
+    def run(self, image: PictureSource) -> RestoreResult:
         """Return the face of a parsing map, 8-bit RGB; ``before`` is the map in colours, where its picture is of ids.
 
         Raises:
             ImageError: the map is not square, or has a colour or an id that no class has.
             BackendError: the network failed.
         """
+        image = self._opened(image)
         result = super().run(image)
         if is_coloured(image.pixels):
             return result
