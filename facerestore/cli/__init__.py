@@ -13,7 +13,7 @@ import typer
 from facerestore import __version__, stopping
 from facerestore.cli.commands import COMPLETION, add_all, add_called, called_command
 from facerestore.cli.ending import QuickEnd
-from facerestore.cli.helping import Program, file_answer, foreign_answer
+from facerestore.cli.helping import Program, command_answer, empty_answer, file_answer, foreign_answer
 from facerestore.cli.terminal import silence
 from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
@@ -98,6 +98,8 @@ def _run(words: Sequence[str]) -> int:
     wait_asleep()
     program = _program()
     try:
+        if (fault := empty_answer(words)) is not None:
+            raise ConfigError(fault)
         add_called(program, words)
         result = _invoke(program, words)
         sys.stdout.flush()
@@ -131,8 +133,12 @@ def _invoke(program: typer.Typer, words: Sequence[str]) -> object:
 
 
 def _answer(error: Exception, words: Sequence[str]) -> str | None:
-    """Return what to write in place of an option that there is not; None for other errors, and where nobody knows."""
+    """Return what to write in place of an option or a command that there is not; None where nobody knows."""
     option = getattr(error, "option_name", None)
+    if words and called_command(words) is None and not isinstance(error, FaceRestoreError):
+        word = next((word for word in words if not word.startswith("-")), words[0])
+        ours = command_answer(word)
+        return None if ours is None else f"'{word}' is no command; write: {ours}"
     if option is None or not hasattr(error, "possibilities"):
         return None
     ours = file_answer(words) or foreign_answer(option, called_command(words) or "enhance")

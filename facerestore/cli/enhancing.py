@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from facerestore import stopping
 from facerestore.cli.hints import BETTER_WEIGHTS, first_run
 from facerestore.cli.inputs import exit_code as code_for
-from facerestore.cli.inputs import tell_inputs
+from facerestore.cli.inputs import missing_hints, tell_inputs
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
@@ -134,6 +134,8 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
     outcomes = missing_photos(plan.jobs)
     for outcome in outcomes:
         tell(outcome, terminal)
+    for hint in missing_hints(request.inputs):
+        terminal.warn(hint)
     missing = {outcome.job for outcome in outcomes}
     jobs = [job for job in plan.jobs if job not in missing]
     if not jobs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,23 @@ FOREIGN_FLAGS = {
     "--use-cuda": "the device is --device cuda",
 }
 """Flags of GFPGAN, CodeFormer, GPEN and the ncnn programs, as they are written and with dashes, and ours for them."""
+
+FOREIGN_COMMANDS = {
+    "help": "facerestore --help, or facerestore COMMAND --help",
+    "version": "facerestore --version",
+    "restore": "facerestore enhance PHOTO",
+    "batch": "facerestore enhance DIRECTORY -r",
+    "upscale": "facerestore enhance PHOTO --upscale 2",
+    "models": "facerestore weights list",
+    "download": "facerestore weights download NAME",
+    "list": "facerestore weights list",
+    "eval": "facerestore evaluate",
+    "check": "facerestore doctor",
+}
+"""What others call what is a command here, or an option."""
+
+_NAMELESS = ("-o", "--output")
+"""Options in which an empty word, as an unset variable gives it, would be the current directory or nothing."""
 
 _MARKUP = re.compile(r"\[/?(?:bold|italic|dim)\]")
 
@@ -103,6 +121,21 @@ def foreign_answer(option: str, command: str) -> str | None:
     word = option.split("=")[0]
     found = FOREIGN_FLAGS.get(word) or FOREIGN_FLAGS.get(word.replace("_", "-"))
     return None if found is None else found.format(command=command)
+
+
+def command_answer(word: str) -> str | None:
+    """Return what to write in place of a command that there is not; None where nobody knows."""
+    if os.path.lexists(word):
+        return f"facerestore enhance {shlex.quote(word)}"
+    return FOREIGN_COMMANDS.get(word.lstrip("-").lower())
+
+
+def empty_answer(words: Sequence[str]) -> str | None:
+    """Return what is wrong with an empty word among those of a command line; None where none is, or it is a value."""
+    for before, word in zip(("-o", *words), words, strict=False):
+        if word == "" and (before in _NAMELESS or not before.startswith("-")):
+            return "an input or output is empty (an unset variable?); for the current directory write ."
+    return None
 
 
 def file_answer(words: Sequence[str]) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +33,28 @@ def tell_inputs(plan: Plan, terminal: Terminal) -> None:
         terminal.say(f"not looked into without -r: {_some(plan.not_searched)}")
     for fault in plan.faults:
         terminal.warn(f"error: {fault}")
+
+
+def missing_hints(inputs: Sequence[Path]) -> list[str]:
+    """Return what may be meant by inputs that are not there: words of one name, addresses, lists, misplaced options."""
+    hints = []
+    for number, path in enumerate(inputs):
+        word = str(path)
+        if word == "-" or os.path.lexists(path):
+            continue
+        joined = [" ".join(map(str, inputs[number:end])) for end in range(number + 2, len(inputs) + 1)]
+        hints += [
+            f"a name with spaces goes into quotes: {shlex.quote(n)}" for n in joined if os.path.lexists(n)
+        ]
+        if re.match(r"[a-z]+:/", word):
+            hints.append(f"'{word}' is an address, and nothing is fetched here; download the picture first")
+        elif word.startswith("--"):
+            hints.append(f"'{word}' stands behind --, where all is a name; put options before it")
+        elif word.startswith("~") and os.path.lexists(home := os.path.expanduser(word)):  # noqa: PTH111
+            hints.append(f"~ within quotes is no home; write {home}")
+        elif "," in word and all(os.path.lexists(part) for part in word.split(",")):
+            hints.append("inputs are separated by spaces, not by commas")
+    return hints
 
 
 def _some(paths: Sequence[Path]) -> str:

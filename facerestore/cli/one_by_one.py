@@ -37,10 +37,13 @@ def one_by_one(
         WeightsError: the networks cannot be used, which no other photo would change.
     """
     from facerestore.batch import missing_photos
+    from facerestore.cli.inputs import missing_hints
 
     faults = {outcome.job: outcome.error for outcome in missing_photos(jobs)}
     for job, error in faults.items():
         terminal.warn(f"error: {_words(job, error)}")
+    for hint in missing_hints([job.source for job in faults]):
+        terminal.warn(hint)
     there = [job for job in jobs if job not in faults]
     rows = {
         job: blank | {"input": str(job.source), "error": _words(job, error)} for job, error in faults.items()

@@ -16,6 +16,9 @@ from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import decode_image, find_images, read_image
 from facerestore.training.shards import ShardFace, expand_braces, shard_faces
 
+MAP_ENDINGS = ("", "_face0", "_parsing_face0")
+"""What stands behind a face's name in that of its map: nothing, or what 'facerestore parse' appends."""
+
 MAKE_MAPS = "facerestore parse {faces} -r --aligned --maps {maps} -o PICTURES"
 """The command that makes parsing maps of faces, and pictures to look at them."""
 
@@ -97,8 +100,8 @@ def read_parsing_map(file: FaceFile, maps: Path | None, face_size: int) -> NDArr
 
     Args:
         file: the face.
-        maps: folder of the maps, ``<set>/<name>.png`` or ``<name>.png``, or as 'facerestore parse' names them,
-            with ``_face0``; None for those in shards.
+        maps: folder of the maps, ``<set>/<name>.png`` or ``<name>.png``, or as 'facerestore parse --aligned'
+            names them; None for those in shards.
         face_size: S.
 
     Raises:
@@ -113,7 +116,7 @@ def read_parsing_map(file: FaceFile, maps: Path | None, face_size: int) -> NDArr
     else:
         names = [
             folder / f"{file.name}{end}.png"
-            for end in ("", "_face0")
+            for end in MAP_ENDINGS
             for folder in (maps / file.set_name, maps)
         ]
         path = next((name for name in names if name.exists()), names[0])
