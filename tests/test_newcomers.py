@@ -271,7 +271,17 @@ def test_maps_as_that_command_names_them_are_found(tmp_path):
 
     faces, _ = write_drawn_faces(tmp_path, count=1, face_size=64)
     maps = tmp_path / "maps"
-    options = ["-r", "--aligned", "--maps", str(maps), "-o", str(tmp_path / "pictures"), "--device", "cpu", "-q"]
+    options = [
+        "-r",
+        "--aligned",
+        "--maps",
+        str(maps),
+        "-o",
+        str(tmp_path / "pictures"),
+        "--device",
+        "cpu",
+        "-q",
+    ]
     assert main(["parse", str(faces), *options]) == 0
     (file,) = face_files(faces)
     assert read_parsing_map(file, maps, 64).shape == (64, 64)

@@ -115,9 +115,7 @@ def read_parsing_map(file: FaceFile, maps: Path | None, face_size: int) -> NDArr
         ids = decode_parsing_map(span.read(file.path), f"{file.place}.parsing.png")
     else:
         names = [
-            folder / f"{file.name}{end}.png"
-            for end in MAP_ENDINGS
-            for folder in (maps / file.set_name, maps)
+            folder / f"{file.name}{end}.png" for end in MAP_ENDINGS for folder in (maps / file.set_name, maps)
         ]
         path = next((name for name in names if name.exists()), names[0])
         try:
