@@ -229,6 +229,9 @@ def _read_region(image: Image, affine: Affine, face_size: int, step: int) -> _Re
     columns = _blocks(corners[:, 0], reach, image.shape[1], step)
     rows = _blocks(corners[:, 1], reach, image.shape[0], step)
     pixels = _reduce(image[rows[0] : rows[1], columns[0] : columns[1]], step)
+    for axis in (0, 1):
+        if pixels.shape[axis] == 1:  # OpenCV never comes to an end of reflecting a single row or column
+            pixels = np.repeat(pixels, 2, axis=axis)
     shift = np.array([[1.0, 0.0, -columns[0]], [0.0, 1.0, -rows[0]]])
     return _Region(pixels, compose_affine(resize_affine(1 / step), shift))
 

@@ -16,7 +16,7 @@ from facerestore.blending import Paste, paste_faces
 from facerestore.canvas import check_result_size, resize_image, result_size
 from facerestore.colour import grey_face
 from facerestore.config import RestoreConfig
-from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image
+from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image, within_memory
 from facerestore.line_parts import check_parts
 from facerestore.parsing import FacePasting
 from facerestore.photo_report import (
@@ -163,6 +163,7 @@ class RestorePipeline:
         """
         return self
 
+    @within_memory()
     def examine(self, image: DecodedImage) -> dict[str, Any]:
         """Return what would be done with the faces of a photo, as ``run`` reports it; nothing is restored.
 
@@ -172,6 +173,7 @@ class RestorePipeline:
         faces, qualities = self._judge(image.pixels, self._detect(image.pixels))
         return {"found": len(faces), "faces": self._face_reports(faces, qualities)}
 
+    @within_memory()
     def run(self, image: PictureSource) -> RestoreResult:
         """Restore one photo.
 

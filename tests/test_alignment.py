@@ -211,3 +211,12 @@ def test_composition_applies_the_inner_first():
     points = np.array([[1.0, 2.0], [-3.0, 8.0]])
     expected = transform_points(outer, transform_points(inner, points))
     assert np.allclose(transform_points(compose_affine(outer, inner), points), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1)])
+def test_photos_of_one_row_or_column_are_cut_and_judged(shape):
+    """OpenCV does not come to an end of reflecting those."""
+    image = np.full((*shape, 3), 200, np.uint8)
+    affine = resize_affine(64 / max(shape))
+    crop = warp_to_crop(image, affine, 64)
+    np.testing.assert_allclose(crop, 200 / 255, atol=1e-6)

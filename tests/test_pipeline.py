@@ -259,3 +259,15 @@ def test_the_description_says_weights_device_and_detector():
     assert "brightener.test (bundled)" in text
     assert "cpu" in text
     assert "detector fake" in text
+
+
+@pytest.mark.parametrize("call", ["run", "examine", "run_spent"])
+def test_too_little_memory_for_a_photo_is_an_image_error(call, monkeypatch):
+    line = pipeline(face_at(10, 20))
+
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(line.detector, "detect", fail)
+    with pytest.raises(ImageError, match="not enough memory to restore a photo of this size"):
+        getattr(line, call)(photo())

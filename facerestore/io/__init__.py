@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io._across import colours_of
-from facerestore.io._boundary import readable
+from facerestore.io._boundary import readable, within_memory
 from facerestore.io._decode import (
     PictureSource,
     as_decoded,
@@ -73,6 +73,7 @@ __all__ = [
     "readable",
     "resolve_format",
     "search_folder",
+    "within_memory",
     "write_encoded",
     "write_image",
 ]

@@ -47,10 +47,37 @@ def readable(name: str) -> Iterator[None]:
         raise _as_image_error(name, error) from error
 
 
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Turn a lack of memory for a photo that was decoded into ImageError; also a decorator.
+
+    Raises:
+        ImageError: there is not the memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _lacks_memory(error):
+            raise
+        raise ImageError(
+            "there is not enough memory to restore a photo of this size; close other programs, or make it smaller"
+        ) from error
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Say whether an error is of Python's, numpy's or OpenCV's memory."""
+    return isinstance(error, MemoryError) or (_of_opencv(error) and getattr(error, "code", 0) == _NO_MEMORY)
+
+
+def _of_opencv(error: Exception) -> bool:
+    """Say whether an error is OpenCV's, which need not be imported for it."""
+    return type(error).__name__ == "error" and type(error).__module__.startswith("cv2")
+
+
 def _as_image_error(name: str, error: Exception) -> ImageError:
     """Return what to raise in an error's place."""
-    opencv = type(error).__name__ == "error" and type(error).__module__.startswith("cv2")
-    if isinstance(error, MemoryError) or (opencv and getattr(error, "code", 0) == _NO_MEMORY):
+    opencv = _of_opencv(error)
+    if _lacks_memory(error):
         return ImageError(
             f"{name}: there is not enough memory to decode it; close other programs, or make the picture smaller"
         )

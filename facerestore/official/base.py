@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
-from facerestore.io import PictureSource
+from facerestore.io import PictureSource, within_memory
 from facerestore.photo_report import PipelineFacts
 from facerestore.pipeline import RestorePipeline
 from facerestore.quality import FaceQuality
@@ -138,6 +138,7 @@ class OfficialPipeline(RestorePipeline):
         """One line for people: whose pipeline, backend, weights, device, detector."""
         return f"official {self.backend} test pipeline: {super().description}"
 
+    @within_memory()
     def run(self, image: PictureSource) -> RestoreResult:
         """Restore one photo as the original program does.
 
