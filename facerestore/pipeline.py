@@ -221,7 +221,9 @@ class RestorePipeline:
 
     def _opened(self, image: PictureSource) -> DecodedImage:
         """Return a photo that is given in whatever way."""
-        return as_decoded(image, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS)
+        return as_decoded(
+            image, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS, page=self.config.page
+        )
 
     def _detect(self, pixels: Image) -> list[DetectedFace]:
         """Return the faces left to right, the order of their indices."""
