@@ -178,7 +178,7 @@ def _check_present(path: Path) -> None:
 def _read(path: Path) -> Mapping[str, Any]:
     """Return what the file holds: a mapping, by the reader that its first bytes call for."""
     _check_present(path)
-    try:
+    with refusing(lambda why: CheckpointError(f"cannot read '{path}': {why}; see who owns it")):
         with path.open("rb") as file:
             start = file.read(64)
         if path.suffix == ".safetensors" or start[8:9] == b"{":
@@ -189,8 +189,6 @@ def _read(path: Path) -> Mapping[str, Any]:
         # through.
         if start.startswith(PICKLE_MAGIC) and not tarfile.is_tarfile(path):
             return _read_torch(path, mmap=False)
-    except OSError as error:
-        raise CheckpointError(f"cannot read '{path}': {error}") from error
     raise CheckpointError(
         f"'{path}' is not a checkpoint{_guess(start)}; it must be a safetensors or PyTorch file"
     )

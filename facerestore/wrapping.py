@@ -8,6 +8,7 @@ of torch.compile), or behind one of some keys, beside those of a discriminator a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,9 @@ others beside them, and keep it."""
 
 AVERAGE_COUNT, AVERAGE_PREFIX = "n_averaged", "module."
 """What ``torch.optim.swa_utils.AveragedModel`` counts in, and what it puts before the keys of its network."""
+
+_LONG_NUMBER = re.compile(r"[0-9]{5}")
+"""In a key; networks are built as large as their keys count, and none has ten thousand layers."""
 
 MOST_WRAPPED = 8
 """Mappings within mappings that are looked through."""
@@ -186,6 +190,10 @@ def _check(state_dict: Mapping[str, Any], contents: Mapping[str, Any], source: s
             f" {f'its entries are {entries}: save the one that is the network by itself' if entries else REMEDY}"
         )
     for name, value in state_dict.items():
+        if _LONG_NUMBER.search(name):
+            raise CheckpointError(
+                f"'{source}': no network counts as far as its key '{name[:80]}' does; {REMEDY}"
+            )
         if (fault := _fault(value)) is not None:
             raise CheckpointError(f"'{source}': tensor '{name[:80]}' {fault}; {REMEDY}")
 

@@ -107,3 +107,22 @@ def test_advice_does_not_go_in_circles(tmp_path):
             load_backend(tmp_path / "none.pth", name=name)
         assert "leave the backend out" not in str(caught.value)
         assert "name the backend" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["10000", "9" * 5000])
+def test_a_key_that_counts_further_than_any_network_is_refused(tmp_path, number):
+    state_dict = backend_class("lite").example_state_dict()
+    state_dict[f"encoder.0.{number}.conv1.bias"] = state_dict.pop("encoder.0.0.conv1.bias")
+    torch.save(state_dict, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match="no network counts as far"):
+        load_backend(tmp_path / "w.pth")
+
+
+def test_a_gap_in_the_numbers_of_blocks_is_a_missing_key(tmp_path):
+    state_dict = {
+        key.replace("encoder.0.0.", "encoder.0.999."): value
+        for key, value in backend_class("lite").example_state_dict().items()
+    }
+    torch.save(state_dict, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"missing \(first 'encoder\.0\.0\."):
+        load_backend(tmp_path / "w.pth")

@@ -221,5 +221,5 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:
 
 
 def _count_blocks(shapes: Mapping[str, Sequence[int]], prefix: str) -> int:
-    """Return how many residual blocks have keys of this prefix, numbered from 0."""
-    return 1 + max(int(key.removeprefix(prefix).split(".")[0]) for key in shapes if key.startswith(prefix))
+    """Return how many residual blocks have keys of this prefix; that they are numbered from 0, strict loading sees."""
+    return len({key.removeprefix(prefix).split(".")[0] for key in shapes if key.startswith(prefix)})

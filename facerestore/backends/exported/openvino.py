@@ -54,7 +54,7 @@ class OpenVinoEngine:
         device = _device(place, core.available_devices)
         try:
             self._compiled = core.compile_model(core.read_model(str(path)), device, _settings(device, place))
-        except RuntimeError as error:
+        except Exception as error:  # its readers of damaged files raise what they like
             raise CheckpointError(
                 f"OpenVINO cannot load '{path}' on {device}: {_last_line(error)}; export it again"
             ) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.backends.exported.engines import Place
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.outside import refusing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,12 +41,11 @@ class TorchScriptEngine:
                 f"provider '{place.provider}' is for ONNX and OpenVINO files; TorchScript runs on the device of"
                 " torch: give --device instead"
             )
-        try:
-            with without_deprecation():
-                module: Any = torch.jit.load(str(path), map_location=place.device)  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            first = (str(error).strip().splitlines() or ["RuntimeError"])[0]
-            raise CheckpointError(f"torch cannot load '{path}': {first}; export it again") from error
+        with (
+            refusing(lambda why: CheckpointError(f"torch cannot load '{path}': {why}; export it again")),
+            without_deprecation(),
+        ):
+            module: Any = torch.jit.load(str(path), map_location=place.device)  # type: ignore[no-untyped-call]
         self._module = module.eval()
         self._device = torch.device(place.device)
         self.accelerated = self._device.type != "cpu"
