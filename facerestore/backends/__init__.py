@@ -179,7 +179,8 @@ def _other_backend(name: str, state_dict: Mapping[str, torch.Tensor]) -> str:
     try:
         found = identify(state_dict)
     except CheckpointError:
-        return f"and no other backend recognises them{_nearest(state_dict)}; give weights of '{name}'"
+        shown = ", ".join(repr(key) for key in list(state_dict)[:KEYS_SHOWN])
+        return f"and no other backend recognises them ({shown}, ...){_nearest(state_dict)}; give weights of '{name}'"
     return f"but those of '{found}'; give --backend {found}, or leave the backend out"
 
 
@@ -204,9 +205,8 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
             raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{path}'")
         with adapter_errors(f"backend '{chosen}' cannot load '{path}'"):
             if not found.detect(state_dict):
-                first = ", ".join(f"'{key}'" for key in list(state_dict)[:KEYS_SHOWN])
                 raise CheckpointError(
-                    f"its keys ({first}, ...) are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
+                    f"its keys are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
                 )
             restorer = _whole(found.build(state_dict, device=device))
             return _as_headed(restorer, path)

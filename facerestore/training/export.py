@@ -15,7 +15,7 @@ from torch import Tensor
 from facerestore import __version__
 from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError
-from facerestore.outside import parse_json_object, read_text, refusing
+from facerestore.outside import parse_json, read_text, refusing
 from facerestore.training.recipes import RECIPES, recipe_class
 from facerestore.training.runs import RunFolder
 from facerestore.training.saving import restore_average
@@ -77,7 +77,7 @@ def export_run(
     settings = _settings_of(run)
     name = settings["recipe"]
     cls = recipe_class(name)
-    with _refusing(run / SETTINGS):
+    with _refusing(run):
         face_size = int(settings["data"]["face_size"])
         own = make_settings(cls.settings_class, settings[name], source=f"the settings of '{run}'")
     recipe = cls(own, face_size=face_size)
@@ -104,9 +104,11 @@ def export_run(
     return Written(out, name, step, "backend" in header and "purpose" in header, starts)
 
 
-def _refusing(settings: Path) -> AbstractContextManager[None]:
+def _refusing(run: Path) -> AbstractContextManager[None]:
     return refusing(
-        lambda why: CheckpointError(f"'{settings}' cannot be read: {why}; give the folder of a training run")
+        lambda why: CheckpointError(
+            f"'{run}' is no folder of a training run, or its {SETTINGS} is damaged: {why}; give what --run was given"
+        )
     )
 
 
@@ -148,8 +150,8 @@ def _settings_of(run: Path) -> dict[str, Any]:
         raise ConfigError(
             f"'{run}' is no folder of a training run: it has no {SETTINGS}; give what --run was given"
         )
-    with _refusing(path):
-        found = parse_json_object(read_text(path))
-    if not isinstance(found.get("recipe"), str):
+    with _refusing(run):
+        found = parse_json(read_text(path))
+    if not isinstance(found, dict) or not isinstance(found.get("recipe"), str):
         raise CheckpointError(f"'{path}' names no recipe; is it the folder of a training run?")
     return found
