@@ -321,11 +321,12 @@ def test_what_libraries_say_is_caught_and_what_others_say_passes(capfd):
         os.write(2, b"Corrupt JPEG data: bad Huffman code\n")
         os.write(2, b"something of another thread\nValueError: of a traceback\nerror: of ours\n")
         os.write(2, b"[ WARN:0@0.1] global loadsave.cpp\n\nMissingRequired: a field\n_TIFFVSetField: : Bad\n")
+        os.write(2, b"Fax3SetupState: Bits/sample must be 1\n")
         return 5
 
     value, lines = overheard(speak)
     assert value == 5
-    assert [line[:7] for line in lines] == ["Corrupt", "[ WARN:", "Missing", "_TIFFVS"]
+    assert [line[:7] for line in lines] == ["Corrupt", "[ WARN:", "Missing", "_TIFFVS", "Fax3Set"]
     assert (
         capfd.readouterr().err == "something of another thread\nValueError: of a traceback\nerror: of ours\n"
     )

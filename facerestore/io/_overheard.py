@@ -18,7 +18,7 @@ _STANDARD_ERROR = 2
 # the file that Pillow makes up), and those of OpenCV's log. Errors of Python have names like functions.
 _LIBRARIES = re.compile(
     rb"Corrupt JPEG data|Premature end of JPEG|Invalid SOS parameters|Inconsistent progression|Unknown Adobe color"
-    rb"|Warning: unknown JFIF|libpng (?:warning|error): |(?!\w*(?:Error|Exception|Warning|Interrupt): )_?[A-Za-z]*[a-z]"
+    rb"|Warning: unknown JFIF|libpng (?:warning|error): |(?!\w*(?:Error|Exception|Warning|Interrupt): )\w*[a-z\d]"
     rb"[A-Z]\w*: |_?TIFF\w+: |\w*(?:Decode|Encode|JPEG)\w*: |tempfile\.tif: |\w+: Warning, "
     rb"|.*compression support is not configured|\[ *(?:WARN|ERROR|INFO|DEBUG|FATAL) *: *\d|OpenCV\("
 )
