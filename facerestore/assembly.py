@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from facerestore.auto import AutoPipeline, Lines, facts_of
 from facerestore.available import AUTO, choose_weights, no_weights, usable
-from facerestore.backends import (
-    create_backend,
-    load_backend,
-)
+from facerestore.backends import create_backend, load_backend
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
-from facerestore.background import (
-    find_weights,
-    holds_upsampler,
-    open_upsampler,
-    passed_over_backgrounds,
-)
+from facerestore.background import find_weights, holds_upsampler, open_upsampler, passed_over_backgrounds
 from facerestore.config import RestoreConfig
 from facerestore.detection.choice import best_detector as best_detector
 from facerestore.detection.choice import build_detector as build_detector
@@ -89,7 +81,7 @@ def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
     if not found.candidates:
         raise WeightsError(no_weights(AUTO, store, RESTORE))
     device = _prepared_device(config)
-    detector = None if config.aligned else build_detector(config.detector, store, device)
+    detector = None if config.aligned else build_detector(config, store, device)
     parsers: dict[NetworkFacts | None, FaceParser] = {}
 
     def build(name: str) -> RestorePipeline:
@@ -167,7 +159,7 @@ def assemble(
     if config.official:
         kind, config = official_kind(kind, config, restorer.name)
     if detector is None and not config.aligned:
-        detector = build_detector(config.detector, store, device)
+        detector = build_detector(config, store, device)
     needing = _needing_parser(kind, config, restorer)
     parser = choose_parser(
         config,
@@ -259,6 +251,8 @@ def restore(
     backend: str = AUTO,
     weights: str | None = None,
     detector: str = AUTO,
+    detect_size: int | None = None,
+    rotations: bool = False,
     parser: str = AUTO,
     mask: str = "face",
     region: str = "",
@@ -292,6 +286,8 @@ def restore(
         backend: see ``RestoreConfig``, as for all that follow.
         weights: catalog name or path of the restorer's weights.
         detector: name of the face detector.
+        detect_size: longest side at which the photo is searched, pixels.
+        rotations: look for turned faces too.
         parser: ``auto``, ``none``, ``landmarks``, or name or path of a parser network's weights.
         mask: ``face``, ``whole``, or parts such as ``face,hair``.
         region: strengths of single parts, such as ``eyes=0.3,mouth=1``.
@@ -324,6 +320,8 @@ def restore(
         backend=backend,
         weights=weights,
         detector=detector,
+        detect_size=detect_size,
+        rotations=rotations,
         parser=parser,
         mask=mask,
         region=region,

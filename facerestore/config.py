@@ -22,6 +22,9 @@ MAX_UPSCALE = 8
 LEAST_TILE_PX = 16
 """Smallest side of a tile: below it nearly all that is computed is overlap."""
 
+LEAST_DETECT_SIZE_PX = 64
+"""Smallest side at which photos are searched: the largest cell of the bundled face finder."""
+
 DEFAULT_SUFFIX = "_restored"
 
 PRECISION_CHOICES = ("auto", "float32", "fp16", "bf16")
@@ -43,6 +46,9 @@ class RestoreConfig:
             Runtime, or a device of OpenVINO; None follows the device.
         detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50``, ``retinaface-mobile0.25``, or the
             safetensors file of a face finder.
+        detect_size: longest side at which the photo is searched for faces, pixels; None searches it at its own, so that
+            small faces in large photos are found.
+        rotations: look for faces in the quarter turns of the photo too, and not only where it shows no upright face.
         parser: ``auto`` (the best parser network that is installed, else none), ``none``, ``landmarks`` (a map drawn
             from the five points), or a catalog name or file of a parser network.
         mask: what is pasted: ``face`` (by the parsing map, else an oval), ``whole`` (the crop with a soft border), or
@@ -77,6 +83,8 @@ class RestoreConfig:
     weights: str | None = None
     provider: str | None = None
     detector: str = "auto"
+    detect_size: int | None = None
+    rotations: bool = False
     parser: str = "auto"
     mask: str = "face"
     region: str = ""
@@ -112,6 +120,10 @@ class RestoreConfig:
         if self.fidelity is not None and not 0 <= self.fidelity <= 1:
             raise ConfigError(f"fidelity is {self.fidelity}; give a number from 0 (quality) to 1 (fidelity)")
         _check_background(self)
+        if self.detect_size is not None and self.detect_size < LEAST_DETECT_SIZE_PX:
+            raise ConfigError(
+                f"detect_size is {self.detect_size}; give {LEAST_DETECT_SIZE_PX} pixels or more, or leave it out"
+            )
         if self.min_face is not None and not 0 <= self.min_face < math.inf:
             raise ConfigError(f"min_face is {self.min_face}; give pixels between the eyes, 0 or more")
         if self.precision not in PRECISION_CHOICES:

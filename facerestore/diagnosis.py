@@ -222,7 +222,7 @@ def _detectors(store: WeightsStore) -> list[Check]:
 
 
 def _try_detector(name: str, store: WeightsStore) -> str:
-    detector = build_detector(name, store, resolve_device("cpu"))
+    detector = build_detector(RestoreConfig(detector=name), store, resolve_device("cpu"))
     start = time.perf_counter()
     detector.detect(trial_photo()[0].pixels)
     return f"works, {1000 * (time.perf_counter() - start):.0f} ms for {TRIAL_SIDE_PX} px"

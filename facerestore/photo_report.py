@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from facerestore import __version__
 from facerestore.quality import FaceQuality
 from facerestore.selection import absent_indices, to_restore
-from facerestore.types import DecodedImage, Outcome, RestoredFace
+from facerestore.types import DecodedImage, DetectedFace, Outcome, RestoredFace, search_of
 
 if TYPE_CHECKING:
     from facerestore.background import Upsampler
@@ -134,6 +134,32 @@ def photo_facts(
         "absent_indices": absent_indices(config.faces, len(faces)),
         "stage_seconds": clock.report(),
     }
+
+
+def search_facts(found: Sequence[DetectedFace]) -> dict[str, Any] | None:
+    """Return what a detector looked at, ready for JSON; None where it does not tell.
+
+    Args:
+        found: what it gave.
+    """
+    search = search_of(found)
+    if search is None:
+        return None
+    values = _rounded(asdict(search))
+    return values | {name: [list(size) for size in values[name]] for name in ("sizes", "turned_sizes")}
+
+
+def search_notes(found: Sequence[DetectedFace], *, rotations: bool) -> list[str]:
+    """Return what people should know of how the faces were found.
+
+    Args:
+        found: what a detector gave.
+        rotations: turned faces were asked for.
+    """
+    search = search_of(found)
+    if not found or search is None or not search.turned_sizes or rotations:
+        return []
+    return ["no face stands upright: found with the photo turned on its side or upside down"]
 
 
 def background_facts(background: Upsampler) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from facerestore.photo_report import (
     face_report,
     photo_facts,
     precision_notes,
+    search_facts,
+    search_notes,
     served_by,
 )
 from facerestore.purposes import RESTORE, Task
@@ -170,8 +172,13 @@ class RestorePipeline:
         Raises:
             ImageError: an aligned input is not square.
         """
-        faces, qualities = self._judge(image.pixels, self._detect(image.pixels))
-        return {"found": len(faces), "faces": self._face_reports(faces, qualities)}
+        found = self._detect(image.pixels)
+        faces, qualities = self._judge(image.pixels, found)
+        return {
+            "found": len(faces),
+            "search": search_facts(found),
+            "faces": self._face_reports(faces, qualities),
+        }
 
     @within_memory()
     def run(self, image: PictureSource) -> RestoreResult:
@@ -207,7 +214,8 @@ class RestorePipeline:
                 canvas = self.background.upsample(image.pixels, size, on_tile=self.on_tile)
         with clock.stage("blend"):
             result = self._blend(image, faces) if canvas is None else self._blend_onto(image, faces, canvas)
-        report = self._report(image, result, faces, qualities, clock)
+        report = self._report(image, result, faces, qualities, clock) | {"search": search_facts(found)}
+        report["notes"] = search_notes(found, rotations=self.config.rotations) + report["notes"]
         return RestoreResult(image=result, faces=tuple(faces), report=report)
 
     def run_spent(self, image: DecodedImage) -> RestoreResult:

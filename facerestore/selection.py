@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from facerestore.config import parse_faces
-from facerestore.types import AlignedFace, Box, DetectedFace, Outcome, RestoredFace
+from facerestore.types import AlignedFace, Box, DetectedFace, FoundFaces, Outcome, RestoredFace, search_of
 
 
-def left_to_right(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
-    """Return faces in the order of their indices: by the middle of the box, then by its top."""
-    return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+def left_to_right(faces: Sequence[DetectedFace]) -> FoundFaces:
+    """Return faces in the order of their indices, by the middle of the box, then by its top; the search is kept."""
+    in_order = sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
+    return FoundFaces(in_order, search=search_of(faces))
 
 
 def select_faces(choice: str, faces: Sequence[DetectedFace], shape: tuple[int, ...]) -> frozenset[int]:

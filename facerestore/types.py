@@ -6,8 +6,8 @@ square face crop. In both, x runs right, y runs down, and integer values are pix
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -21,7 +21,7 @@ FaceImage: TypeAlias = NDArray[np.float32]
 """(S, S, 3) RGB in [0, 1], in the five-point FFHQ frame."""
 
 Landmarks: TypeAlias = NDArray[np.float32]
-"""(5, 2) (x, y) in pixels: eyes, nose tip, mouth corners; the one further left in the image comes first."""
+"""(5, 2) (x, y) in pixels: eyes, nose tip, mouth corners; the one further left when the face is upright comes first."""
 
 Affine: TypeAlias = NDArray[np.float64]
 """(2, 3) similarity that takes image pixels to aligned pixels."""
@@ -124,6 +124,53 @@ class DetectedFace:
     def eye_distance_px(self) -> float:
         """Distance between the eyes, image pixels."""
         return float(np.hypot(*(self.landmarks[1] - self.landmarks[0])))
+
+    @property
+    def stands_upright(self) -> bool:
+        """The face is turned in the photo by less than half a quarter turn, to either side."""
+        across, down = self.landmarks[3:].mean(axis=0) - self.landmarks[:2].mean(axis=0)
+        return bool(down > abs(across))
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a detector looked at in one photo.
+
+    Attributes:
+        sizes: (width, height) at which the photo was looked at upright, largest first, pixels.
+        least_face_px: width of the narrowest face that the largest of them shows well enough, image pixels.
+        turned_sizes: those at which it was looked at in the three quarter turns; none where it was not.
+        least_turned_px: as ``least_face_px``, for turned faces; None where none were looked for.
+        best_rejected: score of the likeliest candidate that is no face; None where there was none.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    least_face_px: float
+    turned_sizes: tuple[tuple[int, int], ...] = ()
+    least_turned_px: float | None = None
+    best_rejected: float | None = None
+
+    def of_reduced(self, scale: float) -> Search:
+        """Return the search of a photo that the detector was given reduced by ``scale``."""
+        turned = None if self.least_turned_px is None else self.least_turned_px / scale
+        return replace(self, least_face_px=self.least_face_px / scale, least_turned_px=turned)
+
+
+class FoundFaces(list[DetectedFace]):
+    """The faces of one photo, as a detector gives them, and what it looked at.
+
+    Attributes:
+        search: None where the detector does not tell.
+    """
+
+    def __init__(self, faces: Iterable[DetectedFace] = (), *, search: Search | None = None) -> None:
+        super().__init__(faces)
+        self.search = search
+
+
+def search_of(faces: Sequence[DetectedFace]) -> Search | None:
+    """Return what a detector looked at to find these; None where it does not tell."""
+    return getattr(faces, "search", None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -130,9 +130,9 @@ def test_auto_takes_the_best_detector_that_facerestore_can_run(store):
 
 def test_an_unknown_or_missing_detector_is_refused(store):
     with pytest.raises(ConfigError, match="haar"):
-        build_detector("haar", store, "cpu")
+        build_detector(RestoreConfig(detector="haar"), store, "cpu")
     with pytest.raises(WeightsError, match="weights download yunet"):
-        build_detector("yunet", store, "cpu")
+        build_detector(RestoreConfig(detector="yunet"), store, "cpu")
 
 
 def test_an_aligned_pipeline_needs_no_detector(store):

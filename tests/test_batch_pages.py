@@ -238,13 +238,19 @@ def test_a_frame_that_was_stored_without_loss_goes_back_so(tmp_path):
 
 def test_reports_of_pages_are_merged():
     plain = {"found": 1, "restored": 1, "kept": {}, "damage": None, "faces": [{"index": 0}], "notes": []}
-    plain |= {"stage_seconds": {"detect": 0.25}, "absent_indices": [], "backend": "x"}
+    plain |= {
+        "stage_seconds": {"detect": 0.25},
+        "absent_indices": [],
+        "backend": "x",
+        "search": {"least_face_px": 18},
+    }
     other = plain | {"damage": "from row 5 on", "notes": ["a"], "kept": {"sharp": 2}, "absent_indices": [3]}
     found = merged([plain, other])
     assert found["damage"] == "on page 2 from row 5 on"
     assert found["notes"] == ["page 2: a"]
     assert (found["kept"], found["stage_seconds"]) == ({"sharp": 2}, {"detect": 0.5})
     assert (found["backend"], found["absent_indices"]) == ("x", [3])
+    assert (found["search"], found["searches"]) == (None, [{"least_face_px": 18}] * 2)
 
 
 def test_detect_and_enhance_take_a_page(tmp_path, monkeypatch):

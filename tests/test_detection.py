@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from facerestore.alignment import invert_affine
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
 from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
@@ -139,7 +140,8 @@ def test_faces_return_to_the_image_by_pixel_centres():
     reduced = reduce_for_detection(image, 60)
     assert reduced.pixels.shape == (30, 60, 3)
     y, x = (axis.mean() for axis in np.nonzero(reduced.pixels[..., 0]))
-    face = to_image_frame(np.array([x, y, x, y]), np.full((5, 2), (x, y)), 1.2, reduced)
+    to_image = invert_affine(reduced.affine)
+    face = to_image_frame(np.array([x, y, x, y]), np.full((5, 2), (x, y)), 1.2, to_image)
     assert np.allclose(face.landmarks, (404.5, 124.5))
     assert np.allclose(face.box, (404.5, 124.5, 404.5, 124.5))
     assert face.score == 1.0

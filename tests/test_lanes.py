@@ -205,7 +205,7 @@ def test_the_way_over_a_far_lane_gives_the_same_faces(name):
 def test_the_embedded_detector_goes_to_cuda_and_else_stays_on_the_cpu(monkeypatch):
     placed = []
     monkeypatch.setattr(
-        "facerestore.detection.embedded.EmbeddedDetector", lambda *_, device: placed.append(device)
+        "facerestore.detection.embedded.EmbeddedDetector", lambda *_, device, extent: placed.append(device)
     )
     for device in ("cuda", torch.device("cuda:1"), "cpu", "mps"):
         create_detector("embedded", weights_for=lambda name: None, device=device)

@@ -169,7 +169,7 @@ def test_aligned_photos_are_one_face_each():
 def test_without_a_face_there_is_no_page():
     sheet = contact_sheet([photo(30, 30)], [line()])
     assert sheet.pages == ()
-    assert sheet.facts["photos"] == [{"input": "photo 1", "found": 0, "faces": []}]
+    assert sheet.facts["photos"] == [{"input": "photo 1", "found": 0, "search": None, "faces": []}]
 
 
 def test_photos_are_read_from_files_and_called_by_their_names(tmp_path):

@@ -7,9 +7,13 @@ arXiv 1704.04861) and a top-down path (FPN, arXiv 1612.03144) keep it small; no 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Network = TypeVar("Network", bound=nn.Module)
 
 STRIDES = (8, 16, 32, 64)
 """px of the picture for each cell of the four maps."""
@@ -52,7 +56,10 @@ class _Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.mix(self.space(x))
-        return x + out if self._adds else out
+        if not self._adds:
+            return out
+        # In place where no gradient needs what is overwritten: a fifth of the time is memory traffic.
+        return x + out if out.requires_grad else out.add_(x)
 
 
 class FinderNet(nn.Module):
@@ -106,20 +113,29 @@ class FinderNet(nn.Module):
         Returns:
             four (B, 15, H / stride, W / stride); see `OUTPUTS`, and `decode` for what they mean.
         """
-        x = self.stem(pictures * 2 - 1)
+        return self.maps(normalise(pictures))
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Return the maps of pictures that are `normalise`d already."""
+        x = self.stem(x)
         taps = []
         for stage in self.stages:
             x = stage(x)
             taps.append(x)
-        maps: list[Tensor] = []
+        found: list[Tensor] = []
         coarser: Tensor | None = None
         for level in reversed(range(len(taps))):
             seen = self.laterals[level](taps[level])
             if coarser is not None:
                 seen = seen + functional.interpolate(coarser, scale_factor=2.0, mode="nearest")
             coarser = self.joints[level](seen)
-            maps.append(self.heads[level](coarser))
-        return maps[::-1]
+            found.append(self.heads[level](coarser))
+        return found[::-1]
+
+
+def normalise(pictures: Tensor) -> Tensor:
+    """Return RGB values in [0, 1] as the network sees them, in [-1, 1]."""
+    return pictures * 2 - 1
 
 
 def cell_centres(height: int, width: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
@@ -163,7 +179,7 @@ def decode(outputs: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, T
     return torch.cat([middle - half, middle + half], dim=-1), centres.unsqueeze(-2) + points
 
 
-def without_norms(network: nn.Module) -> nn.Module:
+def without_norms(network: Network) -> Network:
     """Return the network for inference only, with each batch norm folded into the convolution before it."""
     from torch.nn.utils.fusion import fuse_conv_bn_eval
 

@@ -74,7 +74,7 @@ def restore_pages(
 def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the reports of pages as one: faces with their pages, counts and seconds as sums, notes with their pages.
 
-    What else a report tells is that of the first page.
+    What was searched is told page by page, as ``searches``; what else a report tells is that of the first page.
     """
     kept: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
@@ -89,6 +89,8 @@ def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "restored": sum(report["restored"] for report in reports),
         "kept": dict(kept),
         "damage": ", ".join(damage) or None,
+        "search": None,
+        "searches": [report["search"] for report in reports],
         "faces": [{**face, "page": number} for number, report in numbered for face in report["faces"]],
         "notes": [f"page {number}: {note}" for number, report in numbered for note in report["notes"]],
         "stage_seconds": {stage: round(total, 4) for stage, total in seconds.items()},

@@ -313,7 +313,7 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
         )
     restorer = with_precision(restorers[0], config.precision, device)  # as the command does
     return TimedPipeline(
-        build_detector(request.detector, store, device),
+        build_detector(replace(config, detector=request.detector), store, device),
         restorer,
         config=config,
         parser=parsers[0] if parsers else None,

@@ -51,6 +51,8 @@ def colorize(
     recursive: options.Recursive = False,
     weights: options.Weights = None,
     detector: options.Detector = None,
+    detect_size: options.DetectSize = None,
+    rotations: options.Rotations = False,
     parser: options.Parser = None,
     mask: Parts = None,
     strength: Saturation = None,

@@ -172,12 +172,13 @@ def _prepare(
 ) -> Prepared:
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.assembly import build_detector
+    from facerestore.config import RestoreConfig
     from facerestore.device import resolve_device, set_threads
     from facerestore.training.preparation import FacePreparation
     from facerestore.weights import WeightsStore
 
     set_threads(threads)
-    found = build_detector(detector, WeightsStore(), resolve_device(device))
+    found = build_detector(RestoreConfig(detector=detector), WeightsStore(), resolve_device(device))
     work = FacePreparation(photos, out, found, settings)
     with terminal.steps(len(work.todo)) as begin:
         for photo in work.todo:

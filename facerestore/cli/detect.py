@@ -15,7 +15,7 @@ from facerestore.cli.choices import given
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.wording import count
+from facerestore.wording import count, no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -51,6 +51,8 @@ def detect(
             help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
         ),
     ] = None,
+    detect_size: options.DetectSize = None,
+    rotations: options.Rotations = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
     page: options.OnePage = None,
@@ -75,8 +77,17 @@ def detect(
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.weights import WeightsStore
 
-    asked = given(detector=detector, device=device, threads=threads, max_pixels=max_pixels, page=page)
-    config = RestoreConfig(**asked)  # type: ignore[arg-type]
+    config = RestoreConfig(
+        **given(
+            detector=detector,
+            detect_size=detect_size,
+            rotations=rotations or None,
+            device=device,
+            threads=threads,
+            max_pixels=max_pixels,
+            page=page,
+        )  # type: ignore[arg-type]
+    )
     plan = plan_jobs(
         inputs,
         output=output,
@@ -96,14 +107,14 @@ def detect(
         if where.type == "cpu":
             keep_freed_memory()
         store = WeightsStore()
-        found = build_detector(config.detector, store, where)
+        found = build_detector(config, store, where)
         for name, fault in passed_over_detectors(config.detector, store):
             terminal.warn(f"warning: auto passes over {name}: {fault}")
         used.append(found.name)
         drawn = output is not None
         return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=overwrite)
 
-    blank: Row = {"output": None, "faces": [], "notes": []}
+    blank: Row = {"output": None, "search": None, "faces": [], "notes": []}
     tell = partial(_tell, terminal=terminal)
     rows, code = one_by_one(plan.jobs, assemble, blank=blank, tell=tell, terminal=terminal)
     if as_json:
@@ -130,7 +141,7 @@ def _detect_one(
     """Return the faces of one photo as a row, and draw them where that is asked for."""
     from facerestore.batch.run import result_format
     from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_image, write_image
-    from facerestore.photo_report import reading_notes
+    from facerestore.photo_report import reading_notes, search_facts
     from facerestore.pictures import faces_picture
     from facerestore.selection import left_to_right
     from facerestore.types import DecodedImage
@@ -147,7 +158,7 @@ def _detect_one(
         write_image(job.target, picture, format=result_format(job.target, image), overwrite=overwrite)
     target = str(job.target) if drawn else None
     rows = [_facts(index, face) for index, face in enumerate(faces)]
-    return {"output": target, "faces": rows, "notes": reading_notes(image)}
+    return {"output": target, "search": search_facts(faces), "faces": rows, "notes": reading_notes(image)}
 
 
 def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
@@ -162,8 +173,9 @@ def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
 
 def _tell(row: dict[str, Any], terminal: Terminal) -> None:
     """Say the faces of one photo as lines of a table."""
+    found = count(len(row["faces"]), "face") if row["faces"] else no_face(row["search"])
     drawn = f" -> {row['output']}" if row["output"] else ""
-    terminal.say(f"{row['input']}: {count(len(row['faces']), 'face') if row['faces'] else 'no face'}{drawn}")
+    terminal.say(f"{row['input']}: {found}{drawn}")
     if row["faces"]:
         terminal.say("  index  score  eyes px  box (left, top, right, bottom)")
     for face in row["faces"]:

@@ -49,6 +49,8 @@ def enhance(
     backend: options.Backend = None,
     weights: options.Weights = None,
     detector: options.Detector = None,
+    detect_size: options.DetectSize = None,
+    rotations: options.Rotations = False,
     parser: options.Parser = None,
     mask: options.Mask = None,
     region: options.Region = None,

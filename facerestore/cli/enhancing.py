@@ -16,7 +16,7 @@ from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.purposes import RESTORE, SYNTHESIZE, Task
-from facerestore.wording import count
+from facerestore.wording import count, no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import Job, PhotoOutcome, Plan, Summary
@@ -260,7 +260,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     faces = (
         f"{count(report['found'], 'face')}, {report['restored']} {done}, {kept} kept"
         if report["found"]
-        else "no face"
+        else no_face(report.get("search"))
     )
     target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")

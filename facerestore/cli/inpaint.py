@@ -77,6 +77,8 @@ def inpaint(
     recursive: options.Recursive = False,
     weights: options.Weights = None,
     detector: options.Detector = None,
+    detect_size: options.DetectSize = None,
+    rotations: options.Rotations = False,
     faces: options.Faces = None,
     min_face: options.MinFace = None,
     force: options.ForceSmall = False,

@@ -56,6 +56,20 @@ Detector = Annotated[
     ),
 ]
 
+DetectSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PX",
+        help="Look for faces in the photo reduced to this longest side; quicker, but small ones are missed.",
+        rich_help_panel=_LINE,
+    ),
+]
+
+Rotations = Annotated[
+    bool,
+    typer.Option("--rotations", help="Look for turned faces beside upright ones too.", rich_help_panel=_LINE),
+]
+
 Parser = Annotated[
     str | None,
     typer.Option(
@@ -145,9 +159,7 @@ Tile = Annotated[
 MinFace = Annotated[
     float | None,
     typer.Option(
-        metavar="PX",
-        help="Leave faces alone whose eyes are closer together than this.",
-        rich_help_panel=_LINE,
+        metavar="PX", help="Keep faces whose eyes are closer together than this.", rich_help_panel=_LINE
     ),
 ]
 

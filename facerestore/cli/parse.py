@@ -17,7 +17,7 @@ from facerestore.cli.enhancing import absent_words
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.wording import count
+from facerestore.wording import count, no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -98,6 +98,8 @@ def parse(
             help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
         ),
     ] = None,
+    detect_size: options.DetectSize = None,
+    rotations: options.Rotations = False,
     faces: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +141,8 @@ def parse(
         **given(
             parser=parser,
             detector=detector,
+            detect_size=detect_size,
+            rotations=rotations or None,
             faces=faces,
             aligned=aligned or None,
             device=device,
@@ -166,7 +170,15 @@ def parse(
         lines.append(_assemble(config, maps, overwrite, terminal))
         return partial(_parse_one, line=lines[0])
 
-    blank: Row = {"output": None, "maps": [], "found": None, "faces": [], "absent_indices": [], "notes": []}
+    blank: Row = {
+        "output": None,
+        "maps": [],
+        "found": None,
+        "search": None,
+        "faces": [],
+        "absent_indices": [],
+        "notes": [],
+    }
 
     def tell(row: Row) -> None:
         _tell(row, lines[0], terminal)
@@ -224,7 +236,7 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     else:
         hint = f"; for a network {PARSER_REMEDY}" if config.parser == AUTO else ""
         terminal.say(f"parts are drawn from the five landmarks: no hair, glasses, ears or hands{hint}")
-    detector = None if config.aligned else build_detector(config.detector, store, device)
+    detector = None if config.aligned else build_detector(config, store, device)
     return _Line(
         detector=detector,
         parser=chosen.load(device=device),
@@ -241,7 +253,7 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     from facerestore.errors import ImageError
     from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
     from facerestore.parsing.picture import parsing_picture
-    from facerestore.photo_report import reading_notes
+    from facerestore.photo_report import reading_notes, search_facts
     from facerestore.selection import absent_indices
     from facerestore.types import DecodedImage, Metadata
 
@@ -266,6 +278,7 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
         "output": str(job.target),
         "maps": written,
         "found": len(detected),
+        "search": search_facts(detected),
         "faces": rows,
         "absent_indices": absent,
         "notes": reading_notes(image),
@@ -337,7 +350,7 @@ def _called(source: Path) -> str:
 
 def _tell(row: dict[str, Any], line: _Line, terminal: Terminal) -> None:
     """Say what was found in one photo, and where its picture is."""
-    faces = count(row["found"], "face") if row["found"] else "no face"
+    faces = count(row["found"], "face") if row["found"] else no_face(row["search"])
     if len(row["faces"]) != row["found"]:
         faces += f", {len(row['faces'])} shown"
     name = _called(Path(row["input"]))

@@ -11,6 +11,7 @@ from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ImageError
 from facerestore.purposes import RESTORE
+from facerestore.wording import no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import Plan
@@ -101,7 +102,7 @@ def _face_lines(row: dict[str, Any]) -> list[str]:
     if "faces" not in row:
         return []
     lines = [f"{face_words(face)} would be {face['decision']}: {face['reason']}" for face in row["faces"]]
-    return [*lines, *choice_lines(row, 1)] or ["no face"]
+    return [*lines, *choice_lines(row, 1)] or [no_face(row.get("search"))]
 
 
 def _background(config: RestoreConfig, store: WeightsStore) -> str | None:

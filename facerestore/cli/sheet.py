@@ -15,7 +15,7 @@ from facerestore.cli.enhancing import SHOWN_REASONS, Request
 from facerestore.cli.inputs import tell_inputs
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, WeightsError
-from facerestore.wording import count
+from facerestore.wording import count, no_face
 
 if TYPE_CHECKING:
     import numpy as np
@@ -293,8 +293,8 @@ def _tell(run: _Run, name: str, found: PhotoRows, seconds: float) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
     from facerestore.selection import absent_indices
 
-    number = found.facts["found"]
-    faces = f"{count(number, 'face')}, {len(found.rows)} on the sheet" if number else "no face"
+    number, shown = found.facts["found"], len(found.rows)
+    faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
     run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
     for line in _cell_lines(run, found.facts["faces"]):
         run.terminal.say(f"  {line}")

@@ -29,7 +29,12 @@ FINDER_SUFFIX = ".safetensors"
 
 
 def create_detector(
-    name: str, *, weights_for: Callable[[str], Path], device: str | torch.device = "cpu"
+    name: str,
+    *,
+    weights_for: Callable[[str], Path],
+    device: str | torch.device = "cpu",
+    detect_size: int | None = None,
+    rotations: bool = False,
 ) -> FaceDetector:
     """Return the detector ``name``, ready for any number of images and threads.
 
@@ -38,16 +43,23 @@ def create_detector(
         weights_for: gives the file of a catalog name, or raises WeightsError where it is not installed.
         device: where RetinaFace runs, and ``embedded`` too if it is CUDA, so that a batch of photos does not wait for
             the CPU to find their faces. Elsewhere ``embedded`` stays on the CPU, and so does YuNet, which is OpenCV's.
+        detect_size: longest side at which photos are searched, px; None searches them at their own.
+        rotations: look for turned faces too, and not only where a photo shows no upright one.
 
     Raises:
         ConfigError: the name is unknown.
         WeightsError: the weights are not installed.
         CheckpointError: they do not fit the network.
     """
+    from facerestore.detection.searching import Extent
+
+    extent = Extent(detect_size, rotations)
     if name.endswith(FINDER_SUFFIX):
         from facerestore.detection.embedded import EmbeddedDetector
 
-        return EmbeddedDetector(Path(name).expanduser(), weights_for(LANDMARKS), device=_cuda_or_cpu(device))
+        return EmbeddedDetector(
+            Path(name).expanduser(), weights_for(LANDMARKS), device=_cuda_or_cpu(device), extent=extent
+        )
     if name not in DETECTORS:
         raise ConfigError(
             f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}, or give the {FINDER_SUFFIX} file"
@@ -58,14 +70,14 @@ def create_detector(
     if name == "embedded":
         from facerestore.detection.embedded import EmbeddedDetector
 
-        return EmbeddedDetector(weights, weights_for(LANDMARKS), device=_cuda_or_cpu(device))
+        return EmbeddedDetector(weights, weights_for(LANDMARKS), device=_cuda_or_cpu(device), extent=extent)
     if name == "yunet":
         from facerestore.detection.yunet import YuNetDetector
 
-        return YuNetDetector(weights)
+        return YuNetDetector(weights, extent=extent)
     from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
 
-    return RetinaFaceDetector(weights, CONFIGS[entry], device=device)
+    return RetinaFaceDetector(weights, CONFIGS[entry], device=device, extent=extent)
 
 
 def _cuda_or_cpu(device: str | torch.device) -> str:

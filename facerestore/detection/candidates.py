@@ -30,13 +30,14 @@ class Candidates(NamedTuple):
     scores: NDArray[np.float64]
 
 
-def candidates(outputs: Tensor, size: tuple[int, int], threshold: float) -> Candidates:
+def candidates(outputs: Tensor, size: tuple[int, int], threshold: float, *, at_least: int = 0) -> Candidates:
     """Return what one picture's cells say.
 
     Args:
         outputs: (N, 15) of all cells, as ``facerestore.archs.finder.flatten`` lays them out.
         size: height and width of the picture that the network saw, px.
         threshold: cells of a lower score are left out.
+        at_least: but so many of the best are taken, whatever their score.
     """
     import torch
 
@@ -44,8 +45,8 @@ def candidates(outputs: Tensor, size: tuple[int, int], threshold: float) -> Cand
 
     scores = torch.sigmoid(outputs[:, 0])
     chosen = torch.nonzero(scores >= threshold).squeeze(1)
-    if len(chosen) > MOST:
-        chosen = chosen[scores[chosen].topk(MOST).indices]
+    if not at_least <= len(chosen) <= MOST:
+        chosen = scores.topk(min(MOST, max(at_least, len(chosen)))).indices
     centres, strides = cell_centres(*size, outputs.device)
     boxes, points = (
         found.double().cpu().numpy() for found in decode(outputs[chosen], centres[chosen], strides[chosen])

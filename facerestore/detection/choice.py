@@ -10,23 +10,31 @@ from facerestore.weights.choosing import PassedOver, first_sound
 if TYPE_CHECKING:
     import torch
 
+    from facerestore.config import RestoreConfig
     from facerestore.types import FaceDetector
     from facerestore.weights import WeightsEntry, WeightsStore
 
 AUTO = "auto"
 
 
-def build_detector(name: str, store: WeightsStore, device: torch.device) -> FaceDetector:
-    """Return a detector by name; ``auto`` takes the best whose file can be used, else ``embedded``, which always is.
+def build_detector(config: RestoreConfig, store: WeightsStore, device: torch.device) -> FaceDetector:
+    """Return the detector of a configuration; ``auto`` takes the best whose file can be used, else ``embedded``.
 
     Raises:
         ConfigError: the name is unknown.
         WeightsError: its weights are not installed, or corrupt.
     """
+    name = config.detector
     if name == AUTO:
         found = first_sound(_detectors(store).values(), store).entry
         name = next((each for each, entry in _detectors(store).items() if entry == found), "embedded")
-    return create_detector(name, weights_for=store.require, device=device)
+    return create_detector(
+        name,
+        weights_for=store.require,
+        device=device,
+        detect_size=config.detect_size,
+        rotations=config.rotations,
+    )
 
 
 def best_detector(store: WeightsStore) -> str:

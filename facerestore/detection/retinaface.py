@@ -13,9 +13,11 @@ import numpy as np
 
 from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
-from facerestore.detection.frames import Reduction, reduce_for_detection, suppress_overlaps, to_image_frame
+from facerestore.detection.frames import View, suppress_overlaps, to_image_frame
+from facerestore.detection.pyramid import Reach
+from facerestore.detection.searching import Extent, by_score, search_photo
 from facerestore.errors import BackendError, ConfigError
-from facerestore.types import DetectedFace, Image
+from facerestore.types import DetectedFace, FoundFaces, Image
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -31,7 +33,11 @@ BGR_MEAN = np.array(
 )  # ImageNet's, as the published weights were trained
 SCORE_THRESHOLD = 0.8  # facexlib's; GPEN takes 0.9
 NMS_THRESHOLD = 0.4  # facexlib's and GPEN's
-MAX_SIDE_PX = 1280  # ResNet50 takes about 2 s at this size on two cores; 39 s and 3.6 GB at 12 megapixels
+USUAL_SIDE_PX = 1280  # a face that fills a picture of this side meets the largest anchors
+LEAST_PX = 24.0  # twice the smallest anchors; of 18 validation portraits mobile0.25 finds 15 at 18 to 32 px
+STEP = 4.0
+STRICT_SCORE = 0.99  # above the usual size and for turned faces; mobile0.25 gives 0.979 to a turned violin
+LEAST_SEEN = 0.1  # of what is told of a photo without a face: how likely the likeliest was
 FACEXLIB_MIN_SIZES = ((16, 32), (64, 128), (256, 512))
 SMALL_MIN_SIZES = ((10, 20), (32, 64), (128, 256))
 UNUSED_PREFIX = "body.fc."  # the classifier of the backbone, which some files still carry
@@ -44,13 +50,13 @@ class RetinaFaceConfig:
     Attributes:
         backbone: ``resnet50`` or ``mobile0.25``.
         min_sizes: anchor sides of the three levels, px.
-        max_side_px: larger photos are reduced to this side, so that a face that fills the photo meets the anchors.
+        usual_side_px: longest side of a picture that a face may fill and meet the anchors.
         plain_relu: the network was trained with ReLU where facexlib's mobile0.25 has a leaky one of slope 0.1.
     """
 
     backbone: str
     min_sizes: tuple[tuple[int, ...], ...] = FACEXLIB_MIN_SIZES
-    max_side_px: int = MAX_SIDE_PX
+    usual_side_px: int = USUAL_SIDE_PX
     plain_relu: bool = False
 
     def __post_init__(self) -> None:
@@ -67,7 +73,7 @@ CONFIGS = {
     "retinaface.mobile0.25": RetinaFaceConfig("mobile0.25"),
     # biubug6/Face-Detector-1MB-with-landmark: the same tensors, but smaller anchors and ReLU (data/config.py, net.py).
     "retinaface.mobile0.25-1mb": RetinaFaceConfig(
-        "mobile0.25", SMALL_MIN_SIZES, max_side_px=800, plain_relu=True
+        "mobile0.25", SMALL_MIN_SIZES, usual_side_px=800, plain_relu=True
     ),
 }
 """By catalog name. Anchors and activations are no tensors of the file, so nothing but its name can tell them."""
@@ -81,6 +87,7 @@ class RetinaFaceDetector:
         config: its backbone and anchors.
         device: torch device.
         score_threshold: faces below are dropped.
+        extent: how much of a photo is searched.
 
     Raises:
         CheckpointError: the file is unsafe, or does not fit the network.
@@ -95,26 +102,35 @@ class RetinaFaceDetector:
         *,
         device: str | torch.device = "cpu",
         score_threshold: float = SCORE_THRESHOLD,
+        extent: Extent | None = None,
     ) -> None:
         self._config, self._device, self._score_threshold = config, device, score_threshold
+        self._extent = extent or Extent()
         network = build_network(config)
         state_dict = load_state_dict(weights)
         kept = {key: value for key, value in state_dict.items() if not key.startswith(UNUSED_PREFIX)}
         load_strictly(network, kept, name=f"RetinaFace {config.backbone}")
         self._network = network.eval().to(device)
 
-    def detect(self, image: Image) -> list[DetectedFace]:
+    def detect(self, image: Image) -> FoundFaces:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first.
 
         Raises:
             BackendError: the network gave a value that is not finite.
         """
-        reduced = reduce_for_detection(image, self._config.max_side_px)
-        boxes, scores, points = self._regress(reduced.pixels)
-        chosen = np.flatnonzero(scores > self._score_threshold)
+        judge, reach = (
+            by_score(self._score_threshold, strictly=STRICT_SCORE),
+            Reach(LEAST_PX, (self._config.usual_side_px,), STEP),
+        )
+        return search_photo(image, see=self._seen, judge=judge, reach=reach, extent=self._extent)
+
+    def _seen(self, view: View) -> list[DetectedFace]:
+        boxes, scores, points = self._regress(view.pixels)
+        chosen = np.flatnonzero(scores > LEAST_SEEN)
         boxes, scores, points = boxes[chosen], scores[chosen], points[chosen]
         kept = suppress_overlaps(boxes, scores, NMS_THRESHOLD, pixel=1.0)
-        return [_to_face(boxes[i], points[i], float(scores[i]), reduced) for i in kept]
+        # Fractions times the size are pixel coordinates as they are, as in facexlib and GPEN.
+        return [to_image_frame(boxes[i], points[i], float(scores[i]), view.to_image) for i in kept]
 
     def _regress(
         self, pixels: NDArray[np.uint8]
@@ -133,13 +149,6 @@ class RetinaFaceDetector:
         size = np.array([width, height], dtype=np.float32)
         boxes = decode_boxes(regressions, priors) * np.tile(size, 2)
         return boxes, classes[:, 1], decode_points(shifts, priors) * size
-
-
-def _to_face(
-    box: NDArray[np.float32], points: NDArray[np.float32], score: float, reduced: Reduction
-) -> DetectedFace:
-    """Return one face; fractions times the size are pixel coordinates as they are, as in facexlib and GPEN."""
-    return to_image_frame(box, points, score, reduced)
 
 
 def build_network(config: RetinaFaceConfig) -> RetinaFaceNet:

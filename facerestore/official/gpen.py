@@ -28,11 +28,13 @@ from facerestore.types import (
     Decision,
     DecodedImage,
     DetectedFace,
+    FoundFaces,
     Image,
     Mask,
     Outcome,
     ParsingMap,
     RestoredFace,
+    search_of,
 )
 
 _Values = TypeVar("_Values", Pixels8, Mask)
@@ -104,7 +106,14 @@ class GPENPipeline(OfficialPipeline):
         to_photo = compose_affine(
             invert_affine(resize_affine(_ratio(enlarged.shape, pixels.shape))), to_enlarged
         )
-        return left_to_right([_moved(face, to_photo) for face in self._finder.detect(seen)])
+        found = self._finder.detect(seen)
+        search = search_of(found)
+        return left_to_right(
+            FoundFaces(
+                (_moved(face, to_photo) for face in found),
+                search=search and search.of_reduced(seen.shape[1] / pixels.shape[1]),
+            )
+        )
 
     def _refused(self, found: Sequence[DetectedFace]) -> dict[int, Decision]:
         return {

@@ -20,6 +20,7 @@ from facerestore.batch.report import describe_error
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
+from facerestore.photo_report import search_facts
 from facerestore.pictures import close_up, face_square
 from facerestore.pipeline import RestorePipeline
 from facerestore.selection import left_to_right, select_faces
@@ -208,7 +209,7 @@ class SheetMaker:
         )
         faces = [_face_facts(index, found[index], facts[index]) for index in chosen]
         failed = sum(cell.picture is None for row in rows for cell in row.cells)
-        return PhotoRows(rows, {"found": len(found), "faces": faces}, failed)
+        return PhotoRows(rows, {"found": len(found), "search": search_facts(found), "faces": faces}, failed)
 
     def add(self, rows: Iterable[SheetRow]) -> Iterator[NDArray[np.uint8]]:
         """Take rows, and yield the pages that are full with them, (H, W, 3) uint8 RGB."""

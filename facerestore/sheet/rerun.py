@@ -18,9 +18,11 @@ from facerestore.types import (
     FaceDetector,
     FaceImage,
     FaceParser,
+    FoundFaces,
     Image,
     ParsingMap,
     Restorer,
+    search_of,
 )
 
 
@@ -54,11 +56,11 @@ class _FoundAlready:
 
     def __init__(self, detector: FaceDetector, found: Sequence[DetectedFace]) -> None:
         self.name = detector.name
-        self._found = list(found)
+        self._found = FoundFaces(found, search=search_of(found))
 
     def detect(self, image: Image) -> list[DetectedFace]:
         """Return the faces that were found."""
-        return list(self._found)
+        return FoundFaces(self._found, search=self._found.search)
 
 
 class RememberingParser:
