@@ -135,7 +135,7 @@ def test_decisions_and_their_reasons():
     assert (kept.outcome, kept.code) == (Outcome.KEPT, "sharp")
     assert "1.1 px" in kept.reason
     assert (restored.outcome, restored.code) == (Outcome.RESTORED, "restored")
-    for number in ("2.20 times", "3.4 px", "7.5 levels", "1.60", "0.3 levels"):
+    for number in ("2.20 times", "3.4 px", "7.5 levels", "1.60", "0.34 levels"):
         assert number in restored.reason
     assert decide(face, sharp, min_eye_distance_px=100).code == "too-small"
 

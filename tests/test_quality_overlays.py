@@ -94,7 +94,7 @@ def test_a_little_enlarged_or_turned_a_sharp_face_stays_sharp():
     assert judge(drawn(0, size=205)).sharp
     assert judge(drawn(0, size=320, pores=2.5), turn=4.0).sharp
     soft = drawn(0, 1.5, size=205)
-    assert judge(soft).skin_detail < 0.65 < judge(drawn(0, size=205)).skin_detail
+    assert judge(soft).skin_detail < 0.62 < judge(drawn(0, size=205)).skin_detail
 
 
 def test_large_faces_are_judged_as_the_network_sees_them():
