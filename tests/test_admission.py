@@ -15,6 +15,7 @@ from facerestore.cli import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
 from facerestore.parsing import choose_parser
+from facerestore.sheet.choice import passed_over, sheet_configs
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
@@ -182,6 +183,18 @@ def test_a_right_network_behind_an_unfit_one_is_taken(store, file):
     line = build_pipeline(RestoreConfig(device="cpu"), store=store)
     assert line.facts.parser.weights == "parsenet.gpen"
     assert [name for name, _ in line.facts.passed_over] == ["parsenet.psfr-90000"]
+
+
+def test_a_sheet_takes_what_can_be_used(store, file):
+    poison(store, file, *POISONED)
+    for backend, wanted in (("auto", ["lite.clean-256"]), ("gpen,auto", [None, "lite.clean-256"])):
+        configs = sheet_configs(RestoreConfig(backend=backend, device="cpu"), store=store)
+        assert [config.weights for config in configs] == wanted
+    every = {c.backend: c.weights for c in sheet_configs(RestoreConfig(backend="all"), store=store)}
+    assert every["gpen"] == "gpen.clean-128"
+    assert every["mmrb"] is None
+    assert [name for name, _ in passed_over(RestoreConfig(backend="all"), store=store)] == ["gpen.bfr-512"]
+    assert passed_over(RestoreConfig(backend="gpen"), store=store) == ()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def _chosen(request: Request, store: WeightsStore) -> str:
         from facerestore.available import usable
 
         found = usable(request.restore, store)
-        if len(found.candidates) > 1:
+        if len(found.candidates) > 1 or found.passed_over:
             return found.words
     return choose_weights(request.restore, store, request.task).name
 

@@ -85,11 +85,14 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
         _names(request)  # who lacks the weights too is told of them first
         raise ImageError("; ".join(str(outcome.error) for outcome in missing))
     from facerestore.sheet import SheetMaker, sheet_pipelines
+    from facerestore.sheet.choice import passed_over
     from facerestore.sheet.picture import PAGE_HEIGHT_PX
 
     pipelines = sheet_pipelines(request.restore)
     height = STREAM_PAGE_PX if str(sheet) == "-" else PAGE_HEIGHT_PX
     maker = SheetMaker(pipelines, strengths=strengths or None, page_height_px=height)
+    for name, fault in dict((*passed_over(request.restore), *pipelines[0].facts.passed_over)).items():
+        terminal.warn(f"warning: auto passes over {name}: {fault}")
     for pipeline in pipelines:
         terminal.say(f"comparing {pipeline.description}")
     run = _Run(request, sheet, maker, terminal)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from facerestore.assembly import build_pipeline
-from facerestore.available import AUTO, choose_weights
+from facerestore.assembly import build_pipeline, chooses_by_face
+from facerestore.available import AUTO, choose_weights, usable
 from facerestore.backends import backend_names, needs_weights
 from facerestore.backends.exported import exported_file
 from facerestore.config import RestoreConfig
@@ -16,7 +16,7 @@ from facerestore.pipeline import RestorePipeline
 from facerestore.purposes import RESTORE
 from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import looks_like_path
+from facerestore.weights.choosing import PassedOver, first_sound, looks_like_path
 
 ALL = "all"
 """Stands for every backend that has weights on this machine."""
@@ -42,6 +42,8 @@ def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[Restore
         wanted = [single for item in split_list(config.backend) for single in _meant_by(item, config, store)]
     distinct: dict[Path | str, RestoreConfig] = {}
     for single in wanted:
+        if chooses_by_face(single) and (candidates := usable(single, store).candidates):
+            single = replace(single, weights=candidates[0].name)
         chosen = choose_weights(single, store)
         if single.backend == AUTO and chosen.path is not None:
             single = replace(single, weights=chosen.name)
@@ -68,6 +70,14 @@ def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None)
     return pipelines
 
 
+def passed_over(config: RestoreConfig, *, store: WeightsStore | None = None) -> PassedOver:
+    """Return the installed weights that ``auto`` and ``all`` in ``config`` do not take, and why."""
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    if config.weights is not None or not {AUTO, ALL} & set(split_list(config.backend)):
+        return ()
+    return usable(config, store).passed_over
+
+
 def split_list(text: str) -> list[str]:
     """Return the items of a list separated by commas; a file whose name has commas is one item.
 
@@ -85,7 +95,7 @@ def split_list(text: str) -> list[str]:
 def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[RestoreConfig]:
     """Return the configurations that one item of a list of backends stands for."""
     if item == ALL:
-        return [replace(config, backend=name) for name in backend_names() if _is_ready(name, store)]
+        return [ready for name in backend_names() if (ready := _ready(name, config, store)) is not None]
     if item == AUTO or item in backend_names() or exported_file(item) is not None:
         return [replace(config, backend=item)]
     if item in store.catalog.entries or looks_like_path(item):
@@ -96,6 +106,11 @@ def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[Res
     )
 
 
-def _is_ready(name: str, store: WeightsStore) -> bool:
-    """Say whether a backend can be used without fetching anything."""
-    return store.best(RESTORE.purpose, backends={name}) is not None or not needs_weights(name)
+def _ready(name: str, config: RestoreConfig, store: WeightsStore) -> RestoreConfig | None:
+    """Return the configuration of a backend that can be used without fetching anything; None for any other."""
+    found = first_sound(store.ranked(RESTORE.purpose, backends={name}), store)
+    if found.entry is None and needs_weights(name):
+        return None
+    # Named only where the best of the backend cannot be used: what is the backend's own choice stays so.
+    own = found.entry.name if found.entry is not None and found.passed_over else None
+    return replace(config, backend=name, weights=own)
