@@ -214,6 +214,21 @@ with temporary_beside(Path('x.png')):
     assert not left_over(tmp_path)
 
 
+def test_what_a_killed_run_left_goes_with_the_next_run_that_writes_nothing(album):
+    (album / "out").mkdir()
+    killed = f".0123456789abcdef{temporary.SUFFIX}"
+    (album / "out" / killed).write_bytes(b"half")
+    for path in (album / "in").iterdir():
+        (album / "out" / path.name).write_bytes(path.read_bytes())
+    process = started(
+        BATCH.format(free=99, at="pass"), "enhance", "in", "-o", "out", "--skip-existing", cwd=album
+    )
+    rc, out, _ = ended(process)
+    assert rc == 0
+    assert "8 skipped" in out
+    assert not left_over(album)
+
+
 def test_a_reader_that_goes_away_ends_no_batch(album):
     at = "restorer.calls or (here('under way'), told())"
     process = started(

@@ -42,6 +42,7 @@ from facerestore.io import (
 )
 from facerestore.photo_report import reading_notes, storage_note
 from facerestore.pictures import compare_picture
+from facerestore.temporary import sweep
 from facerestore.types import DecodedImage, Image, RestoreResult
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def run_jobs(
         ConfigError: stages are to be saved, and the restorer has none.
     """
     check_options(pipeline, options)
+    for folder in dict.fromkeys(job.target.parent for job in jobs if job.target != STREAM):
+        sweep(folder)
     threads = pipeline.config.threads
     # A background network takes all of the machine, and gigabytes, for each photo.
     photos = len(jobs) if pipeline.background is None else 1
