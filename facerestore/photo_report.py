@@ -16,6 +16,7 @@ from facerestore.types import DecodedImage, DetectedFace, Outcome, RestoredFace,
 
 if TYPE_CHECKING:
     from facerestore.background import Upsampler
+    from facerestore.config import RestoreConfig
     from facerestore.pipeline import RestorePipeline
 
 
@@ -149,17 +150,24 @@ def search_facts(found: Sequence[DetectedFace]) -> dict[str, Any] | None:
     return values | {name: [list(size) for size in values[name]] for name in ("sizes", "turned_sizes")}
 
 
-def search_notes(found: Sequence[DetectedFace], *, rotations: bool) -> list[str]:
-    """Return what people should know of how the faces were found.
+def with_search(
+    report: dict[str, Any], found: Sequence[DetectedFace], config: RestoreConfig
+) -> dict[str, Any]:
+    """Return the report of a photo with what was searched, and a note where only turned faces were found.
 
     Args:
-        found: what a detector gave.
-        rotations: turned faces were asked for.
+        report: of the photo, with its ``notes``.
+        found: what the detector gave.
+        config: says whether turned faces were asked for.
     """
-    search = search_of(found)
-    if not found or search is None or not search.turned_sizes or rotations:
-        return []
-    return ["no face stands upright: found with the photo turned on its side or upside down"]
+    notes, search = report["notes"], search_facts(found)
+    upright = config.rotations or any(face.stands_upright for face in found)
+    if found and search is not None and not upright:
+        notes = [
+            "no face stands upright: the photo was searched turned on its side and upside down too",
+            *notes,
+        ]
+    return report | {"search": search, "notes": notes}
 
 
 def background_facts(background: Upsampler) -> dict[str, Any]:

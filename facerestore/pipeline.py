@@ -26,8 +26,8 @@ from facerestore.photo_report import (
     photo_facts,
     precision_notes,
     search_facts,
-    search_notes,
     served_by,
+    with_search,
 )
 from facerestore.purposes import RESTORE, Task
 from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
@@ -174,11 +174,8 @@ class RestorePipeline:
         """
         found = self._detect(image.pixels)
         faces, qualities = self._judge(image.pixels, found)
-        return {
-            "found": len(faces),
-            "search": search_facts(found),
-            "faces": self._face_reports(faces, qualities),
-        }
+        look = {"found": len(faces), "search": search_facts(found)}
+        return look | {"faces": self._face_reports(faces, qualities)}
 
     @within_memory()
     def run(self, image: PictureSource) -> RestoreResult:
@@ -214,8 +211,7 @@ class RestorePipeline:
                 canvas = self.background.upsample(image.pixels, size, on_tile=self.on_tile)
         with clock.stage("blend"):
             result = self._blend(image, faces) if canvas is None else self._blend_onto(image, faces, canvas)
-        report = self._report(image, result, faces, qualities, clock) | {"search": search_facts(found)}
-        report["notes"] = search_notes(found, rotations=self.config.rotations) + report["notes"]
+        report = with_search(self._report(image, result, faces, qualities, clock), found, self.config)
         return RestoreResult(image=result, faces=tuple(faces), report=report)
 
     def run_spent(self, image: DecodedImage) -> RestoreResult:
@@ -229,9 +225,8 @@ class RestorePipeline:
 
     def _opened(self, image: PictureSource) -> DecodedImage:
         """Return a photo that is given in whatever way."""
-        return as_decoded(
-            image, max_pixels=self.config.max_pixels or DEFAULT_MAX_PIXELS, page=self.config.page
-        )
+        limit = self.config.max_pixels or DEFAULT_MAX_PIXELS
+        return as_decoded(image, max_pixels=limit, page=self.config.page)
 
     def _detect(self, pixels: Image) -> list[DetectedFace]:
         """Return the faces left to right, the order of their indices."""
@@ -270,9 +265,8 @@ class RestorePipeline:
     def _set_aside(self, face: DetectedFace, chosen: bool) -> Decision | None:
         """Return why a face is kept before it is looked at; None when it has to be judged."""
         if not chosen:
-            return Decision(
-                Outcome.KEPT, "not-selected", f"not selected: the choice of faces is '{self.config.faces}'"
-            )
+            why = f"not selected: the choice of faces is '{self.config.faces}'"
+            return Decision(Outcome.KEPT, "not-selected", why)
         if self._pasting.full_strength == 0:
             return Decision(Outcome.KEPT, "strength-0", "strength is 0, which changes nothing")
         return None if self.config.force else too_small(face, min_eye_distance_px=self._min_eye_distance_px)
@@ -336,11 +330,7 @@ class RestorePipeline:
             )
         else:
             pixels = paste_faces(
-                image.pixels,
-                pastes,
-                upscale=upscale,
-                colour_match=self.config.colour_match,
-                canvas=canvas,
+                image.pixels, pastes, upscale=upscale, colour_match=self.config.colour_match, canvas=canvas
             )
         alpha = image.alpha if image.alpha is None or spends else resize_image(image.alpha, upscale)
         return replace(image, pixels=pixels, alpha=alpha)
