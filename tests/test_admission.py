@@ -16,6 +16,7 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
 from facerestore.parsing import choose_parser
 from facerestore.sheet.choice import passed_over, sheet_configs
+from facerestore.training.feature_weights import find_features
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
@@ -222,3 +223,13 @@ def test_commands_go_on_with_a_warning(file, tmp_path, monkeypatch, capsys, comm
     row = next(line for line in out.splitlines() if "gpen.bfr-1024 " in line)
     assert row.split()[:4] == ["gpen.bfr-1024", "restore", "no", "address"]
     assert "no address: no program can fetch the file" in out
+
+
+def test_training_does_without_a_comparing_network_that_cannot_be_used(store, file):
+    poison(store, file, "arcface.ir-se50")
+    found = find_features("identity", instead="the identity loss is left out", store=store)
+    assert found.name is None
+    assert "cannot be used" in found.note
+    assert "until then the identity loss is left out" in found.note
+    with pytest.raises(WeightsError, match=r"cannot be used.*arcface\.ir-se50 --force"):
+        find_features("identity", instead="nothing", wish="yes", store=store)

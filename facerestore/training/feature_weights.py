@@ -15,6 +15,7 @@ from facerestore.archs.vgg import PERCEPTUAL_TAPS, TRAINED_SIZE, VGG19
 from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import first_sound
 
 FEATURES, IDENTITY = "features", "identity"
 """What weights of these networks are for, in the catalog."""
@@ -58,7 +59,7 @@ def find_features(
     wish: Wish = "auto",
     store: WeightsStore | None = None,
 ) -> FeatureWeights:
-    """Return which weights a comparing network has on this machine; nothing is read.
+    """Return which weights a comparing network has on this machine; no network is loaded.
 
     Args:
         purpose: ``features`` for VGG19, ``identity`` for ArcFace.
@@ -72,9 +73,14 @@ def find_features(
     store, network = store or WeightsStore(), _NETWORKS[purpose]
     if wish == "no":
         return FeatureWeights(purpose, None, f"{network} is switched off: {instead}")
-    entry = store.best(purpose, backends={_BACKENDS[purpose]})
-    if entry is not None:
-        return FeatureWeights(purpose, entry.name, f"{network}: weights '{entry.name}'")
+    sound = first_sound(store.ranked(purpose, backends={_BACKENDS[purpose]}), store)
+    if sound.entry is not None:
+        return FeatureWeights(purpose, sound.entry.name, f"{network}: weights '{sound.entry.name}'")
+    if sound.passed_over:
+        fault = f"the weights of {network} cannot be used: {sound.passed_over[0][1]}"
+        if wish == "yes":
+            raise WeightsError(fault)
+        return FeatureWeights(purpose, None, f"{fault}; until then {instead}")
     known = next(
         e.name
         for e in store.catalog.entries.values()
