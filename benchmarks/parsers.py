@@ -107,7 +107,7 @@ def main() -> None:
     options.add_argument(
         "--shared", type=Path, default=Path(os.environ.get("FACERESTORE_SHARED", "../shared"))
     )
-    options.add_argument("--parser", action="append", help="parse.clean-256, landmarks, or a file")
+    options.add_argument("--parser", action="append", help="landmarks, a name of the catalog, or a file")
     options.add_argument("--presets", default=f"gfpgan,severe,{CLEAN}")
     options.add_argument(
         "--sheet", type=Path, help="where to show the degraded faces, their maps, and the labels"
@@ -119,7 +119,7 @@ def main() -> None:
     faces = [(index, f) for index, f in every if (maps / f.set_name / f"{f.name}.png").exists()]
     print(f"{len(faces)} of {len(every)} validation faces have labels; {SIDE} px, seed {SEED}")
     rows: list[NDArray[np.uint8]] = []
-    for word in chosen.parser or ["parse.clean-256", "landmarks"]:
+    for word in chosen.parser or ["landmarks"]:
         parser = named_parser(word, WeightsStore()).load()
         for name in chosen.presets.split(","):
             tallies, milliseconds, shown = measure(parser, faces, maps, name)

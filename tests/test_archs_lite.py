@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facerestore.archs.lite import LiteConfig, LiteDiscriminator, LiteGenerator, config_from_shapes
+from facerestore.archs.lite import BUNDLED, LiteConfig, LiteDiscriminator, LiteGenerator, config_from_shapes
 
 TINY = LiteConfig(unshuffle=4, widths=(8, 12, 16), blocks=(1, 2, 1))
 
@@ -64,10 +64,10 @@ def test_a_head_that_does_not_lead_to_the_size_of_the_face_is_refused(fine):
         LiteGenerator(LiteConfig(4, (8, 8), (1, 1), *fine))
 
 
-def test_default_size_is_what_the_card_says():
+def test_the_bundled_size_is_what_the_card_says():
     with torch.device("meta"):
-        network = LiteGenerator()
-    assert sum(p.numel() for p in network.parameters()) == 7_652_032
+        network = LiteGenerator(BUNDLED)
+    assert sum(p.numel() for p in network.parameters()) == 7_722_359
 
 
 def test_levels_without_blocks_are_refused():

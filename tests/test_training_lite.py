@@ -9,7 +9,7 @@ import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
 from facerestore.alignment import template
-from facerestore.archs.lite import LiteConfig
+from facerestore.archs.lite import BUNDLED, LiteConfig
 from facerestore.backends import load_backend
 from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
@@ -270,16 +270,16 @@ def test_networks_that_cannot_be_are_refused(network, size, fault):
         lite.LiteRecipe(make_settings(lite.LiteSettings, {"network": network}), face_size=size)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_the_runs_that_made_the_bundled_weights_are_understood(tmp_path, number):
     faces, _ = write_drawn_faces(tmp_path, count=3, face_size=256)
     sets = "data.set_weights={}"  # those of the drawn faces are others
     config = Path(__file__).parent.parent / f"examples/train_lite_{number}.toml"
     plan = make_plan("lite", faces=faces, config=config, assignments=[sets])
-    assert plan.engine.steps == {1: 3000, 2: 2200, 3: 300}[number]
+    assert plan.engine.steps == {1: 3000, 2: 2200, 3: 300, 4: 700, 5: 1150}[number]
     assert plan.recipe.settings.start == ("" if number == 1 else f"runs/lite_{number - 1}.safetensors")
-    assert plan.recipe.settings.faded_below == (0.82 if number == 3 else 0)
-    assert plan.recipe.settings.network == LiteConfig()
+    assert plan.recipe.settings.faded_below == (0.82 if number >= 3 else 0)
+    assert plan.recipe.settings.network == (LiteConfig() if number <= 3 else BUNDLED)
 
 
 def test_a_typo_within_the_network_is_named():

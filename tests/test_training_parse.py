@@ -1,4 +1,4 @@
-"""Training of the bundled parser: losses over what is known, a run that learns, an export that parses."""
+"""Training of the small parser: losses over what is known, a run that learns, an export that parses."""
 
 import math
 

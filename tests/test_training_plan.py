@@ -71,7 +71,7 @@ def test_faults_beside_the_file_are_named(drawn, tmp_path):
         make_plan("light", faces=drawn[0])
     with pytest.raises(ConfigError, match="with --data"):
         make_plan("lite", faces=None)
-    with pytest.raises(ConfigError, match=r"data.parsing=DIR"):
+    with pytest.raises(ConfigError, match=r"make them with .facerestore parse .* --maps MAPS"):
         make_plan("parse", faces=drawn[0])
     with pytest.raises(ConfigError, match=r"sets nothing; write key=value"):
         make_plan("lite", faces=drawn[0], assignments=["engine.steps"])

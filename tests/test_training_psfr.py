@@ -20,7 +20,7 @@ from facerestore.training.export import export_run
 from facerestore.training.feature_weights import FeatureWeights
 from facerestore.training.maps import coloured, landmark_maps, parsed_maps
 from facerestore.training.plan import make_plan
-from facerestore.training.recipes import parse as parse_recipe
+from facerestore.training.recipes import parsenet as parsenet_recipe
 from facerestore.training.recipes import psfr
 from facerestore.training.recipes.psfr import PSFRRecipe, PSFRSettings, fitting_scales
 from facerestore.training.saving import restore_average
@@ -141,8 +141,8 @@ def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
         assert any(fault in note for note in recipe.notes)
         with pytest.raises(ConfigError, match=fault):
             recipe.frozen()
-    network = parse_recipe.ParseNet(
-        parse_recipe.ParseNetConfig(encoder=(4, 4), body_blocks=1, decoder=(4,))
+    network = parsenet_recipe.ParseNet(
+        parsenet_recipe.ParseNetConfig(encoder=(4, 4), body_blocks=1, decoder=(4,))
     ).eval()
     path = tmp_path / "parse.safetensors"
     save_state_dict(path, network.state_dict(), {"face_size": "32"})

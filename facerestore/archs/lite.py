@@ -44,6 +44,10 @@ class LiteConfig:
     fine_blocks: tuple[int, ...] = ()
 
 
+BUNDLED = LiteConfig(fine_widths=(32, 12), fine_blocks=(3, 1))
+"""Shape of the weights that come with facerestore."""
+
+
 class ResidualBlock(nn.Module):
     """x + conv(LReLU(conv(norm(x)))), both convolutions 3x3, the norm over the channels of each pixel."""
 

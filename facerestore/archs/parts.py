@@ -1,6 +1,6 @@
-"""The bundled parser: labels the parts of degraded faces; a small U-shaped network of ours.
+"""A small parser of ours: labels the parts of degraded faces.
 
-The trunk is that of the bundled restorer (:mod:`facerestore.archs.lite`) folded by two, so that eyes and lips, a few
+Its trunk is that of the bundled restorer (:mod:`facerestore.archs.lite`) folded by two, so that eyes and lips, a few
 pixels high, are seen at half the size of the face; each of its pixels says the classes of two by two pixels of the face
 (sub-pixel convolution, Shi et al., arXiv 1609.05158). What it is for, labels of the low-quality face, is Chen et al.,
 "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709, section 3.2.

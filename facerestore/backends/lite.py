@@ -95,7 +95,7 @@ class LiteRestorer(TensorRestorer):
     @classmethod
     def published(cls) -> Iterator[Self]:
         """Yield the bundled size."""
-        from facerestore.archs.lite import LiteConfig, LiteGenerator
+        from facerestore.archs.lite import BUNDLED, LiteGenerator
 
-        network = on_meta(LiteGenerator, LiteConfig())
+        network = on_meta(LiteGenerator, BUNDLED)
         yield cls(network, face_size=FACE_SIZE, device="meta")

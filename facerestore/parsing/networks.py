@@ -1,4 +1,4 @@
-"""Parser networks: the bundled one, ParseNet and BiSeNet, recognised by their keys and loaded strictly."""
+"""Parser networks: a small one of ours, ParseNet and BiSeNet, recognised by their keys and loaded strictly."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ BISENET_CLASSES: tuple[str, ...] = (
 
 
 class PartsParser(NetworkParser):
-    """Labels faces with the bundled :class:`facerestore.archs.parts.PartsNet`, fed with RGB in [-1, 1]."""
+    """Labels faces with our small :class:`facerestore.archs.parts.PartsNet`, fed with RGB in [-1, 1]."""
 
     name = "parse"
     mean = (0.5, 0.5, 0.5)
@@ -71,7 +71,7 @@ class PartsParser(NetworkParser):
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
-        """Say whether the keys are those of the bundled parser."""
+        """Say whether the keys are those of the small parser of ours."""
         return _have(state_dict, "stem.", "encoder.", "decoder.", "label.")
 
     @classmethod

@@ -57,7 +57,7 @@ RECIPES: Mapping[str, RecipeEntry] = {
     ),
     "parse": RecipeEntry(
         f"{_ROOM}.parse:ParseRecipe",
-        "the small parser of degraded faces that comes with facerestore",
+        "a small parser of degraded faces",
         "parse",
         "parse",
     ),

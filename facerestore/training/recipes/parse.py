@@ -1,4 +1,4 @@
-"""The recipe of the bundled parser: the labels of a real face, learnt from what degradation left of it.
+"""The recipe of the small parser of ours: the labels of a real face, learnt from what degradation left of it.
 
 Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709, section
 3.2, with a small network of ours. Labels may be partial: what is unknown in a map is no part of any loss.
@@ -78,7 +78,7 @@ class ParseRecipe(Recipe):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Return the settings with which the bundled parser was made."""
+        """Return settings of a run from nothing."""
         return {
             "engine": {
                 "steps": 6000,
