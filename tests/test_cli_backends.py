@@ -119,7 +119,7 @@ def test_list_as_json(capsys, plugins):
 def test_info_counts_parameters_and_operations(capsys):
     code, out, _ = run(capsys, "info", "lite")
     assert code == 0
-    assert "256 px          256 px        7.65 M             5.1" in out
+    assert "256 px          256 px        7.72 M             7.5" in out
     assert "lite.clean-256  bundled" in out
     assert "residual U-shaped network" in " ".join(out.split())
 
@@ -231,7 +231,7 @@ def test_check_refuses_what_does_not_go_together(capsys, plugins, words, message
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        ("lite", {256: 7_652_032}),
+        ("lite", {256: 7_722_359}),
         ("psfr", {512: 45_956_995}),
         ("mmrb", {256: 48_851_124, 512: 49_491_460}),
         ("gpen", {256: 18_879_010, 512: 71_005_223, 1024: 71_210_540, 2048: 71_294_769}),
