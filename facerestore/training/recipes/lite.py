@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.lite import LiteConfig, LiteDiscriminator, LiteGenerator
+from facerestore.archs.lite import BUNDLED, LiteConfig, LiteDiscriminator, LiteGenerator
 from facerestore.archs.spectral import attach_spectral_norm
 from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
@@ -73,7 +73,7 @@ class LiteSettings:
     """What is trained, and with which loss.
 
     Attributes:
-        network: shape of the network.
+        network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
             empty for random numbers.
         learning_rate: peak of Muon's and AdamW's rate.
@@ -85,7 +85,7 @@ class LiteSettings:
         adversary: a discriminator for a last stage that trades fidelity for detail.
     """
 
-    network: LiteConfig = Field(default_factory=LiteConfig)
+    network: LiteConfig = Field(default_factory=lambda: BUNDLED)
     start: str = ""
     learning_rate: float = Field(default=1e-3, gt=0)
     frequency_weight: float = Field(default=1.0, ge=0)
