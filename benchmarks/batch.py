@@ -14,7 +14,6 @@ from pathlib import Path
 
 from benchmarks import busy
 from benchmarks.common import Options, Results, TimedJob, compare_jobs, main, start, turns_results
-from facerestore.assembly import build_pipeline
 from facerestore.batch import Status, plan_jobs, run_jobs
 from facerestore.bench.line import GivenFaces
 from facerestore.bench.photos import drawn_photo
@@ -22,7 +21,8 @@ from facerestore.bench.runner import RemoteJob
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError
 from facerestore.io import decode_image, write_image
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.restore import RestorePipeline
 
 PHOTOS, MEGAPIXELS, FACES = 16, 2.0, 2
 QUICK_PHOTOS, QUICK_MEGAPIXELS = 2, 0.05

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.common import Options, Results, main, say, start
-from facerestore.assembly import build_pipeline
 from facerestore.batch import Status, plan_jobs, run_jobs
 from facerestore.bench.busy import Ask, BusyWatch, driver_of
 from facerestore.bench.line import GivenFaces
@@ -26,12 +25,13 @@ from facerestore.bench.photos import drawn_photo
 from facerestore.bench.sources import find_source
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import NOTHING, Table, megabytes, seconds
-from facerestore.checkpoint import save_state_dict
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.device import resolve_device
 from facerestore.errors import BackendError, ConfigError
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import save_state_dict
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,9 @@ from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_js
 from facerestore.bench.runner import RemoteJob, Run
 from facerestore.bench.statistics import Ratio, Timing
 from facerestore.bench.tables import Table, machine_words, markdown, megabytes, seconds, spread
-from facerestore.errors import FaceRestoreError
+from facerestore.errors import FaceRestoreError, count
 from facerestore.io import write_encoded
-from facerestore.plots import Plot, write_plots
-from facerestore.wording import count
+from facerestore.pictures.plots import Plot, write_plots
 
 
 @dataclass(frozen=True, slots=True)

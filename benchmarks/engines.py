@@ -21,10 +21,9 @@ from facerestore.bench.sides import Side
 from facerestore.bench.sources import find_source
 from facerestore.bench.spawn import spawned
 from facerestore.bench.tables import NOTHING, Table, megabytes, process_words, seconds
-from facerestore.checkpoint import save_state_dict
-from facerestore.errors import BackendError, FaceRestoreError
+from facerestore.errors import BackendError, FaceRestoreError, count
 from facerestore.weights import WeightsStore
-from facerestore.wording import count
+from facerestore.weights.checkpoint import save_state_dict
 
 SIZE, QUICK_SIZE = 512, 32
 ENGINES = ("onnx", "openvino")

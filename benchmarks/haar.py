@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from facerestore.alignment import affine_scale, compose_affine, invert_affine, resize_affine, transform_points
-from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.detection.embedded import Views
 from facerestore.detection.frames import Reduction, as_rgb, reduce_for_detection, suppress_overlaps
 from facerestore.detection.landmark_frame import (
@@ -21,6 +20,7 @@ from facerestore.detection.landmark_frame import (
 )
 from facerestore.errors import ConfigError
 from facerestore.types import Affine, Box, DetectedFace, Image
+from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,7 @@ import numpy as np
 from facerestore.alignment import align_face, template
 from facerestore.degradation import PRESETS, degrade, preset
 from facerestore.io import find_images, read_image
-from facerestore.quality import assess
+from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, DetectedFace
 
 sys.path.insert(0, str(Path(__file__).parent))

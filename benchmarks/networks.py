@@ -14,8 +14,7 @@ from facerestore.bench.pairs import NetworkResult, PairResult, compare
 from facerestore.bench.report import pair_facts
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.tables import NOTHING, Table, gflop_cell, megabytes, process_words, seconds
-from facerestore.errors import FaceRestoreError
-from facerestore.wording import count
+from facerestore.errors import FaceRestoreError, count
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from facerestore.degradation import degrade, preset
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import write_image
 from facerestore.parsing import colour_map, named_parser
-from facerestore.training.datasets import CLEAN
-from facerestore.training.face_files import FaceFile, face_files, read_face, read_parsing_map
+from facerestore.training.data.datasets import CLEAN
+from facerestore.training.data.face_files import FaceFile, face_files, read_face, read_parsing_map
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace, FaceParser, ParsingMap
 from facerestore.weights import WeightsStore
 

@@ -16,9 +16,9 @@ from facerestore.bench.environment import as_published
 from facerestore.bench.photos import draw_photo
 from facerestore.bench.runner import RemoteJob
 from facerestore.blending import Paste, paste_faces
-from facerestore.contract.faces import trial_faces
 from facerestore.device import keep_freed_memory, set_threads
 from facerestore.parsing.mask import geometric_mask
+from facerestore.testing.drawn_faces import trial_faces
 from facerestore.types import Image
 
 MEGAPIXELS, FACES, FACE_SIZE = 12.0, 6, 512

@@ -25,7 +25,7 @@ from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread
 from facerestore.device import set_threads
-from facerestore.wording import count
+from facerestore.errors import count
 
 MEGAPIXELS, FACES, FACE_SIZE = 12.0, 6, 512
 QUICK_MEGAPIXELS, QUICK_FACE_SIZE = 0.1, 32

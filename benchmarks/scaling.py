@@ -24,9 +24,8 @@ from facerestore.bench.spawn import spawned
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.tables import Table, megabytes, seconds
 from facerestore.config import OutputConfig
-from facerestore.errors import BackendError
-from facerestore.plots import Line, Plot
-from facerestore.wording import count
+from facerestore.errors import BackendError, count
+from facerestore.pictures.plots import Line, Plot
 
 MEGAPIXELS = (1.0, 3.0, 12.0, 48.0, 100.0)
 FACES_THROUGHOUT = 2

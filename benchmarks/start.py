@@ -23,8 +23,7 @@ from facerestore.bench.report import timing_facts
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread
-from facerestore.errors import BackendError
-from facerestore.wording import count
+from facerestore.errors import BackendError, count
 
 MEGAPIXELS = 0.3
 REPEATS = 7

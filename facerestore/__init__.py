@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from facerestore.assembly import build_pipeline, restore
     from facerestore.config import OutputConfig, RestoreConfig, load_config
-    from facerestore.contract import check_restorer
     from facerestore.errors import (
         BackendError,
         CheckpointError,
@@ -26,8 +24,9 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from facerestore.io import read_image, write_image
-    from facerestore.pipeline import RestorePipeline
-    from facerestore.tasks import (
+    from facerestore.pipeline.build import build_pipeline, restore
+    from facerestore.pipeline.restore import RestorePipeline
+    from facerestore.pipeline.tasks.build import (
         Strokes,
         build_colorizer,
         build_inpainter,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         inpaint,
         synthesize,
     )
+    from facerestore.testing.contract import check_restorer
     from facerestore.types import (
         Choice,
         Decision,
@@ -59,22 +59,22 @@ _HOMES = {
     "Outcome": "types",
     "OutputConfig": "config",
     "RestoreConfig": "config",
-    "RestorePipeline": "pipeline",
+    "RestorePipeline": "pipeline.restore",
     "RestoreResult": "types",
     "RestoredFace": "types",
-    "Strokes": "tasks",
+    "Strokes": "pipeline.tasks.build",
     "WeightsError": "errors",
-    "build_colorizer": "tasks",
-    "build_inpainter": "tasks",
-    "build_pipeline": "assembly",
-    "build_synthesizer": "tasks",
-    "check_restorer": "contract",
-    "colorize": "tasks",
-    "inpaint": "tasks",
+    "build_colorizer": "pipeline.tasks.build",
+    "build_inpainter": "pipeline.tasks.build",
+    "build_pipeline": "pipeline.build",
+    "build_synthesizer": "pipeline.tasks.build",
+    "check_restorer": "testing.contract",
+    "colorize": "pipeline.tasks.build",
+    "inpaint": "pipeline.tasks.build",
     "load_config": "config",
     "read_image": "io",
-    "restore": "assembly",
-    "synthesize": "tasks",
+    "restore": "pipeline.build",
+    "synthesize": "pipeline.tasks.build",
     "write_image": "io",
 }
 """The module of each public name."""

@@ -2,13 +2,13 @@
 
 import sys
 
-from facerestore.stopping import listen
+from facerestore.cli.stopping import listen
 
 
 def main() -> int:
     """Run the command line of this process, and return its exit code."""
     listen()
-    from facerestore.cli import main as run
+    from facerestore.cli.app import main as run
 
     return run()
 

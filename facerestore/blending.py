@@ -18,11 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facerestore.alignment import upscale_affine
-from facerestore.canvas import checked_canvas, resize_image
-from facerestore.colour import match_colour
-from facerestore.errors import BackendError, ConfigError
-from facerestore.types import Affine, FaceImage, Image, Mask
+from facerestore.alignment import template, upscale_affine
+from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.pixels import checked_canvas, match_colour, resize_face, resize_image
+from facerestore.types import Affine, DetectedFace, FaceImage, Image, Mask
 
 POINT_SAMPLED_REDUCTION = 1.1
 """Up to here a face is sampled at points: only the uppermost tenth of its band can fold."""
@@ -278,3 +277,51 @@ def _check_strength(strength: float | Mask) -> None:
     if not 0 <= least <= most <= 1:  # also true of NaN
         wrong = most if most > 1 else least
         raise ConfigError(f"strength is {wrong:g}; give a number from 0 (nothing) to 1 (full)")
+
+
+def whole_face(pixels: Image) -> DetectedFace:
+    """Return the face that fills a square crop in the FFHQ frame.
+
+    Raises:
+        ImageError: the picture is not square.
+    """
+    height, width = pixels.shape[:2]
+    if height != width:
+        raise ImageError(
+            f"an aligned face is square, this picture is {width} x {height}; crop it, or leave out --aligned"
+        )
+    landmarks = template(width).astype(np.float32)
+    return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
+
+
+def replace_whole(
+    pixels: Image,
+    restored: FaceImage,
+    *,
+    upscale: float,
+    strength: float | Mask,
+    canvas: Image | None = None,
+) -> Image:
+    """Return an aligned photo mixed with its restored face over its whole area.
+
+    Args:
+        pixels: (S, S, 3) RGB, uint8 or uint16.
+        restored: (T, T, 3) float32 RGB in [0, 1]; resized by area when larger, cubic when smaller.
+        upscale: size of the result over that of ``pixels``.
+        strength: share of the restored face, 0 to 1: one number, or (T, T) float32.
+        canvas: the photo at the size of the result, where it was enlarged in another way; not changed.
+    """
+    import cv2
+
+    background = resize_image(pixels, upscale) if canvas is None else checked_canvas(canvas, pixels, upscale)
+    side = background.shape[0]
+    limit = np.iinfo(pixels.dtype).max
+    front = np.clip(resize_face(restored, side), 0, 1) * np.float32(limit)
+    share = np.asarray(strength, dtype=np.float32)
+    if share.ndim:
+        resized = cv2.resize(share, (side, side), interpolation=cv2.INTER_LINEAR)
+        share = np.asarray(resized, dtype=np.float32)[..., None]
+    mixed = background + share * (front - background)
+    result: Image = np.empty_like(pixels, shape=background.shape)
+    np.rint(np.clip(mixed, 0, limit), out=result, casting="unsafe")
+    return result

@@ -9,9 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, parse_toml, parse_whole, read_text, refusing
 from facerestore.face_parts import check_region_in_mask, parse_mask, parse_region
-from facerestore.outside import parse_toml, parse_whole, read_text, refusing
 
 FACE_CHOICES = ("all", "largest", "center")
 """Words that ``faces`` knows beside a list of indices."""
@@ -41,7 +40,7 @@ class RestoreConfig:
         backend: ``auto``, the name of a restoration backend such as ``lite`` or ``gpen``, or an exported network such
             as ``onnx:gpen.onnx``.
         weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file. None takes the best of a named
-            backend; with ``auto`` each face has those that suit it (``facerestore.serving``).
+            backend; with ``auto`` each face has those that suit it (``facerestore.pipeline.routing``).
         provider: what runs an exported network: ``cpu``, ``cuda``, ``directml``, ``coreml`` or ``openvino`` of ONNX
             Runtime, or a device of OpenVINO; None follows the device.
         detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50``, ``retinaface-mobile0.25``, or the

@@ -6,8 +6,8 @@ import numpy as np
 
 from facerestore.alignment import template
 from facerestore.errors import BackendError
-from facerestore.photo_report import PipelineFacts
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace
 
 FACE_SIZE = 64

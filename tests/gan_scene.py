@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from toy_recipe import Notebook
 
-from facerestore.training.draw import Draw
-from facerestore.training.engine import train
-from facerestore.training.recipe import Recipe, Scene, Term
-from facerestore.training.settings import EngineSettings
+from facerestore.training.engine.draw import Draw
+from facerestore.training.engine.loop import train
+from facerestore.training.engine.settings import EngineSettings
+from facerestore.training.recipes.base import Recipe, Scene, Term
 
 
 class NoiseFaces(Dataset[dict[str, Tensor]]):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gan_scene import run
 
-from facerestore.training.recipes.gpen import GPENRecipe, GPENSettings
-from facerestore.training.settings import make_settings
+from facerestore.training.engine.settings import make_settings
+from facerestore.training.recipes.gpen.recipe import GPENRecipe, GPENSettings
 
 
 def train_tiny(folder: Path, batch_size: int) -> Path:

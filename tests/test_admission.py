@@ -9,14 +9,14 @@ from facerestore.archs.arcface import ArcFace
 from facerestore.archs.gpen import GPENDiscriminator
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.rrdb import RRDBNet
-from facerestore.assembly import build_pipeline
 from facerestore.backends import BACKENDS, backend_class
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
+from facerestore.evaluation.sheet.choice import passed_over, sheet_configs
 from facerestore.parsing import choose_parser
-from facerestore.sheet.choice import passed_over, sheet_configs
-from facerestore.training.feature_weights import find_features
+from facerestore.pipeline.build import build_pipeline
+from facerestore.training.losses.feature_weights import find_features
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
@@ -141,7 +141,7 @@ def test_a_backend_whose_package_is_missing_still_knows_its_keys(tmp_path, monke
     )
     torch.save(backend_class("gfpgan").example_state_dict(), tmp_path / "right.pth")
     torch.save(backend_class("lite").example_state_dict(), tmp_path / "wrong.pth")
-    monkeypatch.setattr("facerestore.admission.find_spec", lambda name: None)
+    monkeypatch.setattr("facerestore.pipeline.admission.find_spec", lambda name: None)
     store = WeightsStore(tmp_path / "home", catalog=parse_catalog(text, folder=tmp_path))
     with pytest.raises(WeightsError, match="not those of backend 'gfpgan'"):
         store.import_file("gfpgan.tiny", tmp_path / "wrong.pth")

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from facerestore.assembly import best_detector, build_detector, build_pipeline, choose_weights
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.purposes import COLORIZE, INPAINT, SYNTHESIZE
+from facerestore.pipeline.build import best_detector, build_detector, build_pipeline, choose_weights
+from facerestore.types import COLORIZE, INPAINT, SYNTHESIZE
 from facerestore.weights import WeightsStore
 
 

@@ -10,20 +10,20 @@ import pytest
 from fakes import Brightener, FakeDetector, face_at
 from fakes import photo as noisy
 
-from facerestore.assembly import build_pipeline
-from facerestore.auto import AutoPipeline, Lines
-from facerestore.available import Available, available, usable
 from facerestore.backends.lite import LiteRestorer
 from facerestore.backends.mmrb import MMRBRestorer
-from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError
-from facerestore.photo_report import PipelineFacts
-from facerestore.pipeline import RestorePipeline
-from facerestore.quality import FaceQuality
-from facerestore.serving import Candidate
-from facerestore.sheet import sheet_configs, sheet_pipelines
+from facerestore.evaluation.sheet import sheet_configs, sheet_pipelines
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.choose import Available, available, usable
+from facerestore.pipeline.per_face import AutoPipeline, Lines
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.routing import Candidate
+from facerestore.quality.judge import FaceQuality
 from facerestore.weights import WeightsStore, parse_catalog
+from facerestore.weights.checkpoint import save_state_dict
 from facerestore.weights.files import sha256_of
 
 LITE = WeightsStore(Path("nowhere"), offline=True).best("restore").name
@@ -183,7 +183,7 @@ def test_with_one_network_the_pixels_are_those_of_its_own_line():
 
 def test_a_nearly_sharp_face_far_larger_than_the_network_is_kept_unless_forced(monkeypatch):
     measured = FaceQuality(60.0, 0.3, 1.5, 1.0, 1.0, 1.0, sharp=False)
-    monkeypatch.setattr("facerestore.auto.assess", lambda aligned: measured)
+    monkeypatch.setattr("facerestore.pipeline.per_face.assess", lambda aligned: measured)
     image, face = noisy(260, 260), face_at(10, 10, size=240)
     kept = workshop(face).pipeline(CAREFUL).run(image)
     assert kept.image is image
@@ -247,7 +247,7 @@ def test_what_is_bundled_is_available_and_what_comes_is_before_it(store):
 def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(store, monkeypatch):
     install(store, "psfr.ffhq-512")
     install(store, "gfpgan.v1.4")
-    monkeypatch.setattr("facerestore.available.find_spec", lambda module: None)
+    monkeypatch.setattr("facerestore.pipeline.choose.find_spec", lambda module: None)
     found = available(RestoreConfig(), store)
     assert names(found) == [LITE]
     assert [name for name, _ in found.passed_over] == ["psfr.ffhq-512"]

@@ -12,7 +12,6 @@ from torch import nn
 
 import facerestore.backends
 from facerestore.archs.lite import LiteConfig, LiteGenerator
-from facerestore.assembly import build_pipeline, choose_weights
 from facerestore.backends import (
     backend_class,
     backend_names,
@@ -23,12 +22,13 @@ from facerestore.backends import (
     needs_weights,
 )
 from facerestore.backends.base import TensorRestorer
-from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
-from facerestore.diagnosis import State, diagnose
 from facerestore.errors import BackendError, CheckpointError, ConfigError, FaceRestoreError
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.build import build_pipeline, choose_weights
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.testing.doctor import State, diagnose
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import save_state_dict
 
 GROUP = "facerestore.backends"
 

@@ -12,11 +12,11 @@ from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
 from facerestore.backends import identify, load_backend
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.gpen import GPENRestorer
-from facerestore.checkpoint import save_state_dict
-from facerestore.contract import LIKENESS, Verdict, check_restorer
 from facerestore.errors import BackendError, CheckpointError, ConfigError
-from facerestore.face_image import resize_face
+from facerestore.pixels import resize_face
+from facerestore.testing.contract import LIKENESS, Verdict, check_restorer
 from facerestore.types import AlignedFace, DetectedFace
+from facerestore.weights.checkpoint import save_state_dict
 
 TINY = {"style_dim": 8, "mapping_layers": 2, "narrow": 1 / 64}
 

@@ -24,8 +24,8 @@ from facerestore.backends.exported import (
 from facerestore.backends.exported.onnx import OnnxEngine
 from facerestore.backends.exported.openvino import OpenVinoEngine, import_openvino
 from facerestore.backends.exported.record import record_from_json, sidecar_of
-from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 
 RECORD = NetworkRecord(
     face_size=16, value_range=(-1, 1), licence="CC-BY-NC-4.0", commercial_use="no", weights="x.y"

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from facerestore.backends import BACKENDS, backend_class, identify, load_backend
 from facerestore.backends.foreign import GFPGANRestorer, RestoreFormerRestorer
-from facerestore.checkpoint import save_state_dict
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.types import AlignedFace
+from facerestore.weights.checkpoint import save_state_dict
 
 spandrel = pytest.importorskip("spandrel")
 

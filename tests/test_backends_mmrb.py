@@ -11,8 +11,8 @@ from facerestore.archs.mmrb import INJECTIONS, BlockConfig, MMRBConfig, MMRBGene
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.backends import identify, load_backend
 from facerestore.backends.mmrb import MMRBRestorer, save_mmrb
-from facerestore.checkpoint import read_metadata, save_state_dict
 from facerestore.errors import CheckpointError
+from facerestore.weights.checkpoint import read_metadata, save_state_dict
 
 TINY = MMRBConfig(32, style_dim=16, narrow=1 / 32, block_counts=(1, 1, 2, 1))
 

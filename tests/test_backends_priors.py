@@ -20,8 +20,8 @@ from facerestore.backends.priors import (
     prior_origin,
     save_prior,
 )
-from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError
+from facerestore.weights.checkpoint import save_state_dict
 
 CONFIG = PriorConfig(64, style_dim=16, mapping_layers=3, channel_multiplier=2, narrow=1 / 32)
 

@@ -9,10 +9,10 @@ from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, fuse, to_official
 from facerestore.backends import BACKENDS, backend_class, identify, load_backend
 from facerestore.backends.psfr import PSFRRestorer, fit_map
-from facerestore.checkpoint import save_state_dict
-from facerestore.contract import Verdict, check_restorer
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.testing.contract import Verdict, check_restorer
 from facerestore.types import AlignedFace, DetectedFace
+from facerestore.weights.checkpoint import save_state_dict
 
 TINY = PSFRConfig(32, 8, (4, 8))
 SIDE = TINY.face_size

@@ -14,13 +14,13 @@ from facerestore import RestoreConfig, build_pipeline, restore
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.background import choose_upsampler
 from facerestore.blending import paste_faces
-from facerestore.canvas import resize_image
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.cli.terminal import Terminal
 from facerestore.config import load_config
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.photo_report import PipelineFacts
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pixels import resize_image
 from facerestore.weights import WeightsStore
 
 

@@ -9,7 +9,7 @@ import pytest
 from fakes import face_at, photo, pipeline
 
 from facerestore.batch import Status, plan_jobs, run_jobs
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import OutputConfig
 from facerestore.io import read_image, write_image
 from facerestore.io._names import USUAL_LONGEST, fitting
@@ -21,7 +21,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and bytes in
 def album(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "facerestore.assembly.build_pipeline", lambda config, **_: pipeline(face_at(10, 20), config=config)
+        "facerestore.pipeline.build.build_pipeline",
+        lambda config, **_: pipeline(face_at(10, 20), config=config),
     )
     for name in "ab":
         write_image(tmp_path / "in" / f"{name}.png", photo(seed=ord(name)))

@@ -270,7 +270,7 @@ def test_a_gathered_pipeline_leaves_the_one_it_is_made_of_alone():
 
 
 def test_lines_that_are_chosen_face_by_face_gather_too():
-    from facerestore.assembly import build_pipeline
+    from facerestore.pipeline.build import build_pipeline
 
     line = build_pipeline(RestoreConfig(device="cpu", offline=True))
     other = gathered(line)

@@ -11,14 +11,14 @@ from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.backends.psfr import PSFRRestorer
 from facerestore.batch import Job, Status, run_jobs
-from facerestore.batch.stages import TILE_PX, stage_pictures, staged, stretched
-from facerestore.checkpoint import save_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.io import read_image, write_image
 from facerestore.parsing import PALETTE
-from facerestore.pipeline import RestorePipeline
+from facerestore.pictures.stages import TILE_PX, stage_pictures, staged, stretched
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.weights.checkpoint import save_state_dict
 
 ENDINGS = ["lq", "parsing", "stage008", "stage016", "stage032", "stages"]
 

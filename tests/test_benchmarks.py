@@ -20,7 +20,7 @@ from facerestore.detection.retinaface import FACEXLIB_MIN_SIZES
 from facerestore.errors import BackendError, ConfigError
 from facerestore.export.writers import check_packages
 from facerestore.io import decode_image
-from facerestore.plots import Line, Plot
+from facerestore.pictures.plots import Line, Plot
 
 
 class LocalJob:

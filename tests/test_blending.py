@@ -8,10 +8,9 @@ import pytest
 
 from facerestore.alignment import align_face, invert_affine, transform_points
 from facerestore.blending import Paste, paste_faces
-from facerestore.canvas import resize_image
-from facerestore.colour import match_colour
 from facerestore.errors import BackendError, ConfigError
 from facerestore.parsing import face_mask, geometric_mask
+from facerestore.pixels import match_colour, resize_image
 from facerestore.types import DetectedFace
 
 SIZE = 64

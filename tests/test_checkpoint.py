@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from facerestore.checkpoint import (
+from facerestore.errors import CheckpointError, WeightsError
+from facerestore.weights.checkpoint import (
     canonical_state_dict,
     load_state_dict,
     load_strictly,
     read_metadata,
     save_state_dict,
 )
-from facerestore.errors import CheckpointError, WeightsError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
 

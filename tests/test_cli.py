@@ -12,9 +12,9 @@ import typer
 from fakes import Brightener, FakeDetector, face_at, photo, pipeline
 from typer.testing import CliRunner
 
-from facerestore.cli import app, main
+from facerestore.cli.app import app, main
 from facerestore.cli.commands import COMMANDS, COMPLETION, add_called
-from facerestore.cli.enhancing import TELLING, choice_lines
+from facerestore.cli.photos import TELLING, choice_lines
 from facerestore.errors import WeightsError
 from facerestore.io import decode_image, encode_image, read_image, write_image
 
@@ -31,8 +31,8 @@ def line(monkeypatch):
         made.configs.append(config)
         return pipeline(LEFT, RIGHT, config=config, restorer=made.restorer, bundled=made.bundled)
 
-    monkeypatch.setattr("facerestore.assembly.build_pipeline", build)
-    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
+    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", build)
+    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
     return made
 
 
@@ -136,7 +136,7 @@ def test_an_existing_result_or_the_input_is_never_lost_without_leave(line, folde
 
 
 def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.available.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.pipeline.choose.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
     before = names(folder)
     assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monke
 
 
 def test_a_verbose_dry_run_says_what_each_face_would_get(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.available.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.pipeline.choose.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
     (folder / "bad.jpg").write_bytes(b"no picture")
     assert main(["enhance", "a.png", "bad.jpg", "--faces", "0", "--dry-run", "-v"]) == 0
     out = capsys.readouterr().out
@@ -193,7 +193,7 @@ def test_a_network_that_is_passed_over_is_a_warning(folder, capsys, monkeypatch,
 
 
 def test_a_dry_run_says_which_photos_are_missing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.available.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.pipeline.choose.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
     assert main(["enhance", "a.png", "nowhere.png", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "nowhere.png -> nowhere_restored.png (there is no such photo: would fail)" in out
@@ -278,7 +278,7 @@ def test_missing_weights_are_exit_code_4(folder, capsys, monkeypatch):
     def corrupt(*_, **__):
         raise WeightsError("weights are corrupt; fetch them again")
 
-    monkeypatch.setattr("facerestore.assembly.build_pipeline", corrupt)
+    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", corrupt)
     assert main(["enhance", "a.png"]) == 4
 
 
@@ -300,7 +300,7 @@ def test_a_fault_of_ours_is_one_line_and_a_trace_when_asked(line, folder, capsys
     def broken(*_, **__):
         raise KeyError("eyes")
 
-    monkeypatch.setattr("facerestore.assembly.build_pipeline", broken)
+    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", broken)
     assert main(["enhance", "a.png"]) == 1
     assert (
         capsys.readouterr().err == "facerestore: error: KeyError: 'eyes' (FACERESTORE_DEBUG=1 shows where)\n"
@@ -321,7 +321,9 @@ def test_a_plain_pipe_gets_no_escape_codes(line, folder, capsys):
 
 def test_many_kept_faces_are_counted_after_the_first_few(line, folder, capsys, monkeypatch):
     crowd = [face_at(12 * i, 5, size=16) for i in range(9)]
-    monkeypatch.setattr("facerestore.assembly.build_pipeline", lambda config: pipeline(*crowd, config=config))
+    monkeypatch.setattr(
+        "facerestore.pipeline.build.build_pipeline", lambda config: pipeline(*crowd, config=config)
+    )
     assert main(["enhance", "a.png"]) == 0
     out = capsys.readouterr().out
     assert out.count(" kept: ") == 6
@@ -362,7 +364,7 @@ def test_a_fault_in_one_photo_does_not_stop_detection(line, folder, capsys, monk
                 raise MemoryError("no room")
             return super().detect(image)
 
-    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: Faulty(LEFT))
+    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: Faulty(LEFT))
     assert main(["detect", "a.png", "b.png"]) == 3
     out, err = capsys.readouterr()
     assert "MemoryError: no room" in err
@@ -384,10 +386,10 @@ def test_a_name_that_the_terminal_cannot_show_ends_nothing(line, folder, monkeyp
 
 
 def test_doctor_prints_marks_and_its_exit_code_follows(capsys, monkeypatch):
-    from facerestore.diagnosis import Check, State
+    from facerestore.testing.doctor import Check, State
 
     checks = [Check("program", "python", State.OK, "3"), Check("line", "restore", State.OK, "works")]
-    monkeypatch.setattr("facerestore.diagnosis.diagnose", lambda config: checks)
+    monkeypatch.setattr("facerestore.testing.doctor.diagnose", lambda config: checks)
     assert main(["doctor"]) == 0
     assert "ok  restore  works" in capsys.readouterr().out
     checks.append(Check("weights", "w", State.BROKEN, "corrupt"))
@@ -452,7 +454,7 @@ def test_a_command_that_does_not_exist_is_told_with_the_one_that_was_meant(capsy
 @pytest.mark.parametrize("code", [0, 3])
 def test_a_process_with_torch_ends_with_its_code_after_all_that_is_due_at_its_end(code, tmp_path):
     program = (
-        "import atexit, sys, threading, types; from facerestore.cli.ending import QuickEnd; end = QuickEnd(); "
+        "import atexit, sys, threading, types; from facerestore.cli.commands import QuickEnd; end = QuickEnd(); "
         "sys.modules['torch'] = types.ModuleType('torch'); "
         "atexit.register(lambda: print('at exit')); "
         "threading.Timer(0.1, lambda: print('thread')).start(); "
@@ -466,7 +468,7 @@ def test_a_process_with_torch_ends_with_its_code_after_all_that_is_due_at_its_en
 
 def test_a_process_that_fails_before_its_code_is_known_ends_as_any_other():
     program = (
-        "import sys, types; from facerestore.cli.ending import QuickEnd; end = QuickEnd(); "
+        "import sys, types; from facerestore.cli.commands import QuickEnd; end = QuickEnd(); "
         "sys.modules['torch'] = types.ModuleType('torch'); raise RuntimeError('unforeseen')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

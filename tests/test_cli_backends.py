@@ -11,10 +11,10 @@ import pytest
 import facerestore.backends
 from facerestore.backends import BACKENDS, backend_class
 from facerestore.backends.description import count_sizes, describe_backend, has_example
-from facerestore.checkpoint import save_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.errors import BackendError
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import save_state_dict
 
 
 class Copier:

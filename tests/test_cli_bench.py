@@ -6,7 +6,7 @@ import pytest
 
 from facerestore.bench import request as requests
 from facerestore.bench.runner import Runner
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.cli.bench import WIDTH, listed, parse_sizes
 from facerestore.errors import ConfigError
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.degradation import apply, draw_from_json, preset
-from facerestore.training.drawn import drawn_face
-from facerestore.training.face_files import face_files, read_face
+from facerestore.training.data.drawn import drawn_face
+from facerestore.training.data.face_files import face_files, read_face
 
 pytestmark = pytest.mark.usefixtures("_narrow")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from evaluation_fakes import face, fill, save
 
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.io import read_image
 
 

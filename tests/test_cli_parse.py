@@ -13,19 +13,19 @@ from test_parsing_choice import TINY_PARSENET
 
 from facerestore.alignment import template
 from facerestore.archs.parsenet import ParseNet
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 from facerestore.io import decode_image, read_image, write_image
 from facerestore.parsing import LandmarkParser
-from facerestore.parsing.picture import overlay, palette_png, parsing_picture
+from facerestore.pictures.parts import overlay, palette_png, parsing_picture
 
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
+    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
     monkeypatch.chdir(tmp_path)
     write_image("a.jpg", photo(seed=1))
     write_image("b.png", photo(seed=2))
@@ -97,7 +97,7 @@ def test_an_aligned_crop_is_one_face(folder, capsys):
 
 
 def test_no_face_is_a_normal_result(folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: FakeDetector())
+    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector())
     assert main(["parse", "b.png", "--maps", "maps"]) == 0
     assert "b.png: no face -> b_parsing.png" in capsys.readouterr().out
     assert not (folder / "maps").exists()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from fakes import Brightener, FakeDetector, face_at, photo
 
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.io import decode_image, read_image, write_image
-from facerestore.photo_report import PipelineFacts
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
 
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
@@ -31,7 +31,7 @@ def compared(monkeypatch):
             for letter, restorer in zip("abcdef", made.restorers, strict=False)
         ]
 
-    monkeypatch.setattr("facerestore.sheet.sheet_pipelines", build)
+    monkeypatch.setattr("facerestore.evaluation.sheet.sheet_pipelines", build)
     return made
 
 
@@ -180,7 +180,7 @@ def test_an_older_sheet_in_a_directory_is_no_photo(compared, folder, capsys):
 
 
 def test_long_sheets_get_pages(compared, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.sheet.picture.PAGE_HEIGHT_PX", 500)
+    monkeypatch.setattr("facerestore.evaluation.sheet.picture.PAGE_HEIGHT_PX", 500)
     assert main(["enhance", "a.png", "b.png", "--sheet", "s.jpg", "--json"]) == 0
     assert names(folder) == ["a.png", "b.png", "s.jpg", "s_2.jpg", "s_3.jpg", "s_4.jpg"]
     report = json.loads(capsys.readouterr().out)

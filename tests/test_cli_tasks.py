@@ -11,12 +11,12 @@ from fakes import FakeDetector, face_at, photo
 from PIL import Image as PillowImage
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
-from facerestore.checkpoint import save_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.face_parts import CLASS_COLOURS
 from facerestore.io import read_image, write_image
 from facerestore.parsing import PALETTE
 from facerestore.types import DecodedImage
+from facerestore.weights.checkpoint import save_state_dict
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     """Work in a folder with two grey photos, each with a face at a known place."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "facerestore.assembly.build_detector", lambda *_: FakeDetector(face_at(20, 24, size=96))
+        "facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(face_at(20, 24, size=96))
     )
     for seed, name in enumerate(("a.png", "b.png")):
         values = photo(140, 160, seed=seed).pixels[..., 0]
@@ -79,7 +79,7 @@ def test_colorize_writes_a_colour_file_with_the_luma_of_the_photo(folder, tiny, 
 
 def test_flags_and_the_file_reach_the_colouring(folder, tiny, monkeypatch):
     seen = []
-    monkeypatch.setattr("facerestore.cli.enhancing.execute", lambda request: seen.append(request) or 0)
+    monkeypatch.setattr("facerestore.cli.photos.execute", lambda request: seen.append(request) or 0)
     (folder / "c.toml").write_text('[restore]\nmask = "face"\nstrength = 0.3\n[output]\nquality = 50\n')
     assert main(["colorize", "a.png", "--weights", tiny]) == 0
     assert (

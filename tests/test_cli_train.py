@@ -13,16 +13,16 @@ from PIL import Image
 from tiny_runs import same_networks
 
 from facerestore.backends import load_backend
-from facerestore.checkpoint import read_metadata
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.cli.train import _Progress
 from facerestore.errors import ImageError
-from facerestore.training import state
-from facerestore.training.drawn import write_drawn_faces
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.engine import state
+from facerestore.training.engine.state import checkpoints
+from facerestore.training.engine.step import plainly
 from facerestore.training.recipes import RECIPES
 from facerestore.training.recipes.lite import LiteRecipe
-from facerestore.training.state import checkpoints
-from facerestore.training.stepping import plainly
+from facerestore.weights.checkpoint import read_metadata
 
 TINY = (
     "--smoke",
@@ -362,11 +362,11 @@ def test_a_terminal_sees_a_bar_with_losses(monkeypatch, capsys):
 
 def test_help_and_enhance_import_nothing_of_training():
     code = (
-        "import sys, facerestore.cli, facerestore.assembly, facerestore.pipeline;"
+        "import sys, facerestore.cli, facerestore.pipeline.build, facerestore.pipeline.restore;"
         "print(*(m for m in sys.modules if m.startswith('facerestore.training.')), *{'torch', 'accelerate', 'pydantic',"
         " 'numpy'} & {m for m in sys.modules})"
     )
-    only_cli = code.replace(", facerestore.assembly, facerestore.pipeline", "")
+    only_cli = code.replace(", facerestore.pipeline.build, facerestore.pipeline.restore", "")
     done = subprocess.run([sys.executable, "-c", only_cli], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from loopback import BUNDLED, CONTENT, catalog_text, server, sha256
 from typer.testing import CliRunner
 
 from facerestore.cli import weights as cli_weights
-from facerestore.cli.transfer import _bar
+from facerestore.cli.terminal import _bar
 from facerestore.cli.weights import weights_app
 from facerestore.errors import WeightsError
 from facerestore.weights import DownloadProgress, WeightsStore, parse_catalog

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from facerestore.aligned_photo import whole_face
-from facerestore.assembly import choose_weights, load_restorer
 from facerestore.backends.base import TensorRestorer, checked_crop
+from facerestore.blending import whole_face
 from facerestore.config import RestoreConfig
-from facerestore.contract import CHECKS, Verdict, check_restorer
-from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.errors import BackendError
-from facerestore.face_image import resize_face
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.pipeline.build import choose_weights, load_restorer
+from facerestore.pixels import resize_face
+from facerestore.testing.contract import CHECKS, Verdict, check_restorer
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.weights import WeightsStore
 
 PASSED, FAILED, UNCLEAR = Verdict.PASSED, Verdict.FAILED, Verdict.UNCLEAR

@@ -27,7 +27,7 @@ from facerestore.degradation.steps import (
 from facerestore.degradation.tearing import Tears
 from facerestore.degradation.torch_jpeg import quantisation_tables
 from facerestore.errors import ConfigError
-from facerestore.training.drawn import drawn_face
+from facerestore.training.data.drawn import drawn_face
 
 SIZE, COUNT = 64, 16
 

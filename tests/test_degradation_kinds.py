@@ -31,7 +31,7 @@ from facerestore.degradation.tearing import (
     Tears,
     WaterStains,
 )
-from facerestore.training.drawn import drawn_face
+from facerestore.training.data.drawn import drawn_face
 
 NAMES = ("web", "print", "damage", "phone")
 KINDS = (WaterStains, Creases, Cracks, Scratches, Tears, MissingPieces, Dust)

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from test_detection import BUNDLED, MOBILE, YUNET, read
 
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.detection import create_detector
 from facerestore.detection.frames import apart, to_image_frame
 from facerestore.detection.pyramid import TILE_PIXELS, Reach, pyramid, tile_size, tiles
 from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
 from facerestore.detection.searching import Extent, by_score, search_photo
-from facerestore.errors import ConfigError
-from facerestore.pipeline import RestorePipeline
-from facerestore.selection import left_to_right
+from facerestore.errors import ConfigError, no_face
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.selection import left_to_right
 from facerestore.types import DetectedFace, FoundFaces, Search, search_of
-from facerestore.wording import no_face
 
 REACH = Reach(least_px=18, sides_px=(1024, 192), step=6.0)
 SIZES = [(1, 1), (300, 12000), (12000, 300), (1600, 1200), (4000, 6000), (700, 5000), (8000, 6100)]
@@ -272,7 +271,7 @@ def test_a_turned_face_is_found_with_landmarks_in_its_own_frame(embedded, shared
 
 
 def test_a_turned_face_is_restored_as_the_upright_one_is(shared):
-    from facerestore.assembly import build_pipeline
+    from facerestore.pipeline.build import build_pipeline
     from facerestore.types import DecodedImage
 
     picture = noisy(500, 600)

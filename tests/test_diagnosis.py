@@ -8,8 +8,8 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
 
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.config import RestoreConfig
-from facerestore.diagnosis import State, diagnose, trial_photo
 from facerestore.errors import WeightsError
+from facerestore.testing.doctor import State, diagnose, trial_photo
 from facerestore.weights import WeightsStore
 from facerestore.weights.choosing import ChosenWeights
 
@@ -19,10 +19,10 @@ def restorer(monkeypatch):
     """Put a fake in place of the restorer and the detectors; the test may exchange it."""
     held = {"restorer": Brightener()}
     chosen = ChosenWeights("w.safetensors", None, "w.x", None, False, None)
-    monkeypatch.setattr("facerestore.diagnosis.choose_weights", lambda *_: chosen)
-    monkeypatch.setattr("facerestore.diagnosis.build_detector", lambda *_: FakeDetector())
+    monkeypatch.setattr("facerestore.testing.doctor.choose_weights", lambda *_: chosen)
+    monkeypatch.setattr("facerestore.testing.doctor.build_detector", lambda *_: FakeDetector())
     monkeypatch.setattr(
-        "facerestore.diagnosis.build_pipeline",
+        "facerestore.testing.doctor.build_pipeline",
         lambda config, store: pipeline(config=config, restorer=held["restorer"]),
     )
     return held
@@ -54,7 +54,7 @@ def test_backgrounds_and_extras_are_looked_at(restorer, monkeypatch, tmp_path):
     torch.save(RRDBNet(scale=2, width=8, blocks=1, growth=4).state_dict(), tmp_path / "network.pth")
     store.import_file("realesrnet.x2", tmp_path / "network.pth")
     monkeypatch.setattr(
-        "facerestore.diagnosis.EXTRAS", (("no-such-package", "for trying", "pip install it"),)
+        "facerestore.testing.doctor.EXTRAS", (("no-such-package", "for trying", "pip install it"),)
     )
     checks = {(check.topic, check.name): check for check in diagnose(store=store)}
     assert checks["background", "realesrnet.x2"].detail == "works, enlarges 2 times"
@@ -83,7 +83,7 @@ def test_missing_weights_are_told_with_their_remedy(restorer, monkeypatch):
     def missing(*_):
         raise WeightsError("no weights are installed; run 'facerestore weights download w.x'")
 
-    monkeypatch.setattr("facerestore.diagnosis.choose_weights", missing)
+    monkeypatch.setattr("facerestore.testing.doctor.choose_weights", missing)
     assert "download" in line_check().detail
 
 
@@ -91,7 +91,7 @@ def test_what_is_broken_beneath_us_is_a_row_and_not_the_end(restorer, monkeypatc
     def unloadable(*_):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("facerestore.diagnosis.build_detector", unloadable)
+    monkeypatch.setattr("facerestore.testing.doctor.build_detector", unloadable)
     checks = {check.name: check for check in diagnose(RestoreConfig(device="cpu"))}
     assert checks["embedded"].state is State.BROKEN
     assert "libGL.so.1" in checks["embedded"].detail
@@ -132,7 +132,7 @@ def test_on_a_gpu_the_line_is_run_until_the_network_is_recorded_and_compared_wit
         line.facts = replace(line.facts, device="cpu" if config.device == "cpu" else "cuda", precision="fp16")
         return line
 
-    monkeypatch.setattr("facerestore.diagnosis.build_pipeline", on_gpu)
+    monkeypatch.setattr("facerestore.testing.doctor.build_pipeline", on_gpu)
     restorer["restorer"] = Recording()
     config = RestoreConfig(device="auto", precision="fp16")
     (check,) = [check for check in diagnose(config) if check.topic == "line"]

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import facerestore
-from facerestore.assembly import build_pipeline
 from facerestore.backends import identify
-from facerestore.checkpoint import load_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.io import read_image
+from facerestore.pipeline.build import build_pipeline
 from facerestore.weights import WeightsStore, load_catalog
+from facerestore.weights.checkpoint import load_state_dict
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 COLOUR_SHIFT_LEVELS = 3.0

@@ -21,7 +21,7 @@ from facerestore.evaluation.picture import case_picture, ranked_cases, ranking_m
 from facerestore.evaluation.result import read_evaluation
 from facerestore.evaluation.run import Order, evaluate
 from facerestore.evaluation.tables import gains, markdown
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
 
 SIZE = 64

@@ -16,11 +16,11 @@ from torch import nn
 import facerestore.backends
 from facerestore.backends import backend_class, load_backend
 from facerestore.backends.base import TensorRestorer
-from facerestore.checkpoint import load_strictly, save_state_dict
-from facerestore.cli import main
-from facerestore.contract import Verdict, check_restorer
-from facerestore.contract.faces import COLOURINGS, aligned, draw_face
+from facerestore.cli.app import main
 from facerestore.io import read_image
+from facerestore.testing.contract import Verdict, check_restorer
+from facerestore.testing.drawn_faces import COLOURINGS, aligned, draw_face
+from facerestore.weights.checkpoint import load_strictly, save_state_dict
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FOLDER = EXAMPLES / "custom_backend"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from facerestore.cli import app
+from facerestore.cli.app import app
 from facerestore.io import read_image
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -15,21 +15,21 @@ import facerestore.backends
 import facerestore.export.parity
 from facerestore.archs.exporting import exporting
 from facerestore.archs.stylegan2 import modulated_conv2d, modulated_conv2d_reference
-from facerestore.assembly import build_pipeline
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.exported import ExportedFile, load_exported, read_record
-from facerestore.checkpoint import save_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
-from facerestore.contract import Verdict, check_restorer
-from facerestore.contract.faces import trial_faces
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.export import Wanted, check_target, export_network, format_of, open_export
 from facerestore.export.graph import graph_of
 from facerestore.export.writers import MOST_EMBEDDED_BYTES
 from facerestore.io import write_image
+from facerestore.pipeline.build import build_pipeline
+from facerestore.testing.contract import Verdict, check_restorer
+from facerestore.testing.drawn_faces import trial_faces
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import save_state_dict
 
 OWN = ("lite", "gpen", "psfr", "mmrb", "codeformer")
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino",), "torchscript": ()}
@@ -386,7 +386,7 @@ def test_backends_info_and_check_take_the_file(tmp_path, capsys):
 
 
 def test_a_sheet_compares_a_file_with_others(tmp_path, monkeypatch):
-    from facerestore.sheet import sheet_configs
+    from facerestore.evaluation.sheet import sheet_configs
 
     name = f"torchscript:{export(tmp_path).path}"
     found = sheet_configs(RestoreConfig(backend=f"lite,{name}"), store=WeightsStore(offline=True))

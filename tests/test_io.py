@@ -16,8 +16,8 @@ import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
+from facerestore import files as temporary
 from facerestore import io as fio
-from facerestore import temporary
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (
     _claims,

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from facerestore.errors import ImageError
 from facerestore.io import _exif, as_decoded, decode_image, encode_image, picture_size
-from facerestore.photo_report import storage_note
+from facerestore.pipeline.report import storage_note
 from facerestore.types import DecodedImage
 
 HEIGHT, WIDTH = 23, 37

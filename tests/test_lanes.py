@@ -11,12 +11,12 @@ from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class, backend_names, needs_weights
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.contract.faces import trial_map
 from facerestore.detection import create_detector
+from facerestore.device import DirectLane, PinnedLane, lane_to, one_ahead
 from facerestore.errors import BackendError
 from facerestore.io import read_image
-from facerestore.lanes import DirectLane, PinnedLane, lane_to, one_ahead
 from facerestore.parsing.networks import ParseNetParser
+from facerestore.testing.drawn_faces import trial_map
 from facerestore.types import AlignedFace
 from facerestore.weights import WeightsStore
 

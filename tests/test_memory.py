@@ -11,7 +11,7 @@ from facerestore.batch import Job
 from facerestore.batch.run import run_job
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, encode_image, read_image, write_image
-from facerestore.tasks.colorizing import ColorizePipeline
+from facerestore.pipeline.tasks.colorize import ColorizePipeline
 from facerestore.types import DecodedImage, Metadata
 
 WIDTH, HEIGHT = 4000, 3000

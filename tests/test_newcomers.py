@@ -11,7 +11,7 @@ from fakes import face_at, photo, pipeline
 from PIL import Image
 
 import facerestore
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.cli.commands import COMMANDS
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import drawn_kind, write_image
@@ -24,7 +24,8 @@ FACE = face_at(10, 20)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "facerestore.assembly.build_pipeline", lambda config, **_: pipeline(FACE, config=config, bundled=True)
+        "facerestore.pipeline.build.build_pipeline",
+        lambda config, **_: pipeline(FACE, config=config, bundled=True),
     )
     write_image("in/a.png", photo(seed=1))
     return tmp_path
@@ -62,7 +63,7 @@ def test_what_is_not_read_in_a_folder_is_counted_and_named(folder, capsys):
 def test_what_a_run_draws_is_never_restored_again(folder, capsys, monkeypatch):
     from fakes import FakeDetector
 
-    monkeypatch.setattr("facerestore.assembly.build_detector", lambda *_: FakeDetector(FACE))
+    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(FACE))
     assert main(["enhance", "in", "-o", "in/out", "--compare"]) == 0
     assert main(["parse", "in/a.png", "-o", "in/parts.png", "--maps", "in/maps"]) == 0
     assert main(["detect", "in/a.png", "-o", "in/found.jpg"]) == 0
@@ -89,7 +90,7 @@ def test_a_sheet_is_known_as_one(folder):
 def test_maps_are_inputs_of_what_draws_faces_from_them(folder, monkeypatch):
     from facerestore.batch import plan_jobs
     from facerestore.config import OutputConfig
-    from facerestore.parsing.picture import palette_png
+    from facerestore.pictures.parts import palette_png
 
     (folder / "maps").mkdir()
     (folder / "maps" / "a.png").write_bytes(palette_png(np.zeros((64, 64), np.uint8)))
@@ -255,7 +256,7 @@ def test_what_is_recommended_is_free_first():
 
 def test_training_without_maps_says_what_makes_them(tmp_path, capsys):
     pytest.importorskip("accelerate")
-    from facerestore.training.drawn import write_drawn_faces
+    from facerestore.training.data.drawn import write_drawn_faces
 
     faces, _ = write_drawn_faces(tmp_path, count=2, face_size=32)
     assert main(["train", "psfr", "--data", str(faces), "--run", str(tmp_path / "run")]) == 2
@@ -266,8 +267,8 @@ def test_training_without_maps_says_what_makes_them(tmp_path, capsys):
 
 def test_maps_as_that_command_names_them_are_found(tmp_path):
     pytest.importorskip("accelerate")
-    from facerestore.training.drawn import write_drawn_faces
-    from facerestore.training.face_files import face_files, read_parsing_map
+    from facerestore.training.data.drawn import write_drawn_faces
+    from facerestore.training.data.face_files import face_files, read_parsing_map
 
     faces, _ = write_drawn_faces(tmp_path, count=1, face_size=64)
     maps = tmp_path / "maps"

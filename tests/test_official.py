@@ -20,20 +20,19 @@ from facerestore.alignment import (
 )
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
-from facerestore.assembly import build_pipeline, official_kind
-from facerestore.checkpoint import save_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.io import _icc, decode_image, encode_image, read_image
-from facerestore.official import OFFICIAL_PIPELINES, GPENPipeline, PSFRPipeline, official_pipeline
-from facerestore.official.base import truncated
-from facerestore.official.cubic import cubic_warp
-from facerestore.official.gpen import feathered, paste_mask, warp_linear
-from facerestore.official.psfr import paste_hard
-from facerestore.pipeline import RestorePipeline
-from facerestore.purposes import COLORIZE
-from facerestore.types import DecodedImage, DetectedFace, Metadata, Outcome
+from facerestore.pipeline.build import build_pipeline, official_kind
+from facerestore.pipeline.official import OFFICIAL_PIPELINES, GPENPipeline, PSFRPipeline, official_pipeline
+from facerestore.pipeline.official.base import truncated
+from facerestore.pipeline.official.cubic import cubic_warp
+from facerestore.pipeline.official.gpen import feathered, paste_mask, warp_linear
+from facerestore.pipeline.official.psfr import paste_hard
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.types import COLORIZE, DecodedImage, DetectedFace, Metadata, Outcome
+from facerestore.weights.checkpoint import save_state_dict
 
 PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "astronaut_degraded.jpg"
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -337,7 +336,7 @@ def test_cubic_warp_does_not_depend_on_the_bands(monkeypatch):
     pixels = photo(height=40, width=50).pixels
     affine = np.array([[0.9, 0.1, 2.0], [-0.1, 0.9, 5.0]])
     whole = cubic_warp(pixels, affine, (45, 37))
-    monkeypatch.setattr("facerestore.official.cubic.BAND_PIXELS", 100)
+    monkeypatch.setattr("facerestore.pipeline.official.cubic.BAND_PIXELS", 100)
     assert np.array_equal(cubic_warp(pixels, affine, (45, 37)), whole)
 
 

@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from facerestore.backends.exported import ExportedFile, read_record
-from facerestore.checkpoint import load_state_dict, read_metadata
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.config import RestoreConfig, load_config
 from facerestore.device import resolve_device
-from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
-from facerestore.evaluation.groups import GroupWish, _read
-from facerestore.outside import (
+from facerestore.errors import (
     MOST_BYTES,
     MOST_DEPTH,
     MOST_INTEGER,
+    CheckpointError,
+    ConfigError,
+    FaceRestoreError,
     MalformedError,
+    WeightsError,
     parse_json,
     parse_json_object,
     parse_toml,
@@ -28,13 +29,15 @@ from facerestore.outside import (
     record_of,
     refusing,
 )
-from facerestore.tensor_file import MOST_HEADER_BYTES, read_header
-from facerestore.training.runs import RunFolder
-from facerestore.training.settings import merged, read_settings
-from facerestore.training.shards import expand_braces, shard_faces
+from facerestore.evaluation.groups import GroupWish, _read
+from facerestore.training.data.shards import expand_braces, shard_faces
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import merged, read_settings
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import load_state_dict, read_metadata
 from facerestore.weights.files import safetensors_metadata, unlike_weights
 from facerestore.weights.records import Pin, pin_path, read_pin, stamp_path, stamped_sha256
+from facerestore.weights.tensor_file import MOST_HEADER_BYTES, read_header
 
 
 def header_file(path, header):

@@ -6,10 +6,10 @@ from fakes import Brightener
 
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
-from facerestore.assembly import build_pipeline
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.parsing import best_parser, choose_parser
+from facerestore.pipeline.build import build_pipeline
 from facerestore.weights import WeightsStore
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))

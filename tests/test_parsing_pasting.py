@@ -12,7 +12,7 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.parsing import FacePasting, LandmarkParser
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import DecodedImage, Outcome
 
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)

@@ -9,8 +9,8 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, face_at, photo, pipeline
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.parsing import face_mask
-from facerestore.pipeline import RestorePipeline
-from facerestore.quality import assess
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.quality.judge import assess
 from facerestore.types import DecodedImage, Outcome
 
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30, score=0.95)
@@ -88,7 +88,9 @@ def test_a_small_face_is_kept_with_the_numbers_that_decided_and_restored_when_fo
 
 def test_a_sharp_face_is_kept_and_restored_when_forced(monkeypatch):
     real = assess
-    monkeypatch.setattr("facerestore.pipeline.assess", lambda aligned: replace(real(aligned), sharp=True))
+    monkeypatch.setattr(
+        "facerestore.pipeline.restore.assess", lambda aligned: replace(real(aligned), sharp=True)
+    )
     image = photo()
     kept = pipeline(LEFT).run(image)
     assert kept.faces[0].decision.code == "sharp"
@@ -101,7 +103,9 @@ def test_a_sharp_face_is_kept_and_restored_when_forced(monkeypatch):
 @pytest.mark.parametrize(("enlargement", "code"), [(0.5, "would-lose-detail"), (0.51, "restored")])
 def test_a_named_network_does_not_take_detail_from_a_large_nearly_sharp_face(monkeypatch, enlargement, code):
     real, nearly = assess, {"enlargement": enlargement, "blur_px": 1.5, "noise_sigma": 1.0, "blockiness": 1.0}
-    monkeypatch.setattr("facerestore.pipeline.assess", lambda aligned: replace(real(aligned), **nearly))
+    monkeypatch.setattr(
+        "facerestore.pipeline.restore.assess", lambda aligned: replace(real(aligned), **nearly)
+    )
     decision = pipeline(LEFT).run(photo()).faces[0].decision
     assert decision.code == code
     if code != "restored":

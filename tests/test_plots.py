@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.plots import (
+from facerestore.pictures.plots import (
     COLOURS,
     PANEL_PX,
     Axis,

@@ -9,17 +9,17 @@ import torch
 from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
 from typer.testing import CliRunner
 
-from facerestore.assembly import build_pipeline
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import restore_faces, with_precision
-from facerestore.cli import app
+from facerestore.cli.app import app
 from facerestore.config import RestoreConfig, load_config
-from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.device import automatic_precision, known_precisions
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import write_image
-from facerestore.photo_report import PipelineFacts
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.types import AlignedFace
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 
 from facerestore.alignment import align_face, template
 from facerestore.degradation import degrade, preset
-from facerestore.quality import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
+from facerestore.quality.judge import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.types import AlignedFace, DetectedFace, Outcome
 
 SIZE = 256

@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks.overlays import OVERLAYS
 from facerestore.alignment import align_face, template
-from facerestore.contract.faces import COLOURINGS, draw_face
 from facerestore.detection import create_detector
 from facerestore.io import read_image
-from facerestore.overlays import long_lines, without_screens
-from facerestore.quality import assess, decide
+from facerestore.quality.judge import assess, decide
+from facerestore.quality.overlays import long_lines, without_screens
+from facerestore.testing.drawn_faces import COLOURINGS, draw_face
 from facerestore.types import DetectedFace, Outcome
 from facerestore.weights import WeightsStore
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from facerestore.quality import FaceQuality
-from facerestore.serving import (
+from facerestore.pipeline.routing import (
     Candidate,
     choose,
     contenders,
@@ -12,6 +11,7 @@ from facerestore.serving import (
     judged_size,
     summary,
 )
+from facerestore.quality.judge import FaceQuality
 
 
 def network(name, face_size, character, *, bundled=False, commercial_use="no"):

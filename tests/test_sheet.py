@@ -7,15 +7,10 @@ import torch
 from fakes import FACE_SIZE, Brightener, FakeDetector, face_at, photo
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
-from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
-from facerestore.io import write_image
-from facerestore.page import PAPER
-from facerestore.photo_report import PipelineFacts
-from facerestore.pipeline import RestorePipeline
-from facerestore.sheet import SheetMaker, contact_sheet, sheet_configs, sheet_pipelines, split_list
-from facerestore.sheet.picture import (
+from facerestore.evaluation.sheet import SheetMaker, contact_sheet, sheet_configs, sheet_pipelines, split_list
+from facerestore.evaluation.sheet.picture import (
     LEAST_CELL_PX,
     MOST_CELL_PX,
     SheetCell,
@@ -25,7 +20,12 @@ from facerestore.sheet.picture import (
     drawable,
     sheet_picture,
 )
+from facerestore.io import write_image
+from facerestore.pictures.layout import PAPER
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import save_state_dict
 
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
@@ -105,7 +105,7 @@ def test_cells_show_the_face_in_the_finished_photo():
 
 
 def test_a_cell_is_what_the_pipeline_itself_gives():
-    from facerestore.pictures import close_up, face_square
+    from facerestore.pictures.compare import close_up, face_square
 
     image, pipeline = photo(), line(upscale=2, strength=0.6)
     maker = SheetMaker([pipeline])
@@ -203,7 +203,8 @@ def test_pages_are_cut_between_rows_and_keep_every_row():
 def test_the_small_print_says_what_was_pasted_otherwise_than_by_default(monkeypatch):
     printed = []
     monkeypatch.setattr(
-        "facerestore.sheet.maker.sheet_picture", lambda *_, footer, **__: printed.append(footer) or PAPER
+        "facerestore.evaluation.sheet.maker.sheet_picture",
+        lambda *_, footer, **__: printed.append(footer) or PAPER,
     )
     for options in ({}, {"mask": "whole", "colour_match": False}, {"region": "eyes=0.2"}):
         maker = SheetMaker([line(parser=Labeller(), **options)])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fakes import photo
 
-from facerestore import temporary
+from facerestore import files as temporary
 from facerestore.io import write_image
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -22,7 +22,7 @@ LONGEST_S = 120
 PROLOGUE = """
 import os, sys, threading
 sys.path[:0] = [{tests!r}, {root!r}]
-from facerestore.stopping import listen
+from facerestore.cli.stopping import listen
 listen()
 def here(word):
     sys.stderr.write(word + "\\n"); sys.stderr.flush()
@@ -32,7 +32,7 @@ def told():  # until the test writes a character, from whichever thread
 
 BATCH = """
 import time
-import facerestore.assembly
+import facerestore.pipeline.build
 from fakes import Brightener, face_at, pipeline
 from facerestore.cli import main
 class Slow(Brightener):
@@ -41,7 +41,8 @@ class Slow(Brightener):
             {at}
         return super().restore(faces)
 restorer = Slow()
-facerestore.assembly.build_pipeline = lambda config, **_: pipeline(face_at(10, 20), config=config, restorer=restorer)
+facerestore.pipeline.build.build_pipeline = lambda config, **_: pipeline(
+    face_at(10, 20), config=config, restorer=restorer)
 sys.exit(main())
 """
 
@@ -149,7 +150,7 @@ def test_a_signal_within_an_import_ends_the_process_at_once_and_removes_what_is_
     (tmp_path / "half_imported.py").write_text("import sys\nsys.modules['__main__'].within()\n")
     code = """
 from pathlib import Path
-from facerestore.temporary import temporary_beside
+from facerestore.files import temporary_beside
 def within():
     with temporary_beside(Path('x.png')):
         here('importing'); told()
@@ -194,7 +195,7 @@ except KeyboardInterrupt as error:
 def test_what_a_killed_run_left_is_removed_and_a_live_ones_stays(tmp_path):
     code = """
 from pathlib import Path
-from facerestore.temporary import temporary_beside
+from facerestore.files import temporary_beside
 with temporary_beside(Path('x.png')):
     here('writing'); told()
 """
@@ -206,7 +207,7 @@ with temporary_beside(Path('x.png')):
     ended(killed)
     assert len(left_over(tmp_path)) == 2
     other = started(
-        "from facerestore.temporary import sweep\nfrom pathlib import Path\nsweep(Path('.'))", cwd=tmp_path
+        "from facerestore.files import sweep\nfrom pathlib import Path\nsweep(Path('.'))", cwd=tmp_path
     )
     assert ended(other)[0] == 0
     assert len(left_over(tmp_path)) == 1
@@ -257,7 +258,7 @@ def test_a_reader_that_goes_away_ends_no_batch(album):
 @pytest.mark.parametrize("command", ["detect", "parse"])
 def test_the_other_commands_end_in_the_same_way(album, command):
     code = """
-import facerestore.assembly
+import facerestore.pipeline.build
 from fakes import FakeDetector, face_at
 from facerestore.cli import main
 class Slow(FakeDetector):
@@ -267,7 +268,7 @@ class Slow(FakeDetector):
         if self.seen == 2:
             here('under way'); told()
         return super().detect(image)
-facerestore.assembly.build_detector = lambda *_: Slow(face_at(10, 20))
+facerestore.pipeline.build.build_detector = lambda *_: Slow(face_at(10, 20))
 sys.exit(main())
 """
     process = started(code, command, "in", "-o", "out", "--json", cwd=album)

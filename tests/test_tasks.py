@@ -15,14 +15,12 @@ import facerestore
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.backends import load_backend
 from facerestore.backends.gpen import TASK_RANGES
-from facerestore.checkpoint import save_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError, WeightsError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 from facerestore.io import _icc, decode_image, encode_image, write_image
 from facerestore.parsing import PALETTE, LandmarkParser
-from facerestore.purposes import TASKS
-from facerestore.tasks import (
+from facerestore.pipeline.tasks.build import (
     ColorizePipeline,
     InpaintPipeline,
     MaskFile,
@@ -33,11 +31,12 @@ from facerestore.tasks import (
     build_inpainter,
     build_synthesizer,
 )
-from facerestore.tasks.colorizing import keep_luma, with_luma
-from facerestore.tasks.damage import find_mask, stroke
-from facerestore.tasks.inpainting import soft_damage
-from facerestore.tasks.parsing_pictures import decode_map, read_ids
-from facerestore.types import DecodedImage, Metadata, Outcome
+from facerestore.pipeline.tasks.colorize import keep_luma, with_luma
+from facerestore.pipeline.tasks.damage import find_mask, stroke
+from facerestore.pipeline.tasks.inpaint import soft_damage
+from facerestore.pipeline.tasks.parsing_pictures import decode_map, read_ids
+from facerestore.types import TASKS, DecodedImage, Metadata, Outcome
+from facerestore.weights.checkpoint import save_state_dict
 
 LUMA = np.array([0.299, 0.587, 0.114])
 FACE = face_at(20, 24, size=96)
@@ -607,7 +606,9 @@ def test_builders_settle_what_a_task_has_to_have(tiny):
 
 
 def test_only_backends_that_do_the_task_are_taken(tmp_path):
-    bundled = facerestore.assembly.choose_weights(RestoreConfig(), facerestore.weights.WeightsStore()).path
+    bundled = facerestore.pipeline.build.choose_weights(
+        RestoreConfig(), facerestore.weights.WeightsStore()
+    ).path
     for name in ("colorize", "inpaint", "synthesize"):
         with pytest.raises(ConfigError, match=f"'lite' restores faces and does not {name} them"):
             load_backend(bundled).for_task(name)

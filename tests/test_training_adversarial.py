@@ -4,7 +4,7 @@ import torch
 from golden import Golden, assert_near
 
 from facerestore.archs.gpen import GPENConfig, GPENDiscriminator, GPENGenerator
-from facerestore.training.adversarial import (
+from facerestore.training.losses.adversarial import (
     discriminator_logistic_loss,
     generator_nonsaturating_loss,
     path_length_penalty,

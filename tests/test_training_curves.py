@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.training.curves import (
+from facerestore.training.engine.curves import (
     BASELINE_COLOUR,
     METRIC_COLOUR,
     PANEL_PX,

@@ -11,14 +11,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.training.augmentation import NO_AUGMENTATION, Augmentation, augment_with_map, mirrored
-from facerestore.training.datasets import DataSettings, PairDataset, face_files, validation_batch
-from facerestore.training.drawn import drawn_face
-from facerestore.training.face_files import FaceFile, read_face, read_parsing_map
+from facerestore.training.data.augmentation import NO_AUGMENTATION, Augmentation, augment_with_map, mirrored
+from facerestore.training.data.datasets import DataSettings, PairDataset, face_files, validation_batch
+from facerestore.training.data.drawn import drawn_face
+from facerestore.training.data.face_files import FaceFile, read_face, read_parsing_map
+from facerestore.training.data.shards import ShardSample, expand_braces, shard_faces, write_shards
+from facerestore.training.engine.run import to_device
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.plan import make_plan, prepare_of, preview, run_plan, samples_of
-from facerestore.training.run_state import to_device
-from facerestore.training.settings import make_settings
-from facerestore.training.shards import ShardSample, expand_braces, shard_faces, write_shards
 
 SIZE = 32
 

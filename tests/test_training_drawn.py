@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.training.drawn import drawn_face, drawn_landmarks, landmarks_file, write_drawn_faces
+from facerestore.training.data.drawn import drawn_face, drawn_landmarks, landmarks_file, write_drawn_faces
 
 IDS = {name: index for index, name in enumerate(CLASS_NAMES)}
 

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from toy_recipe import Notebook, ToyRecipe, train_toy
 
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError
-from facerestore.training.draw import Draw
-from facerestore.training.saving import restore_average
-from facerestore.training.settings import EngineSettings, make_settings, merged
-from facerestore.training.state import ExponentialAverage, checkpoints
-from facerestore.training.stepping import rate_factor
+from facerestore.training.engine.checkpoints import restore_average
+from facerestore.training.engine.draw import Draw
+from facerestore.training.engine.settings import EngineSettings, make_settings, merged
+from facerestore.training.engine.state import ExponentialAverage, checkpoints
+from facerestore.training.engine.step import rate_factor
 
 
 def _difference(a: Path, b: Path) -> float:

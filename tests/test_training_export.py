@@ -7,10 +7,10 @@ import torch
 from tiny_runs import drawn_plan, trained
 
 from facerestore.backends import load_backend
-from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.training.export import export_run, halved, without_folders
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import load_state_dict, read_metadata, save_state_dict
 
 TINY = (
     "engine.steps=4",

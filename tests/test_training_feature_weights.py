@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from facerestore.archs.vgg import PSFR_TAPS, VGG19
-from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.training.feature_weights import (
+from facerestore.training.losses.feature_weights import (
     FEATURES,
     check_same,
     find_features,
@@ -15,6 +14,7 @@ from facerestore.training.feature_weights import (
     perceptual_features,
 )
 from facerestore.weights import WeightsStore, parse_catalog
+from facerestore.weights.checkpoint import save_state_dict
 
 CATALOG = """
 schema = 1

@@ -7,14 +7,15 @@ from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
 from facerestore.alignment import FFHQ_TEMPLATE, resize_affine, transform_points
 from facerestore.archs.finder import OUTPUTS, cell_centres
-from facerestore.checkpoint import load_state_dict, read_metadata
 from facerestore.detection.embedded import load_finder, search
 from facerestore.errors import ConfigError
-from facerestore.training.drawn import landmarks_file
+from facerestore.training.data.drawn import landmarks_file
+from facerestore.training.engine.folder import RunFolder
 from facerestore.training.export import export_run
-from facerestore.training.finder_backgrounds import BANK_SIDE_PX, make_bank, read_backgrounds
-from facerestore.training.finder_light import photographed
-from facerestore.training.finder_losses import (
+from facerestore.training.plan import samples_of
+from facerestore.training.recipes.finder.backgrounds import BANK_SIDE_PX, make_bank, read_backgrounds
+from facerestore.training.recipes.finder.light import photographed
+from facerestore.training.recipes.finder.losses import (
     IGNORED,
     USABLE,
     assign,
@@ -22,10 +23,9 @@ from facerestore.training.finder_losses import (
     overlap_and_distance,
     quality_focal,
 )
-from facerestore.training.finder_scenes import finder_data, make_composite
-from facerestore.training.plan import samples_of
-from facerestore.training.recipes.finder import FinderRecipe, FinderSettings, mine
-from facerestore.training.runs import RunFolder
+from facerestore.training.recipes.finder.recipe import FinderRecipe, FinderSettings, mine
+from facerestore.training.recipes.finder.scenes import finder_data, make_composite
+from facerestore.weights.checkpoint import load_state_dict, read_metadata
 
 SIDE = 64
 """Of the faces, px."""
@@ -74,7 +74,9 @@ def test_composites_are_functions_of_their_key(data):
 
 
 def test_points_lie_where_the_composite_shows_them(data, monkeypatch):
-    monkeypatch.setattr("facerestore.training.finder_scenes.photographed", lambda picture, *_: picture)
+    monkeypatch.setattr(
+        "facerestore.training.recipes.finder.scenes.photographed", lambda picture, *_: picture
+    )
     seen = []
     for index in range(60):
         made = make_composite(data, 128, (7, 0, index))

@@ -17,16 +17,17 @@ from torch.nn.functional import softplus
 
 from facerestore.archs.gpen import GPENConfig, GPENDiscriminator, GPENGenerator
 from facerestore.backends.gpen import GPENRestorer
-from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.training.drawn import write_drawn_faces
-from facerestore.training.feature_weights import FeatureWeights
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.engine.checkpoints import restore_average
+from facerestore.training.engine.settings import make_settings
+from facerestore.training.losses.feature_weights import FeatureWeights
+from facerestore.training.losses.style_gan import EMA_DECAY
 from facerestore.training.plan import make_plan, preview, run_plan
-from facerestore.training.recipes import gpen, recipe_class
-from facerestore.training.recipes.gpen import GPENRecipe, GPENSettings
-from facerestore.training.saving import restore_average
-from facerestore.training.settings import make_settings
-from facerestore.training.style_gan import EMA_DECAY
+from facerestore.training.recipes import recipe_class
+from facerestore.training.recipes.gpen import recipe as gpen
+from facerestore.training.recipes.gpen.recipe import GPENRecipe, GPENSettings
+from facerestore.weights.checkpoint import save_state_dict
 
 SIZE = 32
 TINY = {

@@ -10,16 +10,18 @@ from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
 from facerestore.alignment import template
 from facerestore.archs import landmarks as archs
-from facerestore.checkpoint import read_metadata
 from facerestore.detection import DETECTORS
 from facerestore.detection.embedded import EmbeddedDetector
 from facerestore.detection.landmark_frame import CROP_SIZE, crop_template, from_units, to_units
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.training.datasets import DataSettings
-from facerestore.training.drawn import landmarks_file, write_drawn_faces
+from facerestore.training.data.datasets import DataSettings
+from facerestore.training.data.drawn import landmarks_file, write_drawn_faces
+from facerestore.training.data.face_files import face_files
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
-from facerestore.training.face_files import face_files
-from facerestore.training.landmark_data import (
+from facerestore.training.plan import make_plan, samples_of
+from facerestore.training.recipes.landmarks.data import (
     LandmarkData,
     by_labels,
     by_teacher,
@@ -30,11 +32,9 @@ from facerestore.training.landmark_data import (
     prepare,
     teacher_landmarks,
 )
-from facerestore.training.plan import make_plan, samples_of
-from facerestore.training.runs import RunFolder
-from facerestore.training.settings import make_settings
 from facerestore.types import DetectedFace
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import read_metadata
 
 SIDE = 256
 

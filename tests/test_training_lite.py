@@ -11,17 +11,17 @@ from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_o
 from facerestore.alignment import template
 from facerestore.archs.lite import BUNDLED, LiteConfig
 from facerestore.backends import load_backend
-from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
-from facerestore.training.drawn import write_drawn_faces
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
-from facerestore.training.losses import charbonnier
+from facerestore.training.losses.common import charbonnier
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes import lite
-from facerestore.training.runs import RunFolder
-from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import load_state_dict, read_metadata, save_state_dict
 
 TINY = (
     "data.face_size=32",

@@ -6,7 +6,8 @@ from golden import Golden, assert_near
 from torch.nn import functional
 
 from facerestore.archs.psfr import Judgement, one_hot
-from facerestore.training import losses, psfr_losses
+from facerestore.training.losses import common as losses
+from facerestore.training.recipes.psfr import losses as psfr_losses
 
 
 @pytest.fixture

@@ -17,24 +17,24 @@ from facerestore.archs.mmrb import MMRBConfig
 from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
 from facerestore.backends import load_backend
 from facerestore.backends.priors import save_prior
-from facerestore.cli import app
+from facerestore.cli.app import app
 from facerestore.degradation import preset
 from facerestore.errors import CheckpointError, ConfigError
-from facerestore.training import mmrb_parts
-from facerestore.training.datasets import PositionsOnly
-from facerestore.training.draw import Draw
-from facerestore.training.engine import train
+from facerestore.training.data.datasets import PositionsOnly
+from facerestore.training.engine.checkpoints import restore_average
+from facerestore.training.engine.draw import Draw
+from facerestore.training.engine.loop import train
+from facerestore.training.engine.settings import EngineSettings, make_settings, resolved
+from facerestore.training.engine.step import rate_factor
 from facerestore.training.export import export_run
-from facerestore.training.feature_weights import FeatureWeights
-from facerestore.training.losses import consistency
-from facerestore.training.mmrb_parts import Teacher, TrainedMMRB, draw_labelled, draw_noise
-from facerestore.training.mmrb_settings import MMRBSettings
-from facerestore.training.recipe import Scene
-from facerestore.training.recipes import mmrb as module
-from facerestore.training.recipes.mmrb import MMRBRecipe
-from facerestore.training.saving import restore_average
-from facerestore.training.settings import EngineSettings, make_settings, resolved
-from facerestore.training.stepping import rate_factor
+from facerestore.training.losses.common import consistency
+from facerestore.training.losses.feature_weights import FeatureWeights
+from facerestore.training.recipes.base import Scene
+from facerestore.training.recipes.mmrb import parts as mmrb_parts
+from facerestore.training.recipes.mmrb import recipe as module
+from facerestore.training.recipes.mmrb.parts import Teacher, TrainedMMRB, draw_labelled, draw_noise
+from facerestore.training.recipes.mmrb.recipe import MMRBRecipe
+from facerestore.training.recipes.mmrb.settings import MMRBSettings
 
 NETWORK = {"style_dim": 8, "narrow": 1 / 32, "block_counts": [1, 1, 1]}
 SIZE = 16

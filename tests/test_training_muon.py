@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from facerestore.training.muon import NEWTON_SCHULZ, Muon, muon_of, orthogonalise
+from facerestore.training.engine.muon import NEWTON_SCHULZ, Muon, muon_of, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])

@@ -10,10 +10,10 @@ from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_o
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.parsing import load_parser
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
 from facerestore.training.recipes.parse import ParseRecipe, ParseSettings, dice, part_iou
-from facerestore.training.runs import RunFolder
-from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
 
 TINY = (

@@ -6,15 +6,15 @@ import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
 from facerestore.alignment import template
-from facerestore.checkpoint import save_state_dict
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import load_parser
+from facerestore.training.data.maps import mean_iou
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
-from facerestore.training.maps import mean_iou
 from facerestore.training.recipes.parsenet import ParseNetRecipe, ParseNetSettings
-from facerestore.training.runs import RunFolder
-from facerestore.training.settings import make_settings
 from facerestore.types import AlignedFace, DetectedFace
+from facerestore.weights.checkpoint import save_state_dict
 
 TINY = (
     "recipe.network={encoder=[4, 4, 4], body_blocks=1, decoder=[4, 4]}",

@@ -7,13 +7,13 @@ import torch
 from tiny_runs import drawn_plan
 
 from facerestore.errors import ConfigError, FaceRestoreError
-from facerestore.training import state
-from facerestore.training.datasets import PairDataset, PositionsOnly
-from facerestore.training.drawn import write_drawn_faces
+from facerestore.training.data.datasets import PairDataset, PositionsOnly
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.engine import state
+from facerestore.training.engine.state import check_room, checkpoint_bytes
 from facerestore.training.plan import make_plan, preview, samples_of, validation_of
 from facerestore.training.recipes import RECIPES, recipe_class
 from facerestore.training.recipes.lite import LiteRecipe
-from facerestore.training.state import check_room, checkpoint_bytes
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from facerestore.device import known_precisions
-from facerestore.training import precision
+from facerestore.training.engine import precision
 
 
 @pytest.mark.parametrize("asked", ["no", "bf16", "fp16"])

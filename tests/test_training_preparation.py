@@ -11,12 +11,12 @@ from PIL import Image, ImageCms
 
 from facerestore.alignment import template
 from facerestore.errors import ConfigError, ImageError, WeightsError
-from facerestore.training.contact_sheets import Group, Tile, contact_sheet
-from facerestore.training.datasets import face_files
-from facerestore.training.drawn import drawn_face
-from facerestore.training.preparation import FacePreparation, Preparation, pack_faces, split_of
-from facerestore.training.screening import Screening, Seen, fault, fingerprint, measure, sides_of, turn
-from facerestore.training.settings import make_settings
+from facerestore.pictures.contact_sheet import Group, Tile, contact_sheet
+from facerestore.training.data.datasets import face_files
+from facerestore.training.data.drawn import drawn_face
+from facerestore.training.data.preparation import FacePreparation, Preparation, pack_faces, split_of
+from facerestore.training.data.screening import Screening, Seen, fault, fingerprint, measure, sides_of, turn
+from facerestore.training.engine.settings import make_settings
 from facerestore.types import DecodedImage, DetectedFace, Metadata
 
 MARGIN = 40

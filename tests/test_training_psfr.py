@@ -12,20 +12,20 @@ from facerestore.alignment import template
 from facerestore.archs.psfr import PSFRDiscriminator, one_hot
 from facerestore.archs.vgg import VGG19
 from facerestore.backends import load_backend
-from facerestore.checkpoint import load_state_dict, read_metadata, save_state_dict
 from facerestore.errors import ConfigError
-from facerestore.training.draw import Draw
-from facerestore.training.drawn import write_drawn_faces
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.data.maps import coloured, landmark_maps, parsed_maps
+from facerestore.training.engine.checkpoints import restore_average
+from facerestore.training.engine.draw import Draw
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
-from facerestore.training.feature_weights import FeatureWeights
-from facerestore.training.maps import coloured, landmark_maps, parsed_maps
+from facerestore.training.losses.feature_weights import FeatureWeights
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes import parsenet as parsenet_recipe
-from facerestore.training.recipes import psfr
-from facerestore.training.recipes.psfr import PSFRRecipe, PSFRSettings, fitting_scales
-from facerestore.training.saving import restore_average
-from facerestore.training.settings import make_settings
+from facerestore.training.recipes.psfr import recipe as psfr
+from facerestore.training.recipes.psfr.recipe import PSFRRecipe, PSFRSettings, fitting_scales
 from facerestore.types import AlignedFace, DetectedFace
+from facerestore.weights.checkpoint import load_state_dict, read_metadata, save_state_dict
 
 TINY = ("recipe.ch_range=[4, 8]", "recipe.discriminator_width=4", "engine.schedule='constant'")
 

@@ -9,21 +9,21 @@ from gan_scene import assert_same_checkpoints, awake, faces, run, take, without_
 from torch.nn.functional import softplus
 
 from facerestore.backends.priors import load_prior
-from facerestore.checkpoint import save_state_dict
 from facerestore.errors import ConfigError
-from facerestore.training import style_gan
-from facerestore.training.draw import Draw
-from facerestore.training.drawn import write_drawn_faces
-from facerestore.training.plan import make_plan, preview, run_plan
-from facerestore.training.recipes import recipe_class
-from facerestore.training.recipes.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
-from facerestore.training.saving import restore_average
-from facerestore.training.settings import make_settings
-from facerestore.training.style_gan import (
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.engine.checkpoints import restore_average
+from facerestore.training.engine.draw import Draw
+from facerestore.training.engine.settings import make_settings
+from facerestore.training.losses import style_gan
+from facerestore.training.losses.style_gan import (
     diversity,
     draw_codes,
     spectrum_distance_db,
 )
+from facerestore.training.plan import make_plan, preview, run_plan
+from facerestore.training.recipes import recipe_class
+from facerestore.training.recipes.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
+from facerestore.weights.checkpoint import save_state_dict
 
 SIZE = 32
 TINY = {

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from facerestore.checkpoint import save_state_dict
-from facerestore.cli import main
+from facerestore.cli.app import main
 from facerestore.errors import WeightsError
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import save_state_dict
 
 HEADER = {
     "recipe": "lite",

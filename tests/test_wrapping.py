@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from facerestore.backends import BACKENDS, backend_class, identify, load_backend
-from facerestore.checkpoint import load_state_dict
 from facerestore.errors import CheckpointError
-from facerestore.wrapping import canonical_state_dict
+from facerestore.weights.checkpoint import load_state_dict
+from facerestore.weights.wrapping import canonical_state_dict
 
 NETWORK = {"stem.weight": torch.ones(2, 2), "head.bias": torch.zeros(2)}
 

@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
-from facerestore.training.draw import Draw
-from facerestore.training.drawn import write_drawn_faces
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.engine.draw import Draw
 from facerestore.training.plan import make_plan, prepare_of, run_plan, samples_of
-from facerestore.training.recipe import Scene
+from facerestore.training.recipes.base import Scene
 
 
 def drawn_plan(name, folder, *assignments, count=4):

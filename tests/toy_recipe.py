@@ -12,8 +12,9 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from facerestore.training.engine import train
-from facerestore.training.recipe import (
+from facerestore.training.engine.loop import train
+from facerestore.training.engine.settings import STRICT, EngineSettings, make_settings, resolved
+from facerestore.training.recipes.base import (
     Batch,
     Exported,
     Phase,
@@ -23,7 +24,6 @@ from facerestore.training.recipe import (
     Validated,
     pair_validation,
 )
-from facerestore.training.settings import STRICT, EngineSettings, make_settings, resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -22,7 +22,6 @@ from facerestore.backends import backend_class, load_backend
 from facerestore.backends.exported import ExportedFile, NetworkRecord
 from facerestore.backends.exported import read_record as read_exported
 from facerestore.backends.exported.record import record_beside
-from facerestore.checkpoint import load_state_dict, read_metadata
 from facerestore.config import load_config
 from facerestore.detection.onnx_shape import with_input_shape
 from facerestore.detection.yunet import EXPORT_SHAPE
@@ -34,13 +33,14 @@ from facerestore.evaluation.metrics import SPECS
 from facerestore.evaluation.result import Evaluation, FaceResult, MethodFacts, MetricFacts, read_evaluation
 from facerestore.evaluation.tables import markdown
 from facerestore.parsing import load_parser
-from facerestore.training.curves import panels_of
+from facerestore.training.data.prepared import Journal
+from facerestore.training.engine.curves import panels_of
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import EngineSettings, make_settings, read_settings
 from facerestore.training.export import export_run
-from facerestore.training.landmark_data import by_labels
-from facerestore.training.prepared import Journal
-from facerestore.training.runs import RunFolder
-from facerestore.training.settings import EngineSettings, make_settings, read_settings
+from facerestore.training.recipes.landmarks.data import by_labels
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
+from facerestore.weights.checkpoint import load_state_dict, read_metadata
 from facerestore.weights.files import safetensors_metadata, unlike_weights
 from facerestore.weights.own import record_path
 from facerestore.weights.records import pin_path, read_pin, stamp_path, stamped_sha256, stamped_use

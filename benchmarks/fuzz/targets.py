@@ -9,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from benchmarks.fuzz.corpus import RECORDS
-from facerestore.checkpoint import load_state_dict
 from facerestore.config import load_config
 from facerestore.io import decode_image, encode_image, picture_size
-from facerestore.training.shards import shard_faces
+from facerestore.training.data.shards import shard_faces
+from facerestore.weights.checkpoint import load_state_dict
 
 MAX_PIXELS = 2**20
 

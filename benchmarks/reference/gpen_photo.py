@@ -1,6 +1,6 @@
 """A photo restored in the form in which GPEN's test program does it, written from its description.
 
-Yang et al., arXiv 2105.06070, and what ``facerestore.official.gpen`` tells of the program: RetinaFace with ResNet-50 on
+Yang et al., arXiv 2105.06070, and what ``pipeline.official.gpen`` tells of the program: RetinaFace with ResNet-50 on
 the photo at 1000 px, anchors made in a loop, one face after the other through the network, ParseNet on the restored
 face for the mask, and every face warped onto a canvas of the whole photo. Networks are in their reference form and have
 random weights, so faces are given; what the detector finds is let go.
@@ -23,7 +23,7 @@ from facerestore.bench.parts import reference_network
 from facerestore.bench.sources import find_source
 from facerestore.detection.retinaface import BGR_MEAN, FACEXLIB_MIN_SIZES, RetinaFaceConfig, build_network
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.official.gpen import (
+from facerestore.pipeline.official.gpen import (
     BLUR_SIGMA_PX,
     BLUR_WIDTH_PX,
     BLURS,

@@ -31,7 +31,7 @@ choose the backend (``facerestore enhance photo.jpg --weights mine.safetensors``
             load_strictly(network, state_dict, name=cls.name)
             return cls(network, face_size=64, device=device)
 
-with ``from facerestore.backends.base import TensorRestorer`` and ``from facerestore.checkpoint import load_strictly``.
+with ``TensorRestorer`` from ``facerestore.backends.base`` and ``load_strictly`` from ``facerestore.weights.checkpoint``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from facerestore.backends.base import checked_crop
-from facerestore.face_image import resize_face
+from facerestore.pixels import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 # Chosen by eye on the example photo.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import adapter_errors
-from facerestore.checkpoint import load_state_dict, read_metadata
 from facerestore.errors import BackendError, CheckpointError, ConfigError
+from facerestore.weights.checkpoint import load_state_dict, read_metadata
 
 if TYPE_CHECKING:
     import torch

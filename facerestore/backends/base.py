@@ -20,12 +20,10 @@ from facerestore.backends.tensors import checked_crop as checked_crop
 from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
 from facerestore.backends.tensors import fixed_randomness as fixed_randomness
 from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
-from facerestore.device import autocast_dtype
-from facerestore.errors import BackendError, ConfigError
-from facerestore.face_image import resize_face
-from facerestore.lanes import lane_to, one_ahead
+from facerestore.device import autocast_dtype, lane_to, one_ahead
+from facerestore.errors import BackendError, ConfigError, count
+from facerestore.pixels import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
-from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,7 @@ import numpy as np
 
 from facerestore.backends.half import RestoredFaces
 from facerestore.device import automatic_precision
-from facerestore.errors import BackendError, ConfigError, FaceRestoreError
-from facerestore.wording import count
+from facerestore.errors import BackendError, ConfigError, FaceRestoreError, count
 
 if TYPE_CHECKING:
     import torch

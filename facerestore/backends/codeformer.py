@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly, on_meta, shapes_of
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.weights.checkpoint import load_strictly, on_meta, shapes_of
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.backends.calling import adapter_errors
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
-from facerestore.purposes import TASKS
+from facerestore.types import TASKS
 
 if TYPE_CHECKING:
     from facerestore.backends.base import TensorRestorer

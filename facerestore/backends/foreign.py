@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.weights.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.priors import noise_mode
-from facerestore.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.weights.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.checkpoint import load_strictly, on_meta, shapes_of, trained_size
 from facerestore.errors import CheckpointError
+from facerestore.weights.checkpoint import load_strictly, on_meta, shapes_of, trained_size
 
 if TYPE_CHECKING:
     import torch

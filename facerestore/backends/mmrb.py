@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.priors import MMRB_PREFIX, prior_config
-from facerestore.checkpoint import Shapes, load_strictly, on_meta, save_state_dict, shapes_of
 from facerestore.errors import CheckpointError
+from facerestore.weights.checkpoint import Shapes, load_strictly, on_meta, save_state_dict, shapes_of
 
 if TYPE_CHECKING:
     import torch

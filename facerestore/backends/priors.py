@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from facerestore.checkpoint import (
+from facerestore.errors import CheckpointError
+from facerestore.weights.checkpoint import (
     Shapes,
     count_indices,
     load_state_dict,
@@ -28,7 +29,6 @@ from facerestore.checkpoint import (
     save_state_dict,
     shapes_of,
 )
-from facerestore.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,10 +16,10 @@ from facerestore.backends.base import (
     fixed_randomness,
     tensor_to_faces,
 )
-from facerestore.checkpoint import check_fit, load_strictly, on_meta
 from facerestore.errors import BackendError, CheckpointError
-from facerestore.face_image import resize_face, resize_map
+from facerestore.pixels import resize_face, resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
+from facerestore.weights.checkpoint import check_fit, load_strictly, on_meta
 
 if TYPE_CHECKING:
     import torch

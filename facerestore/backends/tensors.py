@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facerestore.errors import BackendError
+from facerestore.errors import BackendError, count
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
-from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch

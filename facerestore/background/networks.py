@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from facerestore.backends import identify
 from facerestore.backends.foreign import require_spandrel
 from facerestore.background.tiles import OVERLAP_PX, Network, TiledUpsampler, round_up
-from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 if TYPE_CHECKING:
     import torch

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from facerestore.background.resampling import Pixels, Side, Span
-from facerestore.colour import grey_face
 from facerestore.config import LEAST_TILE_PX
 from facerestore.errors import BackendError, ConfigError
+from facerestore.pixels import grey_face
 
 if TYPE_CHECKING:
     import torch

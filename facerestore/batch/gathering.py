@@ -17,11 +17,11 @@ from collections.abc import Callable, Hashable, Sequence
 from copy import copy
 from typing import Any, Generic, TypeVar
 
-from facerestore.auto import AutoPipeline, FirstRestorer, Lines
 from facerestore.backends.half import RestoredFaces, precisions_of
 from facerestore.errors import BackendError
 from facerestore.parsing.network_parser import NetworkParser
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.per_face import AutoPipeline, FirstRestorer, Lines
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
 
 Item = TypeVar("Item")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from facerestore.batch.plan import STREAM, Job
 from facerestore.errors import ImageError
 from facerestore.io import encode_page, fitting, joined, left_out
-from facerestore.photo_report import storage_note
+from facerestore.pipeline.report import storage_note
 from facerestore.types import DecodedImage
 
 

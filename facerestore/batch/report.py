@@ -12,10 +12,9 @@ from typing import Any
 from facerestore import __version__
 from facerestore.batch.plan import Plan
 from facerestore.batch.run import PhotoOutcome, Status
-from facerestore.errors import BackendError, FaceRestoreError
+from facerestore.errors import BackendError, FaceRestoreError, count
 from facerestore.io import write_encoded
-from facerestore.pipeline import RestorePipeline
-from facerestore.wording import count
+from facerestore.pipeline.restore import RestorePipeline
 
 REPORT_SCHEMA = 1
 """Raised when a key of the report changes its meaning or goes away."""

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
 from facerestore.batch.plan import STREAM, Job, compare_path
-from facerestore.batch.stages import stage_pictures, staged
 from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
-from facerestore.face_image import to_8_bit
+from facerestore.files import sweep
 from facerestore.io import (
     DEFAULT_MAX_PIXELS,
     FORMATS,
@@ -40,14 +39,15 @@ from facerestore.io import (
     write_encoded,
     write_image,
 )
-from facerestore.photo_report import reading_notes, storage_note
-from facerestore.pictures import compare_picture
-from facerestore.temporary import sweep
+from facerestore.pictures.compare import compare_picture
+from facerestore.pictures.stages import stage_pictures, staged
+from facerestore.pipeline.report import reading_notes, storage_note
+from facerestore.pixels import to_8_bit
 from facerestore.types import DecodedImage, Image, RestoreResult
 
 if TYPE_CHECKING:
     from facerestore.batch.ahead import Ahead
-    from facerestore.pipeline import RestorePipeline
+    from facerestore.pipeline.restore import RestorePipeline
 
 
 class Status(StrEnum):

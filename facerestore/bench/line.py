@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facerestore.assembly import assemble, build_detector
-from facerestore.available import AUTO
 from facerestore.backends import backend_names
 from facerestore.backends.calling import with_precision
 from facerestore.backends.exported import exported_file
@@ -26,12 +24,14 @@ from facerestore.config import RestoreConfig
 from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import ConfigError
 from facerestore.io import encode_spent, read_encoded
-from facerestore.photo_report import PipelineFacts
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.build import assemble, build_detector
+from facerestore.pipeline.choose import AUTO
+from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
-    from facerestore.quality import FaceQuality
+    from facerestore.quality.judge import FaceQuality
     from facerestore.types import (
         AlignedFace,
         DecodedImage,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from facerestore.assembly import load_restorer
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to_faces
 from facerestore.backends.calling import restore_faces
@@ -16,10 +15,11 @@ from facerestore.backends.exported import ExportedRestorer
 from facerestore.backends.psfr import fit_map
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
-from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.errors import BackendError, ConfigError
-from facerestore.face_image import resize_face
 from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
+from facerestore.pipeline.build import load_restorer
+from facerestore.pixels import resize_face
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import template
-from facerestore.contract.faces import Colour, draw_face
 from facerestore.errors import ConfigError
 from facerestore.io import encode_image
+from facerestore.testing.drawn_faces import Colour, draw_face
 from facerestore.types import DecodedImage, DetectedFace, Image
 
 ASPECT = 4 / 3

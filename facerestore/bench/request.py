@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facerestore.available import AUTO
 from facerestore.backends import backend_names
 from facerestore.bench.line import LineRequest, LineResult, measure_line
 from facerestore.bench.machine import describe_machine
@@ -18,7 +17,8 @@ from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.sources import drawable_names, parser_class, published_sizes
 from facerestore.bench.spawn import spawned
 from facerestore.errors import ConfigError, FaceRestoreError
-from facerestore.purposes import RESTORE
+from facerestore.pipeline.choose import AUTO
+from facerestore.types import RESTORE
 from facerestore.weights import WeightsStore
 
 LARGEST_PX = 512

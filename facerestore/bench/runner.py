@@ -22,9 +22,9 @@ from facerestore.bench.memory import Peak, faults_since, page_faults, peak, rese
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import TF32, Side
 from facerestore.bench.spawn import Remote
-from facerestore.contract.faces import trial_faces, trial_map
 from facerestore.device import autocast_dtype, keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.types import AlignedFace
 from facerestore.weights import WeightsStore
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from facerestore.device import PRECISIONS
-from facerestore.errors import ConfigError
-from facerestore.outside import parse_whole, refusing
+from facerestore.errors import ConfigError, parse_whole, refusing
 from facerestore.weights.choosing import looks_like_path
 
 Form: TypeAlias = Literal["shipped", "eager", "reference"]

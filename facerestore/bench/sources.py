@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from facerestore.available import AUTO, choose_weights
 from facerestore.backends import backend_class, backend_names, identify, needs_weights
 from facerestore.backends.base import fixed_randomness
 from facerestore.backends.description import has_example
 from facerestore.backends.exported import exported_file
-from facerestore.checkpoint import load_state_dict
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.parsing.choice import best_parser, named_parser
 from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 from facerestore.parsing.networks import PARSERS
+from facerestore.pipeline.choose import AUTO, choose_weights
+from facerestore.weights.checkpoint import load_state_dict
 from facerestore.weights.choosing import ChosenWeights, looks_like_path
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from facerestore.bench.line import LineResult
 from facerestore.bench.machine import Machine
 from facerestore.bench.pairs import NetworkResult, PairResult
 from facerestore.bench.statistics import Ratio, Timing
+from facerestore.errors import count
 from facerestore.weights.choosing import looks_like_path
-from facerestore.wording import count
 
 NOTHING = "-"
 

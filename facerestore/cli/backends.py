@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.choices import automatic_choice, given
 from facerestore.cli.options import paragraphs
+from facerestore.cli.request import automatic_choice, given
 from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from facerestore.backends.description import BackendDetails, BackendSummary, BackendWeights
     from facerestore.backends.exported import ExportedFile
-    from facerestore.contract import Finding
+    from facerestore.testing.contract import Finding
 
 INDENT = "    "
 LEAST_WIDTH = 60
@@ -133,7 +133,7 @@ def check_command(
     About twenty drawn faces are restored. What cannot be told (the colours of a network with random weights, say) is
     marked ?? and is no fault. Exit code 1 if a clause is broken, 4 if no weights are installed.
     """
-    from facerestore.contract import Verdict, iterate_findings
+    from facerestore.testing.contract import Verdict, iterate_findings
 
     subject = _subject(name, weights=weights, random=random, device=device, provider=provider)
     title = f"{subject.restorer.name}: {subject.label}, on {subject.device}"
@@ -165,7 +165,7 @@ def _subject(
 ) -> Any:
     """Return what is to be checked."""
     from facerestore.config import RestoreConfig
-    from facerestore.contract.subject import open_example, open_subject
+    from facerestore.testing.subject import open_example, open_subject
     from facerestore.weights import WeightsStore
 
     if not random:
@@ -318,7 +318,7 @@ def _print_weights(summary: BackendSummary) -> None:
 
 
 def _print_finding(found: Finding) -> None:
-    from facerestore.contract import Verdict
+    from facerestore.testing.contract import Verdict
 
     mark = {Verdict.PASSED: "ok", Verdict.FAILED: "!!", Verdict.UNCLEAR: "??"}[found.verdict]
     said = found.measured if not found.remedy else f"{found.measured}; {found.remedy}"
@@ -336,7 +336,7 @@ def _print_finding(found: Finding) -> None:
 
 
 def _verdict_line(findings: Sequence[Finding], broken: int) -> str:
-    from facerestore.contract import Verdict
+    from facerestore.testing.contract import Verdict
 
     unclear = sum(found.verdict is Verdict.UNCLEAR for found in findings)
     counts = f"{len(findings) - broken - unclear} passed, {broken} failed, {unclear} could not tell"

@@ -11,8 +11,7 @@ import typer
 
 from facerestore.cli.options import paragraphs
 from facerestore.cli.terminal import Terminal, is_plain
-from facerestore.errors import ConfigError
-from facerestore.outside import MalformedError, parse_whole, refusing
+from facerestore.errors import ConfigError, MalformedError, parse_whole, refusing
 
 if TYPE_CHECKING:
     from rich.console import Console

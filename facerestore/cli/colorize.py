@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facerestore.cli import options
-from facerestore.purposes import COLORIZE
+from facerestore.types import COLORIZE
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
 
@@ -97,9 +97,9 @@ def colorize(
     Without --weights the best installed weights for colouring are used. They are not part of facerestore: see below.
     """
     flags = dict(locals())
-    from facerestore.cli.enhancing import execute
+    from facerestore.cli.photos import execute
     from facerestore.cli.request import request_from
-    from facerestore.tasks import COLORIZE_MASK, build_colorizer
+    from facerestore.pipeline.tasks.build import COLORIZE_MASK, build_colorizer
 
     defaults = {"mask": COLORIZE_MASK}
     raise typer.Exit(execute(request_from(flags, COLORIZE, build=build_colorizer, restore_defaults=defaults)))

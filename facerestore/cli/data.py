@@ -13,10 +13,10 @@ from facerestore.cli.terminal import Terminal
 from facerestore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from facerestore.training.degraded_faces import DegradedFace
-    from facerestore.training.face_files import FaceFile
-    from facerestore.training.preparation import Preparation
-    from facerestore.training.prepared import Prepared
+    from facerestore.training.data.degraded_faces import DegradedFace
+    from facerestore.training.data.face_files import FaceFile
+    from facerestore.training.data.preparation import Preparation
+    from facerestore.training.data.prepared import Prepared
 
 EPILOG = """To begin:
 
@@ -144,7 +144,7 @@ def prepare(
     terminal = Terminal(-1 if quiet else 0, as_json, not no_progress)
     prepared = _prepare(photos, out, settings, detector, device=device, threads=threads, terminal=terminal)
     if shards is not None:
-        from facerestore.training.preparation import pack_faces
+        from facerestore.training.data.preparation import pack_faces
 
         for shard in pack_faces(out, prepared, max_bytes=shards * 10**6):
             terminal.say(f"{shard}: {shard.stat().st_size / 1e6:.1f} MB")
@@ -154,8 +154,8 @@ def prepare(
 
 
 def _settings(values: dict[str, Any]) -> Preparation:
-    from facerestore.training.preparation import Preparation
-    from facerestore.training.settings import make_settings
+    from facerestore.training.data.preparation import Preparation
+    from facerestore.training.engine.settings import make_settings
 
     return make_settings(Preparation, values, source="data prepare")
 
@@ -171,10 +171,10 @@ def _prepare(
     terminal: Terminal,
 ) -> Prepared:
     """Prepare with a bar, and a line for each photo that fails."""
-    from facerestore.assembly import build_detector
     from facerestore.config import RestoreConfig
     from facerestore.device import resolve_device, set_threads
-    from facerestore.training.preparation import FacePreparation
+    from facerestore.pipeline.build import build_detector
+    from facerestore.training.data.preparation import FacePreparation
     from facerestore.weights import WeightsStore
 
     set_threads(threads)
@@ -190,7 +190,7 @@ def _prepare(
 
 
 def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json: bool) -> None:
-    from facerestore.wording import count
+    from facerestore.errors import count
 
     kept, dropped = prepared.kept, prepared.dropped
     without = sum(not row.faces and not row.error for row in prepared.photos)
@@ -277,8 +277,8 @@ def degrade(
     """Show what degradations make of faces, and write pairs."""
     _check_extra()
     from facerestore.degradation import PRESETS
-    from facerestore.training.degraded_faces import parse_mix
-    from facerestore.training.face_files import face_files
+    from facerestore.training.data.degraded_faces import parse_mix
+    from facerestore.training.data.face_files import face_files
 
     if preset and mix:
         raise ConfigError(
@@ -312,11 +312,10 @@ def _write_sheet(
     terminal: Terminal,
 ) -> int:
     """Write the sheet and return how many faces could not be read."""
-    from facerestore.errors import ImageError
+    from facerestore.errors import ImageError, count
     from facerestore.io import marked, write_image
-    from facerestore.training.degraded_faces import degradation_sheet, spread
+    from facerestore.training.data.degraded_faces import degradation_sheet, spread
     from facerestore.types import DecodedImage, Metadata
-    from facerestore.wording import count
 
     chosen, shown = list(spread(files, rows)), []
     for index, file in chosen:
@@ -336,7 +335,7 @@ def _degraded(
 ) -> DegradedFace | None:
     """Return a pair, or None where the face cannot be read, which is said."""
     from facerestore.errors import ImageError
-    from facerestore.training.degraded_faces import degraded_face
+    from facerestore.training.data.degraded_faces import degraded_face
 
     try:
         return degraded_face(file, index, face_size=size, mix=mix, seed=seed)
@@ -356,7 +355,7 @@ def _write_pairs(
     terminal: Terminal,
 ) -> int:
     """Write the pairs of all faces and return how many could not be."""
-    from facerestore.training.degraded_faces import PairFolder
+    from facerestore.training.data.degraded_faces import PairFolder
 
     failures = 0
     with terminal.steps(len(files) * len(mixes)) as begin:

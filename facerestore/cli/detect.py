@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli import options
-from facerestore.cli.choices import given
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
+from facerestore.cli.request import given
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.wording import count, no_face
+from facerestore.errors import count, no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -70,11 +70,11 @@ def detect(
 
     With -o, also draws them. No face is a normal result.
     """
-    from facerestore.assembly import build_detector
     from facerestore.batch import plan_jobs
     from facerestore.config import OutputConfig, RestoreConfig
     from facerestore.detection.choice import passed_over_detectors
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
+    from facerestore.pipeline.build import build_detector
     from facerestore.weights import WeightsStore
 
     config = RestoreConfig(
@@ -141,9 +141,9 @@ def _detect_one(
     """Return the faces of one photo as a row, and draw them where that is asked for."""
     from facerestore.batch.run import result_format
     from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_image, write_image
-    from facerestore.photo_report import reading_notes, search_facts
-    from facerestore.pictures import faces_picture
-    from facerestore.selection import left_to_right
+    from facerestore.pictures.compare import faces_picture
+    from facerestore.pipeline.report import reading_notes, search_facts
+    from facerestore.pipeline.selection import left_to_right
     from facerestore.types import DecodedImage
 
     image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page)

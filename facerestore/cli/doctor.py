@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facerestore.cli.choices import given
 from facerestore.cli.hints import BETTER_WEIGHTS
+from facerestore.cli.request import given
 from facerestore.cli.terminal import print_json
 
 if TYPE_CHECKING:
-    from facerestore.diagnosis import Check
+    from facerestore.testing.doctor import Check
 
 MARKS = {"ok": "ok", "absent": "--", "broken": "!!"}
 
@@ -50,7 +50,7 @@ def doctor(
     marked -- and is no fault.
     """
     from facerestore.config import RestoreConfig
-    from facerestore.diagnosis import State, diagnose
+    from facerestore.testing.doctor import State, diagnose
 
     flags = given(device=device, weights=weights, precision=precision, threads=threads)
     config = RestoreConfig(**flags)  # type: ignore[arg-type]

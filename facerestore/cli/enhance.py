@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from facerestore.cli import options
-from facerestore.cli.choices import parse_strengths
-from facerestore.purposes import RESTORE
+from facerestore.cli.request import parse_strengths
+from facerestore.types import RESTORE
 
 EPILOG = """Examples:
 
@@ -102,7 +102,7 @@ def enhance(
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
     flags = dict(locals())
-    from facerestore.cli.enhancing import execute
+    from facerestore.cli.photos import execute
     from facerestore.cli.request import request_from
     from facerestore.cli.sheet import execute_sheet, refuse_lists
 

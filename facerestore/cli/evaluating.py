@@ -148,7 +148,7 @@ def _networks(request: Request, store: WeightsStore, terminal: Terminal) -> list
     """Return the networks that are asked for; the best installed one where nothing is."""
     from facerestore.config import RestoreConfig
     from facerestore.evaluation.methods import Network
-    from facerestore.sheet import sheet_pipelines
+    from facerestore.evaluation.sheet import sheet_pipelines
 
     if (
         request.backend is None

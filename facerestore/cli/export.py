@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.terminal import Terminal, print_json
-from facerestore.cli.transfer import megabytes
-from facerestore.wording import count
+from facerestore.cli.terminal import Terminal, megabytes, print_json
+from facerestore.errors import count
 
 if TYPE_CHECKING:
     from facerestore.export import Exported

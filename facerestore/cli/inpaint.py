@@ -9,10 +9,10 @@ import typer
 
 from facerestore.cli import options
 from facerestore.errors import ConfigError
-from facerestore.purposes import INPAINT
+from facerestore.types import INPAINT
 
 if TYPE_CHECKING:
-    from facerestore.tasks import MaskFile, Strokes
+    from facerestore.pipeline.tasks.build import MaskFile, Strokes
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
 
@@ -120,9 +120,9 @@ def inpaint(
     Without --weights the best installed weights for inpainting are used. They are not part of facerestore: see below.
     """
     flags = dict(locals())
-    from facerestore.cli.enhancing import execute
+    from facerestore.cli.photos import execute
     from facerestore.cli.request import request_from
-    from facerestore.tasks import build_inpainter
+    from facerestore.pipeline.tasks.build import build_inpainter
 
     source = _source(damage, strokes=strokes, seed=seed)
     request = request_from(
@@ -137,7 +137,7 @@ def inpaint(
 
 def _source(damage: Path | None, *, strokes: bool, seed: int | None) -> MaskFile | Strokes:
     """Return what says what is damaged."""
-    from facerestore.tasks import MaskFile, Strokes
+    from facerestore.pipeline.tasks.build import MaskFile, Strokes
 
     if strokes and damage is not None:
         raise ConfigError("--mask and --strokes exclude each other; give one of them")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facerestore.wording import count
+from facerestore.errors import count
 
 if TYPE_CHECKING:
     from facerestore.batch import Plan

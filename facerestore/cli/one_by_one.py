@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from facerestore import stopping
+from facerestore.cli import stopping
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -84,7 +84,7 @@ def _looked(
 
 def _words(job: Job, error: Exception | None) -> str:
     from facerestore.batch.report import describe_error
-    from facerestore.cli.enhancing import with_name
+    from facerestore.cli.photos import with_name
 
     assert error is not None, "there is something to tell"
     name = "standard input" if str(job.source) == "-" else str(job.source)

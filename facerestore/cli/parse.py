@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli import options
-from facerestore.cli.choices import given
-from facerestore.cli.enhancing import absent_words
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
+from facerestore.cli.photos import absent_words
+from facerestore.cli.request import given
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.wording import count, no_face
+from facerestore.errors import count, no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -212,13 +212,13 @@ def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
 
 def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Line:
     """Return the line, and say who labels."""
-    from facerestore.assembly import build_detector
     from facerestore.detection.choice import passed_over_detectors
     from facerestore.device import resolve_device
     from facerestore.errors import ConfigError
     from facerestore.parsing import ChosenParser, choose_parser, passed_over_parsers
     from facerestore.parsing.choice import AUTO, LANDMARKS, NONE
     from facerestore.parsing.pasting import PARSER_REMEDY
+    from facerestore.pipeline.build import build_detector
     from facerestore.weights import WeightsStore
 
     if config.parser == NONE:
@@ -252,9 +252,9 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     from facerestore.batch.run import result_format
     from facerestore.errors import ImageError
     from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
-    from facerestore.parsing.picture import parsing_picture
-    from facerestore.photo_report import reading_notes, search_facts
-    from facerestore.selection import absent_indices
+    from facerestore.pictures.parts import parsing_picture
+    from facerestore.pipeline.report import reading_notes, search_facts
+    from facerestore.pipeline.selection import absent_indices
     from facerestore.types import DecodedImage, Metadata
 
     if not line.overwrite and str(job.target) != "-" and exists(job.target):
@@ -287,8 +287,8 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
 
 def _detect(image: DecodedImage, line: _Line) -> list[DetectedFace]:
     """Return the faces of a photo, left to right."""
-    from facerestore.aligned_photo import whole_face
-    from facerestore.selection import left_to_right
+    from facerestore.blending import whole_face
+    from facerestore.pipeline.selection import left_to_right
 
     return (
         [whole_face(image.pixels)]
@@ -299,7 +299,7 @@ def _detect(image: DecodedImage, line: _Line) -> list[DetectedFace]:
 
 def _chosen(image: DecodedImage, found: Sequence[DetectedFace], line: _Line) -> list[tuple[int, AlignedFace]]:
     """Return index and crop of the faces that are asked for."""
-    from facerestore.selection import select_faces
+    from facerestore.pipeline.selection import select_faces
 
     chosen = select_faces(line.config.faces, found, image.pixels.shape)
     return [(index, _cut(image.pixels, face, line)) for index, face in enumerate(found) if index in chosen]
@@ -320,7 +320,7 @@ def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
 def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Line) -> list[str]:
     """Write the map of each face alone, where that is asked for; return the paths."""
     from facerestore.io import fitting, write_encoded
-    from facerestore.parsing.picture import palette_png
+    from facerestore.pictures.parts import palette_png
 
     if line.maps is None:
         return []

@@ -7,13 +7,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.choices import given
-from facerestore.cli.enhancing import Request
+from facerestore.cli.photos import Request
 from facerestore.config import OutputConfig, RestoreConfig, load_config
-from facerestore.purposes import Task
+from facerestore.types import Task
 
 if TYPE_CHECKING:
-    from facerestore.pipeline import RestorePipeline
+    from facerestore.pipeline.restore import RestorePipeline
+
+
+from typing import TYPE_CHECKING
+
+from facerestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from facerestore.weights import WeightsStore
 
 
 def request_from(
@@ -76,3 +83,31 @@ def _value(flag: Any) -> Any:
     if flag is False:
         return None
     return str(flag) if isinstance(flag, Path) else flag
+
+
+def given(**flags: str | float | bool | None) -> dict[str, object]:
+    """Return the flags that are not None."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def parse_strengths(text: str | None) -> tuple[float, ...]:
+    """Return the numbers of a list such as ``0.5,1``; none for None.
+
+    Raises:
+        ConfigError: an item is no number from 0 to 1.
+    """
+    try:
+        strengths = () if text is None else tuple(float(item) for item in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--strength is '{text}'; give a number from 0 (nothing) to 1 (full)") from error
+    if not all(0 <= strength <= 1 for strength in strengths):
+        raise ConfigError(f"--strength is {text}; give numbers from 0 (nothing) to 1 (full)")
+    return strengths
+
+
+def automatic_choice(store: WeightsStore) -> str:
+    """Return in one line which installed weights the automatic choice takes, for which faces."""
+    from facerestore.config import RestoreConfig
+    from facerestore.pipeline.choose import usable
+
+    return usable(RestoreConfig(), store).words

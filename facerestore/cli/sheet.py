@@ -10,19 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore import stopping
-from facerestore.cli.enhancing import SHOWN_REASONS, Request
+from facerestore.cli import stopping
 from facerestore.cli.inputs import tell_inputs
+from facerestore.cli.photos import SHOWN_REASONS, Request
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.errors import ConfigError, ImageError, WeightsError
-from facerestore.wording import count, no_face
+from facerestore.errors import ConfigError, ImageError, WeightsError, count, no_face
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from facerestore.batch import Job
-    from facerestore.sheet import PhotoRows, SheetMaker
+    from facerestore.evaluation.sheet import PhotoRows, SheetMaker
 
 STREAM_PAGE_PX = 60_000
 """Height of the only page that standard output can take; JPEG ends at 65,535."""
@@ -84,9 +83,9 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
     if len(missing := missing_photos(jobs)) == len(jobs):
         _names(request)  # who lacks the weights too is told of them first
         raise ImageError("; ".join(str(outcome.error) for outcome in missing))
-    from facerestore.sheet import SheetMaker, sheet_pipelines
-    from facerestore.sheet.choice import passed_over
-    from facerestore.sheet.picture import PAGE_HEIGHT_PX
+    from facerestore.evaluation.sheet import SheetMaker, sheet_pipelines
+    from facerestore.evaluation.sheet.choice import passed_over
+    from facerestore.evaluation.sheet.picture import PAGE_HEIGHT_PX
 
     pipelines = sheet_pipelines(request.restore)
     height = STREAM_PAGE_PX if str(sheet) == "-" else PAGE_HEIGHT_PX
@@ -123,7 +122,7 @@ def refuse_lists(request: Request, strengths: Sequence[float]) -> None:
 def _is_list(text: str | None) -> bool:
     if text is None or not ("," in text or text == "all"):
         return False
-    from facerestore.sheet import ALL, split_list
+    from facerestore.evaluation.sheet import ALL, split_list
 
     return text == ALL or len(split_list(text)) > 1
 
@@ -238,8 +237,8 @@ def _show_plan(
 
 def _names(request: Request) -> list[str]:
     """Return the names of the weights that are compared."""
-    from facerestore.available import choose_weights
-    from facerestore.sheet import sheet_configs
+    from facerestore.evaluation.sheet import sheet_configs
+    from facerestore.pipeline.choose import choose_weights
     from facerestore.weights import WeightsStore
 
     store = WeightsStore(offline=request.restore.offline)
@@ -294,7 +293,7 @@ def _short_names(sources: Sequence[Path]) -> list[str]:
 
 def _tell(run: _Run, name: str, found: PhotoRows, seconds: float) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
-    from facerestore.selection import absent_indices
+    from facerestore.pipeline.selection import absent_indices
 
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])

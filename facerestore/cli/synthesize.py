@@ -9,7 +9,7 @@ import typer
 
 from facerestore.cli import options
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
-from facerestore.purposes import SYNTHESIZE
+from facerestore.types import SYNTHESIZE
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
 
@@ -94,8 +94,8 @@ def synthesize(
     Without --weights the best installed weights for synthesis are used. They are not part of facerestore: see below.
     """
     flags = dict(locals())
-    from facerestore.cli.enhancing import execute
+    from facerestore.cli.photos import execute
     from facerestore.cli.request import request_from
-    from facerestore.tasks import build_synthesizer
+    from facerestore.pipeline.tasks.build import build_synthesizer
 
     raise typer.Exit(execute(request_from(flags, SYNTHESIZE, build=build_synthesizer)))

@@ -169,7 +169,7 @@ def _planned(
     from facerestore.training.plan import make_plan
 
     if smoke and data is None:
-        from facerestore.training.drawn import landmarks_file, write_drawn_faces
+        from facerestore.training.data.drawn import landmarks_file, write_drawn_faces
 
         data, maps = write_drawn_faces(folder / "drawn", count=16, face_size=128)
         val = val or data
@@ -193,8 +193,8 @@ def _tell_preview(name: str, plan: Plan, picture: Path | None) -> None:
     """Say what a run would be, and write its first batch as a picture, where the run has a folder."""
     import json
 
+    from facerestore.training.engine.folder import write_grid
     from facerestore.training.plan import preview
-    from facerestore.training.runs import write_grid
 
     shown = preview(plan)
     typer.echo(f"{name}: {RECIPES[name].title}")
@@ -356,6 +356,6 @@ def plot(
 ) -> None:
     """Draw the terms of the losses and the validation metrics of a run over its steps."""
     _check_extra()
-    from facerestore.training.curves import plot_run
+    from facerestore.training.engine.curves import plot_run
 
     typer.echo(str(plot_run(run, output or run / "curves.png")))

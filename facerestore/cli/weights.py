@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facerestore.cli.choices import automatic_choice
 from facerestore.cli.options import paragraphs
+from facerestore.cli.request import automatic_choice
 from facerestore.cli.terminal import print_json
 from facerestore.cli.weights_table import facts_of, print_table
 
@@ -166,7 +166,7 @@ def download_command(
     ] = False,
 ) -> None:
     """Fetch weights, and check them as they come."""
-    from facerestore.cli.transfer import download_progress
+    from facerestore.cli.terminal import download_progress
 
     store = _store(offline=offline)
     for name in names:

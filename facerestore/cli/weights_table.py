@@ -62,7 +62,7 @@ def print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
     from rich import box
     from rich.table import Table
 
-    from facerestore.cli.transfer import console, megabytes
+    from facerestore.cli.terminal import console, megabytes
 
     table = Table(box=box.ASCII2 if is_plain(sys.stdout) else box.SIMPLE, pad_edge=False)
     for heading in ("name", "purpose", "state", "size", "licence", "commercial use"):

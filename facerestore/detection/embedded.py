@@ -17,15 +17,15 @@ from facerestore.alignment import (
     invert_affine,
     transform_points,
 )
-from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.detection.candidates import Candidates, candidates
 from facerestore.detection.frames import Reduction, View, apart, as_rgb, to_image_frame
 from facerestore.detection.landmark_frame import affine_from_landmarks, box_of_face, from_units, grey_crop
 from facerestore.detection.pyramid import Pyramid, Reach
 from facerestore.detection.searching import Extent, Judged, search_photo
+from facerestore.device import lane_to
 from facerestore.errors import BackendError, CheckpointError
-from facerestore.lanes import lane_to
 from facerestore.types import Affine, DetectedFace, FoundFaces, Image
+from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import FFHQ_TEMPLATE, estimate_similarity, transform_points, warp_to_crop
-from facerestore.colour import LUMA
+from facerestore.pixels import LUMA
 from facerestore.types import Affine, Image
 
 CROP_SIZE = 64

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
 from facerestore.detection.frames import View, suppress_overlaps, to_image_frame
 from facerestore.detection.pyramid import Reach
 from facerestore.detection.searching import Extent, by_score, search_photo
 from facerestore.errors import BackendError, ConfigError
 from facerestore.types import DetectedFace, FoundFaces, Image
+from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -12,9 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, read_text, refusing
 from facerestore.evaluation.cases import CaseFiles
-from facerestore.outside import read_text, refusing
 
 NAME, SET = "name", "set"
 """Columns by which rows are matched to faces; the second may be absent."""

@@ -20,13 +20,13 @@ from torch import Tensor
 from facerestore.alignment import invert_affine, template, transform_points
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.landmarks import LandmarkNet, normalise
-from facerestore.checkpoint import load_state_dict, load_strictly
 from facerestore.detection import LANDMARKS
 from facerestore.detection.landmark_frame import affine_from_landmarks, from_units, grey_crop
 from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import Face
 from facerestore.evaluation.metrics import FaceMetric, Setting, Spec, best_weights, require, sha256_known
 from facerestore.weights import WeightsEntry
+from facerestore.weights.checkpoint import load_state_dict, load_strictly
 from facerestore.weights.files import sha256_of
 
 LOOKS = 2

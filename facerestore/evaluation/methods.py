@@ -14,7 +14,7 @@ from facerestore.alignment import template
 from facerestore.backends.calling import restore_faces
 from facerestore.errors import ConfigError, ImageError
 from facerestore.evaluation.cases import Case, Face, fit_face, pictures_by_name, read_face
-from facerestore.pipeline import RestorePipeline
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import AlignedFace, DetectedFace
 
 INPUT, BICUBIC = "input", "bicubic"

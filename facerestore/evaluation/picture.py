@@ -15,7 +15,7 @@ from PIL import ImageDraw, ImageFont
 from facerestore.evaluation.cases import CaseSource, Face, fit_face
 from facerestore.evaluation.methods import INPUT, Method
 from facerestore.evaluation.result import Evaluation, FaceResult, MetricFacts
-from facerestore.sheet.picture import drawable
+from facerestore.pictures.layout import drawable
 
 RANKED_BY = ("identity", "psnr", "ssim", "niqe")
 """By which metric's gain over the input cases are ranked: the first that was measured."""

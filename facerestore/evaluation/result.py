@@ -12,10 +12,9 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, parse_json, read_text, record_of, refusing
 from facerestore.evaluation.bootstrap import estimate
 from facerestore.evaluation.metrics import Better, Spec
-from facerestore.outside import parse_json, read_text, record_of, refusing
 
 SCHEMA = "facerestore evaluation 1"
 """First entry of every file; a later form gets another number."""

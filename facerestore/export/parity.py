@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.backends.base import TensorRestorer, faces_to_tensor
-from facerestore.contract.faces import aligned, trial_faces, trial_map
+from facerestore.testing.drawn_faces import aligned, trial_faces, trial_map
 
 if TYPE_CHECKING:
     from facerestore.backends.exported import ExportedRestorer

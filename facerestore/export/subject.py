@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore import __version__
 from facerestore.archs.convolution import published_forms
-from facerestore.assembly import load_restorer
-from facerestore.available import choose_weights
 from facerestore.backends import backend_class, needs_weights
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
 from facerestore.backends.exported import NetworkRecord, exported_file
 from facerestore.backends.exported.record import RANDOM, UNSTATED
-from facerestore.checkpoint import read_metadata
 from facerestore.config import RestoreConfig
-from facerestore.contract.subject import open_example
 from facerestore.errors import ConfigError
-from facerestore.purposes import RESTORE, TASKS, Task
+from facerestore.pipeline.build import load_restorer
+from facerestore.pipeline.choose import choose_weights
+from facerestore.testing.subject import open_example
+from facerestore.types import RESTORE, TASKS, Task
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import read_metadata
 from facerestore.weights.own import PERMISSIVE
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from facerestore.errors import ImageError
+from facerestore.files import temporary_beside
 from facerestore.io._boundary import readable
 from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
 from facerestore.io._names import exists, is_file, is_folder
-from facerestore.temporary import temporary_beside
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """A piece of a file."""

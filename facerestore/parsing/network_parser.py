@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.errors import BackendError
-from facerestore.face_image import resize_face, resize_map
+from facerestore.device import lane_to
+from facerestore.errors import BackendError, count
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.lanes import lane_to
+from facerestore.pixels import resize_face, resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
-from facerestore.wording import count
 
 if TYPE_CHECKING:
     import torch

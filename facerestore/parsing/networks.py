@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from facerestore.checkpoint import (
+from facerestore.errors import CheckpointError
+from facerestore.face_parts import CLASS_NAMES
+from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
+from facerestore.weights.checkpoint import (
     count_indices,
     load_state_dict,
     load_strictly,
@@ -15,9 +18,6 @@ from facerestore.checkpoint import (
     shapes_of,
     trained_size,
 )
-from facerestore.errors import CheckpointError
-from facerestore.face_parts import CLASS_NAMES
-from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 
 if TYPE_CHECKING:
     import torch

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from facerestore import __version__
-from facerestore.checkpoint import save_state_dict
-from facerestore.errors import CheckpointError, ConfigError
-from facerestore.outside import parse_json, read_text, refusing
+from facerestore.errors import CheckpointError, ConfigError, parse_json, read_text, refusing
+from facerestore.training.engine.checkpoints import restore_average
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.engine.settings import make_settings
 from facerestore.training.recipes import RECIPES, recipe_class
-from facerestore.training.runs import RunFolder
-from facerestore.training.saving import restore_average
-from facerestore.training.settings import make_settings
+from facerestore.weights.checkpoint import save_state_dict
 
 SETTINGS = "settings.json"
 """Of a run, in its folder."""

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from facerestore.errors import ConfigError
-from facerestore.training.curves import plot_run
-from facerestore.training.datasets import (
+from facerestore.training.data.datasets import (
     DataSettings,
     FaceFile,
     PairDataset,
@@ -25,14 +24,13 @@ from facerestore.training.datasets import (
     face_files,
     validation_batch,
 )
-from facerestore.training.engine import train
-from facerestore.training.face_files import MAKE_MAPS
-from facerestore.training.maps import coloured
-from facerestore.training.recipe import Batch, Recipe
-from facerestore.training.recipes import recipe_class
-from facerestore.training.run_state import Prepare, Samples, to_device
-from facerestore.training.runs import Listener
-from facerestore.training.settings import (
+from facerestore.training.data.face_files import MAKE_MAPS
+from facerestore.training.data.maps import coloured
+from facerestore.training.engine.curves import plot_run
+from facerestore.training.engine.folder import Listener
+from facerestore.training.engine.loop import train
+from facerestore.training.engine.run import Prepare, Samples, to_device
+from facerestore.training.engine.settings import (
     STRICT,
     EngineSettings,
     make_settings,
@@ -40,7 +38,9 @@ from facerestore.training.settings import (
     read_settings,
     resolved,
 )
-from facerestore.training.state import checkpoint_bytes
+from facerestore.training.engine.state import checkpoint_bytes
+from facerestore.training.recipes import recipe_class
+from facerestore.training.recipes.base import Batch, Recipe
 
 TABLES = ("engine", "data", "recipe", "validation")
 """The tables of a training configuration."""
@@ -208,7 +208,7 @@ def validation_of(plan: Plan) -> Batch:
 def run_plan(
     plan: Plan, folder: Path, *, device: torch.device | None = None, listener: Listener | None = None
 ) -> Path:
-    """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.train`.
+    """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.loop.train`.
 
     Its curves are drawn to ``curves.png`` in the run's folder.
     """

@@ -13,9 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from facerestore.errors import WeightsError
-from facerestore.outside import parse_toml, read_text, refusing
-from facerestore.purposes import TASKS
+from facerestore.errors import WeightsError, parse_toml, read_text, refusing
+from facerestore.types import TASKS
 
 PURPOSES = (
     *TASKS,
@@ -75,7 +74,7 @@ class WeightsEntry:
         sha256_source: where that hash comes from.
         face_size: side of the aligned face that the network takes, pixels; None where it takes any size.
         quality_rank: 1 is chosen first among installed weights of a purpose; None is never chosen automatically.
-        auto: the automatic choice may take it where its backend is not named; ``facerestore.serving`` has the rule.
+        auto: the automatic choice may take it where its backend is not named; ``pipeline.routing`` has the rule.
         character: of a restorer: ``careful`` holds to the photo, ``generative`` draws detail from what it has learnt of
             faces; None where nobody has said.
         bundled: the file comes with facerestore, in the catalog's own folder.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from facerestore.errors import ConfigError
-from facerestore.purposes import TASKS
+from facerestore.types import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

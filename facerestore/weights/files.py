@@ -12,10 +12,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import WeightsError
-from facerestore.outside import MalformedError, parse_json_object, read_text, refusing
-from facerestore.temporary import written_whole
-from facerestore.tensor_file import read_header
+from facerestore.errors import MalformedError, WeightsError, parse_json_object, read_text, refusing
+from facerestore.files import written_whole
+from facerestore.weights.tensor_file import read_header
 
 CHUNK_BYTES = 1 << 20
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import WeightsError
-from facerestore.outside import parse_whole, refusing
+from facerestore.errors import WeightsError, parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
 from facerestore.weights.files import copy_hashed, read_json, safetensors_metadata, write_json
 from facerestore.weights.locking import exclusive

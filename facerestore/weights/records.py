@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import WeightsError
-from facerestore.outside import MalformedError, record_of, refusing
+from facerestore.errors import MalformedError, WeightsError, record_of, refusing
 from facerestore.weights.files import read_json, write_json
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

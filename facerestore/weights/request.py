@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, cast
 from urllib.parse import urlsplit
 
-from facerestore.outside import MalformedError, parse_whole, why
+from facerestore.errors import MalformedError, parse_whole, why
 from facerestore.weights.pace import Pace, PacedHTTP, PacedHTTPS, TooSlowError
 
 _TRANSIENT_STATUS = frozenset(

@@ -7,8 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
-from facerestore.errors import FaceRestoreError, WeightsError
-from facerestore.outside import MalformedError, refusing
+from facerestore.errors import FaceRestoreError, MalformedError, WeightsError, refusing
 from facerestore.weights.catalog import WeightsEntry
 from facerestore.weights.files import sha256_of
 from facerestore.weights.records import Pin, explain, read_pin
@@ -16,7 +15,7 @@ from facerestore.weights.records import Pin, explain, read_pin
 Examiner: TypeAlias = Callable[[WeightsEntry, Path], bool]
 """Says whether a file was looked into and is fit for an entry, and raises FaceRestoreError where it is not."""
 
-EXAMINER = "facerestore.admission:examine"
+EXAMINER = "facerestore.pipeline.admission:examine"
 """The usual one. It reads networks, which stand above this layer, so it is imported by name when it is asked."""
 
 

@@ -9,8 +9,7 @@ from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from facerestore.backends.exported.record import KEY
-from facerestore.errors import CheckpointError
-from facerestore.outside import MOST_DEPTH, MalformedError, refusing
+from facerestore.errors import MOST_DEPTH, CheckpointError, MalformedError, refusing
 
 # Fields of the protocol buffers of ONNX (onnx.proto3): ModelProto.graph and .metadata_props, StringStringEntryProto.
 _GRAPH, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 7, 14, 1, 2

@@ -14,8 +14,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import CheckpointError, ConfigError
-from facerestore.outside import parse_json_object, parse_toml, read_text, refusing
+from facerestore.errors import (
+    CheckpointError,
+    ConfigError,
+    parse_json_object,
+    parse_toml,
+    read_text,
+    refusing,
+)
 
 KEY = "facerestore"
 """Where the record stands in a file's own metadata."""

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.backends.base import ACCELERATOR_BATCH_PIXELS, CPU_BATCH_PIXELS, checked_crop
-from facerestore.errors import BackendError, ConfigError, FaceRestoreError
-from facerestore.face_image import resize_face
+from facerestore.errors import BackendError, ConfigError, FaceRestoreError, count
+from facerestore.pixels import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
-from facerestore.wording import count
 
 if TYPE_CHECKING:
     from facerestore.backends.exported.engines import Engine

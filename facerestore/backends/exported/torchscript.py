@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.backends.exported.engines import Place
-from facerestore.errors import CheckpointError, ConfigError
-from facerestore.outside import refusing
+from facerestore.errors import CheckpointError, ConfigError, refusing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from facerestore.errors import ConfigError
 
 if TYPE_CHECKING:
-    from facerestore.training.recipe import Recipe
+    from facerestore.training.recipes.base import Recipe
 
 
 class RecipeEntry(NamedTuple):
@@ -35,19 +35,19 @@ RECIPES: Mapping[str, RecipeEntry] = {
         f"{_ROOM}.lite:LiteRecipe", "the small restorer that comes with facerestore", "lite", "restore"
     ),
     "gpen": RecipeEntry(
-        f"{_ROOM}.gpen:GPENRecipe",
+        f"{_ROOM}.gpen.recipe:GPENRecipe",
         "GPEN: a GAN prior in a U-shaped network (arXiv 2105.06070)",
         "gpen",
         "restore",
     ),
     "psfr": RecipeEntry(
-        f"{_ROOM}.psfr:PSFRRecipe",
+        f"{_ROOM}.psfr.recipe:PSFRRecipe",
         "PSFR-GAN: progressive, by parsing map (arXiv 2009.08709)",
         "psfr",
         "restore",
     ),
     "mmrb": RecipeEntry(
-        f"{_ROOM}.mmrb:MMRBRecipe",
+        f"{_ROOM}.mmrb.recipe:MMRBRecipe",
         "a codec over a StyleGAN2 prior, after arXiv 2205.14377",
         "mmrb",
         "restore",
@@ -68,9 +68,9 @@ RECIPES: Mapping[str, RecipeEntry] = {
         "parse",
     ),
     "landmarks": RecipeEntry(
-        f"{_ROOM}.landmarks:LandmarksRecipe", "the five-point network of the embedded detector"
+        f"{_ROOM}.landmarks.recipe:LandmarksRecipe", "the five-point network of the embedded detector"
     ),
-    "finder": RecipeEntry(f"{_ROOM}.finder:FinderRecipe", "the face finder of the embedded detector"),
+    "finder": RecipeEntry(f"{_ROOM}.finder.recipe:FinderRecipe", "the face finder of the embedded detector"),
 }
 """Name of each recipe, where its class is, and what it trains."""
 

@@ -13,17 +13,17 @@ from torch.nn import functional
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteDiscriminator, LiteGenerator
 from facerestore.archs.spectral import attach_spectral_norm
-from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
-from facerestore.training.losses import (
+from facerestore.training.engine.muon import Muon
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.losses.common import (
     charbonnier,
     discriminator_score_loss,
     feature_matching,
     frequency,
     generator_score_loss,
 )
-from facerestore.training.muon import Muon
-from facerestore.training.recipe import (
+from facerestore.training.recipes.base import (
     Batch,
     Exported,
     Phase,
@@ -34,7 +34,7 @@ from facerestore.training.recipe import (
     pair_validation,
 )
 from facerestore.training.recipes.start import take_up
-from facerestore.training.settings import STRICT
+from facerestore.weights.checkpoint import SIZE_ENTRY
 
 RESTORED = "restored"
 """In a batch: what the generator made of it, kept for the discriminator, so that it is computed once."""

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.parts import PartsConfig, PartsNet
-from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
-from facerestore.training.maps import coloured, mean_iou, pixel_accuracy
-from facerestore.training.muon import Muon
-from facerestore.training.recipe import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
+from facerestore.training.engine.muon import Muon
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.start import take_up
-from facerestore.training.settings import STRICT
+from facerestore.weights.checkpoint import SIZE_ENTRY
 
 MEASURED: Mapping[str, tuple[str, ...]] = {
     "eyes": ("left_eye", "right_eye"),

@@ -19,11 +19,11 @@ from torch import nn
 from torch.nn import functional
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
-from facerestore.checkpoint import SIZE_ENTRY
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
-from facerestore.training.maps import coloured, mean_iou, pixel_accuracy
-from facerestore.training.recipe import (
+from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.recipes.base import (
     Batch,
     Exported,
     Phase,
@@ -33,7 +33,7 @@ from facerestore.training.recipe import (
     Validated,
     pair_validation,
 )
-from facerestore.training.settings import STRICT
+from facerestore.weights.checkpoint import SIZE_ENTRY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

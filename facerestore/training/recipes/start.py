@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from facerestore.checkpoint import check_fit, load_state_dict, shapes_of
 from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import check_fit, load_state_dict, shapes_of
 from facerestore.weights.choosing import check_purpose, looks_like_path
 
 

@@ -15,9 +15,8 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from facerestore.archs.prior import PriorConfig, StyleGAN2Prior, Upsampling
-from facerestore.training.recipe import Batch, Exported, Recipe, Scene, Term, Validated
-from facerestore.training.settings import STRICT
-from facerestore.training.style_gan import (
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.losses.style_gan import (
     EMA_DECAY,
     Adversary,
     DiscriminatorSettings,
@@ -29,6 +28,7 @@ from facerestore.training.style_gan import (
     draw_codes,
     see_prior,
 )
+from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

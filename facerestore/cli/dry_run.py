@@ -1,0 +1,131 @@
+"""What ``--dry-run`` says: which photos, which network, and with -v which face would have which network, and why."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facerestore.cli.photos import Request, choice_lines, face_words, warn_passed_over
+from facerestore.cli.terminal import Terminal, print_json
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.errors import ImageError, no_face
+from facerestore.types import RESTORE
+
+if TYPE_CHECKING:
+    from facerestore.batch import Plan
+    from facerestore.pipeline.restore import RestorePipeline
+    from facerestore.weights import WeightsStore
+
+
+def show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
+    """Say what would be done, and return the exit code; with -v the faces are looked for and judged.
+
+    Raises:
+        FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
+    """
+    from facerestore.weights import WeightsStore
+
+    store = WeightsStore(offline=request.restore.offline)
+    chosen, behind = _chosen(request, store), _background(request.restore, store)
+    pipeline = _pipeline(request) if request.verbosity >= 1 else None
+    rows = [
+        {
+            "input": str(job.source),
+            "output": str(job.target),
+            "exists": str(job.target) != "-" and os.path.lexists(job.target),
+            "missing": str(job.source) != "-" and not os.path.lexists(job.source),
+            "name_shortened": job.shortened,
+            "fault": _fault(request, job.source),
+            **({} if pipeline is None else _examined(pipeline, job.source)),
+        }
+        for job in plan.jobs
+    ]
+    if request.as_json:
+        print_json({"dry_run": True, "weights": chosen, "background": behind, "jobs": rows})
+        return 0
+    enlarging = "" if behind is None else f", and enlarge the background with {behind}"
+    terminal.say(f"would {request.task.verb} with {chosen}{enlarging}; nothing is written")
+    if pipeline is not None:
+        warn_passed_over(pipeline, terminal)
+    for row in rows:
+        note = " (there is no such photo: would fail)" if row["missing"] else ""
+        note += f" (would fail: {row['fault']})" if row["fault"] else ""
+        note += _exists_note(request.files) if row["exists"] else ""
+        note += " (its name, too long for a result's, is shortened)" if row["name_shortened"] else ""
+        terminal.say(f"{row['input']} -> {row['output']}{note}")
+        for line in _face_lines(row):
+            terminal.say(f"  {line}")
+    return 0
+
+
+def _chosen(request: Request, store: WeightsStore) -> str:
+    """Return by what faces would be restored: the name of weights, or who serves whom where each face has its own."""
+    from facerestore.pipeline.build import chooses_by_face
+    from facerestore.pipeline.choose import choose_weights
+
+    if request.task is RESTORE and chooses_by_face(request.restore):
+        from facerestore.pipeline.choose import usable
+
+        found = usable(request.restore, store)
+        if len(found.candidates) > 1 or found.passed_over:
+            return found.words
+    return choose_weights(request.restore, store, request.task).name
+
+
+def _pipeline(request: Request) -> RestorePipeline:
+    from facerestore.pipeline.build import build_pipeline
+
+    return (request.build or build_pipeline)(request.restore)
+
+
+def _examined(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
+    """Return what would be done with the faces of one photo; where it cannot be read, why."""
+    from facerestore.batch.report import describe_error
+    from facerestore.io import page_count, read_encoded
+
+    try:
+        data, line, page = read_encoded(source), pipeline.for_photo(source), pipeline.config.page
+        count = 1 if page else page_count(data, name=str(source))
+        if count == 1:
+            return line.examine(pipeline.decode(data, name=str(source)))
+        looks = [line.examine(pipeline.decode(data, name=str(source), page=n)) for n in range(1, count + 1)]
+        faces = [{**face, "page": n} for n, look in enumerate(looks, 1) for face in look["faces"]]
+        return {"found": len(faces), "faces": faces}
+    except Exception as error:  # any fault of one photo is that photo's row
+        return {"fault": describe_error(error), "found": 0, "faces": []}
+
+
+def _face_lines(row: dict[str, Any]) -> list[str]:
+    """Return a line for each face that was looked at: what would become of it, and by which network."""
+    if "faces" not in row:
+        return []
+    lines = [f"{face_words(face)} would be {face['decision']}: {face['reason']}" for face in row["faces"]]
+    return [*lines, *choice_lines(row, 1)] or [no_face(row.get("search"))]
+
+
+def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
+    """Return what the network of the background is called; None without one."""
+    if config.background is None:
+        return None
+    from facerestore.background import find_weights
+
+    return find_weights(config.background, store).name
+
+
+def _fault(request: Request, source: Path) -> str | None:
+    """Return what a photo lacks that the task needs; None where it lacks nothing."""
+    try:
+        if request.check is not None:
+            request.check(source)
+    except (ImageError, OSError) as error:
+        return str(error)
+    return None
+
+
+def _exists_note(files: OutputConfig) -> str:
+    if files.overwrite:
+        return " (exists, would be replaced)"
+    return (
+        " (exists, would be skipped)" if files.skip_existing else " (exists: would fail without --overwrite)"
+    )

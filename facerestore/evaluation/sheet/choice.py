@@ -1,0 +1,115 @@
+"""Which pipelines a sheet compares: lists of backends and weights, and one detector for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from facerestore.backends import backend_names, needs_weights
+from facerestore.backends.exported import exported_file
+from facerestore.config import RestoreConfig
+from facerestore.errors import ConfigError
+from facerestore.pipeline.build import build_pipeline, chooses_by_face
+from facerestore.pipeline.choose import AUTO, choose_weights, usable
+from facerestore.pipeline.report import NetworkFacts
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.types import RESTORE, FaceParser
+from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import PassedOver, first_sound, looks_like_path
+
+ALL = "all"
+"""Stands for every backend that has weights on this machine."""
+
+
+def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[RestoreConfig]:
+    """Return one configuration for each item of the lists ``config.backend`` or ``config.weights``.
+
+    Items are separated by commas. One of ``backend`` is a backend's name, ``auto`` (the weights that come first, for
+    all faces: a sheet compares networks), ``all`` (every backend that has weights on this machine), the catalog name of
+    weights, or a file; one of ``weights`` is a catalog name or a file.
+    Items that mean the same weights are taken once.
+
+    Raises:
+        ConfigError: both are lists, or an item is unknown.
+        WeightsError: the weights of an item are not here; the message names the command that fetches them.
+    """
+    if config.weights is not None:
+        if len(split_list(config.backend)) > 1 or config.backend == ALL:
+            raise ConfigError("give a list of backends or a list of weights, not both")
+        wanted = [replace(config, weights=item) for item in split_list(config.weights)]
+    else:
+        wanted = [single for item in split_list(config.backend) for single in _meant_by(item, config, store)]
+    distinct: dict[Path | str, RestoreConfig] = {}
+    for single in wanted:
+        if chooses_by_face(single) and (candidates := usable(single, store).candidates):
+            single = replace(single, weights=candidates[0].name)
+        chosen = choose_weights(single, store)
+        if single.backend == AUTO and chosen.path is not None:
+            single = replace(single, weights=chosen.name)
+        distinct.setdefault(chosen.name if chosen.path is None else chosen.path.resolve(), single)
+    return list(distinct.values())
+
+
+def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None) -> list[RestorePipeline]:
+    """Return the pipelines that the lists in ``config`` name (see `sheet_configs`), with one detector for all.
+
+    Their networks stay loaded together, so that each photo is read once: about the size of their files in memory, that
+    of a parser network once.
+
+    Raises:
+        FaceRestoreError: as `sheet_configs` and ``build_pipeline``.
+    """
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    pipelines = [build_pipeline(single, store=store) for single in sheet_configs(config, store=store)]
+    parsers: dict[NetworkFacts, FaceParser] = {}
+    for pipeline in pipelines:
+        pipeline.detector = pipelines[0].detector
+        if pipeline.parser is not None and pipeline.facts.parser is not None:
+            pipeline.parser = parsers.setdefault(pipeline.facts.parser, pipeline.parser)
+    return pipelines
+
+
+def passed_over(config: RestoreConfig, *, store: WeightsStore | None = None) -> PassedOver:
+    """Return the installed weights that ``auto`` and ``all`` in ``config`` do not take, and why."""
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    if config.weights is not None or not {AUTO, ALL} & set(split_list(config.backend)):
+        return ()
+    return usable(config, store).passed_over
+
+
+def split_list(text: str) -> list[str]:
+    """Return the items of a list separated by commas; a file whose name has commas is one item.
+
+    Raises:
+        ConfigError: an item is empty.
+    """
+    if "," not in text or Path(text).expanduser().is_file():
+        return [text]
+    items = [item.strip() for item in text.split(",")]
+    if not all(items):
+        raise ConfigError(f"the list '{text}' has an empty item; give names separated by single commas")
+    return items
+
+
+def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[RestoreConfig]:
+    """Return the configurations that one item of a list of backends stands for."""
+    if item == ALL:
+        return [ready for name in backend_names() if (ready := _ready(name, config, store)) is not None]
+    if item == AUTO or item in backend_names() or exported_file(item) is not None:
+        return [replace(config, backend=item)]
+    if item in store.catalog.entries or looks_like_path(item):
+        return [replace(config, backend=AUTO, weights=item)]
+    raise ConfigError(
+        f"'{item}' is no backend, weights or file; give {ALL}, one of {', '.join(backend_names())}, a name of"
+        " 'facerestore weights list', or a file"
+    )
+
+
+def _ready(name: str, config: RestoreConfig, store: WeightsStore) -> RestoreConfig | None:
+    """Return the configuration of a backend that can be used without fetching anything; None for any other."""
+    found = first_sound(store.ranked(RESTORE.purpose, backends={name}), store)
+    if found.entry is None and needs_weights(name):
+        return None
+    # Named only where the best of the backend cannot be used: what is the backend's own choice stays so.
+    own = found.entry.name if found.entry is not None and found.passed_over else None
+    return replace(config, backend=name, weights=own)

@@ -1,0 +1,135 @@
+"""The same photo at several strengths: faces are found once, and each network is run once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.config import RestoreConfig
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.types import (
+    AlignedFace,
+    DetectedFace,
+    FaceDetector,
+    FaceImage,
+    FaceParser,
+    FoundFaces,
+    Image,
+    ParsingMap,
+    Restorer,
+    search_of,
+)
+
+
+class Rerun:
+    """A pipeline for one photo at several strengths: faces are given, and what its networks say is remembered.
+
+    Args:
+        pipeline: not changed.
+        found: the photo's faces.
+        parser: remembers what ``pipeline.parser`` says; other pipelines may share it.
+
+    Attributes:
+        restorer: remembers what that of the pipeline gives, and knows how long it took.
+    """
+
+    def __init__(
+        self, pipeline: RestorePipeline, found: Sequence[DetectedFace], parser: RememberingParser | None
+    ) -> None:
+        self._pipeline = pipeline
+        self._detector = None if pipeline.detector is None else _FoundAlready(pipeline.detector, found)
+        self._parser = parser
+        self.restorer = _RememberingRestorer(pipeline.restorer)
+
+    def pipeline(self, config: RestoreConfig) -> RestorePipeline:
+        """Return the pipeline with another configuration."""
+        return self._pipeline.with_parts(self._detector, self.restorer, parser=self._parser, config=config)
+
+
+class _FoundAlready:
+    """A detector that has looked."""
+
+    def __init__(self, detector: FaceDetector, found: Sequence[DetectedFace]) -> None:
+        self.name = detector.name
+        self._found = FoundFaces(found, search=search_of(found))
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        """Return the faces that were found."""
+        return FoundFaces(self._found, search=self._found.search)
+
+
+class RememberingParser:
+    """A parser that labels the same faces once."""
+
+    def __init__(self, parser: FaceParser) -> None:
+        self.name = parser.name
+        self._parser = parser
+        self._known: dict[bytes, list[ParsingMap]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the parser has."""
+        return getattr(self._parser, name)
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return one map per face."""
+        key = _digest(face.lq for face in faces)
+        if key not in self._known:
+            self._known[key] = self._parser.parse(faces)
+        return self._known[key]
+
+
+class _RememberingRestorer:
+    """A restorer that restores the same faces once, and fails on the same faces once.
+
+    Attributes:
+        seconds_per_face: measured when the network ran; None before.
+    """
+
+    def __init__(self, restorer: Restorer) -> None:
+        self.name = restorer.name
+        self.face_size = restorer.face_size
+        self.needs_parsing = restorer.needs_parsing
+        self.seconds_per_face: float | None = None
+        self._restorer = restorer
+        self._known: dict[bytes, list[FaceImage] | Exception] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the restorer has."""
+        return getattr(self._restorer, name)
+
+    def restore(
+        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
+    ) -> list[FaceImage]:
+        """Return one face per face, as the restorer does."""
+        key = _digest([*(face.lq for face in faces), *(parsing_maps or ())])
+        if key not in self._known:
+            self._known[key] = self._run(faces, parsing_maps)
+        known = self._known[key]
+        if isinstance(known, Exception):
+            raise known
+        return known
+
+    def _run(
+        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
+    ) -> list[FaceImage] | Exception:
+        start = time.perf_counter()
+        try:
+            restored = self._restorer.restore(faces, parsing_maps)
+        except Exception as error:  # raised again at each strength, without running the network for it
+            return error
+        self.seconds_per_face = (time.perf_counter() - start) / max(1, len(faces))
+        return restored
+
+
+def _digest(arrays: Iterable[NDArray[Any]]) -> bytes:
+    """Return what tells these arrays from others."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()

@@ -1,0 +1,1 @@
+"""The line that restores one photo, and what is decided on the way."""

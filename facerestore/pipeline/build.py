@@ -1,0 +1,397 @@
+"""From a configuration to a working pipeline: which weights, which detector, which device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from facerestore.backends import create_backend, load_backend
+from facerestore.backends.base import TensorRestorer
+from facerestore.backends.calling import with_fidelity, with_precision
+from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
+from facerestore.background import find_weights, holds_upsampler, open_upsampler, passed_over_backgrounds
+from facerestore.config import RestoreConfig
+from facerestore.detection.choice import best_detector as best_detector
+from facerestore.detection.choice import build_detector as build_detector
+from facerestore.detection.choice import passed_over_detectors
+from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
+from facerestore.errors import CheckpointError, ConfigError, WeightsError
+from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
+from facerestore.parsing import ChosenParser, choose_parser, passed_over_parsers
+from facerestore.pipeline.choose import AUTO, choose_weights, no_weights, usable
+from facerestore.pipeline.official import official_pipeline
+from facerestore.pipeline.per_face import AutoPipeline, Lines, facts_of
+from facerestore.pipeline.report import NetworkFacts, PipelineFacts
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.types import RESTORE, Task
+from facerestore.weights import WeightsStore
+from facerestore.weights.choosing import ChosenWeights, PassedOver
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from PIL import Image as PillowImage
+
+    from facerestore.types import FaceDetector, FaceParser, Restorer, RestoreResult
+
+PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
+
+
+def build_pipeline(
+    config: RestoreConfig | None = None, *, store: WeightsStore | None = None
+) -> RestorePipeline:
+    """Return a pipeline for ``config``, ready for any number of photos and threads.
+
+    Where neither backend nor weights are named, each face has the installed network that serves it (see
+    ``facerestore.pipeline.routing``), loaded when a face first needs it; else the network is loaded now. The pipeline's
+    ``description`` says which. Nothing is downloaded. Two settings reach the whole process: ``threads`` above 0 goes to
+    torch and OpenCV, and on the CPU glibc is told to keep freed memory (see ``device.keep_freed_memory``).
+
+    Args:
+        config: what the user chose; defaults when None.
+        store: where weights are looked for; the user's own when None.
+
+    Raises:
+        WeightsError: the weights are not installed, or are corrupt.
+        CheckpointError: they fit no backend.
+        ConfigError: the device, detector or backend is unknown, or the weights are of another backend.
+    """
+    config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    pipeline: RestorePipeline
+    if chooses_by_face(config):
+        pipeline = _assemble_auto(config, store)
+    else:
+        pipeline = assemble(RestorePipeline, config, store=store)
+    return_freed_memory()
+    return pipeline
+
+
+def chooses_by_face(config: RestoreConfig) -> bool:
+    """Say whether each face is to have a network of its own choice: nothing is named that only one network has."""
+    named = config.backend != AUTO or config.weights is not None
+    return not (named or config.official or config.fidelity is not None)
+
+
+def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
+    """Return the pipeline that chooses a network for each face; with one to choose from it is loaded now."""
+    found = usable(config, store)
+    if not found.candidates:
+        raise WeightsError(no_weights(AUTO, store, RESTORE))
+    device = _prepared_device(config)
+    detector = None if config.aligned else build_detector(config, store, device)
+    parsers: dict[NetworkFacts | None, FaceParser] = {}
+
+    def build(name: str) -> RestorePipeline:
+        single = replace(config, weights=name, background=None, tile=None, threads=0)  # they are set already
+        line = assemble(RestorePipeline, single, store=store, detector=detector)
+        if line.parser is not None:  # the same for all lines that take it
+            line.parser = parsers.setdefault(line.facts.parser, line.parser)
+        return line
+
+    lines = Lines(found, build)
+    behind = _background(RESTORE, config, store)
+    if len(found.candidates) == 1:
+        first = lines.get(found.candidates[0].name)
+        parser, facts = first.parser, first.facts
+    else:
+        chosen = choose_parser(config, store)
+        parser = None if chosen is None else chosen.load(device=device)
+        facts = replace(facts_of(found), device=str(device), parser=_parser_facts(chosen))
+        if parser is not None:
+            parsers[facts.parser] = parser
+    facts = replace(facts, passed_over=_passed_over(config, store))
+    return AutoPipeline(
+        detector,
+        lines,
+        config=config,
+        parser=parser,
+        facts=replace(facts, background=None if behind is None else _network_facts(behind)),
+        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+    )
+
+
+def _prepared_device(config: RestoreConfig) -> torch.device:
+    """Return the device, after the settings that reach the whole process; raises ConfigError where it is unknown."""
+    device = resolve_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    set_threads(config.threads)
+    return device
+
+
+def assemble(
+    kind: type[PipelineKind],
+    config: RestoreConfig | None = None,
+    *,
+    store: WeightsStore | None = None,
+    detector: FaceDetector | None = None,
+) -> PipelineKind:
+    """Return a pipeline of a class of its own with one network, as ``build_pipeline`` does.
+
+    Args:
+        kind: the class; that of another task than restoring takes the weights of its own purpose.
+        config: what the user chose; defaults when None.
+        store: where weights are looked for; the user's own when None.
+        detector: finds the faces; None makes the one that ``config`` names.
+
+    Raises:
+        WeightsError: the weights are not installed, or are corrupt.
+        CheckpointError: they fit no backend.
+        ConfigError: the device, detector or backend is unknown, or the weights are of another backend or task.
+    """
+    config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    device = _prepared_device(config)
+    chosen = choose_weights(config, store, kind.task)
+    restorer = load_restorer(
+        chosen, device=device, task=kind.task, provider=config.provider, threads=config.threads
+    )
+    if config.fidelity is not None:
+        restorer = with_fidelity(restorer, config.fidelity)
+    # Published pictures were made in float32, and so are those that are compared with them.
+    wanted = "float32" if config.official and config.precision == AUTO else config.precision
+    restorer = with_precision(restorer, wanted, device)
+    if config.official and kind.task != RESTORE:
+        raise ConfigError(f"'facerestore {kind.task.command}' has no official pipeline; leave official out")
+    if config.official:
+        kind, config = official_kind(kind, config, restorer.name)
+    if detector is None and not config.aligned:
+        detector = build_detector(config, store, device)
+    needing = _needing_parser(kind, config, restorer)
+    parser = choose_parser(
+        config,
+        store,
+        needed_by=needing,
+        preferred=kind.parser_weights,
+        drawn=getattr(restorer, "drawn_maps", False),
+    )
+    behind = _background(kind.task, config, store)
+    facts = PipelineFacts(
+        weights=None if chosen.path is None else chosen.name,
+        sha256=chosen.sha256,
+        bundled=chosen.bundled,
+        commercial_use=chosen.commercial_use,
+        device=restorer.place if isinstance(restorer, ExportedRestorer) else str(device),
+        precision=getattr(restorer, "precision", None),
+        origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
+        parser=_parser_facts(parser),
+        background=None if behind is None else _network_facts(behind),
+        passed_over=_passed_over(config, store, needed_by=needing, preferred=kind.parser_weights),
+    )
+    return kind(
+        detector,
+        restorer,
+        config=config,
+        parser=None if parser is None else parser.load(device=device),
+        facts=facts,
+        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+    )
+
+
+def _passed_over(
+    config: RestoreConfig, store: WeightsStore, *, needed_by: str | None = None, preferred: str | None = None
+) -> PassedOver:
+    """Return the weights that stand for ``auto`` in a configuration and cannot be used, and why."""
+    return (
+        *(() if config.aligned else passed_over_detectors(config.detector, store)),
+        *passed_over_parsers(config, store, needed_by=needed_by, preferred=preferred),
+        *passed_over_backgrounds(config.background, store),
+    )
+
+
+def _background(task: Task, config: RestoreConfig, store: WeightsStore) -> ChosenWeights | None:
+    """Return the weights of what enlarges the rest of the photo; None where nothing is to."""
+    if config.background is None:
+        return None
+    if task is not RESTORE:
+        raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
+    return find_weights(config.background, store)
+
+
+def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
+    """Return what cannot do without parsing maps, in the words of messages; None where nothing is."""
+    if kind.needs_parser(config):
+        return f"the official {restorer.name} test pipeline"
+    return f"backend '{restorer.name}'" if restorer.needs_parsing else None
+
+
+def _parser_facts(parser: ChosenParser | None) -> NetworkFacts | None:
+    """Return where a parser network comes from; None for none and for maps that are drawn."""
+    if parser is None or parser.path is None:
+        return None
+    return _network_facts(parser)
+
+
+def _network_facts(chosen: ChosenParser | ChosenWeights) -> NetworkFacts:
+    return NetworkFacts(weights=chosen.name, sha256=chosen.sha256, commercial_use=chosen.commercial_use)
+
+
+def official_kind(
+    kind: type[PipelineKind], config: RestoreConfig, backend: str
+) -> tuple[type[PipelineKind], RestoreConfig]:
+    """Return the class of the official test pipeline of a backend, in place of ``kind``, and what it is asked.
+
+    Raises:
+        ConfigError: the backend or the task has none, or it does not know an option.
+    """
+    official = official_pipeline(backend)
+    if not issubclass(official, kind):
+        raise ConfigError(
+            f"there is no official test pipeline for 'facerestore {kind.task.command}'; leave out --official"
+        )
+    return official, official.completed(config)
+
+
+def restore(
+    source: str | Path | bytes | PillowImage.Image | NDArray[np.uint8] | NDArray[np.uint16],
+    *,
+    backend: str = AUTO,
+    weights: str | None = None,
+    detector: str = AUTO,
+    detect_size: int | None = None,
+    rotations: bool = False,
+    parser: str = AUTO,
+    mask: str = "face",
+    region: str = "",
+    strength: float = 1.0,
+    fidelity: float | None = None,
+    upscale: float = 1.0,
+    background: str | None = None,
+    tile: int | None = None,
+    faces: str = "all",
+    min_face: float | None = None,
+    force: bool = False,
+    aligned: bool = False,
+    colour_match: bool = True,
+    official: bool = False,
+    device: str = AUTO,
+    precision: str = AUTO,
+    threads: int = 0,
+    offline: bool = False,
+    max_pixels: int | None = None,
+    page: int | None = None,
+    channels: Literal["rgb", "bgr"] = "rgb",
+) -> RestoreResult:
+    """Restore the faces of one photo.
+
+    Loads the networks anew at each call; for many photos make one pipeline with ``build_pipeline`` and call its
+    ``run``.
+
+    Args:
+        source: a path, the bytes of a picture file, a Pillow image, or an (H, W), (H, W, 3) or (H, W, 4) array of
+            uint8 or uint16.
+        backend: see ``RestoreConfig``, as for all that follow.
+        weights: catalog name or path of the restorer's weights.
+        detector: name of the face detector.
+        detect_size: longest side at which the photo is searched, pixels.
+        rotations: look for turned faces too.
+        parser: ``auto``, ``none``, ``landmarks``, or name or path of a parser network's weights.
+        mask: ``face``, ``whole``, or parts such as ``face,hair``.
+        region: strengths of single parts, such as ``eyes=0.3,mouth=1``.
+        strength: 0 to 1.
+        fidelity: 0 to 1, for backends that have such a weight.
+        upscale: 1 to 8.
+        background: ``auto``, catalog name or path of the weights that enlarge the rest of the photo.
+        tile: side of the tiles in which that is done, photo pixels.
+        faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
+        min_face: least distance between the eyes, pixels.
+        force: restore small and sharp faces too.
+        aligned: the source is a square face crop.
+        colour_match: match faces to their surroundings.
+        official: do as the test program of the original GPEN or PSFR-GAN does.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
+        threads: CPU threads; 0 for automatic.
+        offline: never use the network.
+        max_pixels: largest picture that is decoded.
+        page: which page of a TIFF, or which frame of an animation, the first is 1; None for the only one.
+        channels: order of the colours of an array.
+
+    Returns:
+        The photo as ``image``, each face with its decision as ``faces``, and all facts as ``report``.
+
+    Raises:
+        FaceRestoreError: the source, an option, the weights or a network is at fault; see its subclasses.
+    """
+    config = RestoreConfig(
+        backend=backend,
+        weights=weights,
+        detector=detector,
+        detect_size=detect_size,
+        rotations=rotations,
+        parser=parser,
+        mask=mask,
+        region=region,
+        strength=strength,
+        fidelity=fidelity,
+        upscale=upscale,
+        background=background,
+        tile=tile,
+        faces=faces,
+        min_face=min_face,
+        force=force,
+        aligned=aligned,
+        colour_match=colour_match,
+        official=official,
+        device=device,
+        precision=precision,
+        threads=threads,
+        offline=offline,
+        max_pixels=max_pixels,
+        page=page,
+    )
+    image = as_decoded(source, channels=channels, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, page=page)
+    return build_pipeline(config).run(image)
+
+
+def load_restorer(
+    chosen: ChosenWeights,
+    *,
+    device: torch.device | str = "cpu",
+    task: Task = RESTORE,
+    provider: str | None = None,
+    threads: int = 0,
+) -> Restorer:
+    """Return the restorer of chosen weights, of an exported network, or of a backend that needs none.
+
+    Args:
+        chosen: which one.
+        device: where it runs.
+        task: what it has to do.
+        provider: what runs an exported network; None follows the device.
+        threads: CPU threads of an exported network; 0 leaves the choice to what runs it.
+
+    Raises:
+        CheckpointError: the file fits no backend.
+        BackendError: a backend of another package is broken.
+        ConfigError: the backend does not do the task, or the file is for backgrounds.
+    """
+    exported = load_chosen(chosen, Place(str(device), provider, threads), purpose=task.purpose)
+    if exported is not None:
+        return exported
+    if provider is not None:
+        raise ConfigError(
+            f"provider '{provider}' is for exported networks (--backend onnx:FILE); for all others give --device"
+        )
+    try:
+        restorer = (
+            create_backend(chosen.name, device=device)
+            if chosen.path is None
+            else load_backend(chosen.path, name=chosen.backend, device=device)
+        )
+    except CheckpointError as error:
+        if chosen.path is None or not holds_upsampler(chosen.path):
+            raise
+        raise ConfigError(
+            f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"
+        ) from error
+    if task == RESTORE:
+        return restorer
+    if isinstance(restorer, TensorRestorer):
+        return restorer.for_task(task.purpose)
+    raise ConfigError(
+        f"backend '{restorer.name}' restores faces; '{task.command}' takes weights of the backend gpen"
+    )

@@ -1,0 +1,1 @@
+"""The other lines over one photo: colorize, inpaint, synthesize."""

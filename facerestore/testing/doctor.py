@@ -1,0 +1,377 @@
+"""What works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore import __version__
+from facerestore.alignment import align_face, template, transform_points
+from facerestore.backends import BackendSource, backend_sources, import_backend
+from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
+from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
+from facerestore.backends.foreign import INSTALL
+from facerestore.background import load_upsampler
+from facerestore.config import LEAST_TILE_PX, RestoreConfig
+from facerestore.detection import DETECTORS
+from facerestore.device import automatic_precision, known_precisions, resolve_device
+from facerestore.errors import FaceRestoreError, count
+from facerestore.parsing import LandmarkParser, best_parser, named_parser
+from facerestore.pipeline.build import best_detector, build_detector, build_pipeline
+from facerestore.pipeline.choose import AUTO, choose_weights, usable
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.testing.line import DrawnFaceFinder
+from facerestore.types import DecodedImage, DetectedFace, Image
+from facerestore.weights import WeightsStore
+
+PACKAGES = (
+    ("torch",),
+    ("numpy",),
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    ("pillow",),
+    ("safetensors",),
+    ("facexlib",),
+    ("typer",),
+    ("rich",),
+)
+"""What must be installed, each under one of its names."""
+
+EXTRAS = (
+    ("spandrel", "for gfpgan, restoreformer and more background networks", INSTALL),
+    ("onnxruntime", "for networks exported to ONNX, --backend onnx:FILE", INSTALL_ONNX),
+    ("openvino", "for networks exported to OpenVINO, --backend openvino:FILE", INSTALL_OPENVINO),
+)
+"""What may be installed: the package, what it is good for, and how."""
+
+TRIAL_SIDE_PX = 320
+TRIAL_FACE_PX = 200
+TRIAL_CORNER_PX = 60
+TRIAL_MARGIN_PX = 8
+"""The synthetic face lies clear of the photo's border, so that pixels outside of its mask can be compared."""
+
+DEVICE_LEVELS = 1.0
+"""Mean difference between devices, of 255: the order of sums stays far below, a wrong operation far above."""
+
+
+RECORDED_RUNS = 2
+"""After two runs of a shape the next one records the network, and the one behind it runs the recording."""
+RECORDED_LEVELS = 1
+"""Most difference of a pixel, of 255: the recorded kernels may round otherwise, and do nothing else."""
+
+UNMEASURED = "not a device that facerestore was measured on: 'facerestore bench --device cuda' does"
+
+
+class State(StrEnum):
+    """How one thing fares: ``absent`` is no fault, ``broken`` is one."""
+
+    OK = "ok"
+    ABSENT = "absent"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, ``backend`` or ``line``.
+        name: which one.
+        state: how it fares.
+        detail: what was found, or what to do.
+    """
+
+    topic: str
+    name: str
+    state: State
+    detail: str
+
+
+def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None = None) -> list[Check]:
+    """Look at everything that a restoration needs, and try the line on a synthetic photo.
+
+    Args:
+        config: device, weights and detector to try; defaults when None.
+        store: where weights are looked for.
+
+    Raises:
+        WeightsError: the weights catalog itself cannot be read.
+    """
+    config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=True)
+    return [
+        *_programs(),
+        *_devices(),
+        *_weights(store),
+        _choice(config, store),
+        *_detectors(store),
+        *_parsers(store),
+        *_backgrounds(store),
+        *_backends(),
+        _line(config, store),
+    ]
+
+
+def _programs() -> list[Check]:
+    checks = [
+        Check("program", "facerestore", State.OK, __version__),
+        Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
+    ]
+    return [*checks, *(_program(names) for names in PACKAGES), *(_extra(*extra) for extra in EXTRAS)]
+
+
+def _extra(name: str, purpose: str, remedy: str) -> Check:
+    """Return the version of a package that need not be there."""
+    try:
+        return Check("program", name, State.OK, f"{version(name)}, {purpose}")
+    except PackageNotFoundError:
+        return Check("program", name, State.ABSENT, f"{purpose}: {remedy}")
+
+
+def _program(names: tuple[str, ...]) -> Check:
+    """Return the version of a package that is installed under one of ``names``."""
+    for name in names:
+        try:
+            return Check("program", name, State.OK, version(name))
+        except PackageNotFoundError:
+            continue
+    return Check("program", names[0], State.BROKEN, "not installed; install facerestore again")
+
+
+def _devices() -> list[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of torch does not load
+        return [
+            Check("device", "import torch", State.BROKEN, f"cannot be imported: {error}; install torch again")
+        ]
+
+    checks = [
+        Check("device", "cpu", State.OK, f"{count(torch.get_num_threads(), 'thread')}, {platform.machine()}")
+    ]
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(index)
+            memory = f"{found.name}, {found.total_memory / 2**30:.0f} GiB; {UNMEASURED}"
+            checks.append(Check("device", f"cuda:{index}", State.OK, memory))
+    else:
+        checks.append(Check("device", "cuda", State.ABSENT, "no CUDA device that this torch can use"))
+    if torch.backends.mps.is_available():
+        checks.append(Check("device", "mps", State.OK, "Apple GPU"))
+    auto = resolve_device("auto")
+    checks.append(Check("device", "auto", State.OK, f"takes {auto}"))
+    formats = f"auto takes {automatic_precision(auto)} on {auto}; it has {', '.join(known_precisions(auto))}"
+    return [*checks, Check("device", "precision", State.OK, formats)]
+
+
+def _weights(store: WeightsStore) -> list[Check]:
+    checks = [_home(store)]
+    for entry in store.installed():
+        try:
+            verdict = store.verify(entry.name)
+        except FaceRestoreError as error:
+            checks.append(Check("weights", entry.name, State.BROKEN, str(error)))
+            continue
+        where = "bundled" if entry.bundled else f"installed, checked against {verdict.basis}"
+        remedy = (
+            f"sha256 {verdict.sha256[:8]} is not {(verdict.expected or '')[:8]}; fetch or install it again"
+        )
+        state = State.OK if verdict.ok else State.BROKEN
+        checks.append(Check("weights", entry.name, state, where if verdict.ok else remedy))
+    return checks
+
+
+def _home(store: WeightsStore) -> Check:
+    """Say where weights are put, and whether they can be; without such a place the bundled ones serve all the same."""
+    there = next((place for place in (store.folder, *store.folder.parents) if os.path.lexists(place)), None)
+    if there is None or not there.is_dir() or not os.access(there, os.W_OK):
+        detail = (
+            f"{store.folder} cannot be written, since {there} is not a folder of yours; set FACERESTORE_HOME"
+        )
+        return Check("weights", "folder", State.ABSENT, detail)
+    return Check("weights", "folder", State.OK, str(store.folder))
+
+
+def _choice(config: RestoreConfig, store: WeightsStore) -> Check:
+    """Say which weights the automatic choice takes for which faces."""
+    return _tried("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} "))
+
+
+def _detectors(store: WeightsStore) -> list[Check]:
+    """Make each detector whose weights are here."""
+    checks = []
+    for name, weights in DETECTORS.items():
+        if (
+            weights in store.catalog.entries
+            and not store.entry(weights).bundled
+            and store.locate(weights) is None
+        ):
+            checks.append(Check("detector", name, State.ABSENT, f"'facerestore weights download {weights}'"))
+        else:
+            checks.append(_tried("detector", name, partial(_try_detector, name, store)))
+    return [*checks, Check("detector", "auto", State.OK, f"takes {best_detector(store)}")]
+
+
+def _try_detector(name: str, store: WeightsStore) -> str:
+    detector = build_detector(RestoreConfig(detector=name), store, resolve_device("cpu"))
+    start = time.perf_counter()
+    detector.detect(trial_photo()[0].pixels)
+    return f"works, {1000 * (time.perf_counter() - start):.0f} ms for {TRIAL_SIDE_PX} px"
+
+
+def _parsers(store: WeightsStore) -> list[Check]:
+    """Make each parser whose weights are here; ``landmarks`` needs none."""
+    checks = [_tried("parser", LandmarkParser.name, partial(_try_parser, LandmarkParser.name, store))]
+    for entry in store.catalog.entries.values():
+        if entry.purpose != "parse":
+            continue
+        if store.locate(entry.name) is None:
+            remedy = f"'facerestore weights download {entry.name}'"
+            checks.append(Check("parser", entry.name, State.ABSENT, remedy))
+        else:
+            attempt = partial(_try_parser, entry.name, store)
+            checks.append(_tried("parser", entry.name, attempt))
+    best = best_parser(store)
+    auto = f"takes {best.name}" if best is not None else "takes none; faces are pasted with an oval"
+    return [*checks, Check("parser", "auto", State.OK, auto)]
+
+
+def _try_parser(name: str, store: WeightsStore) -> str:
+    parser = named_parser(name, store).load()
+    image, face = trial_photo()
+    aligned = align_face(image.pixels, face, TRIAL_FACE_PX)
+    start = time.perf_counter()
+    parser.parse([aligned])
+    return f"works, {1000 * (time.perf_counter() - start):.0f} ms for a face"
+
+
+def _backgrounds(store: WeightsStore) -> list[Check]:
+    """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
+    known = [e.name for e in sorted(store.catalog.of("background"), key=lambda e: e.advice_order)]
+    here = [name for name in known if store.locate(name) is not None]
+    if known and not here:
+        detail = f"none installed; 'facerestore weights download {known[0]}'"
+        return [Check("background", "network", State.ABSENT, detail)]
+    return [_tried("background", name, partial(_try_background, name, store)) for name in here]
+
+
+def _try_background(name: str, store: WeightsStore) -> str:
+    upsampler = load_upsampler(store.require(name), name=name)
+    pixels = np.zeros((LEAST_TILE_PX, LEAST_TILE_PX, 3), dtype=np.uint8)
+    upsampler.upsample(pixels, (LEAST_TILE_PX, LEAST_TILE_PX))
+    return f"works, enlarges {upsampler.scale} times"
+
+
+def _backends() -> list[Check]:
+    """Import each backend that another package brings; our own are tried by the line."""
+    others = [source for source in backend_sources() if not source.own]
+    return [_tried("backend", source.name, partial(_try_backend, source)) for source in others]
+
+
+def _try_backend(source: BackendSource) -> str:
+    if source.problem is not None:
+        raise FaceRestoreError(source.problem)
+    import_backend(source)
+    return f"from {source.package}; 'facerestore backends check {source.name}' tells whether it keeps the contract"
+
+
+def _line(config: RestoreConfig, store: WeightsStore) -> Check:
+    return _tried("line", "restore", partial(_try_line, config, store))
+
+
+def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
+    """Restore a synthetic face twice, and on another device than the CPU compare with it; say how it went.
+
+    Raises:
+        FaceRestoreError: the line cannot run, or its result is not what it must be.
+    """
+    config = replace(config, force=True, faces="all", strength=1.0, upscale=1.0)
+    chosen = choose_weights(config, store)
+    if chosen.path is not None:
+        config = replace(
+            config, weights=chosen.name
+        )  # the automatic choice would take one by the face's looks
+    image, face = trial_photo()
+    line = _trial_line(config, store, face)
+    first = line.run(image).image.pixels
+    start = time.perf_counter()
+    again = line.run(image).image.pixels
+    seconds = time.perf_counter() - start
+    device = line.facts.device
+    if np.array_equal(first, image.pixels):
+        raise FaceRestoreError(
+            "the trial face was not restored; verify the weights with 'facerestore weights verify'"
+        )
+    if not np.array_equal(first[:TRIAL_MARGIN_PX], image.pixels[:TRIAL_MARGIN_PX]):
+        raise FaceRestoreError("pixels outside of the face have changed; please report this")
+    if not np.array_equal(first, again):
+        raise FaceRestoreError(f"two runs on {device} differ; try --device cpu")
+    if device != "cpu":
+        _try_recorded(line, image, first)
+        on_cpu = replace(config, device="cpu", precision="float32")
+        reference = _trial_line(on_cpu, store, face).run(image).image.pixels
+        if _difference(first, reference).mean() > DEVICE_LEVELS:
+            raise FaceRestoreError(f"{device} gives another picture than the CPU; use --device cpu")
+    words = "" if line.facts.precision is None else f" in {line.facts.precision}"
+    remarks = "".join(f"; {remark}" for remark in getattr(line.restorer, "remarks", ()))
+    return f"{chosen.name} restores a face on {device}{words} in {seconds:.2f} s, the same each time{remarks}"
+
+
+def _try_recorded(line: RestorePipeline, image: DecodedImage, expected: Image) -> None:
+    """Run a line until its network has recorded itself and runs from there, where it does (``archs.replay``).
+
+    Raises:
+        FaceRestoreError: the recording gives another picture.
+    """
+    for _ in range(RECORDED_RUNS):
+        if _difference(line.run(image).image.pixels, expected).max() > RECORDED_LEVELS:
+            raise FaceRestoreError(
+                f"the recorded network gives another picture on {line.facts.device}; use --device cpu, and report this"
+            )
+
+
+def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) -> RestorePipeline:
+    """Return the real line, with a detector that knows the synthetic face."""
+    built = build_pipeline(config, store=store)
+    return RestorePipeline(
+        DrawnFaceFinder(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
+    )
+
+
+def _difference(one: Image, other: Image) -> NDArray[np.int16]:
+    return np.abs(one.astype(np.int16) - other.astype(np.int16))
+
+
+def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
+    """Return how an attempt went; whatever it raises is what was to be found out."""
+    try:
+        return Check(topic, name, State.OK, attempt())
+    except FaceRestoreError as error:
+        return Check(topic, name, State.BROKEN, str(error))
+    except Exception as error:  # a missing system library, a driver that does not fit, ...
+        return Check(topic, name, State.BROKEN, f"{type(error).__name__}: {error}")
+
+
+def trial_photo() -> tuple[DecodedImage, DetectedFace]:
+    """Return a synthetic photo of a face made of soft discs, and that face."""
+    side, face = TRIAL_SIDE_PX, TRIAL_FACE_PX
+    to_photo = np.array([[1.0, 0.0, TRIAL_CORNER_PX], [0.0, 1.0, TRIAL_CORNER_PX]])
+    points = transform_points(to_photo, template(face))
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    pixels = np.stack([90 + 0.2 * x, 110 + 0.1 * y, 130 - 0.1 * x], axis=-1)
+    discs = [(points.mean(axis=0), 0.36, (212, 168, 142)), *((p, 0.05, (92, 52, 48)) for p in points)]
+    for centre, radius, colour in discs:
+        distance = np.hypot(x - centre[0], y - centre[1]) / (radius * face)
+        alpha = np.clip(4 * (1.1 - distance), 0, 1)[..., None]
+        pixels += alpha * (np.array(colour, dtype=np.float32) - pixels)
+    low, high = float(TRIAL_CORNER_PX), float(TRIAL_CORNER_PX + face)
+    detected = DetectedFace(box=(low, low, high, high), landmarks=points.astype(np.float32), score=1.0)
+    return DecodedImage(np.rint(np.clip(pixels, 0, 255)).astype(np.uint8), format="PNG"), detected

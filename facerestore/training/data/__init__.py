@@ -1,0 +1,1 @@
+"""Faces for training: files, datasets, shards, augmentation and maps."""

@@ -1,0 +1,102 @@
+"""Variation of real faces before they are degraded, and of their parsing maps with them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from facerestore.training.engine.settings import STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Augmentation:
+    """How a real face is varied before it is degraded; the target varies with it.
+
+    Attributes:
+        flip_probability: chance of a left-right flip.
+        jitter_probability: chance of a small similarity, so that imprecise landmarks are met in training.
+        max_scale: largest relative change of scale.
+        max_shift: largest shift along each axis, as a share of the face size.
+        max_turn_deg: largest rotation.
+        gamma_probability: chance of a change of exposure.
+        max_gamma: largest gamma; the smallest is its inverse.
+    """
+
+    flip_probability: float = Field(default=0.5, ge=0, le=1)
+    jitter_probability: float = Field(default=0.5, ge=0, le=1)
+    max_scale: float = Field(default=0.08, ge=0, lt=1)
+    max_shift: float = Field(default=0.04, ge=0, lt=1)
+    max_turn_deg: float = Field(default=5.0, ge=0, le=180)
+    gamma_probability: float = Field(default=0.3, ge=0, le=1)
+    max_gamma: float = Field(default=1.3, ge=1)
+
+
+NO_AUGMENTATION = Augmentation(flip_probability=0, jitter_probability=0, gamma_probability=0)
+
+
+def augment(
+    face: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return a varied copy of an (S, S, 3) uint8 face."""
+    flip, matrix, gamma = _drawn(face.shape[0], augmentation, rng)
+    face = np.ascontiguousarray(face[:, ::-1]) if flip else face
+    if matrix is not None:
+        face = _warped(face, matrix, cv2.INTER_CUBIC)
+    if gamma is not None:
+        face = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[face]
+    return face
+
+
+def augment_with_map(
+    face: NDArray[np.uint8],
+    parsing_map: NDArray[np.uint8],
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return a face and its (S, S) parsing map, varied alike: labels are moved whole, and swap sides when flipped."""
+    flip, matrix, gamma = _drawn(face.shape[0], augmentation, rng)
+    if flip:
+        face, parsing_map = np.ascontiguousarray(face[:, ::-1]), mirrored(parsing_map)
+    if matrix is not None:
+        face, parsing_map = (
+            _warped(face, matrix, cv2.INTER_CUBIC),
+            _warped(parsing_map, matrix, cv2.INTER_NEAREST),
+        )
+    if gamma is not None:
+        face = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[face]
+    return face, parsing_map
+
+
+def mirrored(parsing_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a parsing map as a mirror shows it: left and right eye, brow and ear change names."""
+    table = np.arange(256, dtype=np.uint8)
+    for left, right in ((4, 5), (6, 7), (8, 9)):  # eyes, brows, ears in the order of CelebAMask-HQ
+        table[[left, right]] = right, left
+    return table[np.ascontiguousarray(parsing_map[:, ::-1])]
+
+
+def _drawn(
+    size: int, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[bool, NDArray[np.float64] | None, float | None]:
+    """Return whether to flip, the affine or None, and the gamma or None."""
+    flip, jitter, expose = rng.random(3)
+    matrix: NDArray[np.float64] | None = None
+    if jitter < augmentation.jitter_probability:
+        turn, scale, dx, dy = rng.uniform(-1, 1, 4)
+        centre = (size - 1) / 2
+        turned = cv2.getRotationMatrix2D(
+            (centre, centre), augmentation.max_turn_deg * turn, 1 + augmentation.max_scale * scale
+        )
+        matrix = np.asarray(turned, dtype=np.float64)
+        matrix[:, 2] += np.array([dx, dy]) * augmentation.max_shift * size
+    gamma = augmentation.max_gamma ** rng.uniform(-1, 1) if expose < augmentation.gamma_probability else None
+    return bool(flip < augmentation.flip_probability), matrix, gamma
+
+
+def _warped(picture: NDArray[np.uint8], matrix: NDArray[np.float64], method: int) -> NDArray[np.uint8]:
+    height, width = picture.shape[:2]
+    warped = cv2.warpAffine(picture, matrix, (width, height), flags=method, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(warped, dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""The training loop, its steps, its folder and what it saves."""

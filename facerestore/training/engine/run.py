@@ -1,0 +1,129 @@
+"""What lives while a run goes on: networks placed by accelerate, optimisers, the average, and where the run stands."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from facerestore.training.engine.folder import Listener, RunFolder, Silence
+from facerestore.training.engine.precision import mixed_precision
+from facerestore.training.engine.settings import EngineSettings
+from facerestore.training.engine.state import (
+    ExponentialAverage,
+    checkpoints,
+)
+from facerestore.training.recipes.base import Batch, Recipe
+
+Samples = Dataset[dict[str, Tensor]]
+"""Position, 0-based and without end, to one sample; a pure function."""
+
+Prepare = Callable[[Batch, torch.device], Batch]
+"""Collated samples, on the CPU, to the batch that recipes see, on the device."""
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """Return a batch on the device."""
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands, as it is saved."""
+
+    step: int = 0
+    rate_scale: float = 1.0
+    rollbacks: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the values."""
+        return {"step": self.step, "rate_scale": self.rate_scale, "rollbacks": self.rollbacks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.step = int(state["step"])
+        self.rate_scale = float(state["rate_scale"])
+        self.rollbacks = int(state["rollbacks"])
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """What lives while a run goes on."""
+
+    recipe: Recipe
+    settings: EngineSettings
+    accelerator: Accelerator
+    folder: RunFolder
+    listener: Listener
+    bare: dict[str, nn.Module]
+    wrapped: dict[str, nn.Module]
+    frozen: dict[str, nn.Module]
+    optimisers: dict[str, Any]
+    average: ExponentialAverage
+    prepare: Prepare = to_device
+    progress: Progress = field(default_factory=Progress)
+
+
+def prepare_run(
+    recipe: Recipe, settings: EngineSettings, folder: Path, *, device: torch.device | None, listener: Listener
+) -> Run:
+    """Return a run at its first step."""
+    accelerator = Accelerator(
+        mixed_precision=mixed_precision(settings.precision, device),
+        cpu=device is not None and device.type == "cpu",
+        step_scheduler_with_optimizer=False,
+        # Buffers of batch norms are this process's own; exchanging them breaks two forward passes before a backward.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    set_seed(settings.seed)
+    bare = recipe.networks()
+    if not checkpoints(folder / "checkpoints"):
+        recipe.start(bare)
+    if settings.channels_last:
+        _lay_channels_last(bare.values())
+    average = ExponentialAverage(bare[recipe.averaged], settings.ema_decay)
+    average.network.to(accelerator.device)
+    optimisers = recipe.optimisers(bare)
+    for optimiser in optimisers.values():
+        for group in optimiser.param_groups:
+            group["peak_rate"] = group["lr"]
+    networks = [torch.compile(n) if settings.compile else n for n in bare.values()]
+    with warnings.catch_warnings():
+        # torch has renamed an argument that accelerate, which must also go with older versions, passes on.
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+        prepared = accelerator.prepare(*networks, *optimisers.values())
+    prepared = prepared if isinstance(prepared, tuple) else (prepared,)
+    wrapped = dict(zip(bare, prepared[: len(bare)], strict=True))
+    run = Run(
+        recipe=recipe,
+        settings=settings,
+        accelerator=accelerator,
+        folder=RunFolder(folder, main=accelerator.is_main_process),
+        listener=listener if accelerator.is_main_process else Silence(),
+        bare={name: accelerator.unwrap_model(network) for name, network in wrapped.items()},
+        wrapped=wrapped,
+        frozen={
+            name: network.eval().requires_grad_(False).to(accelerator.device)
+            for name, network in recipe.frozen().items()
+        },
+        optimisers=dict(zip(optimisers, prepared[len(bare) :], strict=True)),
+        average=average,
+    )
+    accelerator.register_for_checkpointing(run.progress, run.average, recipe)
+    return run
+
+
+def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
+    """Store the weights of 2-D convolutions with channels last; others, such as those with five axes, cannot be."""
+    for network in networks:
+        for parameter in network.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,160 @@
+"""What a training run is determined by beside its recipe: the engine's settings, and how any settings are read.
+
+Settings are frozen dataclasses, checked by pydantic. They come from defaults < a TOML file < ``key=value`` flags, and a
+key that does not exist is an error that names the closest one that does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from facerestore.errors import MOST_DEPTH, ConfigError, MalformedError, parse_toml, read_text, refusing
+
+STRICT = ConfigDict(extra="forbid")
+"""Unknown keys are errors."""
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class EngineSettings:
+    """How a run goes, whatever it trains.
+
+    Attributes:
+        steps: training steps of the whole run.
+        batch_size: samples of one process in one pass; a step sees ``batch_size * accumulate * processes``.
+        accumulate: passes whose gradients are added up before a step.
+        precision: ``no`` for float32, ``bf16`` or ``fp16`` for mixed precision; ``auto`` for bf16 where the device has
+            its arithmetic and is quicker with it, which is tried, else float32.
+        schedule: how the learning rates go after the warm-up: ``constant``, ``cosine`` or ``linear`` to zero, or
+            ``halving`` at 70% and again at 85% of the run.
+        warmup_steps: steps of linear rise.
+        clip_norm: largest norm of a phase's gradients; 0 leaves them alone.
+        ema_decay: decay of the running average of the parameters, which is what is exported.
+        seed: of initialisation, data order and every draw.
+        workers: processes that prepare data; 0 prepares it in the training process.
+        save_every: steps between checkpoints.
+        keep: how many checkpoints are kept.
+        validate_every: steps between validations.
+        log_every: steps between lines of the log.
+        channels_last: memory layout of four-dimensional parameters; quicker on most devices.
+        compile: hand the networks to torch.compile.
+        rollbacks: how often a run that diverges is taken back to its last checkpoint at half the rate before it stops.
+    """
+
+    steps: int = Field(default=1000, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["no", "auto", "bf16", "fp16"] = "no"
+    schedule: Literal["constant", "cosine", "linear", "halving"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
+    seed: int = Field(default=20261121, ge=0)
+    workers: int = Field(default=0, ge=0)
+    save_every: int = Field(default=500, ge=1)
+    keep: int = Field(default=2, ge=1)
+    validate_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=20, ge=1)
+    channels_last: bool = True
+    compile: bool = False
+    rollbacks: int = Field(default=3, ge=0)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    if not path.exists():
+        raise ConfigError(f"configuration '{path}' cannot be read: no such file; check the path")
+    with refusing(lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; mend the file")):
+        return parse_toml(read_text(path))
+
+
+def merged(base: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Return ``base`` with ``key.inner=value`` assignments on top; values are TOML, and bare words are texts.
+
+    Raises:
+        ConfigError: an assignment has no ``=`` or no key, or goes through a value that is no table.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(base))
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        names = [name.strip() for name in key.split(".")]
+        if len(names) > MOST_DEPTH:
+            raise ConfigError(
+                f"'{assignment[:80]}' sets a key of more than {MOST_DEPTH} parts; give a setting's name"
+            )
+        if not equals or not all(names):
+            raise ConfigError(f"'{assignment}' sets nothing; write key=value, such as engine.steps=2000")
+        table = result
+        for name in names[:-1]:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"'{assignment}' goes through '{name}', which is a value and no table")
+        table[names[-1]] = _value(text.strip())
+    return result
+
+
+def _value(text: str) -> Any:
+    try:
+        return parse_toml(f"value = {text}")["value"]
+    except MalformedError:
+        return text
+
+
+def make_settings(record: type[Record], values: Mapping[str, Any], *, source: str = "the settings") -> Record:
+    """Return ``record`` (a dataclass, nested ones included) made of ``values``, with its defaults for the rest.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has the wrong type or range; the message names the first.
+    """
+    try:
+        return TypeAdapter(record).validate_python(dict(values))
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_first_fault(record, error)}") from error
+
+
+def resolved(record: Any) -> dict[str, Any]:
+    """Return a record as plain JSON values."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(record)))
+    return values
+
+
+def _first_fault(record: type[Any], error: ValidationError) -> str:
+    fault = error.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    name = ".".join(path)
+    if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        known = _names(record, path[:-1])
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
+        return f"unknown key '{name}'; {hint}"
+    return f"'{name}' is {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+
+
+def _names(record: type[Any], path: list[str]) -> list[str]:
+    """Return the field names of the dataclass that a path of keys leads to."""
+    for part in path:
+        found = next((f.type for f in fields(record) if f.name == part), None)
+        record = found if isinstance(found, type) and is_dataclass(found) else _resolve(record, part)
+    return [field.name for field in fields(record)]
+
+
+def _resolve(record: type[Any], name: str) -> type[Any]:
+    from typing import get_type_hints
+
+    found = get_type_hints(record)[name]
+    if not (isinstance(found, type) and is_dataclass(found)):
+        raise ConfigError(f"'{name}' holds a value and no table")
+    return found

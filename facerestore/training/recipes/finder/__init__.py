@@ -1,0 +1,1 @@
+"""The recipe that trains finder, and what only it needs."""

@@ -1,0 +1,293 @@
+"""The recipe of the one-stage face finder of the bundled detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.utils.data import Dataset, default_collate
+
+from facerestore.archs.finder import FinderNet, flatten
+from facerestore.detection.candidates import Candidates, candidates
+from facerestore.errors import ConfigError
+from facerestore.training.data.datasets import DataSettings
+from facerestore.training.data.face_files import FaceFile
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.finder.backgrounds import make_bank, read_backgrounds
+from facerestore.training.recipes.finder.losses import IGNORED, USABLE, finder_losses
+from facerestore.training.recipes.finder.scenes import FACES_MOST, FinderData, finder_data, make_composite
+from facerestore.training.recipes.landmarks.data import labelled_faces
+from facerestore.training.recipes.landmarks.recipe import TEACHER, landmark_finder
+from facerestore.weights.checkpoint import load_state_dict, load_strictly
+
+NO_FACE = -1
+"""State of a place in a batch's list of faces that holds none."""
+
+VALIDATION_PICTURES = 4
+"""Composites for each validation face."""
+
+VALIDATION_BANK = 120
+"""Backgrounds of those."""
+
+FOUND_SCORE, FOUND_OVERLAP = 0.5, 0.5
+"""What counts as found in validation: this score, and this intersection over union with a face."""
+
+MINED_SCORE, MINED_EACH = 0.2, 6
+"""False faces of this score or more are learnt from again, so many of one background."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class FinderSettings:
+    """What is learnt, and with which losses.
+
+    Attributes:
+        teacher: detector whose landmarks are learnt where ``data.landmarks`` names no file: YuNet by its catalog name,
+            or its ONNX file.
+        backgrounds: folder of pictures without a face; without one, backgrounds are made from the portraits alone.
+        bank: how many backgrounds are prepared.
+        picture_size: side of the composites, px, a multiple of 64.
+        first: exported network of an earlier run: training starts from it, and what it takes for faces in backgrounds
+            is shown more often.
+        learning_rate: peak of AdamW's rate.
+        weight_decay: AdamW's.
+        box_weight: weight of the box loss against the score's.
+        points_weight: weight of the landmark loss.
+    """
+
+    teacher: str = TEACHER
+    backgrounds: str = ""
+    bank: int = Field(default=900, ge=1)
+    picture_size: int = Field(default=256, ge=64, le=320, multiple_of=64)
+    first: str = ""
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    box_weight: float = Field(default=1.0, ge=0)
+    points_weight: float = Field(default=0.5, ge=0)
+
+
+class Composites(Dataset[Batch]):
+    """Pictures of portraits over backgrounds.
+
+    ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``:
+    ``picture`` (S, S, 3) uint8 RGB, ``boxes`` (F, 4) and ``points`` (F, 5, 2) float32 px, ``state`` (F,) int8.
+    """
+
+    def __init__(self, data: FinderData, side: int, seed: int) -> None:
+        self._data, self._side, self._seed = data, side, seed
+
+    def __len__(self) -> int:
+        """Return the length of an epoch: the number of portraits."""
+        return len(self._data.landmarks)
+
+    def __getitem__(self, position: int) -> Batch:
+        """Return one picture and its faces."""
+        made = make_composite(self._data, self._side, (self._seed, *divmod(position, len(self))))
+        count = len(made.boxes)
+        boxes, points = np.zeros((FACES_MOST, 4), np.float32), np.zeros((FACES_MOST, 5, 2), np.float32)
+        state = np.full(FACES_MOST, NO_FACE, np.int8)
+        boxes[:count], points[:count] = made.boxes, made.points
+        state[:count] = np.where(made.usable, USABLE, IGNORED)
+        arrays = {"picture": made.picture, "boxes": boxes, "points": points, "state": state}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+class FinderRecipe(Recipe):
+    """Trains :class:`facerestore.archs.finder.FinderNet`."""
+
+    name: ClassVar[str] = "finder"
+    settings_class: ClassVar[type[Any]] = FinderSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"picture", "boxes", "points", "state"})
+    averaged = "detector"
+    phases = (Phase("detector", ("detector",), "detector"),)
+
+    def __init__(self, settings: FinderSettings, *, face_size: int) -> None:
+        self.settings = settings
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the settings of a full run: those of the longest of the runs that made the bundled network."""
+        return {
+            "engine": {
+                "steps": 4600,
+                "batch_size": 12,
+                "warmup_steps": 50,
+                "clip_norm": 10.0,
+                "ema_decay": 0.998,
+                "seed": 20261124,
+            },
+            "data": {"face_size": 288, "seed": 20261124},
+            "recipe": {"picture_size": 192},
+        }
+
+    @classmethod
+    def smoke(cls) -> dict[str, Any]:
+        """Return settings of a whole tiny run."""
+        return {
+            "engine": {
+                "steps": 6,
+                "batch_size": 2,
+                "warmup_steps": 2,
+                "save_every": 3,
+                "validate_every": 3,
+                "ema_decay": 0.9,
+            },
+            "data": {"face_size": 64},
+            "recipe": {"bank": 4, "picture_size": 128},
+        }
+
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch]:
+        """Return composites of the faces.
+
+        Raises:
+            ConfigError: no face has landmarks, or there are no backgrounds where some were named.
+            WeightsError: the teacher's file is not there.
+        """
+        made = self._data(files, data, self.settings.bank)
+        if self.settings.first:
+            network = self._first().eval()
+            hard = mine(network, made.bank)
+            self.notes = (
+                *self.notes,
+                f"{len(hard)} false faces in {len(made.bank)} backgrounds are shown again",
+            )
+            made = finder_data(made.pyramid[0], made.landmarks, made.bank, hard=hard)
+        return Composites(made, self.settings.picture_size, data.seed)
+
+    def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
+        """Return fixed composites; see :meth:`samples` for what it raises."""
+        made = self._data(files, data, min(self.settings.bank, VALIDATION_BANK))
+        samples = Composites(made, self.settings.picture_size, seed)
+        batch: Batch = default_collate([samples[n] for n in range(VALIDATION_PICTURES * len(samples))])
+        return batch
+
+    def _data(self, files: Sequence[FaceFile], data: DataSettings, bank: int) -> FinderData:
+        find = landmark_finder(data, self.settings.teacher)
+        faces, landmarks = labelled_faces(files, data, find, side=data.face_size)
+        folder = self.settings.backgrounds
+        given = read_backgrounds(Path(folder).expanduser()) if folder else []
+        backgrounds = make_bank(faces, given, np.random.default_rng(data.seed), size=bank)
+        return finder_data(faces, landmarks, backgrounds)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the network."""
+        return {"detector": FinderNet()}
+
+    def start(self, networks: Mapping[str, nn.Module]) -> None:
+        """Start from the network of an earlier run, where one is named; see the base for what it raises."""
+        if self.settings.first:
+            networks["detector"].load_state_dict(self._first().state_dict())
+
+    def _first(self) -> FinderNet:
+        path = Path(self.settings.first).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"the network '{path}' of an earlier run is not there; see recipe.first")
+        network = FinderNet()
+        load_strictly(network, load_state_dict(path), name="the face finder")
+        return network
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return AdamW."""
+        chosen = self.settings
+        parameters = networks["detector"].parameters()
+        adamw = torch.optim.AdamW(parameters, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
+        return {"detector": adamw}
+
+    def losses(self, phase: str, scene: Scene) -> list[Term]:
+        """Return quality focal loss on scores, DIoU loss on boxes, and a Huber loss on landmarks over face sides."""
+        batch = scene.batch
+        outputs = flatten(scene.networks["detector"](as_input(batch["picture"])))
+        size = (batch["picture"].shape[1], batch["picture"].shape[2])
+        found = finder_losses(outputs, size, batch["boxes"], batch["points"], batch["state"])
+        return [
+            Term("score", found.score),
+            Term("box", found.box, self.settings.box_weight),
+            Term("points", found.points, self.settings.points_weight),
+        ]
+
+    def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return recall, precision and mean landmark error over the face's side at score 0.5; draw what was found."""
+        pictures = as_input(batch["picture"])
+        outputs = flatten(network(pictures))
+        size = (pictures.shape[2], pictures.shape[3])
+        found = [candidates(one, size, FOUND_SCORE) for one in outputs]
+        tallies = np.array([_tally(batch, n, one) for n, one in enumerate(found)]).sum(axis=0)
+        hits, faces, right, shown, error = tallies.tolist()
+        metrics = {
+            "recall": hits / max(faces, 1),
+            "precision": right / shown if shown else 1.0,
+            "points_error": error / max(hits, 1),
+        }
+        drawn = torch.stack([_drawn(pictures[n], one) for n, one in enumerate(found)])
+        return Validated(metrics, (drawn,))
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the network as the embedded detector loads it."""
+        return Exported(network.state_dict(), {"arch": "finder", "tag": "five-point"})
+
+
+def as_input(pictures: Tensor) -> Tensor:
+    """Return (B, H, W, 3) uint8 pictures as the network takes them."""
+    return pictures.permute(0, 3, 1, 2).float() / 255
+
+
+@torch.inference_mode()
+def mine(network: nn.Module, bank: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return (M, 4) what a network takes for faces in pictures without: picture, centre x and y, side, px."""
+    mined: list[list[float]] = []
+    for number, picture in enumerate(bank):
+        seen = as_input(torch.from_numpy(picture)[None])
+        found = candidates(flatten(network(seen))[0], (seen.shape[2], seen.shape[3]), MINED_SCORE)
+        for left, top, right, bottom in found.boxes[:MINED_EACH].tolist():
+            side = max(8.0, ((right - left) * (bottom - top)) ** 0.5)
+            mined.append([float(number), (left + right) / 2, (top + bottom) / 2, side])
+    return np.array(mined, dtype=np.float64).reshape(-1, 4)
+
+
+def _tally(batch: Batch, number: int, found: Candidates) -> tuple[float, float, float, float, float]:
+    """Return faces hit, faces, right finds, finds that count, and the sum of landmark errors of one picture."""
+    state = batch["state"][number].cpu().numpy()
+    boxes = batch["boxes"][number].cpu().numpy()
+    points = batch["points"][number].cpu().numpy()
+    overlaps = np.stack([_overlaps(box, found.boxes) for box in boxes])
+    usable = np.flatnonzero(state == USABLE)
+    best = overlaps[usable].max(axis=1, initial=0.0)
+    hit = usable[best >= FOUND_OVERLAP]
+    right = overlaps[state == USABLE].max(axis=0, initial=0.0) >= FOUND_OVERLAP
+    excused = overlaps[state == IGNORED].max(axis=0, initial=0.0) >= FOUND_OVERLAP / 2
+    error = 0.0
+    for face in hit:
+        nearest = found.points[overlaps[face].argmax()]
+        side = float(np.sqrt(np.prod(boxes[face][2:] - boxes[face][:2])))
+        error += float(np.linalg.norm(nearest - points[face], axis=1).mean()) / side
+    return float(len(hit)), float(len(usable)), float(right.sum()), float((right | ~excused).sum()), error
+
+
+def _overlaps(box: NDArray[np.float32], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the intersection over union of one box with (N, 4) others."""
+    shared = np.prod(
+        np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0), axis=1
+    )
+    areas = np.prod(box[2:] - box[:2]) + np.prod(others[:, 2:] - others[:, :2], axis=1)
+    return np.asarray(shared / np.maximum(areas - shared, 1e-6), dtype=np.float64)
+
+
+def _drawn(picture: Tensor, found: Candidates) -> Tensor:
+    """Return a (3, H, W) picture with boxes and points of what was found."""
+    drawn, (height, width) = picture.clone(), picture.shape[1:]
+    green = torch.tensor([0.0, 1.0, 0.2], device=picture.device)[:, None]
+    for box, points in zip(found.boxes, found.points, strict=True):
+        left, right = (int(np.clip(value, 0, width - 1)) for value in box[[0, 2]])
+        top, bottom = (int(np.clip(value, 0, height - 1)) for value in box[[1, 3]])
+        drawn[:, [top, bottom], left : right + 1] = green[:, :, None]
+        drawn[:, top : bottom + 1, [left, right]] = green[:, :, None]
+        for x, y in points:
+            drawn[:, int(np.clip(y, 0, height - 1)), int(np.clip(x, 0, width - 1))] = green[:, 0]
+    return drawn

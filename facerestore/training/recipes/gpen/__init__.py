@@ -1,0 +1,1 @@
+"""The recipe that trains gpen, and what only it needs."""

@@ -1,0 +1,363 @@
+"""The recipe of GPEN: a GAN prior, the prior embedded in a restorer, or the restorer in a single stage.
+
+Yang, Ren, Xie, Zhang, "GAN Prior Embedded Network for Blind Face Restoration in the Wild", arXiv 2105.06070. Numbers
+are those of the public training script (psfr_gpen.md 2.11); what only the paper says is marked. Networks see RGB in
+[-1, 1], and the losses are of that range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn import functional
+
+from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
+from facerestore.errors import ConfigError
+from facerestore.training.engine.muon import muon_of
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.engine.state import checkpoints, network_file
+from facerestore.training.losses.common import feature_distance, identity
+from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_arcface
+from facerestore.training.losses.style_gan import (
+    BETA2,
+    EMA_DECAY,
+    Adversary,
+    DiscriminatorSettings,
+    GeneratorSettings,
+    MixedStyles,
+    RegulariserSettings,
+    WatchedDiscriminator,
+    check_face_size,
+    draw_codes,
+    see_prior,
+    style_adam,
+)
+from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated, pair_validation
+from facerestore.training.recipes.gpen.parts import (
+    PRIOR_PREFIX,
+    SteeredRestorer,
+    fill,
+    let_features_through,
+    take_file,
+)
+from facerestore.weights.checkpoint import load_state_dict
+
+if TYPE_CHECKING:
+    from facerestore.archs.arcface import ArcFace
+
+Stage: TypeAlias = Literal["prior", "restore", "single"]
+"""``prior`` learns to draw faces; ``restore`` puts an encoder before that prior and learns to restore, as the paper
+does; ``single`` learns the whole restorer at once, as the public script does."""
+
+# Below this side the identity loss of the public script has no pixel left (psfr_gpen.md 2.11).
+SMALLEST_IDENTITY_FACE = 256
+WRAPPED = "network."
+"""Begins the keys of a network in a run's checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class GPENSettings:
+    """What is trained, from what, and with which loss.
+
+    Attributes:
+        stage: what is learnt.
+        generator: shape of the network; the same in stage ``prior`` and in the stage that takes it up.
+        discriminator: shape of the adversary.
+        regularisers: R1 in all stages, path length in ``prior`` and ``single``.
+        prior: what ``restore`` and ``single`` start from: the folder of a run of stage ``prior``, which gives generator
+            and discriminator; or a weights file, of an exported prior or a whole GPEN, whose encoder is then taken too.
+            Empty for random numbers.
+        discriminator_weights: weights file of a discriminator to start from, under GPEN's key names; empty for none.
+        learning_rate: Adam's, before the correction for lazy regularisers; in ``restore`` that of the encoder.
+        rate_ratio: encoder, decoder, discriminator in ``restore`` (the paper). A user of the published code saw it
+            diverge.
+        beta1: Adam's first beta.
+        muon_rate: Muon's rate for the inner convolutions of the generator, in ``prior`` and ``single``; the rest of it
+            keeps Adam's rate. 0 leaves all to Adam. Ours, for runs of few steps.
+        pixel_weight: of the L1 (``restore``) or smooth L1 distance with beta 1 (``single``).
+        adversarial_weight: of the generator's logistic loss; with 0 in ``single`` no discriminator is trained.
+        feature_weight: of the distance of discriminator features (``restore``, the paper).
+        identity_weight: of 1 - cosine of ArcFace's vectors (``single``), for faces of 256 px and more.
+        identity: whether ArcFace is used: ``auto`` if its weights are installed, ``yes`` or an error, ``no``.
+        feature_strength: with what strength the encoder's features join the generator's at first, where no prior says
+            it. StyleGAN2's noise begins with 0, from where few steps do not get far: 1 lets the face through.
+        mixing_probability: share of faces drawn with two styles (``prior``; StyleGAN2's).
+    """
+
+    stage: Stage = "single"
+    generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
+    discriminator: DiscriminatorSettings = Field(default_factory=DiscriminatorSettings)
+    regularisers: RegulariserSettings = Field(default_factory=RegulariserSettings)
+    prior: str = ""
+    discriminator_weights: str = ""
+    learning_rate: float = Field(default=0.002, gt=0)
+    rate_ratio: tuple[float, float, float] = (100.0, 10.0, 1.0)
+    beta1: float = Field(default=0.0, ge=0, lt=1)
+    muon_rate: float = Field(default=0.0, ge=0)
+    pixel_weight: float = Field(default=1.0, ge=0)
+    adversarial_weight: float = Field(default=1.0, ge=0)
+    feature_weight: float = Field(default=0.02, ge=0)
+    identity_weight: float = Field(default=1.0, ge=0)
+    identity: Wish = "auto"
+    feature_strength: float = Field(default=0.0, ge=0)
+    mixing_probability: float = Field(default=0.9, ge=0, le=1)
+
+
+class GPENRecipe(Recipe):
+    """Trains :class:`facerestore.archs.gpen.GPENGenerator`, or the prior in it.
+
+    The discriminator sees the spread of all faces of a process in one pass, as GPEN's does; so two processes equal one
+    of twice the batch only with ``discriminator.stddev_group``.
+    """
+
+    name: ClassVar[str] = "gpen"
+    settings_class: ClassVar[type[Any]] = GPENSettings
+    averaged = "generator"
+
+    def __init__(self, settings: GPENSettings, *, face_size: int) -> None:
+        check_face_size(face_size)
+        if min(settings.rate_ratio) <= 0:
+            raise ConfigError(f"recipe.rate_ratio is {settings.rate_ratio}; give three numbers above 0")
+        if settings.prior and settings.stage == "prior":
+            raise ConfigError("recipe.prior is set, and stage 'prior' starts from nothing; leave it out")
+        self.settings = settings
+        self.face_size = face_size
+        self._config = GPENConfig(
+            face_size,
+            style_dim=settings.generator.style_dim,
+            mapping_layers=settings.generator.mapping_layers,
+            channel_multiplier=settings.generator.channel_multiplier,
+            narrow=settings.generator.narrow,
+        )
+        self._adversary = Adversary(settings.regularisers, path=settings.stage != "restore")
+        self._alone = settings.stage == "single" and not settings.adversarial_weight
+        phases = self._adversary.phases
+        self.phases = tuple(p for p in phases if "generator" in p.trains) if self._alone else phases
+        self._identity_weights: str | None = None
+        self.notes = tuple(self._start_notes() + self._identity_notes())
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the settings of the public training script, psfr_gpen.md 2.11."""
+        return {
+            "engine": {
+                "steps": 4_000_000,
+                "batch_size": 4,
+                "schedule": "constant",
+                "ema_decay": EMA_DECAY,
+                "save_every": 10_000,
+                "validate_every": 10_000,
+                "log_every": 100,
+            },
+            "data": {
+                "face_size": 512,
+                "mix": {"gpen": 1.0},
+                "augmentation": {"jitter_probability": 0, "gamma_probability": 0},
+            },
+        }
+
+    @classmethod
+    def smoke(cls) -> dict[str, Any]:
+        """Return settings of a whole tiny run."""
+        return {
+            "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6, "log_every": 1},
+            "data": {"face_size": 64},
+            "recipe": {
+                "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},
+                "discriminator": {"narrow": 1 / 32},
+                "regularisers": {"r1_every": 4, "path_every": 2},
+            },
+        }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the prior or the restorer, and the discriminator."""
+        is_prior = self.settings.stage == "prior"
+        generator = MixedStyles(PriorGenerator(self._config)) if is_prior else SteeredRestorer(self._config)
+        if not is_prior:
+            let_features_through(generator, self.settings.feature_strength)
+        discriminator = WatchedDiscriminator(self.settings.discriminator, self.face_size)
+        return {"generator": generator, "discriminator": discriminator}
+
+    def start(self, networks: Mapping[str, nn.Module]) -> None:
+        """Take up the prior, and the discriminator that was trained with it."""
+        discriminator = cast(WatchedDiscriminator, networks["discriminator"]).network
+        if self.settings.prior:
+            restorer = cast(SteeredRestorer, networks["generator"]).network
+            place = Path(self.settings.prior)
+            if place.is_dir():
+                self._take_run(place, restorer, discriminator)
+            else:
+                take_file(place, restorer)
+        if self.settings.discriminator_weights:
+            place = Path(self.settings.discriminator_weights)
+            fill(discriminator, load_state_dict(place), name=f"the discriminator, from '{place}'")
+
+    def frozen(self) -> dict[str, nn.Module]:
+        """Return ArcFace, where it is used."""
+        return {"identity": load_arcface(self._identity_weights)} if self._identity_weights else {}
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam for both; in ``restore`` with the paper's rates for encoder, decoder and discriminator."""
+        rate, beta1 = self.settings.learning_rate, self.settings.beta1
+        if self.settings.stage != "restore":
+            made: dict[str, torch.optim.Optimizer] = {
+                name: self._adversary.adam(network, learning_rate=rate, beta1=beta1)
+                for name, network in networks.items()
+            }
+            if self.settings.muon_rate:
+                parts = [(networks["generator"], self.settings.muon_rate, rate)]
+                made["generator"] = muon_of(parts, betas=(beta1, BETA2))
+            return made
+        restorer = cast(SteeredRestorer, networks["generator"]).network
+        encoder, decoder, adversary = (
+            rate * part / self.settings.rate_ratio[0] for part in self.settings.rate_ratio
+        )
+        groups = [
+            {
+                "params": [p for n, p in restorer.named_parameters() if not n.startswith(PRIOR_PREFIX)],
+                "lr": encoder,
+            },
+            {"params": list(restorer.generator.parameters()), "lr": decoder},
+        ]
+        return {
+            "generator": style_adam(groups, learning_rate=encoder, beta1=beta1, lazy_every=None),
+            "discriminator": self._adversary.adam(
+                networks["discriminator"], learning_rate=adversary, beta1=beta1
+            ),
+        }
+
+    def losses(self, phase: str, scene: Scene) -> list[Term]:
+        """Return the terms of a phase."""
+        real = scene.batch["hq"] * 2 - 1
+        if phase == "r1":
+            return self._adversary.r1_terms(scene, real=real)
+        if phase == "discriminator":
+            with torch.no_grad():
+                fake, _ = self._faces(scene)
+            return self._adversary.discriminator_terms(scene, real=real, fake=fake)
+        fake, latents = self._faces(scene)
+        if phase == "path_length":
+            return self._adversary.path_terms(scene, image=fake, latents=latents)
+        return self._generator_terms(scene, fake, real)
+
+    def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return PSNR before and after; of a prior, faces of fixed codes and cheap numbers."""
+        if isinstance(network, MixedStyles):
+            return see_prior(network.network, batch)
+        restored, _ = network(batch["lq"] * 2 - 1)
+        return pair_validation(restored / 2 + 0.5, batch)
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the restorer under its official key names, or a prior under those that it has in a restorer."""
+        if isinstance(network, MixedStyles):
+            state = {PRIOR_PREFIX + key: value for key, value in network.network.state_dict().items()}
+            return Exported(state, {"arch": "gpen-prior"})
+        return Exported(cast(SteeredRestorer, network).network.state_dict(), {"arch": "gpen"})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the mean path length, and whose idea of identity is used."""
+        return {**self._adversary.state_dict(), "identity": self._identity_weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave.
+
+        Raises:
+            ConfigError: the run began with other weights of ArcFace, or without.
+        """
+        check_same(state["identity"], self._identity_weights, what="ArcFace")
+        self._adversary.load_state_dict(state)
+
+    def _faces(self, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Return drawn or restored faces, and the styles that made them."""
+        generator = scene.networks["generator"]
+        if self.settings.stage != "prior":
+            faces, latents = generator(scene.batch["lq"] * 2 - 1)
+            return faces, latents
+        prior = cast(MixedStyles, scene.bare["generator"]).network
+        assert isinstance(prior, PriorGenerator)
+        z, crossover = draw_codes(
+            scene.draw,
+            style_dim=self._config.style_dim,
+            latent_count=prior.latent_count,
+            mixing_probability=self.settings.mixing_probability,
+        )
+        faces, latents = generator(
+            z, crossover, [scene.draw.normal(*shape) for shape in prior.noise_shapes()]
+        )
+        return faces, latents
+
+    def _generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
+        settings, discriminator = self.settings, scene.networks["discriminator"]
+        terms: list[Term] = []
+        if not self._alone:
+            scores, features = discriminator(fake)
+            adversarial = self._adversary.adversarial(scores)
+            terms.append(Term("adversarial", adversarial, settings.adversarial_weight))
+        if settings.stage == "prior":
+            return terms
+        if settings.stage == "restore":
+            with torch.no_grad():
+                _, real_features = discriminator(real)
+            return [
+                *terms,
+                Term("pixel", functional.l1_loss(fake, real), settings.pixel_weight),
+                Term("features", feature_distance(features, real_features), settings.feature_weight),
+            ]
+        terms.append(Term("pixel", functional.smooth_l1_loss(fake, real), settings.pixel_weight))
+        if "identity" in scene.networks:
+            arcface = cast("ArcFace", scene.bare["identity"])
+            with torch.no_grad():
+                person = arcface.of_aligned(real)
+            terms.append(
+                Term("identity", identity(arcface.of_aligned(fake), person), settings.identity_weight)
+            )
+        return terms
+
+    def _take_run(self, folder: Path, restorer: nn.Module, discriminator: nn.Module) -> None:
+        """Take averaged generator and discriminator of the last checkpoint of a run of stage ``prior``."""
+        from facerestore.training.engine.checkpoints import restore_average
+
+        stage = GPENRecipe(replace(self.settings, stage="prior", prior=""), face_size=self.face_size)
+        average, _ = restore_average(stage, folder)
+        generator = cast(MixedStyles, average).network.state_dict()
+        fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
+        number = list(stage.networks()).index("discriminator")
+        stored = load_state_dict(network_file(checkpoints(folder / "checkpoints")[-1], number))
+        fill(
+            discriminator,
+            {key.removeprefix(WRAPPED): value for key, value in stored.items()},
+            name=f"the discriminator, from '{folder}'",
+        )
+
+    def _start_notes(self) -> list[str]:
+        settings = self.settings
+        if settings.stage == "restore" and not settings.prior:
+            return [
+                "stage 'restore' without recipe.prior: generator and discriminator start from random numbers, where"
+                " the paper starts from a prior; train one with --set recipe.stage=prior and name the folder of its run"
+            ]
+        if settings.prior and not settings.discriminator_weights and not Path(settings.prior).is_dir():
+            return [
+                "recipe.prior is a weights file, which has no discriminator: that one starts from random numbers; the"
+                " folder of a run brings it along, or recipe.discriminator_weights names its file"
+            ]
+        return []
+
+    def _identity_notes(self) -> list[str]:
+        """Find the weights of ArcFace, and return what a person must know of them."""
+        settings = self.settings
+        if settings.stage != "single" or not settings.identity_weight:
+            return []
+        instead = "the identity loss is left out"
+        if self.face_size < SMALLEST_IDENTITY_FACE:
+            return [f"faces of {self.face_size} px are below {SMALLEST_IDENTITY_FACE} px: {instead}"]
+        found = find_features("identity", instead=instead, wish=settings.identity)
+        self._identity_weights = found.name
+        return [found.note]

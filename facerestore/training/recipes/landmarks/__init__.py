@@ -1,0 +1,1 @@
+"""The recipe that trains landmarks, and what only it needs."""

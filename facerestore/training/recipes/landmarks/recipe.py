@@ -1,0 +1,261 @@
+"""The recipe of the five-point landmark and face-score network of the embedded detector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset, default_collate
+
+from facerestore.archs.landmarks import CROP_SIZE, LandmarkNet, normalise
+from facerestore.detection import DETECTORS, FINDER_SUFFIX
+from facerestore.detection.embedded import load_finder, search
+from facerestore.detection.yunet import YuNetDetector
+from facerestore.errors import ConfigError
+from facerestore.training.data.datasets import DataSettings
+from facerestore.training.data.face_files import FaceFile
+from facerestore.training.engine.settings import STRICT
+from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.landmarks.data import (
+    POSITIVE_SHARE,
+    Finder,
+    LandmarkData,
+    Proposer,
+    by_labels,
+    by_teacher,
+    make_sample,
+    prepare,
+)
+from facerestore.weights import WeightsStore
+
+TEACHER = "yunet.2023mar"
+"""Catalog name of the detector whose landmarks are learnt."""
+
+VALIDATION_LOOKS = 8
+"""Samples made of each validation face: about five with the face and three without."""
+
+PROPOSED_SCORE = 0.15
+"""What the face finder scores this or more may be learnt to be none: half of what the detector looks at."""
+
+SHOWN_SCALE = 3
+"""Times that crops are enlarged in the sample grid, so that points can be told apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class LandmarksSettings:
+    """What is learnt, and with which losses.
+
+    Attributes:
+        teacher: detector whose landmarks are learnt where ``data.landmarks`` names no file: YuNet by its catalog name,
+            or its ONNX file.
+        finder: face finder whose false faces are learnt to be none: its catalog name, or its safetensors file.
+        learning_rate: peak of AdamW's rate.
+        weight_decay: AdamW's.
+        points_weight: weight of the landmark loss against the score's cross entropy.
+        knee: landmark error, in units of the eye distance, below which the loss is quadratic: the teacher's own noise.
+    """
+
+    teacher: str = TEACHER
+    finder: str = DETECTORS["embedded"]
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    points_weight: float = Field(default=8.0, ge=0)
+    knee: float = Field(default=0.02, gt=0)
+
+
+class LandmarkSamples(Dataset[Batch]):
+    """Crops with and without a face.
+
+    ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``:
+    ``crop`` (64, 64) float32 grey in [0, 1], ``points`` (5, 2) float32 in the network's units, ``is_face`` 0 or 1.
+    """
+
+    def __init__(self, data: LandmarkData, seed: int) -> None:
+        self._data, self._seed = data, seed
+
+    def __len__(self) -> int:
+        """Return the length of an epoch: the number of faces."""
+        return len(self._data.faces)
+
+    def __getitem__(self, position: int) -> Batch:
+        """Return one sample."""
+        sample = make_sample(self._data, self._seed, *divmod(position, len(self)))
+        return {
+            "crop": torch.from_numpy(np.ascontiguousarray(sample.crop)),
+            "points": torch.from_numpy(np.ascontiguousarray(sample.points)),
+            "is_face": torch.tensor(float(sample.is_face)),
+        }
+
+
+class LandmarksRecipe(Recipe):
+    """Trains :class:`facerestore.archs.landmarks.LandmarkNet`."""
+
+    name: ClassVar[str] = "landmarks"
+    settings_class: ClassVar[type[Any]] = LandmarksSettings
+    needs: ClassVar[frozenset[str]] = frozenset({"crop", "points", "is_face"})
+    averaged = "detector"
+    phases = (Phase("detector", ("detector",), "detector"),)
+
+    def __init__(self, settings: LandmarksSettings, *, face_size: int) -> None:
+        self.settings = settings
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return the settings with which the bundled network was made."""
+        return {
+            "engine": {
+                "steps": 2500,
+                "batch_size": 64,
+                "warmup_steps": 100,
+                "clip_norm": 5.0,
+                "ema_decay": 0.998,
+                "seed": 20260101,
+            },
+            "data": {"face_size": 512, "seed": 20260101},
+        }
+
+    @classmethod
+    def smoke(cls) -> dict[str, Any]:
+        """Return settings of a whole tiny run."""
+        return {
+            "engine": {
+                "steps": 30,
+                "batch_size": 16,
+                "warmup_steps": 5,
+                "save_every": 15,
+                "validate_every": 15,
+                "ema_decay": 0.9,
+            },
+            "data": {"face_size": 64},
+        }
+
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch]:
+        """Return crops of the faces and of what the face finder takes for faces.
+
+        Raises:
+            ConfigError: no face has landmarks.
+            WeightsError: the teacher's file is not there.
+        """
+        return LandmarkSamples(self._prepared(files, data), data.seed)
+
+    def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
+        """Return fixed crops; see :meth:`samples` for what it raises."""
+        samples = LandmarkSamples(self._prepared(files, data), seed)
+        batch: Batch = default_collate([samples[n] for n in range(VALIDATION_LOOKS * len(samples))])
+        return batch
+
+    def _prepared(self, files: Sequence[FaceFile], data: DataSettings) -> LandmarkData:
+        find = landmark_finder(data, self.settings.teacher)
+        return prepare(files, data, find, propose=face_proposer(self.settings.finder))
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the network."""
+        return {"detector": LandmarkNet()}
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return AdamW."""
+        chosen = self.settings
+        parameters = networks["detector"].parameters()
+        adamw = torch.optim.AdamW(parameters, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
+        return {"detector": adamw}
+
+    def losses(self, phase: str, scene: Scene) -> list[Term]:
+        """Return a Huber loss on distances over the eye distance, of faces only, and the score's cross entropy."""
+        points, logits = scene.networks["detector"](normalise(scene.batch["crop"]))
+        goals, is_face = scene.batch["points"], scene.batch["is_face"]
+        errors = (points - goals) / eye_distance(goals)
+        distances = functional.huber_loss(
+            errors, torch.zeros_like(errors), delta=self.settings.knee, reduction="none"
+        )
+        # Over the expected number of faces: the same for every split of a batch, and a number where there is none.
+        per_face = (distances.mean(dim=(1, 2)) * is_face).mean() / POSITIVE_SHARE
+        return [
+            Term("points", per_face / self.settings.knee, self.settings.points_weight),
+            Term("score", functional.binary_cross_entropy_with_logits(logits, is_face)),
+        ]
+
+    def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return the mean error of points over the eye distance, and the share of right scores; draw the points."""
+        points, logits = network(normalise(batch["crop"]))
+        goals, is_face = batch["points"], batch["is_face"]
+        errors = ((points - goals).norm(dim=2) / eye_distance(goals).squeeze(2)).mean(dim=1)
+        metrics = {
+            "points_error": float((errors * is_face).sum() / is_face.sum().clamp_min(1)),
+            "score_accuracy": float(((logits > 0) == (is_face > 0)).double().mean()),
+        }
+        rows = (
+            with_points(batch["crop"], points, logits > 0),
+            with_points(batch["crop"], goals, is_face > 0),
+        )
+        return Validated(metrics, rows)
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the network as the embedded detector loads it."""
+        return Exported(network.state_dict(), {"arch": "landmarks", "tag": "five-point"})
+
+
+def face_proposer(finder: str) -> Proposer:
+    """Return what proposes faces: all that a face finder does not rule out.
+
+    Args:
+        finder: its catalog name, or its safetensors file.
+
+    Raises:
+        WeightsError: it is not there.
+        CheckpointError: it is no face finder.
+    """
+    is_file = finder.endswith(FINDER_SUFFIX)
+    network = load_finder(Path(finder).expanduser() if is_file else WeightsStore().require(finder))
+    return lambda picture: search(network, picture, PROPOSED_SCORE).points
+
+
+def landmark_finder(data: DataSettings, teacher: str) -> Finder:
+    """Return what knows a face's landmarks: the file that the settings name, or else a teacher.
+
+    Args:
+        data: with the file of landmarks, if any.
+        teacher: YuNet by its catalog name, or its ONNX file.
+
+    Raises:
+        ConfigError: the teacher is neither, or a file cannot be read.
+        WeightsError: the teacher is not installed.
+    """
+    if data.landmarks:
+        return by_labels(Path(data.landmarks).expanduser())
+    path = Path(teacher).expanduser()
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise ConfigError(f"the teacher '{path}' is not there; give YuNet's ONNX file as recipe.teacher")
+        return by_teacher(YuNetDetector(path))
+    if teacher != TEACHER:
+        raise ConfigError(
+            f"the teacher '{teacher}' is neither '{TEACHER}' nor an ONNX file; set recipe.teacher"
+        )
+    return by_teacher(YuNetDetector(WeightsStore().require(TEACHER)))
+
+
+def eye_distance(points: Tensor) -> Tensor:
+    """Return (B, 1, 1) distances of the first two of (B, 5, 2) points, at least a thousandth of a unit."""
+    distance: Tensor = (points[:, 1] - points[:, 0]).norm(dim=1).clamp_min(1e-3)
+    return distance[:, None, None]
+
+
+def with_points(crops: Tensor, points: Tensor, is_face: Tensor) -> Tensor:
+    """Return (B, 64, 64) grey crops, enlarged, with (B, 5, 2) points in the network's units drawn where a face is."""
+    shown = crops.repeat_interleave(SHOWN_SCALE, 1).repeat_interleave(SHOWN_SCALE, 2)
+    pictures = shown.unsqueeze(1).repeat(1, 3, 1, 1)
+    side = SHOWN_SCALE * CROP_SIZE
+    places = ((points + 1) / 2 * side - 0.5).round().long().clamp(1, side - 2)
+    green = torch.tensor([0.0, 1.0, 0.2], device=crops.device)
+    for index in is_face.nonzero().flatten().tolist():
+        picture = pictures[index]
+        for x, y in places[index].tolist():
+            picture[:, y - 1 : y + 2, x - 1 : x + 2] = green[:, None, None]
+    return pictures

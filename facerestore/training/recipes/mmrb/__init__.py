@@ -1,0 +1,1 @@
+"""The recipe that trains mmrb, and what only it needs."""

@@ -1,0 +1,1 @@
+"""The recipe that trains psfr, and what only it needs."""

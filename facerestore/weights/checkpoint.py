@@ -1,0 +1,263 @@
+"""Files of network parameters: safe reading, one canonical form, strict loading, atomic writing.
+
+Nothing here ever unpickles code. Two formats are read: safetensors, and PyTorch's own files through its
+restricted unpickler (``weights_only=True``), which builds tensors and plain containers and refuses everything
+else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import secrets
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing
+from facerestore.weights.tensor_file import read_header
+from facerestore.weights.wrapping import canonical_state_dict
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor by its key: what architectures are recognised and configured from."""
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound="nn.Module")
+
+ZIP_MAGIC = b"PK\x03\x04"
+PICKLE_MAGIC = b"\x80\x02"  # protocol 2, the only one of torch.save before its zip format
+
+
+def load_state_dict(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint file, on the CPU, in canonical form.
+
+    The format is told by the file's first bytes (or a ``.safetensors`` suffix). Tensors of safetensors and of
+    PyTorch's zip format are mapped from the file, so they cost memory only as they are used.
+
+    Args:
+        path: a safetensors file, or one written by ``torch.save``.
+        key: the entry that holds the network, for files that hold several; None follows ``wrapping.WRAPPER_KEYS``.
+
+    Raises:
+        CheckpointError: the file is absent, empty, truncated, of another format, holds no network, or holds
+            objects other than tensors, which are refused because loading them could run code.
+    """
+    state_dict = canonical_state_dict(_read(Path(path)), key=key, source=str(path))
+    while (bare := canonical_state_dict(state_dict, source=str(path))).keys() != state_dict.keys():
+        state_dict = bare
+    return state_dict
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the text entries that a safetensors file carries, without reading its tensors.
+
+    Raises:
+        CheckpointError: the file is absent or is not a safetensors file.
+    """
+    _check_present(Path(path))
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is not a safetensors file ({why}); only those carry metadata")
+    ):
+        return read_header(Path(path)).metadata
+
+
+def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], *, name: str) -> None:
+    """Give ``module`` exactly these parameters and buffers, or fail with what differs.
+
+    The tensors are assigned, not copied: the module shares memory with ``state_dict``, and a module built on
+    the meta device becomes real. Floating-point tensors of another precision are converted to the module's.
+
+    Args:
+        module: the network.
+        state_dict: its keys and tensors, no more and no fewer.
+        name: what is loaded, for messages, such as ``gpen 512 px``.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or of another shape; the first of each is named, with
+            counts.
+    """
+    own = module.state_dict()
+    check_fit({key: value.shape for key, value in own.items()}, state_dict, name=name)
+    fitted = {key: state_dict[key].detach().to(own[key].dtype) for key in own}
+    module.load_state_dict(fitted, strict=True, assign=True)
+
+
+def shapes_of(state_dict: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor."""
+    return {key: tuple(value.shape) for key, value in state_dict.items()}
+
+
+def count_indices(shapes: Shapes, pattern: str) -> int:
+    """Return how many different indices, the first group of ``pattern``, the keys have that it matches as a whole."""
+    return len({found[1] for key in shapes if (found := re.fullmatch(pattern, key))})
+
+
+def on_meta(make: Callable[[Config], Network], config: Config) -> Network:
+    """Return a network on the meta device, shapes without numbers: `load_strictly` assigns them, so none is drawn."""
+    import torch
+
+    with torch.device("meta"):
+        return make(config)
+
+
+def check_fit(expected: Shapes, state_dict: Mapping[str, Tensor], *, name: str) -> None:
+    """Fail with what differs unless ``state_dict`` has exactly the expected keys and shapes.
+
+    Args:
+        expected: the shape of each key.
+        state_dict: the keys and tensors of a checkpoint.
+        name: what is loaded, for messages, such as ``gpen 512 px``.
+
+    Raises:
+        CheckpointError: keys are missing, unexpected or of another shape; the first of each is named, with
+            counts.
+    """
+    missing = [key for key in expected if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in expected]
+    misshapen = [key for key in expected if key in state_dict and expected[key] != state_dict[key].shape]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing (first '{missing[0]}')")
+    if unexpected:
+        parts.append(f"{len(unexpected)} unexpected (first '{unexpected[0]}')")
+    if misshapen:
+        shapes = f"{tuple(state_dict[misshapen[0]].shape)}, expected {tuple(expected[misshapen[0]])}"
+        parts.append(f"{len(misshapen)} misshapen (first '{misshapen[0]}' is {shapes})")
+    if parts:
+        raise CheckpointError(f"the checkpoint does not fit {name}, {len(expected)} keys: {'; '.join(parts)}")
+
+
+def save_state_dict(
+    path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors to a safetensors file that appears under its name only when it is whole.
+
+    Args:
+        path: the file to write; an existing one is replaced.
+        state_dict: keys and tensors of any device; tensors that share memory are written apart.
+        metadata: text entries, read back by `read_metadata`.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    tensors = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state_dict.items()}
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        mode = (
+            part.stat().st_mode
+        )  # what the user's umask gives; safetensors would leave it to the owner alone
+        save_file(tensors, part, metadata=dict(metadata or {}))
+        part.chmod(mode)
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot write '{path}': {error}; check the folder and the free space"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_present(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"'{path}' is not a file; see 'facerestore weights list' for what is installed")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"'{path}' is empty (0 bytes); remove it and download it again")
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """Return what the file holds: a mapping, by the reader that its first bytes call for."""
+    _check_present(path)
+    with refusing(lambda why: CheckpointError(f"cannot read '{path}': {why}; see who owns it")):
+        with path.open("rb") as file:
+            start = file.read(64)
+        if path.suffix == ".safetensors" or start[8:9] == b"{":
+            return _read_safetensors(path)
+        if start.startswith(ZIP_MAGIC):
+            return _read_torch(path, mmap=True)
+        # Before torch 2.6 a tar archive reached the unrestricted unpickler (CVE-2025-32434): let none
+        # through.
+        if start.startswith(PICKLE_MAGIC) and not tarfile.is_tarfile(path):
+            return _read_torch(path, mmap=False)
+    raise CheckpointError(
+        f"'{path}' is not a checkpoint{_guess(start)}; it must be a safetensors or PyTorch file"
+    )
+
+
+def _guess(start: bytes) -> str:
+    """Say what a file that is no checkpoint seems to be."""
+    if start.lstrip().startswith(b"<"):
+        return " but a web page, perhaps an error page saved by a download"
+    if start.startswith(b"\x80"):
+        return " but a Python pickle, refused because loading it could run code"
+    if start.startswith(b"version https://git-lfs"):
+        return " but a Git LFS pointer; fetch the file itself"
+    return f" (it starts with {start[:8]!r})"
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    from safetensors.torch import load_file
+
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
+    ):
+        read_header(path)  # within bounds, which the library's own reader of headers does not know
+        return load_file(path, device="cpu")
+
+
+def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any]:
+    import torch
+
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
+    ):
+        try:
+            contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(
+                f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
+                f" could run code{_refused_global(error)}; get a safetensors file, or one saved as a plain state dict"
+            ) from error
+    if not isinstance(contents, Mapping):
+        raise CheckpointError(
+            f"'{path}' holds a {type(contents).__name__}, not a state dict of named tensors; get the file that"
+            " its authors publish, or save the network's state_dict()"
+        )
+    return contents
+
+
+def _refused_global(error: pickle.UnpicklingError) -> str:
+    """Return which name of Python the restricted unpickler met, where its message tells."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f" (it asks for '{found[1]}')" if found else ""
+
+
+SIZE_ENTRY = "face_size"
+"""What networks that take any size say in their file's header: the side of the faces that they were trained on, px."""
+
+MOST_SIDE_PX = 8192
+"""Of the faces that a network may be trained on: a damaged header is not taken for a demand of memory."""
+
+
+def trained_size(header: Mapping[str, str], *, default: int) -> int:
+    """Return the side of the faces, in pixels, that a network was trained on, as the header of its file says.
+
+    Raises:
+        CheckpointError: what it says is no such number.
+    """
+    with refusing(
+        lambda why: CheckpointError(f"its header says that {SIZE_ENTRY} is no side in pixels: {why}")
+    ):
+        size = parse_whole(header.get(SIZE_ENTRY, str(default)), most=MOST_SIDE_PX)
+        if not size:
+            raise MalformedError("it is 0")
+    return size
