@@ -31,7 +31,8 @@ choose the backend (``facerestore enhance photo.jpg --weights mine.safetensors``
             load_strictly(network, state_dict, name=cls.name)
             return cls(network, face_size=64, device=device)
 
-with ``TensorRestorer`` from ``facerestore.backends.base`` and ``load_strictly`` from ``facerestore.weights.checkpoint``.
+with ``TensorRestorer`` from ``facerestore.backends.base`` and ``load_strictly`` from
+``facerestore.weights.checkpoint``.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ In order:
 3. *Thrift.* Of those that are left the smallest, and of one size the first in the order of the catalog.
 
 Whether a face is restored at all is for ``facerestore.quality.judge`` to say; this module says by whom, and stops
-what would harm: a face that is nearly sharp and holds far more pixels than any network here gives is kept.
-What is known of each network is data of the catalog: size, character, rank, and whether it takes part (``auto``). The first and the second
-threshold were measured with the bundled careful network. That generative ones serve heavy blur better is the finding of
-their papers and not a measurement of ours: the weights that this would take are not ours to ship.
+what would harm: a face that is nearly sharp and holds far more pixels than any network here gives is kept. What is
+known of each network is data of the catalog: size, character, rank, and whether it takes part (``auto``). The first
+and the second threshold were measured with the bundled careful network. That generative ones serve heavy blur better
+is the finding of their papers and not a measurement of ours: the weights that this would take are not ours to ship.
 """
 
 from __future__ import annotations
