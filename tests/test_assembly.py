@@ -3,10 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from facerestore.config import RestoreConfig
+from facerestore.config import COLORIZE, INPAINT, SYNTHESIZE, RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.pipeline.build import best_detector, build_detector, build_pipeline, choose_weights
-from facerestore.types import COLORIZE, INPAINT, SYNTHESIZE
 from facerestore.weights import WeightsStore
 
 

@@ -400,7 +400,7 @@ def test_doctor_prints_marks_and_its_exit_code_follows(capsys, monkeypatch):
 def imported_by(*arguments):
     """Return the modules that a process has imported once it has answered a command line."""
     code = (
-        "import sys, facerestore.cli as c; code = c.main(sys.argv[1:]); "
+        "import sys, facerestore.cli.app as c; code = c.main(sys.argv[1:]); "
         "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(

@@ -101,7 +101,7 @@ def test_maps_are_inputs_of_what_draws_faces_from_them(folder, monkeypatch):
 @pytest.mark.parametrize("command", ["enhance", "detect", "parse"])
 def test_a_missing_photo_is_told_before_torch_is_imported(tmp_path, command):
     code = (
-        "import sys\nfrom facerestore.cli import main\n"
+        "import sys\nfrom facerestore.cli.app import main\n"
         f"code = main([{command!r}, 'nowhere.jpg'])\n"
         "print(code, 'torch' in sys.modules)"
     )

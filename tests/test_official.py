@@ -21,7 +21,7 @@ from facerestore.alignment import (
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.cli.app import main
-from facerestore.config import RestoreConfig
+from facerestore.config import COLORIZE, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.io import _icc, decode_image, encode_image, read_image
 from facerestore.pipeline.build import build_pipeline, official_kind
@@ -31,7 +31,7 @@ from facerestore.pipeline.official.cubic import cubic_warp
 from facerestore.pipeline.official.gpen import feathered, paste_mask, warp_linear
 from facerestore.pipeline.official.psfr import paste_hard
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.types import COLORIZE, DecodedImage, DetectedFace, Metadata, Outcome
+from facerestore.types import DecodedImage, DetectedFace, Metadata, Outcome
 from facerestore.weights.checkpoint import save_state_dict
 
 PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "astronaut_degraded.jpg"

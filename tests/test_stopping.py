@@ -34,7 +34,7 @@ BATCH = """
 import time
 import facerestore.pipeline.build
 from fakes import Brightener, face_at, pipeline
-from facerestore.cli import main
+from facerestore.cli.app import main
 class Slow(Brightener):
     def restore(self, faces, parsing_maps=None):
         if len(self.calls) >= {free}:
@@ -171,7 +171,7 @@ import half_imported
 def test_a_signal_that_comes_between_two_photos_is_raised_in_the_work():
     code = """
 import os, signal
-from facerestore import stopping
+from facerestore.cli import stopping
 def work():
     try:
         yield 1
@@ -260,7 +260,7 @@ def test_the_other_commands_end_in_the_same_way(album, command):
     code = """
 import facerestore.pipeline.build
 from fakes import FakeDetector, face_at
-from facerestore.cli import main
+from facerestore.cli.app import main
 class Slow(FakeDetector):
     seen = 0
     def detect(self, image):

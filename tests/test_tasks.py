@@ -15,7 +15,7 @@ import facerestore
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.backends import load_backend
 from facerestore.backends.gpen import TASK_RANGES
-from facerestore.config import RestoreConfig
+from facerestore.config import TASKS, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError, WeightsError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 from facerestore.io import _icc, decode_image, encode_image, write_image
@@ -35,7 +35,7 @@ from facerestore.pipeline.tasks.colorize import keep_luma, with_luma
 from facerestore.pipeline.tasks.damage import find_mask, stroke
 from facerestore.pipeline.tasks.inpaint import soft_damage
 from facerestore.pipeline.tasks.parsing_pictures import decode_map, read_ids
-from facerestore.types import TASKS, DecodedImage, Metadata, Outcome
+from facerestore.types import DecodedImage, Metadata, Outcome
 from facerestore.weights.checkpoint import save_state_dict
 
 LUMA = np.array([0.299, 0.587, 0.114])

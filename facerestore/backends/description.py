@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.backends.calling import adapter_errors
+from facerestore.config import TASKS
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
-from facerestore.types import TASKS
 
 if TYPE_CHECKING:
     from facerestore.backends.base import TensorRestorer

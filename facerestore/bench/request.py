@@ -16,9 +16,9 @@ from facerestore.bench.runner import RemoteRunner
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.sources import drawable_names, parser_class, published_sizes
 from facerestore.bench.spawn import spawned
+from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.pipeline.choose import AUTO
-from facerestore.types import RESTORE
 from facerestore.weights import WeightsStore
 
 LARGEST_PX = 512

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facerestore.cli import options
-from facerestore.types import COLORIZE
+from facerestore.config import COLORIZE
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
 

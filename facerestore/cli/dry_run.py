@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.photos import Request, choice_lines, face_words, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ImageError, no_face
-from facerestore.types import RESTORE
 
 if TYPE_CHECKING:
     from facerestore.batch import Plan

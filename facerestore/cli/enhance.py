@@ -6,7 +6,7 @@ import typer
 
 from facerestore.cli import options
 from facerestore.cli.request import parse_strengths
-from facerestore.types import RESTORE
+from facerestore.config import RESTORE
 
 EPILOG = """Examples:
 

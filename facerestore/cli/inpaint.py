@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facerestore.cli import options
+from facerestore.config import INPAINT
 from facerestore.errors import ConfigError
-from facerestore.types import INPAINT
 
 if TYPE_CHECKING:
     from facerestore.pipeline.tasks.build import MaskFile, Strokes

@@ -13,9 +13,8 @@ from facerestore.cli.hints import BETTER_WEIGHTS, first_run
 from facerestore.cli.inputs import exit_code as code_for
 from facerestore.cli.inputs import missing_hints, tell_inputs
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.config import RESTORE, SYNTHESIZE, OutputConfig, RestoreConfig, Task
 from facerestore.errors import ConfigError, WeightsError, count, no_face
-from facerestore.types import RESTORE, SYNTHESIZE, Task
 
 if TYPE_CHECKING:
     from facerestore.batch import Job, PhotoOutcome, Plan, Summary

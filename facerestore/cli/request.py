@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.photos import Request
-from facerestore.config import OutputConfig, RestoreConfig, load_config
-from facerestore.types import Task
+from facerestore.config import OutputConfig, RestoreConfig, Task, load_config
 
 if TYPE_CHECKING:
     from facerestore.pipeline.restore import RestorePipeline

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from facerestore.cli import options
+from facerestore.config import SYNTHESIZE
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
-from facerestore.types import SYNTHESIZE
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
 

@@ -13,12 +13,11 @@ from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity
 from facerestore.backends.exported import NetworkRecord, exported_file
 from facerestore.backends.exported.record import RANDOM, UNSTATED
-from facerestore.config import RestoreConfig
+from facerestore.config import RESTORE, TASKS, RestoreConfig, Task
 from facerestore.errors import ConfigError
 from facerestore.pipeline.build import load_restorer
 from facerestore.pipeline.choose import choose_weights
 from facerestore.testing.subject import open_example
-from facerestore.types import RESTORE, TASKS, Task
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import read_metadata
 from facerestore.weights.own import PERMISSIVE

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from facerestore.backends import BACKENDS, backend_class, backend_names, load_backend
+from facerestore.config import TASKS
 from facerestore.errors import CheckpointError
-from facerestore.types import TASKS
 from facerestore.weights.catalog import WeightsEntry
 from facerestore.weights.checkpoint import check_fit, count_indices, load_state_dict, shapes_of
 

@@ -11,7 +11,7 @@ from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
 from facerestore.background import find_weights, holds_upsampler, open_upsampler, passed_over_backgrounds
-from facerestore.config import RestoreConfig
+from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.detection.choice import best_detector as best_detector
 from facerestore.detection.choice import build_detector as build_detector
 from facerestore.detection.choice import passed_over_detectors
@@ -24,7 +24,6 @@ from facerestore.pipeline.official import official_pipeline
 from facerestore.pipeline.per_face import AutoPipeline, Lines, facts_of
 from facerestore.pipeline.report import NetworkFacts, PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.types import RESTORE, Task
 from facerestore.weights import WeightsStore
 from facerestore.weights.choosing import ChosenWeights, PassedOver
 

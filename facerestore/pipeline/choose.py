@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 
 from facerestore.backends import backend_class, backend_names, backend_sources, needs_weights
 from facerestore.backends.exported import choose_exported, refuse_exported
+from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
 from facerestore.parsing import choose_parser
 from facerestore.pipeline.routing import GENERATIVE, Candidate, contenders, summary
-from facerestore.types import RESTORE
 from facerestore.weights.choosing import ChosenWeights, PassedOver, installed_weights, looks_like_path
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from facerestore.config import RestoreConfig
-    from facerestore.types import Task
+    from facerestore.config import RestoreConfig, Task
     from facerestore.weights import WeightsEntry, WeightsStore
 
 AUTO = "auto"

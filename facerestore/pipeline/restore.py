@@ -12,7 +12,7 @@ from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import check_count, restore_faces
 from facerestore.backends.half import precisions_of
 from facerestore.blending import Paste, paste_faces, replace_whole, whole_face
-from facerestore.config import RestoreConfig
+from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image, within_memory
 from facerestore.parsing import FacePasting
@@ -31,7 +31,6 @@ from facerestore.pipeline.selection import left_to_right, select_faces, to_resto
 from facerestore.pixels import check_result_size, grey_face, resize_image, result_size
 from facerestore.quality.judge import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.types import (
-    RESTORE,
     AlignedFace,
     Decision,
     DecodedImage,
@@ -41,7 +40,6 @@ from facerestore.types import (
     Outcome,
     RestoredFace,
     RestoreResult,
-    Task,
 )
 
 if TYPE_CHECKING:

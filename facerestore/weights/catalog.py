@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from facerestore.config import TASKS
 from facerestore.errors import WeightsError, parse_toml, read_text, refusing
-from facerestore.types import TASKS
 
 PURPOSES = (
     *TASKS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from facerestore.config import TASKS
 from facerestore.errors import ConfigError
-from facerestore.types import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from facerestore.backends import backend_names, needs_weights
 from facerestore.backends.exported import exported_file
-from facerestore.config import RestoreConfig
+from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.pipeline.build import build_pipeline, chooses_by_face
 from facerestore.pipeline.choose import AUTO, choose_weights, usable
 from facerestore.pipeline.report import NetworkFacts
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.types import RESTORE, FaceParser
+from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
 from facerestore.weights.choosing import PassedOver, first_sound, looks_like_path
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.blending import BAND_PIXELS
+from facerestore.config import COLORIZE
 from facerestore.io import PictureSource
 from facerestore.parsing import whole_mask
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.inpaint import large_enough
 from facerestore.pixels import LUMA, grey_face, has_single_tone, resize_image
-from facerestore.types import COLORIZE, Decision, DecodedImage, DetectedFace, Image, RestoredFace
+from facerestore.types import Decision, DecodedImage, DetectedFace, Image, RestoredFace
 
 if TYPE_CHECKING:
     from facerestore.quality.judge import FaceQuality

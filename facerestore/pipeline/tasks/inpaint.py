@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from facerestore.alignment import affine_scale, estimate_similarity, resize_affine, template, warp_to_crop
 from facerestore.blending import paste_faces
+from facerestore.config import INPAINT
 from facerestore.errors import ConfigError
 from facerestore.io import PictureSource
 from facerestore.parsing import whole_mask
@@ -22,7 +23,6 @@ from facerestore.pipeline.selection import select_faces
 from facerestore.pipeline.tasks.damage import DamageSource, Holes, Unsaid
 from facerestore.pixels import match_colour
 from facerestore.types import (
-    INPAINT,
     Affine,
     AlignedFace,
     Decision,

@@ -9,22 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.alignment import resize_affine
+from facerestore.config import SYNTHESIZE
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource
 from facerestore.parsing import PALETTE
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.parsing_pictures import decode_map, is_coloured, read_ids
 from facerestore.pixels import resize_map, to_8_bit
-from facerestore.types import (
-    SYNTHESIZE,
-    AlignedFace,
-    Decision,
-    DecodedImage,
-    DetectedFace,
-    Image,
-    Outcome,
-    RestoredFace,
-)
+from facerestore.types import AlignedFace, Decision, DecodedImage, DetectedFace, Image, Outcome, RestoredFace
 
 if TYPE_CHECKING:
     from facerestore.quality.judge import FaceQuality
