@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs import convolution, gpen_fused, parsenet_fused, psfr_fused
+from facerestore.archs import convolution, gpen_fused, parsenet, psfr
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig, for_inference
 from facerestore.archs.convolution import (
     QuickConv2d,
@@ -18,10 +18,8 @@ from facerestore.archs.convolution import (
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN, polyphase_weight
 from facerestore.archs.ops import blur_after_transpose
-from facerestore.archs.parsenet import ParseNet, ParseNetConfig
-from facerestore.archs.parsenet_fused import fuse_parsenet
-from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
-from facerestore.archs.psfr_fused import fuse_psfr
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fuse_parsenet
+from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, fuse_psfr, one_hot
 from facerestore.backends.gpen import GPENRestorer
 from facerestore.backends.psfr import PSFRRestorer
 from facerestore.parsing.networks import ParseNetParser
@@ -186,7 +184,7 @@ def test_the_polyphase_weight_is_the_filter_behind_the_transposed_convolution() 
 def test_the_fused_psfr_computes_what_the_network_does(
     batch: int, polyphase_side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(psfr_fused, "LEAST_POLYPHASE_SIDE", polyphase_side)
+    monkeypatch.setattr(psfr, "LEAST_POLYPHASE_SIDE", polyphase_side)
     torch.manual_seed(0)
     network = PSFRGenerator(PSFRConfig(64, 16, (8, 32))).eval().requires_grad_(False)
     x = torch.rand(batch, 3, 64, 64) * 2 - 1
@@ -203,7 +201,7 @@ def test_the_fused_psfr_computes_what_the_network_does(
 def test_the_fused_parsenet_computes_what_the_network_does(
     polyphase_side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parsenet_fused, "LEAST_POLYPHASE_SIDE", polyphase_side)
+    monkeypatch.setattr(parsenet, "LEAST_POLYPHASE_SIDE", polyphase_side)
     torch.manual_seed(0)
     network = ParseNet(ParseNetConfig((8, 16, 24), 1, (16, 8))).eval().requires_grad_(False)
     for module in network.modules():

@@ -8,7 +8,8 @@ from golden import Golden, assert_near
 from torch.utils.flop_counter import FlopCounterMode
 
 from facerestore.archs.gpen import GPENConfig, PriorGenerator
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior, enlarge_bilinear
+from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.stylegan2 import enlarge_bilinear
 
 TINY = {
     upsampling: PriorConfig(32, style_dim=8, mapping_layers=2, narrow=1 / 64, upsampling=upsampling)

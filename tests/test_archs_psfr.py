@@ -9,8 +9,8 @@ from facerestore.archs.psfr import (
     PSFRConfig,
     PSFRDiscriminator,
     PSFRGenerator,
-    condition_pyramid,
     one_hot,
+    resized_condition,
 )
 from facerestore.archs.spectral import attach_spectral_norm, from_official, fuse, official_shapes
 
@@ -210,11 +210,11 @@ def test_pictures_lead_from_the_constant_to_the_result():
 
 def test_a_condition_that_fits_is_not_resized_and_one_that_does_not_is_bicubic():
     condition = torch.rand(2, 22, 16, 16)
-    halved, same, doubled = condition_pyramid(condition, (8, 16, 32))
+    halved, same, doubled = (resized_condition(condition, size) for size in (8, 16, 32))
     assert same is condition
     assert torch.equal(halved, functional.interpolate(condition, size=(8, 8), mode="bicubic"))
     assert doubled.shape == (2, 22, 32, 32)
-    assert float(condition_pyramid(one_hot(torch.eye(16).long()[None]), (32,))[0].min()) < 0
+    assert float(resized_condition(one_hot(torch.eye(16).long()[None]), 32).min()) < 0
 
 
 def test_labels_become_one_plane_each():

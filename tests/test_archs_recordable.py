@@ -14,12 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
-from facerestore.archs.finder import FinderNet, without_norms
+from facerestore.archs.detector import DetectorNet, without_norms
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.gpen_fused import FusedGPEN
 from facerestore.archs.landmarks import LandmarkNet
-from facerestore.archs.parsenet import ParseNet, ParseNetConfig
-from facerestore.archs.parsenet_fused import fuse_parsenet
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fuse_parsenet
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.archs.replay import colours_last
 from facerestore.archs.rrdb import RRDBNet
@@ -137,7 +136,7 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: fuse_parsenet(ParseNet(ParseNetConfig((8, 8, 16), 1, (16, 8))).eval(), side=256),
         (2, 3, 32, 32),
     ),
-    "finder": (lambda: without_norms(FinderNet()), (1, 3, 128, 192)),
+    "finder": (lambda: without_norms(DetectorNet()), (1, 3, 128, 192)),
     "landmarks": (LandmarkNet, (2, 1, 64, 64)),
     "rrdb": (lambda: RRDBNet(scale=2, width=8, blocks=1, growth=4), (1, 3, 16, 16)),
 }

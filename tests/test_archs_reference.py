@@ -1,17 +1,22 @@
 """The reference forms: the plain maths gives what the shipped networks give."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from golden import Golden, assert_near
 
 from facerestore.archs import ops, stylegan2
-from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
+from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig, for_inference
+from facerestore.archs.convolution import quicken
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
+from facerestore.archs.gpen_fused import FusedGPEN
 from facerestore.archs.lite import LiteConfig, LiteGenerator
-from facerestore.archs.parsenet import ParseNet, ParseNetConfig
+from facerestore.archs.parsenet import ParseNet, ParseNetConfig, fuse_parsenet
 from facerestore.archs.parts import PartsConfig, PartsNet
-from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, one_hot
-from facerestore.archs.reference import REFERENCES, Parameters, ReferenceNetwork, upfirdn2d
+from facerestore.archs.psfr import PSFRConfig, PSFRGenerator, fuse_psfr, one_hot
+from facerestore.archs.reference import REFERENCES, ReferenceNetwork
+from facerestore.bench.parts import reference_network
 
 LARGEST_ERROR = 1e-4
 """Largest difference over the standard deviation: rounding stays a hundred times below."""
@@ -40,12 +45,17 @@ def awake(make, *arguments):
     return network.eval()
 
 
-def assert_same(name, network, *inputs, shipped=None):
+def assert_same(network, *inputs, shipped=None):
+    """The reference gives what the network, and the form of it that is shipped, give."""
+    reference = ReferenceNetwork(deepcopy(network))
+    assert set(reference.network.state_dict()) == set(network.state_dict())
     with torch.no_grad():
-        expected = (shipped or network)(*inputs)
-        found = ReferenceNetwork(REFERENCES[name], network.state_dict())(*inputs)
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max() / expected.std()) < LARGEST_ERROR
+        found = reference(*inputs)
+        forms = [network] if shipped is None else [network, shipped(deepcopy(network))]
+        for form in forms:
+            expected = getattr(form, "logits", form)(*inputs)
+            assert found.shape == expected.shape
+            assert float((found - expected).abs().max() / expected.std()) < LARGEST_ERROR
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -53,64 +63,72 @@ def assert_same(name, network, *inputs, shipped=None):
 def test_gpen(variant, batch):
     config = GPEN[variant]
     faces = torch.rand(batch, 3, config.input_size, config.input_size) * 2 - 1
-    assert_same("gpen", awake(GPENGenerator, config), faces)
+    assert_same(awake(GPENGenerator, config), faces, shipped=FusedGPEN)
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_psfr_takes_faces_of_its_own_and_other_sizes(size):
     parsing = one_hot(torch.randint(0, 19, (2, size, size), generator=torch.Generator().manual_seed(0)))
-    assert_same(
-        "psfr", awake(PSFRGenerator, PSFRConfig(32, 8, (6, 8))), torch.rand(2, 3, size, size), parsing
-    )
+    network = awake(PSFRGenerator, PSFRConfig(32, 8, (6, 8)))
+    assert_same(network, torch.rand(2, 3, size, size), parsing, shipped=fuse_psfr)
 
 
 def test_parsenet():
     network = awake(ParseNet, ParseNetConfig((4, 6, 8), 2, (6, 4)))
-    assert_same("parsenet", network, torch.rand(2, 3, 32, 32), shipped=network.logits)
+    assert_same(network, torch.rand(2, 3, 32, 32), shipped=lambda own: fuse_parsenet(own, side=32))
 
 
 def test_bisenet():
     network = awake(BiSeNet, BiSeNetConfig((4, 6, 8, 10), 6, 4, 4))
-    assert_same("bisenet", network, torch.rand(2, 3, 64, 64), shipped=network.logits)
+    assert_same(network, torch.rand(2, 3, 64, 64), shipped=for_inference)
 
 
 @pytest.mark.parametrize("fine", [{}, {"fine_widths": (5, 3), "fine_blocks": (2, 1)}])
 def test_lite(fine):
     network = awake(LiteGenerator, LiteConfig(widths=(4, 6), blocks=(1, 2), **fine))
-    assert_same("lite", network, torch.rand(2, 3, 32, 32))
+    assert_same(network, torch.rand(2, 3, 32, 32), shipped=quicken)
 
 
 def test_parse():
     network = awake(PartsNet, PartsConfig(widths=(4, 6), blocks=(1, 2)))
-    assert_same("parse", network, torch.rand(2, 3, 32, 32) * 2 - 1)
+    assert_same(network, torch.rand(2, 3, 32, 32) * 2 - 1, shipped=quicken)
 
 
 @pytest.mark.parametrize(("name", "atol"), [("gpen_full_64_cm1", 1e-4), ("gpen_full_64_noconcat", 2e-4)])
 def test_gpen_gives_the_official_result(shared, name, atol):
     golden = Golden(shared(f"golden/{name}.safetensors"))
     with torch.no_grad():
-        found = ReferenceNetwork(REFERENCES["gpen"], golden.under("sd."))(golden["in"])
+        found = reference_network("gpen", golden.under("sd."), torch.device("cpu"))(golden["in"])
     assert_near(found, golden["out"], atol)
 
 
 def test_its_pieces_are_those_of_the_definitions():
     torch.manual_seed(0)
     x, kernel = torch.randn(2, 3, 6, 5), ops.fir_kernel()
-    for up, down, padding in ((1, 1, (2, 1)), (2, 1, (2, 1)), (1, 2, (1, 1))):
-        expected = ops.upfirdn2d_reference(x, kernel, up=up, down=down, padding=padding)
-        assert_near(upfirdn2d(x, kernel, up=up, down=down, padding=padding), expected, 1e-6)
-    layer = stylegan2.ModulatedConv2d(3, 4, 3, style_dim=5)
+    taps = [(i, j) for i in range(4) for j in range(4)]
+    padded = torch.nn.functional.pad(x, (2, 1, 2, 1))
+    blurred = sum(kernel[3 - i, 3 - j] * padded[:, :, i : i + 6, j : j + 5] for i, j in taps)
+    assert_near(ops.upfirdn2d_ref(x, kernel, padding=(2, 1)), blurred, 1e-6)
+    layer = stylegan2.ModulatedConv2d(3, 4, 3, style_dim=5).requires_grad_(False)
     latent = torch.randn(2, 5)
     style = layer.modulation(latent) * layer.scale
-    expected = stylegan2.modulated_conv2d_reference(x, layer.weight[0], style)
-    from facerestore.archs.reference import modulated_conv2d
+    for sample, scales, found in zip(
+        x, style, stylegan2.modulated_conv2d_ref(x, layer.weight[0], style), strict=True
+    ):
+        own = layer.weight[0] * scales[None, :, None, None]
+        own = own / torch.sqrt(own.square().sum((1, 2, 3), keepdim=True) + 1e-8)
+        assert_near(found[None], torch.nn.functional.conv2d(sample[None], own, padding=1), 1e-6)
 
-    with torch.no_grad():
-        found = modulated_conv2d(Parameters(layer.state_dict()), x, latent)
-        assert_near(found, expected, 1e-6)
+
+def test_every_quick_operation_is_put_back():
+    network = ReferenceNetwork(awake(GPENGenerator, GPEN["concat"]))
+    kinds = {type(module) for module in network.modules()}
+    assert not kinds & {ops.Filter, stylegan2.ModulatedConv2d}
+    assert kinds >= {ops.FilterRef, stylegan2.ModulatedConv2dRef}
+    assert {"gpen", "psfr", "parsenet", "bisenet"} <= set(REFERENCES)
 
 
 def test_parameters_are_shared_and_not_copied():
-    network = awake(LiteGenerator, LiteConfig(widths=(4, 6), blocks=(1, 1)))
-    reference = ReferenceNetwork(REFERENCES["lite"], network.state_dict())
-    assert reference.tensors["stem.weight"].data_ptr() == network.stem.weight.data_ptr()
+    network = awake(GPENGenerator, GPEN["concat"])
+    reference = reference_network("gpen", network.state_dict(), torch.device("cpu"))
+    assert reference.network.generator.input.input.data_ptr() == network.generator.input.input.data_ptr()

@@ -65,7 +65,7 @@ def test_modulated_conv2d_equals_its_reference(batch, demodulate, resample):
     style = torch.randn(batch, 4, generator=source, dtype=torch.float64)
     options = {"demodulate": demodulate, "resample": resample}
     fast = stylegan2.modulated_conv2d(x, weight, style, **options)
-    assert_near(fast, stylegan2.modulated_conv2d_reference(x, weight, style, **options), 1e-12)
+    assert_near(fast, stylegan2.modulated_conv2d_ref(x, weight, style, **options), 1e-12)
 
 
 def test_demodulated_filters_ignore_the_scale_of_the_style():

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior, enlarge_bilinear
-from facerestore.archs.stylegan2 import modulated_conv2d_reference
+from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.stylegan2 import enlarge_bilinear, modulated_conv2d_ref
 from facerestore.backends.priors import (
     canonical_prior,
     load_prior,
@@ -157,7 +157,7 @@ def test_a_clean_generator_draws_what_its_own_formulas_say():
 
     def modulated(name, x, w, *, demodulate):
         style = functional.linear(w, clean[f"{name}.modulation.weight"], clean[f"{name}.modulation.bias"])
-        return modulated_conv2d_reference(x, clean[f"{name}.weight"][0], style, demodulate=demodulate)
+        return modulated_conv2d_ref(x, clean[f"{name}.weight"][0], style, demodulate=demodulate)
 
     def styled(index, x, w):
         name = convs[index]

@@ -14,7 +14,7 @@ from torch import nn
 import facerestore.backends
 import facerestore.export.parity
 from facerestore.archs.exporting import exporting
-from facerestore.archs.stylegan2 import modulated_conv2d, modulated_conv2d_reference
+from facerestore.archs.stylegan2 import modulated_conv2d, modulated_conv2d_ref
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.exported import ExportedFile, load_exported, read_record
@@ -151,7 +151,7 @@ def test_modulation_is_recorded_for_every_batch_even_from_one_face():
     torch.manual_seed(0)
     x, style, weight = torch.randn(3, 4, 8, 8), torch.randn(3, 4), torch.randn(6, 4, 3, 3)
     traced = trace(lambda x, s: modulated_conv2d(x, weight, s), (x[:1], style[:1]))
-    assert torch.allclose(traced(x, style), modulated_conv2d_reference(x, weight, style), atol=1e-5)
+    assert torch.allclose(traced(x, style), modulated_conv2d_ref(x, weight, style), atol=1e-5)
 
 
 # --- terms ---------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import torch
 from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
 from facerestore.alignment import FFHQ_TEMPLATE, resize_affine, transform_points
-from facerestore.archs.finder import OUTPUTS, cell_centres
+from facerestore.archs.detector import OUTPUTS, cell_centres
 from facerestore.detection.embedded import load_finder, search
 from facerestore.errors import ConfigError
 from facerestore.training.data.drawn import landmarks_file

@@ -7,6 +7,7 @@ Keys are those of the published ``model_ir_se50.pth``. Images are RGB in [-1, 1]
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,9 +39,8 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C H W."""
-        squeezed = functional.relu(self.fc1(functional.adaptive_avg_pool2d(x, 1)))
-        y: Tensor = x * self.fc2(squeezed).sigmoid()
-        return y
+        squeezed = functional.relu(self.fc1(functional.adaptive_avg_pool2d(x, 1)))  # B C/16 1 1
+        return torch.mul(x, self.fc2(squeezed).sigmoid())
 
 
 class ResidualUnit(nn.Module):
@@ -66,8 +66,7 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C' H/s W/s."""
         shortcut = self.shortcut_layer(x) if self.widens else x[..., :: self.stride, :: self.stride]
-        y: Tensor = shortcut + self.res_layer(x)
-        return y
+        return torch.add(shortcut, self.res_layer(x))
 
 
 class ArcFace(nn.Module):
@@ -96,8 +95,8 @@ class ArcFace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B 3 112 112 in [-1, 1], in ArcFace's frame -> B 512, of length 1."""
-        y: Tensor = functional.normalize(self.output_layer(self.body(self.input_layer(x))), dim=1)
-        return y
+        features = self.body(self.input_layer(x))  # B 512 7 7
+        return functional.normalize(self.output_layer(features), dim=1)
 
     def of_aligned(self, x: Tensor) -> Tensor:
         """B 3 S S in [-1, 1], in the FFHQ frame -> B 512, of length 1."""

@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B I H W -> B O H W."""
-        y = self.conv1(functional.silu(self.norm1(x)))
+        y = self.conv1(functional.silu(self.norm1(x)))  # B O H W
         y = self.conv2(functional.silu(self.norm2(y)))
         skip = x if self.conv_out is None else self.conv_out(x)
         return torch.add(skip, y)
@@ -93,11 +93,9 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C H W."""
         normed = self.norm(x)
-        parts = (part(normed).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))  # B HW C
-        q, k, v = (
-            part.unsqueeze(1) for part in parts
-        )  # the one head has an axis, without which ONNX has no attention
-        mixed = functional.scaled_dot_product_attention(q, k, v).squeeze(1)
+        # The one head has an axis, without which ONNX has no attention: B 1 HW C.
+        q, k, v = (part(normed).flatten(2).transpose(1, 2).unsqueeze(1) for part in (self.q, self.k, self.v))
+        mixed = functional.scaled_dot_product_attention(q, k, v).squeeze(1)  # B HW C
         return torch.add(x, self.proj_out(mixed.transpose(1, 2).reshape(x.shape)))
 
 
@@ -154,7 +152,7 @@ class Encoder(nn.Module):
         features = {}
         sides = {index: side for side, index in self.taps.items()}
         for index, block in enumerate(self.blocks):
-            x = block(x)
+            x = block(x)  # B C s s
             if index in sides:
                 features[sides[index]] = x
         return x, features
@@ -196,10 +194,9 @@ class TransformerLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
         """L B D and L 1 D -> L B D."""
         normed = self.norm1(x)
-        placed = normed + position
+        placed = normed + position  # L B D
         x = x + self.self_attn(placed, placed, normed, need_weights=False)[0]
-        y: Tensor = x + self.linear2(functional.gelu(self.linear1(self.norm2(x))))
-        return y
+        return torch.add(x, self.linear2(functional.gelu(self.linear1(self.norm2(x)))))
 
 
 class FusionBlock(nn.Module):
@@ -213,9 +210,8 @@ class FusionBlock(nn.Module):
 
     def forward(self, encoded: Tensor, x: Tensor, w: float) -> Tensor:
         """B C H W -> B C H W."""
-        joint = self.encode_enc(torch.cat([encoded, x], dim=1))
-        y: Tensor = x + w * (x * self.scale(joint) + self.shift(joint))
-        return y
+        joint = self.encode_enc(torch.cat([encoded, x], dim=1))  # B 2C H W -> B C H W
+        return torch.add(x, w * (x * self.scale(joint) + self.shift(joint)))
 
 
 class Codebook(nn.Module):
@@ -246,12 +242,12 @@ class CodeFormer(nn.Module):
 
     def forward(self, x: Tensor, w: float) -> Tensor:
         """B 3 S S and the fidelity weight, 0 to 1 -> B 3 S S."""
-        grid, features = self.encoder(x)
+        grid, features = self.encoder(x)  # B code_dim G G; B C s s by side
         codes = self.predict(grid).argmax(dim=2)  # L B
         entries: Tensor = self.quantize.embedding(codes.T)  # B L code_dim
-        x = with_statistics_of(entries.transpose(1, 2).reshape(grid.shape), grid)
+        x = with_statistics_of(entries.transpose(1, 2).reshape(grid.shape), grid)  # B code_dim G G
         for index, block in enumerate(self.generator.blocks):
-            x = block(x)
+            x = block(x)  # B C s s, at last B 3 S S
             side = str(self.generator.taps.get(index))
             if w > 0 and side in self.fuse_convs_dict:
                 x = self.fuse_convs_dict[side](features[int(side)], x, w)
@@ -259,8 +255,8 @@ class CodeFormer(nn.Module):
 
     def predict(self, grid: Tensor) -> Tensor:
         """B code_dim G G -> L B codes: how well each entry of the codebook fits each cell."""
-        tokens = self.feat_emb(grid.flatten(2).permute(2, 0, 1))
-        position = self.position_emb[:, None]
+        tokens = self.feat_emb(grid.flatten(2).permute(2, 0, 1))  # L B D
+        position = self.position_emb[:, None]  # L 1 D
         for layer in self.ft_layers:
             tokens = layer(tokens, position)
         scores: Tensor = self.idx_pred_layer(tokens)

@@ -21,6 +21,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from facerestore.archs.exporting import exporting
 
@@ -47,6 +48,9 @@ GB less (measured)."""
 
 # Largest difference from torch's own convolution, over the largest value, that the probe accepts; 1e-5 is usual.
 PROBE_TOLERANCE = 1e-3
+
+NORMED_PAIRS = (("conv", "bn"), ("conv1", "bn1"), ("conv2", "bn2"), ("conv_atten", "bn_atten"), ("0", "1"))
+"""Names of a convolution and of the batch norm behind it, within the module that has both."""
 
 
 def convolve(
@@ -167,6 +171,16 @@ def quicken(network: Network) -> Network:
     for module in network.modules():
         if type(module) is nn.Conv2d and _can_be_quick(module):
             module.__class__ = QuickConv2d
+    return network
+
+
+def fold_batch_norms(network: Network) -> Network:
+    """Fold each batch norm into the convolution before it, in place; return the network, which must be in eval mode."""
+    for module in network.modules():
+        for conv, norm in NORMED_PAIRS:
+            if isinstance(getattr(module, norm, None), nn.BatchNorm2d):
+                setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+                setattr(module, norm, nn.Identity())
     return network
 
 

@@ -23,18 +23,8 @@ from facerestore.archs.ops import (
     DownsamplingBlock,
     EqualLinear,
 )
-from facerestore.archs.stylegan2 import (
-    ConstantInput,
-    NoiseMode,
-    StyledConv,
-    ToRGB,
-    mapping_network,
-)
+from facerestore.archs.stylegan2 import NoiseMode, SynthesisNetwork, layer_width, resolutions
 
-# Width at 4 to 32 px, and at 64 px before the multiplier; it halves with each doubling (arXiv 1912.04958,
-# table 5).
-COARSE_WIDTH = 512
-WIDTH_AT_64 = 256
 # Any fixed number will do: it makes runs repeat.
 NOISE_SEED = 0
 
@@ -74,46 +64,22 @@ class GPENConfig:
         return layer_width(resolution, multiplier=self.channel_multiplier, narrow=self.narrow)
 
 
-def layer_width(resolution: int, *, multiplier: float, narrow: float) -> int:
-    """Return the channels at ``resolution`` pixels: one width to 32 px, halved with each doubling from 64 px."""
-    width = narrow * (COARSE_WIDTH if resolution <= 32 else WIDTH_AT_64 * 64 / resolution * multiplier)
-    return int(width + 1e-6)  # a width read back from tensor shapes may be a rounding error below an integer
-
-
-def resolutions(size: int) -> list[int]:
-    """Return 4, 8, ..., ``size``."""
-    return [2**level for level in range(2, size.bit_length())]
-
-
-class PriorGenerator(nn.Module):
+class PriorGenerator(SynthesisNetwork):
     """The StyleGAN2 generator inside GPEN; alone, the face prior that is trained first."""
 
     def __init__(self, config: GPENConfig) -> None:
-        super().__init__()
+        super().__init__(
+            config.width,
+            face_size=config.face_size,
+            style_dim=config.style_dim,
+            mapping_layers=config.mapping_layers,
+            noise_mode=config.noise_mode,
+        )
         self.config = config
-        dim, mode = config.style_dim, config.noise_mode
-        factor = 2 if mode == "concat" else 1
-        coarsest, *sizes = resolutions(config.face_size)
-        width = config.width(coarsest)
-        self.style = mapping_network(dim, config.mapping_layers)
-        self.input = ConstantInput(width)
-        self.conv1 = StyledConv(width, width, style_dim=dim, noise_mode=mode)
-        self.to_rgb1 = ToRGB(width * factor, style_dim=dim, upsample=False)
-        self.convs = nn.ModuleList()
-        self.to_rgbs = nn.ModuleList()
-        for size in sizes:
-            before, width = width, config.width(size)
-            self.convs.append(
-                StyledConv(before * factor, width, style_dim=dim, noise_mode=mode, resample="up")
-            )
-            self.convs.append(StyledConv(width * factor, width, style_dim=dim, noise_mode=mode))
-            self.to_rgbs.append(ToRGB(width * factor, style_dim=dim, upsample=True))
-        self.latent_count = 2 * len(self.to_rgbs) + 2
 
     def noise_shapes(self) -> list[tuple[int, int, int]]:
         """Return (C, H, W) of each styled convolution's noise: one at 4 px, two at each larger size."""
-        coarsest, *sizes = resolutions(self.config.face_size)
-        layers = [coarsest, *(size for size in sizes for _ in range(2))]
+        layers = [4, *(size for size in self.sizes for _ in range(2))]
         return [(self.config.width(size), size, size) for size in layers]
 
     def forward(self, z: Tensor, *, noise: Sequence[Tensor] | None = None) -> Tensor:
@@ -127,26 +93,8 @@ class PriorGenerator(nn.Module):
         Returns:
             B 3 face_size face_size.
         """
-        latents = self.expand_latents(self.style(z))
+        latents = self.expand_latents(self.style(z))  # B L D
         return self.synthesise(latents, fixed_noise(self.noise_shapes(), z) if noise is None else noise)
-
-    def expand_latents(self, w: Tensor) -> Tensor:
-        """Give each layer the same style: B D -> B latent_count D."""
-        return w.unsqueeze(1).expand(-1, self.latent_count, -1)
-
-    def synthesise(self, latents: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """Return faces for one style of each layer, B latent_count D, and the noise of each styled convolution."""
-        if len(noise) != len(self.convs) + 1:
-            raise ValueError(f"{len(noise)} noise tensors for {len(self.convs) + 1} styled convolutions")
-        x = self.input(latents.shape[0])
-        x = self.conv1(x, latents[:, 0], noise[0])
-        image: Tensor = self.to_rgb1(x, latents[:, 1])
-        for index, to_rgb in enumerate(self.to_rgbs):
-            layer = 2 * index + 1  # an RGB layer shares its style with the convolution that follows it
-            x = self.convs[layer - 1](x, latents[:, layer], noise[layer])
-            x = self.convs[layer](x, latents[:, layer + 1], noise[layer + 1])
-            image = to_rgb(x, latents[:, layer + 2], image)
-        return image
 
 
 class GPENGenerator(nn.Module):
@@ -177,20 +125,20 @@ class GPENGenerator(nn.Module):
         Returns:
             B 3 face_size face_size.
         """
-        latents, features = self.encode(x)
+        latents, features = self.encode(x)  # B L D; B C r r from 4 px on
         extra = fixed_noise(self.extra_noise_shapes(), x) if noise is None else noise
         return self.generator.synthesise(latents, self.layer_noise(features, extra))
 
     def encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return each layer's style, B latent_count D, and the encoder's features from 4 px to input_size."""
+        """Return each layer's style, B L D, and the encoder's features from 4 px to input_size."""
         size = self.config.input_size
         if tuple(x.shape[1:]) != (3, size, size):
             raise ValueError(f"input has shape {tuple(x.shape)}; this network takes (B, 3, {size}, {size})")
         features: list[Tensor] = []
         for index in range(self.encoder_depth):
-            x = self.get_submodule(f"ecd{index}")(x)
+            x = self.get_submodule(f"ecd{index}")(x)  # B C S/2^index S/2^index
             features.insert(0, x)
-        w = self.generator.style(self.final_linear(x.flatten(1)))
+        w = self.generator.style(self.final_linear(x.flatten(1)))  # B C*4*4 -> B D
         return self.generator.expand_latents(w), features
 
     def layer_noise(self, features: Sequence[Tensor], extra: Sequence[Tensor]) -> list[Tensor]:
@@ -232,14 +180,14 @@ class GPENDiscriminator(nn.Module):
         """Return what the first layer and each block give for B 3 S S: B C r r for r = S, S/2, ..., 4."""
         found = []
         for block in self.convs:
-            x = block(x)
+            x = block(x)  # B C r r
             found.append(x)
         return found
 
     def score(self, deepest: Tensor) -> Tensor:
         """Return B 1 scores from the features at 4 px, B C 4 4."""
-        x = self.final_conv(minibatch_stddev(deepest, group=self.stddev_group))
-        score: Tensor = self.final_linear(x.flatten(1))
+        x = self.final_conv(minibatch_stddev(deepest, group=self.stddev_group))  # B C+1 4 4 -> B C 4 4
+        score: Tensor = self.final_linear(x.flatten(1))  # B 1
         return score
 
 
@@ -258,7 +206,7 @@ def minibatch_stddev(x: Tensor, *, group: int = 0) -> Tensor:
         return torch.cat([minibatch_stddev(x[start : start + group]) for start in starts])
     variance = x.var(dim=0, unbiased=False)  # C H W
     mean = torch.sqrt(variance + NORM_EPS).mean()
-    return torch.cat([x, mean.expand(x.shape[0], 1, *x.shape[2:])], dim=1)
+    return torch.cat([x, mean.expand(x.shape[0], 1, *x.shape[2:])], dim=1)  # B C+1 H W
 
 
 def fixed_noise(shapes: Sequence[tuple[int, int, int]], like: Tensor) -> list[Tensor]:

@@ -104,7 +104,7 @@ class FusedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B Cin H W -> B Cout H W, or of half the size."""
         if self.filter is not None:
-            x = self.filter(x)
+            x = self.filter(x)  # B Cin H+1 W+1
         y = functional.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
         return functional.leaky_relu_(y, LEAKY_SLOPE)
 
@@ -122,9 +122,9 @@ class Modulation(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """B D -> B Cin and B Cout."""
-        style = self.style(latent)
+        style = self.style(latent)  # B Cin
         with float32_products(style):
-            energy = functional.linear(style.square(), self.energy)
+            energy = functional.linear(style.square(), self.energy)  # B Cout
         return style, self.gain * torch.rsqrt(energy + NORM_EPS)
 
 
@@ -153,9 +153,7 @@ class FusedStyledConv(nn.Module):
         elif self.transposes:
             weight = weight.transpose(0, 1).contiguous()  # Cin Cout 3 3, as transposed convolutions take it
         else:
-            weight = (
-                weight.clone()
-            )  # not a view of the file that it was read from, which could then be let go
+            weight = weight.clone()  # not a view of the file that it was read from, which is to be let go
         self.register_buffer("weight", weight)
         bias = layer.activate.bias.detach() * ACTIVATION_GAIN
         self.concatenates = isinstance(layer.noise, ConcatNoise)
@@ -166,7 +164,7 @@ class FusedStyledConv(nn.Module):
     def forward(self, x: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """B Cin H W, B D, B Cout H' W' -> B Cout H' W', or B 2Cout H' W' with concatenated noise."""
         if not self.concatenates:
-            y = self._convolved(x, latent)
+            y = self._convolved(x, latent)  # B Cout H' W', or the four phases B 4Cout H W
             y = functional.pixel_shuffle(y, 2) if self.polyphase else y
             return functional.leaky_relu_(y.add_(noise, alpha=self.strength), LEAKY_SLOPE)
         both: Tensor | None = None
@@ -219,7 +217,7 @@ class FusedStyledConv(nn.Module):
         style, gain, bias = self._factors(latent)
         if not self.transposes:
             return self._modulated(x, style, gain, bias)
-        y = self._modulated(x, style, gain, None)
+        y = self._modulated(x, style, gain, None)  # B Cout 2H+1 2W+1
         return functional.conv2d(y, self.kernel, bias, padding=self.blur_padding, groups=y.shape[1])
 
     def _factors(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -293,7 +291,9 @@ class FusedToRGB(nn.Module):
         self.style = FusedLinear(layer.conv.modulation, scale=layer.conv.scale)
         self.register_buffer("weight", layer.conv.weight[0, :, :, 0, 0].detach().clone())  # 3 Cin
         self.register_buffer("bias", layer.bias.detach().reshape(-1).clone())
-        self.upsample: Filter | None = deepcopy(layer.upsample) if hasattr(layer, "upsample") else None
+        self.upsample: Filter | None = (
+            deepcopy(cast(Filter, layer.upsample)) if hasattr(layer, "upsample") else None
+        )
 
     def forward(self, x: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
         """B Cin H W, B D and, where the layer upsamples, B 3 H/2 W/2 -> B 3 H W."""
@@ -329,7 +329,7 @@ class FusedGPEN(nn.Module):
             for index in range(network.encoder_depth)
         )
         self.latent = FusedLinear(cast(EqualLinear, network.final_linear[0]))
-        norm, *mapping = prior.style
+        norm, *mapping = cast(nn.Sequential, prior.style)
         self.mapping = nn.Sequential(norm, *(FusedLinear(cast(EqualLinear, layer)) for layer in mapping))
         self.register_buffer("constant", prior.input.input.detach().clone())
         first = FusedStyledConv(prior.conv1, 4)
@@ -357,14 +357,14 @@ class FusedGPEN(nn.Module):
     def _restored(self, x: Tensor) -> Tensor:
         streams, features = self._streams(x), [x]
         for layer in self.encoder:
-            features.append(layer(features[-1]))
-        latent = self.mapping(self.latent(features[-1].flatten(1)))
+            features.append(layer(features[-1]))  # B C r r, down to 4 px
+        latent = self.mapping(self.latent(features[-1].flatten(1)))  # B D
         del features[: 2 if streams else 1]  # the input, and the largest features, which can be had again
         features.reverse()
         del features[self._levels :]
         extra = [self.get_buffer(f"extra_noise_{index}") for index in range(self._extra_noise)]
         y, image = self._synthesised(latent, features, extra)
-        return self._streamed(y, latent, x, image) if streams else image
+        return self._streamed(y, latent, x, image) if streams else image  # B 3 S S
 
     def _synthesised(
         self, latent: Tensor, features: list[Tensor], extra: Sequence[Tensor]
@@ -376,14 +376,14 @@ class FusedGPEN(nn.Module):
             features: of the encoder, coarsest first; they are let go as they are used.
             extra: noise for the convolutions behind those that the encoder has features for.
         """
-        x = self.get_buffer("constant").expand(latent.shape[0], -1, -1, -1)
+        x = self.get_buffer("constant").expand(latent.shape[0], -1, -1, -1)  # B C 4 4
         x = self.convs[0](x, latent, features.pop(0))
-        image: Tensor = self.to_rgbs[0](x, latent)
+        image: Tensor = self.to_rgbs[0](x, latent)  # B 3 4 4
         noise = [(own, own) for own in features] + list(zip(extra[::2], extra[1::2], strict=True))
         features.clear()
         for level in range(1, 1 + len(noise)):
             first, second = noise.pop(0)
-            x = self.convs[2 * level - 1](x, latent, first)
+            x = self.convs[2 * level - 1](x, latent, first)  # B C r r, r = 4 * 2^level
             x = self.convs[2 * level](x, latent, second)
             image = self.to_rgbs[level](x, latent, image)
         return x, image

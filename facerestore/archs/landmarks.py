@@ -9,19 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from facerestore.archs.detector import ConvNormReLU
+
 CROP_SIZE = 64
 POINTS = 5
-
-
-class _ConvBlock(nn.Sequential):
-    """3x3 convolution, batch norm, ReLU."""
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels_out),
-            nn.ReLU(inplace=True),
-        )
 
 
 class _ResidualBlock(nn.Module):
@@ -29,11 +20,11 @@ class _ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = _ConvBlock(channels, channels, 1)
+        self.conv = ConvNormReLU(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv(x)
-        return out
+        """B C H W -> B C H W."""
+        return torch.add(x, self.conv(x))
 
 
 class LandmarkNet(nn.Module):
@@ -48,12 +39,12 @@ class LandmarkNet(nn.Module):
         super().__init__()
         a, b, c, d = widths
         self.features = nn.Sequential(  # B 1 64 64
-            _ConvBlock(1, a, 2),  # B a 32 32
-            _ConvBlock(a, b, 2),  # B b 16 16
+            ConvNormReLU(1, a, stride=2),  # B a 32 32
+            ConvNormReLU(a, b, stride=2),  # B b 16 16
             _ResidualBlock(b),
-            _ConvBlock(b, c, 2),  # B c 8 8
+            ConvNormReLU(b, c, stride=2),  # B c 8 8
             _ResidualBlock(c),
-            _ConvBlock(c, d, 2),  # B d 4 4
+            ConvNormReLU(c, d, stride=2),  # B d 4 4
         )
         self.hidden = nn.Sequential(
             nn.Conv2d(d, d // 4, 1),
@@ -74,7 +65,7 @@ class LandmarkNet(nn.Module):
         Returns:
             (B, 5, 2) points in units of half the crop's side from its centre, x right and y down, and (B,) logits.
         """
-        hidden = self.hidden(self.features(crops))
+        hidden = self.hidden(self.features(crops))  # B d 4 4 -> B hidden
         return self.points(hidden).view(-1, POINTS, 2), self.score(hidden).squeeze(1)
 
 

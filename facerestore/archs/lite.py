@@ -18,9 +18,8 @@ from torch.nn import functional
 
 SLOPE = 0.2  # of the leaky ReLU
 COLOURS = 3
-JUDGED_FOLD = (
-    2  # pixels that the discriminator folds into channels: full-size convolutions cost most and see least
-)
+# Pixels that the discriminator folds into channels: full-size convolutions cost most and see least.
+JUDGED_FOLD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +57,44 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv(width, width, 3, scale=0.2)  # residual branches start small
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        branch: Tensor = self.conv2(functional.leaky_relu(self.conv1(normed), SLOPE))
-        return x + branch
+        """B C H W -> B C H W."""
+        normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # by B H W C, and back
+        return torch.add(x, self.conv2(functional.leaky_relu(self.conv1(normed), SLOPE)))
 
 
 def conv(
-    inputs: int, outputs: int, size: int, *, stride: int = 1, slope: float = 1.0, scale: float = 1.0
+    inputs: int,
+    outputs: int,
+    size: int,
+    *,
+    stride: int = 1,
+    padding: int | None = None,
+    dilation: int = 1,
+    bias: bool = True,
+    slope: float = 1.0,
+    scale: float = 1.0,
 ) -> nn.Conv2d:
-    """Return a convolution that keeps the variance of its input (He 2015) times ``scale`` squared."""
-    conv = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0)
+    """Return a convolution that keeps the variance of its input (He 2015) times ``scale`` squared.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        size: of the kernel.
+        stride: of the kernel.
+        padding: None keeps the size at stride 1, and is none beyond.
+        dilation: of the kernel.
+        bias: it has one, at first zero.
+        slope: of the leaky ReLU behind it; 1 for none.
+        scale: of the first weights.
+    """
+    if padding is None:
+        padding = dilation * (size // 2) if stride == 1 else 0
+    conv = nn.Conv2d(inputs, outputs, size, stride, padding, dilation, bias=bias)
     if not conv.weight.is_meta:
         nn.init.kaiming_normal_(conv.weight, slope)
-        nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        with torch.no_grad():
-            conv.weight.mul_(scale)
+        conv.weight.data.mul_(scale)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
     return conv
 
 
@@ -82,7 +103,7 @@ def _blocks(width: int, count: int) -> nn.Sequential:
 
 
 class LiteTrunk(nn.Module):
-    """(B, 3, S, S) RGB in [0, 1] to (B, widths[0], S / unshuffle, S / unshuffle) features of all levels."""
+    """B 3 S S RGB in [0, 1] to features B C0 S/4 S/4 (for an unshuffle of 4), which hold what all levels found."""
 
     def __init__(self, unshuffle: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
         super().__init__()
@@ -100,16 +121,16 @@ class LiteTrunk(nn.Module):
         self.decoder = nn.ModuleList(_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True))
 
     def features(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, widths[0], S / unshuffle, S / unshuffle)."""
+        """B 3 S S -> B C0 S/4 S/4."""
         h: Tensor = self.stem(functional.pixel_unshuffle(2 * x - 1, self.unshuffle))  # B C0 S/4 S/4
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             h = blocks(h)
             if level < len(self.down):
                 skips.append(h)
-                h = self.down[level](h)
+                h = self.down[level](h)  # half the size, the next level's width
         for level in reversed(range(len(self.down))):
-            h = functional.pixel_shuffle(self.up[level](h), 2) + skips[level]
+            h = functional.pixel_shuffle(self.up[level](h), 2) + skips[level]  # this level's size and width
             h = self.decoder[level](h)
         return h
 
@@ -138,16 +159,16 @@ class FineHead(nn.Module):
         self.draw = conv(widths[-1], COLOURS, 3, scale=0.0)
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        """(B, C0, S / unshuffle, S / unshuffle) features and the (B, 3, S, S) input -> (B, 3, S, S)."""
+        """B C0 S/4 S/4 features and the B 3 S S input -> B 3 S S."""
         for up, look, blocks, fold in zip(self.up, self.look, self.blocks, self.folds, strict=True):
             seen = look(functional.pixel_unshuffle(2 * x - 1, fold))  # B C S/fold S/fold
-            h = blocks(functional.pixel_shuffle(up(h), 2) + seen)
-        drawn: Tensor = self.draw(h)
+            h = blocks(functional.pixel_shuffle(up(h), 2) + seen)  # B C S/fold S/fold
+        drawn: Tensor = self.draw(h)  # B 3 S S
         return drawn
 
 
 class LiteGenerator(LiteTrunk):
-    """Restores (B, 3, S, S) RGB in [0, 1] to the same shape and range, S a multiple of ``size_multiple``."""
+    """Restores B 3 S S RGB in [0, 1] to the same shape and range, S a multiple of ``size_multiple``."""
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         config = config or LiteConfig()
@@ -158,7 +179,7 @@ class LiteGenerator(LiteTrunk):
         self.fine = FineHead(config) if config.fine_widths else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, 3, S, S); the output is not clamped."""
+        """B 3 S S -> B 3 S S; the output is not clamped."""
         h = self.features(x)  # B C0 S/4 S/4
         restored = x + functional.pixel_shuffle(self.head(h), self.unshuffle)  # B 3 S S
         return restored if self.fine is None else restored + self.fine(h, x)
@@ -197,10 +218,10 @@ class LiteDiscriminator(nn.Module):
         Returns:
             Scores B 1 S/8 S/8, high for real, and what each layer gives, finest first.
         """
-        x = functional.pixel_unshuffle(2 * torch.cat((face, lq), dim=1) - 1, JUDGED_FOLD)
+        x = functional.pixel_unshuffle(2 * torch.cat((face, lq), dim=1) - 1, JUDGED_FOLD)  # B 24 S/2 S/2
         features: list[Tensor] = []
         for layer in self.layers:
-            x = functional.leaky_relu(layer(x), SLOPE)
+            x = functional.leaky_relu(layer(x), SLOPE)  # B C S/2, then S/4, S/8, S/8
             features.append(x)
         return self.score(x), features
 

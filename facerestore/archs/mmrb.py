@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.gpen import resolutions
+from facerestore.archs.lite import conv
 from facerestore.archs.ops import LEAKY_SLOPE
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior, Upsampling, enlarge_bilinear
+from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.stylegan2 import Upsampling, enlarge_bilinear, resolutions
 
 Injection: TypeAlias = Literal["sft_half", "sft_full", "add", "noise_concat"]
 """How decoder features reach the prior: scale and shift of the second half of its channels (GFPGAN's balance of
@@ -146,7 +148,7 @@ class MixedMultiPathBlock(nn.Module):
         super().__init__()
         config = config or BlockConfig()
         self.rounds = nn.ModuleList(_paths(channels, config) for _ in range(config.rounds))
-        self.mix = _conv(channels, channels, 1, gain=1.0)
+        self.mix = _conv(channels, channels, 1, slope=1.0)
         self.attention = ChannelAttention(channels) if config.attention else nn.Identity()
         self.beta = nn.Parameter(torch.full((1, channels, 1, 1), config.beta_init))
 
@@ -154,9 +156,9 @@ class MixedMultiPathBlock(nn.Module):
         """B C H W -> B C H W."""
         y = x
         for paths in self.rounds:
+            # The paths' widths add up: B C H W.
             y = torch.cat([_lrelu(path(y)) for path in paths.values()], dim=1)  # type: ignore[operator]
-        branch: Tensor = self.attention(self.mix(y))
-        return x + self.beta * branch
+        return torch.add(x, self.beta * self.attention(self.mix(y)))
 
 
 def _paths(channels: int, config: BlockConfig) -> nn.ModuleDict:
@@ -178,12 +180,12 @@ class ChannelAttention(nn.Module):
         super().__init__()
         hidden = max(channels // ATTENTION_REDUCTION, ATTENTION_MIN_WIDTH)
         self.squeeze = _conv(channels, hidden, 1)
-        self.excite = _conv(hidden, channels, 1, gain=1.0)
+        self.excite = _conv(hidden, channels, 1, slope=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C H W."""
         means = x.mean(dim=(2, 3), keepdim=True)  # B C 1 1
-        importance = torch.sigmoid(self.excite(_lrelu(self.squeeze(means))))
+        importance = torch.sigmoid(self.excite(_lrelu(self.squeeze(means))))  # B C 1 1
         return x * importance
 
 
@@ -192,13 +194,12 @@ class DownBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = _conv(in_channels, out_channels, 3, stride=2)
-        self.skip = _conv(in_channels, out_channels, 1, bias=False, gain=1.0)
+        self.conv = _conv(in_channels, out_channels, 3, stride=2, padding=1)
+        self.skip = _conv(in_channels, out_channels, 1, bias=False, slope=1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C' H/2 W/2."""
-        y: Tensor = _lrelu(self.conv(x)) + self.skip(functional.avg_pool2d(x, 2))
-        return y
+        return _lrelu(self.conv(x)).add(self.skip(functional.avg_pool2d(x, 2)))
 
 
 class UpBlock(nn.Module):
@@ -227,7 +228,7 @@ class LatentHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C 4 4 -> B L D."""
-        offsets: Tensor = self.offsets(_lrelu(self.hidden(x.flatten(1))))
+        offsets: Tensor = self.offsets(_lrelu(self.hidden(x.flatten(1))))  # B L*D
         return offsets.reshape(x.shape[0], self.count, -1)
 
 
@@ -267,7 +268,7 @@ class MMRBCodec(nn.Module):
         for half, size in pairwise(sizes):
             self.down[str(size)] = DownBlock(width[size], width[half])
             self.decoder[str(size)] = UpBlock(width[half], width[size])
-            self.rgb[str(size)] = _conv(width[size], 3, 1, gain=1.0)
+            self.rgb[str(size)] = _conv(width[size], 3, 1, slope=1.0)
         self.latent = LatentHead(width[4], config)
         heads = {str(size): _zero_conv(width[size], config.head_width(size)) for size in config.modulated()}
         self.heads = nn.ModuleDict({config.inject: nn.ModuleDict(heads)})
@@ -286,11 +287,11 @@ class MMRBCodec(nn.Module):
     def encode(self, x: Tensor) -> dict[int, Tensor]:
         """Return the encoder's feature of each resolution, B C r r."""
         features: dict[int, Tensor] = {}
-        x = _lrelu(self.stem(x))
+        x = _lrelu(self.stem(x))  # B C S S
         for size in reversed(resolutions(self.config.face_size)):
             features[size] = x = self.encoder[str(size)](x)
             if size > 4:
-                x = self.down[str(size)](x)
+                x = self.down[str(size)](x)  # B C r/2 r/2
         return features
 
     def decode(self, encoded: Mapping[int, Tensor]) -> dict[int, Tensor]:
@@ -355,10 +356,10 @@ class MMRBGenerator(nn.Module):
             return x
         if self.config.inject == "add":
             return x + modulation
-        scale, shift = modulation.chunk(2, dim=1)
+        scale, shift = modulation.chunk(2, dim=1)  # B C r r, or half of the channels
         if self.config.inject == "sft_full":
             return x * (1 + scale) + shift
-        kept, changed = x.chunk(2, dim=1)
+        kept, changed = x.chunk(2, dim=1)  # B C/2 r r each
         return torch.cat([kept, changed * (1 + scale) + shift], dim=1)
 
 
@@ -371,30 +372,8 @@ def _lrelu(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, LEAKY_SLOPE)
 
 
-def _conv(
-    in_channels: int,
-    out_channels: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    bias: bool = True,
-    gain: float | None = None,
-) -> nn.Conv2d:
-    """Return a convolution that keeps the size over its stride, and the variance of its input (He et al. 2015).
-
-    ``gain`` is 1 where no leaky ReLU follows; None makes up for that one.
-    """
-    padding = dilation * (kernel // 2)
-    conv = nn.Conv2d(
-        in_channels, out_channels, kernel, stride=stride, padding=padding, dilation=dilation, bias=bias
-    )
-    if not conv.weight.is_meta:
-        slope = LEAKY_SLOPE if gain is None else 1.0  # a slope of 1 is the identity
-        nn.init.kaiming_normal_(conv.weight, slope)
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
-    return conv
+_conv = partial(conv, slope=LEAKY_SLOPE)
+"""A convolution behind which a leaky ReLU follows."""
 
 
 def _zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:

@@ -45,8 +45,6 @@ def upfirdn2d(
 ) -> Tensor:
     """Upsample by zero insertion, pad, filter, and downsample, as one depthwise convolution.
 
-    Same as `upfirdn2d_reference`.
-
     Args:
         x: B C H W.
         kernel: (kh, kw) filter; it is convolved, not correlated.
@@ -59,7 +57,7 @@ def upfirdn2d(
     """
     channels = x.shape[1]
     if up > 1:
-        x = _insert_zeros(x, up)
+        x = _insert_zeros(x, up)  # B C H*up W*up
     before, after = padding
     if before != after or before < 0:
         x = functional.pad(x, (before, after, before, after))
@@ -68,25 +66,21 @@ def upfirdn2d(
     return functional.conv2d(x, weight, stride=down, padding=before, groups=channels)
 
 
-def upfirdn2d_reference(
+def upfirdn2d_ref(
     x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, padding: tuple[int, int] = (0, 0)
 ) -> Tensor:
-    """Do what `upfirdn2d` does, as one readable sum over the filter taps."""
-    before, after = padding
-    x = functional.pad(_insert_zeros(x, up), (before, after, before, after))
-    kh, kw = kernel.shape
-    height, width = x.shape[2] - kh + 1, x.shape[3] - kw + 1
-    y = x.new_zeros(*x.shape[:2], height, width)
-    for i in range(kh):
-        for j in range(kw):
-            y = y + kernel[kh - 1 - i, kw - 1 - j] * x[:, :, i : i + height, j : j + width]
-    return y[:, :, ::down, ::down]
+    """Do what `upfirdn2d` does as the published programs do on a CPU: channel by channel, then leave out."""
+    b, c, _, _ = x.shape
+    x = functional.pad(_insert_zeros(x, up), (*padding, *padding))  # B C H*up+p W*up+p
+    y = functional.conv2d(x.reshape(b * c, 1, *x.shape[2:]), kernel.flip(0, 1)[None, None])  # BC 1 h w
+    y = y[:, :, ::down, ::down]  # BC 1 H' W'
+    return y.reshape(b, c, *y.shape[2:])
 
 
 def _insert_zeros(x: Tensor, up: int) -> Tensor:
     """Follow each sample by ``up - 1`` zeros: B C H W -> B C H*up W*up."""
     b, c, h, w = x.shape
-    x = functional.pad(x.reshape(b, c, h, 1, w, 1), (0, up - 1, 0, 0, 0, up - 1))
+    x = functional.pad(x.reshape(b, c, h, 1, w, 1), (0, up - 1, 0, 0, 0, up - 1))  # B C H up W up
     return x.reshape(b, c, h * up, w * up)
 
 
@@ -183,6 +177,7 @@ class Filter(nn.Module):
     """`upfirdn2d` with a fixed filter, kept in the state dict as ``kernel``."""
 
     kernel: Tensor
+    resample = staticmethod(upfirdn2d)
 
     def __init__(
         self,
@@ -201,25 +196,28 @@ class Filter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C H' W'."""
-        return upfirdn2d(x, self.kernel, up=self.up, down=self.down, padding=self.padding)
+        return self.resample(x, self.kernel, up=self.up, down=self.down, padding=self.padding)
+
+
+class FilterRef(Filter):
+    """`Filter` by `upfirdn2d_ref`."""
+
+    resample = staticmethod(upfirdn2d_ref)
 
 
 def upsampler(taps: Sequence[float] = FIR_TAPS) -> Filter:
     """Return a filter B C H W -> B C 2H 2W."""
-    total = len(taps) - 1
-    return Filter(taps, up=2, padding=((total + 1) // 2, total // 2), gain=4.0)
+    return Filter(taps, up=2, padding=_halves(len(taps) - 1), gain=4.0)
 
 
 def downsampler(taps: Sequence[float] = FIR_TAPS) -> Filter:
     """Return a filter B C H W -> B C H/2 W/2."""
-    total = len(taps) - 2
-    return Filter(taps, down=2, padding=((total + 1) // 2, total // 2))
+    return Filter(taps, down=2, padding=_halves(len(taps) - 2))
 
 
 def blur_before_stride(kernel_size: int, taps: Sequence[float] = FIR_TAPS) -> Filter:
     """Return the low-pass filter ahead of a stride-2 convolution without padding, which then halves the size."""
-    total = len(taps) + kernel_size - 3
-    return Filter(taps, padding=((total + 1) // 2, total // 2))
+    return Filter(taps, padding=_halves(len(taps) + kernel_size - 3))
 
 
 def blur_after_transpose(kernel_size: int, taps: Sequence[float] = FIR_TAPS) -> Filter:
@@ -227,8 +225,12 @@ def blur_after_transpose(kernel_size: int, taps: Sequence[float] = FIR_TAPS) -> 
 
     The transposed convolution gives 2(H - 1) + kernel_size samples; the filter brings them to 2H.
     """
-    total = len(taps) + 1 - kernel_size
-    return Filter(taps, padding=((total + 1) // 2, total // 2), gain=4.0)
+    return Filter(taps, padding=_halves(len(taps) + 1 - kernel_size), gain=4.0)
+
+
+def _halves(total: int) -> tuple[int, int]:
+    """Return the padding before and behind that together is ``total``."""
+    return (total + 1) // 2, total // 2
 
 
 class ConvLayer(nn.Sequential):
@@ -267,5 +269,5 @@ class DownsamplingBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B Cin H W -> B Cout H/2 W/2."""
-        y: Tensor = (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
-        return y
+        y: Tensor = self.conv2(self.conv1(x))  # B Cout H/2 W/2
+        return torch.add(y, self.skip(x)) / math.sqrt(2)

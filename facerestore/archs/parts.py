@@ -35,7 +35,7 @@ class PartsConfig:
 
 
 class PartsNet(LiteTrunk):
-    """Labels (B, 3, S, S) RGB in [-1, 1], S a multiple of ``size_multiple``."""
+    """Labels B 3 S S RGB in [-1, 1], S a multiple of ``size_multiple``."""
 
     def __init__(self, config: PartsConfig | None = None) -> None:
         config = config or PartsConfig()
@@ -44,7 +44,7 @@ class PartsNet(LiteTrunk):
         self.label = conv(config.widths[0], config.classes * config.unshuffle**2, 3)
 
     def logits(self, x: Tensor) -> Tensor:
-        """(B, 3, S, S) -> (B, classes, S, S)."""
+        """B 3 S S -> B classes S S."""
         h = self.features((x + 1) / 2)  # B C0 S/2 S/2
         return functional.pixel_shuffle(self.label(h), self.unshuffle)  # B classes S S
 

@@ -9,23 +9,20 @@ the length of a style.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from facerestore.archs.gpen import layer_width, resolutions
-from facerestore.archs.stylegan2 import ConstantInput, NoiseMode, StyledConv, ToRGB, mapping_network
-
-Upsampling: TypeAlias = Literal["fir", "bilinear"]
-"""How features and RGB double their size: the filter [1, 3, 3, 1] behind a transposed convolution, as StyleGAN2
-does, or bilinear interpolation before a plain one, as the "clean" generators of GFPGAN do."""
-
-Steer: TypeAlias = Callable[[Tensor, int], Tensor]
-"""Changes the features behind the up-convolution of one resolution r: (B C r r, r) -> B C r r."""
+from facerestore.archs.stylegan2 import (
+    NoiseMode,
+    Steer,
+    SynthesisNetwork,
+    Upsampling,
+    layer_width,
+    resolutions,
+)
 
 # Any fixed number will do: it makes new networks alike.
 NOISE_SEED = 0
@@ -70,34 +67,23 @@ class PriorConfig:
         return 2 * len(resolutions(self.face_size))
 
 
-class StyleGAN2Prior(nn.Module):
-    """Draws faces from styles; every layer may have its own (W+)."""
+class StyleGAN2Prior(SynthesisNetwork):
+    """Draws faces from styles, with noise of its own."""
 
     w_avg: Tensor
 
     def __init__(self, config: PriorConfig) -> None:
-        super().__init__()
+        super().__init__(
+            config.width,
+            face_size=config.face_size,
+            style_dim=config.style_dim,
+            mapping_layers=config.mapping_layers,
+            noise_mode=config.noise_mode,
+            upsampling=config.upsampling,
+        )
         self.config = config
-        dim, mode = config.style_dim, config.noise_mode
-        factor = 2 if mode == "concat" else 1
-        is_fir = config.upsampling == "fir"
-        coarsest, *self.sizes = resolutions(config.face_size)
-        width = config.width(coarsest)
-        self.style = mapping_network(dim, config.mapping_layers) if config.mapping_layers else nn.Identity()
-        self.register_buffer("w_avg", torch.zeros(dim))
-        self.input = ConstantInput(width)
-        self.conv1 = StyledConv(width, width, style_dim=dim, noise_mode=mode)
-        self.to_rgb1 = ToRGB(width * factor, style_dim=dim, upsample=False)
-        self.convs = nn.ModuleList()
-        self.to_rgbs = nn.ModuleList()
-        for size in self.sizes:
-            before, width = width, config.width(size)
-            up = StyledConv(
-                before * factor, width, style_dim=dim, noise_mode=mode, resample="up" if is_fir else "same"
-            )
-            self.convs.extend([up, StyledConv(width * factor, width, style_dim=dim, noise_mode=mode)])
-            self.to_rgbs.append(ToRGB(width * factor, style_dim=dim, upsample=is_fir))
-        self.noises = _stored_noise([coarsest, *(size for size in self.sizes for _ in range(2))])
+        self.register_buffer("w_avg", torch.zeros(config.style_dim))
+        self.noises = _stored_noise([4, *(size for size in self.sizes for _ in range(2))])
 
     def forward(self, z: Tensor) -> Tensor:
         """Return faces, B 3 S S.
@@ -107,37 +93,12 @@ class StyleGAN2Prior(nn.Module):
         """
         return self.synthesise(self.expand_latents(self.style(z)))
 
-    def expand_latents(self, w: Tensor) -> Tensor:
-        """Give each layer the same style: B D -> B latent_count D."""
-        return w.unsqueeze(1).expand(-1, self.config.latent_count, -1)
-
     def synthesise(
-        self, latents: Tensor, *, noise: Sequence[Tensor] | None = None, steer: Steer | None = None
+        self, latents: Tensor, noise: Sequence[Tensor] | None = None, *, steer: Steer | None = None
     ) -> Tensor:
-        """Return faces for one style of each layer.
-
-        Args:
-            latents: B latent_count D.
-            noise: one tensor for each styled convolution, coarse to fine, broadcast to its features; None takes
-                `draw_noise`.
-            steer: changes the features of each resolution from 8 px on.
-
-        Returns:
-            B 3 face_size face_size.
-        """
+        """Return faces, B 3 S S, as `SynthesisNetwork.synthesise`; None takes `draw_noise`."""
         noise = self.draw_noise(latents.shape[0]) if noise is None else noise
-        if len(noise) != len(self.convs) + 1:
-            raise ValueError(f"{len(noise)} noise tensors for {len(self.convs) + 1} styled convolutions")
-        x = self.conv1(self.input(latents.shape[0]), latents[:, 0], noise[0])
-        image: Tensor = self.to_rgb1(x, latents[:, 1])
-        for index, size in enumerate(self.sizes):
-            layer = 2 * index + 1  # an RGB layer shares its style with the convolution that follows it
-            x = self.convs[layer - 1](self._enlarge(x), latents[:, layer], noise[layer])
-            if steer is not None:
-                x = steer(x, size)
-            x = self.convs[layer](x, latents[:, layer + 1], noise[layer + 1])
-            image = self._add_rgb(index, x, latents[:, layer + 2], image)
-        return image
+        return super().synthesise(latents, noise, steer=steer)
 
     def draw_noise(self, batch: int) -> list[Tensor]:
         """Return each styled convolution's noise: the stored one, 1 1 r r; in training mode a new one, B 1 r r."""
@@ -160,23 +121,6 @@ class StyleGAN2Prior(nn.Module):
         source = torch.Generator("cpu").manual_seed(seed)
         z = torch.randn(samples, self.config.style_dim, generator=source, device="cpu").to(self.w_avg)
         self.w_avg.copy_(self.style(z).mean(dim=0))
-
-    def _enlarge(self, x: Tensor) -> Tensor:
-        """Double the size where the convolution that follows does not."""
-        return x if self.config.upsampling == "fir" else enlarge_bilinear(x)
-
-    def _add_rgb(self, index: int, x: Tensor, latent: Tensor, image: Tensor) -> Tensor:
-        to_rgb = self.to_rgbs[index]
-        if self.config.upsampling == "fir":
-            rgb: Tensor = to_rgb(x, latent, image)
-            return rgb
-        own: Tensor = to_rgb(x, latent)
-        return enlarge_bilinear(image) + own
-
-
-def enlarge_bilinear(x: Tensor) -> Tensor:
-    """B C H W -> B C 2H 2W; pixels are areas, so corners are not aligned."""
-    return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _stored_noise(sizes: Sequence[int]) -> nn.Module:

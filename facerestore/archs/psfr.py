@@ -9,6 +9,10 @@ Between the style blocks there are only upsampling and convolutions, and each bl
 So the picture is a sum: what the constant gives, and what the style block of each scale adds to it
 (`PSFRGenerator.pictures`).
 
+`fuse_psfr` makes the same sums quicker for inference. Both norms of a block see the same condition, and the scale and
+the shift of a norm come from the same features, so their convolutions are one each; pixels are not repeated before
+they are convolved; and what no face changes is computed once.
+
 The bias of each block's first convolution has no effect, since the instance norm behind it removes it; it is
 kept for the checkpoint, and its gradient is zero. The same holds in the discriminator, from its second layer on.
 """
@@ -24,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facerestore.archs.convolution import convolve, repeated_pixels_weight
 from facerestore.archs.ops import LEAKY_SLOPE, normal_parameter
 
 # The classes of CelebAMask-HQ (arXiv 1907.11922).
@@ -40,6 +45,8 @@ INSTANCE_EPS = 1e-5
 MOST_DISCRIMINATOR_CHANNELS = 1024
 # Standard deviation of its first weights, as the published recipe draws them.
 DISCRIMINATOR_INIT_STD = 0.02
+# Side before the repetition of pixels from which the fused convolution is quicker at that size (measured).
+LEAST_POLYPHASE_SIDE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +106,17 @@ class StyleNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """B C H W, B 22 H W -> B C H W."""
-        style = self.conv1(condition)
+        style = self.conv1(condition)  # B 64 H W
         normalised = functional.instance_norm(x, eps=INSTANCE_EPS)
         return torch.addcmul(self.beta_conv(style), normalised, self.gamma_conv(style))
+
+
+class StyleNormRef(StyleNorm):
+    """`StyleNorm` that resizes the condition for itself, as published."""
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """B C H W, B 22 S S -> B C H W."""
+        return super().forward(x, resized_condition(condition, x.shape[-1]))
 
 
 class StyleBlock(nn.Module):
@@ -116,10 +131,9 @@ class StyleBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """B C H W, B 22 H W -> B C H W."""
-        h = self.conv_0(functional.leaky_relu(self.norm_0(x, condition), LEAKY_SLOPE))
+        h = self.conv_0(functional.leaky_relu(self.norm_0(x, condition), LEAKY_SLOPE))  # B C H W
         h = self.conv_1(functional.leaky_relu(self.norm_1(h, condition), LEAKY_SLOPE))
-        y: Tensor = x + h
-        return y
+        return torch.add(x, h)
 
 
 class UpsamplingStage(nn.ModuleList):
@@ -159,7 +173,7 @@ class PSFRGenerator(nn.Module):
 
     def forward(self, x: Tensor, parsing: Tensor) -> Tensor:
         """B 3 H W in [-1, 1], B 19 H W one-hot -> B 3 S S with S the face size, nominally in [-1, 1], not clamped."""
-        y: Tensor = self.img_out(self.features(x, parsing)[-1])
+        y: Tensor = self.img_out(self.features(x, parsing)[-1])  # B C S S -> B 3 S S
         return y
 
     def features(self, x: Tensor, parsing: Tensor) -> list[Tensor]:
@@ -169,12 +183,16 @@ class PSFRGenerator(nn.Module):
             x: B 3 H W; any size, its own is best.
             parsing: B 19 H W.
         """
-        coarsest, *finer = condition_pyramid(torch.cat((x, parsing), dim=1), self.config.sizes)
-        constant = self.head[0](self.const_input).expand(x.shape[0], -1, -1, -1)
+        coarsest, *finer = self.conditions(torch.cat((x, parsing), dim=1))  # B 22 s s each
+        constant = self.head[0](self.const_input).expand(x.shape[0], -1, -1, -1)  # B C 16 16
         features = [self.head[1](constant, coarsest)]
         for stage, condition in zip(self.body, finer, strict=True):
-            features.append(stage(features[-1], condition))
+            features.append(stage(features[-1], condition))  # B C s s
         return features
+
+    def conditions(self, condition: Tensor) -> list[Tensor]:
+        """Return the condition of each scale, which its two norms share: B 22 H W -> B 22 s s."""
+        return [resized_condition(condition, size) for size in self.config.sizes]
 
     def pictures(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the picture that the network has reached at each scale, all at full size.
@@ -188,30 +206,110 @@ class PSFRGenerator(nn.Module):
         Returns:
             1 + scales tensors, the first 1 3 S S, the others B 3 S S.
         """
-        partial = [self.head[0](self.const_input), features[0]]
+        partial = [self.head[0](self.const_input), features[0]]  # C 16 16 with batch 1, then B
         for stage, restyled in zip(self.body, features[1:], strict=True):
             partial = [*map(cast(UpsamplingStage, stage).carry, partial), restyled]
         return [self.img_out(x) for x in partial]
 
 
-def condition_pyramid(condition: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Return the condition, B 22 H W, at each size: itself where it fits, else resized.
+class PSFRGeneratorRef(PSFRGenerator):
+    """`PSFRGenerator` whose norms are each given the whole condition, as published."""
+
+    def conditions(self, condition: Tensor) -> list[Tensor]:
+        """Return the condition once for each scale."""
+        return [condition] * len(self.config.sizes)
+
+
+def resized_condition(condition: Tensor, size: int) -> Tensor:
+    """Return the condition, B 22 H W, at one size: itself where it fits.
 
     Bicubic without a low-pass filter, the planes of the classes too, so that they leave [0, 1]: the network was
-    trained with that. All norms of one scale share one.
+    trained with that.
     """
-    return [
-        condition
-        if condition.shape[-2:] == (size, size)
-        else functional.interpolate(condition, size=(size, size), mode="bicubic", align_corners=False)
-        for size in sizes
-    ]
+    if condition.shape[-2:] == (size, size):
+        return condition
+    return functional.interpolate(condition, size=(size, size), mode="bicubic", align_corners=False)
 
 
 def one_hot(labels: Tensor) -> Tensor:
     """Return B H W class ids, 0 to 18, as B 19 H W float32 planes of 0 and 1."""
     classes = torch.arange(CLASSES, device=labels.device).reshape(1, CLASSES, 1, 1)
     return (labels.long().unsqueeze(1) == classes).float()
+
+
+class FusedStyleBlock(nn.Module):
+    """A `StyleBlock` in four convolutions and the two of its features, for inference."""
+
+    style_weight: Tensor
+    style_bias: Tensor
+
+    def __init__(self, block: StyleBlock) -> None:
+        super().__init__()
+        norms = (block.norm_0, block.norm_1)
+        firsts = [cast(nn.Conv2d, norm.conv1[0]) for norm in norms]
+        self.register_buffer("style_weight", torch.cat([conv.weight.detach() for conv in firsts]))
+        self.register_buffer("style_bias", torch.cat([cast(Tensor, conv.bias).detach() for conv in firsts]))
+        for index, norm in enumerate(norms):
+            weight, bias = _scale_and_shift(norm)
+            self.register_buffer(f"weight_{index}", weight)
+            self.register_buffer(f"bias_{index}", bias)
+        self.conv_0 = block.conv_0
+        self.conv_1 = block.conv_1
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """B C H W, B 22 H W -> B C H W."""
+        styles = convolve(condition, self.style_weight, self.style_bias, padding=1)  # B 128 H W
+        first, second = torch.split(functional.leaky_relu_(styles, LEAKY_SLOPE), STYLE_CHANNELS, dim=1)
+        h = self.conv_0(self._restyled(x, first, 0))  # B C H W
+        y: Tensor = self.conv_1(self._restyled(h, second, 1)).add_(x)
+        return y
+
+    def _restyled(self, x: Tensor, style: Tensor, index: int) -> Tensor:
+        """Return the normalised features, scaled, shifted and activated."""
+        weight, bias = self.get_buffer(f"weight_{index}"), self.get_buffer(f"bias_{index}")
+        gamma, beta = convolve(style, weight, bias, padding=1).chunk(2, dim=1)  # B C H W each
+        normalised = functional.instance_norm(x, eps=INSTANCE_EPS)
+        return functional.leaky_relu_(torch.addcmul(beta, normalised, gamma), LEAKY_SLOPE)
+
+
+def _scale_and_shift(norm: StyleNorm) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the one convolution that gives gamma, then beta."""
+    convs = (norm.gamma_conv, norm.beta_conv)
+    weight = torch.cat([conv.weight.detach() for conv in convs])
+    return weight, torch.cat([cast(Tensor, conv.bias).detach() for conv in convs])
+
+
+class FusedEnlarging(nn.Module):
+    """The convolution of an `UpsamplingStage`, at the size before its pixels are repeated."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.register_buffer("weight", repeated_pixels_weight(conv.weight.detach()))
+        self.register_buffer("bias", cast(Tensor, conv.bias).detach().repeat_interleave(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B Cin H W -> B Cout 2H 2W."""
+        return functional.pixel_shuffle(convolve(x, self.weight, self.bias, padding=1), 2)
+
+
+def fuse_psfr(network: PSFRGenerator) -> PSFRGenerator:
+    """Make a network quicker in place, and return it, not for training.
+
+    Style blocks become `FusedStyleBlock`, convolutions behind a repetition of many pixels `FusedEnlarging`, and what
+    the first convolution makes of the constant is computed once.
+    """
+    network.const_input = nn.Parameter(network.head[0](network.const_input).detach(), requires_grad=False)
+    network.head[0] = nn.Identity()
+    network.head[1] = FusedStyleBlock(cast(StyleBlock, network.head[1]))
+    for stage, side in zip(network.body, network.config.sizes, strict=False):
+        layers = cast(nn.ModuleList, stage)
+        if side >= LEAST_POLYPHASE_SIDE:
+            layers[0], layers[1] = nn.Identity(), FusedEnlarging(cast(nn.Conv2d, layers[1]))
+        layers[2] = FusedStyleBlock(cast(StyleBlock, layers[2]))
+    return network
 
 
 class Judgement(NamedTuple):
@@ -231,7 +329,7 @@ class ReflectedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B Cin H W -> B Cout H W, or of half the size."""
-        x = self.conv2d(x)
+        x = self.conv2d(x)  # B Cout H W
         if self.halve:
             x = functional.instance_norm(functional.avg_pool2d(x, 2), eps=INSTANCE_EPS)
         return functional.leaky_relu(x, LEAKY_SLOPE)
@@ -265,7 +363,7 @@ class PatchDiscriminator(nn.Module):
         """B 22 H W -> scores and activations."""
         features: list[Tensor] = []
         for layer in self.model:
-            x = layer(x)
+            x = layer(x)  # B C H W, halved from the second layer on
             features.append(x)
         return Judgement(self.score_out(x), features)
 
@@ -294,7 +392,7 @@ class PSFRDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, parsing: Tensor) -> list[Judgement]:
         """B 3 H W in [-1, 1], B 19 H W one-hot -> one judgement per scale; sides are at least 192 with 3 scales."""
-        x = torch.cat((x, parsing), dim=1)
+        x = torch.cat((x, parsing), dim=1)  # B 22 H W
         judgements: list[Judgement] = []
         for network in self.D_pool:
             if judgements:

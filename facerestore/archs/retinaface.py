@@ -27,7 +27,7 @@ class Body(nn.ModuleDict):
         """Return the tapped feature maps, fine to coarse."""
         taps = []
         for name, stage in self.items():
-            x = stage(x)
+            x = stage(x)  # B C H/s W/s
             if name in self._tapped:
                 taps.append(x)
         return taps
@@ -60,18 +60,16 @@ class RetinaFaceNet(nn.Module):
         """Return box regressions, class probabilities and landmark regressions, fine level first.
 
         Args:
-            x: (B, 3, H, W) BGR 0..255 minus (104, 117, 123).
+            x: B 3 H W, BGR 0..255 minus (104, 117, 123).
 
         Returns:
             (B, A, 4), (B, A, 2) with the face in column 1, and (B, A, 10).
         """
-        levels = [
-            ssh(level)
-            for ssh, level in zip((self.ssh1, self.ssh2, self.ssh3), self.fpn(self.body(x)), strict=True)
-        ]
-        boxes = torch.cat([head(level) for head, level in zip(self.BboxHead, levels, strict=True)], dim=1)
-        classes = torch.cat([head(level) for head, level in zip(self.ClassHead, levels, strict=True)], dim=1)
-        points = torch.cat(
-            [head(level) for head, level in zip(self.LandmarkHead, levels, strict=True)], dim=1
+        contexts = (self.ssh1, self.ssh2, self.ssh3)
+        pyramid = self.fpn(self.body(x))  # B C H/8 W/8, then 16 and 32
+        levels = [ssh(level) for ssh, level in zip(contexts, pyramid, strict=True)]
+        boxes, classes, points = (
+            torch.cat([head(level) for head, level in zip(heads, levels, strict=True)], dim=1)  # B A n
+            for heads in (self.BboxHead, self.ClassHead, self.LandmarkHead)
         )
         return boxes, torch.softmax(classes, dim=-1), points

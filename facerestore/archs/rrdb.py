@@ -37,9 +37,8 @@ class ResidualDenseBlock(nn.Module):
         """B C H W -> B C H W."""
         seen = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = torch.cat([seen, _activate(conv(seen))], dim=1)
-        y: Tensor = x + RESIDUAL_SCALE * self.conv5(seen)
-        return y
+            seen = torch.cat([seen, _activate(conv(seen))], dim=1)  # B C + n growth H W
+        return torch.add(x, RESIDUAL_SCALE * self.conv5(seen))
 
 
 class RRDB(nn.Module):
@@ -53,8 +52,7 @@ class RRDB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C H W."""
-        y: Tensor = x + RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(x)))
-        return y
+        return torch.add(x, RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(x))))
 
 
 class RRDBNet(nn.Module):
@@ -76,9 +74,9 @@ class RRDBNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B 3 H W -> B 3 sH sW."""
-        x = self.conv_first(functional.pixel_unshuffle(x, self.fold))
+        x = self.conv_first(functional.pixel_unshuffle(x, self.fold))  # B C sH/4 sW/4
         x = x + self.conv_body(self.body(x))
         for conv in (self.conv_up1, self.conv_up2):
-            x = _activate(conv(functional.interpolate(x, scale_factor=2, mode="nearest")))
+            x = _activate(conv(functional.interpolate(x, scale_factor=2, mode="nearest")))  # twice the size
         y: Tensor = self.conv_last(_activate(self.conv_hr(x)))
         return y

@@ -1,16 +1,17 @@
-"""The styled layers of StyleGAN2: modulated convolution, noise injection, RGB output, mapping.
+"""StyleGAN2's generator: modulated convolution, noise injection, RGB output, mapping, and their sum.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958, section 2.2 and
 figure 2. Noise comes in two forms: added, as in StyleGAN2, or concatenated to the features as in GPEN (Yang
 et al., "GAN Prior Embedded Network for Blind Face Restoration in the Wild", arXiv 2105.06070), which doubles
 the channels behind each styled convolution. Attribute names are those of the published checkpoints. Shapes
-are written B C H W; style_dim is D.
+are written B C H W; D is the length of a style, L the number of styles.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -38,8 +39,29 @@ Resample: TypeAlias = Literal["same", "up", "down"]
 NoiseMode: TypeAlias = Literal["concat", "add"]
 """How noise joins the features: as further channels (GPEN), or summed (StyleGAN2)."""
 
+Upsampling: TypeAlias = Literal["fir", "bilinear"]
+"""How features and RGB double their size: the filter [1, 3, 3, 1] behind a transposed convolution, as StyleGAN2
+does, or bilinear interpolation before a plain one, as the "clean" generators of GFPGAN do."""
+
+Steer: TypeAlias = Callable[[Tensor, int], Tensor]
+"""Changes the features behind the up-convolution of one resolution r: (B C r r, r) -> B C r r."""
+
 # The mapping network learns a hundred times slower than the rest (arXiv 1812.04948, appendix C).
 MAPPING_LR_MULTIPLIER = 0.01
+# Width at 4 to 32 px, and at 64 px before the multiplier; it halves with each doubling (arXiv 1912.04958, table 5).
+COARSE_WIDTH = 512
+WIDTH_AT_64 = 256
+
+
+def layer_width(resolution: int, *, multiplier: float, narrow: float) -> int:
+    """Return the channels at ``resolution`` pixels: one width to 32 px, halved with each doubling from 64 px."""
+    width = narrow * (COARSE_WIDTH if resolution <= 32 else WIDTH_AT_64 * 64 / resolution * multiplier)
+    return int(width + 1e-6)  # a width read back from tensor shapes may be a rounding error below an integer
+
+
+def resolutions(size: int) -> list[int]:
+    """Return 4, 8, ..., ``size``."""
+    return [2**level for level in range(2, size.bit_length())]
 
 
 def modulated_conv2d(
@@ -47,9 +69,8 @@ def modulated_conv2d(
 ) -> Tensor:
     """Convolve each sample with its own weight, ``weight`` scaled on the input channels by ``style``.
 
-    Same as `modulated_conv2d_reference`, the definition. A single sample folds style and demodulation into
-    one weight; several scale the features before and behind a convolution with the shared weight, which is
-    the same sum: conv(x, d (w s)) = d conv(x s, w).
+    The same sum as `modulated_conv2d_ref`: a single sample folds style and demodulation into one weight; several
+    scale the features before and behind a convolution with the shared weight, since conv(x, d (w s)) = d conv(x s, w).
 
     Args:
         x: B Cin H W, already blurred where ``resample`` is ``down``.
@@ -66,25 +87,29 @@ def modulated_conv2d(
         folded = weight * style[0][:, None, None]  # Cout Cin k k
         if demodulate:
             folded = folded * torch.rsqrt(folded.square().sum((1, 2, 3), keepdim=True) + NORM_EPS)
-        return _convolve(x, folded, resample)
-    y = _convolve(x * style[:, :, None, None], weight, resample)
+        return _convolve(x, folded, resample)  # 1 Cout H' W'
+    y = _convolve(x * style[:, :, None, None], weight, resample)  # B Cout H' W'
     if not demodulate:
         return y
     energy = functional.linear(style.square(), weight.square().sum((2, 3)))  # B Cout
     return y * torch.rsqrt(energy + NORM_EPS)[:, :, None, None]
 
 
-def modulated_conv2d_reference(
+def modulated_conv2d_ref(
     x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True, resample: Resample = "same"
 ) -> Tensor:
-    """Do what `modulated_conv2d` does, sample by sample, as equations 1 to 3 of the paper are written."""
-    results = []
-    for sample, scales in zip(x, style, strict=True):
-        own = weight * scales[None, :, None, None]
-        if demodulate:
-            own = own / torch.sqrt(own.square().sum((1, 2, 3), keepdim=True) + NORM_EPS)
-        results.append(_convolve(sample[None], own, resample))
-    return torch.cat(results)
+    """Do what `modulated_conv2d` does as published, equations 1 to 3: each sample's own weight, in one grouped sum."""
+    b, _, h, w = x.shape
+    own = weight * style[:, None, :, None, None]  # B Cout Cin k k
+    if demodulate:
+        own = own * torch.rsqrt(own.square().sum((2, 3, 4), keepdim=True) + NORM_EPS)
+    x = x.reshape(1, -1, h, w)  # 1 B*Cin H W
+    if resample == "up":
+        y = functional.conv_transpose2d(x, own.transpose(1, 2).flatten(0, 1), stride=2, groups=b)
+    else:
+        stride, padding = (2, 0) if resample == "down" else (1, weight.shape[2] // 2)
+        y = functional.conv2d(x, own.flatten(0, 1), stride=stride, padding=padding, groups=b)
+    return y.reshape(b, -1, *y.shape[2:])  # B Cout H' W'
 
 
 def _convolve(x: Tensor, weight: Tensor, resample: Resample) -> Tensor:
@@ -97,6 +122,8 @@ def _convolve(x: Tensor, weight: Tensor, resample: Resample) -> Tensor:
 
 class ModulatedConv2d(nn.Module):
     """Equalised convolution whose weight is scaled by a style, then demodulated; resampled through a FIR filter."""
+
+    convolve = staticmethod(modulated_conv2d)
 
     def __init__(
         self,
@@ -123,11 +150,17 @@ class ModulatedConv2d(nn.Module):
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         """B Cin H W, B D -> B Cout H' W', H' = H, 2H or H/2."""
         # The equalised-weight scale goes onto the style: it has far fewer entries than the weight.
-        style = self.modulation(latent) * self.scale
+        style = self.modulation(latent) * self.scale  # B Cin
         if self.resample == "down":
-            x = self.blur(x)
-        y = modulated_conv2d(x, self.weight[0], style, demodulate=self.demodulate, resample=self.resample)
-        return self.blur(y) if self.resample == "up" else y
+            x = self.blur(x)  # B Cin H+1 W+1
+        y = self.convolve(x, self.weight[0], style, demodulate=self.demodulate, resample=self.resample)
+        return self.blur(y) if self.resample == "up" else y  # B Cout H' W'
+
+
+class ModulatedConv2dRef(ModulatedConv2d):
+    """`ModulatedConv2d` by `modulated_conv2d_ref`."""
+
+    convolve = staticmethod(modulated_conv2d_ref)
 
 
 class AddNoise(nn.Module):
@@ -183,17 +216,34 @@ class StyledConv(nn.Module):
 class ToRGB(nn.Module):
     """1x1 modulated convolution to RGB without demodulation, added to the upsampled RGB of the size below."""
 
-    def __init__(self, in_channels: int, *, style_dim: int, upsample: bool) -> None:
+    upsample: nn.Module
+
+    def __init__(
+        self, in_channels: int, *, style_dim: int, upsample: bool, upsampling: Upsampling = "fir"
+    ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(in_channels, 3, 1, style_dim=style_dim, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
         if upsample:
-            self.upsample = upsampler()
+            self.upsample = upsampler() if upsampling == "fir" else BilinearUpsampling()
 
     def forward(self, x: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
         """B Cin H W, B D and, where the layer upsamples, B 3 H/2 W/2 -> B 3 H W."""
-        rgb: Tensor = self.conv(x, latent) + self.bias
+        rgb: Tensor = self.conv(x, latent) + self.bias  # B 3 H W
         return rgb if skip is None else rgb + self.upsample(skip)
+
+
+class BilinearUpsampling(nn.Module):
+    """Doubles the size; pixels are areas, so corners are not aligned."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B C H W -> B C 2H 2W."""
+        return enlarge_bilinear(x)
+
+
+def enlarge_bilinear(x: Tensor) -> Tensor:
+    """B C H W -> B C 2H 2W, as `BilinearUpsampling`."""
+    return functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 class ConstantInput(nn.Module):
@@ -217,3 +267,75 @@ def mapping_network(style_dim: int, layers: int) -> nn.Sequential:
             for _ in range(layers)
         ),
     )
+
+
+class SynthesisNetwork(nn.Module):
+    """Draws faces from styles; every layer may have its own (W+). GPEN's generator and the priors are such networks.
+
+    Args:
+        width: resolution, pixels, to the channels of its features.
+        face_size: side of the output, pixels; a power of two from 8.
+        style_dim: D.
+        mapping_layers: layers of the mapping network; 0 for none.
+        noise_mode: how noise joins the features.
+        upsampling: how sizes double.
+    """
+
+    def __init__(
+        self,
+        width: Callable[[int], int],
+        *,
+        face_size: int,
+        style_dim: int,
+        mapping_layers: int,
+        noise_mode: NoiseMode,
+        upsampling: Upsampling = "fir",
+    ) -> None:
+        super().__init__()
+        styled = partial(StyledConv, style_dim=style_dim, noise_mode=noise_mode)
+        rgb = partial(ToRGB, style_dim=style_dim, upsampling=upsampling)
+        factor = NOISE_LAYERS[noise_mode].channel_factor
+        self.enlarges = upsampling == "bilinear"
+        coarsest, *self.sizes = resolutions(face_size)
+        self.latent_count = 2 * len(self.sizes) + 2
+        c = width(coarsest)
+        self.style = mapping_network(style_dim, mapping_layers) if mapping_layers else nn.Identity()
+        self.input = ConstantInput(c)
+        self.conv1 = styled(c, c)
+        self.to_rgb1 = rgb(c * factor, upsample=False)
+        self.convs = nn.ModuleList()
+        self.to_rgbs = nn.ModuleList()
+        for size in self.sizes:
+            before, c = c, width(size)
+            self.convs.append(styled(before * factor, c, resample="same" if self.enlarges else "up"))
+            self.convs.append(styled(c * factor, c))
+            self.to_rgbs.append(rgb(c * factor, upsample=True))
+
+    def expand_latents(self, w: Tensor) -> Tensor:
+        """Give each layer the same style: B D -> B L D."""
+        return w.unsqueeze(1).expand(-1, self.latent_count, -1)
+
+    def synthesise(self, latents: Tensor, noise: Sequence[Tensor], *, steer: Steer | None = None) -> Tensor:
+        """Return faces for one style of each layer.
+
+        Args:
+            latents: B L D.
+            noise: one tensor for each styled convolution, coarse to fine, broadcast to its features.
+            steer: changes the features of each resolution from 8 px on.
+
+        Returns:
+            B 3 S S.
+        """
+        if len(noise) != len(self.convs) + 1:
+            raise ValueError(f"{len(noise)} noise tensors for {len(self.convs) + 1} styled convolutions")
+        x = self.input(latents.shape[0])  # B C 4 4
+        x = self.conv1(x, latents[:, 0], noise[0])
+        image: Tensor = self.to_rgb1(x, latents[:, 1])  # B 3 4 4
+        for index, size in enumerate(self.sizes):
+            layer = 2 * index + 1  # an RGB layer shares its style with the convolution that follows it
+            x = enlarge_bilinear(x) if self.enlarges else x
+            x = self.convs[layer - 1](x, latents[:, layer], noise[layer])  # B C size size
+            x = x if steer is None else steer(x, size)
+            x = self.convs[layer](x, latents[:, layer + 1], noise[layer + 1])
+            image = self.to_rgbs[index](x, latents[:, layer + 2], image)  # B 3 size size
+        return image

@@ -73,14 +73,14 @@ class VGG19(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """B 3 H W RGB in [-1, 1] -> the activations of `taps`, in their order."""
-        x = ((x + 1) / 2 - self.mean) / self.deviation
+        x = ((x + 1) / 2 - self.mean) / self.deviation  # B 3 H W
         if x.shape[-1] < self.least_size:
             size = (self.least_size, self.least_size)
             x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
         found: dict[int, Tensor] = {}
         last = max(self._places)
         for place, layer in enumerate(self.features):
-            x = layer(x)
+            x = layer(x)  # B C H/s W/s, s doubled by each block
             if place in self._places:
                 found[place] = x
             if place == last:

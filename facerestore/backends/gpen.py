@@ -80,7 +80,8 @@ class GPENRestorer(TensorRestorer):
         Raises:
             CheckpointError: the shapes fit no GPEN generator.
         """
-        from facerestore.archs.gpen import COARSE_WIDTH, GPENConfig
+        from facerestore.archs.gpen import GPENConfig
+        from facerestore.archs.stylegan2 import COARSE_WIDTH
 
         shapes = shapes_of(state_dict)
         try:

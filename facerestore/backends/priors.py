@@ -33,8 +33,8 @@ from facerestore.weights.checkpoint import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facerestore.archs.prior import PriorConfig, StyleGAN2Prior, Upsampling
-    from facerestore.archs.stylegan2 import NoiseMode
+    from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+    from facerestore.archs.stylegan2 import NoiseMode, Upsampling
 
 Origin: TypeAlias = Literal["rosinality", "basicsr", "clean", "own"]
 """Whose names and conventions a state dict follows."""
@@ -152,8 +152,8 @@ def prior_config(shapes: Shapes, *, upsampling: Upsampling) -> PriorConfig:
     Raises:
         CheckpointError: they fit no generator.
     """
-    from facerestore.archs.gpen import COARSE_WIDTH
     from facerestore.archs.prior import PriorConfig
+    from facerestore.archs.stylegan2 import COARSE_WIDTH
 
     try:
         face_size = 2 ** (count_indices(shapes, r"to_rgbs\.(\d+)\.bias") + 2)

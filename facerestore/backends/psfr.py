@@ -78,7 +78,7 @@ class PSFRRestorer(TensorRestorer):
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network with fused style blocks."""
-        from facerestore.archs.psfr_fused import fuse_psfr
+        from facerestore.archs.psfr import fuse_psfr
 
         return super().inference_form(fuse_psfr(cast("PSFRGenerator", network)))
 

@@ -277,16 +277,14 @@ def reference_network(
     Raises:
         ConfigError: it has none.
     """
+    from facerestore.archs.convolution import published_forms
     from facerestore.archs.reference import REFERENCES, ReferenceNetwork
 
     if name not in REFERENCES:
         raise ConfigError(f"'{name}' has no reference form; those that have one are {', '.join(REFERENCES)}")
-    plain = _plain(name, state_dict)
-    tensors = {
-        key: value.to(device, dtype=None if not value.is_floating_point() else _float32())
-        for key, value in plain.items()
-    }
-    return ReferenceNetwork(REFERENCES[name], tensors).eval()
+    with published_forms():
+        built = (parser_class(name) or backend_class(name)).build(state_dict, device=device)
+    return ReferenceNetwork(built.network).eval()
 
 
 def reference_names() -> list[str]:
@@ -324,21 +322,6 @@ def counted_gflop(run: Callable[[], object]) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops()) / 1e9
-
-
-def _plain(name: str, state_dict: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Return parameters without spectral norm, which PSFR-GAN's file has; the published program folds it in as well."""
-    if name != "psfr":
-        return state_dict
-    from facerestore.archs.spectral import fuse
-
-    return fuse(state_dict)
-
-
-def _float32() -> torch.dtype:
-    import torch
-
-    return torch.float32
 
 
 def _class_size(found: type) -> int:

@@ -34,14 +34,14 @@ def candidates(outputs: Tensor, size: tuple[int, int], threshold: float, *, at_l
     """Return what one picture's cells say.
 
     Args:
-        outputs: (N, 15) of all cells, as ``facerestore.archs.finder.flatten`` lays them out.
+        outputs: (N, 15) of all cells, as ``facerestore.archs.detector.flatten`` lays them out.
         size: height and width of the picture that the network saw, px.
         threshold: cells of a lower score are left out.
         at_least: but so many of the best are taken, whatever their score.
     """
     import torch
 
-    from facerestore.archs.finder import cell_centres, decode
+    from facerestore.archs.detector import cell_centres, decode
 
     scores = torch.sigmoid(outputs[:, 0])
     chosen = torch.nonzero(scores >= threshold).squeeze(1)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from facerestore.archs.finder import FinderNet
+    from facerestore.archs.detector import DetectorNet
 
 REACH = Reach(least_px=18, sides_px=(1024, 192), step=6.0)
 """Of the finder, by itself on 30 validation portraits: it gives 0.66 or more to faces of 18 to 250 px, so that the next
@@ -132,7 +132,7 @@ class Views(NamedTuple):
         return grey_crop(self.image, affine)
 
 
-def load_finder(weights: Path) -> FinderNet:
+def load_finder(weights: Path) -> DetectorNet:
     """Return the face finder of a file, ready to be run.
 
     Raises:
@@ -141,7 +141,7 @@ def load_finder(weights: Path) -> FinderNet:
     """
     import torch
 
-    from facerestore.archs.finder import FinderNet, without_norms
+    from facerestore.archs.detector import DetectorNet, without_norms
 
     state_dict = load_state_dict(weights)
     if "points.weight" in state_dict and "score.weight" in state_dict:
@@ -149,7 +149,7 @@ def load_finder(weights: Path) -> FinderNet:
             f"'{weights}' is a landmark network, which looks at faces and finds none; give a face finder, "
             "such as 'facerestore train finder' makes"
         )
-    network = FinderNet()
+    network = DetectorNet()
     load_strictly(network, state_dict, name="the face finder")
     return without_norms(network).to(memory_format=torch.channels_last)
 
@@ -164,7 +164,7 @@ def load_landmarks(weights: Path) -> nn.Module:
 
 
 def search(
-    network: FinderNet, pixels: NDArray[np.uint8], threshold: float, *, at_least: int = 0
+    network: DetectorNet, pixels: NDArray[np.uint8], threshold: float, *, at_least: int = 0
 ) -> Candidates:
     """Return the faces that a finder sees in one (H, W, 3) uint8 RGB picture, at the size it has; see `candidates`.
 
@@ -174,7 +174,7 @@ def search(
     import cv2
     import torch
 
-    from facerestore.archs.finder import flatten
+    from facerestore.archs.detector import flatten
 
     lane = lane_to(_device_of(network))
     height, width = (-(-side // CELL_PX) * CELL_PX for side in pixels.shape[:2])
@@ -194,7 +194,7 @@ def _units() -> NDArray[np.float32]:
     """Return what the finder sees in place of each of the 256 levels: one pass over the pixels in place of four."""
     import torch
 
-    from facerestore.archs.finder import normalise
+    from facerestore.archs.detector import normalise
 
     return normalise(torch.arange(256, dtype=torch.float32) / 255).numpy()
 

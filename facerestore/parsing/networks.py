@@ -98,8 +98,7 @@ class ParseNetParser(NetworkParser):
 
     def inference_form(self, network: torch.nn.Module) -> Any:
         """Return the network with its norms folded into its convolutions and what branches share done once."""
-        from facerestore.archs.parsenet import ParseNet
-        from facerestore.archs.parsenet_fused import fuse_parsenet
+        from facerestore.archs.parsenet import ParseNet, fuse_parsenet
 
         fused = fuse_parsenet(network, side=INPUT_SIZE) if isinstance(network, ParseNet) else network
         return super().inference_form(fused)

@@ -14,7 +14,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior, Upsampling
+from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.stylegan2 import Upsampling
 from facerestore.training.engine.settings import STRICT
 from facerestore.training.losses.style_gan import (
     EMA_DECAY,

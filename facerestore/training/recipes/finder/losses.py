@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facerestore.archs.finder import STRIDES, cell_centres, decode
+from facerestore.archs.detector import STRIDES, cell_centres, decode
 
 USABLE, IGNORED = 1, 0  # states of a face; places without one have any other
 SIDES_PX = ((0.0, 48.0), (28.0, 96.0), (60.0, 192.0), (130.0, float("inf")))

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
-from facerestore.archs.finder import FinderNet, flatten
+from facerestore.archs.detector import DetectorNet, flatten
 from facerestore.detection.candidates import Candidates, candidates
 from facerestore.errors import ConfigError
 from facerestore.training.data.datasets import DataSettings
@@ -100,7 +100,7 @@ class Composites(Dataset[Batch]):
 
 
 class FinderRecipe(Recipe):
-    """Trains :class:`facerestore.archs.finder.FinderNet`."""
+    """Trains :class:`facerestore.archs.detector.DetectorNet`."""
 
     name: ClassVar[str] = "finder"
     settings_class: ClassVar[type[Any]] = FinderSettings
@@ -178,18 +178,18 @@ class FinderRecipe(Recipe):
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the network."""
-        return {"detector": FinderNet()}
+        return {"detector": DetectorNet()}
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:
         """Start from the network of an earlier run, where one is named; see the base for what it raises."""
         if self.settings.first:
             networks["detector"].load_state_dict(self._first().state_dict())
 
-    def _first(self) -> FinderNet:
+    def _first(self) -> DetectorNet:
         path = Path(self.settings.first).expanduser()
         if not path.is_file():
             raise ConfigError(f"the network '{path}' of an earlier run is not there; see recipe.first")
-        network = FinderNet()
+        network = DetectorNet()
         load_strictly(network, load_state_dict(path), name="the face finder")
         return network
 

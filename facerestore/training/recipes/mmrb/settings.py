@@ -10,9 +10,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from facerestore.archs.gpen import resolutions
 from facerestore.archs.mmrb import BlockConfig, Injection, MMRBConfig
-from facerestore.archs.prior import Upsampling
+from facerestore.archs.stylegan2 import Upsampling, resolutions
 from facerestore.errors import ConfigError
 from facerestore.training.engine.settings import STRICT
 from facerestore.training.losses.feature_weights import Wish

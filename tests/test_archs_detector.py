@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from facerestore.archs.finder import (
+from facerestore.archs.detector import (
     OUTPUTS,
     SIDE_PER_STRIDE,
     STRIDES,
-    FinderNet,
+    DetectorNet,
     cell_centres,
     decode,
     flatten,
@@ -20,11 +20,11 @@ SMALL = (4, 8, 8, 8, 8, 8)
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return FinderNet(SMALL, neck=8, depth=1)
+    return DetectorNet(SMALL, neck=8, depth=1)
 
 
 def test_the_bundled_shape_is_small():
-    assert 100_000 < sum(one.numel() for one in FinderNet().parameters()) < 300_000
+    assert 100_000 < sum(one.numel() for one in DetectorNet().parameters()) < 300_000
 
 
 def test_every_level_has_its_map_and_every_cell_its_place(network):

@@ -1,4 +1,4 @@
-"""The one-stage face finder of the bundled detector: where faces are, their boxes and five landmarks, in one pass.
+"""The first network of the bundled detector: where faces are, their boxes and five landmarks, in one pass.
 
 Anchor-free, as FCOS (Tian et al., ICCV 2019): each cell of four maps, one for each range of face sizes, says how likely
 it is at the middle of a face, and where that face's box and points lie. Depthwise separable convolutions (MobileNet,
@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from facerestore.archs.convolution import fold_batch_norms
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,10 +30,12 @@ RARE_LOGIT = -4.6
 """Score before training: one cell in a hundred (RetinaNet, arXiv 1708.02002, section 4.1)."""
 
 
-class _Conv(nn.Sequential):
-    """A convolution, batch norm and ReLU."""
+class ConvNormReLU(nn.Sequential):
+    """Convolution without bias, batch norm and ReLU: B C H W -> B C' H/stride W/stride."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, kernel: int, stride: int, groups: int) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, *, kernel: int = 3, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__(
             nn.Conv2d(
                 channels_in, channels_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False
@@ -41,20 +45,17 @@ class _Conv(nn.Sequential):
         )
 
 
-def _full(channels_in: int, channels_out: int, *, stride: int = 1, kernel: int = 3) -> _Conv:
-    return _Conv(channels_in, channels_out, kernel=kernel, stride=stride, groups=1)
-
-
 class _Separable(nn.Module):
     """A depthwise convolution and a mixing of channels; with the input added where both have the same shape."""
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int = 1, kernel: int = 3) -> None:
         super().__init__()
-        self.space = _Conv(channels_in, channels_in, kernel=kernel, stride=stride, groups=channels_in)
-        self.mix = _full(channels_in, channels_out, kernel=1)
+        self.space = ConvNormReLU(channels_in, channels_in, kernel=kernel, stride=stride, groups=channels_in)
+        self.mix = ConvNormReLU(channels_in, channels_out, kernel=1)
         self._adds = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
+        """B C H W -> B C' H/stride W/stride."""
         out: Tensor = self.mix(self.space(x))
         if not self._adds:
             return out
@@ -62,7 +63,7 @@ class _Separable(nn.Module):
         return x + out if out.requires_grad else out.add_(x)
 
 
-class FinderNet(nn.Module):
+class DetectorNet(nn.Module):
     """RGB picture to scores, boxes and landmarks of faces.
 
     Args:
@@ -80,10 +81,10 @@ class FinderNet(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            _full(3, widths[0], stride=2),
-            _full(widths[0], widths[1], stride=2),
+            ConvNormReLU(3, widths[0], stride=2),
+            ConvNormReLU(widths[0], widths[1], stride=2),
             _Separable(widths[1], widths[1]),
-            _full(widths[1], widths[2], stride=2),
+            ConvNormReLU(widths[1], widths[2], stride=2),
         )
         self.stages = nn.ModuleList()
         for level, width in enumerate(widths[2:]):
@@ -92,7 +93,7 @@ class FinderNet(nn.Module):
             count = depth if level < 3 else 1
             blocks = [_Separable(width, width, kernel=kernel) for _ in range(count)]
             self.stages.append(nn.Sequential(*first, *blocks))
-        self.laterals = nn.ModuleList(_full(width, neck, kernel=1) for width in widths[2:])
+        self.laterals = nn.ModuleList(ConvNormReLU(width, neck, kernel=1) for width in widths[2:])
         self.joints = nn.ModuleList(_Separable(neck, neck) for _ in STRIDES)
         self.heads = nn.ModuleList(
             nn.Sequential(_Separable(neck, neck), _Separable(neck, neck), nn.Conv2d(neck, OUTPUTS, 1))
@@ -108,7 +109,7 @@ class FinderNet(nn.Module):
         """Return the maps of ``STRIDES``.
 
         Args:
-            pictures: (B, 3, H, W) RGB in [0, 1]; H and W are multiples of 64.
+            pictures: B 3 H W RGB in [0, 1]; H and W are multiples of 64.
 
         Returns:
             four (B, 15, H / stride, W / stride); see `OUTPUTS`, and `decode` for what they mean.
@@ -117,19 +118,19 @@ class FinderNet(nn.Module):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """Return the maps of pictures that are `normalise`d already."""
-        x = self.stem(x)
+        x = self.stem(x)  # B 64 H/8 W/8
         taps = []
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x)  # B C H/stride W/stride
             taps.append(x)
         found: list[Tensor] = []
         coarser: Tensor | None = None
         for level in reversed(range(len(taps))):
-            seen = self.laterals[level](taps[level])
+            seen = self.laterals[level](taps[level])  # B neck H/stride W/stride
             if coarser is not None:
                 seen = seen + functional.interpolate(coarser, scale_factor=2.0, mode="nearest")
             coarser = self.joints[level](seen)
-            found.append(self.heads[level](coarser))
+            found.append(self.heads[level](coarser))  # B 15 H/stride W/stride
         return found[::-1]
 
 
@@ -181,13 +182,4 @@ def decode(outputs: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, T
 
 def without_norms(network: Network) -> Network:
     """Return the network for inference only, with each batch norm folded into the convolution before it."""
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    network.eval().requires_grad_(False)
-    for module in network.modules():
-        if isinstance(module, _Conv):
-            convolution, norm = module[0], module[1]
-            assert isinstance(convolution, nn.Conv2d)
-            assert isinstance(norm, nn.BatchNorm2d)
-            module[0], module[1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
-    return network
+    return fold_batch_norms(network.eval().requires_grad_(False))
