@@ -52,13 +52,26 @@ def written_whole(target: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the folder, which is made where it is missing, cannot be written.
     """
+    with path_written_whole(target) as (_, stream):
+        yield stream
+
+
+@contextmanager
+def path_written_whole(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Yield the hidden file of :func:`written_whole` by name too, for writers that open files themselves."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_beside(target) as (temporary, stream):
-        yield stream
+        yield temporary, stream
         stream.flush()
         if os.name == "nt":
             stream.close()  # Windows renames no open file
         temporary.replace(target)
+
+
+def write_text_whole(target: Path, text: str) -> None:
+    """Write a text file in one step; raises as :func:`written_whole`."""
+    with written_whole(target) as stream:
+        stream.write(text.encode())
 
 
 def _new(folder: Path) -> tuple[Path, BinaryIO]:

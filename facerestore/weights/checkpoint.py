@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import pickle
 import re
-import secrets
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing
+from facerestore.files import path_written_whole
 from facerestore.weights.tensor_file import read_header
 from facerestore.weights.wrapping import canonical_state_dict
 
@@ -149,22 +149,17 @@ def save_state_dict(
 
     path = Path(path)
     tensors = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state_dict.items()}
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        mode = (
-            part.stat().st_mode
-        )  # what the user's umask gives; safetensors would leave it to the owner alone
-        save_file(tensors, part, metadata=dict(metadata or {}))
-        part.chmod(mode)
-        part.replace(path)
+        with path_written_whole(path) as (temporary, _):
+            mode = (
+                temporary.stat().st_mode
+            )  # by the user's umask; safetensors would leave it to the owner alone
+            save_file(tensors, temporary, metadata=dict(metadata or {}))
+            temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"cannot write '{path}': {error}; check the folder and the free space"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_present(path: Path) -> None:

@@ -8,12 +8,12 @@ import os
 import shutil
 import struct
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from facerestore.errors import MalformedError, WeightsError, parse_json_object, read_text, refusing
-from facerestore.files import written_whole
+from facerestore.files import write_text_whole, written_whole
 from facerestore.weights.tensor_file import read_header
 
 CHUNK_BYTES = 1 << 20
@@ -45,8 +45,13 @@ def feed(digest: hashlib._Hash, path: Path) -> None:
             digest.update(chunk)
 
 
-def copy_hashed(source: Path, target: Path) -> str:
-    """Copy a file to the disk, not just to its cache, and return its lower-case hex sha256.
+def copy_hashed(source: Path, target: Path, *, demand: Callable[[str], None] = lambda _: None) -> str:
+    """Copy a file whole or not at all, to the disk and not just to its cache; return its lower-case hex sha256.
+
+    Args:
+        source: the file.
+        target: where to; an older file is replaced.
+        demand: raises where the hash is not the one that it must be; then nothing is replaced.
 
     Raises:
         WeightsError: the disk has no room.
@@ -54,10 +59,11 @@ def copy_hashed(source: Path, target: Path) -> str:
     """
     check_room(target.parent, source.stat().st_size, what=str(source))
     digest = hashlib.sha256()
-    with source.open("rb") as stream, target.open("wb") as out:
+    with source.open("rb") as stream, written_whole(target) as out:
         while chunk := stream.read(CHUNK_BYTES):
             out.write(chunk)
             digest.update(chunk)
+        demand(digest.hexdigest())
         out.flush()
         os.fsync(out.fileno())
     return digest.hexdigest()
@@ -161,8 +167,7 @@ def write_json(path: Path, record: Mapping[str, Any]) -> None:
         WeightsError: the folder cannot be written.
     """
     try:
-        with written_whole(path) as stream:
-            stream.write(json.dumps(record, indent=2).encode())
+        write_text_whole(path, json.dumps(record, indent=2))
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be written ({error}); free the folder, or set FACERESTORE_HOME to another"

@@ -109,18 +109,13 @@ def install(own: OwnWeights, source: Path, folder: Path, *, home: Path, timeout_
         WeightsError: the home cannot be written, has no room, or reading failed.
     """
     target = folder / f"{own.name}.safetensors"
-    part = target.with_name(target.name + ".import")
     with (
         refusing(
             lambda why: WeightsError(f"cannot import {source} as {own.name!r}: {why}; see who owns {folder}")
         ),
         exclusive(target, timeout_s=timeout_s, on_wait=lambda: None),
     ):
-        try:
-            sha256 = copy_hashed(source, part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        sha256 = copy_hashed(source, target)
         weights = {
             **own.weights,
             "sha256": sha256,

@@ -339,13 +339,7 @@ class WeightsStore:
         check_kind(entry, source)
         fit = check_fit(entry, source, examine=self._examine)
         pin = None if self._is_bad_pin(entry) else self._pin(entry)
-        part = target.with_name(target.name + ".import")
-        try:
-            found = copy_hashed(source, part)
-            demand_import(entry, source, found, pin)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        found = copy_hashed(source, target, demand=lambda sha256: demand_import(entry, source, sha256, pin))
         self._keep(entry, target, found, str(source.absolute()), replace_pin=pin is None)
         self._note_fit(entry, target, fit=fit)
 

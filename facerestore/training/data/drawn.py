@@ -13,8 +13,7 @@ from PIL import Image
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.files import written_whole
-from facerestore.training.engine.folder import write_whole
+from facerestore.files import write_text_whole, written_whole
 
 SKIN_TONES = ((255, 224, 196), (234, 192, 160), (198, 134, 96), (141, 85, 54), (92, 58, 40))
 """RGB of light to dark skin."""
@@ -108,7 +107,7 @@ def _write_all(folder: Path, faces: Path, maps: Path, *, count: int, face_size: 
         _write_picture(maps / f"{name}.png", labels)
         points = drawn_landmarks(face_size, np.random.default_rng(key))
         shares[name] = ((points + 0.5) / face_size).round(5).tolist()
-    write_whole(landmarks_file(folder), json.dumps(shares) + "\n")
+    write_text_whole(landmarks_file(folder), json.dumps(shares) + "\n")
 
 
 def landmarks_file(folder: Path) -> Path:

@@ -14,11 +14,11 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from facerestore.errors import ConfigError, ImageError, MalformedError, parse_whole, refusing
+from facerestore.files import written_whole
 from facerestore.io import SUFFIXES
 
 PARSING = "parsing.png"
@@ -164,24 +164,21 @@ def _write_shard(samples: Iterable[ShardSample], folder: Path) -> Path:
     """Write one shard under the next free number, whole or not at all."""
     taken = [int(found[1]) for path in folder.glob("*.tar") if (found := _NUMBERED.fullmatch(path.name))]
     target = folder / SHARD_NAME.format(max(taken, default=-1) + 1)
-    part = target.with_suffix(".tar.part")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+        with (
+            written_whole(target) as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
             for sample in samples:
                 for ending, data in sample.parts.items():
                     name = f"{sample.set_name}/{sample.name.replace('.', '_')}.{ending}"
                     member = tarfile.TarInfo(name)
                     member.size = len(data)
                     archive.addfile(member, io.BytesIO(data))
-        part.replace(target)
     except OSError as error:
         raise ImageError(
             f"{target}: cannot be written ({error.strerror or error}); free some space"
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return target
 
 

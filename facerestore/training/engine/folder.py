@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facerestore import __version__
 from facerestore.errors import ConfigError, ImageError, MalformedError, parse_json_object, read_text, refusing
-from facerestore.files import written_whole
+from facerestore.files import write_text_whole, written_whole
 from facerestore.io import png_mark
 
 FREE_TO_CHANGE = frozenset(
@@ -108,8 +108,8 @@ class RunFolder:
         if stored.exists():
             self._compare(_read_stored(stored), settings)
         if self._main:
-            write_whole(stored, json.dumps(settings, indent=2) + "\n")
-            write_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
+            write_text_whole(stored, json.dumps(settings, indent=2) + "\n")
+            write_text_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
     def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         begun, asked = before.get("recipe"), now.get("recipe")
@@ -135,7 +135,7 @@ class RunFolder:
         """Drop the log's lines beyond ``step``: the run goes on from there and will write them again."""
         if self._main and self._log.exists():
             kept = [json.dumps(record) for record in self.records() if record["step"] <= step]
-            write_whole(self._log, "".join(f"{line}\n" for line in kept))
+            write_text_whole(self._log, "".join(f"{line}\n" for line in kept))
 
     def records(self) -> list[dict[str, Any]]:
         """Return the log; a last line that a killed run left torn is none of it.
@@ -236,9 +236,3 @@ def environment() -> dict[str, Any]:
         "accelerator": accelerator,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file in one step."""
-    with written_whole(path) as stream:
-        stream.write(text.encode())
