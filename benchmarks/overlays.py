@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.pixels import whole_levels
+
 Picture = NDArray[np.uint8]
 Overlay = Callable[[Picture, np.random.Generator], Picture]
 
@@ -60,7 +62,7 @@ def scan_lines(picture: Picture, rng: np.random.Generator) -> Picture:
     period = int(rng.integers(2, 7))
     dark = int(rng.integers(1, period // 2 + 1))
     factor = np.where(np.arange(len(picture)) % period < dark, 1 - rng.uniform(0.15, 0.6), 1)
-    return _levels(picture * factor[:, None, None])
+    return whole_levels(picture * factor[:, None, None])
 
 
 def halftone(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -72,7 +74,7 @@ def halftone(picture: Picture, rng: np.random.Generator) -> Picture:
     screen = (np.cos(turned.real) + np.cos(turned.imag)) / 2
     hardness = rng.uniform(0, 4)
     screen = np.tanh(hardness * screen) / np.tanh(hardness)
-    return _levels(picture * (1 + rng.uniform(0.1, 0.4) * screen[..., None]))
+    return whole_levels(picture * (1 + rng.uniform(0.1, 0.4) * screen[..., None]))
 
 
 def watermark(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -138,8 +140,4 @@ def _extreme(rng: np.random.Generator) -> float:
 
 
 def _blended(picture: Picture, cover: NDArray[np.float64], level: float) -> Picture:
-    return _levels(picture + cover[..., None] * (level - picture))
-
-
-def _levels(values: NDArray[np.float64]) -> Picture:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return whole_levels(picture + cover[..., None] * (level - picture))

@@ -21,14 +21,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import template
+from facerestore.blending import whole_crop
 from facerestore.degradation import degrade, preset
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import write_image
 from facerestore.parsing import colour_map, named_parser
 from facerestore.training.data.datasets import CLEAN
 from facerestore.training.data.face_files import FaceFile, face_files, read_face, read_parsing_map
-from facerestore.types import AlignedFace, DecodedImage, DetectedFace, FaceParser, ParsingMap
+from facerestore.types import DecodedImage, FaceParser, ParsingMap
 from facerestore.weights import WeightsStore
 
 SIDE, SEED = 256, 7
@@ -75,12 +75,6 @@ def degraded(face: NDArray[np.uint8], name: str, index: int) -> NDArray[np.uint8
     return face if name == CLEAN else degrade(face, preset(name), np.random.default_rng([SEED, index]))[0]
 
 
-def aligned(lq: NDArray[np.uint8]) -> AlignedFace:
-    """Return a crop as a face that was aligned, its points where those of an aligned face are on average."""
-    found = DetectedFace((0.0, 0.0, SIDE, SIDE), template(SIDE).astype(np.float32), 1.0)
-    return AlignedFace(found, np.eye(2, 3), lq.astype(np.float32) / 255)
-
-
 def measure(
     parser: FaceParser, faces: Sequence[tuple[int, FaceFile]], maps: Path, name: str
 ) -> tuple[dict[str, Tally], float, list[NDArray[np.uint8]]]:
@@ -90,7 +84,7 @@ def measure(
         labels = read_parsing_map(file, maps, SIDE)
         lq = degraded(read_face(file, SIDE), name, index)
         started = time.perf_counter()
-        (predicted,) = parser.parse([aligned(lq)])
+        (predicted,) = parser.parse([whole_crop(lq.astype(np.float32) / 255)])
         seconds.append(time.perf_counter() - started)
         for part, names in MEASURED.items():
             tallies[part].add(predicted, labels, names)

@@ -21,7 +21,7 @@ import numpy as np
 from facerestore.alignment import template, upscale_affine
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.pixels import checked_canvas, match_colour, resize_face, resize_image
-from facerestore.types import Affine, DetectedFace, FaceImage, Image, Mask
+from facerestore.types import Affine, AlignedFace, DetectedFace, FaceImage, Image, Mask
 
 POINT_SAMPLED_REDUCTION = 1.1
 """Up to here a face is sampled at points: only the uppermost tenth of its band can fold."""
@@ -290,8 +290,16 @@ def whole_face(pixels: Image) -> DetectedFace:
         raise ImageError(
             f"an aligned face is square, this picture is {width} x {height}; crop it, or leave out --aligned"
         )
-    landmarks = template(width).astype(np.float32)
-    return DetectedFace(box=(0.0, 0.0, width - 1.0, height - 1.0), landmarks=landmarks, score=1.0)
+    return _filling(width)
+
+
+def whole_crop(lq: FaceImage) -> AlignedFace:
+    """Return the record of an (S, S, 3) float32 crop that is itself the photo."""
+    return AlignedFace(_filling(lq.shape[0]), np.eye(2, 3), lq)
+
+
+def _filling(size: int) -> DetectedFace:
+    return DetectedFace((0.0, 0.0, size - 1.0, size - 1.0), template(size).astype(np.float32), 1.0)
 
 
 def replace_whole(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,6 +214,19 @@ def resize_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
     return np.ascontiguousarray(parsing_map[np.ix_(nearest, nearest)])
 
 
-def to_8_bit(face: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_8_bit(face: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return values in [0, 1], such as a ``FaceImage``, as the nearest of 256 levels; others are clipped."""
-    return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8)
+    return whole_levels(face * 255)
+
+
+def whole_levels(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return levels of 0 to 255 as the nearest whole ones; others are clipped."""
+    whole: NDArray[np.uint8] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+    return whole
+
+
+def in_8_bits(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return a picture of 8 or 16 bits in 8, each level of 65535 as the nearest of 255."""
+    if pixels.dtype == np.uint16:
+        return np.rint(pixels / np.float32(257)).astype(np.uint8)  # 65535 / 255
+    return np.ascontiguousarray(pixels, dtype=np.uint8)

@@ -21,7 +21,7 @@ from facerestore.degradation.screens import (
     ScanLines,
     plane_wave,
 )
-from facerestore.degradation.steps import DamageStep, Jpeg, Resize, to_8_bit
+from facerestore.degradation.steps import DamageStep, Jpeg, Resize
 from facerestore.degradation.tearing import (
     Cracks,
     Creases,
@@ -31,6 +31,7 @@ from facerestore.degradation.tearing import (
     Tears,
     WaterStains,
 )
+from facerestore.pixels import whole_levels
 from facerestore.training.data.drawn import drawn_face
 
 NAMES = ("web", "print", "damage", "phone")
@@ -162,7 +163,7 @@ def test_web_covers_its_ranges():
 @pytest.mark.parametrize(("old", "new"), [(128, 50), (50, 128), (64, 64)])
 def test_lanczos_is_pillows(faces, old, new):
     face = cv2.resize(faces[0], (old, old), interpolation=cv2.INTER_AREA)
-    found = to_8_bit(Resize(new, "lanczos").apply(face.astype(np.float32), rng()))
+    found = whole_levels(Resize(new, "lanczos").apply(face.astype(np.float32), rng()))
     expected = np.asarray(Image.fromarray(face).resize((new, new), Image.Resampling.LANCZOS))
     assert np.abs(found.astype(int) - expected).max() <= 12  # Pillow rounds and clips between its two passes
     assert np.abs(found.astype(int) - expected).mean() < 0.5
@@ -275,7 +276,7 @@ def test_a_smear_takes_faint_structure_and_keeps_edges():
     luma = smooth.mean(axis=2)
     assert np.diff(luma, axis=1).mean(axis=0).max() > 60
     kept = Smear(30.0, 2.0, 0.0, 1.0).apply(noisy, rng())
-    assert np.abs(kept - to_8_bit(noisy)).mean() < 1
+    assert np.abs(kept - whole_levels(noisy)).mean() < 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

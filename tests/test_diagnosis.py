@@ -9,7 +9,8 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
-from facerestore.testing.doctor import State, diagnose, trial_photo
+from facerestore.testing.doctor import TRIAL_FACE_PX, TRIAL_MARGIN_PX, State, diagnose
+from facerestore.testing.line import trial_photo
 from facerestore.weights import WeightsStore
 from facerestore.weights.choosing import ChosenWeights
 
@@ -107,11 +108,11 @@ def test_a_torch_that_cannot_be_imported_is_a_row(restorer, monkeypatch):
 
 
 def test_the_trial_photo_holds_its_face():
-    image, face = trial_photo()
-    height, width = image.pixels.shape[:2]
+    image, face, margin = trial_photo(TRIAL_FACE_PX)
+    assert image.pixels.shape == (320, 320, 3)
     assert image.pixels.dtype == np.uint8
-    assert face.landmarks.min() > 0
-    assert face.landmarks.max() < min(height, width)
+    assert margin > TRIAL_MARGIN_PX
+    assert margin < face.landmarks.min() < face.landmarks.max() < 320 - margin
 
 
 def test_on_a_gpu_the_line_is_run_until_the_network_is_recorded_and_compared_with_the_cpu(

@@ -16,10 +16,11 @@ from torch import nn
 import facerestore.backends
 from facerestore.backends import backend_class, load_backend
 from facerestore.backends.base import TensorRestorer
+from facerestore.blending import whole_crop
 from facerestore.cli.app import main
 from facerestore.io import read_image
 from facerestore.testing.contract import Verdict, check_restorer
-from facerestore.testing.drawn_faces import COLOURINGS, aligned, draw_face
+from facerestore.testing.drawn_faces import COLOURINGS, draw_face
 from facerestore.weights.checkpoint import load_strictly, save_state_dict
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -55,14 +56,14 @@ def test_it_keeps_every_clause_of_the_contract(example):
 def test_it_takes_noise_away(example):
     flat = np.full((256, 256, 3), 0.5)
     noisy = (flat + np.random.default_rng(1).normal(0, 0.03, flat.shape)).astype(np.float32)
-    (restored,) = example.ClassicRestorer().restore([aligned(noisy)])
+    (restored,) = example.ClassicRestorer().restore([whole_crop(noisy)])
     assert restored.std() < 0.6 * noisy.std()
     assert abs(restored.mean() - 0.5) < 0.002
 
 
 def test_it_sharpens(example):
     soft = draw_face(256, *COLOURINGS[0]).astype(np.float32)
-    (sharp,) = example.ClassicRestorer().restore([aligned(soft)])
+    (sharp,) = example.ClassicRestorer().restore([whole_crop(soft)])
     slopes = [np.abs(np.diff(face, axis=0)).max() for face in (soft, sharp)]
     assert slopes[1] > 1.1 * slopes[0]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.io import encode_image
+from facerestore.pixels import whole_levels
 from facerestore.testing.drawn_faces import Colour, draw_face
 from facerestore.types import DecodedImage, DetectedFace, Image
 
@@ -126,7 +127,7 @@ def _background(height: int, width: int) -> NDArray[np.uint8]:
     )
     soft = cv2.resize(shapes, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
     noisy = soft + source.normal(0, TEXTURE_LEVELS, (TILE_PX, TILE_PX, 1)).astype(np.float32)
-    tile = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+    tile = whole_levels(noisy)
     mirrored = np.concatenate([tile, tile[:, ::-1]], axis=1)
     block = np.concatenate([mirrored, mirrored[::-1]], axis=0)
     repeats = (math.ceil(height / block.shape[0]), math.ceil(width / block.shape[1]), 1)
@@ -140,8 +141,7 @@ def _crop(side: int, index: int) -> NDArray[np.uint8]:
     drawn = draw_face(side, *COLOURS[index % len(COLOURS)]).astype(np.float32)
     soft = cv2.GaussianBlur(drawn, (0, 0), BLUR_SHARE * side)
     noise = np.random.default_rng(index).normal(0, TEXTURE_LEVELS, (side, side, 1)).astype(np.float32)
-    crop: NDArray[np.uint8] = np.rint(np.clip(soft * 255 + noise, 0, 255)).astype(np.uint8)
-    return crop
+    return whole_levels(soft * 255 + noise)
 
 
 def _face(left: int, top: int, side: int) -> DetectedFace:

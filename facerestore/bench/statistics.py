@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError
+from facerestore.evaluation.bootstrap import interval
 
 RESAMPLES = 4000
-LEVEL = 0.95
 LEAST_PAIRS = 6
 """For fewer no interval is given: the smallest and largest of n values then miss the median in over 5% of all cases
 (2 * 0.5 ** n), so that no interval made of them can have the level."""
-
-SEED = 20260101
-"""Fixed, so that the same ratios have the same interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +83,9 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     if min(*numerators, *denominators) <= 0:
         raise ConfigError("a run took no time that the clock can tell; use a larger size or batch")
     ratios = np.asarray(numerators, dtype=np.float64) / np.asarray(denominators, dtype=np.float64)
-    low, high = _interval(ratios)
+    enough = len(ratios) >= LEAST_PAIRS
+    low, high = interval(ratios, np.median, resamples=RESAMPLES) if enough else (None, None)
     return Ratio(float(np.median(ratios)), low, high, len(ratios))
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float] | tuple[None, None]:
-    """Return the interval of the median; None for too few values."""
-    count = len(values)
-    if count < LEAST_PAIRS:
-        return None, None
-    draws = np.random.default_rng([SEED, count]).integers(0, count, (RESAMPLES, count))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(np.median(values[draws], axis=1), [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.degradation.steps import HostStep, Pixels, to_8_bit
+from facerestore.degradation.steps import HostStep, Pixels
+from facerestore.pixels import whole_levels
 
 RAW_WHITE, RAW_BLACK = 50000.0, 8000.0
 """Levels of white, and of black, which leaves room for noise below it, in the 16 bits that cv2's demosaicing takes."""
@@ -60,7 +61,7 @@ class Sensor(HostStep):
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the noisy picture."""
-        light = np.asarray(cv2.LUT(to_8_bit(picture), _to_linear()), dtype=np.float32)
+        light = np.asarray(cv2.LUT(whole_levels(picture), _to_linear()), dtype=np.float32)
         light = np.asarray(
             cv2.copyMakeBorder(light, *(MARGIN_PX,) * 4, cv2.BORDER_REFLECT_101), dtype=np.float32
         )
@@ -103,7 +104,7 @@ class Smear(HostStep):
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the smeared picture."""
-        colours = np.asarray(cv2.cvtColor(to_8_bit(picture), cv2.COLOR_RGB2YCrCb), dtype=np.uint8)
+        colours = np.asarray(cv2.cvtColor(whole_levels(picture), cv2.COLOR_RGB2YCrCb), dtype=np.uint8)
         luma = np.ascontiguousarray(colours[..., 0])
         width = 2 * min(4, max(1, round(1.5 * self.reach_px))) + 1
         smooth = cv2.bilateralFilter(luma, width, self.tolerance, self.reach_px)

@@ -24,6 +24,7 @@ from facerestore.degradation.kernels import (
     pillow_cubic,
     pillow_lanczos,
 )
+from facerestore.pixels import whole_levels
 
 Pixels = NDArray[np.float32]
 Interpolation = Literal["nearest", "linear", "area", "cubic", "bicubic", "lanczos"]
@@ -79,7 +80,7 @@ class Grey(Step):
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the luma in every channel, in whole levels."""
-        grey = cv2.cvtColor(to_8_bit(picture), cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(whole_levels(picture), cv2.COLOR_RGB2GRAY)
         levels = np.asarray(grey, dtype=np.uint8)[..., None].astype(np.float32)
         return np.repeat(levels, 3, axis=2)
 
@@ -220,7 +221,7 @@ class MedianBlur(Step):
         """Return the median, of whole levels."""
         if self.width_px == 1:
             return picture
-        return np.asarray(cv2.medianBlur(to_8_bit(picture), self.width_px), dtype=np.float32)
+        return np.asarray(cv2.medianBlur(whole_levels(picture), self.width_px), dtype=np.float32)
 
     @property
     def text(self) -> str:
@@ -295,7 +296,7 @@ class Jpeg(Step):
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the picture after a round trip."""
         parameters = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
-        _, data = cv2.imencode(".jpg", to_8_bit(picture)[..., ::-1], parameters)
+        _, data = cv2.imencode(".jpg", whole_levels(picture)[..., ::-1], parameters)
         decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
         return np.ascontiguousarray(decoded[..., ::-1]).astype(np.float32)
 
@@ -313,7 +314,7 @@ class WholeLevels(Step):
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the picture rounded and clipped."""
-        return to_8_bit(picture).astype(np.float32)
+        return whole_levels(picture).astype(np.float32)
 
     @property
     def text(self) -> str:
@@ -330,9 +331,4 @@ def apply_steps(
     picture = face.astype(np.float32)
     for step in steps:
         picture = step.apply(picture, rng)
-    return to_8_bit(picture)
-
-
-def to_8_bit(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return levels rounded and clipped."""
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return whole_levels(picture)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facerestore.alignment import transform_points
 from facerestore.errors import ImageError
+from facerestore.pixels import in_8_bits
 from facerestore.types import Affine, DetectedFace, Image
 
 SAME_FACE = 0.3
@@ -71,9 +72,7 @@ def check_image(image: Image) -> None:
 
 def to_rgb8(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Return (H, W, 3) or (H, W) pixels of 8 or 16 bits as 8-bit RGB."""
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)  # 65535 / 255
-    return np.ascontiguousarray(as_rgb(pixels), dtype=np.uint8)
+    return np.ascontiguousarray(as_rgb(in_8_bits(pixels)))
 
 
 def as_rgb(image: NDArray[Any]) -> NDArray[Any]:

@@ -1,8 +1,8 @@
-"""Means over faces with 95% intervals, by the percentile bootstrap (Efron 1979): faces are drawn with replacement."""
+"""Means over faces with 95% intervals, by the percentile bootstrap (Efron 1979): values are drawn with replacement."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -55,22 +55,31 @@ def estimate(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
         return Estimate(None, None, None, 0)
     if count < LEAST_FACES:
         return Estimate(float(found.mean()), None, None, count)
-    means = _resampled_means(found)
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(float(found.mean()), float(low), float(high), count)
+    return Estimate(float(found.mean()), *interval(found, np.mean, resamples=RESAMPLES), count)
 
 
-def _resampled_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def interval(
+    values: NDArray[np.float64], statistic: Callable[..., Any], *, resamples: int
+) -> tuple[float, float]:
+    """Return the 95% interval of a statistic of values (N,).
+
+    Args:
+        values: what is drawn from.
+        statistic: as ``np.mean``: takes an array and the ``axis`` to go over.
+        resamples: how often N values are drawn.
+    """
     count = len(values)
-    if count * RESAMPLES <= CHUNK:
-        return np.asarray(values[_draws(count)].mean(axis=1), dtype=np.float64)
-    rng = np.random.default_rng([SEED, count])
-    means = [values[rng.integers(0, count, count)].mean() for _ in range(RESAMPLES)]
-    return np.array(means)
+    if count * resamples <= CHUNK:
+        found = statistic(values[_draws(count, resamples)], axis=-1)
+    else:
+        rng = np.random.default_rng([SEED, count])
+        found = [statistic(values[rng.integers(0, count, count)], axis=-1) for _ in range(resamples)]
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 @lru_cache(maxsize=8)
-def _draws(count: int) -> NDArray[np.int64]:
-    """Return (RESAMPLES, count) indices of faces."""
-    return np.random.default_rng([SEED, count]).integers(0, count, (RESAMPLES, count))
+def _draws(count: int, resamples: int) -> NDArray[np.int64]:
+    """Return (resamples, count) indices of values."""
+    return np.random.default_rng([SEED, count]).integers(0, count, (resamples, count))

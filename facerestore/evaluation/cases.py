@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from facerestore.degradation import Degradation, degrade
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import find_images, read_image
+from facerestore.pixels import in_8_bits
 
 Face = NDArray[np.uint8]
 """(S, S, 3) uint8 RGB, in the FFHQ frame."""
-
-LEVELS_16_BIT = 257  # 65535 / 255
 
 NAMES_SHOWN = 3
 """How many pictures a message names before it counts the rest."""
@@ -256,9 +255,7 @@ def read_face(path: Path) -> Face:
     height, width = pixels.shape[:2]
     if height != width:
         raise ImageError(f"'{path}' is {width} x {height}; an aligned face is square")
-    if pixels.dtype == np.uint16:
-        return (pixels // LEVELS_16_BIT).astype(np.uint8)
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    return in_8_bits(pixels)
 
 
 def read_reference(path: Path, face_size: int) -> Face:

@@ -13,6 +13,7 @@ import numpy as np
 from facerestore.degradation import REFERENCE_SIZE
 from facerestore.errors import ConfigError, ImageError
 from facerestore.evaluation.cases import Case, CaseFiles, CaseSource, Face, fit_face
+from facerestore.pixels import whole_levels
 
 NAME = "NLM + unsharp"
 
@@ -70,7 +71,7 @@ def sharpened(face: Face, amount: float) -> Face:
     sigma = UNSHARP_SIGMA_PX * face.shape[0] / REFERENCE_SIZE
     values = face.astype(np.float32)
     blurred = cv2.GaussianBlur(values, (0, 0), sigma)
-    return np.clip(np.rint(values + amount * (values - blurred)), 0, 255).astype(np.uint8)
+    return whole_levels(values + amount * (values - blurred))
 
 
 def tune(

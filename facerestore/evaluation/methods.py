@@ -10,12 +10,12 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from facerestore.alignment import template
 from facerestore.backends.calling import restore_faces
+from facerestore.blending import whole_crop
 from facerestore.errors import ConfigError, ImageError
 from facerestore.evaluation.cases import Case, Face, fit_face, pictures_by_name, read_face
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.types import AlignedFace, DetectedFace
+from facerestore.pixels import to_8_bit
 
 INPUT, BICUBIC = "input", "bicubic"
 """Names of the two rows that always stand in a table."""
@@ -115,12 +115,12 @@ class Network:
 
     def restore(self, case: Case, face_size: int) -> Face:
         """Return the face; see `Method.restore`. The landmarks that networks may look at are the template's."""
-        face = aligned_face(case.lq)
+        face = whole_crop(case.lq.astype(np.float32) / np.float32(255))
         maps = None
         if self._restorer.needs_parsing and self._parser is not None:
             maps = self._parser.parse([face])
         restored = restore_faces(self._restorer, [face], maps)[0]
-        return fit_face(np.rint(np.clip(restored, 0, 1) * 255).astype(np.uint8), face_size)
+        return fit_face(to_8_bit(restored), face_size)
 
 
 class MadeElsewhere:
@@ -150,15 +150,6 @@ class MadeElsewhere:
         if path is None:
             raise ImageError(f"'{self._folder}' has no picture of the name '{case.files.name}'")
         return fit_face(read_face(path), face_size)
-
-
-def aligned_face(lq: Face) -> AlignedFace:
-    """Return the record that restorers take for a crop that fills its picture."""
-    size = lq.shape[0]
-    detected = DetectedFace(
-        box=(0.0, 0.0, size - 1.0, size - 1.0), landmarks=template(size).astype(np.float32), score=1.0
-    )
-    return AlignedFace(detected, np.eye(2, 3), lq.astype(np.float32) / np.float32(255))
 
 
 def folder_method(text: str) -> MadeElsewhere:

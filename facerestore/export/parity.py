@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.backends.base import TensorRestorer, faces_to_tensor
-from facerestore.testing.drawn_faces import aligned, trial_faces, trial_map
+from facerestore.blending import whole_crop
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 
 if TYPE_CHECKING:
     from facerestore.backends.exported import ExportedRestorer
@@ -115,7 +116,7 @@ def _restored_difference(reference: TensorRestorer, exported: ExportedRestorer) 
     """Return the largest difference of one restored face of noise, of values in [0, 1]."""
     size = exported.record.input_size
     noise = np.random.default_rng(NOISE_SEED).uniform(0, 1, (size, size, 3))
-    face = aligned(noise.astype(np.float32))
+    face = whole_crop(noise.astype(np.float32))
     maps: list[ParsingMap] | None = [trial_map(size)] if exported.needs_parsing else None
     return _largest(reference.restore([face], maps), exported.restore([face], maps))
 

@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from facerestore.pictures.layout import GAP_PX, PAPER, captioned, framed, side_by_side, stacked
+from facerestore.pixels import in_8_bits
 from facerestore.types import Box, DetectedFace, Image, Outcome, RestoredFace
 
 _Picture: TypeAlias = PillowImage.Image
@@ -155,7 +156,7 @@ def close_up(pixels: Image, square: tuple[float, ...], side_px: int) -> PillowIm
     side = max(right - left, bottom - top, 1)
     tile = PillowImage.new("RGB", (side, side), PAPER)
     if piece.size:
-        tile.paste(PillowImage.fromarray(_to_8_bit(piece)), (x - left, y - top))
+        tile.paste(PillowImage.fromarray(in_8_bits(piece)), (x - left, y - top))
     return tile.resize((side_px, side_px), PillowImage.Resampling.BICUBIC)
 
 
@@ -168,13 +169,7 @@ def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
 def _to_picture(pixels: Image, size: tuple[int, int]) -> _Picture:
     """Return pixels as an 8-bit RGB Pillow image of ``size`` (width, height)."""
     factor = max(1, math.floor(min(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) / 2))
-    picture = PillowImage.fromarray(_to_8_bit(pixels))
+    picture = PillowImage.fromarray(in_8_bits(pixels))
     if factor > 1:
         picture = picture.reduce(factor)
     return picture if picture.size == size else picture.resize(size, PillowImage.Resampling.LANCZOS)
-
-
-def _to_8_bit(pixels: Image) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.ascontiguousarray(pixels, dtype=np.uint8)

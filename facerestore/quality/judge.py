@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import warp_to_crop
-from facerestore.pixels import LUMA
+from facerestore.pixels import LUMA, whole_levels
 from facerestore.quality.overlays import long_lines, without_screens
 from facerestore.quality.resolution import detail_level, resolution, window
 from facerestore.types import Affine, AlignedFace, Decision, DetectedFace, FaceImage, Outcome
@@ -168,7 +168,7 @@ def _kept_detail(affine: Affine) -> float:
         return AVERAGED
     side = math.ceil(TRIAL_PX * math.sqrt(2) / scale) + 2 * TRIAL_MARGIN_PX
     levels = np.random.default_rng(0).normal(*TRIAL_NOISE, (side, side, 1))
-    noise = np.repeat(np.clip(np.rint(levels), 0, 255).astype(np.uint8), 3, axis=2)
+    noise = np.repeat(whole_levels(levels), 3, axis=2)
     # Whole pixels away from the face's own place, in the photo and in the crop: the phases are the same.
     start = np.rint(np.linalg.inv(affine[:, :2]) @ (TRIAL_PX / 2 - affine[:, 2])) - side // 2
     shift = affine[:, 2] + affine[:, :2] @ start

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.pixels import whole_levels
+
 GROUND_SIGMA_PX = 4.0
 """Coarser than this is never taken for a screen, and is set aside before the spectrum is looked at."""
 LOWEST_FREQUENCY = 0.06
@@ -116,7 +118,7 @@ def long_lines(luma: NDArray[np.float32], face_size: int) -> NDArray[np.bool_]:
     scale = min(1.0, LOOKED_AT_PX / face_size)
     seen = luma if scale == 1 else cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     side = face_size * scale
-    found = cv2.createLineSegmentDetector().detect(np.clip(np.rint(seen), 0, 255).astype(np.uint8))[0]
+    found = cv2.createLineSegmentDetector().detect(whole_levels(seen))[0]
     mask = np.zeros(seen.shape, np.uint8)
     ends = np.empty((0, 2, 2)) if found is None else found.reshape(-1, 2, 2).astype(np.float64)
     for start, end in ends:

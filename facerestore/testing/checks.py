@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.blending import whole_crop
 from facerestore.errors import BackendError
-from facerestore.testing.drawn_faces import aligned, trial_faces, trial_map
+from facerestore.pixels import to_8_bit
+from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.testing.findings import Finding, Verdict, finding
 from facerestore.testing.trial import Trial, maps_of
 
@@ -54,7 +56,7 @@ def check_form(restorer: Restorer, restored: Any, count: int) -> Finding:
 def check_values(trial: Trial) -> Finding:
     """Tell whether all values are finite and in [0, 1], also for faces that are all black and all white."""
     size = trial.restorer.face_size
-    extremes = [aligned(np.full((size, size, 3), value, np.float32)) for value in (0.0, 1.0)]
+    extremes = [whole_crop(np.full((size, size, 3), value, np.float32)) for value in (0.0, 1.0)]
     values = np.stack([*trial.restored, *trial.restore(extremes)])
     finite = bool(np.isfinite(values).all())
     low, high = (float(values.min()), float(values.max())) if finite else (np.nan, np.nan)
@@ -159,14 +161,14 @@ def _bad_faces(size: int) -> dict[str, Any]:
     """Return what is no aligned face, by what is wrong with it."""
     good = trial_faces(size)[0].lq
     arrays: dict[str, NDArray[Any]] = {
-        "an 8-bit crop": np.rint(255 * good).astype(np.uint8),
+        "an 8-bit crop": to_8_bit(good),
         "a crop from 0 to 255": 255 * good,
         "a crop with NaN": np.where(good == good.max(), np.float32(np.nan), good),
         "an oblong crop": good[: max(1, size // 2)],
         "a grey crop": good[..., 0],
         "an RGBA crop": np.concatenate([good, good[..., :1]], axis=2),
     }
-    return {**{what: aligned(array) for what, array in arrays.items()}, "a bare array": good}
+    return {**{what: whole_crop(array) for what, array in arrays.items()}, "a bare array": good}
 
 
 def _reply(restorer: Restorer, face: Any) -> str:

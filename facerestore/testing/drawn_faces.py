@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import template
+from facerestore.blending import whole_crop
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.types import AlignedFace, DetectedFace, FaceImage, ParsingMap
+from facerestore.types import AlignedFace, ParsingMap
 
 Colour = tuple[float, float, float]
 
@@ -60,16 +60,7 @@ def trial_faces(size: int) -> list[AlignedFace]:
     """Return three faces of ``size`` px, alike in form and unlike in colour; the same at every call."""
     noise = np.random.default_rng(0).uniform(-NOISE, NOISE, (len(COLOURINGS), size, size, 3))
     drawn = [draw_face(size, *colours) for colours in COLOURINGS]
-    return [aligned(np.clip(f + n, 0, 1).astype(np.float32)) for f, n in zip(drawn, noise, strict=True)]
-
-
-def aligned(lq: FaceImage) -> AlignedFace:
-    """Return the record of a crop that is itself the photo."""
-    size = lq.shape[0]
-    detected = DetectedFace(
-        box=(0.0, 0.0, size - 1.0, size - 1.0), landmarks=template(size).astype(np.float32), score=1.0
-    )
-    return AlignedFace(detected=detected, affine=np.eye(2, 3), lq=lq)
+    return [whole_crop(np.clip(f + n, 0, 1).astype(np.float32)) for f, n in zip(drawn, noise, strict=True)]
 
 
 def draw_face(size: int, skin: Colour, background: Colour) -> NDArray[np.float64]:

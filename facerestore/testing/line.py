@@ -8,6 +8,7 @@ import numpy as np
 
 from facerestore.config import RestoreConfig
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pixels import to_8_bit
 from facerestore.testing.drawn_faces import trial_faces
 from facerestore.testing.findings import Finding, finding
 from facerestore.testing.trial import Trial, maps_of
@@ -71,7 +72,7 @@ def trial_photo(size: int) -> tuple[DecodedImage, DetectedFace, int]:
     crop = trial_faces(size)[0]
     margin = max(8, size // 4)
     pixels = np.full((size + 2 * margin, size + 2 * margin, 3), 96, np.uint8)
-    pixels[margin:-margin, margin:-margin] = np.rint(255 * crop.lq).astype(np.uint8)
+    pixels[margin:-margin, margin:-margin] = to_8_bit(crop.lq)
     landmarks = crop.detected.landmarks + np.float32(margin)
     box = (float(margin), float(margin), margin + size - 1.0, margin + size - 1.0)
     return DecodedImage(pixels, format="PNG"), DetectedFace(box=box, landmarks=landmarks, score=1.0), margin

@@ -14,6 +14,7 @@ from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.files import write_text_whole, written_whole
+from facerestore.pixels import whole_levels
 
 SKIN_TONES = ((255, 224, 196), (234, 192, 160), (198, 134, 96), (141, 85, 54), (92, 58, 40))
 """RGB of light to dark skin."""
@@ -53,7 +54,7 @@ def drawn_face(face_size: int, rng: np.random.Generator) -> tuple[NDArray[np.uin
         cv2.ellipse(labels, box, ids[name], -1)
     light = 1 + 0.15 * np.linspace(-1, 1, face_size)[None, :, None] * rng.choice([-1, 1])
     grain = rng.normal(0, 2.5, face.shape)
-    return np.clip(np.rint(face * light + grain), 0, 255).astype(np.uint8), labels
+    return whole_levels(face * light + grain), labels
 
 
 def drawn_landmarks(face_size: int, rng: np.random.Generator) -> NDArray[np.float64]:

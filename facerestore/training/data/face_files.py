@@ -14,6 +14,7 @@ from PIL import Image
 from facerestore.errors import ConfigError, ImageError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import decode_image, find_images, read_image
+from facerestore.pixels import in_8_bits
 from facerestore.training.data.shards import ShardFace, expand_braces, shard_faces
 
 MAP_ENDINGS = ("", "_face0", "_parsing_face0")
@@ -89,9 +90,7 @@ def read_face(file: FaceFile, face_size: int) -> NDArray[np.uint8]:
         raise ImageError(
             f"'{file.place}' is {width} x {height}; an aligned face is square and at least {face_size} px"
         )
-    if pixels.dtype == np.uint16:
-        pixels = (pixels // 257).astype(np.uint8)
-    reduced = cv2.resize(pixels, (face_size, face_size), interpolation=cv2.INTER_AREA)
+    reduced = cv2.resize(in_8_bits(pixels), (face_size, face_size), interpolation=cv2.INTER_AREA)
     return np.asarray(reduced, dtype=np.uint8)
 
 

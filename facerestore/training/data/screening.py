@@ -23,6 +23,7 @@ from facerestore.alignment import (
     transform_points,
 )
 from facerestore.errors import ConfigError
+from facerestore.pixels import to_8_bit
 from facerestore.quality.judge import assess
 from facerestore.training.engine.settings import STRICT
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace
@@ -129,7 +130,7 @@ def measure(
     fitting = [side for side in sides_of(screening) if side <= resolved_px * SLACK]
     aligned = align_face(image.pixels, detected, fitting[0] if fitting else screening.smallest_px)
     quality = assess(aligned)
-    crop = np.rint(aligned.lq * 255).astype(np.uint8)
+    crop = to_8_bit(aligned.lq)
     icc = None if image.grey else image.metadata.icc
     crop = crop if icc is None else _to_srgb(crop, icc)
     measures = Measures(

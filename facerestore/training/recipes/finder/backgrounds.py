@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError
 from facerestore.io import find_images, read_image
+from facerestore.pixels import in_8_bits
 from facerestore.training.recipes.landmarks.data import fractal_noise
 
 Picture = NDArray[np.uint8]
@@ -41,7 +42,7 @@ def read_backgrounds(folder: Path) -> list[Picture]:
 
 
 def _reduced(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Picture:
-    plain = pixels if pixels.dtype == np.uint8 else (pixels // 257).astype(np.uint8)
+    plain = in_8_bits(pixels)
     factor = max(min(1.0, LARGEST_SIDE_PX / max(plain.shape[:2])), BANK_SIDE_PX / min(plain.shape[:2]))
     size = (
         max(BANK_SIDE_PX, round(plain.shape[1] * factor)),

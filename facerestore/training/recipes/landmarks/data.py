@@ -28,7 +28,7 @@ from facerestore.detection.landmark_frame import (
     to_units,
 )
 from facerestore.errors import ConfigError, parse_json_object, read_text, refusing
-from facerestore.pixels import LUMA
+from facerestore.pixels import LUMA, to_8_bit
 from facerestore.training.data.datasets import DataSettings, FaceSource
 from facerestore.training.data.face_files import FaceFile
 
@@ -286,8 +286,7 @@ def _around(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[
     to_middle = np.array([[1.0, 0.0, margin], [0.0, 1.0, margin]])
     shifted = compose_affine(to_middle, affine_from_landmarks(points))
     crop = warp_to_crop(np.repeat(picture[..., None], 3, axis=2), shifted, NEGATIVE_SIDE)[..., 0]
-    rounded: NDArray[np.uint8] = np.rint(crop * 255).astype(np.uint8)
-    return rounded
+    return to_8_bit(crop)
 
 
 def make_sample(data: LandmarkData, seed: int, epoch: int, index: int) -> Sample:
@@ -362,7 +361,7 @@ def _mined_crop(negative: NDArray[np.uint8], rng: np.random.Generator) -> NDArra
 
 def _photograph(crop: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return the grey crop as a worse camera, light or hand might have left it."""
-    seen = np.rint(crop * 255).astype(np.uint8)
+    seen = to_8_bit(crop)
     if rng.random() < DEGRADED_SHARE:
         seen, _, _ = degrade(np.ascontiguousarray(seen), CROP_DEGRADATION, rng)
     grey = (seen.astype(np.float32) / 255) @ LUMA
