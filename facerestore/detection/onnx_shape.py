@@ -4,19 +4,19 @@ OpenCV 4 cannot import a graph whose input has symbolic dimensions and which rea
 dynamic export is such a graph. Only its batch size is read, so any fixed shape gives the same network, and
 ``cv2.FaceDetectorYN`` still accepts every picture size.
 
-An ONNX file is a protocol buffer: a message is a list of fields, each a varint key (number * 8 + wire type) and a
-value. The path to a dimension is ModelProto.graph(7).input(11).type(2).tensor_type(1).shape(2).dim(1), and a
+The path to a dimension is ModelProto.graph(7).input(11).type(2).tensor_type(1).shape(2).dim(1), and a
 dimension is dim_value(1), a varint, or dim_param(2), a string (onnx.proto3, ONNX 1.x).
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 
-from facerestore.errors import CheckpointError
+from facerestore.errors import CheckpointError, refusing
+from facerestore.weights.protobuf import LENGTH, VARINT, fields
 
 GRAPH, INPUT, SHAPE_PATH, DIM, DIM_VALUE = 7, 11, (2, 1, 2), 1, 1
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # protocol-buffer wire types
 
 
 def with_input_shape(model: bytes, shape: Sequence[int]) -> bytes:
@@ -35,7 +35,8 @@ def with_input_shape(model: bytes, shape: Sequence[int]) -> bytes:
     def set_input(message: bytes) -> bytes:
         return message if found else _edit(message, SHAPE_PATH, set_dims)
 
-    edited = _edit(model, (GRAPH, INPUT), set_input)
+    with refusing(lambda _: CheckpointError("the file is no ONNX model, or is cut short; download it again")):
+        edited = _edit(model, (GRAPH, INPUT), set_input)
     if found != [len(shape)]:
         raise CheckpointError(
             f"the ONNX input has {found or 'no'} dimensions, expected {len(shape)}; not a YuNet file?"
@@ -47,44 +48,19 @@ def _edit(message: bytes, path: Sequence[int], change: Callable[[bytes], bytes])
     """Return ``message`` with ``change`` applied to the embedded messages at ``path``."""
     if not path:
         return change(message)
-    parts: list[bytes] = []
-    for number, value, raw in _fields(message):
-        matches = number == path[0] and isinstance(value, bytes)
-        parts.append(_field(number, _edit(value, path[1:], change)) if matches else raw)  # type: ignore[arg-type]
-    return b"".join(parts)
+    return b"".join(
+        _field(number, _edit(value, path[1:], change)) if number == path[0] else raw
+        for number, value, raw in _fields(message)
+    )
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes | int, bytes]]:
-    """Yield (number, value, raw bytes with key) of each field of a message."""
-    position = 0
-    while position < len(message):
-        start = position
-        key, position = _varint(message, position)
-        number, kind = key >> 3, key & 7
-        value: bytes | int
-        if kind == VARINT:
-            value, position = _varint(message, position)
-        else:
-            length = {FIXED64: 8, FIXED32: 4}.get(kind)
-            if kind == LENGTH:
-                length, position = _varint(message, position)
-            if length is None or position + length > len(message):
-                raise CheckpointError("the file is no ONNX model, or is cut short; download it again")
-            value, position = message[position : position + length], position + length
-        yield number, value, message[start:position]
-
-
-def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """Return the varint at ``position`` and the position after it."""
-    value = 0
-    for shift in range(0, 70, 7):  # at most ten bytes
-        if position >= len(message):
-            break
-        byte = message[position]
-        value, position = value | (byte & 0x7F) << shift, position + 1
-        if byte < 0x80:
-            return value, position
-    raise CheckpointError("the file is no ONNX model, or is cut short; download it again")
+def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield number, value and raw bytes with key of each field; a varint's value is left empty."""
+    stream, start = io.BytesIO(message), 0
+    for number, length in fields(stream, len(message)):
+        value, end = stream.read(length), stream.tell()
+        yield number, value, message[start:end]
+        start = end
 
 
 def _field(number: int, value: bytes | int) -> bytes:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 from facerestore.backends.exported.record import KEY
 from facerestore.errors import MOST_DEPTH, CheckpointError, MalformedError, refusing
+from facerestore.weights.protobuf import fields
 
 # Fields of the protocol buffers of ONNX (onnx.proto3): ModelProto.graph and .metadata_props, StringStringEntryProto.
 _GRAPH, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 7, 14, 1, 2
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_VARINT_BYTES = 10
 
 MOST_RECORD_BYTES = 1 << 20
 """Far above what a record needs: a damaged length is not read into memory."""
@@ -56,7 +55,7 @@ def _read_onnx(path: Path) -> str | None:
     found, has_graph = None, False
     size = path.stat().st_size
     with path.open("rb") as stream:
-        for number, length in _fields(stream, size):
+        for number, length in fields(stream, size):
             has_graph = has_graph or number == _GRAPH
             if number == _METADATA and length <= MOST_RECORD_BYTES:
                 found = _entry(stream, length) or found
@@ -67,40 +66,10 @@ def _read_onnx(path: Path) -> str | None:
     return found
 
 
-def _fields(stream: BinaryIO, end: int) -> Iterator[tuple[int, int]]:
-    """Yield number and length of each field; whoever asks reads that many bytes before the next."""
-    while stream.tell() < end:
-        key = _varint(stream)
-        number, kind = key >> 3, key & 7
-        if kind == _VARINT:
-            _varint(stream)
-            length = 0
-        else:
-            length = {_FIXED64: 8, _FIXED32: 4}.get(kind, -1)
-            length = _varint(stream) if kind == _LENGTH else length
-        if number == 0 or length < 0:
-            raise ValueError(f"no field begins at byte {stream.tell()}")
-        if stream.tell() + length > end:
-            raise ValueError(f"{stream.tell() + length} bytes are announced, {end} are there")
-        yield number, length
-
-
-def _varint(stream: BinaryIO) -> int:
-    value = 0
-    for index in range(_VARINT_BYTES):
-        byte = stream.read(1)
-        if not byte:
-            break
-        value |= (byte[0] & 0x7F) << 7 * index
-        if byte[0] < 0x80:
-            return value
-    raise ValueError("a number has no end")
-
-
 def _entry(stream: BinaryIO, length: int) -> str | None:
     """Return the value of an entry of the metadata whose key is ours."""
     end = stream.tell() + length
-    parts = {number: stream.read(size) for number, size in _fields(stream, end)}
+    parts = {number: stream.read(size) for number, size in fields(stream, end)}
     return parts.get(_ENTRY_VALUE, b"").decode("utf-8") if parts.get(_ENTRY_KEY) == KEY.encode() else None
 
 
