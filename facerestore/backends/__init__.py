@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract, isclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import adapter_errors
 from facerestore.errors import BackendError, CheckpointError, ConfigError
-from facerestore.weights.checkpoint import load_state_dict, read_metadata
+from facerestore.weights.checkpoint import load_state_dict, open_weights
 
 if TYPE_CHECKING:
     import torch
 
     from facerestore.backends.base import TensorRestorer
     from facerestore.types import Restorer
+    from facerestore.weights.weights_file import WeightsFile, WeightsSource
 
 BACKENDS: Mapping[str, str] = {
     "codeformer": "facerestore.backends.codeformer:CodeFormerRestorer",
@@ -184,11 +184,13 @@ def _other_backend(name: str, state_dict: Mapping[str, torch.Tensor]) -> str:
     return f"but those of '{found}'; give --backend {found}, or leave the backend out"
 
 
-def load_backend(path: Path, *, name: str | None = None, device: torch.device | str = "cpu") -> Restorer:
+def load_backend(
+    source: WeightsSource, *, name: str | None = None, device: torch.device | str = "cpu"
+) -> Restorer:
     """Return a restorer with the parameters of a weights file.
 
     Args:
-        path: safetensors or PyTorch file; read without running code.
+        source: safetensors or PyTorch file; read without running code.
         name: the backend; None recognises it by the file's keys.
         device: where the network runs.
 
@@ -197,38 +199,33 @@ def load_backend(path: Path, *, name: str | None = None, device: torch.device | 
         ConfigError: no backend is called ``name``, or it takes no weights.
         BackendError: a backend of another package is broken.
     """
-    state_dict = load_state_dict(path)
+    file = open_weights(source)
+    state_dict = load_state_dict(file)
     try:
-        chosen = _recognise(path, state_dict) if name is None else name
+        chosen = _recognise(file, state_dict) if name is None else name
         found = backend_class(chosen)
         if not _needs_weights(found):
-            raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{path}'")
-        with adapter_errors(f"backend '{chosen}' cannot load '{path}'"):
-            if not found.detect(state_dict):
+            raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{file.path}'")
+        with adapter_errors(f"backend '{chosen}' cannot load '{file.path}'"):
+            if name is not None and not found.detect(state_dict):
                 raise CheckpointError(
                     f"its keys are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
                 )
             restorer = _whole(found.build(state_dict, device=device))
-            return _as_headed(restorer, path)
+            # An adapter outside of our base class may not care what the header says.
+            for_header = getattr(restorer, "for_header", None)
+            headed: Restorer = restorer if for_header is None else for_header(file.metadata)
+            return headed
     except CheckpointError as error:
-        raise CheckpointError(f"'{path}': {error}") from error
+        raise CheckpointError(f"'{file.path}': {error}") from error
 
 
-def _as_headed(restorer: Restorer, path: Path) -> Restorer:
-    """Return a restorer as the header of its file asks for; an adapter outside of our base class may not care."""
-    for_header = getattr(restorer, "for_header", None)
-    if for_header is None or path.suffix != ".safetensors":
-        return restorer
-    headed: Restorer = for_header(read_metadata(path))
-    return headed
-
-
-def _recognise(path: Path, state_dict: Mapping[str, torch.Tensor]) -> str:
+def _recognise(file: WeightsFile, state_dict: Mapping[str, torch.Tensor]) -> str:
     """Return the backend of a file; of one that ``facerestore train export`` wrote for another use, say which."""
     try:
         return identify(state_dict)
     except CheckpointError as error:
-        header = read_metadata(path) if path.suffix == ".safetensors" else {}
+        header = file.metadata
         recipe = header.get("recipe")
         if not recipe or header.get("purpose") == "restore":
             raise

@@ -11,10 +11,12 @@ from facerestore.backends import identify
 from facerestore.backends.foreign import require_spandrel
 from facerestore.background.tiles import OVERLAP_PX, Network, TiledUpsampler, round_up
 from facerestore.errors import CheckpointError, ConfigError
-from facerestore.weights.checkpoint import load_state_dict, load_strictly
+from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights
 
 if TYPE_CHECKING:
     import torch
+
+    from facerestore.weights.weights_file import WeightsSource
 
 RRDB_KEYS = frozenset(
     {"conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up2.weight", "conv_hr.weight", "conv_last.weight"}
@@ -51,12 +53,16 @@ StateDict = Mapping[str, "torch.Tensor"]
 
 
 def load_upsampler(
-    path: Path, *, name: str | None = None, tile: int | None = None, device: torch.device | str = "cpu"
+    source: WeightsSource,
+    *,
+    name: str | None = None,
+    tile: int | None = None,
+    device: torch.device | str = "cpu",
 ) -> TiledUpsampler:
     """Return what enlarges photos with the network of a weights file.
 
     Args:
-        path: safetensors or PyTorch file; read without running code.
+        source: safetensors or PyTorch file; read without running code.
         name: what it is called; the path unless given.
         tile: side of a tile, photo pixels; None chooses one.
         device: where the network runs.
@@ -66,7 +72,8 @@ def load_upsampler(
         ConfigError: the network is for faces, or does not enlarge RGB; or the tile is too small.
         BackendError: the network is none of ours, and spandrel is not installed.
     """
-    state_dict = load_state_dict(path)
+    file = open_weights(source)
+    path, state_dict = file.path, load_state_dict(file)
     try:
         own = _own_layout(state_dict)
         network = _foreign(state_dict, path) if own is None else _rrdb(own)
@@ -89,10 +96,10 @@ def is_upsampler(state_dict: StateDict) -> bool:
     return False
 
 
-def holds_upsampler(path: Path) -> bool:
+def holds_upsampler(source: WeightsSource) -> bool:
     """Say whether a file can be read and holds such a network."""
     try:
-        return is_upsampler(load_state_dict(path))
+        return is_upsampler(load_state_dict(source))
     except CheckpointError:
         return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from facerestore.errors import CheckpointError
@@ -14,7 +13,7 @@ from facerestore.weights.checkpoint import (
     load_state_dict,
     load_strictly,
     on_meta,
-    read_metadata,
+    open_weights,
     shapes_of,
     trained_size,
 )
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from facerestore.archs.bisenet import BiSeNetConfig
     from facerestore.archs.parsenet import ParseNetConfig
+    from facerestore.weights.weights_file import WeightsSource
 
 KEYS_SHOWN = 5
 """How many keys of an unknown file a message shows: enough to recognise the network by."""
@@ -155,24 +155,24 @@ PARSERS: tuple[type[NetworkParser], ...] = (PartsParser, ParseNetParser, BiSeNet
 """The networks that are known."""
 
 
-def load_parser(path: Path, *, device: torch.device | str = "cpu") -> NetworkParser:
+def load_parser(source: WeightsSource, *, device: torch.device | str = "cpu") -> NetworkParser:
     """Return a parser with the parameters of a weights file; which network it is, its keys tell.
 
     Args:
-        path: safetensors or PyTorch file; read without running code.
+        source: safetensors or PyTorch file; read without running code.
         device: where the network runs.
 
     Raises:
         CheckpointError: the file is unsafe, corrupt or of no parser, or does not fit; the first missing, unexpected
             and misshapen keys are named.
     """
-    state_dict = load_state_dict(path)
+    file = open_weights(source)
+    state_dict = load_state_dict(file)
     try:
         parser = _recognised(state_dict).build(state_dict, device=device)
-        header = read_metadata(path) if path.suffix == ".safetensors" else {}
-        parser.input_size = trained_size(header, default=INPUT_SIZE)
+        parser.input_size = trained_size(file.metadata, default=INPUT_SIZE)
     except CheckpointError as error:
-        raise CheckpointError(f"'{path}': {error}") from error
+        raise CheckpointError(f"'{file.path}': {error}") from error
     return parser
 
 

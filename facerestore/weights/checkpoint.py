@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing
+from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing, why
 from facerestore.files import path_written_whole
-from facerestore.weights.tensor_file import read_header
+from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at
 from facerestore.weights.wrapping import canonical_state_dict
 
 if TYPE_CHECKING:
@@ -32,37 +32,56 @@ ZIP_MAGIC = b"PK\x03\x04"
 PICKLE_MAGIC = b"\x80\x02"  # protocol 2, the only one of torch.save before its zip format
 
 
-def load_state_dict(path: Path, *, key: str | None = None) -> dict[str, Tensor]:
+def open_weights(source: WeightsSource) -> WeightsFile:
+    """Return what one look finds of a file that is to be loaded; a file that was looked into is not opened again.
+
+    Raises:
+        CheckpointError: it is absent or empty, or cannot be read.
+    """
+    path = source.path if isinstance(source, WeightsFile) else source
+    if not path.is_file():
+        raise CheckpointError(f"'{path}' is not a file; see 'facerestore weights list' for what is installed")
+    with refusing(lambda why: CheckpointError(f"cannot read '{path}': {why}; see who owns it")):
+        file = look_at(source)
+    if file.size_bytes == 0:
+        raise CheckpointError(f"'{path}' is empty (0 bytes); remove it and download it again")
+    return file
+
+
+def load_state_dict(source: WeightsSource, *, key: str | None = None) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint file, on the CPU, in canonical form.
 
     The format is told by the file's first bytes (or a ``.safetensors`` suffix). Tensors of safetensors and of
     PyTorch's zip format are mapped from the file, so they cost memory only as they are used.
 
     Args:
-        path: a safetensors file, or one written by ``torch.save``.
+        source: a safetensors file, or one written by ``torch.save``.
         key: the entry that holds the network, for files that hold several; None follows ``wrapping.WRAPPER_KEYS``.
 
     Raises:
         CheckpointError: the file is absent, empty, truncated, of another format, holds no network, or holds
             objects other than tensors, which are refused because loading them could run code.
     """
-    state_dict = canonical_state_dict(_read(Path(path)), key=key, source=str(path))
-    while (bare := canonical_state_dict(state_dict, source=str(path))).keys() != state_dict.keys():
+    file = open_weights(source)
+    name = str(file.path)
+    state_dict = canonical_state_dict(_read(file), key=key, source=name)
+    while (bare := canonical_state_dict(state_dict, source=name)).keys() != state_dict.keys():
         state_dict = bare
     return state_dict
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def read_metadata(source: WeightsSource) -> dict[str, str]:
     """Return the text entries that a safetensors file carries, without reading its tensors.
 
     Raises:
         CheckpointError: the file is absent or is not a safetensors file.
     """
-    _check_present(Path(path))
-    with refusing(
-        lambda why: CheckpointError(f"'{path}' is not a safetensors file ({why}); only those carry metadata")
-    ):
-        return read_header(Path(path)).metadata
+    file = open_weights(source)
+    if file.fault is not None:
+        raise CheckpointError(
+            f"'{file.path}' is not a safetensors file ({why(file.fault)}); only those carry metadata"
+        ) from file.fault
+    return dict(file.metadata)
 
 
 def load_strictly(module: nn.Module, state_dict: Mapping[str, Tensor], *, name: str) -> None:
@@ -162,30 +181,33 @@ def save_state_dict(
         ) from error
 
 
-def _check_present(path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"'{path}' is not a file; see 'facerestore weights list' for what is installed")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"'{path}' is empty (0 bytes); remove it and download it again")
-
-
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(file: WeightsFile) -> Mapping[str, Any]:
     """Return what the file holds: a mapping, by the reader that its first bytes call for."""
-    _check_present(path)
-    with refusing(lambda why: CheckpointError(f"cannot read '{path}': {why}; see who owns it")):
-        with path.open("rb") as file:
-            start = file.read(64)
+    path, start = file.path, file.start
+    with refusing(
+        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
+    ):
         if path.suffix == ".safetensors" or start[8:9] == b"{":
-            return _read_safetensors(path)
+            return _read_safetensors(file)
         if start.startswith(ZIP_MAGIC):
             return _read_torch(path, mmap=True)
-        # Before torch 2.6 a tar archive reached the unrestricted unpickler (CVE-2025-32434): let none
-        # through.
-        if start.startswith(PICKLE_MAGIC) and not tarfile.is_tarfile(path):
+        if start.startswith(PICKLE_MAGIC) and not _is_tar(start):
             return _read_torch(path, mmap=False)
     raise CheckpointError(
         f"'{path}' is not a checkpoint{_guess(start)}; it must be a safetensors or PyTorch file"
     )
+
+
+def _is_tar(start: bytes) -> bool:
+    """Say whether a file begins like a tar archive, which before torch 2.6 reached the unrestricted unpickler.
+
+    (CVE-2025-32434.)
+    """
+    try:
+        tarfile.TarInfo.frombuf(start, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 def _guess(start: bytes) -> str:
@@ -199,29 +221,26 @@ def _guess(start: bytes) -> str:
     return f" (it starts with {start[:8]!r})"
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
+def _read_safetensors(file: WeightsFile) -> Mapping[str, Any]:
     from safetensors.torch import load_file
 
-    with refusing(
-        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
-    ):
-        read_header(path)  # within bounds, which the library's own reader of headers does not know
-        return load_file(path, device="cpu")
+    if (
+        file.fault is not None
+    ):  # looked for within bounds, which the library's own reader of headers does not know
+        raise file.fault
+    return load_file(file.path, device="cpu")
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any]:
     import torch
 
-    with refusing(
-        lambda why: CheckpointError(f"'{path}' is truncated or corrupt: {why}; download or import it again")
-    ):
-        try:
-            contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
-        except pickle.UnpicklingError as error:
-            raise CheckpointError(
-                f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
-                f" could run code{_refused_global(error)}; get a safetensors file, or one saved as a plain state dict"
-            ) from error
+    try:
+        contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
+            f" could run code{_refused_global(error)}; get a safetensors file, or one saved as a plain state dict"
+        ) from error
     if not isinstance(contents, Mapping):
         raise CheckpointError(
             f"'{path}' holds a {type(contents).__name__}, not a state dict of named tensors; get the file that"

@@ -9,6 +9,7 @@ from facerestore.errors import WeightsError
 from facerestore.weights.catalog import WeightsEntry
 from facerestore.weights.files import unlike_weights
 from facerestore.weights.records import Pin, explain
+from facerestore.weights.weights_file import look_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Verdict:
 
 def check_kind(entry: WeightsEntry, path: Path, *, remedy: str | None = None) -> None:
     """Raise WeightsError where a file cannot be these weights, by its size and its first bytes."""
-    fault, size = unlike_weights(path, entry.file), path.stat().st_size
+    file = look_at(path)
+    fault, size = unlike_weights(file, entry.file), file.size_bytes
     if entry.size_bytes is not None and size != entry.size_bytes:
         fault = f"it has {size} bytes, expected {entry.size_bytes}"
     if fault:

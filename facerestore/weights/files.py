@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import MalformedError, WeightsError, parse_json_object, read_text, refusing
+from facerestore.errors import WeightsError, parse_json_object, read_text, refusing
 from facerestore.files import write_text_whole, written_whole
-from facerestore.weights.tensor_file import read_header
+from facerestore.weights.weights_file import WeightsSource, look_at
 
 CHUNK_BYTES = 1 << 20
 
@@ -30,12 +30,11 @@ def sha256_of(path: Path) -> str:
     Raises:
         WeightsError: the file cannot be read.
     """
-    digest = hashlib.sha256()
     try:
-        feed(digest, path)
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"weights file {path} cannot be read: {error}") from error
-    return digest.hexdigest()
 
 
 def feed(digest: hashlib._Hash, path: Path) -> None:
@@ -106,18 +105,18 @@ def remove_files(path: Path, extra: Collection[Path], *, name: str) -> None:
         ) from error
 
 
-def unlike_weights(path: Path, file_name: str) -> str | None:
+def unlike_weights(source: WeightsSource, file_name: str) -> str | None:
     """Return why a file cannot be weights of the kind that its catalog name says, or None if it may well be.
 
     Looks at the first bytes, and at the end where the format has one: a saved web page, a git-lfs pointer and a
     file that was cut off are recognised; damage inside is not.
 
     Args:
-        path: the file to look at, under any name.
+        source: the file to look at, under any name.
         file_name: the name in the catalog, whose suffix says the format.
     """
-    with path.open("rb") as stream:
-        head = stream.read(512)
+    file = look_at(source)
+    head = file.start
     # A safetensors file may begin so too: with the length of its header.
     if head.lstrip()[:1] == b"<" and head[8:9] != b"{":
         return "it is a web page (a login page or an error page of a proxy?)"
@@ -125,10 +124,10 @@ def unlike_weights(path: Path, file_name: str) -> str | None:
         return "it is a git-lfs pointer, not the file itself"
     suffix = Path(file_name).suffix
     if suffix == ".safetensors":
-        return _unlike_safetensors(path)
+        return file.torn
     if suffix == ".onnx":
         return None if head[:1] == bytes([_ONNX_IR_VERSION]) else "it does not begin like an ONNX model"
-    return _unlike_torch(path, head)
+    return _unlike_torch(file.path, head)
 
 
 def _unlike_torch(path: Path, head: bytes) -> str | None:
@@ -144,20 +143,6 @@ def _ends(archive: Path) -> bool:
         return zipfile.is_zipfile(archive)
     except (ValueError, zipfile.BadZipFile, struct.error):  # what it raises where the directory lies
         return False
-
-
-def _unlike_safetensors(path: Path) -> str | None:
-    try:
-        end = read_header(path).end
-    except MalformedError as error:
-        return f"its safetensors header cannot be read: {error}"
-    size = path.stat().st_size
-    return None if size == end else f"its header speaks of {end} bytes, but it has {size}"
-
-
-def safetensors_metadata(path: Path) -> dict[str, str]:
-    """Return the text entries in the header of a safetensors file; nothing for a file of another kind."""
-    return {} if _unlike_safetensors(path) is not None else read_header(path).metadata
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

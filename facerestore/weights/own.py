@@ -13,8 +13,9 @@ from typing import Any
 
 from facerestore.errors import WeightsError, parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
-from facerestore.weights.files import copy_hashed, read_json, safetensors_metadata, write_json
+from facerestore.weights.files import copy_hashed, read_json, write_json
 from facerestore.weights.locking import exclusive
+from facerestore.weights.weights_file import look_at
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})
 """SPDX licences that allow commercial use, where the owner of weights states one for them."""
@@ -68,7 +69,8 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
     Raises:
         WeightsError: the name is not fit for this file.
     """
-    header = safetensors_metadata(path) if path.is_file() else {}
+    file = look_at(path) if path.is_file() else None
+    header = file.metadata if file is not None and file.torn is None else {}
     backend, purpose = header.get("backend"), header.get("purpose")
     if backend is None or purpose not in PURPOSES:
         return None
