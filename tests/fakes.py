@@ -8,6 +8,7 @@ from facerestore.alignment import template
 from facerestore.errors import BackendError
 from facerestore.pipeline.report import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.testing.drawn_faces import trial_faces
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace
 
 FACE_SIZE = 64
@@ -26,6 +27,11 @@ def photo(height=120, width=200, *, dtype=np.uint8, seed=0, **facts):
     limit = np.iinfo(dtype).max
     pixels = np.random.default_rng(seed).integers(limit // 5, limit // 2, (height, width, 3), dtype=dtype)
     return DecodedImage(pixels, **facts)
+
+
+def trial_photo(which=0, size=512):
+    """Return one of the drawn faces as 8-bit pixels; the embedded detector finds each."""
+    return np.round(trial_faces(size)[which].lq * 255).astype(np.uint8)
 
 
 class FakeDetector:

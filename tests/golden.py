@@ -1,4 +1,4 @@
-"""Reading of the golden fixtures: tensors that the official networks produced."""
+"""Reading of ``tests/golden``: what the official networks compute (its README says what each file holds)."""
 
 import math
 from pathlib import Path
@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+FOLDER = Path(__file__).parent / "golden"
+
 
 class Golden:
-    """The tensors of one fixture file."""
+    """The tensors of one file, by its name without the ending."""
 
-    def __init__(self, path: Path) -> None:
-        self.tensors = load_file(path)
+    def __init__(self, name: str) -> None:
+        self.tensors = load_file(FOLDER / f"{name}.safetensors")
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.tensors[name]
@@ -22,9 +24,15 @@ class Golden:
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
-def listed_keys(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of a key listing."""
-    lines = [line.split("\t") for line in path.read_text().splitlines() if line and not line.startswith("#")]
+def golden_arrays(name: str) -> dict[str, np.ndarray]:
+    """Return the tensors of one file as arrays."""
+    return {key: tensor.numpy() for key, tensor in Golden(name).tensors.items()}
+
+
+def listed_keys(name: str) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of a key listing, by its name without the ending."""
+    text = (FOLDER / f"{name}.txt").read_text()
+    lines = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     return {
         name: tuple(int(side) for side in shape.strip("[]").split(",") if side.strip())
         for name, shape, _ in lines
@@ -39,7 +47,7 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor, atol: float) -> No
 
 
 def closed_form_weights(state_dict: dict[str, torch.Tensor], *, gain: float) -> dict[str, torch.Tensor]:
-    """Return the weights that the fixtures' closed-form recipe gives to these keys and shapes."""
+    """Return the weights that the README's recipe gives to these keys and shapes."""
     return {
         key: _closed_form(key, tuple(state_dict[key].shape), position, gain)
         for position, key in enumerate(sorted(state_dict))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from golden import golden_arrays
 
 from facerestore.alignment import (
     FFHQ_TEMPLATE,
@@ -47,10 +48,8 @@ def test_template_scales_about_pixel_centres(size):
     assert np.allclose(template(512), FFHQ_TEMPLATE)
 
 
-def test_gpen_alignment_matches_the_official_one(shared):
-    from safetensors.numpy import load_file
-
-    golden = load_file(shared("golden/gpen_align.safetensors"))
+def test_gpen_alignment_matches_the_official_one():
+    golden = golden_arrays("gpen_align")
     for size in (256, 512, 1024, 2048):
         assert np.allclose(gpen_template(size), golden[f"ref5.{size}"], atol=1e-9)
     for j in range(3):

@@ -11,12 +11,12 @@ from facerestore.archs.arcface import CROP_COLUMNS, CROP_FRAME, CROP_ROWS, ArcFa
 from facerestore.archs.vgg import IMAGENET_DEVIATION, IMAGENET_MEAN, PERCEPTUAL_TAPS, PSFR_TAPS, VGG19
 
 
-def test_arcface_gives_the_official_result_from_the_official_keys(shared):
-    golden = Golden(shared("golden/retinaface_arcface_recipe.safetensors"))
+def test_arcface_gives_the_official_result_from_the_official_keys():
+    golden = Golden("retinaface_arcface_recipe")
     with torch.device("meta"):
         network = ArcFace().eval()
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    assert own == listed_keys(shared("golden/arcface_irse50_keys.txt"))
+    assert own == listed_keys("arcface_irse50_keys")
     assert len(own) == 397
     assert sum(p.numel() for p in network.parameters()) == 43_797_696
     network.load_state_dict(closed_form_weights(network.state_dict(), gain=0.8), strict=True, assign=True)

@@ -50,9 +50,9 @@ def randomise_noise_strengths(network):
 
 
 @pytest.fixture(params=GOLDEN)
-def official(request, shared):
+def official(request):
     config, atol = GOLDEN[request.param]
-    golden = Golden(shared(f"golden/{request.param}.safetensors"))
+    golden = Golden(request.param)
     network = GPENGenerator(config).eval()
     network.load_state_dict(golden.under("sd."), strict=True)
     noise = list(golden.under("noise.").values()) or None
@@ -81,27 +81,27 @@ def test_single_faces_give_the_official_result(official):
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_keys_shapes_and_size_are_the_official_ones(shared, name):
+def test_keys_shapes_and_size_are_the_official_ones(name):
     config, parameters = FULL_SIZE[name]
     with torch.device("meta"):
         network = GPENGenerator(config)
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    assert own == listed_keys(shared(f"golden/{name}_keys.txt"))
+    assert own == listed_keys(f"{name}_keys")
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("name", FULL_SIZE_DISCRIMINATORS)
-def test_discriminator_keys_and_shapes_are_the_official_ones(shared, name):
+def test_discriminator_keys_and_shapes_are_the_official_ones(name):
     (size, multiplier), parameters = FULL_SIZE_DISCRIMINATORS[name]
     with torch.device("meta"):
         network = GPENDiscriminator(size, channel_multiplier=multiplier)
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    assert own == listed_keys(shared(f"golden/{name}_keys.txt"))
+    assert own == listed_keys(f"{name}_keys")
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
-def test_discriminator_gives_the_official_scores(shared):
-    golden = Golden(shared("golden/gpen_discriminator_64.safetensors"))
+def test_discriminator_gives_the_official_scores():
+    golden = Golden("gpen_discriminator_64")
     network = GPENDiscriminator(64, narrow=0.125)
     network.load_state_dict(golden.under("sd."), strict=True)
     with torch.no_grad():

@@ -17,8 +17,8 @@ def small_networks():
     return [ParseNet(SMALL_PARSENET), BiSeNet(SMALL_BISENET)]
 
 
-def test_parsenet_gives_the_official_result(shared):
-    golden = Golden(shared("golden/psfr_parsenet.safetensors"))
+def test_parsenet_gives_the_official_result():
+    golden = Golden("psfr_parsenet")
     network = ParseNet(SMALL_PARSENET).eval()
     network.load_state_dict(golden.under("sd."), strict=True)
     seen = {}
@@ -37,9 +37,9 @@ def test_parsenet_gives_the_official_result(shared):
 
 
 @pytest.fixture(scope="module", params=["parsenet", "bisenet"])
-def full_size(request, shared):
+def full_size(request):
     """A network of the published widths, with the weights of the closed-form recipe."""
-    golden = Golden(shared("golden/facexlib_parse_recipe.safetensors"))
+    golden = Golden("facexlib_parse_recipe")
     network = ParseNet() if request.param == "parsenet" else BiSeNet()
     gain = {"parsenet": 0.7, "bisenet": 1.0}[request.param]
     weights = closed_form_weights(network.state_dict(), gain=gain)
@@ -66,11 +66,11 @@ def test_full_size_parsers_give_the_official_results(full_size):
         (BiSeNet, "facexlib_bisenet_keys", 13_300_416),
     ],
 )
-def test_keys_and_shapes_are_those_that_are_published(shared, network, listing, parameters):
+def test_keys_and_shapes_are_those_that_are_published(network, listing, parameters):
     with torch.device("meta"):
         built = network()
     own = {key: tuple(value.shape) for key, value in built.state_dict().items()}
-    assert own == listed_keys(shared(f"golden/{listing}.txt"))
+    assert own == listed_keys(listing)
     assert sum(p.numel() for p in built.parameters()) == parameters
 
 

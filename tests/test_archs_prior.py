@@ -55,9 +55,9 @@ def test_sizes_are_those_of_the_design(size, multiplier):
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, abs=0.06)
 
 
-def test_keys_are_those_of_the_published_generators(shared):
+def test_keys_are_those_of_the_published_generators():
     """GPEN's generator without concatenation is a plain StyleGAN2; its official listing proves our names."""
-    golden = Golden(shared("golden/gpen_full_64_noconcat.safetensors"))
+    golden = Golden("gpen_full_64_noconcat")
     official = {key: tuple(value.shape) for key, value in golden.under("sd.generator.").items()}
     config = PriorConfig(64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125)
     own = {key: tuple(value.shape) for key, value in StyleGAN2Prior(config).state_dict().items()}
@@ -66,9 +66,9 @@ def test_keys_are_those_of_the_published_generators(shared):
     assert [own[f"noises.noise_{i}"][2] for i in range(9)] == [4, 8, 8, 16, 16, 32, 32, 64, 64]
 
 
-def test_filtered_synthesis_gives_the_official_result(shared):
+def test_filtered_synthesis_gives_the_official_result():
     """The network that GPEN steers, with encoder features as its noise, on the official weights."""
-    golden = Golden(shared("golden/gpen_full_64_noconcat.safetensors"))
+    golden = Golden("gpen_full_64_noconcat")
     prior = StyleGAN2Prior(
         PriorConfig(64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125)
     ).eval()

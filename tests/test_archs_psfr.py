@@ -28,8 +28,8 @@ def example(config=TINY, count=3, seed=0):
 
 
 @pytest.fixture
-def golden(shared):
-    return Golden(shared("golden/psfr_generator.safetensors"))
+def golden():
+    return Golden("psfr_generator")
 
 
 @pytest.fixture
@@ -72,27 +72,27 @@ def test_weights_are_normalised_with_the_stored_vectors(kind, golden, request):
         assert_near(network.get_submodule(name).weight, expected, 1e-6)
 
 
-def test_keys_shapes_and_size_are_the_official_ones(shared):
+def test_keys_shapes_and_size_are_the_official_ones():
     with torch.device("meta"):
         network = PSFRGenerator(PSFRConfig())
     own = {key: tuple(shape) for key, shape in official_shapes(network).items()}
-    listed = listed_keys(shared("golden/psfr_keys.txt"))
+    listed = listed_keys("psfr_keys")
     assert own == listed
     assert len(listed) == 221
     assert sum(p.numel() for p in network.parameters()) == 45_956_995
 
 
-def test_discriminator_keys_shapes_and_size_are_the_official_ones(shared):
+def test_discriminator_keys_shapes_and_size_are_the_official_ones():
     with torch.device("meta"):
         network = PSFRDiscriminator()
     own = {key: tuple(shape) for key, shape in official_shapes(network).items()}
-    assert own == listed_keys(shared("golden/psfr_disc_keys.txt"))
+    assert own == listed_keys("psfr_disc_keys")
     assert sum(p.numel() for p in network.parameters()) == 18_872_259
 
 
 @pytest.mark.parametrize("kind", ["fused", "spectral"])
-def test_discriminator_gives_the_official_judgement(shared, kind):
-    golden = Golden(shared("golden/psfr_discriminator.safetensors"))
+def test_discriminator_gives_the_official_judgement(kind):
+    golden = Golden("psfr_discriminator")
     network = PSFRDiscriminator(8).eval()
     state_dict = golden.under("sd.")
     if kind == "fused":

@@ -95,8 +95,8 @@ def test_parse():
 
 
 @pytest.mark.parametrize(("name", "atol"), [("gpen_full_64_cm1", 1e-4), ("gpen_full_64_noconcat", 2e-4)])
-def test_gpen_gives_the_official_result(shared, name, atol):
-    golden = Golden(shared(f"golden/{name}.safetensors"))
+def test_gpen_gives_the_official_result(name, atol):
+    golden = Golden(name)
     with torch.no_grad():
         found = reference_network("gpen", golden.under("sd."), torch.device("cpu"))(golden["in"])
     assert_near(found, golden["out"], atol)

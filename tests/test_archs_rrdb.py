@@ -8,19 +8,19 @@ from facerestore.archs.rrdb import RRDBNet
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_rrdbnet_gives_the_official_result(shared, scale):
-    golden = Golden(shared(f"golden/gpen_rrdb_x{scale}.safetensors"))
+def test_rrdbnet_gives_the_official_result(scale):
+    golden = Golden(f"gpen_rrdb_x{scale}")
     network = RRDBNet(scale=scale, width=8, blocks=2, growth=4)
     network.load_state_dict(golden.under("sd."), strict=True)
     with torch.no_grad():
         assert_near(network(golden["in"]), golden["out"], 2e-5)
 
 
-def test_keys_and_shapes_are_those_of_realesrnet(shared):
+def test_keys_and_shapes_are_those_of_realesrnet():
     with torch.device("meta"):
         network = RRDBNet(scale=2)
     own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    assert own == listed_keys(shared("golden/realesrnet_x2_keys.txt"))
+    assert own == listed_keys("realesrnet_x2_keys")
     assert sum(p.numel() for p in network.parameters()) == 9_590_947
 
 

@@ -10,8 +10,8 @@ PIECE_ATOL = 1e-5  # golden/README.md
 
 
 @pytest.fixture(scope="module")
-def pieces(shared):
-    return Golden(shared("golden/stylegan2_pieces.safetensors"))
+def pieces():
+    return Golden("stylegan2_pieces")
 
 
 def _modulated(out_channels, kernel_size, **options):

@@ -316,8 +316,8 @@ OFFICIAL = {
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_official_key_listings_give_the_official_configuration(shared, name):
-    listing = listed_keys(shared(f"golden/{name}_keys.txt"))
+def test_official_key_listings_give_the_official_configuration(name):
+    listing = listed_keys(f"{name}_keys")
     state_dict = {key: torch.empty(shape, device="meta") for key, shape in listing.items()}
     assert identify(state_dict) == "gpen"
     assert GPENRestorer.config_from_state_dict(state_dict) == OFFICIAL[name]

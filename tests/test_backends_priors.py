@@ -183,9 +183,9 @@ def test_a_clean_generator_draws_what_its_own_formulas_say():
         assert_near(loaded(z), image, 1e-5)
 
 
-def test_official_tensors_draw_the_official_faces(shared):
+def test_official_tensors_draw_the_official_faces():
     """GPEN's golden network without concatenation: its generator is rosinality's, its features are the noise."""
-    golden = Golden(shared("golden/gpen_full_64_noconcat.safetensors"))
+    golden = Golden("gpen_full_64_noconcat")
     state_dict = golden.under("sd.generator.")
     sizes = [4, *(size for size in (8, 16, 32, 64) for _ in range(2))]
     state_dict |= {f"noises.noise_{i}": torch.zeros(1, 1, size, size) for i, size in enumerate(sizes)}

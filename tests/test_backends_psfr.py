@@ -46,8 +46,8 @@ def example(count=3, side=SIDE, seed=0):
     return faces, maps
 
 
-def test_the_published_key_set_is_recognised_by_this_backend_alone(shared):
-    shapes = listed_keys(shared("golden/psfr_keys.txt"))
+def test_the_published_key_set_is_recognised_by_this_backend_alone():
+    shapes = listed_keys("psfr_keys")
     state_dict = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
     assert identify(state_dict) == "psfr"
     assert PSFRRestorer.config_from_state_dict(state_dict) == PSFRConfig()
@@ -57,10 +57,8 @@ def test_the_published_key_set_is_recognised_by_this_backend_alone(shared):
     "listing",
     ["psfr_parse_keys", "psfr_disc_keys", "gpen512_keys", "gpen512_disc_keys", "facexlib_bisenet_keys"],
 )
-def test_other_networks_are_not_taken_for_it(shared, listing):
-    assert not PSFRRestorer.detect(
-        dict.fromkeys(listed_keys(shared(f"golden/{listing}.txt")), torch.zeros(1))
-    )
+def test_other_networks_are_not_taken_for_it(listing):
+    assert not PSFRRestorer.detect(dict.fromkeys(listed_keys(listing), torch.zeros(1)))
 
 
 def test_examples_of_the_other_backends_are_not_taken_for_it():
@@ -71,8 +69,8 @@ def test_examples_of_the_other_backends_are_not_taken_for_it():
 
 
 @pytest.mark.parametrize("kind", ["official", "fused"])
-def test_saved_checkpoints_load_and_give_the_official_result(shared, tmp_path, kind):
-    golden = Golden(shared("golden/psfr_generator.safetensors"))
+def test_saved_checkpoints_load_and_give_the_official_result(tmp_path, kind):
+    golden = Golden("psfr_generator")
     state_dict = golden.under("sd.")
     if kind == "fused":
         save_state_dict(tmp_path / "g.safetensors", fuse(state_dict))

@@ -280,8 +280,8 @@ def test_every_layout_of_rrdbnet_is_read_without_spandrel(layout, scale, tmp_pat
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
-def test_gpen_s_golden_networks_give_their_golden_result(scale, shared, tmp_path):
-    golden = Golden(shared(f"golden/gpen_rrdb_x{scale}.safetensors"))
+def test_gpen_s_golden_networks_give_their_golden_result(scale, tmp_path):
+    golden = Golden(f"gpen_rrdb_x{scale}")
     torch.save({"params_ema": golden.under("sd.")}, tmp_path / "realesrnet.pth")
     loaded = load_upsampler(tmp_path / "realesrnet.pth")
     with torch.no_grad():

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from fakes import trial_photo
 from PIL import Image
 
 from facerestore.cli.app import main
@@ -115,11 +116,15 @@ def test_an_empty_folder_is_one_line(tmp_path, capsys):
     assert "give megabytes" in told
 
 
-def test_photos_become_faces(shared, tmp_path, capsys):
+def test_photos_become_faces(tmp_path, capsys):
     photos = tmp_path / "photos"
     (photos / "small").mkdir(parents=True)
-    for name in ("anna.jpg", "ben.jpg"):
-        (photos / "small" / name).write_bytes(shared(f"photos/small/{name}").read_bytes())
+    faces = {
+        "anna": trial_photo(2),
+        "ben": trial_photo(1)[:, ::-1],
+    }  # the second turned, or they were too alike
+    for name, photo in faces.items():
+        Image.fromarray(photo).save(photos / "small" / f"{name}.jpg")
     (photos / "bad.jpg").write_bytes(b"nothing")
     out = tmp_path / "out"
     words = ["data", "prepare", str(photos), str(out), "--min-size", "128", "--detector", "embedded"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fakes import trial_photo
+from golden import Golden, closed_form_weights, golden_arrays, listed_keys
 from PIL import Image as PillowImage
 
 from facerestore.alignment import invert_affine
@@ -31,7 +33,6 @@ BUNDLED = {
 }
 YUNET = "weights/face_detection_yunet_dynamic.onnx"
 MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
-MURMUR = (0x85EBCA6B, 0xC2B2AE35)
 
 
 def read(path):
@@ -59,36 +60,8 @@ def detector(request):
     return request.getfixturevalue(request.param)
 
 
-def closed_form_weights(state_dict, gain):
-    """The weights recipe of the golden fixtures, for networks too big to store."""
-    import torch
-
-    out = {}
-    for k, key in enumerate(sorted(state_dict)):
-        shape = state_dict[key].shape
-        x = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64((0x9E3779B9 * (k + 1)) % 2**32)
-        x &= np.uint64(0xFFFFFFFF)
-        for shift, factor in ((16, MURMUR[0]), (13, MURMUR[1]), (16, 1)):
-            x = ((x ^ (x >> np.uint64(shift))) * np.uint64(factor)) & np.uint64(0xFFFFFFFF)
-        f = x.astype(np.float64) / 2**31 - 1
-        if key.endswith("num_batches_tracked"):
-            value = np.zeros_like(f)
-        elif len(shape) >= 2:
-            value = f * np.sqrt(3 * gain / np.prod(shape[1:]))
-        elif key.endswith("running_var"):
-            value = 1 + 0.5 * f
-        elif key.endswith("running_mean"):
-            value = 0.1 * f
-        else:
-            value = 1 + 0.2 * f if key.endswith(".weight") else 0.1 * f
-        out[key] = torch.from_numpy(value.reshape(tuple(shape))).to(state_dict[key].dtype)
-    return out
-
-
-def test_retinaface_post_processing_matches_the_official_one(shared):
-    from safetensors.numpy import load_file
-
-    golden = load_file(shared("golden/retinaface_post.safetensors"))
+def test_retinaface_post_processing_matches_the_official_one():
+    golden = golden_arrays("retinaface_post")
     priors = anchors(70, 90, FACEXLIB_MIN_SIZES)
     boxes = decode_boxes(golden["in.loc"], priors)
     assert np.allclose(priors, golden["priors_h70_w90"], atol=1e-5)
@@ -100,16 +73,13 @@ def test_retinaface_post_processing_matches_the_official_one(shared):
     assert kept.tolist() == golden["out.nms_keep_0.4"].tolist()
 
 
-def test_retinaface_network_matches_the_official_one(shared):
+def test_retinaface_network_matches_the_official_one():
     import torch
-    from safetensors.torch import load_file
 
-    golden = load_file(shared("golden/retinaface_arcface_recipe.safetensors"))
+    golden = Golden("retinaface_arcface_recipe")
     network = build_network(CONFIGS["retinaface.resnet50"]).eval()
-    text = shared("golden/retinaface_r50_keys.txt").read_text()
-    listed = [line.split("\t")[0] for line in text.splitlines() if not line.startswith("#")]
-    assert set(network.state_dict()) == set(listed)
-    network.load_state_dict(closed_form_weights(network.state_dict(), 0.6), strict=True)
+    assert set(network.state_dict()) == set(listed_keys("retinaface_r50_keys"))
+    network.load_state_dict(closed_form_weights(network.state_dict(), gain=0.6), strict=True)
     with torch.inference_mode():
         boxes, classes, points = network(golden["retinaface.in"])
     assert torch.allclose(boxes, golden["retinaface.out.loc"], atol=2e-4)
@@ -261,8 +231,8 @@ def test_no_face_is_reported_where_there_is_none(detector, shared):
         assert detector.detect(read(path)) == [], path.name
 
 
-def test_the_file_of_a_face_finder_is_a_detector(embedded, shared):
-    image = read(shared("photos/small/anna.jpg"))
+def test_the_file_of_a_face_finder_is_a_detector(embedded):
+    image = trial_photo()
     path = str(BUNDLED["finder.five-point"])
     named = create_detector(path, weights_for=BUNDLED.__getitem__)
     assert named.detect(image)[0].box == embedded.detect(image)[0].box
@@ -274,8 +244,8 @@ def test_a_landmark_network_is_no_detector():
         create_detector(path, weights_for=BUNDLED.__getitem__)
 
 
-def test_a_face_is_found_whether_it_fills_the_photo_or_is_small_in_it(embedded, shared):
-    image = read(shared("photos/cropped/Adele_crop.png"))
+def test_a_face_is_found_whether_it_fills_the_photo_or_is_small_in_it(embedded):
+    image = trial_photo()
     (face,) = embedded.detect(image)
     for side, canvas_side in ((48, 1000), (1500, 1500)):
         scaled = cv2.resize(

@@ -6,6 +6,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from conftest import shared_root
+from fakes import trial_photo
 from test_detection import BUNDLED, MOBILE, YUNET, read
 
 from facerestore.cli.app import main
@@ -218,8 +220,12 @@ def detector(request):
     return request.getfixturevalue(request.param)
 
 
-def portrait(shared, side):
-    face = read(sorted(shared("faces/val/congress_gpo").iterdir())[0])
+PORTRAITS = shared_root() / "faces/val/congress_gpo"
+
+
+def portrait(side):
+    """Return a photographed face; a drawn one where the shared photographs are absent."""
+    face = read(sorted(PORTRAITS.iterdir())[0]) if PORTRAITS.is_dir() else trial_photo()
     return cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
 
 
@@ -227,17 +233,17 @@ def noisy(height, width):
     return np.random.default_rng(5).integers(80, 140, (height, width, 3), np.uint8)
 
 
-def test_a_face_in_a_panorama_is_found(detector, shared):
+def test_a_face_in_a_panorama_is_found(detector):
     strip = noisy(300, 12000)
-    strip[50:250, 5800:6000] = portrait(shared, 200)
+    strip[50:250, 5800:6000] = portrait(200)
     (face,) = detector.detect(strip)
     assert 5800 < face.box[0] < face.box[2] < 6000
 
 
-def test_small_faces_of_a_large_photo_are_found_once_each_at_the_seams_too(detector, shared):
+def test_small_faces_of_a_large_photo_are_found_once_each_at_the_seams_too(detector):
     picture = noisy(2200, 3200)
     width, height = tile_size(3200, 2200, pyramid(picture, REACH).overlap_px)
-    small = portrait(shared, 120)
+    small = portrait(120)
     corners = [(0, 0), (3080, 0), (0, 2080), (3080, 2080), (1540, 1000)]
     seams = [(width - 60, 700), (width - 120, 1500), (1000, min(height, 2080) - 60)]
     for x, y in corners + seams:
@@ -249,8 +255,8 @@ def test_small_faces_of_a_large_photo_are_found_once_each_at_the_seams_too(detec
         assert (np.hypot(*(middles - (x + 60, y + 66)).T) < 20).sum() == 1
 
 
-def test_a_face_that_the_border_cuts_in_half_is_told_once_at_most(embedded, shared):
-    face = portrait(shared, 300)
+def test_a_face_that_the_border_cuts_in_half_is_told_once_at_most(embedded):
+    face = portrait(300)
     for cut in (face[:, 150:], face[:, :150], face[150:], face[:170]):
         picture = noisy(1500, 1500)
         picture[: cut.shape[0], : cut.shape[1]] = cut
@@ -258,8 +264,10 @@ def test_a_face_that_the_border_cuts_in_half_is_told_once_at_most(embedded, shar
 
 
 @pytest.mark.parametrize("degrees", [60, 75, 90, 180, 270, 300])
-def test_a_turned_face_is_found_with_landmarks_in_its_own_frame(embedded, shared, degrees):
-    face = portrait(shared, 240)
+def test_a_turned_face_is_found_with_landmarks_in_its_own_frame(embedded, degrees):
+    if degrees in (60, 300) and not PORTRAITS.is_dir():
+        pytest.skip("needs a photographed face: a drawn one is not found when it leans by 30 degrees")
+    face = portrait(240)
     picture = noisy(600, 700)
     picture[180:420, 230:470] = face
     turn = cv2.getRotationMatrix2D((350, 300), degrees, 1.0)
@@ -270,12 +278,12 @@ def test_a_turned_face_is_found_with_landmarks_in_its_own_frame(embedded, shared
     assert np.abs(found.landmarks - expected).max() < 0.2 * upright.eye_distance_px
 
 
-def test_a_turned_face_is_restored_as_the_upright_one_is(shared):
+def test_a_turned_face_is_restored_as_the_upright_one_is():
     from facerestore.pipeline.build import build_pipeline
     from facerestore.types import DecodedImage
 
     picture = noisy(500, 600)
-    picture[100:356, 200:456] = cv2.GaussianBlur(portrait(shared, 256), (0, 0), 3)
+    picture[100:356, 200:456] = cv2.GaussianBlur(portrait(256), (0, 0), 3)
     line = build_pipeline(RestoreConfig(backend="lite", force=True, device="cpu"))
     assert isinstance(line, RestorePipeline)
     upright, turned = (line.run(DecodedImage(np.rot90(picture, k).copy())) for k in (0, 1))

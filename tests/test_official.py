@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from fakes import Brightener, FakeDetector, face_at, photo
+from golden import golden_arrays
 from PIL import Image as PillowImage
-from safetensors.numpy import load_file
 
 from facerestore.alignment import (
     compose_affine,
@@ -91,8 +91,8 @@ def sure(x, y, *, size, score=0.95):
 # --- GPEN: what the official code gave -----------------------------------------------------------------------------
 
 
-def test_gpen_mask_is_feathered_as_in_the_official_code(shared):
-    golden = load_file(shared("golden/gpen_align.safetensors"))
+def test_gpen_mask_is_feathered_as_in_the_official_code():
+    golden = golden_arrays("gpen_align")
     y, x = np.mgrid[:512, :512]
     disc = ((x - 256) ** 2 + (y - 260) ** 2 <= 170**2).astype(np.float32)
     assert np.array_equal(disc[256], golden["mask.in_disc_centre256_260_r170_row256"])

@@ -89,16 +89,16 @@ def test_a_batch_equals_single_faces_and_repeats(file):
         ("facexlib_bisenet_keys", bisenet_config, BiSeNetConfig()),
     ],
 )
-def test_published_key_listings_give_the_published_widths(shared, listing, read, published):
-    keys = listed_keys(shared(f"golden/{listing}.txt"))
+def test_published_key_listings_give_the_published_widths(listing, read, published):
+    keys = listed_keys(listing)
     state_dict = {key: torch.empty(shape, device="meta") for key, shape in keys.items()}
     assert read(state_dict) == published
     claims = [parser.name for parser in (ParseNetParser, BiSeNetParser) if parser.detect(state_dict)]
     assert claims == ["bisenet" if "bisenet" in listing else "parsenet"]
 
 
-def test_the_official_parsenet_is_read_from_its_file(shared, tmp_path):
-    golden = Golden(shared("golden/psfr_parsenet.safetensors"))
+def test_the_official_parsenet_is_read_from_its_file(tmp_path):
+    golden = Golden("psfr_parsenet")
     torch.save(golden.under("sd."), tmp_path / "official.pth")
     parser = load_parser(tmp_path / "official.pth")
     assert parser.network.config == ParseNetConfig(encoder=(8, 16, 16), body_blocks=2, decoder=(16, 8))

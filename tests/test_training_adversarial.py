@@ -12,8 +12,8 @@ from facerestore.training.losses.adversarial import (
 )
 
 
-def test_losses_and_r1_give_the_official_values(shared):
-    golden = Golden(shared("golden/gpen_discriminator_64.safetensors"))
+def test_losses_and_r1_give_the_official_values():
+    golden = Golden("gpen_discriminator_64")
     network = GPENDiscriminator(64, narrow=0.125)
     network.load_state_dict(golden.under("sd."), strict=True)
     real = golden["in.real"].requires_grad_()
@@ -26,9 +26,9 @@ def test_losses_and_r1_give_the_official_values(shared):
     assert network.convs[0][0].weight.grad.abs().sum() > 0
 
 
-def test_path_length_penalty_gives_the_official_value(shared):
-    golden = Golden(shared("golden/gpen_full_64_cm1.safetensors"))
-    pieces = Golden(shared("golden/stylegan2_pieces.safetensors"))
+def test_path_length_penalty_gives_the_official_value():
+    golden = Golden("gpen_full_64_cm1")
+    pieces = Golden("stylegan2_pieces")
     network = GPENGenerator(
         GPENConfig(64, style_dim=64, mapping_layers=8, channel_multiplier=1, narrow=0.125)
     )

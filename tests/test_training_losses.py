@@ -11,8 +11,8 @@ from facerestore.training.recipes.psfr import losses as psfr_losses
 
 
 @pytest.fixture
-def golden(shared):
-    return Golden(shared("golden/psfr_losses.safetensors"))
+def golden():
+    return Golden("psfr_losses")
 
 
 def pyramid_of(golden, name):
