@@ -9,7 +9,7 @@ import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
 from facerestore.alignment import template
-from facerestore.archs.lite import BUNDLED, LiteConfig
+from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.backends import load_backend
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
 from facerestore.training.data.drawn import write_drawn_faces
@@ -17,8 +17,9 @@ from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import charbonnier
+from facerestore.training.losses.detail import cut_places, lattice_loss, quality_weights
 from facerestore.training.plan import make_plan
-from facerestore.training.recipes import lite
+from facerestore.training.recipes.lite import recipe as lite
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, read_metadata, save_state_dict
@@ -62,59 +63,145 @@ def test_muon_steps_inner_convolutions_and_adamw_the_rest(tmp_path):
         assert kinds[id(parameter)] == ("muon" if parameter.ndim == 4 and not outer else "adamw"), name
 
 
-ADVERSARY = (*TINY, "recipe.adversary={weight=0.1, width=4}")
+DETAIL = (
+    "data.face_size=64",
+    "recipe.network={unshuffle=4, widths=[8, 8], blocks=[1, 1], fine_widths=[4, 4], fine_blocks=[1, 1]}",
+    "recipe.adversary={weight=0.4, width=4, cut_size=32, cuts=2, alone_steps=1, ramp_steps=2, none_db=5, full_db=9}",
+    "engine.steps=6",
+    "engine.save_every=3",
+    "engine.validate_every=3",
+    "engine.warmup_steps=2",
+)
 
 
-def test_an_adversary_adds_what_it_sees_and_learns_from_the_same_faces(tmp_path):
+def adversary_plan(tmp_path, *more):
+    """Return a plan that begins with a file of random weights."""
+    given = tmp_path / "given.safetensors"
+    if not given.exists():
+        torch.manual_seed(3)
+        network = LiteGenerator(LiteConfig(4, (8, 8), (1, 1), (4, 4), (1, 1)))
+        torch.nn.init.normal_(network.fine.draw.weight, std=0.1)
+        save_state_dict(given, network.state_dict())
+    return drawn_plan("lite", tmp_path, *DETAIL, f"recipe.start={str(given)!r}", *more)
+
+
+@pytest.fixture
+def adversarial(tmp_path):
+    """Return a plan with an adversary, its networks and a batch."""
     torch.manual_seed(0)
-    plan = drawn_plan("lite", tmp_path, *ADVERSARY)
-    networks, (generator, discriminator) = plan.recipe.networks(), plan.recipe.phases
-    with torch.no_grad():
-        networks["generator"].head.weight.normal_()
-    scene = scene_of(plan, networks, first_batch(plan))
+    plan = adversary_plan(tmp_path)
+    networks = plan.recipe.networks()
+    plan.recipe.start(networks)
+    return plan, networks, first_batch(plan)
+
+
+def test_every_term_of_an_adversary_pulls_at_the_generator_alone(adversarial):
+    plan, networks, batch = adversarial
+    generator, judges = plan.recipe.phases
+    scene = scene_of(plan, networks, batch, step=9)
     terms, found = gradients(plan, networks, scene, generator)
-    assert terms.keys() == {"pixel", "frequency", "matching", "adversarial"}
+    distances = {"coarse", "fine", "chroma", "lattice", "feature"}
+    assert terms.keys() == distances | {"matching", "adversarial", "projected"}
     assert all(key.startswith("generator.") and gradient.abs().sum() > 0 for key, gradient in found.items())
-    expected = networks["generator"](scene.batch["lq"])
-    assert torch.allclose(scene.batch["restored"], expected, atol=1e-4)  # laid out differently in memory
-    terms, found = gradients(plan, networks, scene, discriminator)
-    assert terms.keys() == {"discriminator"}
-    moved = {key for key, gradient in found.items() if gradient.abs().sum() > 0}
-    assert found.keys() - moved <= {"discriminator.score.bias"}  # pulled both ways alike within the hinge
-    assert all(key.startswith("discriminator.") for key in found)
+    terms, found = gradients(plan, networks, scene, judges)
+    assert terms.keys() == {"pixels", "features", "penalty"}
+    assert all(key.startswith("judges.") for key in found)
+    still = {key for key, gradient in found.items() if gradient.abs().sum() == 0}
+    assert all(key.endswith("bias") for key in still)  # of the last layers: pairs know differences only
 
 
-def test_a_discriminator_that_tells_faces_apart_pulls_the_generator_towards_the_real_ones(tmp_path):
+def test_the_judges_learn_alone_at_first_and_then_their_say_grows(adversarial):
+    plan, networks, batch = adversarial
+    said = []
+    for step in (0, 1, 2, 3):
+        terms = plan.recipe.losses("generator", scene_of(plan, networks, batch, step=step))
+        weights = {term.name: term.weight for term in terms}
+        said.append((weights["coarse"], weights["adversarial"]))
+    assert said == [(0, 0), (30, 0), (30, 0.2), (30, 0.4)]
+
+
+def test_judges_see_no_colour(adversarial):
+    plan, networks, batch = adversarial
+    tint = torch.tensor([0.587, -0.299, 0.0])[:, None, None] * 0.1  # changes no luma
+    found = []
+    for change in (0.0, tint):
+        scene = scene_of(plan, networks, {**batch, "restored": batch["lq"] + change})
+        found.append([term.value.item() for term in plan.recipe.losses("judges", scene)])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+def test_judges_that_tell_faces_apart_pull_the_generator_towards_the_real_ones(tmp_path):
     torch.manual_seed(0)
-    plan = drawn_plan("lite", tmp_path, *ADVERSARY, "recipe.adversary.learning_rate=0.01")
-    networks, discriminator = plan.recipe.networks(), plan.recipe.phases[1]
-    batch = first_batch(plan)
-    optimiser = plan.recipe.optimisers(networks)["discriminator"]
+    plan = adversary_plan(tmp_path, "recipe.adversary.learning_rate=0.01")
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    optimiser = plan.recipe.optimisers(networks)["judges"]
     networks["generator"].requires_grad_(False)
-    for _ in range(40):
-        scene = scene_of(plan, networks, {**batch, "restored": networks["generator"](batch["lq"])})
-        (term,) = plan.recipe.losses(discriminator.name, scene)
+    for step in range(60):
+        terms = plan.recipe.losses(
+            "judges", scene_of(plan, networks, {**batch, "restored": batch["lq"]}, step)
+        )
         optimiser.zero_grad()
-        term.value.backward()
+        torch.stack([term.weight * term.value for term in terms]).sum().backward()
         optimiser.step()
-    judge, blurred = networks["discriminator"], batch["lq"].clone().requires_grad_(True)
-    judge(blurred, batch["lq"])[0].mean().backward()
-    stepped = blurred.detach() + 1e-2 * blurred.grad / blurred.grad.abs().max()
+
+    def adversarial(restored):
+        scene = scene_of(plan, networks, dict(batch), step=9)
+        terms = plan.recipe.adversary.generator_terms(scene, restored)
+        return sum(term.value for term in terms if term.name in ("adversarial", "projected"))
+
+    blurred = batch["lq"].clone().requires_grad_(True)
+    before = adversarial(blurred)
+    before.backward()
+    stepped = blurred.detach() - 1e-2 * blurred.grad / blurred.grad.abs().max()
     with torch.no_grad():
-        scores = [judge(face, batch["lq"])[0].mean() for face in (blurred, stepped, batch["hq"])]
-    assert scores[0] < scores[1]
-    assert scores[0] < scores[2]
+        assert adversarial(stepped) < before
+        assert adversarial(batch["hq"]) < before
 
 
 def test_a_run_with_an_adversary_goes_on_as_if_never_interrupted_and_exports_the_generator_alone(tmp_path):
-    constant = (*ADVERSARY, "engine.schedule='constant'")
-    whole = trained(drawn_plan("lite", tmp_path, *constant), tmp_path / "whole")
-    trained(drawn_plan("lite", tmp_path, *constant, "engine.steps=3"), tmp_path / "pieces")
-    resumed = trained(drawn_plan("lite", tmp_path, *constant), tmp_path / "pieces")
+    constant = "engine.schedule='constant'"
+    whole = trained(adversary_plan(tmp_path, constant), tmp_path / "whole")
+    trained(adversary_plan(tmp_path, constant, "engine.steps=3"), tmp_path / "pieces")
+    resumed = trained(adversary_plan(tmp_path, constant), tmp_path / "pieces")
     assert same_networks(whole, resumed)
     out = tmp_path / "lite.safetensors"
     export_run(tmp_path / "whole", out, licence="CC0-1.0", data="drawn faces")
     assert load_backend(out).name == "lite"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [("recipe.start=''", r"recipe\.start"), ("recipe.adversary.cut_size=80", "80 px")],
+)
+def test_an_adversary_says_what_it_lacks(tmp_path, assignment, told):
+    with pytest.raises(ConfigError, match=told):
+        adversary_plan(tmp_path, assignment)
+
+
+def test_a_lattice_is_seen_and_an_edge_is_not():
+    hq = torch.zeros(1, 1, 64, 64)
+    comb = hq.clone()
+    comb[..., ::4] = 0.1
+    edge = hq.clone()
+    edge[..., 20:] = 0.1
+    assert lattice_loss(comb, hq) > 0.02
+    assert lattice_loss(edge, hq) < 0.005
+
+
+def test_cuts_lie_within_the_face_and_about_eyes_and_mouth():
+    rng = np.random.default_rng(0)
+    where = cut_places(rng, faces=50, cuts=4, size=64, face_size=256)
+    boxes = [(s[2 * k], s[2 * k + 1]) for s in where for k in range(4)]
+    assert all(a.start >= 0 and a.stop <= 256 and a.stop - a.start == 64 for box in boxes for a in box)
+    eyes = template(256)[:2]
+    over = [any(r.start <= y < r.stop and c.start <= x < c.stop for x, y in eyes) for r, c in boxes]
+    assert 0.4 < np.mean(over) < 0.75
+
+
+def test_severe_damage_counts_nothing_and_a_good_input_fully():
+    hq = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    lq = torch.stack((hq[0] * 0.2, hq[1] * 0.99))
+    assert quality_weights(lq, hq, none_db=18, full_db=24).tolist() == [0, 1]
 
 
 def test_a_faded_face_keeps_its_tone_and_others_theirs():

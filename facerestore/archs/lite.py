@@ -18,8 +18,6 @@ from torch.nn import functional
 
 SLOPE = 0.2  # of the leaky ReLU
 COLOURS = 3
-# Pixels that the discriminator folds into channels: full-size convolutions cost most and see least.
-JUDGED_FOLD = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +118,20 @@ class LiteTrunk(nn.Module):
         self.up = nn.ModuleList(conv(b, 4 * a, 1) for a, b in pairs)
         self.decoder = nn.ModuleList(_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True))
 
-    def features(self, x: Tensor) -> Tensor:
-        """B 3 S S -> B C0 S/4 S/4."""
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """B 3 S S -> B Ci S/(4 * 2^i) S/(4 * 2^i) of each level of the way down, finest first."""
         h: Tensor = self.stem(functional.pixel_unshuffle(2 * x - 1, self.unshuffle))  # B C0 S/4 S/4
-        skips: list[Tensor] = []
+        found: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
             h = blocks(h)
+            found.append(h)
             if level < len(self.down):
-                skips.append(h)
-                h = self.down[level](h)  # half the size, the next level's width
+                h = self.down[level](h)
+        return found
+
+    def features(self, x: Tensor) -> Tensor:
+        """B 3 S S -> B C0 S/4 S/4."""
+        *skips, h = self.encode(x)
         for level in reversed(range(len(self.down))):
             h = functional.pixel_shuffle(self.up[level](h), 2) + skips[level]  # this level's size and width
             h = self.decoder[level](h)
@@ -183,47 +186,6 @@ class LiteGenerator(LiteTrunk):
         h = self.features(x)  # B C0 S/4 S/4
         restored = x + functional.pixel_shuffle(self.head(h), self.unshuffle)  # B 3 S S
         return restored if self.fine is None else restored + self.fine(h, x)
-
-
-class LiteDiscriminator(nn.Module):
-    """Tells real faces from restored ones, patch by patch, with the degraded face beside them.
-
-    A patch is 56 px wide, enough for an eye at 256 px and too little for a face: who it is stays with the other losses.
-    Judged with its input beside it, a face gains nothing from detail that belongs to another (conditional patches,
-    arXiv 1611.07004). It is trained with spectral norm on every convolution (`facerestore.archs.spectral`).
-
-    Args:
-        width: channels of the first layer; doubled twice.
-    """
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            (
-                nn.Conv2d(2 * 3 * JUDGED_FOLD**2, width, 3, padding=1),
-                nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-                nn.Conv2d(2 * width, 4 * width, 4, stride=2, padding=1),
-                nn.Conv2d(4 * width, 4 * width, 3, padding=1),
-            )
-        )
-        self.score = nn.Conv2d(4 * width, 1, 3, padding=1)
-
-    def forward(self, face: Tensor, lq: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge faces.
-
-        Args:
-            face: B 3 S S in [0, 1], real or restored; S is a multiple of 8.
-            lq: B 3 S S in [0, 1], what they were restored from.
-
-        Returns:
-            Scores B 1 S/8 S/8, high for real, and what each layer gives, finest first.
-        """
-        x = functional.pixel_unshuffle(2 * torch.cat((face, lq), dim=1) - 1, JUDGED_FOLD)  # B 24 S/2 S/2
-        features: list[Tensor] = []
-        for layer in self.layers:
-            x = functional.leaky_relu(layer(x), SLOPE)  # B C S/2, then S/4, S/8, S/8
-            features.append(x)
-        return self.score(x), features
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:

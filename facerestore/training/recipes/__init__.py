@@ -32,7 +32,7 @@ _ROOM = "facerestore.training.recipes"
 
 RECIPES: Mapping[str, RecipeEntry] = {
     "lite": RecipeEntry(
-        f"{_ROOM}.lite:LiteRecipe", "the small restorer that comes with facerestore", "lite", "restore"
+        f"{_ROOM}.lite.recipe:LiteRecipe", "the small restorer that comes with facerestore", "lite", "restore"
     ),
     "gpen": RecipeEntry(
         f"{_ROOM}.gpen.recipe:GPENRecipe",

@@ -11,18 +11,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.lite import BUNDLED, LiteConfig, LiteDiscriminator, LiteGenerator
-from facerestore.archs.spectral import attach_spectral_norm
+from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.errors import ConfigError
 from facerestore.training.engine.muon import Muon
 from facerestore.training.engine.settings import STRICT
-from facerestore.training.losses.common import (
-    charbonnier,
-    discriminator_score_loss,
-    feature_matching,
-    frequency,
-    generator_score_loss,
-)
+from facerestore.training.losses.common import charbonnier, frequency
 from facerestore.training.recipes.base import (
     Batch,
     Exported,
@@ -33,11 +26,9 @@ from facerestore.training.recipes.base import (
     Validated,
     pair_validation,
 )
+from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
-
-RESTORED = "restored"
-"""In a batch: what the generator made of it, kept for the discriminator, so that it is computed once."""
 
 NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
 """Keys of the layers of which one side are pixels."""
@@ -47,25 +38,6 @@ TONE_CELLS = 4
 
 SMALLEST_SQUARE = 1e-6
 """Keeps the slope of a channel without contrast finite."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class AdversarySettings:
-    """A discriminator that asks for detail.
-
-    Attributes:
-        weight: of the generator's hinge loss; 0 for no discriminator.
-        matching_weight: of the distance of the discriminator's features.
-        width: channels of the discriminator's first layer.
-        learning_rate: peak of the discriminator's Adam.
-        betas: of that Adam.
-    """
-
-    weight: float = Field(default=0.0, ge=0)
-    matching_weight: float = Field(default=1.0, ge=0)
-    width: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=4e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.99)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -82,7 +54,8 @@ class LiteSettings:
             the tone that it has there: the rest of its photo keeps it, too. 0 for none: the network learns to undo the
             fading. By cells of a quarter of the face's side, the share is 0.82 and more in the presets ``gfpgan`` and
             ``severe``, and 0.40 to 0.81 in ``old-photo`` (measured on 10 faces each).
-        adversary: a discriminator for a last stage that trades fidelity for detail.
+        adversary: judges for a last stage that trades fidelity for detail; it needs ``start``, whose encoder looks on,
+            and the generator is then stepped by Adam.
     """
 
     network: LiteConfig = Field(default_factory=lambda: BUNDLED)
@@ -122,7 +95,8 @@ class LiteRecipe(Recipe):
                 f" {reduction} px"
             )
         self.settings, self.face_size = settings, face_size
-        trained = ("generator", "discriminator") if settings.adversary.weight else ("generator",)
+        self.adversary = _adversary(settings, face_size=face_size)
+        trained = ("generator",) if self.adversary is None else ("generator", "judges")
         self.phases = tuple(Phase(name, (name,), name) for name in trained)
 
     @classmethod
@@ -162,11 +136,19 @@ class LiteRecipe(Recipe):
         }
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the generator, and the discriminator where there is one."""
-        networks: dict[str, nn.Module] = {"generator": LiteGenerator(self.settings.network)}
-        if self.settings.adversary.weight:
-            networks["discriminator"] = attach_spectral_norm(LiteDiscriminator(self.settings.adversary.width))
-        return networks
+        """Return the generator, and the judges where there is an adversary."""
+        generator = LiteGenerator(self.settings.network)
+        if self.adversary is None:
+            return {"generator": generator}
+        return {"generator": generator, "judges": self.adversary.judges(generator)}
+
+    def frozen(self) -> dict[str, nn.Module]:
+        """Return the encoder of the weights that were begun with, where there is an adversary."""
+        if self.adversary is None:
+            return {}
+        network = LiteGenerator(self.settings.network)
+        self.start({"generator": network})
+        return {"encoder": FrozenEncoder(network)}
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:
         """Take up the weights that are to be begun with, of a network that may lack the fine head, which is then grown.
@@ -176,61 +158,37 @@ class LiteRecipe(Recipe):
         take_up(networks["generator"], self.settings.start, purpose="restore", grown="fine.")
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels."""
-        found: dict[str, torch.optim.Optimizer] = {
-            "generator": Muon.of_network(
-                networks["generator"], lr=self.settings.learning_rate, outer=NEXT_TO_PIXELS
-            )
+        """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels.
+
+        With an adversary both sides are stepped by Adam.
+        """
+        settings, generator = self.settings, networks["generator"]
+        if "judges" not in networks:
+            return {"generator": Muon.of_network(generator, lr=settings.learning_rate, outer=NEXT_TO_PIXELS)}
+        adversary = settings.adversary
+        rates = {"generator": settings.learning_rate, "judges": adversary.learning_rate}
+        return {
+            name: torch.optim.Adam(networks[name].parameters(), lr=rate, betas=adversary.betas)
+            for name, rate in rates.items()
         }
-        if "discriminator" in networks:
-            adversary = self.settings.adversary
-            found["discriminator"] = torch.optim.Adam(
-                networks["discriminator"].parameters(), lr=adversary.learning_rate, betas=adversary.betas
-            )
-        return found
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the distances in pixels and in frequencies and what the discriminator says, or its own loss."""
-        if phase == "discriminator":
-            return self._discriminator_terms(scene)
+        """Return the distances in pixels and in frequencies, or the terms of the adversary's two sides."""
+        if self.adversary is not None and phase == "judges":
+            return self.adversary.judge_terms(scene)
         if self.settings.faded_below:
             batch = scene.batch
             batch["hq"] = in_tone_of(batch["lq"], batch["hq"], faded_below=self.settings.faded_below)
         hq = scene.batch["hq"]
-        restored = self._restored(scene)
-        terms = [
-            Term("pixel", charbonnier(restored, hq)),
-            Term("frequency", frequency(restored, hq), self.settings.frequency_weight),
-        ]
-        if "discriminator" in scene.networks:
-            scene.batch[RESTORED] = restored.detach()
-            terms += self._adversarial_terms(scene, restored)
-        return terms
-
-    def _restored(self, scene: Scene) -> Tensor:
         restored: Tensor = scene.networks["generator"](
             scene.batch["lq"].contiguous(memory_format=torch.channels_last)
         )
-        return restored
-
-    def _adversarial_terms(self, scene: Scene, restored: Tensor) -> list[Term]:
-        """Return what the discriminator makes of restored faces."""
-        judge, lq, adversary = scene.networks["discriminator"], scene.batch["lq"], self.settings.adversary
-        with torch.no_grad():
-            _, real = judge(scene.batch["hq"], lq)
-        scores, features = judge(restored, lq)
+        if self.adversary is not None:
+            return self.adversary.generator_terms(scene, restored)
         return [
-            Term("matching", feature_matching(features, real), adversary.matching_weight),
-            Term("adversarial", generator_score_loss(scores, "hinge"), adversary.weight),
+            Term("pixel", charbonnier(restored, hq)),
+            Term("frequency", frequency(restored, hq), self.settings.frequency_weight),
         ]
-
-    def _discriminator_terms(self, scene: Scene) -> list[Term]:
-        """Return the discriminator's hinge loss on the faces that the generator has just made."""
-        judge, lq, hq = scene.networks["discriminator"], scene.batch["lq"], scene.batch["hq"]
-        # Both in one pass: every layer treats each face by itself.
-        scores, _ = judge(torch.cat((scene.batch[RESTORED], hq)), torch.cat((lq, lq)))
-        fake, real = scores.chunk(2)
-        return [Term("discriminator", discriminator_score_loss(real, fake, "hinge") / 2)]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after."""
@@ -240,6 +198,28 @@ class LiteRecipe(Recipe):
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
         state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
         return Exported(state, {"arch": "lite", SIZE_ENTRY: str(self.face_size)})
+
+
+def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
+    """Return the adversary of a run; None where its weight is 0.
+
+    Raises:
+        ConfigError: nothing is begun with, or a cut is larger than a face.
+    """
+    adversary = settings.adversary
+    if not adversary.weight:
+        return None
+    if not settings.start:
+        raise ConfigError(
+            "recipe 'lite': an adversary begins with trained weights, whose encoder it looks through; name some in"
+            " recipe.start, such as lite.clean-256"
+        )
+    if adversary.cut_size > face_size:
+        raise ConfigError(
+            f"recipe 'lite': recipe.adversary.cut_size is {adversary.cut_size} px, larger than the faces of"
+            f" {face_size} px; give a multiple of 16 up to that"
+        )
+    return Adversary(adversary, face_size=face_size)
 
 
 def in_tone_of(lq: Tensor, hq: Tensor, *, faded_below: float) -> Tensor:

@@ -1,0 +1,134 @@
+"""Losses of an adversary for fine detail, without their weights: luma, pairs, smoothness of a judge, lattices, cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from facerestore.alignment import template
+
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue (ITU-R BT.601)."""
+
+EYES_SHARE, MOUTH_SHARE = 0.4, 0.25
+"""Shares of cuts that lie about an eye and about the mouth; the others lie anywhere."""
+JITTER = 0.12
+"""Most that such a cut lies off its part, as a share of the face's side."""
+
+LATTICE_WINDOW_PX = 32
+LATTICE_PERIODS_PX = (4, 8)
+
+
+def luma_of(x: Tensor) -> Tensor:
+    """Return the luma of B 3 S S pictures, B 1 S S."""
+    shares = torch.tensor(LUMA, device=x.device, dtype=x.dtype)[:, None, None]
+    return (x * shares).sum(dim=1, keepdim=True)
+
+
+def pair_loss(higher: Sequence[Tensor], lower: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Return the mean of softplus(lower - higher) over pairs and levels (relativistic pairs, R3GAN, arXiv 2501.05441).
+
+    Args:
+        higher: scores that are to be the higher ones, B 1 H W a level.
+        lower: scores of their partners.
+        weights: (B,) how much each pair counts.
+    """
+    found = [
+        (functional.softplus(b.float() - a.float()).flatten(1).mean(dim=1) * weights).mean()
+        for a, b in zip(higher, lower, strict=True)
+    ]
+    return torch.stack(found).mean()
+
+
+def matching_loss(fake: Sequence[Tensor], real: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Return the mean distance of activations as a share of their size, over levels.
+
+    Args:
+        fake: B C H W a level, of restored faces.
+        real: those of real faces; no gradient flows to them.
+        weights: (B,) how much each pair counts.
+    """
+    found = []
+    for ours, theirs in zip(fake, real, strict=True):
+        target = theirs.detach().float()
+        distance = (ours.float() - target).abs().flatten(1).mean(dim=1)
+        found.append((distance * weights).mean() / target.abs().mean().clamp_min(1e-3))
+    return torch.stack(found).mean()
+
+
+def lattice_loss(drawn: Tensor, hq: Tensor) -> Tensor:
+    """Return how strongly the error repeats every 4 and every 8 px within windows of 32 px.
+
+    Args:
+        drawn: B 1 S S luma, S a multiple of 32.
+        hq: the real one.
+    """
+    window = LATTICE_WINDOW_PX
+    error = drawn.float() - hq.float()
+    batch, _, height, width = error.shape
+    tiles = error.reshape(batch, height // window, window, width // window, window).transpose(2, 3)
+    found = []
+    for period in LATTICE_PERIODS_PX:
+        count = window // period
+        repeats = tiles.reshape(*tiles.shape[:3], count, period, count, period).mean(dim=(3, 5))
+        found.append((repeats - repeats.mean(dim=(-2, -1), keepdim=True)).abs().mean())
+    return torch.stack(found).mean()
+
+
+def quality_weights(lq: Tensor, hq: Tensor, *, none_db: float, full_db: float) -> Tensor:
+    """Return how much each pair counts for an adversary, (B,): what severe damage took is not to be invented.
+
+    Args:
+        lq: B 3 S S in [0, 1].
+        hq: B 3 S S in [0, 1].
+        none_db: PSNR of the input up to which a pair does not count.
+        full_db: PSNR from which it counts fully.
+    """
+    squares = (luma_of(lq) - luma_of(hq)).square().flatten(1).mean(dim=1).clamp_min(1e-10)
+    return ((-10 * torch.log10(squares) - none_db) / (full_db - none_db)).clamp(0, 1)
+
+
+def cut_places(
+    rng: np.random.Generator, *, faces: int, cuts: int, size: int, face_size: int
+) -> list[list[slice]]:
+    """Return where faces are cut, as [rows, columns, rows, columns, ...] of each face.
+
+    Args:
+        rng: what is drawn from; the same for every process.
+        faces: how many.
+        cuts: of each face.
+        size: side of a cut, px.
+        face_size: side of a face, px.
+    """
+    points = template(face_size)
+    eyes, mouth = points[:2], points[3:].mean(axis=0)
+    found: list[list[slice]] = []
+    for _ in range(faces):
+        slices: list[slice] = []
+        for _ in range(cuts):
+            kind = rng.random()
+            jitter = rng.uniform(-JITTER, JITTER, 2) * face_size
+            middle = rng.uniform(0, face_size, 2)
+            if kind < EYES_SHARE:
+                middle = eyes[rng.integers(2)] + jitter
+            elif kind < EYES_SHARE + MOUTH_SHARE:
+                middle = mouth + jitter
+            left, top = np.clip(np.round(middle - size / 2), 0, face_size - size).astype(int)
+            slices += [slice(top, top + size), slice(left, left + size)]
+        found.append(slices)
+    return found
+
+
+def cut(x: Tensor, where: Sequence[Sequence[slice]]) -> Tensor:
+    """Return the cuts of B C S S pictures, (B * cuts) C size size, those of one face after another."""
+    return torch.stack(
+        [
+            face[:, rows, columns]
+            for face, slices in zip(x, where, strict=True)
+            for rows, columns in zip(slices[::2], slices[1::2], strict=True)
+        ]
+    )

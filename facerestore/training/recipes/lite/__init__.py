@@ -1,0 +1,1 @@
+"""The recipe that trains lite, and what only it needs."""
