@@ -21,7 +21,7 @@ from facerestore.training.engine import state
 from facerestore.training.engine.state import checkpoints
 from facerestore.training.engine.step import plainly
 from facerestore.training.recipes import RECIPES
-from facerestore.training.recipes.lite import LiteRecipe
+from facerestore.training.recipes.lite.recipe import LiteRecipe
 from facerestore.weights.checkpoint import read_metadata
 
 TINY = (

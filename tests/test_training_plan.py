@@ -13,7 +13,7 @@ from facerestore.training.engine import state
 from facerestore.training.engine.state import check_room, checkpoint_bytes
 from facerestore.training.plan import make_plan, preview, samples_of, validation_of
 from facerestore.training.recipes import RECIPES, recipe_class
-from facerestore.training.recipes.lite import LiteRecipe
+from facerestore.training.recipes.lite.recipe import LiteRecipe
 
 
 @pytest.fixture(scope="module")
