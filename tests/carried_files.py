@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
+from facerestore.io import _exif, decode_image, encode_image
+
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 10: 8, 11: 4, 12: 8, 13: 4}
 THUMBNAIL = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00 old face \xff\xd9"
@@ -380,3 +382,23 @@ def bmp(pixels, *, space=b"BGRs", ends=bytes(48), intent=4, icc=b"", size=124, d
 def small_jpeg():
     """Return a whole JPEG of another picture, such as a gain map."""
     return cv2.imencode(".jpg", np.full((8, 8), 128, np.uint8))[1].tobytes()
+
+
+XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def again(data, format=None):
+    """Return the picture of a file, and the bytes that it is written back to."""
+    image = decode_image(data)
+    return image, encode_image(image, format=format or image.format)
+
+
+def with_xmp(packet, *segments, **options):
+    """Return a JPEG with an XMP packet."""
+    return jpeg(scene(), jfif(), (0xE1, XMP_PREFIX + packet), *segments, **options)
+
+
+def tiff_tags(data):
+    """Return the entries of the first directory of a TIFF."""
+    layout, first = _exif.read_layout(data)
+    return _exif.read_directory(data, first, layout).fields
