@@ -22,10 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.blending import whole_crop
+from facerestore.config import RestoreConfig
 from facerestore.degradation import degrade, preset
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import write_image
-from facerestore.parsing import colour_map, named_parser
+from facerestore.parsing import colour_map
+from facerestore.pipeline.build import build_parser
+from facerestore.pipeline.choose import PARSE, choose
 from facerestore.training.data.datasets import CLEAN
 from facerestore.training.data.face_files import FaceFile, face_files, read_face, read_parsing_map
 from facerestore.types import DecodedImage, FaceParser, ParsingMap
@@ -114,7 +117,8 @@ def main() -> None:
     print(f"{len(faces)} of {len(every)} validation faces have labels; {SIDE} px, seed {SEED}")
     rows: list[NDArray[np.uint8]] = []
     for word in chosen.parser or ["landmarks"]:
-        parser = named_parser(word, WeightsStore()).load()
+        parser = build_parser(choose(PARSE, RestoreConfig(parser=word), WeightsStore()))
+        assert parser is not None, "it is named"
         for name in chosen.presets.split(","):
             tallies, milliseconds, shown = measure(parser, faces, maps, name)
             figures = ", ".join(f"{part} {tally.text()}" for part, tally in tallies.items())

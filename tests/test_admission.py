@@ -14,8 +14,8 @@ from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
 from facerestore.evaluation.sheet.choice import passed_over, sheet_configs
-from facerestore.parsing import choose_parser
 from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.choose import PARSE, choose
 from facerestore.training.losses.feature_weights import find_features
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 
@@ -175,7 +175,7 @@ def test_auto_passes_over_what_cannot_be_used_and_says_so(store, file):
     with pytest.raises(
         WeightsError, match=r"needs a face parser, and none can be used.*parsenet\.gpen --force"
     ):
-        choose_parser(RestoreConfig(), store, needed_by="backend 'psfr'")
+        choose(PARSE, RestoreConfig(), store, needed_by="backend 'psfr'")
 
 
 def test_a_right_network_behind_an_unfit_one_is_taken(store, file):

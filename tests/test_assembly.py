@@ -5,7 +5,8 @@ import pytest
 
 from facerestore.config import COLORIZE, INPAINT, SYNTHESIZE, RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.pipeline.build import best_detector, build_detector, build_pipeline, choose_weights
+from facerestore.pipeline.build import build_detector, build_pipeline
+from facerestore.pipeline.choose import DETECT, choose, ranked
 from facerestore.weights import WeightsStore
 
 
@@ -26,16 +27,16 @@ def install(store, name, content=None):
 
 
 def test_auto_takes_the_bundled_weights_until_better_ones_are_installed(store):
-    bundled = choose_weights(RestoreConfig(), store)
+    bundled = choose("restore", RestoreConfig(), store)
     assert bundled.bundled
     assert bundled.commercial_use == "yes"
     install(store, "gpen.bfr-512")
-    chosen = choose_weights(RestoreConfig(), store)
+    chosen = choose("restore", RestoreConfig(), store)
     assert (chosen.name, chosen.backend, chosen.bundled) == ("gpen.bfr-512", "gpen", False)
     pin = store.pin("gpen.bfr-512")
     assert pin is not None
     assert chosen.sha256 == pin.sha256
-    assert choose_weights(RestoreConfig(backend="lite"), store) == bundled
+    assert choose("restore", RestoreConfig(backend="lite"), store) == bundled
 
 
 def test_weights_of_another_backend_or_purpose_are_refused(store):
@@ -46,7 +47,7 @@ def test_weights_of_another_backend_or_purpose_are_refused(store):
         {"weights": "landmarks.five-point"},
     ):
         with pytest.raises(ConfigError):
-            choose_weights(RestoreConfig(**options), store)
+            choose("restore", RestoreConfig(**options), store)
 
 
 def test_each_task_takes_its_own_weights_and_the_others_name_the_right_command(store):
@@ -56,17 +57,17 @@ def test_each_task_takes_its_own_weights_and_the_others_name_the_right_command(s
         ("gpen.seg2face-512", SYNTHESIZE),
     ):
         with pytest.raises(WeightsError, match=f"to {task.verb} faces .* weights download {name}"):
-            choose_weights(RestoreConfig(), store, task)
+            choose(task.purpose, RestoreConfig(), store)
         install(store, name)
-        assert choose_weights(RestoreConfig(), store, task).name == name
-        assert choose_weights(RestoreConfig(weights=name), store, task).backend == "gpen"
+        assert choose(task.purpose, RestoreConfig(), store).name == name
+        assert choose(task.purpose, RestoreConfig(weights=name), store).backend == "gpen"
         with pytest.raises(ConfigError, match=f"give them to 'facerestore {task.command}'"):
-            choose_weights(RestoreConfig(weights=name), store)
+            choose("restore", RestoreConfig(weights=name), store)
     with pytest.raises(ConfigError, match="give them to 'facerestore enhance'"):
-        choose_weights(RestoreConfig(weights="gpen.bfr-512"), store, COLORIZE)
+        choose(COLORIZE.purpose, RestoreConfig(weights="gpen.bfr-512"), store)
     with pytest.raises(ConfigError, match="weights list --purpose inpaint"):
-        choose_weights(RestoreConfig(weights="parsenet.gpen"), store, INPAINT)
-    assert choose_weights(RestoreConfig(), store).bundled
+        choose(INPAINT.purpose, RestoreConfig(weights="parsenet.gpen"), store)
+    assert choose("restore", RestoreConfig(), store).bundled
 
 
 def test_a_discriminator_is_never_taken_for_a_restorer(store):
@@ -74,26 +75,26 @@ def test_a_discriminator_is_never_taken_for_a_restorer(store):
         assert store.entry(name).purpose == "discriminator"
         install(store, name)
         with pytest.raises(ConfigError, match="for the purpose 'discriminator', not 'restore'"):
-            choose_weights(RestoreConfig(weights=name), store)
-    assert choose_weights(RestoreConfig(backend="gpen"), store).name == "gpen.clean-128"
+            choose("restore", RestoreConfig(weights=name), store)
+    assert choose("restore", RestoreConfig(backend="gpen"), store).name == "gpen.clean-128"
 
 
 @pytest.mark.parametrize(
     ("backend", "own"), [("gpen", "gpen.bfr-512"), ("psfr", "psfr.ffhq-512"), ("mmrb", None)]
 )
 def test_every_backend_of_a_paper_has_bundled_weights_behind_those_that_come(store, backend, own):
-    bundled = choose_weights(RestoreConfig(backend=backend), store)
+    bundled = choose("restore", RestoreConfig(backend=backend), store)
     assert (bundled.name, bundled.bundled, bundled.commercial_use) == (f"{backend}.clean-128", True, "yes")
-    assert choose_weights(RestoreConfig(), store).name != bundled.name
+    assert choose("restore", RestoreConfig(), store).name != bundled.name
     if own is not None:
         install(store, own)
-        assert choose_weights(RestoreConfig(backend=backend), store).name == own
+        assert choose("restore", RestoreConfig(backend=backend), store).name == own
 
 
 def test_a_backend_without_weights_says_why(store):
     bare = replace(store.catalog, entries={}, unpublished={"mmrb": "none are published; train them"})
     with pytest.raises(WeightsError, match="none are published; train them"):
-        choose_weights(RestoreConfig(backend="mmrb"), WeightsStore(store.folder, catalog=bare))
+        choose("restore", RestoreConfig(backend="mmrb"), WeightsStore(store.folder, catalog=bare))
 
 
 def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):
@@ -103,28 +104,29 @@ def test_weights_that_are_not_here_are_told_with_their_remedy(store, tmp_path):
         ({"weights": str(tmp_path / "none.pth")}, "does not exist"),
     ):
         with pytest.raises(WeightsError, match=remedy):
-            choose_weights(RestoreConfig(**options), store)
+            choose("restore", RestoreConfig(**options), store)
 
 
 def test_weights_may_be_a_file_anywhere(store, tmp_path):
     path = tmp_path / "mine.pth"
     path.write_bytes(b"abc")
-    chosen = choose_weights(RestoreConfig(backend="gpen", weights=str(path)), store)
+    chosen = choose("restore", RestoreConfig(backend="gpen", weights=str(path)), store)
     assert (chosen.path, chosen.backend, chosen.bundled) == (path, "gpen", False)
     assert chosen.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_auto_takes_the_best_detector_that_facerestore_can_run(store):
-    assert best_detector(store) == "embedded"
+    assert ranked(DETECT, store)[0].name == "finder.five-point"
+    assert choose(DETECT, RestoreConfig(), store).name == "embedded"
     install(store, "retinaface.mobile0.25")
-    assert best_detector(store) == "retinaface-mobile0.25"
+    assert ranked(DETECT, store)[0].name == "retinaface.mobile0.25"
     install(store, "yunet.2023mar", b"\x08")
-    assert best_detector(store) == "yunet"
+    assert ranked(DETECT, store)[0].name == "yunet.2023mar"
     # A file that no detector of ours takes is no reason to fall back.
     install(store, "retinaface.resnet50-gpen")
-    assert best_detector(store) == "yunet"
+    assert ranked(DETECT, store)[0].name == "yunet.2023mar"
     install(store, "retinaface.resnet50")
-    assert best_detector(store) == "retinaface-resnet50"
+    assert ranked(DETECT, store)[0].name == "retinaface.resnet50"
 
 
 def test_an_unknown_or_missing_detector_is_refused(store):

@@ -16,7 +16,7 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.evaluation.sheet import sheet_configs, sheet_pipelines
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.choose import Available, available, usable
+from facerestore.pipeline.candidates import Available, available, usable
 from facerestore.pipeline.per_face import AutoPipeline, Lines
 from facerestore.pipeline.report import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
@@ -247,7 +247,7 @@ def test_what_is_bundled_is_available_and_what_comes_is_before_it(store):
 def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(store, monkeypatch):
     install(store, "psfr.ffhq-512")
     install(store, "gfpgan.v1.4")
-    monkeypatch.setattr("facerestore.pipeline.choose.find_spec", lambda module: None)
+    monkeypatch.setattr("facerestore.pipeline.candidates.find_spec", lambda module: None)
     found = available(RestoreConfig(), store)
     assert names(found) == [LITE]
     assert [name for name, _ in found.passed_over] == ["psfr.ffhq-512"]

@@ -24,7 +24,8 @@ from facerestore.backends import (
 from facerestore.backends.base import TensorRestorer
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError, FaceRestoreError
-from facerestore.pipeline.build import build_pipeline, choose_weights
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.choose import choose
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.doctor import State, diagnose
 from facerestore.weights import WeightsStore
@@ -156,7 +157,7 @@ def test_weights_and_backends_that_take_none_do_not_go_together(plugins, tmp_pat
     with pytest.raises(
         ConfigError, match=r"backend 'darkener' takes no weights; leave out 'lite\.clean-256'"
     ):
-        choose_weights(RestoreConfig(backend="darkener", weights="lite.clean-256"), WeightsStore(tmp_path))
+        choose("restore", RestoreConfig(backend="darkener", weights="lite.clean-256"), WeightsStore(tmp_path))
     save_state_dict(tmp_path / "w.safetensors", lite_state_dict())
     with pytest.raises(ConfigError, match="backend 'darkener' takes no weights"):
         load_backend(tmp_path / "w.safetensors", name="darkener")
@@ -245,7 +246,7 @@ def test_a_name_that_two_packages_have_is_neither_s(plugins, tmp_path):
     with pytest.raises(
         ConfigError, match=r"backend 'dark' of one 1\.2 cannot be used: two 1\.2 has a backend 'dark'"
     ):
-        choose_weights(RestoreConfig(backend="dark"), WeightsStore(tmp_path))
+        choose("restore", RestoreConfig(backend="dark"), WeightsStore(tmp_path))
 
 
 class Faulty(Darkener):

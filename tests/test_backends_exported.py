@@ -15,7 +15,6 @@ from facerestore.backends.exported import (
     NetworkRecord,
     Place,
     check_companion,
-    choose_exported,
     exported_file,
     load_exported,
     read_record,
@@ -24,8 +23,11 @@ from facerestore.backends.exported import (
 from facerestore.backends.exported.onnx import OnnxEngine
 from facerestore.backends.exported.openvino import OpenVinoEngine, import_openvino
 from facerestore.backends.exported.record import record_from_json, sidecar_of
+from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
+from facerestore.pipeline.choose import choose
 from facerestore.testing.drawn_faces import trial_faces, trial_map
+from facerestore.weights import WeightsStore
 
 RECORD = NetworkRecord(
     face_size=16, value_range=(-1, 1), licence="CC-BY-NC-4.0", commercial_use="no", weights="x.y"
@@ -120,13 +122,13 @@ def test_a_name_without_a_fit_file_is_refused(name, message):
 
 
 def test_an_exported_network_is_a_choice_on_the_terms_of_its_weights(tmp_path):
-    file = onnx_file(tmp_path)
-    chosen = choose_exported(file.name, None)
+    file, store = onnx_file(tmp_path), WeightsStore(tmp_path / "home", offline=True)
+    chosen = choose("restore", RestoreConfig(backend=file.name), store)
     assert (chosen.backend, chosen.name, chosen.commercial_use) == ("onnx", file.name, "no")
-    assert len(chosen.sha256) == 64
-    assert choose_exported("gpen", None) is None
+    assert (len(chosen.sha256), chosen.record) == (64, RECORD)
+    assert choose("restore", RestoreConfig(backend="lite"), store).record is None
     with pytest.raises(ConfigError, match="holds its weights itself"):
-        choose_exported(file.name, "lite.clean-256")
+        choose("restore", RestoreConfig(backend=file.name, weights="lite.clean-256"), store)
 
 
 def test_exported_networks_are_no_weights():

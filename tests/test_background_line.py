@@ -12,12 +12,13 @@ from PIL import Image
 
 from facerestore import RestoreConfig, build_pipeline, restore
 from facerestore.archs.rrdb import RRDBNet
-from facerestore.background import choose_upsampler
 from facerestore.blending import paste_faces
 from facerestore.cli.app import main
 from facerestore.cli.terminal import Terminal
 from facerestore.config import load_config
 from facerestore.errors import ConfigError, WeightsError
+from facerestore.pipeline.build import build_upsampler
+from facerestore.pipeline.choose import BACKGROUND, choose
 from facerestore.pipeline.report import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pixels import resize_image
@@ -149,22 +150,25 @@ def test_the_options_stand_in_a_configuration_file(tmp_path):
 def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path):
     store = WeightsStore(tmp_path / "home", offline=True)
     path = weights_file(tmp_path)
-    device = torch.device("cpu")
-    assert choose_upsampler(str(path), store, tile=32, device=device).tile_px == 32
+
+    def chosen(name):
+        return choose(BACKGROUND, RestoreConfig(background=name), store)
+
+    assert build_upsampler(chosen(str(path)), tile=32, device="cpu").tile_px == 32
     with pytest.raises(
         WeightsError, match=r"no network for backgrounds .*weights download realesrgan.x2plus"
     ):
-        choose_upsampler("auto", store, tile=None, device=device)
+        chosen("auto")
     with pytest.raises(WeightsError, match=r"'realesrnet.x4' are not installed"):
-        choose_upsampler("realesrnet.x4", store, tile=None, device=device)
+        chosen("realesrnet.x4")
     with pytest.raises(WeightsError, match=r"file '.*nowhere.pth' does not exist"):
-        choose_upsampler("nowhere.pth", store, tile=None, device=device)
+        chosen("nowhere.pth")
     with pytest.raises(
         ConfigError, match=r"'lite.clean-256' are for the purpose 'restore', not 'background'"
     ):
-        choose_upsampler("lite.clean-256", store, tile=None, device=device)
+        chosen("lite.clean-256")
     store.import_file("realesrnet.x2", path)
-    assert choose_upsampler("auto", store, tile=None, device=device).name == "realesrnet.x2"
+    assert build_upsampler(chosen("auto"), tile=None, device="cpu").name == "realesrnet.x2"
 
 
 def test_the_report_says_which_file_the_background_is_from(tmp_path):

@@ -136,7 +136,7 @@ def test_an_existing_result_or_the_input_is_never_lost_without_leave(line, folde
 
 
 def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.choose.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.pipeline.choose.choose", lambda *_: SimpleNamespace(name="w.x"))
     before = names(folder)
     assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monke
 
 
 def test_a_verbose_dry_run_says_what_each_face_would_get(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.choose.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.pipeline.choose.choose", lambda *_: SimpleNamespace(name="w.x"))
     (folder / "bad.jpg").write_bytes(b"no picture")
     assert main(["enhance", "a.png", "bad.jpg", "--faces", "0", "--dry-run", "-v"]) == 0
     out = capsys.readouterr().out
@@ -193,7 +193,7 @@ def test_a_network_that_is_passed_over_is_a_warning(folder, capsys, monkeypatch,
 
 
 def test_a_dry_run_says_which_photos_are_missing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.choose.choose_weights", lambda *_: SimpleNamespace(name="w.x"))
+    monkeypatch.setattr("facerestore.pipeline.choose.choose", lambda *_: SimpleNamespace(name="w.x"))
     assert main(["enhance", "a.png", "nowhere.png", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "nowhere.png -> nowhere_restored.png (there is no such photo: would fail)" in out

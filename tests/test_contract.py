@@ -12,7 +12,8 @@ from facerestore.blending import whole_face
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.pipeline.build import choose_weights, load_restorer
+from facerestore.pipeline.build import load_restorer
+from facerestore.pipeline.choose import choose
 from facerestore.pixels import resize_face
 from facerestore.testing.contract import CHECKS, Verdict, check_restorer
 from facerestore.testing.drawn_faces import trial_faces, trial_map
@@ -302,7 +303,7 @@ def test_the_base_class_keeps_the_contract_for_its_adapters():
 
 
 def test_the_bundled_restorer_keeps_every_clause():
-    restorer = load_restorer(choose_weights(RestoreConfig(), WeightsStore()))
+    restorer = load_restorer(choose("restore", RestoreConfig(), WeightsStore()))
     assert set(verdicts(restorer).values()) == {PASSED}
 
 

@@ -1,5 +1,6 @@
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,18 +10,21 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
+from facerestore.pipeline.choose import ChosenWeights, choose
 from facerestore.testing.doctor import TRIAL_FACE_PX, TRIAL_MARGIN_PX, State, diagnose
 from facerestore.testing.line import trial_photo
 from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import ChosenWeights
 
 
 @pytest.fixture
 def restorer(monkeypatch):
     """Put a fake in place of the restorer and the detectors; the test may exchange it."""
     held = {"restorer": Brightener()}
-    chosen = ChosenWeights("w.safetensors", None, "w.x", None, False, None)
-    monkeypatch.setattr("facerestore.testing.doctor.choose_weights", lambda *_: chosen)
+    chosen = ChosenWeights(name="w.x", source=Path("w.safetensors"))
+    monkeypatch.setattr(
+        "facerestore.testing.doctor.choose",
+        lambda purpose, *asked: chosen if purpose == "restore" else choose(purpose, *asked),
+    )
     monkeypatch.setattr("facerestore.testing.doctor.build_detector", lambda *_: FakeDetector())
     monkeypatch.setattr(
         "facerestore.testing.doctor.build_pipeline",
@@ -81,10 +85,12 @@ def test_a_network_that_fails_or_never_repeats_is_broken(restorer):
 
 
 def test_missing_weights_are_told_with_their_remedy(restorer, monkeypatch):
-    def missing(*_):
+    def missing(purpose, *asked):
+        if purpose != "restore":
+            return choose(purpose, *asked)
         raise WeightsError("no weights are installed; run 'facerestore weights download w.x'")
 
-    monkeypatch.setattr("facerestore.testing.doctor.choose_weights", missing)
+    monkeypatch.setattr("facerestore.testing.doctor.choose", missing)
     assert "download" in line_check().detail
 
 

@@ -8,8 +8,8 @@ from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.parsing import best_parser, choose_parser
-from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.build import build_parser, build_pipeline
+from facerestore.pipeline.choose import LANDMARKS, NONE, PARSE, choose, ranked
 from facerestore.weights import WeightsStore
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
@@ -33,22 +33,22 @@ def install(store, name):
 def chosen(store, **options):
     needed_by = options.pop("needed_by", None)
     preferred = options.pop("preferred", None)
-    return choose_parser(RestoreConfig(**options), store, needed_by=needed_by, preferred=preferred)
+    return choose(PARSE, RestoreConfig(**options), store, needed_by=needed_by, preferred=preferred)
 
 
 def test_without_a_network_auto_takes_none_and_landmarks_for_regions_alone(store):
-    assert chosen(store) is None
-    assert chosen(store, mask="face,hair") is None
+    assert chosen(store).name == NONE
+    assert chosen(store, mask="face,hair").name == NONE
     assert chosen(store, region="eyes=0.3").name == "landmarks"
     assert chosen(store, region="eyes=0.3", mask="whole").name == "landmarks"
-    assert chosen(store, region="hair=0.3", mask="face,hair") is None
+    assert chosen(store, region="hair=0.3", mask="face,hair").name == NONE
 
 
 def test_auto_takes_the_best_that_is_installed(store):
     install(store, "bisenet.facexlib")
-    assert best_parser(store).name == "bisenet.facexlib"
+    assert ranked(PARSE, store)[0].name == "bisenet.facexlib"
     install(store, "parsenet.gpen")
-    assert best_parser(store).name == "parsenet.gpen"
+    assert ranked(PARSE, store)[0].name == "parsenet.gpen"
     install(store, "parsenet.psfr-90000")
     found = chosen(store)
     assert found.name == "parsenet.psfr-90000"
@@ -60,7 +60,7 @@ def test_auto_takes_the_best_that_is_installed(store):
 
 def test_nothing_is_loaded_where_no_map_is_used(store):
     install(store, "parsenet.psfr-90000")
-    assert chosen(store, mask="whole") is None
+    assert chosen(store, mask="whole").name == NONE
     assert chosen(store, mask="whole", needed_by="backend 'psfr'").name == "parsenet.psfr-90000"
     assert chosen(store, mask="whole", parser="parsenet.psfr-90000").name == "parsenet.psfr-90000"
 
@@ -81,14 +81,14 @@ def test_a_network_that_needs_maps_takes_a_parsenet_or_names_the_download(store)
 
 
 def test_a_network_of_drawn_maps_takes_the_landmarks_whatever_is_installed(store):
-    asked = {"needed_by": "backend 'psfr'", "drawn": True}
-    assert choose_parser(RestoreConfig(), store, **asked).name == "landmarks"
+    asked = {"needed_by": "backend 'psfr'", "preferred": LANDMARKS}
+    assert choose(PARSE, RestoreConfig(), store, **asked).name == "landmarks"
     install(store, "parsenet.psfr-90000")
-    assert choose_parser(RestoreConfig(), store, **asked).name == "landmarks"
-    named = choose_parser(RestoreConfig(parser="parsenet.psfr-90000"), store, **asked)
+    assert choose(PARSE, RestoreConfig(), store, **asked).name == "landmarks"
+    named = choose(PARSE, RestoreConfig(parser="parsenet.psfr-90000"), store, **asked)
     assert named.name == "parsenet.psfr-90000"
     with pytest.raises(ConfigError, match="needs a face parser"):
-        choose_parser(RestoreConfig(parser="none"), store, **asked)
+        choose(PARSE, RestoreConfig(parser="none"), store, **asked)
 
 
 def test_names_and_files_that_are_no_parser_are_refused(store, tmp_path):
@@ -102,7 +102,7 @@ def test_names_and_files_that_are_no_parser_are_refused(store, tmp_path):
         chosen(store, parser="gone.pth")
     torch.save(Brightener().calls, tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match=r"list\.pth"):
-        chosen(store, parser=str(tmp_path / "list.pth")).load()
+        build_parser(chosen(store, parser=str(tmp_path / "list.pth")))
 
 
 def test_a_file_is_taken_by_its_path(store, tmp_path):
@@ -111,7 +111,7 @@ def test_a_file_is_taken_by_its_path(store, tmp_path):
     assert found.path == tmp_path / "mine.pth"
     assert found.commercial_use is None
     assert len(found.sha256) == 64
-    assert found.load().name == "parsenet"
+    assert build_parser(found).name == "parsenet"
 
 
 def test_the_pipeline_says_which_parser_it_took(store):

@@ -606,8 +606,8 @@ def test_builders_settle_what_a_task_has_to_have(tiny):
 
 
 def test_only_backends_that_do_the_task_are_taken(tmp_path):
-    bundled = facerestore.pipeline.build.choose_weights(
-        RestoreConfig(), facerestore.weights.WeightsStore()
+    bundled = facerestore.pipeline.choose.choose(
+        "restore", RestoreConfig(), facerestore.weights.WeightsStore()
     ).path
     for name in ("colorize", "inpaint", "synthesize"):
         with pytest.raises(ConfigError, match=f"'lite' restores faces and does not {name} them"):

@@ -1,17 +1,11 @@
 """The rest of the photo: enlarged by a super-resolution network, tile by tile, for the faces to be pasted on.
 
-``choose_upsampler`` takes one by name, ``load_upsampler`` makes one from a weights file, `TiledUpsampler` says how
-tiles are cut, and anything that keeps the protocol `Upsampler` may be given to a pipeline.
+``load_upsampler`` makes one from a weights file, `TiledUpsampler` says how tiles are cut, and anything that keeps the
+protocol `Upsampler` may be given to a pipeline.
 """
 
 from __future__ import annotations
 
-from facerestore.background.choice import (
-    choose_upsampler,
-    find_weights,
-    open_upsampler,
-    passed_over_backgrounds,
-)
 from facerestore.background.networks import holds_upsampler, is_upsampler, load_upsampler
 from facerestore.background.tiles import Network, OnTile, TiledUpsampler, Upsampler
 
@@ -20,11 +14,7 @@ __all__ = [
     "OnTile",
     "TiledUpsampler",
     "Upsampler",
-    "choose_upsampler",
-    "find_weights",
     "holds_upsampler",
     "is_upsampler",
     "load_upsampler",
-    "open_upsampler",
-    "passed_over_backgrounds",
 ]

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from facerestore.device import PRECISIONS
 from facerestore.errors import ConfigError, parse_whole, refusing
-from facerestore.weights.choosing import looks_like_path
+from facerestore.weights.weights_file import looks_like_path
 
 Form: TypeAlias = Literal["shipped", "eager", "reference"]
 """``shipped``: the network as facerestore runs it; ``eager``: as it is trained, before it is made quick for inference;

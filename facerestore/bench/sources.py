@@ -10,14 +10,13 @@ from facerestore.backends import backend_class, backend_names, identify, needs_w
 from facerestore.backends.base import fixed_randomness
 from facerestore.backends.description import has_example
 from facerestore.backends.exported import exported_file
-from facerestore.config import RestoreConfig
+from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
-from facerestore.parsing.choice import best_parser, named_parser
 from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 from facerestore.parsing.networks import PARSERS
-from facerestore.pipeline.choose import AUTO, choose_weights
+from facerestore.pipeline.choose import AUTO, PARSE, ChosenWeights, choose, ranked
 from facerestore.weights.checkpoint import load_state_dict
-from facerestore.weights.choosing import ChosenWeights, looks_like_path
+from facerestore.weights.weights_file import looks_like_path
 
 if TYPE_CHECKING:
     import torch
@@ -96,12 +95,12 @@ def find_source(word: str, *, random: bool, size: int | None, store: WeightsStor
     if parser is not None or _is_parser_entry(word, store):
         return _installed_parser(word, store)
     if exported_file(word) is not None or (word in backend_names() and not needs_weights(word)):
-        return Source(word, word, None, chosen=choose_weights(RestoreConfig(backend=word), store))
+        return Source(word, word, None, chosen=choose(RESTORE.purpose, RestoreConfig(backend=word), store))
     config = RestoreConfig(backend=word) if word in (AUTO, *backend_names()) else RestoreConfig(weights=word)
-    chosen = choose_weights(config, store)
-    if chosen.path is None:  # told apart above
+    chosen = choose(RESTORE.purpose, config, store)
+    if chosen.source is None:  # told apart above
         raise ConfigError(f"'{word}' has no weights to measure")
-    state_dict = load_state_dict(chosen.path)
+    state_dict = load_state_dict(chosen.source)
     if (
         looks_like_path(word)
         and (own := next((p for p in PARSERS if p.detect(state_dict)), None)) is not None
@@ -119,18 +118,18 @@ def _installed_parser(word: str, store: WeightsStore) -> Source:
     """Return the parameters of an installed parser, by its own name or that of its network."""
     name = word
     if parser_class(word) is not None:
-        entry = best_parser(store) if word != "parsenet" else best_parser(store, raw=True)
-        if entry is None or entry.backend != word:
+        found = ranked(PARSE, store, backends={word} if word == "parsenet" else None)
+        if not found or found[0].backend != word:
             raise ConfigError(f"no weights of the parser '{word}' are installed; give --random, or a file")
-        name = entry.name
-    chosen = named_parser(name, store)
-    if chosen.path is None:
+        name = found[0].name
+    chosen = choose(PARSE, RestoreConfig(parser=name), store)
+    if chosen.source is None:
         raise ConfigError(f"the parser '{word}' is no network")
-    state_dict = load_state_dict(chosen.path)
-    found = next((parser for parser in PARSERS if parser.detect(state_dict)), None)
-    if found is None:
+    state_dict = load_state_dict(chosen.source)
+    kind = next((parser for parser in PARSERS if parser.detect(state_dict)), None)
+    if kind is None:
         raise ConfigError(f"'{word}' is of no parser that is known")
-    return Source(found.name, chosen.name, state_dict)
+    return Source(kind.name, chosen.name, state_dict)
 
 
 def _drawn(word: str, size: int | None) -> Source:

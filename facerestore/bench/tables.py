@@ -11,7 +11,7 @@ from facerestore.bench.machine import Machine
 from facerestore.bench.pairs import NetworkResult, PairResult
 from facerestore.bench.statistics import Ratio, Timing
 from facerestore.errors import count
-from facerestore.weights.choosing import looks_like_path
+from facerestore.weights.weights_file import looks_like_path
 
 NOTHING = "-"
 

@@ -72,9 +72,9 @@ def detect(
     """
     from facerestore.batch import plan_jobs
     from facerestore.config import OutputConfig, RestoreConfig
-    from facerestore.detection.choice import passed_over_detectors
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.pipeline.build import build_detector
+    from facerestore.pipeline.choose import DETECT, choose
     from facerestore.weights import WeightsStore
 
     config = RestoreConfig(
@@ -108,7 +108,7 @@ def detect(
             keep_freed_memory()
         store = WeightsStore()
         found = build_detector(config, store, where)
-        for name, fault in passed_over_detectors(config.detector, store):
+        for name, fault in choose(DETECT, config, store).passed_over:
             terminal.warn(f"warning: auto passes over {name}: {fault}")
         used.append(found.name)
         drawn = output is not None

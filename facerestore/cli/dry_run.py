@@ -60,16 +60,14 @@ def show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
 
 def _chosen(request: Request, store: WeightsStore) -> str:
     """Return by what faces would be restored: the name of weights, or who serves whom where each face has its own."""
-    from facerestore.pipeline.build import chooses_by_face
-    from facerestore.pipeline.choose import choose_weights
+    from facerestore.pipeline.candidates import chooses_by_face, usable
+    from facerestore.pipeline.choose import choose
 
     if request.task is RESTORE and chooses_by_face(request.restore):
-        from facerestore.pipeline.choose import usable
-
         found = usable(request.restore, store)
         if len(found.candidates) > 1 or found.passed_over:
             return found.words
-    return choose_weights(request.restore, store, request.task).name
+    return choose(request.task.purpose, request.restore, store).name
 
 
 def _pipeline(request: Request) -> RestorePipeline:
@@ -105,11 +103,9 @@ def _face_lines(row: dict[str, Any]) -> list[str]:
 
 def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
     """Return what the network of the background is called; None without one."""
-    if config.background is None:
-        return None
-    from facerestore.background import find_weights
+    from facerestore.pipeline.choose import BACKGROUND, choose
 
-    return find_weights(config.background, store).name
+    return None if config.background is None else choose(BACKGROUND, config, store).name
 
 
 def _fault(request: Request, source: Path) -> str | None:

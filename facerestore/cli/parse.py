@@ -212,23 +212,19 @@ def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
 
 def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Line:
     """Return the line, and say who labels."""
-    from facerestore.detection.choice import passed_over_detectors
     from facerestore.device import resolve_device
     from facerestore.errors import ConfigError
-    from facerestore.parsing import ChosenParser, choose_parser, passed_over_parsers
-    from facerestore.parsing.choice import AUTO, LANDMARKS, NONE
+    from facerestore.parsing import LandmarkParser
     from facerestore.parsing.pasting import PARSER_REMEDY
-    from facerestore.pipeline.build import build_detector
+    from facerestore.pipeline.build import build_detector, build_parser
+    from facerestore.pipeline.choose import AUTO, DETECT, NONE, PARSE, choose
     from facerestore.weights import WeightsStore
 
     if config.parser == NONE:
         raise ConfigError("'facerestore parse' is all about a parser; leave out --parser none")
     store, device = WeightsStore(), resolve_device(config.device)
-    chosen = choose_parser(config, store) or ChosenParser(None, LANDMARKS)
-    faulty = passed_over_parsers(config, store)
-    for name, fault in (
-        faulty if config.aligned else (*faulty, *passed_over_detectors(config.detector, store))
-    ):
+    chosen = choose(PARSE, config, store)
+    for name, fault in (*chosen.passed_over, *choose(DETECT, config, store).passed_over):
         terminal.warn(f"warning: auto passes over {name}: {fault}")
     weights = None if chosen.path is None else chosen.name
     if weights is not None:
@@ -239,7 +235,7 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     detector = None if config.aligned else build_detector(config, store, device)
     return _Line(
         detector=detector,
-        parser=chosen.load(device=device),
+        parser=build_parser(chosen, device=device) or LandmarkParser(),
         weights=weights,
         config=config,
         maps=maps,

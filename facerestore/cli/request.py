@@ -107,6 +107,6 @@ def parse_strengths(text: str | None) -> tuple[float, ...]:
 def automatic_choice(store: WeightsStore) -> str:
     """Return in one line which installed weights the automatic choice takes, for which faces."""
     from facerestore.config import RestoreConfig
-    from facerestore.pipeline.choose import usable
+    from facerestore.pipeline.candidates import usable
 
     return usable(RestoreConfig(), store).words

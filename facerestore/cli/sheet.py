@@ -237,12 +237,15 @@ def _show_plan(
 
 def _names(request: Request) -> list[str]:
     """Return the names of the weights that are compared."""
+    from facerestore.config import RESTORE
     from facerestore.evaluation.sheet import sheet_configs
-    from facerestore.pipeline.choose import choose_weights
+    from facerestore.pipeline.choose import choose
     from facerestore.weights import WeightsStore
 
     store = WeightsStore(offline=request.restore.offline)
-    return [choose_weights(config, store).name for config in sheet_configs(request.restore, store=store)]
+    return [
+        choose(RESTORE.purpose, config, store).name for config in sheet_configs(request.restore, store=store)
+    ]
 
 
 def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> Generator[None, None, None]:

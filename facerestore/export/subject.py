@@ -16,7 +16,7 @@ from facerestore.backends.exported.record import RANDOM, UNSTATED
 from facerestore.config import RESTORE, TASKS, RestoreConfig, Task
 from facerestore.errors import ConfigError
 from facerestore.pipeline.build import load_restorer
-from facerestore.pipeline.choose import choose_weights
+from facerestore.pipeline.choose import ChosenWeights, choose
 from facerestore.testing.subject import open_example
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import read_metadata
@@ -24,7 +24,6 @@ from facerestore.weights.own import PERMISSIVE
 
 if TYPE_CHECKING:
     from facerestore.types import Restorer
-    from facerestore.weights.choosing import ChosenWeights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,7 @@ def _choose(wanted: Wanted, store: WeightsStore) -> tuple[ChosenWeights, Task]:
     backend = wanted.name if entry is None else entry.backend
     if not needs_weights(backend):
         raise ConfigError(f"backend '{backend}' has no network of its own that could be exported")
-    return choose_weights(RestoreConfig(backend=backend, weights=name), store, task), task
+    return choose(task.purpose, RestoreConfig(backend=backend, weights=name), store), task
 
 
 def _checked(restorer: Restorer, wanted: Wanted) -> TensorRestorer:

@@ -1,13 +1,6 @@
 """The parts of a face in its aligned crop: who labels them, and the masks and strengths made of them."""
 
 from facerestore.face_parts import CLASS_NAMES, FACE_CLASSES
-from facerestore.parsing.choice import (
-    ChosenParser,
-    best_parser,
-    choose_parser,
-    named_parser,
-    passed_over_parsers,
-)
 from facerestore.parsing.classes import PALETTE, class_shares, colour_map
 from facerestore.parsing.landmarks import LANDMARK_CLASSES, LandmarkParser
 from facerestore.parsing.mask import face_is_parsed, face_mask, geometric_mask, whole_mask
@@ -22,22 +15,17 @@ __all__ = [
     "LANDMARK_CLASSES",
     "PALETTE",
     "BiSeNetParser",
-    "ChosenParser",
     "FacePasting",
     "LandmarkParser",
     "NetworkParser",
     "ParseNetParser",
     "PartsParser",
-    "best_parser",
-    "choose_parser",
     "class_shares",
     "colour_map",
     "face_is_parsed",
     "face_mask",
     "geometric_mask",
     "load_parser",
-    "named_parser",
-    "passed_over_parsers",
     "strength_map",
     "whole_mask",
 ]

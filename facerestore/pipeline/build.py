@@ -9,23 +9,31 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from facerestore.backends import create_backend, load_backend
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import with_fidelity, with_precision
-from facerestore.backends.exported import ExportedRestorer, Place, load_chosen
-from facerestore.background import find_weights, holds_upsampler, open_upsampler, passed_over_backgrounds
+from facerestore.backends.exported import ExportedFile, ExportedRestorer, Place, load_exported
+from facerestore.background import TiledUpsampler, holds_upsampler, load_upsampler
 from facerestore.config import RESTORE, RestoreConfig, Task
-from facerestore.detection.choice import best_detector as best_detector
-from facerestore.detection.choice import build_detector as build_detector
-from facerestore.detection.choice import passed_over_detectors
+from facerestore.detection import create_detector
 from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
-from facerestore.parsing import ChosenParser, choose_parser, passed_over_parsers
-from facerestore.pipeline.choose import AUTO, choose_weights, no_weights, usable
+from facerestore.parsing import LandmarkParser, load_parser
+from facerestore.pipeline.candidates import chooses_by_face, usable
+from facerestore.pipeline.choose import (
+    AUTO,
+    BACKGROUND,
+    DETECT,
+    LANDMARKS,
+    PARSE,
+    ChosenWeights,
+    PassedOver,
+    choose,
+    no_weights,
+)
 from facerestore.pipeline.official import official_pipeline
 from facerestore.pipeline.per_face import AutoPipeline, Lines, facts_of
 from facerestore.pipeline.report import NetworkFacts, PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import ChosenWeights, PassedOver
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,12 +76,6 @@ def build_pipeline(
     return pipeline
 
 
-def chooses_by_face(config: RestoreConfig) -> bool:
-    """Say whether each face is to have a network of its own choice: nothing is named that only one network has."""
-    named = config.backend != AUTO or config.weights is not None
-    return not (named or config.official or config.fidelity is not None)
-
-
 def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
     """Return the pipeline that chooses a network for each face; with one to choose from it is loaded now."""
     found = usable(config, store)
@@ -91,24 +93,29 @@ def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
         return line
 
     lines = Lines(found, build)
-    behind = _background(RESTORE, config, store)
+    behind = choose(BACKGROUND, config, store)
     if len(found.candidates) == 1:
         first = lines.get(found.candidates[0].name)
         parser, facts = first.parser, first.facts
     else:
-        chosen = choose_parser(config, store)
-        parser = None if chosen is None else chosen.load(device=device)
-        facts = replace(facts_of(found), device=str(device), parser=_parser_facts(chosen))
+        parsing = choose(PARSE, config, store)
+        parser = build_parser(parsing, device=device)
+        facts = replace(
+            facts_of(found),
+            device=str(device),
+            parser=_network_facts(parsing),
+            passed_over=_passed_over(choose(DETECT, config, store), parsing),
+        )
         if parser is not None:
             parsers[facts.parser] = parser
-    facts = replace(facts, passed_over=_passed_over(config, store))
+    passed_over = (*facts.passed_over, *behind.passed_over)
     return AutoPipeline(
         detector,
         lines,
         config=config,
         parser=parser,
-        facts=replace(facts, background=None if behind is None else _network_facts(behind)),
-        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+        facts=replace(facts, background=_network_facts(behind), passed_over=passed_over),
+        background=build_upsampler(behind, tile=config.tile, device=device),
     )
 
 
@@ -144,7 +151,7 @@ def assemble(
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
     device = _prepared_device(config)
-    chosen = choose_weights(config, store, kind.task)
+    chosen = choose(kind.task.purpose, config, store)
     restorer = load_restorer(
         chosen, device=device, task=kind.task, provider=config.provider, threads=config.threads
     )
@@ -159,15 +166,12 @@ def assemble(
         kind, config = official_kind(kind, config, restorer.name)
     if detector is None and not config.aligned:
         detector = build_detector(config, store, device)
+    preferred = LANDMARKS if getattr(restorer, "drawn_maps", False) else kind.parser_weights
     needing = _needing_parser(kind, config, restorer)
-    parser = choose_parser(
-        config,
-        store,
-        needed_by=needing,
-        preferred=kind.parser_weights,
-        drawn=getattr(restorer, "drawn_maps", False),
-    )
-    behind = _background(kind.task, config, store)
+    parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)
+    if config.background is not None and kind.task is not RESTORE:
+        raise ConfigError(f"'facerestore {kind.task.command}' takes no background; leave it out")
+    behind = choose(BACKGROUND, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
@@ -176,38 +180,63 @@ def assemble(
         device=restorer.place if isinstance(restorer, ExportedRestorer) else str(device),
         precision=getattr(restorer, "precision", None),
         origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
-        parser=_parser_facts(parser),
-        background=None if behind is None else _network_facts(behind),
-        passed_over=_passed_over(config, store, needed_by=needing, preferred=kind.parser_weights),
+        parser=_network_facts(parsing),
+        background=_network_facts(behind),
+        passed_over=_passed_over(choose(DETECT, config, store), parsing, behind),
     )
     return kind(
         detector,
         restorer,
         config=config,
-        parser=None if parser is None else parser.load(device=device),
+        parser=build_parser(parsing, device=device),
         facts=facts,
-        background=None if behind is None else open_upsampler(behind, tile=config.tile, device=device),
+        background=build_upsampler(behind, tile=config.tile, device=device),
     )
 
 
-def _passed_over(
-    config: RestoreConfig, store: WeightsStore, *, needed_by: str | None = None, preferred: str | None = None
-) -> PassedOver:
-    """Return the weights that stand for ``auto`` in a configuration and cannot be used, and why."""
-    return (
-        *(() if config.aligned else passed_over_detectors(config.detector, store)),
-        *passed_over_parsers(config, store, needed_by=needed_by, preferred=preferred),
-        *passed_over_backgrounds(config.background, store),
+def _passed_over(*choices: ChosenWeights) -> PassedOver:
+    """Return the weights that stand for ``auto`` in several choices and cannot be used, and why."""
+    return tuple(one for chosen in choices for one in chosen.passed_over)
+
+
+def build_detector(config: RestoreConfig, store: WeightsStore, device: torch.device | str) -> FaceDetector:
+    """Return the detector of a configuration; ``auto`` takes the best whose file can be used, else ``embedded``.
+
+    Raises:
+        ConfigError: the name is unknown.
+        WeightsError: its weights are not installed, or corrupt.
+    """
+    return create_detector(
+        choose(DETECT, config, store).name,
+        weights_for=store.require,
+        device=device,
+        detect_size=config.detect_size,
+        rotations=config.rotations,
     )
 
 
-def _background(task: Task, config: RestoreConfig, store: WeightsStore) -> ChosenWeights | None:
-    """Return the weights of what enlarges the rest of the photo; None where nothing is to."""
-    if config.background is None:
+def build_parser(chosen: ChosenWeights, *, device: torch.device | str = "cpu") -> FaceParser | None:
+    """Return the parser that was chosen; None where there is none to be.
+
+    Raises:
+        CheckpointError: the file is no parser's, or does not fit.
+    """
+    if chosen.source is not None:
+        return load_parser(chosen.source, device=device)
+    return LandmarkParser() if chosen.name == LANDMARKS else None
+
+
+def build_upsampler(
+    chosen: ChosenWeights, *, tile: int | None, device: torch.device | str
+) -> TiledUpsampler | None:
+    """Return what enlarges the background, in tiles of ``tile`` photo pixels; None where nothing does.
+
+    Raises:
+        FaceRestoreError: as ``load_upsampler``.
+    """
+    if chosen.source is None:
         return None
-    if task is not RESTORE:
-        raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
-    return find_weights(config.background, store)
+    return load_upsampler(chosen.source, name=chosen.name, tile=tile, device=device)
 
 
 def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
@@ -217,14 +246,10 @@ def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer
     return f"backend '{restorer.name}'" if restorer.needs_parsing else None
 
 
-def _parser_facts(parser: ChosenParser | None) -> NetworkFacts | None:
-    """Return where a parser network comes from; None for none and for maps that are drawn."""
-    if parser is None or parser.path is None:
+def _network_facts(chosen: ChosenWeights) -> NetworkFacts | None:
+    """Return where a network comes from; None for none, and for maps that are drawn."""
+    if chosen.path is None:
         return None
-    return _network_facts(parser)
-
-
-def _network_facts(chosen: ChosenParser | ChosenWeights) -> NetworkFacts:
     return NetworkFacts(weights=chosen.name, sha256=chosen.sha256, commercial_use=chosen.commercial_use)
 
 
@@ -368,9 +393,9 @@ def load_restorer(
         BackendError: a backend of another package is broken.
         ConfigError: the backend does not do the task, or the file is for backgrounds.
     """
-    exported = load_chosen(chosen, Place(str(device), provider, threads), purpose=task.purpose)
-    if exported is not None:
-        return exported
+    if chosen.record is not None and chosen.backend is not None and chosen.path is not None:
+        file, place = ExportedFile(chosen.backend, chosen.path), Place(str(device), provider, threads)
+        return load_exported(file, place, record=chosen.record).for_task(task.purpose)
     if provider is not None:
         raise ConfigError(
             f"provider '{provider}' is for exported networks (--backend onnx:FILE); for all others give --device"
@@ -378,11 +403,11 @@ def load_restorer(
     try:
         restorer = (
             create_backend(chosen.name, device=device)
-            if chosen.path is None
-            else load_backend(chosen.path, name=chosen.backend, device=device)
+            if chosen.source is None
+            else load_backend(chosen.source, name=chosen.backend, device=device)
         )
     except CheckpointError as error:
-        if chosen.path is None or not holds_upsampler(chosen.path):
+        if chosen.source is None or not holds_upsampler(chosen.source):
             raise
         raise ConfigError(
             f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"

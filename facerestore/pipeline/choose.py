@@ -1,176 +1,181 @@
-"""Which installed weights restore faces: those that are named, or those that the automatic choice may take."""
+"""Which weights serve a purpose: those that are named, or the best that are installed and can be used.
+
+No network is loaded, and nothing is downloaded. Where each face is to have a network of its own choice,
+`facerestore.pipeline.candidates` says which there are.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from facerestore.backends import backend_class, backend_names, backend_sources, needs_weights
-from facerestore.backends.exported import choose_exported, refuse_exported
-from facerestore.config import RESTORE
-from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
-from facerestore.parsing import choose_parser
-from facerestore.pipeline.routing import GENERATIVE, Candidate, contenders, summary
-from facerestore.weights.choosing import ChosenWeights, PassedOver, installed_weights, looks_like_path
+from facerestore.backends import backend_names, backend_sources, needs_weights
+from facerestore.backends.exported import exported_file, read_record, refuse_exported
+from facerestore.config import RESTORE, TASKS, Task
+from facerestore.detection import DETECTORS
+from facerestore.errors import ConfigError, WeightsError
+from facerestore.parsing import FacePasting, LandmarkParser, ParseNetParser
 from facerestore.weights.files import sha256_of
+from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at, looks_like_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from facerestore.config import RestoreConfig, Task
+    from facerestore.backends.exported import NetworkRecord
+    from facerestore.config import RestoreConfig
     from facerestore.weights import WeightsEntry, WeightsStore
 
-AUTO = "auto"
+AUTO, NONE, LANDMARKS = "auto", "none", LandmarkParser.name
+"""What may be given in the place of a name: the best that is here, nothing, and the parser that needs no network."""
+
+PARSE, DETECT, BACKGROUND = "parse", "detect", "background"
+"""Purposes of weights beside those of `facerestore.types.TASKS`."""
+
+PassedOver: TypeAlias = tuple[tuple[str, str], ...]
+"""Installed weights that an automatic choice does not take: catalog name, and why, with the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Available:
-    """What the automatic choice has to choose from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenWeights:
+    """What serves a purpose, and what reports say of it.
 
     Attributes:
-        candidates: the networks that could serve some face, in the order of preference.
-        passed_over: those that could if what they lack were here, or their files could be used.
+        name: of the catalog, the path of a file, or of what needs no file: a backend, a detector, ``landmarks``;
+            `NONE` where nothing is to be used.
+        backend: the kind of network; None where the keys of the file tell.
+        source: the file, looked into already where it is somebody's own; None for what needs none.
+        sha256: of the file; None where nobody has stated one.
+        bundled: they came with the program.
+        commercial_use: ``yes``, ``no`` or ``unclear``; None where nobody says.
+        record: what an exported network says of itself; None for all others.
+        passed_over: what ``auto`` would have taken before these.
     """
 
-    candidates: tuple[Candidate, ...]
+    name: str = NONE
+    backend: str | None = None
+    source: WeightsSource | None = None
+    sha256: str | None = None
+    bundled: bool = False
+    commercial_use: str | None = None
+    record: NetworkRecord | None = None
     passed_over: PassedOver = ()
 
     @property
-    def words(self) -> str:
-        """One line for people: what the automatic choice would take now."""
-        chosen = f"auto takes {summary(self.candidates)}" if self.candidates else "auto has nothing to take"
-        return "; ".join([chosen, *(f"passes over {name}: {lack}" for name, lack in self.passed_over)])
+    def path(self) -> Path | None:
+        """Where the file lies."""
+        return self.source.path if isinstance(self.source, WeightsFile) else self.source
 
 
-def available(
-    config: RestoreConfig, store: WeightsStore, *, without: Mapping[str, str] | None = None
-) -> Available:
-    """Return the restorers that may be chosen face by face; no network is loaded.
+class Sound(NamedTuple):
+    """The first of some weights that can be used, and those before it that cannot: name and fault."""
 
-    These are the installed weights of the catalog that have a rank and are not set aside there. One that lacks a
-    Python package, or a parser that it cannot do without, is passed over.
+    entry: WeightsEntry | None
+    passed_over: PassedOver
+
+
+def choose(
+    purpose: str,
+    config: RestoreConfig,
+    store: WeightsStore,
+    *,
+    needed_by: str | None = None,
+    preferred: str | None = None,
+) -> ChosenWeights:
+    """Return the weights that ``config`` asks for.
 
     Args:
-        config: may name a parser.
-        store: where weights are looked for; whether files are there, not what they hold.
-        without: weights that are not taken, and why.
+        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT` or `BACKGROUND`.
+        config: names weights, or leaves them open.
+        store: where weights are looked for.
+        needed_by: what cannot do without parsing maps, in the words of messages, such as ``backend 'psfr'``.
+        preferred: the parser that ``auto`` takes first: a catalog name, or `LANDMARKS` for a network that needs maps
+            and was trained on drawn ones.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: the name is unknown, or of weights for something else; or ``none`` where a parser is needed.
+        BackendError: the backend is another package's, and broken.
     """
-    without = without or {}
-    known = frozenset(backend_names())
-    entries = sorted(
-        (e for e in store.installed() if _takes_part(e) and e.backend in known), key=lambda e: e.choice_order
-    )
-    lacks = {
-        e.name: lack
-        for e in entries
-        if e.name not in without and (lack := _lack(e, config, store)) is not None
-    }
-    every = [_candidate(e) for e in entries]
-    wanting = tuple((c.name, lacks[c.name]) for c in contenders(every) if c.name in lacks)
-    return Available(
-        candidates=contenders([c for c in every if c.name not in lacks and c.name not in without]),
-        passed_over=(*without.items(), *wanting),
-    )
+    if purpose == DETECT:
+        return _detector(config, store)
+    if purpose == PARSE:
+        return _parser(config, store, needed_by, preferred)
+    if purpose == BACKGROUND:
+        return _background(config.background, store)
+    return _restorer(config, store, TASKS[purpose])
 
 
-def usable(config: RestoreConfig, store: WeightsStore) -> Available:
-    """Return the restorers that may be chosen face by face and whose files are what they must be; none is loaded.
+def ranked(
+    purpose: str,
+    store: WeightsStore,
+    *,
+    backends: Collection[str] | None = None,
+    preferred: str | None = None,
+) -> list[WeightsEntry]:
+    """Return the installed weights of a purpose, those first that ``auto`` takes; what the files hold is not looked at.
 
-    The files are looked at before the first face, so that none meets a broken one midway. Which network is taken
-    decides what a face looks like: that one is passed over is for whoever asks to tell.
+    Args:
+        purpose: as `choose` takes it.
+        store: where weights are looked for.
+        backends: only these; by default all.
+        preferred: catalog name that comes first where it is installed.
     """
-    found = available(config, store)
-    faults: dict[str, str] = {}
-    while broken := {c.name: fault for c in found.candidates if (fault := store.fault(c.name)) is not None}:
-        # Without it, others may serve faces that it was before.
-        faults |= {
-            name: f"{fault}; or run 'facerestore weights remove {name}' to go on without it"
-            for name, fault in broken.items()
-        }
-        found = available(config, store, without=faults)
+    found = store.ranked(purpose, backends=backends)
+    if purpose == DETECT:  # the catalog has some that no detector of ours reads
+        found = [entry for entry in found if entry.name in DETECTORS.values()]
+    if preferred and preferred in store.catalog.entries and store.locate(preferred) is not None:
+        first = store.entry(preferred)
+        found = [first, *(entry for entry in found if entry != first)]
     return found
 
 
-def _takes_part(entry: WeightsEntry) -> bool:
-    return (
-        entry.purpose == RESTORE.purpose
-        and entry.auto
-        and entry.quality_rank is not None
-        and entry.face_size is not None
-    )
+def first_sound(entries: Iterable[WeightsEntry], store: WeightsStore) -> Sound:
+    """Return the first of installed weights whose file is what it must be; no network is loaded.
+
+    An automatic choice takes it: weights that nobody asked for by name are no reason to fail.
+    """
+    passed_over: list[tuple[str, str]] = []
+    for entry in entries:
+        fault = store.fault(entry.name)
+        if fault is None:
+            return Sound(entry, tuple(passed_over))
+        passed_over.append((entry.name, fault))
+    return Sound(None, tuple(passed_over))
 
 
-def _candidate(entry: WeightsEntry) -> Candidate:
-    return Candidate(
-        name=entry.name,
+def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> ChosenWeights:
+    """Return installed weights of the catalog.
+
+    Args:
+        name: theirs in the catalog.
+        store: where they are looked for.
+        purpose: what they are to be used for.
+
+    Raises:
+        WeightsError: no weights have that name, or they are not installed, or corrupt.
+        ConfigError: they are for another purpose.
+    """
+    entry = store.entry(name)
+    if entry.purpose != purpose:
+        own = TASKS.get(entry.purpose) if purpose in TASKS else None
+        remedy = (
+            f"see 'facerestore weights list --purpose {purpose}'"
+            if own is None
+            else f"give them to 'facerestore {own.command}'"
+        )
+        raise ConfigError(
+            f"weights '{name}' are for the purpose '{entry.purpose}', not '{purpose}'; {remedy}"
+        )
+    path = store.require(name)
+    pin = store.pin(name) if entry.sha256 is None else None
+    return ChosenWeights(
+        name=name,
         backend=entry.backend,
-        face_size=entry.face_size or 0,
-        character=entry.character or GENERATIVE,
+        source=path,
+        sha256=entry.sha256 if pin is None else pin.sha256,
         bundled=entry.bundled,
         commercial_use=entry.commercial_use,
     )
-
-
-def _lack(entry: WeightsEntry, config: RestoreConfig, store: WeightsStore) -> str | None:
-    """Return what keeps weights from being used, with the remedy; None where nothing does."""
-    found = backend_class(entry.backend)
-    missing = [module for module in getattr(found, "requires", ()) if find_spec(module) is None]
-    if missing:
-        return (
-            f"it needs the Python package {', '.join(missing)}; see 'facerestore weights info {entry.name}'"
-        )
-    if getattr(found, "needs_parsing", False) is True:
-        try:
-            choose_parser(config, store, needed_by=f"backend '{entry.backend}'")
-        except FaceRestoreError as error:
-            return str(error)
-    return None
-
-
-def choose_weights(config: RestoreConfig, store: WeightsStore, task: Task = RESTORE) -> ChosenWeights:
-    """Return the restorer's weights that ``config`` asks for.
-
-    Args:
-        config: the backend and the weights, both perhaps left open.
-        store: where weights are looked for.
-        task: what they are for; a file of a path is taken for any task.
-
-    Raises:
-        WeightsError: they are not installed, or corrupt.
-        ConfigError: the backend is unknown or takes no weights, or the weights are of another one or for another task.
-        BackendError: the backend is another package's, and broken.
-    """
-    if (exported := choose_exported(config.backend, config.weights)) is not None:
-        return exported
-    if config.backend not in (AUTO, *(source.name for source in backend_sources())):
-        raise ConfigError(
-            f"unknown backend '{config.backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
-        )
-    if config.backend != AUTO and not needs_weights(config.backend):
-        return _without_weights(config)
-    if config.weights is None:
-        return installed_weights(_best(config.backend, store, task), store, purpose=task.purpose)
-    if looks_like_path(config.weights):
-        return _from_file(Path(config.weights).expanduser(), config.backend)
-    chosen = installed_weights(config.weights, store, purpose=task.purpose)
-    if config.backend not in (AUTO, chosen.backend):
-        raise ConfigError(
-            f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{config.backend}'; leave out one of both"
-        )
-    return chosen
-
-
-def _best(backend: str, store: WeightsStore, task: Task) -> str:
-    """Return the catalog name of the best installed weights for a task, of one backend or of any."""
-    backends = set(backend_names()) if backend == AUTO else {backend}
-    entry = store.best(task.purpose, backends=backends)
-    if entry is not None:
-        return entry.name
-    if backend in store.catalog.unpublished:
-        raise WeightsError(store.catalog.unpublished[backend])
-    raise WeightsError(no_weights(backend, store, task))
 
 
 def no_weights(backend: str, store: WeightsStore, task: Task) -> str:
@@ -183,17 +188,154 @@ def no_weights(backend: str, store: WeightsStore, task: Task) -> str:
     return f"no weights {wanted} are installed; {remedy}"
 
 
-def _without_weights(config: RestoreConfig) -> ChosenWeights:
-    """Return the choice of a backend that needs no weights."""
-    if config.weights is not None:
-        raise ConfigError(f"backend '{config.backend}' takes no weights; leave out '{config.weights}'")
-    return ChosenWeights(None, config.backend, config.backend, None, False, None)
-
-
-def _from_file(path: Path, backend: str) -> ChosenWeights:
-    refuse_exported(path)
-    if not path.is_file():
-        raise WeightsError(
-            f"weights file '{path}' does not exist; give a path, or a name of 'facerestore weights list'"
+def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenWeights:
+    """Return the weights of a task, an exported network, or the backend that needs none."""
+    backend, weights = config.backend, config.weights
+    if exported_file(backend) is not None:
+        return _exported(backend, weights)
+    if backend not in (AUTO, *(source.name for source in backend_sources())):
+        raise ConfigError(
+            f"unknown backend '{backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
         )
-    return ChosenWeights(path, None if backend == AUTO else backend, str(path), sha256_of(path), False, None)
+    if backend != AUTO and not needs_weights(backend):
+        if weights is not None:
+            raise ConfigError(f"backend '{backend}' takes no weights; leave out '{weights}'")
+        return ChosenWeights(name=backend, backend=backend)
+    if weights is None:
+        return installed_weights(_best_restorer(backend, store, task), store, purpose=task.purpose)
+    if looks_like_path(weights):
+        refuse_exported(Path(weights).expanduser())
+    chosen = _named(weights, store, task.purpose)
+    if chosen.backend is None:
+        return replace(chosen, backend=None if backend == AUTO else backend)
+    if backend not in (AUTO, chosen.backend):
+        raise ConfigError(
+            f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{backend}'; leave out one of both"
+        )
+    return chosen
+
+
+def _exported(backend: str, weights: str | None) -> ChosenWeights:
+    """Return an exported network, such as ``onnx:FILE``, on the terms of the weights that it was made from."""
+    file = exported_file(backend)
+    assert file is not None, "asked before"
+    if weights is not None:
+        raise ConfigError(f"'{backend}' holds its weights itself; leave out '{weights}'")
+    record = read_record(file)
+    return ChosenWeights(
+        name=file.name,
+        backend=file.runtime,
+        source=file.path,
+        sha256=sha256_of(file.path),
+        commercial_use=record.commercial_use,
+        record=record,
+    )
+
+
+def _best_restorer(backend: str, store: WeightsStore, task: Task) -> str:
+    """Return the catalog name of the best installed weights for a task, of one backend or of any."""
+    found = ranked(task.purpose, store, backends=backend_names() if backend == AUTO else {backend})
+    if found:
+        return found[0].name
+    raise WeightsError(store.catalog.unpublished.get(backend) or no_weights(backend, store, task))
+
+
+def _parser(
+    config: RestoreConfig, store: WeightsStore, needed_by: str | None, preferred: str | None
+) -> ChosenWeights:
+    """Return the parser of faces.
+
+    ``auto`` takes the best network that can be used, if anything is made of its maps. Without one, strengths by region
+    use ``landmarks``; a network that needs maps gets no such stand-in, since it was not trained on them.
+    """
+    name, pasting = config.parser, FacePasting.asked(config)
+    if name == NONE and needed_by is not None:
+        raise ConfigError(f"{needed_by} needs a face parser; leave out the parser 'none'")
+    if name in (NONE, LANDMARKS):
+        return ChosenWeights(name=name)
+    if name != AUTO:
+        return _named(name, store, PARSE)
+    if needed_by is None and pasting.classes is None and not pasting.regions:
+        return ChosenWeights()
+    # Maps that go into another network are those of a ParseNet, on which it was trained.
+    kinds = None if needed_by is None else {ParseNetParser.name}
+    found = first_sound(ranked(PARSE, store, backends=kinds, preferred=preferred), store)
+    if needed_by is not None and preferred == LANDMARKS:
+        return ChosenWeights(name=LANDMARKS, passed_over=found.passed_over)
+    if found.entry is not None:
+        return _sound(found, store, PARSE)
+    if needed_by is None:
+        drawn = pasting.regions and not pasting.needs_parser
+        return ChosenWeights(name=LANDMARKS if drawn else NONE, passed_over=found.passed_over)
+    if found.passed_over:
+        raise WeightsError(
+            f"{needed_by} needs a face parser, and none can be used: {found.passed_over[0][1]}"
+        )
+    raise WeightsError(
+        f"{needed_by} needs a face parser, and no ParseNet is installed; run 'facerestore weights download"
+        f" {preferred or _best_parsenet(store)}', or name a parser with --parser"
+    )
+
+
+def _best_parsenet(store: WeightsStore) -> str:
+    """Return the catalog name of the best ParseNet, installed or not."""
+    known = [e for e in store.catalog.of(PARSE) if e.quality_rank and e.backend == ParseNetParser.name]
+    return min(known, key=lambda e: e.quality_rank or 0).name if known else "NAME"
+
+
+def _detector(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
+    """Return the detector, by its own name; one that is named is looked for when it is made."""
+    if config.aligned:
+        return ChosenWeights()
+    if config.detector != AUTO:
+        return ChosenWeights(name=config.detector)
+    found = first_sound(ranked(DETECT, store), store)
+    names = {weights: name for name, weights in DETECTORS.items()}
+    name = "embedded" if found.entry is None else names[found.entry.name]
+    return ChosenWeights(name=name, passed_over=found.passed_over)
+
+
+def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
+    """Return what enlarges the rest of the photo; `NONE` where nothing is to."""
+    if name is None:
+        return ChosenWeights()
+    if name != AUTO:
+        return _named(name, store, BACKGROUND)
+    found = first_sound(ranked(BACKGROUND, store), store)
+    if found.entry is not None:
+        return _sound(found, store, BACKGROUND)
+    if found.passed_over:
+        raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
+    first = min(store.catalog.of(BACKGROUND), key=lambda entry: entry.advice_order)
+    raise WeightsError(
+        f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
+        " with --background"
+    )
+
+
+def _sound(found: Sound, store: WeightsStore, purpose: str) -> ChosenWeights:
+    """Return the weights that an automatic choice found."""
+    assert found.entry is not None, "asked before"
+    return replace(installed_weights(found.entry.name, store, purpose=purpose), passed_over=found.passed_over)
+
+
+_LISTED = "or a name of 'facerestore weights list'"
+_ABSENT = {
+    PARSE: ("parser file", f"a path, 'auto', 'none', 'landmarks', {_LISTED}"),
+    BACKGROUND: ("the background's weights file", f"a path, {_LISTED} whose purpose is background"),
+}
+
+
+def _named(name: str, store: WeightsStore, purpose: str) -> ChosenWeights:
+    """Return the weights of a catalog name or of a file, which is looked into now."""
+    if not looks_like_path(name):
+        return installed_weights(name, store, purpose=purpose)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        what, instead = _ABSENT.get(purpose, ("weights file", f"a path, {_LISTED}"))
+        raise WeightsError(f"{what} '{path}' does not exist; give {instead}")
+    try:
+        file = look_at(path, hashed=True)
+    except OSError as error:
+        raise WeightsError(f"weights file {path} cannot be read: {error}") from error
+    return ChosenWeights(name=str(path), source=file, sha256=file.sha256)

@@ -17,7 +17,8 @@ from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, 
 from facerestore.blending import Paste
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError
-from facerestore.pipeline.choose import AUTO, Available
+from facerestore.pipeline.candidates import Available
+from facerestore.pipeline.choose import AUTO
 from facerestore.pipeline.report import PipelineFacts, StageClock
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.routing import Candidate, choose, harm, judged_size, summary

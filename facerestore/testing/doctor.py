@@ -21,13 +21,14 @@ from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
 from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.backends.foreign import INSTALL
 from facerestore.background import load_upsampler
-from facerestore.config import LEAST_TILE_PX, RestoreConfig
+from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.device import automatic_precision, known_precisions, resolve_device
 from facerestore.errors import FaceRestoreError, count
-from facerestore.parsing import LandmarkParser, best_parser, named_parser
-from facerestore.pipeline.build import best_detector, build_detector, build_pipeline
-from facerestore.pipeline.choose import AUTO, choose_weights, usable
+from facerestore.parsing import LandmarkParser
+from facerestore.pipeline.build import build_detector, build_parser, build_pipeline
+from facerestore.pipeline.candidates import usable
+from facerestore.pipeline.choose import AUTO, DETECT, PARSE, choose
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.line import DrawnFaceFinder, trial_photo
 from facerestore.types import DecodedImage, DetectedFace, Image
@@ -216,7 +217,10 @@ def _detectors(store: WeightsStore) -> list[Check]:
             checks.append(Check("detector", name, State.ABSENT, f"'facerestore weights download {weights}'"))
         else:
             checks.append(_tried("detector", name, partial(_try_detector, name, store)))
-    return [*checks, Check("detector", "auto", State.OK, f"takes {best_detector(store)}")]
+    return [
+        *checks,
+        Check("detector", "auto", State.OK, f"takes {choose(DETECT, RestoreConfig(), store).name}"),
+    ]
 
 
 def _try_detector(name: str, store: WeightsStore) -> str:
@@ -239,13 +243,14 @@ def _parsers(store: WeightsStore) -> list[Check]:
         else:
             attempt = partial(_try_parser, entry.name, store)
             checks.append(_tried("parser", entry.name, attempt))
-    best = best_parser(store)
-    auto = f"takes {best.name}" if best is not None else "takes none; faces are pasted with an oval"
+    best = choose(PARSE, RestoreConfig(), store)
+    auto = f"takes {best.name}" + ("" if best.path is not None else "; faces are pasted with an oval")
     return [*checks, Check("parser", "auto", State.OK, auto)]
 
 
 def _try_parser(name: str, store: WeightsStore) -> str:
-    parser = named_parser(name, store).load()
+    parser = build_parser(choose(PARSE, RestoreConfig(parser=name), store))
+    assert parser is not None, "it is named"
     image, face, _ = trial_photo(TRIAL_FACE_PX)
     aligned = align_face(image.pixels, face, TRIAL_FACE_PX)
     start = time.perf_counter()
@@ -294,7 +299,7 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
         FaceRestoreError: the line cannot run, or its result is not what it must be.
     """
     config = replace(config, force=True, faces="all", strength=1.0, upscale=1.0)
-    chosen = choose_weights(config, store)
+    chosen = choose(RESTORE.purpose, config, store)
     if chosen.path is not None:
         config = replace(
             config, weights=chosen.name

@@ -9,11 +9,11 @@ from facerestore.backends import backend_class, needs_weights
 from facerestore.backends.calling import adapter_errors
 from facerestore.backends.description import has_example
 from facerestore.backends.exported import ExportedRestorer, exported_file
-from facerestore.config import RestoreConfig
+from facerestore.config import RESTORE, RestoreConfig
 from facerestore.device import resolve_device
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.pipeline.build import load_restorer
-from facerestore.pipeline.choose import choose_weights
+from facerestore.pipeline.choose import choose
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ def open_subject(config: RestoreConfig, store: WeightsStore) -> Subject:
     """
     device = resolve_device(config.device)
     try:
-        chosen = choose_weights(config, store)
+        chosen = choose(RESTORE.purpose, config, store)
     except CheckpointError:
         raise
     except WeightsError as error:

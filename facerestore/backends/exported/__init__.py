@@ -17,8 +17,8 @@ from facerestore.backends.exported.reading import companion_of, embedded_record
 from facerestore.backends.exported.record import NetworkRecord, record_beside, record_from_json, sidecar_of
 from facerestore.backends.exported.restorer import ExportedRestorer
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.weights.choosing import SUFFIXES, ChosenWeights
 from facerestore.weights.files import sha256_of
+from facerestore.weights.weights_file import SUFFIXES
 
 if TYPE_CHECKING:
     from facerestore.backends.exported.engines import Engine
@@ -31,9 +31,7 @@ __all__ = [
     "Place",
     "Runtime",
     "check_companion",
-    "choose_exported",
     "exported_file",
-    "load_chosen",
     "load_exported",
     "read_record",
     "refuse_exported",
@@ -116,12 +114,15 @@ def read_record(file: ExportedFile) -> NetworkRecord:
     return record_from_json(text, file.path)
 
 
-def load_exported(file: ExportedFile, place: Place | None = None) -> ExportedRestorer:
+def load_exported(
+    file: ExportedFile, place: Place | None = None, *, record: NetworkRecord | None = None
+) -> ExportedRestorer:
     """Return a restorer with the network of a file.
 
     Args:
         file: runtime and path.
         place: where it runs; on the CPU when None.
+        record: what `read_record` gave; None reads it.
 
     Raises:
         WeightsError: the file does not exist.
@@ -129,7 +130,7 @@ def load_exported(file: ExportedFile, place: Place | None = None) -> ExportedRes
         ConfigError: the provider is unknown or not available here.
         BackendError: the package that runs it is not installed, or the network takes something else than faces.
     """
-    record = read_record(file)
+    record = record or read_record(file)
     check_companion(file.path, record)
     module, _, class_name = RUNTIMES[file.runtime].engine.partition(":")
     engine: Engine = getattr(import_module(module), class_name)(file.path, record, place or Place())
@@ -155,39 +156,6 @@ def check_companion(path: Path, record: NetworkRecord) -> None:
             f"'{companion}' is not what '{path.name}' was written with: sha256 {found[:12]}…, expected"
             f" {record.companion_sha256[:12]}…; copy both again, or export again"
         )
-
-
-def choose_exported(backend: str, weights: str | None) -> ChosenWeights | None:
-    """Return an exported network as the choice of weights, on the terms of those that it was made from.
-
-    Args:
-        backend: what was given as one; None comes of all that name no exported network.
-        weights: what was given beside it.
-
-    Raises:
-        ConfigError: weights are given too, or the file's name does not end as such files do.
-        WeightsError: the file does not exist, is of another kind, or does not say how faces are given to it.
-    """
-    file = exported_file(backend)
-    if file is None:
-        return None
-    if weights is not None:
-        raise ConfigError(f"'{backend}' holds its weights itself; leave out '{weights}'")
-    record = read_record(file)
-    return ChosenWeights(
-        file.path, file.runtime, file.name, sha256_of(file.path), False, record.commercial_use
-    )
-
-
-def load_chosen(chosen: ChosenWeights, place: Place, *, purpose: str) -> ExportedRestorer | None:
-    """Return the restorer of a choice that `choose_exported` made; None for other weights.
-
-    Raises:
-        FaceRestoreError: as `load_exported`, or the network is for another purpose.
-    """
-    if chosen.path is None or chosen.backend is None or chosen.backend not in RUNTIMES:
-        return None
-    return load_exported(ExportedFile(chosen.backend, chosen.path), place).for_task(purpose)
 
 
 def refuse_exported(path: Path) -> None:

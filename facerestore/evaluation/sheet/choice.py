@@ -9,13 +9,14 @@ from facerestore.backends import backend_names, needs_weights
 from facerestore.backends.exported import exported_file
 from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
-from facerestore.pipeline.build import build_pipeline, chooses_by_face
-from facerestore.pipeline.choose import AUTO, choose_weights, usable
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.candidates import chooses_by_face, usable
+from facerestore.pipeline.choose import AUTO, PassedOver, choose, first_sound, ranked
 from facerestore.pipeline.report import NetworkFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
-from facerestore.weights.choosing import PassedOver, first_sound, looks_like_path
+from facerestore.weights.weights_file import looks_like_path
 
 ALL = "all"
 """Stands for every backend that has weights on this machine."""
@@ -43,7 +44,7 @@ def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[Restore
     for single in wanted:
         if chooses_by_face(single) and (candidates := usable(single, store).candidates):
             single = replace(single, weights=candidates[0].name)
-        chosen = choose_weights(single, store)
+        chosen = choose(RESTORE.purpose, single, store)
         if single.backend == AUTO and chosen.path is not None:
             single = replace(single, weights=chosen.name)
         distinct.setdefault(chosen.name if chosen.path is None else chosen.path.resolve(), single)
@@ -107,7 +108,7 @@ def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[Res
 
 def _ready(name: str, config: RestoreConfig, store: WeightsStore) -> RestoreConfig | None:
     """Return the configuration of a backend that can be used without fetching anything; None for any other."""
-    found = first_sound(store.ranked(RESTORE.purpose, backends={name}), store)
+    found = first_sound(ranked(RESTORE.purpose, store, backends={name}), store)
     if found.entry is None and needs_weights(name):
         return None
     # Named only where the best of the backend cannot be used: what is the backend's own choice stays so.

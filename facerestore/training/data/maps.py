@@ -12,7 +12,8 @@ from torch.nn import functional
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS, UNKNOWN
-from facerestore.parsing import LandmarkParser, ParseNetParser, best_parser, load_parser
+from facerestore.parsing import LandmarkParser, ParseNetParser, load_parser
+from facerestore.pipeline.choose import PARSE, ranked
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
 from facerestore.weights.catalog import SUFFIXES
@@ -104,12 +105,12 @@ def parser_path(name: str) -> Path:
     """
     store, path = WeightsStore(), Path(name).expanduser()
     if name == "auto":
-        entry = best_parser(store, raw=True)
-        if entry is None:
+        found = ranked(PARSE, store, backends={ParseNetParser.name})
+        if not found:
             raise ConfigError(
                 f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {PARSER_REMEDY}"
             )
-        return store.require(entry.name)
+        return store.require(found[0].name)
     if path.is_file():
         return path
     if path.suffix in SUFFIXES or len(path.parts) > 1:

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.vgg import PERCEPTUAL_TAPS, TRAINED_SIZE, VGG19
 from facerestore.errors import ConfigError, WeightsError
+from facerestore.pipeline.choose import first_sound, ranked
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
-from facerestore.weights.choosing import first_sound
 
 FEATURES, IDENTITY = "features", "identity"
 """What weights of these networks are for, in the catalog."""
@@ -73,7 +73,7 @@ def find_features(
     store, network = store or WeightsStore(), _NETWORKS[purpose]
     if wish == "no":
         return FeatureWeights(purpose, None, f"{network} is switched off: {instead}")
-    sound = first_sound(store.ranked(purpose, backends={_BACKENDS[purpose]}), store)
+    sound = first_sound(ranked(purpose, store, backends={_BACKENDS[purpose]}), store)
     if sound.entry is not None:
         return FeatureWeights(purpose, sound.entry.name, f"{network}: weights '{sound.entry.name}'")
     if sound.passed_over:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
+from facerestore.pipeline.choose import installed_weights
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import check_fit, load_state_dict, shapes_of
-from facerestore.weights.choosing import check_purpose, looks_like_path
+from facerestore.weights.weights_file import looks_like_path
 
 
 def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> None:
@@ -27,13 +28,8 @@ def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> 
     """
     if not name:
         return
-    if looks_like_path(name):
-        path = Path(name)
-    else:
-        store = WeightsStore()
-        check_purpose(name, store, purpose=purpose)
-        path = store.require(name)
-    own, state = network.state_dict(), load_state_dict(path)
+    path = None if looks_like_path(name) else installed_weights(name, WeightsStore(), purpose=purpose).path
+    own, state = network.state_dict(), load_state_dict(path or Path(name))
     if grown and not any(key.startswith(grown) for key in state):
         state.update({key: value for key, value in own.items() if key.startswith(grown)})
     check_fit(shapes_of(own), state, name=f"the network of this run (to start from '{name}')")
