@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from facerestore.archs.lite import BUNDLED, LiteConfig, LiteDiscriminator, LiteGenerator, config_from_shapes
+from facerestore.archs.judges import PIXEL_SCORES, Judges, places
+from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator, config_from_shapes
 
 TINY = LiteConfig(unshuffle=4, widths=(8, 12, 16), blocks=(1, 2, 1))
 
@@ -75,20 +76,33 @@ def test_levels_without_blocks_are_refused():
         LiteGenerator(LiteConfig(widths=(8, 8, 8), blocks=(1, 1)))
 
 
-def test_a_discriminator_judges_patches_of_each_face_by_itself():
-    torch.manual_seed(0)
-    network = LiteDiscriminator(4)
-    faces, lq = torch.rand(2, 2, 3, 128, 128)
-    scores, features = network(faces, lq)
-    assert scores.shape == (2, 1, 16, 16)
-    assert [f.shape[-1] for f in features] == [64, 32, 16, 16]
-    assert torch.allclose(network(faces[1:], lq[1:])[0], scores[1:], atol=1e-6)
+def judged(judges, planes, noise=None):
+    torch.manual_seed(1)
+    encoded = [torch.rand(len(planes), width, size, size) for width, size in ((8, 16), (12, 8))]
+    return judges(planes, encoded, noise), encoded
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_score_sees_56_px_of_the_face_and_of_its_input(which):
+def test_judges_score_each_cut_by_itself_at_each_level():
     torch.manual_seed(0)
-    pair = [torch.rand(1, 3, 128, 128, requires_grad=True) for _ in range(2)]
-    LiteDiscriminator(8)(*pair)[0][0, 0, 8, 8].backward()
-    seen = pair[which].grad.abs().sum(dim=(0, 1)).nonzero()
-    assert (seen.amax(dim=0) - seen.amin(dim=0) + 1).tolist() == [56, 56]
+    judges, planes = Judges(4, (8, 12)), torch.rand(2, 4, 64, 64)
+    (scores, activations, again), encoded = judged(judges, planes)
+    assert [tuple(s.shape[1:]) for s in scores] == [(1, 8, 8), (1, 4, 4), (1, 16, 16), (1, 8, 8)]
+    assert [a.shape[-1] for a in activations] == [32, 16, 8, 8, 4, 4]
+    assert again == []
+    alone = judges(planes[1:], [x[1:] for x in encoded])[0]
+    assert all(torch.allclose(a, b[1:], atol=1e-5) for a, b in zip(alone, scores, strict=True))
+
+
+def test_noise_is_added_to_the_face_alone():
+    torch.manual_seed(0)
+    judges, planes, noise = Judges(4, (8, 12)), torch.rand(1, 4, 64, 64), torch.rand(1, 1, 64, 64)
+    (_, _, again), _ = judged(judges, planes, noise)
+    moved = torch.cat((planes[:, :1] + noise, planes[:, 1:]), dim=1)
+    (scores, _, _), _ = judged(judges, moved)
+    assert len(again) == PIXEL_SCORES
+    assert all(torch.equal(a, b) for a, b in zip(again, scores, strict=False))
+
+
+def test_places_run_from_left_to_right_and_from_top_to_bottom():
+    across, down = places(5, like=torch.zeros(1))
+    assert across[0].tolist() == down[:, 0].tolist() == [-1, -0.5, 0, 0.5, 1]
