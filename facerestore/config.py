@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from facerestore.errors import ConfigError, parse_toml, parse_whole, read_text, refusing
 from facerestore.face_parts import check_region_in_mask, parse_mask, parse_region
+from facerestore.fields import UnfitError, check, names_of, option, suggestion
 
 FACE_CHOICES = ("all", "largest", "center")
 """Words that ``faces`` knows beside a list of indices."""
@@ -34,76 +33,144 @@ _Record = TypeVar("_Record", "RestoreConfig", "OutputConfig")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreConfig:
-    """How faces are found, chosen and restored.
-
-    Attributes:
-        backend: ``auto``, the name of a restoration backend such as ``lite`` or ``gpen``, or an exported network such
-            as ``onnx:gpen.onnx``.
-        weights: a catalog name such as ``gpen.bfr-512``, or the path of a weights file. None takes the best of a named
-            backend; with ``auto`` each face has those that suit it (``facerestore.pipeline.routing``).
-        provider: what runs an exported network: ``cpu``, ``cuda``, ``directml``, ``coreml`` or ``openvino`` of ONNX
-            Runtime, or a device of OpenVINO; None follows the device.
-        detector: ``auto``, ``embedded``, ``yunet``, ``retinaface-resnet50``, ``retinaface-mobile0.25``, or the
-            safetensors file of a face finder.
-        detect_size: longest side at which the photo is searched for faces, pixels; None searches it at its own, so that
-            small faces in large photos are found.
-        rotations: look for faces in the quarter turns of the photo too, and not only where it shows no upright face.
-        parser: ``auto`` (the best parser network that is installed, else none), ``none``, ``landmarks`` (a map drawn
-            from the five points), or a catalog name or file of a parser network.
-        mask: what is pasted: ``face`` (by the parsing map, else an oval), ``whole`` (the crop with a soft border), or
-            parts such as ``face,hair`` or ``face,-ears``, which need a parser.
-        region: strengths of single parts in place of ``strength``, such as ``eyes=0.3,mouth=1``.
-        strength: share of the restored face in the result, 0 to 1; 0 returns the input's pixels exactly.
-        fidelity: weight between quality (0) and fidelity to the input (1), for backends that have one (``codeformer``);
-            None takes the backend's own default.
-        upscale: factor by which the photo is enlarged, 1 to 8.
-        background: what enlarges, or at upscale 1 cleans, the rest of the photo: ``auto`` (the best such network that
-            is installed), a catalog name such as ``realesrnet.x2``, or the path of a weights file; None resizes it.
-        tile: side of the tiles in which the background is computed, photo pixels; None chooses by network and device.
-        faces: ``all``, ``largest``, ``center``, or indices as ``detect`` shows them, such as ``0,2``.
-        min_face: smallest distance between the eyes, image pixels, that is restored; None takes the measured
-            default of the quality rules.
-        force: restore faces that would be kept for being small or already sharp.
-        aligned: the input is itself a square face crop in the FFHQ frame; nothing is detected.
-        colour_match: match the colours of a restored face to its surroundings.
-        official: repeat the choices of the backend's original test program (alignment, mask, rounding), known defects
-            included, so that published pictures can be compared; for ``gpen`` and ``psfr``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: number format in which the restoring network computes its convolutions and products: ``float32``,
-            ``fp16``, ``bf16``, or ``auto``: fp16 on CUDA for networks that were compared in it, float32 elsewhere.
-            Detectors, parsers and backgrounds stay in float32.
-        threads: CPU threads; 0 leaves the choice to the libraries.
-        offline: never use the network.
-        max_pixels: largest picture that is decoded, in pixels; None takes the default of ``facerestore.io``.
-        page: which page of a TIFF, or which frame of an animation, the first is 1; None for all pages of a TIFF.
-    """
+    """How faces are found, chosen and restored: what ``restore`` takes, and ``[restore]`` of a configuration file."""
 
     backend: str = "auto"
-    weights: str | None = None
-    provider: str | None = None
+    """auto (each face has the installed network that suits its size and damage), a name of 'facerestore backends list',
+    or an exported network: onnx:FILE, openvino:FILE.xml or torchscript:FILE (see 'facerestore export').
+    """
+
+    weights: str | None = option(None, metavar="NAME|FILE")
+    """Weights by a name of 'facerestore weights list', or a file.
+
+    None takes the best of a named backend; with the backend ``auto`` each face has those that suit it
+    (``facerestore.pipeline.routing``).
+    """
+
+    provider: str | None = option(None, metavar="NAME")
+    """What runs an exported network: cpu, cuda, directml, coreml or openvino for onnx:FILE; cpu, gpu, npu or auto for
+    openvino:FILE. Unless given, onnx follows --device and openvino takes the CPU.
+    """
+
     detector: str = "auto"
-    detect_size: int | None = None
+    """auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."""
+
+    detect_size: int | None = option(
+        None,
+        least=LEAST_DETECT_SIZE_PX,
+        wanted=f"{LEAST_DETECT_SIZE_PX} pixels or more, or leave it out",
+        metavar="PX",
+    )
+    """Look for faces in the photo reduced to this longest side; quicker, but small ones are missed.
+
+    None searches the photo at its own size, so that small faces in large photos are found.
+    """
+
     rotations: bool = False
-    parser: str = "auto"
-    mask: str = "face"
-    region: str = ""
-    strength: float = 1.0
-    fidelity: float | None = None
-    upscale: float = 1.0
-    background: str | None = None
-    tile: int | None = None
-    faces: str = "all"
-    min_face: float | None = None
+    """Look for turned faces beside upright ones too.
+
+    That is in the quarter turns of the photo, and not only where it shows no upright face.
+    """
+
+    parser: str = option("auto", metavar="NAME|FILE")
+    """Who labels the parts of a face: auto (the best parser network that is installed, else none), none, landmarks
+    (drawn from five points; no download), or weights by name or file.
+    """
+
+    mask: str = option("face", metavar="WHAT")
+    """What is pasted: face, whole (the crop, hair and all), or parts such as face,hair or face,-ears. Parts need a
+    parser.
+    """
+
+    region: str = option("", metavar="PART=0..1,...")
+    """Strength of single parts in place of --strength, such as eyes=0.3,mouth=1; 0 keeps a part as it is. Parts: eyes,
+    brows, nose, mouth, lips, skin, ears, glasses, hair and more.
+    """
+
+    strength: float = option(
+        1.0, least=0, most=1, wanted="a number from 0 (nothing) to 1 (full)", metavar="0..1"
+    )
+    """How much of the restored face is mixed in; 0 changes nothing. 1 unless given."""
+
+    fidelity: float | None = option(
+        None, least=0, most=1, wanted="a number from 0 (quality) to 1 (fidelity)", metavar="0..1"
+    )
+    """For codeformer: 0 for quality (faces from its codebook alone), 1 for fidelity (as much of the photo as it can
+    hold). 0.5 unless given.
+    """
+
+    upscale: float = option(
+        1.0, least=1, most=MAX_UPSCALE, wanted=f"a number from 1 to {MAX_UPSCALE}", metavar="1..8"
+    )
+    """Enlarge the photo by this factor."""
+
+    background: str | None = option(None, metavar="auto|NAME|FILE")
+    """Enlarge the rest of the photo with this network instead of resizing it; with --upscale 1 it is cleaned at its own
+    size. A name of 'facerestore weights list' for the purpose background (auto is the best that is installed), or a
+    file with a super-resolution network, such as those that spandrel knows. Slow on a CPU.
+    """
+
+    tile: int | None = option(
+        None, least=LEAST_TILE_PX, wanted=f"{LEAST_TILE_PX} pixels or more, or leave it out", metavar="PX"
+    )
+    """Compute the background in tiles of at most this side; smaller ones need less memory. Chosen by the network and
+    the device unless given.
+
+    Pixels of the photo.
+    """
+
+    faces: str = option("all", metavar="WHICH")
+    """all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them."""
+
+    min_face: float | None = option(None, least=0, wanted="pixels between the eyes, 0 or more", metavar="PX")
+    """Keep faces whose eyes are closer together than this.
+
+    None takes the measured default of the quality rules.
+    """
+
     force: bool = False
+    """Restore faces too that would be kept as small, sharp or too large."""
+
     aligned: bool = False
-    colour_match: bool = True
+    """The photos are square face crops; detect nothing.
+
+    In the FFHQ frame.
+    """
+
+    colour_match: bool = option(True, off="Keep the network's own colours instead of the photo's.")
+    """Match the colours of a restored face to its surroundings."""
+
     official: bool = False
+    """Align, mask and round as the original test program of gpen or psfr does, defects included, so that published
+    pictures can be compared.
+    """
+
     device: str = "auto"
-    precision: str = "auto"
-    threads: int = 0
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    precision: str = option("auto", among=PRECISION_CHOICES, metavar="auto|float32|fp16|bf16")
+    """Number format in which the restoring network computes. auto: fp16 on CUDA for networks that were compared in it
+    (a face that fp16 cannot hold is computed again in float32, which is told), float32 elsewhere. A format that the
+    processor or GPU has no arithmetic for is refused. Detector, parser and background stay in float32. What a GPU gains
+    by it has not been measured; 'facerestore bench' does that.
+    """
+
+    threads: int = option(0, least=0, wanted="0 for automatic, or a positive number", metavar="N")
+    """CPU threads; 0 for automatic."""
+
     offline: bool = False
-    max_pixels: int | None = None
-    page: int | None = None
+    """Never use the network (enhance never does without being asked)."""
+
+    max_pixels: int | None = option(None, least=1, wanted="a positive number of pixels", metavar="N")
+    """Refuse pictures with more pixels than this.
+
+    None takes the default of ``facerestore.io``.
+    """
+
+    page: int | None = option(None, metavar="N")
+    """Only this page of a TIFF, or this frame of an animation; the first is 1. All pages of a TIFF are done without
+    it.
+    """
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -111,28 +178,9 @@ class RestoreConfig:
         Raises:
             ConfigError: a value has the wrong type or is out of its range.
         """
-        _check_types(self)
-        if not 0 <= self.strength <= 1:
-            raise ConfigError(f"strength is {self.strength}; give a number from 0 (nothing) to 1 (full)")
-        if not 1 <= self.upscale <= MAX_UPSCALE:
-            raise ConfigError(f"upscale is {self.upscale}; give a number from 1 to {MAX_UPSCALE}")
-        if self.fidelity is not None and not 0 <= self.fidelity <= 1:
-            raise ConfigError(f"fidelity is {self.fidelity}; give a number from 0 (quality) to 1 (fidelity)")
-        _check_background(self)
-        if self.detect_size is not None and self.detect_size < LEAST_DETECT_SIZE_PX:
-            raise ConfigError(
-                f"detect_size is {self.detect_size}; give {LEAST_DETECT_SIZE_PX} pixels or more, or leave it out"
-            )
-        if self.min_face is not None and not 0 <= self.min_face < math.inf:
-            raise ConfigError(f"min_face is {self.min_face}; give pixels between the eyes, 0 or more")
-        if self.precision not in PRECISION_CHOICES:
-            raise ConfigError(
-                f"precision is '{self.precision}'; choose one of {', '.join(PRECISION_CHOICES)}"
-            )
-        if self.threads < 0:
-            raise ConfigError(f"threads is {self.threads}; give 0 for automatic, or a positive number")
-        if self.max_pixels is not None and self.max_pixels < 1:
-            raise ConfigError(f"max_pixels is {self.max_pixels}; give a positive number of pixels")
+        _check(self)
+        if self.background is None and self.tile is not None:
+            raise ConfigError(f"tile is {self.tile}, but nothing is computed in tiles; give a background too")
         if self.page is not None and self.page < 1:
             raise ConfigError(f"page is {self.page}; the first page is 1")
         parse_faces(self.faces)
@@ -143,32 +191,43 @@ class RestoreConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputConfig:
-    """How results are named and written, and how many photos at a time.
-
-    Attributes:
-        format: ``jpeg``, ``png``, ``webp``, ``tiff`` or ``bmp``; None keeps the format of the input.
-        quality: 1 to 100 for formats that lose something; None takes the default of ``facerestore.io``.
-        suffix: ends the name of a result; None means ``_restored`` beside the input and nothing in another folder.
-        overwrite: replace results that exist.
-        skip_existing: leave out inputs whose result exists.
-        save_faces: folder for the aligned faces, before and after; None saves none.
-        save_stages: folder for views of what each scale of a progressive backend adds to each face; None saves none.
-        save_damaged: folder for the photos as ``inpaint`` sees them, their damage white; None saves none.
-        compare: draw a before/after picture beside each result.
-        workers: photos that are worked on at a time; 0 for automatic. On an accelerator faces of several photos share
-            calls of the networks, so that the last bits of a result may depend on which; with 1 they never do.
-    """
+    """How results are named and written, and how many photos at a time; ``[output]`` of a configuration file."""
 
     format: str | None = None
-    quality: int | None = None
-    suffix: str | None = None
+    """jpeg, png, webp, tiff or bmp; the photo's own unless given."""
+
+    quality: int | None = option(
+        None, least=1, most=100, wanted="a whole number from 1 to 100", metavar="1..100"
+    )
+    """Of JPEG and WebP; 95, or as fine as the photo was."""
+
+    suffix: str | None = option(None, metavar="TEXT")
+    """Ends the names of results; _restored and the like beside the photo, nothing in another directory."""
+
     overwrite: bool = False
+    """Replace results that exist. A photo itself is replaced only if -o names it."""
+
     skip_existing: bool = False
-    save_faces: str | None = None
-    save_stages: str | None = None
-    save_damaged: str | None = None
+    """Leave out photos whose result exists."""
+
+    save_faces: str | None = option(None, metavar="DIR")
+    """Also save the aligned faces, before and after."""
+
+    save_stages: str | None = option(None, metavar="DIR")
+    """With psfr: also save, for each face, what each scale from 16 to 512 px adds, the degraded face, its coloured
+    parsing map, and one picture with all of them (NAME_faceN_stages.png).
+    """
+
+    save_damaged: str | None = option(None, metavar="DIR")
+    """Also save the photos as the network sees them, damage white."""
+
     compare: bool = False
-    workers: int = 0
+    """Also draw a before/after picture beside each result, as NAME_compare.jpg."""
+
+    workers: int = option(0, least=0, wanted="0 for automatic, or photos at a time", metavar="N")
+    """Photos worked on at a time; 0 for automatic: one for each core, with a GPU at most 16. Their faces then share the
+    GPU's calls, so that last bits may differ from run to run; 1 repeats exactly.
+    """
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -176,25 +235,20 @@ class OutputConfig:
         Raises:
             ConfigError: a value has the wrong type or is out of its range.
         """
-        _check_types(self)
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ConfigError(f"quality is {self.quality}; give a whole number from 1 to 100")
+        _check(self)
         if any(character in (self.suffix or "") for character in '/\\\0:*?"<>|'):
             raise ConfigError(
                 f"suffix '{self.suffix}' cannot be part of a file name; give one such as '_restored'"
             )
-        if self.workers < 0:
-            raise ConfigError(f"workers is {self.workers}; give 0 for automatic, or photos at a time")
         if self.overwrite and self.skip_existing:
             raise ConfigError("overwrite and skip_existing exclude each other; give one of them")
 
 
-def _check_background(config: RestoreConfig) -> None:
-    """Raise ConfigError where the options of the background do not fit each other."""
-    if config.background is None and config.tile is not None:
-        raise ConfigError(f"tile is {config.tile}, but nothing is computed in tiles; give a background too")
-    if config.tile is not None and config.tile < LEAST_TILE_PX:
-        raise ConfigError(f"tile is {config.tile}; give {LEAST_TILE_PX} pixels or more, or leave it out")
+def _check(record: RestoreConfig | OutputConfig) -> None:
+    try:
+        check(record)
+    except UnfitError as error:
+        raise ConfigError(str(error)) from error
 
 
 def parse_faces(choice: str) -> tuple[int, ...] | None:
@@ -251,10 +305,10 @@ def make_config(record: type[_Record], values: Mapping[str, object], *, source: 
     Raises:
         ConfigError: a key is unknown, or a value is unfit.
     """
-    known = [field.name for field in fields(record)]
+    known = names_of(record)
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown option '{key}'{source}{_suggestion(key, known)}")
+            raise ConfigError(f"unknown option '{key}'{source}; {suggestion(key, known)}")
     return record(**dict(values))  # type: ignore[arg-type]  # the values are checked in __post_init__
 
 
@@ -267,37 +321,10 @@ def _read_tables(path: Path) -> dict[str, dict[str, object]]:
         if name not in known:
             if not isinstance(table, dict):
                 raise ConfigError(f"'{name}' in '{path}' is in no table; put it under [restore] or [output]")
-            raise ConfigError(f"unknown table '{name}' in '{path}'{_suggestion(name, known)}")
+            raise ConfigError(f"unknown table '{name}' in '{path}'; {suggestion(name, known)}")
         if not isinstance(table, dict):
             raise ConfigError(f"'{name}' in '{path}' is a value; make it a table: [{name}]")
     return content
-
-
-def _suggestion(word: str, known: list[str]) -> str:
-    """Return how to go on after an unknown word: the closest known one, or all of them."""
-    close = difflib.get_close_matches(word.replace("-", "_"), known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known are {', '.join(known)}"
-
-
-_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "str": ((str,), "a text"),
-    "str | None": ((str, type(None)), "a text"),
-    "bool": ((bool,), "true or false"),
-    "int": ((int,), "a whole number"),
-    "int | None": ((int, type(None)), "a whole number"),
-    "float": ((int, float), "a number"),
-    "float | None": ((int, float, type(None)), "a number"),
-}
-
-
-def _check_types(record: Any) -> None:
-    """Raise ConfigError unless every field has the type that its annotation names."""
-    for field in fields(record):
-        value = getattr(record, field.name)
-        types, wanted = _TYPES[str(field.type)]
-        # bool is an int to Python; to a reader of a configuration file it is not.
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ConfigError(f"{field.name} is {value!r}; give {wanted}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,3 +355,6 @@ SYNTHESIZE = Task("synthesize", "synthesize", "synthesize", "synthesizing", "syn
 
 TASKS = {task.purpose: task for task in (RESTORE, COLORIZE, INPAINT, SYNTHESIZE)}
 """All tasks by purpose."""
+
+COLORIZE_MASK = "whole"
+"""Colours go over the whole crop, with a soft border: hair, neck and clothes have colours too."""

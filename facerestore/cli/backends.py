@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.options import paragraphs
-from facerestore.cli.request import automatic_choice, given
+from facerestore.cli.helping import paragraphs
 from facerestore.cli.terminal import print_json
+from facerestore.cli.weights_table import automatic_choice
 
 if TYPE_CHECKING:
     from facerestore.backends.description import BackendDetails, BackendSummary, BackendWeights
@@ -169,8 +169,8 @@ def _subject(
     from facerestore.weights import WeightsStore
 
     if not random:
-        flags = given(backend=name, weights=weights, device=device, provider=provider)
-        return open_subject(RestoreConfig(**flags), WeightsStore(offline=True))  # type: ignore[arg-type]
+        config = RestoreConfig(backend=name, weights=weights, device=device or "auto", provider=provider)
+        return open_subject(config, WeightsStore(offline=True))
     if weights is not None:
         raise typer.BadParameter("it excludes --weights; give one of both", param_hint="--random")
     return open_example(name, device=device or "auto")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facerestore.cli.options import paragraphs
+from facerestore.cli.helping import paragraphs
 from facerestore.cli.terminal import Terminal, is_plain
 from facerestore.errors import ConfigError, MalformedError, parse_whole, refusing
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
 
 import typer
 
-from facerestore.cli import options
-from facerestore.config import COLORIZE
+from facerestore.cli.options import FILES, SETTING, command
+from facerestore.cli.request import SMALL, PhotosRequest
+from facerestore.config import COLORIZE, COLORIZE_MASK
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
 
@@ -25,64 +26,27 @@ facerestore colorize group.jpg --faces 0,2 --mask face
 
 facerestore colorize crop.png --aligned --weights my_network.pth"""
 
-Saturation = Annotated[
-    float | None,
-    typer.Option(
-        metavar="0..1",
-        help="Saturation of the added colours; 0 changes nothing. 1 unless given.",
-        rich_help_panel="Restoration",
-    ),
-]
-
-Parts = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PARTS",
-        help="What is coloured: whole (the whole square around each face, with a soft border; unless given), face, or"
-        " parts such as face,hair.",
-        rich_help_panel="Restoration",
-    ),
-]
+TEXTS = {
+    "strength": "Saturation of the added colours; 0 changes nothing. 1 unless given.",
+    "mask": "What is coloured: whole (the whole square around each face, with a soft border; unless given), face, or"
+    " parts such as face,hair.",
+    "force": SMALL,
+}
 
 
-def colorize(
-    inputs: options.Inputs,
-    output: options.Output = None,
-    recursive: options.Recursive = False,
-    weights: options.Weights = None,
-    detector: options.Detector = None,
-    detect_size: options.DetectSize = None,
-    rotations: options.Rotations = False,
-    parser: options.Parser = None,
-    mask: Parts = None,
-    strength: Saturation = None,
-    upscale: options.Upscale = None,
-    faces: options.Faces = None,
-    min_face: options.MinFace = None,
-    force: options.ForceSmall = False,
-    aligned: options.Aligned = False,
-    format: options.Format = None,
-    quality: options.Quality = None,
-    suffix: options.Suffix = None,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
-    compare: options.Compare = False,
-    save_faces: options.SaveFaces = None,
-    report: options.Report = None,
-    config: options.Config = None,
-    dry_run: options.DryRun = False,
-    page: options.Page = None,
-    max_pixels: options.MaxPixels = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    threads: options.Threads = None,
-    workers: options.Workers = None,
-    offline: options.Offline = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
-) -> None:
+@command(
+    {
+        "Files": FILES,
+        "Restoration": "weights detector detect_size rotations parser mask strength upscale faces min_face force"
+        " aligned",
+        **SETTING,
+    },
+    without="sheet save_stages save_damaged provider tile",
+    texts=TEXTS,
+    changes={"mask": {"metavar": "PARTS"}},
+    presets={"mask": COLORIZE_MASK},
+)
+def colorize(request: PhotosRequest) -> None:
     """Give the faces of black-and-white photos colours, and keep their light and shade.
 
     Each face is found and shown to a GPEN network in grey; the network's colours are laid over the photo. The photo's
@@ -96,10 +60,7 @@ def colorize(
 
     Without --weights the best installed weights for colouring are used. They are not part of facerestore: see below.
     """
-    flags = dict(locals())
     from facerestore.cli.photos import execute
-    from facerestore.cli.request import request_from
-    from facerestore.pipeline.tasks.build import COLORIZE_MASK, build_colorizer
+    from facerestore.pipeline.tasks.build import build_colorizer
 
-    defaults = {"mask": COLORIZE_MASK}
-    raise typer.Exit(execute(request_from(flags, COLORIZE, build=build_colorizer, restore_defaults=defaults)))
+    raise typer.Exit(execute(replace(request, task=COLORIZE, build=build_colorizer)))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from facerestore.cli import options
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
-from facerestore.cli.request import given
+from facerestore.cli.options import command
+from facerestore.cli.request import ONE_PAGE, PhotosRequest
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
 
@@ -31,73 +31,40 @@ facerestore detect group.jpg -o found.png
 facerestore detect album -r --json > faces.json"""
 
 
-def detect(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input.")
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="Draw boxes, indices and landmarks: into a file for one photo, a directory for more.",
-        ),
-    ] = None,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Look into subdirectories.")] = False,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
-        ),
-    ] = None,
-    detect_size: options.DetectSize = None,
-    rotations: options.Rotations = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
-    page: options.OnePage = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace drawings that exist.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for programs instead of a table.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
-) -> None:
+@command(
+    {
+        "": "output recursive detector device threads page max_pixels overwrite as_json quiet no_progress",
+        "Restoration": "detect_size rotations",
+    },
+    texts={
+        "output": "Draw boxes, indices and landmarks: into a file for one photo, a directory for more.",
+        "page": ONE_PAGE,
+        "overwrite": "Replace drawings that exist.",
+        "as_json": "Print JSON for programs instead of a table.",
+    },
+)
+def detect(request: PhotosRequest) -> None:
     """List the faces of photos, left to right, with the indices that 'enhance --faces' takes.
 
     With -o, also draws them. No face is a normal result.
     """
     from facerestore.batch import plan_jobs
-    from facerestore.config import OutputConfig, RestoreConfig
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.pipeline.build import build_detector
     from facerestore.pipeline.choose import DETECT, choose
     from facerestore.weights import WeightsStore
 
-    config = RestoreConfig(
-        **given(
-            detector=detector,
-            detect_size=detect_size,
-            rotations=rotations or None,
-            device=device,
-            threads=threads,
-            max_pixels=max_pixels,
-            page=page,
-        )  # type: ignore[arg-type]
-    )
+    config, drawn = request.restore, request.output is not None
     plan = plan_jobs(
-        inputs,
-        output=output,
-        options=OutputConfig(overwrite=overwrite, suffix="_faces"),
-        recursive=recursive,
+        request.inputs,
+        output=request.output,
+        options=replace(request.files, suffix="_faces"),
+        recursive=request.recursive,
         takes=("found", "face"),
     )
-    _check_streams(plan.jobs, drawn=output is not None, as_json=as_json)
-    to_stdout = output is not None and str(output) == "-"
-    terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
+    _check_streams(plan.jobs, drawn=drawn, as_json=request.as_json)
+    to_stdout = drawn and str(request.output) == "-"
+    terminal = Terminal(request.verbosity, request.as_json or to_stdout, not request.no_progress)
     tell_inputs(plan, terminal)
     used: list[str] = []
 
@@ -111,13 +78,12 @@ def detect(
         for name, fault in choose(DETECT, config, store).passed_over:
             terminal.warn(f"warning: auto passes over {name}: {fault}")
         used.append(found.name)
-        drawn = output is not None
-        return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=overwrite)
+        return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=request.files.overwrite)
 
     blank: Row = {"output": None, "search": None, "faces": [], "notes": []}
     tell = partial(_tell, terminal=terminal)
     rows, code = one_by_one(plan.jobs, assemble, blank=blank, tell=tell, terminal=terminal)
-    if as_json:
+    if request.as_json:
         print_json({"detector": used[0] if used else None, "photos": rows})
     failed = sum(row["error"] is not None for row in rows)
     raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facerestore.cli.hints import BETTER_WEIGHTS
-from facerestore.cli.request import given
+from facerestore.cli.options import command
 from facerestore.cli.terminal import print_json
+from facerestore.config import RestoreConfig
 
 if TYPE_CHECKING:
     from facerestore.testing.doctor import Check
@@ -27,33 +28,25 @@ facerestore doctor --device cuda --precision fp16
 facerestore doctor --json"""
 
 
-def doctor(
-    device: Annotated[
-        str | None, typer.Option(help="Try the line on auto, cpu, cuda, cuda:N or mps.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Try the line with these weights.")
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|float32|fp16|bf16",
-            help="Try the line in this number format; other devices than the CPU are compared with its float32.",
-        ),
-    ] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
-) -> None:
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@command(
+    {"": "device weights precision threads"},
+    texts={
+        "device": "Try the line on auto, cpu, cuda, cuda:N or mps.",
+        "weights": "Try the line with these weights.",
+        "precision": "Try the line in this number format; other devices than the CPU are compared with its float32.",
+    },
+)
+def doctor(config: RestoreConfig, as_json: AsJson = False) -> None:
     """Say what works on this machine: versions, devices, weights, detectors, parsers, and a trial of the whole line.
 
     Nothing is downloaded or written. Exit code 1 if something that is needed is broken; what is merely not installed is
     marked -- and is no fault.
     """
-    from facerestore.config import RestoreConfig
     from facerestore.testing.doctor import State, diagnose
 
-    flags = given(device=device, weights=weights, precision=precision, threads=threads)
-    config = RestoreConfig(**flags)  # type: ignore[arg-type]
     checks = diagnose(config)
     sound = all(check.state is not State.BROKEN for check in checks)
     if as_json:

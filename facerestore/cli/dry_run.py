@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.photos import Request, choice_lines, face_words, warn_passed_over
+from facerestore.cli.photos import choice_lines, face_words, warn_passed_over
+from facerestore.cli.request import PhotosRequest
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ImageError, no_face
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from facerestore.weights import WeightsStore
 
 
-def show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
+def show_plan(request: PhotosRequest, plan: Plan, terminal: Terminal) -> int:
     """Say what would be done, and return the exit code; with -v the faces are looked for and judged.
 
     Raises:
@@ -58,7 +59,7 @@ def show_plan(request: Request, plan: Plan, terminal: Terminal) -> int:
     return 0
 
 
-def _chosen(request: Request, store: WeightsStore) -> str:
+def _chosen(request: PhotosRequest, store: WeightsStore) -> str:
     """Return by what faces would be restored: the name of weights, or who serves whom where each face has its own."""
     from facerestore.pipeline.candidates import chooses_by_face, usable
     from facerestore.pipeline.choose import choose
@@ -70,7 +71,7 @@ def _chosen(request: Request, store: WeightsStore) -> str:
     return choose(request.task.purpose, request.restore, store).name
 
 
-def _pipeline(request: Request) -> RestorePipeline:
+def _pipeline(request: PhotosRequest) -> RestorePipeline:
     from facerestore.pipeline.build import build_pipeline
 
     return (request.build or build_pipeline)(request.restore)
@@ -108,7 +109,7 @@ def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
     return None if config.background is None else choose(BACKGROUND, config, store).name
 
 
-def _fault(request: Request, source: Path) -> str | None:
+def _fault(request: PhotosRequest, source: Path) -> str | None:
     """Return what a photo lacks that the task needs; None where it lacks nothing."""
     try:
         if request.check is not None:

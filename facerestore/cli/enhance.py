@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from facerestore.cli import options
-from facerestore.cli.request import parse_strengths
-from facerestore.config import RESTORE
+from facerestore.cli.options import command
+from facerestore.cli.request import PhotosRequest
 
 EPILOG = """Examples:
 
@@ -42,54 +41,8 @@ The bundled weights are small. For better ones: 'facerestore weights list', then
 download gpen.bfr-512' (for non-commercial use)."""
 
 
-def enhance(
-    inputs: options.Inputs,
-    output: options.Output = None,
-    recursive: options.Recursive = False,
-    backend: options.Backend = None,
-    weights: options.Weights = None,
-    detector: options.Detector = None,
-    detect_size: options.DetectSize = None,
-    rotations: options.Rotations = False,
-    parser: options.Parser = None,
-    mask: options.Mask = None,
-    region: options.Region = None,
-    strength: options.Strengths = None,
-    fidelity: options.Fidelity = None,
-    upscale: options.Upscale = None,
-    background: options.Background = None,
-    faces: options.Faces = None,
-    min_face: options.MinFace = None,
-    force: options.Force = False,
-    aligned: options.Aligned = False,
-    no_colour_match: options.NoColourMatch = False,
-    official: options.Official = False,
-    format: options.Format = None,
-    quality: options.Quality = None,
-    suffix: options.Suffix = None,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
-    compare: options.Compare = False,
-    sheet: options.Sheet = None,
-    save_faces: options.SaveFaces = None,
-    save_stages: options.SaveStages = None,
-    report: options.Report = None,
-    config: options.Config = None,
-    dry_run: options.DryRun = False,
-    page: options.Page = None,
-    max_pixels: options.MaxPixels = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    provider: options.Provider = None,
-    tile: options.Tile = None,
-    threads: options.Threads = None,
-    workers: options.Workers = None,
-    offline: options.Offline = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
-) -> None:
+@command(without="save_damaged", changes={"strength": {"kind": str}})
+def enhance(request: PhotosRequest) -> None:
     """Restore the faces of photos, and say what was done.
 
     Each face is found, judged, restored and blended back. Unless a backend or weights are named, it has the installed
@@ -101,15 +54,10 @@ def enhance(
 
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
-    flags = dict(locals())
     from facerestore.cli.photos import execute
-    from facerestore.cli.request import request_from
     from facerestore.cli.sheet import execute_sheet, refuse_lists
 
-    strengths = parse_strengths(strength)
-    single = {"strength": strengths[0] if len(strengths) == 1 else None}
-    request = request_from(flags | single, RESTORE)
-    if sheet is not None:
-        raise typer.Exit(execute_sheet(request, sheet, strengths))
-    refuse_lists(request, strengths)
+    if request.sheet is not None:
+        raise typer.Exit(execute_sheet(request, request.sheet))
+    refuse_lists(request)
     raise typer.Exit(execute(request))

@@ -7,19 +7,18 @@ from typing import Annotated
 
 import typer
 
-from facerestore.cli import options
 from facerestore.cli.evaluating import (
     JSON_FILE,
     MARKDOWN_FILE,
-    Request,
+    EvaluationRequest,
     check_results_free,
     execute,
     report,
 )
-from facerestore.cli.terminal import Terminal
+from facerestore.cli.options import command
 from facerestore.errors import ConfigError
 
-_FACES, _METHODS, _NUMBERS, _OUT = "Faces", "Methods", "Numbers", "Results"
+_OUT = "Results"
 
 EPILOG = """Examples:
 
@@ -35,8 +34,6 @@ facerestore evaluate --hq val --degradation gfpgan --manifest manifest.csv --gro
 
 facerestore evaluate compare monday/evaluation.json today/evaluation.json"""
 
-DEFAULT_SEED = 7  # that of the model cards
-
 evaluate_app = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=True,
@@ -51,107 +48,6 @@ evaluate_app = typer.Typer(
     ),
 )
 
-_Lq = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Degraded faces, of the same names as those of --hq.", rich_help_panel=_FACES
-    ),
-]
-_Hq = Annotated[Path | None, typer.Option(metavar="DIR", help="Original faces.", rich_help_panel=_FACES)]
-_Degradation = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PRESET",
-        help="Degrade the faces of --hq: gfpgan, severe, web, print, phone and others; the n-th by the seed and n.",
-        rich_help_panel=_FACES,
-    ),
-]
-_Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the degradations.", rich_help_panel=_FACES)]
-_Faces = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Faces without originals, restored or not.", rich_help_panel=_FACES),
-]
-_Reference = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Real faces that FID and KID compare with; the originals unless given.",
-        rich_help_panel=_FACES,
-    ),
-]
-_FaceSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PX",
-        help="Side at which all is judged; the largest that a network gives, else 512. Originals are reduced, and never"
-        " enlarged.",
-        rich_help_panel=_FACES,
-    ),
-]
-_Limit = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", help="A quick look: only N faces, evenly over the folder.", rich_help_panel=_FACES
-    ),
-]
-_Backend = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LIST",
-        help="What restores: backends, names of weights or files, or all (whatever is installed); auto unless"
-        " --restored or --faces is given.",
-        rich_help_panel=_METHODS,
-    ),
-]
-_Weights = Annotated[
-    str | None,
-    typer.Option(metavar="LIST", help="The same, as names of weights or files.", rich_help_panel=_METHODS),
-]
-_Parser = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="Parser of the backends that need one; see 'enhance'.",
-        rich_help_panel=_METHODS,
-    ),
-]
-_Restored = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[NAME=]DIR",
-        help="Pictures that another program made, of the same names as the faces. Repeat it for more.",
-        rich_help_panel=_METHODS,
-    ),
-]
-_Classical = Annotated[
-    bool,
-    typer.Option(
-        "--classical",
-        help="Add non-local means and unsharp masking, tuned for PSNR on a seeded half of these faces.",
-        rich_help_panel=_METHODS,
-    ),
-]
-_Metrics = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LIST",
-        help="Of psnr, ssim, ms-ssim, lpips, landmarks, identity, niqe, fid, kid; all that can be had unless given.",
-        rich_help_panel=_NUMBERS,
-    ),
-]
-_Manifest = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE.csv", help="Facts of the faces, for --group.", rich_help_panel=_NUMBERS),
-]
-_Group = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="COLUMN[=EDGE,EDGE]",
-        help="Also a table by this column: bins between the edges, else thirds of a number, or words. Repeat it for"
-        " more.",
-        rich_help_panel=_NUMBERS,
-    ),
-]
 _Output = Annotated[
     Path | None,
     typer.Option(
@@ -171,42 +67,20 @@ _AsJson = Annotated[
 
 
 @evaluate_app.callback()
-def evaluate(
-    context: typer.Context,
-    lq: _Lq = None,
-    hq: _Hq = None,
-    degradation: _Degradation = None,
-    seed: _Seed = DEFAULT_SEED,
-    faces: _Faces = None,
-    reference: _Reference = None,
-    face_size: _FaceSize = None,
-    limit: _Limit = None,
-    backend: _Backend = None,
-    weights: _Weights = None,
-    parser: _Parser = "auto",
-    restored: _Restored = None,
-    classical: _Classical = False,
-    metrics: _Metrics = None,
-    manifest: _Manifest = None,
-    group: _Group = None,
-    output: _Output = None,
-    overwrite: _Overwrite = False,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    as_json: _AsJson = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
-) -> None:
+@command(
+    {
+        "Faces": "lq hq degradation seed faces reference face_size limit",
+        "Methods": "backend weights parser restored classical",
+        "Numbers": "metrics manifest group",
+        _OUT: "output overwrite as_json",
+        "Machine": "device threads",
+        "What is said": "quiet no_progress",
+    }
+)
+def evaluate(context: typer.Context, request: EvaluationRequest) -> None:
     """Measure how well faces are restored."""
-    if context.invoked_subcommand is not None:
-        return
-    request = Request(
-        lq, hq, degradation, seed, faces, reference, face_size, limit, backend, weights, parser,
-        tuple(restored or ()), classical, metrics, manifest, tuple(group or ()), output, overwrite,
-        device or "auto", threads or 0, as_json,
-    )  # fmt: skip
-    terminal = Terminal(-1 if quiet else 0, stdout_taken=True, progress=not no_progress)
-    raise typer.Exit(execute(request, terminal))
+    if context.invoked_subcommand is None:
+        raise typer.Exit(execute(request))
 
 
 @evaluate_app.command("compare")

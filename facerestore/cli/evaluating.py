@@ -11,6 +11,7 @@ import typer
 
 from facerestore.cli.terminal import Terminal
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 
 if TYPE_CHECKING:
     from facerestore.evaluation.cases import CaseFiles, CaseSource
@@ -22,42 +23,96 @@ if TYPE_CHECKING:
 
 MARKDOWN_FILE, JSON_FILE = "evaluation.md", "evaluation.json"
 
+DEFAULT_SEED = 7  # that of the model cards
+
 LEAST_FACE_PX = 16
 """Smallest face that is judged: as small as 'data degrade' and training go; SSIM needs 11 px."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the command line asks for; see the options."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest:
+    """What ``evaluate`` was asked for."""
 
-    lq: Path | None
-    hq: Path | None
-    degradation: str | None
-    seed: int
-    faces: Path | None
-    reference: Path | None
-    face_size: int | None
-    limit: int | None
-    backend: str | None
-    weights: str | None
-    parser: str
-    restored: tuple[str, ...]
-    classical: bool
-    metrics: str | None
-    manifest: Path | None
-    groups: tuple[str, ...]
-    output: Path | None
-    overwrite: bool
-    device: str
-    threads: int
-    as_json: bool
+    lq: Path | None = option(None, metavar="DIR")
+    """Degraded faces, of the same names as those of --hq."""
+
+    hq: Path | None = option(None, metavar="DIR")
+    """Original faces."""
+
+    degradation: str | None = option(None, metavar="PRESET")
+    """Degrade the faces of --hq: gfpgan, severe, web, print, phone and others; the n-th by the seed and n."""
+
+    seed: int = option(DEFAULT_SEED, least=0, metavar="N")
+    """Of the degradations."""
+
+    faces: Path | None = option(None, metavar="DIR")
+    """Faces without originals, restored or not."""
+
+    reference: Path | None = option(None, metavar="DIR")
+    """Real faces that FID and KID compare with; the originals unless given."""
+
+    face_size: int | None = option(None, metavar="PX")
+    """Side at which all is judged; the largest that a network gives, else 512. Originals are reduced, and never
+    enlarged.
+    """
+
+    limit: int | None = option(None, metavar="N")
+    """A quick look: only N faces, evenly over the folder."""
+
+    backend: str | None = option(None, metavar="LIST")
+    """What restores: backends, names of weights or files, or all (whatever is installed); auto unless --restored or
+    --faces is given.
+    """
+
+    weights: str | None = option(None, metavar="LIST")
+    """The same, as names of weights or files."""
+
+    parser: str = option("auto", metavar="NAME|FILE")
+    """Parser of the backends that need one; see 'enhance'."""
+
+    restored: tuple[str, ...] = option((), metavar="[NAME=]DIR")
+    """Pictures that another program made, of the same names as the faces. Repeat it for more."""
+
+    classical: bool = option(False)
+    """Add non-local means and unsharp masking, tuned for PSNR on a seeded half of these faces."""
+
+    metrics: str | None = option(None, metavar="LIST")
+    """Of psnr, ssim, ms-ssim, lpips, landmarks, identity, niqe, fid, kid; all that can be had unless given."""
+
+    manifest: Path | None = option(None, metavar="FILE.csv")
+    """Facts of the faces, for --group."""
+
+    group: tuple[str, ...] = option((), metavar="COLUMN[=EDGE,EDGE]")
+    """Also a table by this column: bins between the edges, else thirds of a number, or words. Repeat it for more."""
+
+    output: Path | None = option(None, flags=("-o", "--output"), metavar="DIR")
+    """Write evaluation.md, evaluation.json (with every face's values) and cases_METHOD.png (best and worst)."""
+
+    overwrite: bool = option(False)
+    """Replace results that exist."""
+
+    as_json: bool = option(False, flags=("--json",))
+    """Print JSON instead of Markdown."""
+
+    device: str | None = option(None)
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    threads: int | None = option(None, metavar="N")
+    """CPU threads; 0 for automatic."""
+
+    quiet: bool = option(False, flags=("-q", "--quiet"))
+    """Print errors only."""
+
+    no_progress: bool = option(False)
+    """Show no progress bar."""
 
 
-def execute(request: Request, terminal: Terminal) -> int:
+def execute(request: EvaluationRequest) -> int:
     """Measure and report; return the exit code."""
     from facerestore.evaluation.cases import spread_over
     from facerestore.evaluation.run import evaluate as measure
 
+    terminal = Terminal(-1 if request.quiet else 0, stdout_taken=True, progress=not request.no_progress)
     check_results_free(request.output, request.overwrite)
     source = _source(request)
     files = spread_over(source.files, request.limit)
@@ -73,7 +128,7 @@ def execute(request: Request, terminal: Terminal) -> int:
     return 3 if found.failures else 0
 
 
-def _source(request: Request) -> CaseSource:
+def _source(request: EvaluationRequest) -> CaseSource:
     """Return where the faces come from.
 
     Raises:
@@ -99,7 +154,9 @@ def _source(request: Request) -> CaseSource:
     )
 
 
-def _order(request: Request, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal) -> Order:
+def _order(
+    request: EvaluationRequest, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal
+) -> Order:
     """Return what is to be measured, everything loaded."""
     from facerestore.device import resolve_device, set_threads
     from facerestore.evaluation.methods import folder_method
@@ -110,10 +167,10 @@ def _order(request: Request, source: CaseSource, files: tuple[CaseFiles, ...], t
     wanted = parse_metrics(request.metrics)
     groups = _groups(request, files)
     store = WeightsStore(offline=True)
-    set_threads(request.threads)
+    set_threads(request.threads or 0)
     networks = _networks(request, store, terminal)
     face_size = _face_size(request, networks)
-    setting = Setting(store, resolve_device(request.device), face_size)
+    setting = Setting(store, resolve_device(request.device or "auto"), face_size)
     metrics = open_metrics(
         wanted,
         setting,
@@ -134,17 +191,17 @@ def _order(request: Request, source: CaseSource, files: tuple[CaseFiles, ...], t
     )
 
 
-def _groups(request: Request, files: tuple[CaseFiles, ...]) -> dict[str, dict[str, str]]:
+def _groups(request: EvaluationRequest, files: tuple[CaseFiles, ...]) -> dict[str, dict[str, str]]:
     from facerestore.evaluation.groups import group_faces, parse_group
 
-    if not request.groups and request.manifest is None:
+    if not request.group and request.manifest is None:
         return {}
-    if request.manifest is None or not request.groups:
+    if request.manifest is None or not request.group:
         raise ConfigError("tables by group need both --manifest FILE.csv and --group COLUMN")
-    return group_faces(files, request.manifest, [parse_group(text) for text in request.groups])
+    return group_faces(files, request.manifest, [parse_group(text) for text in request.group])
 
 
-def _networks(request: Request, store: WeightsStore, terminal: Terminal) -> list[Network]:
+def _networks(request: EvaluationRequest, store: WeightsStore, terminal: Terminal) -> list[Network]:
     """Return the networks that are asked for; the best installed one where nothing is."""
     from facerestore.config import RestoreConfig
     from facerestore.evaluation.methods import Network
@@ -161,8 +218,8 @@ def _networks(request: Request, store: WeightsStore, terminal: Terminal) -> list
         weights=request.weights,
         parser=request.parser,
         aligned=True,
-        device=request.device,
-        threads=request.threads,
+        device=request.device or "auto",
+        threads=request.threads or 0,
         offline=True,
     )
     pipelines = sheet_pipelines(config, store=store)
@@ -171,7 +228,7 @@ def _networks(request: Request, store: WeightsStore, terminal: Terminal) -> list
     return [Network(pipeline) for pipeline in pipelines]
 
 
-def _face_size(request: Request, networks: list[Network]) -> int:
+def _face_size(request: EvaluationRequest, networks: list[Network]) -> int:
     from facerestore.degradation import REFERENCE_SIZE
 
     if request.face_size is None:
@@ -182,7 +239,7 @@ def _face_size(request: Request, networks: list[Network]) -> int:
 
 
 def _classical(
-    request: Request,
+    request: EvaluationRequest,
     source: CaseSource,
     files: tuple[CaseFiles, ...],
     setting: Setting,
@@ -233,7 +290,7 @@ def report(
     typer.echo(found.to_json() if as_json else text, nl=False)
 
 
-def _write_pictures(order: Order, found: Evaluation, request: Request, terminal: Terminal) -> None:
+def _write_pictures(order: Order, found: Evaluation, request: EvaluationRequest, terminal: Terminal) -> None:
     """Write the picture of best and worst cases of every method beside the input and bicubic interpolation."""
     from facerestore.evaluation.picture import case_picture, ranking_metric
     from facerestore.io import marked, write_image

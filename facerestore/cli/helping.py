@@ -111,6 +111,11 @@ def _settled(parameter: Any) -> Any:
     return parameter
 
 
+def paragraphs(*lines: str) -> str:
+    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
+    return "\n\n".join(lines)
+
+
 def foreign_answer(option: str, command: str) -> str | None:
     """Return what to write for a flag of another program; None for one that nobody has.
 

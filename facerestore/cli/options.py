@@ -1,400 +1,233 @@
-"""The options that commands share, each declared once: its name, its help and where it stands in the help."""
+"""From records to the options of commands: the fields say what each is, and a command where its help shows them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-_LINE, _FILES, _MACHINE, _TALK = "Restoration", "Files", "Machine", "What is said"
+from facerestore.config import OutputConfig, RestoreConfig, load_config, make_config
+from facerestore.errors import ConfigError
+from facerestore.fields import Option, documented, names_of, option_of, type_of
 
-Inputs = Annotated[
-    list[Path], typer.Argument(metavar="INPUT...", help="Photos, directories, or - for standard input.")
-]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_CONFIGURATIONS = (RestoreConfig, OutputConfig)
 
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="OUT",
-        help="A file for one photo, a directory for more (directories are mirrored into it), or - for standard"
-        " output. Without it, results go beside their photos, named after what was done: NAME_restored and the like.",
-        rich_help_panel=_FILES,
-    ),
-]
+FILES = (
+    "output recursive format quality suffix overwrite skip_existing compare sheet save_faces save_stages save_damaged"
+    " report config dry_run page"
+)
 
-Recursive = Annotated[
-    bool, typer.Option("-r", "--recursive", help="Look into subdirectories.", rich_help_panel=_FILES)
-]
+SETTING: Mapping[str, str] = MappingProxyType(
+    {
+        "Machine": "max_pixels device precision provider tile threads workers offline",
+        "What is said": "as_json quiet verbose no_progress",
+    }
+)
+"""The last panels of the help, each with its options in their order."""
 
-Backend = Annotated[
-    str | None,
-    typer.Option(
-        help="auto (each face has the installed network that suits its size and damage), a name of"
-        " 'facerestore backends list', or an exported network: onnx:FILE, openvino:FILE.xml or torchscript:FILE (see"
-        " 'facerestore export').",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="Weights by a name of 'facerestore weights list', or a file.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Detector = Annotated[
-    str | None,
-    typer.Option(
-        help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-DetectSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PX",
-        help="Look for faces in the photo reduced to this longest side; quicker, but small ones are missed.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Rotations = Annotated[
-    bool,
-    typer.Option("--rotations", help="Look for turned faces beside upright ones too.", rich_help_panel=_LINE),
-]
-
-Parser = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME|FILE",
-        help="Who labels the parts of a face: auto (the best parser network that is installed, else none), none,"
-        " landmarks (drawn from five points; no download), or weights by name or file.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Mask = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHAT",
-        help="What is pasted: face, whole (the crop, hair and all), or parts such as face,hair or face,-ears."
-        " Parts need a parser.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Region = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PART=0..1,...",
-        help="Strength of single parts in place of --strength, such as eyes=0.3,mouth=1; 0 keeps a part as it is."
-        " Parts: eyes, brows, nose, mouth, lips, skin, ears, glasses, hair and more.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Strengths = Annotated[
-    str | None,
-    typer.Option(
-        "--strength",
-        metavar="0..1",
-        help="How much of the restored face is mixed in; 0 changes nothing. 1 unless given.",
-        rich_help_panel=_LINE,
-    ),
-]
-"""A number, or a list where a sheet is drawn."""
-
-Upscale = Annotated[
-    float | None,
-    typer.Option(metavar="1..8", help="Enlarge the photo by this factor.", rich_help_panel=_LINE),
-]
-
-Faces = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHICH",
-        help="all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Fidelity = Annotated[
-    float | None,
-    typer.Option(
-        metavar="0..1",
-        help="For codeformer: 0 for quality (faces from its codebook alone), 1 for fidelity (as much of the photo as it"
-        " can hold). 0.5 unless given.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Background = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|NAME|FILE",
-        help="Enlarge the rest of the photo with this network instead of resizing it; with --upscale 1 it is cleaned"
-        " at its own size. A name of 'facerestore weights list' for the purpose background (auto is the best that is"
-        " installed), or a file with a super-resolution network, such as those that spandrel knows. Slow on a CPU.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Tile = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PX",
-        help="Compute the background in tiles of at most this side; smaller ones need less memory. Chosen by the"
-        " network and the device unless given.",
-        rich_help_panel=_MACHINE,
-    ),
-]
-
-MinFace = Annotated[
-    float | None,
-    typer.Option(
-        metavar="PX", help="Keep faces whose eyes are closer together than this.", rich_help_panel=_LINE
-    ),
-]
-
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force",
-        help="Restore faces too that would be kept as small, sharp or too large.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-ForceSmall = Annotated[
-    bool,
-    typer.Option("--force", help="Take faces too that are too small to know.", rich_help_panel=_LINE),
-]
-
-Aligned = Annotated[
-    bool,
-    typer.Option(
-        "--aligned", help="The photos are square face crops; detect nothing.", rich_help_panel=_LINE
-    ),
-]
-
-NoColourMatch = Annotated[
-    bool,
-    typer.Option(
-        "--no-colour-match",
-        "--no-color-match",
-        help="Keep the network's own colours instead of the photo's.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Official = Annotated[
-    bool,
-    typer.Option(
-        "--official",
-        help="Align, mask and round as the original test program of gpen or psfr does, defects included, so that"
-        " published pictures can be compared.",
-        rich_help_panel=_LINE,
-    ),
-]
-
-Format = Annotated[
-    str | None,
-    typer.Option(help="jpeg, png, webp, tiff or bmp; the photo's own unless given.", rich_help_panel=_FILES),
-]
-
-Quality = Annotated[
-    int | None,
-    typer.Option(
-        metavar="1..100", help="Of JPEG and WebP; 95, or as fine as the photo was.", rich_help_panel=_FILES
-    ),
-]
-
-Suffix = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="Ends the names of results; _restored and the like beside the photo, nothing in another directory.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite",
-        help="Replace results that exist. A photo itself is replaced only if -o names it.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-SkipExisting = Annotated[
-    bool,
-    typer.Option("--skip-existing", help="Leave out photos whose result exists.", rich_help_panel=_FILES),
-]
-
-Compare = Annotated[
-    bool,
-    typer.Option(
-        "--compare",
-        help="Also draw a before/after picture beside each result, as NAME_compare.jpg.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-Sheet = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Compare only: draw each face as every backend and strength would restore it, side by side; no restored"
-        " photo is written. --backend then takes a list such as lite,gpen.bfr-512,my.pth or all (whatever is"
-        " installed), and --weights and --strength take lists, too.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-SaveFaces = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Also save the aligned faces, before and after.", rich_help_panel=_FILES
-    ),
-]
-
-SaveStages = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="With psfr: also save, for each face, what each scale from 16 to 512 px adds, the degraded face, its"
-        " coloured parsing map, and one picture with all of them (NAME_faceN_stages.png).",
-        rich_help_panel=_FILES,
-    ),
-]
-
-Report = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.json",
-        help="Write all facts: boxes, decisions, seconds, weights.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE.toml",
-        help="Options from a file, in the tables 'restore' and 'output'; flags win over it.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Say what would be done, and do nothing; with -v also which network each face would have, and why.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Refuse pictures with more pixels than this.", rich_help_panel=_MACHINE),
-]
-
-Page = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Only this page of a TIFF, or this frame of an animation; the first is 1. All pages of a TIFF are done"
-        " without it.",
-        rich_help_panel=_FILES,
-    ),
-]
-
-OnePage = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="Which page of a TIFF, or which frame of an animation; the first is 1."),
-]
-
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_MACHINE)]
-
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        metavar="auto|float32|fp16|bf16",
-        help="Number format in which the restoring network computes. auto: fp16 on CUDA for networks that were compared"
-        " in it (a face that fp16 cannot hold is computed again in float32, which is told), float32 elsewhere. A format"
-        " that the processor or GPU has no arithmetic for is refused. Detector, parser and background stay in float32."
-        " What a GPU gains by it has not been measured; 'facerestore bench' does that.",
-        rich_help_panel=_MACHINE,
-    ),
-]
-
-Provider = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="What runs an exported network: cpu, cuda, directml, coreml or openvino for onnx:FILE; cpu, gpu, npu or"
-        " auto for openvino:FILE. Unless given, onnx follows --device and openvino takes the CPU.",
-        rich_help_panel=_MACHINE,
-    ),
-]
-
-Threads = Annotated[
-    int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.", rich_help_panel=_MACHINE)
-]
-
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        help="Photos worked on at a time; 0 for automatic: one for each core, with a GPU at most 16. Their faces then"
-        " share the GPU's calls, so that last bits may differ from run to run; 1 repeats exactly.",
-        rich_help_panel=_MACHINE,
-    ),
-]
-
-Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline",
-        help="Never use the network (enhance never does without being asked).",
-        rich_help_panel=_MACHINE,
-    ),
-]
-
-AsJson = Annotated[
-    bool,
-    typer.Option(
-        "--json", help="Print the report as JSON; text goes to standard error.", rich_help_panel=_TALK
-    ),
-]
-
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.", rich_help_panel=_TALK)]
-
-Verbose = Annotated[
-    int,
-    typer.Option(
-        "-v",
-        "--verbose",
-        count=True,
-        help="Say more: each face and stage; twice, the trace of errors.",
-        rich_help_panel=_TALK,
-    ),
-]
-
-NoProgress = Annotated[
-    bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=_TALK)
-]
+PANELS: Mapping[str, str] = MappingProxyType({"Files": FILES, "Restoration": "*", **SETTING})
+"""All panels of ``enhance``: what is in no other panel is about restoration."""
 
 
-def paragraphs(*lines: str) -> str:
-    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
-    return "\n\n".join(lines)
+def command(
+    panels: Mapping[str, str] = PANELS,
+    *,
+    without: str = "",
+    texts: Mapping[str, str] = _NOTHING,
+    changes: Mapping[str, Mapping[str, Any]] = _NOTHING,
+    presets: Mapping[str, object] = _NOTHING,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return what makes a command of a function: each parameter that is a record becomes the options of its fields.
+
+    Fields of the two configurations have no default of their own on the command line, for the file may have one.
+
+    Args:
+        panels: the options of each panel of the help, in their order; ``*`` for all that are in no other panel, and an
+            empty name for the first panel, which has none. Fields that are in no panel are no options.
+        without: fields that are none although a panel has them.
+        texts: help that says another thing than the field's documentation.
+        changes: what typer is told otherwise than the field says; under ``kind`` the type that the option has.
+        presets: fields of `RestoreConfig` that have another default; the file wins over them.
+    """
+
+    def made(function: Callable[..., None]) -> Callable[..., None]:
+        kinds_of = get_type_hints(function, include_extras=True)
+        records: dict[str, Any] = {name: kind for name, kind in kinds_of.items() if is_dataclass(kind)}
+        declared = {each.name: each for record in records.values() for each in _declared(record)}
+        arguments = [each for each in declared.values() if each.known.argument]
+        options = [each.parameter(None, texts, changes) for each in arguments]
+        left_out = [*without.split(), *(each.name for each in arguments)]
+        for panel, names in _shown(panels, [*declared], left_out).items():
+            options += [declared[name].parameter(panel or None, texts, changes) for name in names]
+        ordered: list[Parameter] = []
+        for own in signature(function).parameters.values():
+            if own.name not in records:
+                ordered.append(own.replace(annotation=kinds_of[own.name], kind=Parameter.KEYWORD_ONLY))
+            else:
+                ordered, options = [*ordered, *options], []
+
+        @wraps(function)
+        def called(**flags: Any) -> None:
+            values = {name: flags[name] for name in kinds_of if name in flags}
+            function(**values | {name: _record(kind, flags, presets) for name, kind in records.items()})
+
+        called.__signature__ = Signature(ordered)  # type: ignore[attr-defined]  # typer reads these two
+        called.__annotations__ = {each.name: each.annotation for each in ordered}
+        return called
+
+    return made
+
+
+def _shown(panels: Mapping[str, str], names: Sequence[str], without: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of a command's options by panel."""
+    listed = {panel: text.split() for panel, text in panels.items()}
+    placed = {name for own in listed.values() for name in own}
+    rest = [name for name in names if name not in placed]
+    return {
+        panel: [name for name in (rest if own == ["*"] else own) if name in names and name not in without]
+        for panel, own in listed.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """A field that is an option of a command.
+
+    Attributes:
+        record: whose field it is.
+        field: as the record declares it.
+        configured: a file may have it too.
+    """
+
+    record: Any
+    field: Field[Any]
+    configured: bool
+
+    @property
+    def name(self) -> str:
+        """Of the field, and of the command's parameter."""
+        return self.field.name
+
+    @property
+    def known(self) -> Option:
+        """What the field declares."""
+        return option_of(self.field) or Option()
+
+    def parameter(self, panel: str | None, texts: Mapping[str, str], changes: Mapping[str, Any]) -> Parameter:
+        """Return the parameter that typer makes the option of; see `command`."""
+        known, text = self.known, documented(self.record).get(self.name)
+        changed = dict(changes.get(self.name, {}))
+        kind: Any = changed.pop("kind", None) or type_of(self.record, self.name)
+        switch, default = kind is bool, self.field.default
+        if self.configured:
+            default = False if switch else None
+            kind = Path if known.metavar == "DIR" else kind
+            kind = kind if switch else kind | None
+        elif _is_several(kind):
+            kind, default = list[get_args(kind)[0]], default or None  # type: ignore[misc]  # known at run time
+            kind = kind if default is MISSING else kind | None
+        facts: dict[str, Any] = {
+            "metavar": known.metavar,
+            "help": texts.get(self.name) or known.off or text,
+            "rich_help_panel": panel,
+            **changed,
+        }
+        if not self.configured:
+            facts |= {"min": _finite(known.least), "max": _finite(known.most)}
+        if known.argument:
+            info: Any = typer.Argument(**facts)
+        else:
+            info = typer.Option(*self._flags(switch), count=known.count, **facts)
+        default = Parameter.empty if default is MISSING else default
+        return Parameter(self.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+    def _flags(self, switch: bool) -> tuple[str, ...]:
+        """Return the names of the option; none for the one that typer makes of the parameter's."""
+        plain = self.name.replace("_", "-")
+        if self.known.off:
+            return (f"--no-{plain}", f"--no-{plain.replace('colour', 'color')}")
+        return self.known.flags or ((f"--{plain}",) if switch else ())
+
+
+def _declared(record: Any) -> Iterator[_Declared]:
+    """Yield the options of a record and of the configurations that it holds, in their order."""
+    if record in _CONFIGURATIONS:
+        yield from (_Declared(record, each, configured=True) for each in fields(record))
+        return
+    for each in fields(record):
+        if (held := next((kind for kind in _CONFIGURATIONS if kind.__name__ == each.type), None)) is not None:
+            yield from _declared(held)
+        elif option_of(each) is not None:
+            yield _Declared(record, each, configured=False)
+
+
+def _is_several(kind: object) -> bool:
+    origin: object = get_origin(kind)
+    return origin is tuple
+
+
+def _finite(end: float) -> float | None:
+    return end if math.isfinite(end) else None
+
+
+def _record(record: Any, flags: Mapping[str, Any], presets: Mapping[str, object]) -> Any:
+    """Return a record made of the flags of a command.
+
+    Raises:
+        ConfigError: a value, or the configuration file, is unfit.
+    """
+    if record in _CONFIGURATIONS:
+        return make_config(record, _given(record, flags))
+    names = names_of(record)
+    values = {name: flags[name] for name in names if name in flags}
+    values |= {
+        name: tuple(value or ()) for name, value in values.items() if _is_several(type_of(record, name))
+    }
+    strength = flags.get("strength")
+    if isinstance(strength, str):
+        values["strengths"] = parse_strengths(strength)
+        flags = {**flags, "strength": values["strengths"][0] if len(values["strengths"]) == 1 else None}
+    if "restore" in names or "files" in names:
+        restore, files = load_config(
+            flags.get("config"),
+            restore=_given(RestoreConfig, flags),
+            output=_given(OutputConfig, flags),
+            restore_defaults=presets,
+        )
+        values |= {name: made for name, made in (("restore", restore), ("files", files)) if name in names}
+    return record(**values)
+
+
+def _given(record: type[Any], flags: Mapping[str, Any]) -> dict[str, object]:
+    """Return the fields of a configuration that flags say, a path as its text."""
+    found: dict[str, object] = {}
+    for each in fields(record):
+        flag, known = flags.get(each.name), option_of(each) or Option()
+        if flag is True:
+            found[each.name] = not known.off
+        elif flag is not None and flag is not False:
+            found[each.name] = str(flag) if isinstance(flag, Path) else flag
+    return found
+
+
+def parse_strengths(text: str | None) -> tuple[float, ...]:
+    """Return the numbers of a list such as ``0.5,1``; none for None.
+
+    Raises:
+        ConfigError: an item is no number from 0 to 1.
+    """
+    try:
+        strengths = () if text is None else tuple(float(item) for item in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--strength is '{text}'; give a number from 0 (nothing) to 1 (full)") from error
+    if not all(0 <= strength <= 1 for strength in strengths):
+        raise ConfigError(f"--strength is {text}; give numbers from 0 (nothing) to 1 (full)")
+    return strengths

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from facerestore.cli import options
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
+from facerestore.cli.options import command
 from facerestore.cli.photos import absent_words
-from facerestore.cli.request import given
+from facerestore.cli.request import ONE_PAGE, PhotosRequest
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
+from facerestore.fields import option
 
 if TYPE_CHECKING:
     from facerestore.batch import Job
@@ -47,7 +48,7 @@ facerestore parse crop.png --aligned --json"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _Looking:
     """What stays the same from photo to photo."""
 
     detector: FaceDetector | None
@@ -63,68 +64,33 @@ class _Line:
         return "drawn from its landmarks" if self.weights is None else f"parsed by {Path(self.weights).name}"
 
 
-def parse(
-    inputs: options.Inputs,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="A file for one photo, a directory for more, or - for standard output. Without it, pictures go beside"
-            " their photos as NAME_parsing.png.",
-        ),
-    ] = None,
-    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="Look into subdirectories.")] = False,
-    maps: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Also write each face's map alone: a PNG whose pixels are the class ids 0 to 18 and whose palette has"
-            " their colours.",
-        ),
-    ] = None,
-    parser: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="auto (the best network that is installed, else landmarks), landmarks (drawn from five points; no"
-            " download), or weights by name or file.",
-        ),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
-        ),
-    ] = None,
-    detect_size: options.DetectSize = None,
-    rotations: options.Rotations = False,
-    faces: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WHICH",
-            help="all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them.",
-        ),
-    ] = None,
-    aligned: Annotated[
-        bool, typer.Option("--aligned", help="The photos are square face crops; detect nothing.")
-    ] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = None,
-    page: options.OnePage = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(metavar="N", help="Refuse pictures with more pixels than this.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace pictures and maps that exist.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for programs instead of lines.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapsRequest:
+    """What ``parse`` is asked for beside pictures."""
+
+    maps: Path | None = option(None, metavar="DIR")
+    """Also write each face's map alone: a PNG whose pixels are the class ids 0 to 18 and whose palette has their
+    colours.
+    """
+
+
+@command(
+    {
+        "": "output recursive maps parser detector faces aligned device threads page max_pixels overwrite as_json quiet"
+        " no_progress",
+        "Restoration": "detect_size rotations",
+    },
+    texts={
+        "output": "A file for one photo, a directory for more, or - for standard output. Without it, pictures go beside"
+        " their photos as NAME_parsing.png.",
+        "parser": "auto (the best network that is installed, else landmarks), landmarks (drawn from five points; no"
+        " download), or weights by name or file.",
+        "page": ONE_PAGE,
+        "overwrite": "Replace pictures and maps that exist.",
+        "as_json": "Print JSON for programs instead of lines.",
+    },
+)
+def parse(request: PhotosRequest, also: MapsRequest) -> None:
     """Show the parts of faces: skin, eyes, brows, nose, lips, hair and the rest of the 19 classes of CelebAMask-HQ.
 
     For each photo one picture is written: every face as it is, under its coloured parts, and as its map, with a legend.
@@ -134,40 +100,26 @@ def parse(
     before the face; it is said when that is so.
     """
     from facerestore.batch import plan_jobs
-    from facerestore.config import RestoreConfig
     from facerestore.device import set_threads
 
-    config = RestoreConfig(
-        **given(
-            parser=parser,
-            detector=detector,
-            detect_size=detect_size,
-            rotations=rotations or None,
-            faces=faces,
-            aligned=aligned or None,
-            device=device,
-            threads=threads,
-            max_pixels=max_pixels,
-            page=page,
-        )  # type: ignore[arg-type]
-    )
+    config, maps, as_json = request.restore, also.maps, request.as_json
     plan = plan_jobs(
-        inputs,
-        output=output,
-        options=_files(inputs, output, overwrite=overwrite),
-        recursive=recursive,
+        request.inputs,
+        output=request.output,
+        options=_files(request),
+        recursive=request.recursive,
         aside=() if maps is None else (maps,),
-        takes=("face",) if aligned else (),
+        takes=("face",) if config.aligned else (),
     )
     to_stdout = any(str(job.target) == "-" for job in plan.jobs)
     _check_streams(to_stdout=to_stdout, as_json=as_json)
     set_threads(config.threads)
-    terminal = Terminal(-1 if quiet else 0, as_json or to_stdout, not no_progress)
+    terminal = Terminal(request.verbosity, as_json or to_stdout, not request.no_progress)
     tell_inputs(plan, terminal)
-    lines: list[_Line] = []
+    lines: list[_Looking] = []
 
     def assemble() -> Look:
-        lines.append(_assemble(config, maps, overwrite, terminal))
+        lines.append(_assemble(config, maps, request.files.overwrite, terminal))
         return partial(_parse_one, line=lines[0])
 
     blank: Row = {
@@ -191,12 +143,11 @@ def parse(
     raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))
 
 
-def _files(inputs: Sequence[Path], output: Path | None, *, overwrite: bool) -> OutputConfig:
+def _files(request: PhotosRequest) -> OutputConfig:
     """Return how pictures are named: PNG, which keeps edges between colours, unless a file's own name says another."""
-    from facerestore.config import OutputConfig
-
-    named = output is not None and bool(output.suffix) and not output.is_dir() and len(inputs) == 1
-    return OutputConfig(format=None if named else "png", overwrite=overwrite, suffix="_parsing")
+    output = request.output
+    named = output is not None and output.suffix and not output.is_dir() and len(request.inputs) == 1
+    return replace(request.files, format=None if named else "png", suffix="_parsing")
 
 
 def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
@@ -210,7 +161,7 @@ def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
         )
 
 
-def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Line:
+def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Looking:
     """Return the line, and say who labels."""
     from facerestore.device import resolve_device
     from facerestore.errors import ConfigError
@@ -233,7 +184,7 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
         hint = f"; for a network {PARSER_REMEDY}" if config.parser == AUTO else ""
         terminal.say(f"parts are drawn from the five landmarks: no hair, glasses, ears or hands{hint}")
     detector = None if config.aligned else build_detector(config, store, device)
-    return _Line(
+    return _Looking(
         detector=detector,
         parser=build_parser(chosen, device=device) or LandmarkParser(),
         weights=weights,
@@ -243,7 +194,7 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     )
 
 
-def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
+def _parse_one(job: Job, line: _Looking) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
     from facerestore.batch.run import result_format
     from facerestore.errors import ImageError
@@ -281,7 +232,7 @@ def _parse_one(job: Job, line: _Line) -> dict[str, Any]:
     }
 
 
-def _detect(image: DecodedImage, line: _Line) -> list[DetectedFace]:
+def _detect(image: DecodedImage, line: _Looking) -> list[DetectedFace]:
     """Return the faces of a photo, left to right."""
     from facerestore.blending import whole_face
     from facerestore.pipeline.selection import left_to_right
@@ -293,7 +244,9 @@ def _detect(image: DecodedImage, line: _Line) -> list[DetectedFace]:
     )
 
 
-def _chosen(image: DecodedImage, found: Sequence[DetectedFace], line: _Line) -> list[tuple[int, AlignedFace]]:
+def _chosen(
+    image: DecodedImage, found: Sequence[DetectedFace], line: _Looking
+) -> list[tuple[int, AlignedFace]]:
     """Return index and crop of the faces that are asked for."""
     from facerestore.pipeline.selection import select_faces
 
@@ -301,7 +254,7 @@ def _chosen(image: DecodedImage, found: Sequence[DetectedFace], line: _Line) -> 
     return [(index, _cut(image.pixels, face, line)) for index, face in enumerate(found) if index in chosen]
 
 
-def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
+def _cut(pixels: Image, face: DetectedFace, line: _Looking) -> AlignedFace:
     """Return the crop of a face at the size of the parsers."""
     from facerestore.alignment import align_face, resize_affine, warp_to_crop
     from facerestore.parsing.network_parser import INPUT_SIZE
@@ -313,7 +266,7 @@ def _cut(pixels: Image, face: DetectedFace, line: _Line) -> AlignedFace:
     return AlignedFace(face, affine, warp_to_crop(pixels, affine, INPUT_SIZE))
 
 
-def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Line) -> list[str]:
+def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Looking) -> list[str]:
     """Write the map of each face alone, where that is asked for; return the paths."""
     from facerestore.io import fitting, write_encoded
     from facerestore.pictures.parts import palette_png
@@ -344,7 +297,7 @@ def _called(source: Path) -> str:
     return "standard input" if str(source) == "-" else str(source)
 
 
-def _tell(row: dict[str, Any], line: _Line, terminal: Terminal) -> None:
+def _tell(row: dict[str, Any], line: _Looking, terminal: Terminal) -> None:
     """Say what was found in one photo, and where its picture is."""
     faces = count(row["found"], "face") if row["found"] else no_face(row["search"])
     if len(row["faces"]) != row["found"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,9 @@ from facerestore.cli import stopping
 from facerestore.cli.hints import BETTER_WEIGHTS, first_run
 from facerestore.cli.inputs import exit_code as code_for
 from facerestore.cli.inputs import missing_hints, tell_inputs
+from facerestore.cli.request import PhotosRequest
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.config import RESTORE, SYNTHESIZE, OutputConfig, RestoreConfig, Task
+from facerestore.config import RESTORE, SYNTHESIZE
 from facerestore.errors import ConfigError, WeightsError, count, no_face
 
 if TYPE_CHECKING:
@@ -32,44 +33,7 @@ TELLING = {
 """Choices that a user should know of even where there was nothing to choose from, and what is said of such faces."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a command was asked for.
-
-    Attributes:
-        inputs: photos, directories, or ``-``.
-        output: a file, a directory, ``-``, or None.
-        recursive: look into subdirectories.
-        restore: how faces are found and restored.
-        files: how results are written.
-        report: where the report goes.
-        as_json: print the report.
-        dry_run: do nothing.
-        verbosity: -1 quiet, 0 normal, 1 verbose, 2 with traces.
-        progress: show a bar.
-        task: what is done with the faces.
-        build: makes the pipeline; None for the one that restores.
-        check: raises ImageError where a photo lacks something, for a dry run.
-        aside: files and directories that hold no photos, though they may lie within the inputs.
-    """
-
-    inputs: tuple[Path, ...]
-    output: Path | None
-    recursive: bool
-    restore: RestoreConfig
-    files: OutputConfig
-    report: Path | None
-    as_json: bool
-    dry_run: bool
-    verbosity: int
-    progress: bool
-    task: Task = RESTORE
-    build: Callable[[RestoreConfig], RestorePipeline] | None = None
-    check: Callable[[Path], object] | None = None
-    aside: tuple[Path, ...] = ()
-
-
-def execute(request: Request) -> int:
+def execute(request: PhotosRequest) -> int:
     """Do what was asked, and return the exit code.
 
     Raises:
@@ -88,7 +52,7 @@ def execute(request: Request) -> int:
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
-    terminal = Terminal(request.verbosity, to_stdout or request.as_json, request.progress)
+    terminal = Terminal(request.verbosity, to_stdout or request.as_json, not request.no_progress)
     tell_inputs(plan, terminal)
     if not request.dry_run:
         return _restore(request, plan, terminal)
@@ -97,19 +61,19 @@ def execute(request: Request) -> int:
     return show_plan(request, plan, terminal)
 
 
-def _aside(request: Request) -> list[Path]:
+def _aside(request: PhotosRequest) -> list[Path]:
     """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
     files = request.files
     saved = (files.save_faces, files.save_stages, files.save_damaged)
     return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
 
 
-def _takes(request: Request) -> list[str]:
+def _takes(request: PhotosRequest) -> list[str]:
     """Return the kinds of drawn pictures that are inputs for what is asked."""
     return [*(["map"] if request.task is SYNTHESIZE else []), *(["face"] if request.restore.aligned else [])]
 
 
-def _check_streams(request: Request, to_stdout: bool) -> None:
+def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
     """Raise ConfigError unless the wanted outputs go together."""
     if to_stdout and request.as_json:
         raise ConfigError("standard output cannot carry the picture and --json; use --report FILE.json")
@@ -124,7 +88,7 @@ def _check_streams(request: Request, to_stdout: bool) -> None:
         raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
 
 
-def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
+def _restore(request: PhotosRequest, plan: Plan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.batch import check_options, missing_photos
     from facerestore.pipeline.build import build_pipeline
@@ -151,7 +115,7 @@ def _restore(request: Request, plan: Plan, terminal: Terminal) -> int:
 class _Run:
     """What a run is made of, and what came of it so far."""
 
-    request: Request
+    request: PhotosRequest
     plan: Plan
     jobs: list[Job]
     terminal: Terminal
@@ -194,7 +158,7 @@ def _finish(run: _Run) -> int:
     return exit_code(summary, run.plan)
 
 
-def _ahead(request: Request, jobs: Sequence[Job]) -> Ahead | None:
+def _ahead(request: PhotosRequest, jobs: Sequence[Job]) -> Ahead | None:
     """Begin to read the first photo, while the networks are loaded; None where it may not be wanted.
 
     Other tasks read what they are given in ways of their own.

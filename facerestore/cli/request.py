@@ -1,112 +1,88 @@
-"""What the commands of all tasks share: from their flags to what is asked for."""
+"""What ``enhance`` and the other commands for photos are asked for, each option with its documentation under it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from facerestore.cli.photos import Request
-from facerestore.config import OutputConfig, RestoreConfig, Task, load_config
+from facerestore.config import RESTORE, OutputConfig, RestoreConfig, Task
+from facerestore.fields import option
 
 if TYPE_CHECKING:
     from facerestore.pipeline.restore import RestorePipeline
 
+ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first is 1."
+"""The help of ``--page`` where not all pages are looked at."""
 
-from typing import TYPE_CHECKING
-
-from facerestore.errors import ConfigError
-
-if TYPE_CHECKING:
-    from facerestore.weights import WeightsStore
+SMALL = "Take faces too that are too small to know."
+"""The help of ``--force`` where sharp faces are never kept."""
 
 
-def request_from(
-    flags: Mapping[str, Any],
-    task: Task,
-    *,
-    build: Callable[[RestoreConfig], RestorePipeline] | None = None,
-    check: Callable[[Path], object] | None = None,
-    aside: tuple[Path, ...] = (),
-    restore_defaults: Mapping[str, object] | None = None,
-) -> Request:
-    """Return what a command was asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotosRequest:
+    """What ``enhance`` and the other tasks were asked for.
 
-    Args:
-        flags: the command's parameters by name, which are the names of fields of ``RestoreConfig``, ``OutputConfig``
-            and ``Request``; others are left to the command itself.
-        task: what it does.
-        build: makes its pipeline; None for the one that restores.
-        check: raises ImageError where a photo lacks something that the task needs.
+    The fields below ``config`` that no option gives say what the command is.
+
+    Attributes:
+        restore: how faces are found and restored.
+        files: how results are written.
+        strengths: all of them, where ``--strength`` was a list.
+        task: what is done with the faces.
+        build: makes the pipeline; None for the one that restores.
+        check: raises ImageError where a photo lacks something, for a dry run.
         aside: files and directories that hold no photos, though they may lie within the inputs.
-        restore_defaults: what the task presets in another way than restoring.
-
-    Raises:
-        ConfigError: a value, or the configuration file, is unfit.
     """
-    restore, files = load_config(
-        flags["config"],
-        restore=_fields(RestoreConfig, flags),
-        output=_fields(OutputConfig, flags),
-        restore_defaults=restore_defaults,
-    )
-    return Request(
-        inputs=tuple(flags["inputs"]),
-        output=flags["output"],
-        recursive=flags["recursive"],
-        restore=restore,
-        files=files,
-        report=flags["report"],
-        as_json=flags["as_json"],
-        dry_run=flags["dry_run"],
-        verbosity=-1 if flags["quiet"] else flags["verbose"],
-        progress=not flags["no_progress"],
-        task=task,
-        build=build,
-        check=check,
-        aside=aside,
-    )
 
+    inputs: tuple[Path, ...] = option(argument=True, metavar="INPUT...")
+    """Photos, directories, or - for standard input."""
 
-def _fields(record: type[RestoreConfig | OutputConfig], flags: Mapping[str, Any]) -> dict[str, object]:
-    """Return the flags that were given and are fields of a record, paths as texts."""
-    found = {field.name: _value(flags.get(field.name)) for field in fields(record)}
-    if record is RestoreConfig and flags.get("no_colour_match"):
-        found["colour_match"] = False
-    return given(**found)
-
-
-def _value(flag: Any) -> Any:
-    """Return a flag as a field's value: None for a switch that was not given, paths as texts."""
-    if flag is False:
-        return None
-    return str(flag) if isinstance(flag, Path) else flag
-
-
-def given(**flags: str | float | bool | None) -> dict[str, object]:
-    """Return the flags that are not None."""
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def parse_strengths(text: str | None) -> tuple[float, ...]:
-    """Return the numbers of a list such as ``0.5,1``; none for None.
-
-    Raises:
-        ConfigError: an item is no number from 0 to 1.
+    output: Path | None = option(None, flags=("-o", "--output"), metavar="OUT")
+    """A file for one photo, a directory for more (directories are mirrored into it), or - for standard output. Without
+    it, results go beside their photos, named after what was done: NAME_restored and the like.
     """
-    try:
-        strengths = () if text is None else tuple(float(item) for item in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--strength is '{text}'; give a number from 0 (nothing) to 1 (full)") from error
-    if not all(0 <= strength <= 1 for strength in strengths):
-        raise ConfigError(f"--strength is {text}; give numbers from 0 (nothing) to 1 (full)")
-    return strengths
 
+    recursive: bool = option(False, flags=("-r", "--recursive"))
+    """Look into subdirectories."""
 
-def automatic_choice(store: WeightsStore) -> str:
-    """Return in one line which installed weights the automatic choice takes, for which faces."""
-    from facerestore.config import RestoreConfig
-    from facerestore.pipeline.candidates import usable
+    sheet: Path | None = option(None, metavar="FILE")
+    """Compare only: draw each face as every backend and strength would restore it, side by side; no restored photo is
+    written. --backend then takes a list such as lite,gpen.bfr-512,my.pth or all (whatever is installed), and --weights
+    and --strength take lists, too.
+    """
 
-    return usable(RestoreConfig(), store).words
+    report: Path | None = option(None, metavar="FILE.json")
+    """Write all facts: boxes, decisions, seconds, weights."""
+
+    config: Path | None = option(None, metavar="FILE.toml")
+    """Options from a file, in the tables 'restore' and 'output'; flags win over it."""
+
+    dry_run: bool = option(False)
+    """Say what would be done, and do nothing; with -v also which network each face would have, and why."""
+
+    as_json: bool = option(False, flags=("--json",))
+    """Print the report as JSON; text goes to standard error."""
+
+    quiet: bool = option(False, flags=("-q", "--quiet"))
+    """Print errors only."""
+
+    verbose: int = option(0, count=True, flags=("-v", "--verbose"))
+    """Say more: each face and stage; twice, the trace of errors."""
+
+    no_progress: bool = option(False)
+    """Show no progress bar."""
+
+    restore: RestoreConfig
+    files: OutputConfig
+    strengths: tuple[float, ...] = ()
+    task: Task = RESTORE
+    build: Callable[[RestoreConfig], RestorePipeline] | None = None
+    check: Callable[[Path], object] | None = None
+    aside: tuple[Path, ...] = ()
+
+    @property
+    def verbosity(self) -> int:
+        """How much is said: -1 quiet, 0 normal, 1 verbose, 2 with traces."""
+        return -1 if self.quiet else self.verbose

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.cli import stopping
 from facerestore.cli.inputs import tell_inputs
-from facerestore.cli.photos import SHOWN_REASONS, Request
+from facerestore.cli.photos import SHOWN_REASONS
+from facerestore.cli.request import PhotosRequest
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, WeightsError, count, no_face
 
@@ -42,7 +43,7 @@ class _Run:
         failed_cells: how many failed.
     """
 
-    request: Request
+    request: PhotosRequest
     sheet: Path
     maker: SheetMaker
     terminal: Terminal
@@ -61,13 +62,12 @@ class _Run:
         return 1 if everything else 3
 
 
-def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> int:
+def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
     """Draw the sheet that was asked for, and return the exit code.
 
     Args:
         request: as for ``enhance``; ``restore.backend`` and ``restore.weights`` may be lists.
         sheet: where it goes; ``-`` is standard output.
-        strengths: of the columns; empty for the one of the configuration.
 
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault, or the sheet exists.
@@ -76,10 +76,10 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
 
     _check_options(request, sheet)
     _check_free(request, sheet)
-    terminal = Terminal(request.verbosity, str(sheet) == "-" or request.as_json, request.progress)
+    terminal = Terminal(request.verbosity, str(sheet) == "-" or request.as_json, not request.no_progress)
     jobs = _jobs(request, sheet, terminal)
     if request.dry_run:
-        return _show_plan(request, jobs, sheet, strengths, terminal)
+        return _show_plan(request, jobs, sheet, terminal)
     if len(missing := missing_photos(jobs)) == len(jobs):
         _names(request)  # who lacks the weights too is told of them first
         raise ImageError("; ".join(str(outcome.error) for outcome in missing))
@@ -89,7 +89,7 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
 
     pipelines = sheet_pipelines(request.restore)
     height = STREAM_PAGE_PX if str(sheet) == "-" else PAGE_HEIGHT_PX
-    maker = SheetMaker(pipelines, strengths=strengths or None, page_height_px=height)
+    maker = SheetMaker(pipelines, strengths=request.strengths or None, page_height_px=height)
     for name, fault in dict((*passed_over(request.restore), *pipelines[0].facts.passed_over)).items():
         terminal.warn(f"warning: auto passes over {name}: {fault}")
     for pipeline in pipelines:
@@ -107,12 +107,12 @@ def execute_sheet(request: Request, sheet: Path, strengths: Sequence[float]) -> 
     return code or run.exit_code
 
 
-def refuse_lists(request: Request, strengths: Sequence[float]) -> None:
+def refuse_lists(request: PhotosRequest) -> None:
     """Raise ConfigError where a list was given, which only a sheet can take."""
     lists = [
         ("--backend", request.restore.backend if _is_list(request.restore.backend) else None),
         ("--weights", request.restore.weights if _is_list(request.restore.weights) else None),
-        ("--strength", ",".join(f"{s:g}" for s in strengths) if len(strengths) > 1 else None),
+        ("--strength", ",".join(f"{s:g}" for s in request.strengths) if len(request.strengths) > 1 else None),
     ]
     for option, value in lists:
         if value is not None:
@@ -127,7 +127,7 @@ def _is_list(text: str | None) -> bool:
     return text == ALL or len(split_list(text)) > 1
 
 
-def _check_options(request: Request, sheet: Path) -> None:
+def _check_options(request: PhotosRequest, sheet: Path) -> None:
     """Raise ConfigError unless the wanted outputs go together, and the sheet's name is one for a picture."""
     from facerestore.io import SUFFIXES, resolve_format
 
@@ -158,7 +158,7 @@ def _check_options(request: Request, sheet: Path) -> None:
         )
 
 
-def _check_stream(request: Request) -> None:
+def _check_stream(request: PhotosRequest) -> None:
     if request.as_json:
         raise ConfigError("standard output cannot carry the sheet and --json; use --report FILE.json")
     if not request.dry_run and sys.stdout.isatty():
@@ -183,7 +183,7 @@ def _pages_there(sheet: Path) -> list[Path]:
     return [*([sheet] if sheet.exists() else []), *(path for _, path in sorted(further))]
 
 
-def _check_free(request: Request, sheet: Path) -> None:
+def _check_free(request: PhotosRequest, sheet: Path) -> None:
     """Raise ImageError before any work where a page would replace a file that is to stay."""
     there = _pages_there(sheet)
     if sheet.is_dir():
@@ -192,7 +192,7 @@ def _check_free(request: Request, sheet: Path) -> None:
         raise ImageError(f"'{there[0]}' exists; give --overwrite to replace it, or another name with --sheet")
 
 
-def _jobs(request: Request, sheet: Path, terminal: Terminal) -> list[Job]:
+def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[Job]:
     """Return the photos; an earlier sheet of the same name in a directory is none of them.
 
     Raises:
@@ -216,12 +216,10 @@ def _jobs(request: Request, sheet: Path, terminal: Terminal) -> list[Job]:
     return jobs
 
 
-def _show_plan(
-    request: Request, jobs: Sequence[Job], sheet: Path, strengths: Sequence[float], terminal: Terminal
-) -> int:
+def _show_plan(request: PhotosRequest, jobs: Sequence[Job], sheet: Path, terminal: Terminal) -> int:
     """Say what would be done."""
     names = _names(request)
-    shares = list(strengths) or [request.restore.strength]
+    shares = list(request.strengths) or [request.restore.strength]
     sources = [str(job.source) for job in jobs]
     if request.as_json:
         print_json(
@@ -235,7 +233,7 @@ def _show_plan(
     return 0
 
 
-def _names(request: Request) -> list[str]:
+def _names(request: PhotosRequest) -> list[str]:
     """Return the names of the weights that are compared."""
     from facerestore.config import RESTORE
     from facerestore.evaluation.sheet import sheet_configs

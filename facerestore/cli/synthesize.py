@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from facerestore.cli import options
+from facerestore.cli.options import FILES, SETTING, command
+from facerestore.cli.request import PhotosRequest
 from facerestore.config import SYNTHESIZE
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 
@@ -26,11 +27,6 @@ facerestore parse photo.jpg --maps maps
 facerestore synthesize maps -o faces
 
 facerestore synthesize --legend"""
-
-Maps = Annotated[
-    list[Path],
-    typer.Argument(metavar="INPUT...", help="Parsing maps, directories of them, or - for standard input."),
-]
 
 
 def _print_legend(wanted: bool) -> None:
@@ -54,32 +50,12 @@ Legend = Annotated[
 ]
 
 
-def synthesize(
-    inputs: Maps,
-    legend: Legend = False,
-    output: options.Output = None,
-    recursive: options.Recursive = False,
-    weights: options.Weights = None,
-    format: options.Format = None,
-    quality: options.Quality = None,
-    suffix: options.Suffix = None,
-    overwrite: options.Overwrite = False,
-    skip_existing: options.SkipExisting = False,
-    compare: options.Compare = False,
-    report: options.Report = None,
-    config: options.Config = None,
-    dry_run: options.DryRun = False,
-    max_pixels: options.MaxPixels = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    threads: options.Threads = None,
-    workers: options.Workers = None,
-    offline: options.Offline = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = 0,
-    no_progress: options.NoProgress = False,
-) -> None:
+@command(
+    {"Files": FILES, "Restoration": "weights", **SETTING},
+    without="sheet save_faces save_stages save_damaged page provider tile",
+    texts={"inputs": "Parsing maps, directories of them, or - for standard input."},
+)
+def synthesize(*, legend: Legend = False, request: PhotosRequest) -> None:
     """Draw a face from a parsing map: a square picture that says what is skin, hair, an eye and so on.
 
     A map in colour is read by the colours of CelebAMask-HQ (--legend lists them; 'facerestore parse --maps DIR' makes
@@ -93,9 +69,7 @@ def synthesize(
 
     Without --weights the best installed weights for synthesis are used. They are not part of facerestore: see below.
     """
-    flags = dict(locals())
     from facerestore.cli.photos import execute
-    from facerestore.cli.request import request_from
     from facerestore.pipeline.tasks.build import build_synthesizer
 
-    raise typer.Exit(execute(request_from(flags, SYNTHESIZE, build=build_synthesizer)))
+    raise typer.Exit(execute(replace(request, task=SYNTHESIZE, build=build_synthesizer)))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facerestore.cli.options import paragraphs
-from facerestore.cli.request import automatic_choice
+from facerestore.cli.helping import paragraphs
 from facerestore.cli.terminal import print_json
-from facerestore.cli.weights_table import facts_of, print_table
+from facerestore.cli.weights_table import automatic_choice, facts_of, print_table
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsStore

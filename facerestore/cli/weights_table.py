@@ -82,3 +82,11 @@ def print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
 def _by_hand_only(store: WeightsStore, entry: WeightsEntry) -> bool:
     """Say whether weights are not here, and come only by import."""
     return not (entry.bundled or store.locate(entry.name) or store.fetchable(entry.name))
+
+
+def automatic_choice(store: WeightsStore) -> str:
+    """Return in one line which installed weights the automatic choice takes, for which faces."""
+    from facerestore.config import RestoreConfig
+    from facerestore.pipeline.candidates import usable
+
+    return usable(RestoreConfig(), store).words

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from facerestore.config import RestoreConfig
+from facerestore.config import COLORIZE_MASK, RestoreConfig
 from facerestore.io import as_decoded, read_encoded
 from facerestore.pipeline.build import assemble
 from facerestore.pipeline.choose import AUTO
@@ -48,9 +48,6 @@ Picture: TypeAlias = (
     str | Path | bytes | PillowImage.Image | NDArray[np.uint8] | NDArray[np.uint16] | DecodedImage
 )
 """A path, the bytes of a picture file, a Pillow image, or an (H, W), (H, W, 3) or (H, W, 4) array."""
-
-COLORIZE_MASK = "whole"
-"""Colours go over the whole crop, with a soft border: hair, neck and clothes have colours too."""
 
 
 def build_colorizer(
