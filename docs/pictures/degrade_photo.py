@@ -1,9 +1,9 @@
 """Make the example photos: degrade good photographs with facerestore's own degradations.
 
-    python examples/degrade_photo.py astronaut.png examples/astronaut_degraded.jpg
-    python examples/degrade_photo.py grace_hopper.jpg noise.jpg --preset noise
-    python examples/degrade_photo.py grace_hopper.jpg old.jpg --preset old-photo --seed 3
-    python examples/degrade_photo.py astronaut.png grace_hopper.jpg two.jpg --preset small
+    python docs/pictures/degrade_photo.py astronaut.png examples/astronaut_degraded.jpg
+    python docs/pictures/degrade_photo.py grace_hopper.jpg noise.jpg --preset noise
+    python docs/pictures/degrade_photo.py grace_hopper.jpg old.jpg --preset old-photo --seed 3
+    python docs/pictures/degrade_photo.py astronaut.png grace_hopper.jpg two.jpg --preset small
 
 Several sources are put side by side. The presets here are for whole photographs; those of ``facerestore data degrade``,
 which are drawn by the seed, may be named too. The sources of the pictures in this folder are the portrait of astronaut

@@ -1,11 +1,11 @@
-"""Make the pictures of examples/README.md anew, by the very commands that stand there.
+"""Make the pictures of docs/gallery.md anew, by the very commands that stand there.
 
-    python examples/make_gallery.py                       # all before/after pictures, from the degraded photos
-    python examples/make_gallery.py --sources FOLDER      # the degraded photos too; FOLDER holds the two originals
+    python docs/pictures/make_gallery.py                       # all before/after pictures, from the degraded photos
+    python docs/pictures/make_gallery.py --sources FOLDER      # the degraded photos too; FOLDER holds the two originals
 
-Each line of a command block in examples/README.md is run in the root of the repository. Only weights that come with
+Each line of a command block in docs/gallery.md is run in the root of the repository. Only weights that come with
 facerestore are used, whatever is installed. What lands in ``out`` goes to a temporary folder, and each picture that the
-README shows from ``gallery`` is taken from there, reduced to 1200 px of width and encoded as JPEG.
+page shows is taken from there, reduced to 1200 px of width and encoded as JPEG.
 """
 
 import argparse
@@ -19,27 +19,24 @@ from pathlib import Path
 
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "examples" / "README.md"
-GALLERY = ROOT / "examples" / "gallery"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "gallery.md"
+PICTURES = ROOT / "docs" / "pictures"
 
 WIDTH_PX = 1200
 QUALITY = 82
 """Chosen by size and by eye: a picture takes about 100 KB, and its JPEG is not seen beside that of the photos."""
 
-ELSEWHERE = {"astronaut_compare.jpg": ROOT / "examples" / "astronaut_compare.jpg"}
-"""Pictures that lie beside the gallery, since the README of the project shows them."""
-
 
 def commands() -> list[str]:
-    """Return the command lines of the README, in order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    """Return the command lines of the page, in order."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
 def shown() -> list[str]:
-    """Return the names of the made pictures that the README shows."""
-    links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    """Return the names of the made pictures that the page shows."""
+    links = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", PAGE.read_text(encoding="utf-8"))
     return [Path(link).name for link in links]
 
 
@@ -68,7 +65,7 @@ def take(name: str, out: Path) -> None:
         return
     picture = Image.open(made[0]).convert("RGB")
     picture.thumbnail((WIDTH_PX, 4 * WIDTH_PX), Image.Resampling.LANCZOS)
-    target = ELSEWHERE.get(name, GALLERY / name)
+    target = PICTURES / name
     picture.save(target, quality=QUALITY, optimize=True)
     print(
         f"{target.relative_to(ROOT)}: {picture.width} x {picture.height}, {target.stat().st_size // 1000} KB"
@@ -81,7 +78,7 @@ def main() -> None:
     )
     parser.add_argument("--sources", type=Path, help="folder with astronaut.png and grace_hopper.jpg")
     arguments = parser.parse_args()
-    GALLERY.mkdir(exist_ok=True)
+    PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         for line in commands():
