@@ -7,14 +7,13 @@ import argparse
 from pathlib import Path
 
 import facerestore
-from facerestore.io import write_image
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("photo", type=Path)
 parser.add_argument("out", type=Path)
 arguments = parser.parse_args()
 
-result = facerestore.restore(arguments.photo, strength=0.9)
+result = facerestore.restore(arguments.photo)
 for number, face in enumerate(result.faces):
     print(f"face {number}: {face.decision.outcome}: {face.decision.reason}")
-write_image(arguments.out, result.image)
+facerestore.write_image(arguments.out, result.image)

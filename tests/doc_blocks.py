@@ -1,8 +1,8 @@
 """The fenced blocks of a Markdown page, run as a reader would run them; for tests of the documentation.
 
-``console`` blocks hold ``$ command`` lines, each with what it prints; ``python`` blocks share their names on a page, and
-a ``text`` block right behind one is what it prints. Decimals, shares, times and sizes differ between machines and are not compared,
-and ``...`` stands for anything. A block below ``<!-- not run: REASON -->`` is left out.
+``console`` blocks hold ``$ command`` lines, each with what it prints; ``python`` blocks share their names on a page,
+and a ``text`` block right behind one is what it prints. Decimals, shares, times and sizes differ between machines and
+are not compared, and ``...`` stands for anything. A block below ``<!-- not run: REASON -->`` is left out.
 """
 
 import contextlib
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from facerestore.cli.app import main
 
 BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>.*?) -->\n+)?^```(?P<language>\w+).*?\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
+    r"(?:^<!-- not run: (?P<reason>.*?) -->\n+)?^```(?P<language>\w+).*?\n(?P<body>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
 )
 COMMAND = re.compile(r"^\$ .*(?:\n(?!\$ ).*)*", re.MULTILINE)
 BUSY = re.compile(r"facerestore: warning: the machine is busy.*\n")
@@ -54,7 +55,9 @@ def matches(expected, printed):
 
 
 def _comparable(text):
-    return re.sub(r"[ \t]+", " ", re.sub(r"\d+\.\d+|\b\d+(?= (?:ms|[MG]i?B)\b|%)", "#", BUSY.sub("", text))).strip()
+    return re.sub(
+        r"[ \t]+", " ", re.sub(r"\d+\.\d+|\b\d+(?= (?:ms|[MG]i?B)\b|%)", "#", BUSY.sub("", text))
+    ).strip()
 
 
 def run_page(page, write=False):
