@@ -27,8 +27,8 @@ from facerestore.degradation import degrade, preset
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.io import write_image
 from facerestore.parsing import colour_map
-from facerestore.pipeline.build import build_parser
 from facerestore.pipeline.choose import PARSE, choose
+from facerestore.pipeline.load import build_parser
 from facerestore.training.data.datasets import CLEAN
 from facerestore.training.data.face_files import FaceFile, face_files, read_face, read_parsing_map
 from facerestore.types import DecodedImage, FaceParser, ParsingMap

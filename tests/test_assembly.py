@@ -5,8 +5,9 @@ import pytest
 
 from facerestore.config import COLORIZE, INPAINT, SYNTHESIZE, RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.pipeline.build import build_detector, build_pipeline
+from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.choose import DETECT, choose, ranked
+from facerestore.pipeline.load import build_detector
 from facerestore.weights import WeightsStore
 
 

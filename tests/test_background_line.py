@@ -17,8 +17,8 @@ from facerestore.cli.app import main
 from facerestore.cli.terminal import Terminal
 from facerestore.config import load_config
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.pipeline.build import build_upsampler
 from facerestore.pipeline.choose import BACKGROUND, choose
+from facerestore.pipeline.load import build_upsampler
 from facerestore.pipeline.report import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pixels import resize_image

@@ -256,7 +256,7 @@ def test_reports_of_pages_are_merged():
 def test_detect_and_enhance_take_a_page(tmp_path, monkeypatch):
     from facerestore.cli.app import app
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_, **__: FakeDetector(FACE))
+    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(FACE))
     (tmp_path / "album.tif").write_bytes(pages(picture(0, size=SMALL), picture(1)))
     run = CliRunner().invoke(app, ["detect", str(tmp_path / "album.tif"), "--page", "2", "--json"])
     assert run.exit_code == 0, run.output

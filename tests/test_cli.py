@@ -32,7 +32,9 @@ def line(monkeypatch):
         return pipeline(LEFT, RIGHT, config=config, restorer=made.restorer, bundled=made.bundled)
 
     monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", build)
-    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
+    monkeypatch.setattr(
+        "facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(RIGHT, LEFT)
+    )
     return made
 
 
@@ -364,7 +366,7 @@ def test_a_fault_in_one_photo_does_not_stop_detection(line, folder, capsys, monk
                 raise MemoryError("no room")
             return super().detect(image)
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: Faulty(LEFT))
+    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: Faulty(LEFT))
     assert main(["detect", "a.png", "b.png"]) == 3
     out, err = capsys.readouterr()
     assert "MemoryError: no room" in err

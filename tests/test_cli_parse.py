@@ -25,7 +25,9 @@ LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(RIGHT, LEFT))
+    monkeypatch.setattr(
+        "facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(RIGHT, LEFT)
+    )
     monkeypatch.chdir(tmp_path)
     write_image("a.jpg", photo(seed=1))
     write_image("b.png", photo(seed=2))
@@ -97,7 +99,7 @@ def test_an_aligned_crop_is_one_face(folder, capsys):
 
 
 def test_no_face_is_a_normal_result(folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector())
+    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector())
     assert main(["parse", "b.png", "--maps", "maps"]) == 0
     assert "b.png: no face -> b_parsing.png" in capsys.readouterr().out
     assert not (folder / "maps").exists()

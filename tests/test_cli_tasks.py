@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     """Work in a folder with two grey photos, each with a face at a known place."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(face_at(20, 24, size=96))
+        "facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(face_at(20, 24, size=96))
     )
     for seed, name in enumerate(("a.png", "b.png")):
         values = photo(140, 160, seed=seed).pixels[..., 0]

@@ -12,8 +12,8 @@ from facerestore.blending import whole_face
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.pipeline.build import load_restorer
 from facerestore.pipeline.choose import choose
+from facerestore.pipeline.load import load_restorer
 from facerestore.pixels import resize_face
 from facerestore.testing.contract import CHECKS, Verdict, check_restorer
 from facerestore.testing.drawn_faces import trial_faces, trial_map

@@ -63,7 +63,7 @@ def test_what_is_not_read_in_a_folder_is_counted_and_named(folder, capsys):
 def test_what_a_run_draws_is_never_restored_again(folder, capsys, monkeypatch):
     from fakes import FakeDetector
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_detector", lambda *_: FakeDetector(FACE))
+    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(FACE))
     assert main(["enhance", "in", "-o", "in/out", "--compare"]) == 0
     assert main(["parse", "in/a.png", "-o", "in/parts.png", "--maps", "in/maps"]) == 0
     assert main(["detect", "in/a.png", "-o", "in/found.jpg"]) == 0

@@ -8,8 +8,9 @@ from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.pipeline.build import build_parser, build_pipeline
+from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.choose import LANDMARKS, NONE, PARSE, choose, ranked
+from facerestore.pipeline.load import build_parser
 from facerestore.weights import WeightsStore
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))

@@ -258,7 +258,7 @@ def test_a_reader_that_goes_away_ends_no_batch(album):
 @pytest.mark.parametrize("command", ["detect", "parse"])
 def test_the_other_commands_end_in_the_same_way(album, command):
     code = """
-import facerestore.pipeline.build
+import facerestore.pipeline.load
 from fakes import FakeDetector, face_at
 from facerestore.cli.app import main
 class Slow(FakeDetector):
@@ -268,7 +268,7 @@ class Slow(FakeDetector):
         if self.seen == 2:
             here('under way'); told()
         return super().detect(image)
-facerestore.pipeline.build.build_detector = lambda *_: Slow(face_at(10, 20))
+facerestore.pipeline.load.create_detector = lambda *_, **__: Slow(face_at(10, 20))
 sys.exit(main())
 """
     process = started(code, command, "in", "-o", "out", "--json", cwd=album)

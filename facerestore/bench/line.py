@@ -24,8 +24,9 @@ from facerestore.config import RestoreConfig
 from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import ConfigError
 from facerestore.io import encode_spent, read_encoded
-from facerestore.pipeline.build import assemble, build_detector
+from facerestore.pipeline.build import assemble
 from facerestore.pipeline.choose import AUTO
+from facerestore.pipeline.load import build_detector
 from facerestore.pipeline.report import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore

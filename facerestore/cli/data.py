@@ -173,7 +173,7 @@ def _prepare(
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.config import RestoreConfig
     from facerestore.device import resolve_device, set_threads
-    from facerestore.pipeline.build import build_detector
+    from facerestore.pipeline.load import build_detector
     from facerestore.training.data.preparation import FacePreparation
     from facerestore.weights import WeightsStore
 

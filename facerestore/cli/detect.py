@@ -50,8 +50,8 @@ def detect(request: PhotosRequest) -> None:
     """
     from facerestore.batch import plan_jobs
     from facerestore.device import keep_freed_memory, resolve_device, set_threads
-    from facerestore.pipeline.build import build_detector
     from facerestore.pipeline.choose import DETECT, choose
+    from facerestore.pipeline.load import build_detector
     from facerestore.weights import WeightsStore
 
     config, drawn = request.restore, request.output is not None

@@ -167,8 +167,8 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     from facerestore.errors import ConfigError
     from facerestore.parsing import LandmarkParser
     from facerestore.parsing.pasting import PARSER_REMEDY
-    from facerestore.pipeline.build import build_detector, build_parser
     from facerestore.pipeline.choose import AUTO, DETECT, NONE, PARSE, choose
+    from facerestore.pipeline.load import build_detector, build_parser
     from facerestore.weights import WeightsStore
 
     if config.parser == NONE:

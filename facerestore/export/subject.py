@@ -15,8 +15,8 @@ from facerestore.backends.exported import NetworkRecord, exported_file
 from facerestore.backends.exported.record import RANDOM, UNSTATED
 from facerestore.config import RESTORE, TASKS, RestoreConfig, Task
 from facerestore.errors import ConfigError
-from facerestore.pipeline.build import load_restorer
 from facerestore.pipeline.choose import ChosenWeights, choose
+from facerestore.pipeline.load import load_restorer
 from facerestore.testing.subject import open_example
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import read_metadata

@@ -26,9 +26,10 @@ from facerestore.detection import DETECTORS
 from facerestore.device import automatic_precision, known_precisions, resolve_device
 from facerestore.errors import FaceRestoreError, count
 from facerestore.parsing import LandmarkParser
-from facerestore.pipeline.build import build_detector, build_parser, build_pipeline
+from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import usable
 from facerestore.pipeline.choose import AUTO, DETECT, PARSE, choose
+from facerestore.pipeline.load import build_detector, build_parser
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.line import DrawnFaceFinder, trial_photo
 from facerestore.types import DecodedImage, DetectedFace, Image

@@ -12,8 +12,8 @@ from facerestore.backends.exported import ExportedRestorer, exported_file
 from facerestore.config import RESTORE, RestoreConfig
 from facerestore.device import resolve_device
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.pipeline.build import load_restorer
 from facerestore.pipeline.choose import choose
+from facerestore.pipeline.load import load_restorer
 
 if TYPE_CHECKING:
     import torch

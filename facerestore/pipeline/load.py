@@ -1,0 +1,111 @@
+"""From chosen weights to networks that run: restorers, detectors, parsers and upsamplers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facerestore.backends import create_backend, load_backend
+from facerestore.backends.base import TensorRestorer
+from facerestore.backends.exported import ExportedFile, Place, load_exported
+from facerestore.background import TiledUpsampler, holds_upsampler, load_upsampler
+from facerestore.config import RESTORE, RestoreConfig, Task
+from facerestore.detection import create_detector
+from facerestore.errors import CheckpointError, ConfigError
+from facerestore.parsing import LandmarkParser, load_parser
+from facerestore.pipeline.choose import DETECT, LANDMARKS, ChosenWeights, choose
+
+if TYPE_CHECKING:
+    import torch
+
+    from facerestore.types import FaceDetector, FaceParser, Restorer
+    from facerestore.weights import WeightsStore
+
+
+def load_restorer(
+    chosen: ChosenWeights,
+    *,
+    device: torch.device | str = "cpu",
+    task: Task = RESTORE,
+    provider: str | None = None,
+    threads: int = 0,
+) -> Restorer:
+    """Return the restorer of chosen weights, of an exported network, or of a backend that needs none.
+
+    Args:
+        chosen: which one.
+        device: where it runs.
+        task: what it has to do.
+        provider: what runs an exported network; None follows the device.
+        threads: CPU threads of an exported network; 0 leaves the choice to what runs it.
+
+    Raises:
+        CheckpointError: the file fits no backend.
+        BackendError: a backend of another package is broken.
+        ConfigError: the backend does not do the task, or the file is for backgrounds.
+    """
+    if chosen.record is not None and chosen.backend is not None and chosen.path is not None:
+        file, place = ExportedFile(chosen.backend, chosen.path), Place(str(device), provider, threads)
+        return load_exported(file, place, record=chosen.record).for_task(task.purpose)
+    if provider is not None:
+        raise ConfigError(
+            f"provider '{provider}' is for exported networks (--backend onnx:FILE); for all others give --device"
+        )
+    try:
+        restorer = (
+            create_backend(chosen.name, device=device)
+            if chosen.source is None
+            else load_backend(chosen.source, name=chosen.backend, device=device)
+        )
+    except CheckpointError as error:
+        if chosen.source is None or not holds_upsampler(chosen.source):
+            raise
+        raise ConfigError(
+            f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"
+        ) from error
+    if task == RESTORE:
+        return restorer
+    if isinstance(restorer, TensorRestorer):
+        return restorer.for_task(task.purpose)
+    raise ConfigError(
+        f"backend '{restorer.name}' restores faces; '{task.command}' takes weights of the backend gpen"
+    )
+
+
+def build_detector(config: RestoreConfig, store: WeightsStore, device: torch.device | str) -> FaceDetector:
+    """Return the detector of a configuration; ``auto`` takes the best whose file can be used, else ``embedded``.
+
+    Raises:
+        ConfigError: the name is unknown.
+        WeightsError: its weights are not installed, or corrupt.
+    """
+    return create_detector(
+        choose(DETECT, config, store).name,
+        weights_for=store.require,
+        device=device,
+        detect_size=config.detect_size,
+        rotations=config.rotations,
+    )
+
+
+def build_parser(chosen: ChosenWeights, *, device: torch.device | str = "cpu") -> FaceParser | None:
+    """Return the parser that was chosen; None where there is none to be.
+
+    Raises:
+        CheckpointError: the file is no parser's, or does not fit.
+    """
+    if chosen.source is not None:
+        return load_parser(chosen.source, device=device)
+    return LandmarkParser() if chosen.name == LANDMARKS else None
+
+
+def build_upsampler(
+    chosen: ChosenWeights, *, tile: int | None, device: torch.device | str
+) -> TiledUpsampler | None:
+    """Return what enlarges the background, in tiles of ``tile`` photo pixels; None where nothing does.
+
+    Raises:
+        FaceRestoreError: as ``load_upsampler``.
+    """
+    if chosen.source is None:
+        return None
+    return load_upsampler(chosen.source, name=chosen.name, tile=tile, device=device)
