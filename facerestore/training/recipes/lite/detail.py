@@ -56,6 +56,8 @@ class AdversarySettings:
         width: channels of the first judge's first layer.
         learning_rate: peak of the judges' Adam.
         betas: of the generator's and the judges' Adam.
+        dither: standard deviation of the noise that lies over all that is judged, so that no judge looks for whether
+            levels are whole: photographs hold whole ones of 255, and what a network gives is none.
         penalty_weight: of the squared change of scores under noise, a finite difference for the gradient penalty.
         penalty_noise: standard deviation of that noise.
         alone_steps: steps in which only the judges learn.
@@ -75,9 +77,10 @@ class AdversarySettings:
     cut_size: int = Field(default=112, ge=16, multiple_of=16)
     cuts: int = Field(default=3, ge=1)
     width: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.99)
-    penalty_weight: float = Field(default=1.0, ge=0)
+    dither: float = Field(default=0.01, ge=0)
+    penalty_weight: float = Field(default=10.0, ge=0)
     penalty_noise: float = Field(default=0.02, gt=0)
     alone_steps: int = Field(default=100, ge=0)
     ramp_steps: int = Field(default=500, ge=1)
@@ -153,8 +156,7 @@ class Adversary:
             torch.cat((real.planes, fake.planes)),
             [torch.cat(pair) for pair in zip(real.encoded, fake.encoded, strict=True)],
         )
-        size = settings.cut_size
-        noise = scene.draw.normal(2 * settings.cuts, size, size).transpose(0, 1).reshape(-1, 1, size, size)
+        noise = self._noise(scene, 2)
         scores, _, again = _judged(scene, together, settings.penalty_noise * noise)
         real_scores, fake_scores = zip(*(score.chunk(2) for score in scores), strict=True)
         changes = [(a - b).square().mean() for a, b in zip(again, scores, strict=False)]
@@ -163,6 +165,12 @@ class Adversary:
             Term("features", pair_loss(real_scores[PIXEL_SCORES:], fake_scores[PIXEL_SCORES:], counts)),
             Term("penalty", torch.stack(changes).sum(), settings.penalty_weight),
         ]
+
+    def _noise(self, scene: Scene, times: int) -> Tensor:
+        """Return standard normal noise for so many times the cuts of a batch, B 1 S S."""
+        size = self.settings.cut_size
+        drawn = scene.draw.normal(times * self.settings.cuts, size, size)
+        return drawn.transpose(0, 1).reshape(-1, 1, size, size)
 
     def _cuts(self, scene: Scene, restored: Tensor) -> tuple[Cuts, Cuts, Tensor]:
         """Cut real and restored faces alike; return both, and how much each pair of cuts counts."""
@@ -175,14 +183,16 @@ class Adversary:
             face_size=self.face_size,
         )
         luma, real_luma = luma_of(restored.float()), luma_of(hq)
+        dither = settings.dither * self._noise(scene, 2)
+        over_real, over_fake = dither.chunk(2)
         place = places(self.face_size, like=hq).expand(len(lq), -1, -1, -1)
         beside = cut(torch.cat((luma_of(lq), place), dim=1), where)
         encoder, colours = scene.networks["encoder"], cut(hq, where)
         with torch.no_grad():
-            real = Cuts(torch.cat((cut(real_luma, where), beside), dim=1), encoder(colours))
+            real = Cuts(torch.cat((cut(real_luma, where) + over_real, beside), dim=1), encoder(colours))
         # With the real colours: only what is drawn in luma is seen.
         encoded = encoder(colours + cut(luma - real_luma, where))
-        fake = Cuts(torch.cat((cut(luma, where), beside), dim=1), encoded)
+        fake = Cuts(torch.cat((cut(luma, where) + over_fake, beside), dim=1), encoded)
         counts = quality_weights(lq, hq, none_db=settings.none_db, full_db=settings.full_db)
         return real, fake, counts.repeat_interleave(settings.cuts)
 
