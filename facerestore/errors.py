@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from types import NoneType
+from types import ModuleType, NoneType
 from typing import Any, TypeVar
 
 
@@ -226,6 +228,42 @@ def _check_text(text: str) -> None:
         raise MalformedError("it holds a text with the character U+0000")
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise MalformedError("it holds half a surrogate pair, which is no text")
+
+
+def required_package(
+    module: str,
+    *,
+    what: str,
+    install: str,
+    error: type[FaceRestoreError] = ConfigError,
+    load: Callable[[str], ModuleType] = import_module,
+) -> ModuleType:
+    """Return a module of a package that need not be installed, imported now.
+
+    Args:
+        module: its full name.
+        what: needs it, for the message.
+        install: the command that installs it.
+        error: of which kind the error is.
+        load: imports it.
+
+    Raises:
+        FaceRestoreError: ``error``; it cannot be imported.
+    """
+    try:
+        return load(module)
+    except ImportError as fault:
+        package = module.partition(".")[0].replace("_", "-")
+        raise error(
+            f"{what} needs the package {package}, which cannot be imported ({fault}); run: {install}"
+        ) from fault
+
+
+def check_packages(modules: Sequence[str], *, what: str, install: str) -> None:
+    """Raise ConfigError where a package is not installed; nothing is imported."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise ConfigError(f"{what} needs {' and '.join(missing)}; run: {install}")
 
 
 def count(number: int, noun: str) -> str:

@@ -1,21 +1,13 @@
-"""Plots: axes that hold the points, names that do not lie on each other, and a picture that shows the lines."""
+"""Plots: what cannot be drawn is refused, and a picture that shows the lines."""
+
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.pictures.plots import (
-    COLOURS,
-    PANEL_PX,
-    Axis,
-    Line,
-    Plot,
-    plain,
-    plots_picture,
-    spread_apart,
-    write_plots,
-)
+from facerestore.pictures.plots import DOTS_PER_INCH, PANEL_INCHES, Line, Plot, write_plots
 
 GROWTH = Plot(
     "seconds by megapixels",
@@ -24,85 +16,50 @@ GROWTH = Plot(
     log_x=True,
     log_y=True,
 )
+FIRST_COLOURS = (31, 119, 180), (255, 127, 14)
+"""matplotlib's own."""
 
 
 def near(picture, colour, tolerance=40):
     return (np.abs(picture.astype(int) - colour).max(axis=2) < tolerance).sum()
 
 
-def test_shares_of_an_axis_are_of_its_length_or_its_factors():
-    assert Axis(0, 10).share(5) == 0.5
-    assert Axis(1, 100, logarithmic=True).share(10) == pytest.approx(0.5)
-
-
-def test_logarithmic_ticks_are_powers_of_ten_or_finer_where_these_are_too_few():
-    assert Axis(0.5, 200, logarithmic=True).ticks() == [1, 10, 100]
-    assert Axis(3, 60, logarithmic=True).ticks() == [5, 10, 20, 50]
-    assert Axis(0.005, 0.06, logarithmic=True).fine_ticks()[:3] == [0.005, 0.006, 0.007]
-    assert Axis(0, 9).fine_ticks() == []
-
-
-def test_numbers_are_written_as_people_write_them():
-    written = [plain(value) for value in (0, 0.00002, 0.5, 0.1 + 0.2, 12.0, 100, 1000, 1234567.0)]
-    assert written == ["0", "0.00002", "0.5", "0.3", "12", "100", "1,000", "1,234,567"]
-
-
-def test_few_places_are_named_each_as_far_as_there_is_room():
-    assert GROWTH.named_places() == [1, 100]
-    close = Plot("t", "x", (Line("a", ((1.0, 1.0), (1.1, 1.0), (100.0, 1.0))),))
-    assert close.named_places() == [1, 100]
-    many = Plot("t", "x", (Line("a", tuple((float(x), 1.0) for x in range(11))),))
-    assert many.named_places() == many.axes()[0].ticks()
-
-
-@pytest.mark.parametrize("bounds", [(1, 1, False), (0, 1, True), (2, 1, False)])
-def test_empty_axes_are_refused(bounds):
-    with pytest.raises(ConfigError, match="cannot be drawn"):
-        Axis(*bounds)
-
-
-def test_axes_hold_all_points_and_values_begin_at_zero():
-    x, y = Plot("memory", "faces", (Line("process", ((1.0, 500.0), (9.0, 700.0))),)).axes()
-    assert x.low < 1 < 9 < x.high
-    assert y.low == 0
-    assert y.high > 700
+def drawn(path, plots):
+    with Image.open(write_plots(path / "plots.png", plots)) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 @pytest.mark.parametrize("point", [(1.0, 3.0), (0.0, 0.0)])
-def test_a_single_point_is_drawn(point):
-    picture = plots_picture([Plot("one", "x", (Line("a", (point,)),))])
-    assert near(picture, COLOURS[0]) > 20
+def test_a_single_point_is_drawn(point, tmp_path):
+    picture = drawn(tmp_path, [Plot("one", "x", (Line("a", (point,)),))])
+    assert near(picture, FIRST_COLOURS[0]) > 20
 
 
-def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(ConfigError, match="has no points"):
+def test_what_cannot_be_drawn_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="'empty' has no points"):
         Plot("empty", "x", (Line("a", ()),))
     with pytest.raises(ConfigError, match="cannot show 0"):
-        Plot("zero", "x", (Line("a", ((0.0, 1.0),)),), log_x=True).axes()
+        Plot("zero", "x", (Line("a", ((0.0, 1.0),)),), log_x=True)
     with pytest.raises(ConfigError, match="no plot"):
-        plots_picture([])
+        write_plots(tmp_path / "plots.png", [])
 
 
-def test_the_picture_shows_each_line_in_its_colour():
-    picture = plots_picture([GROWTH, GROWTH, GROWTH])
-    assert picture.shape[0] > 2 * PANEL_PX[1]
-    assert picture.shape[1] > 2 * PANEL_PX[0]
-    assert near(picture, COLOURS[0]) > 300
-    assert near(picture, COLOURS[1]) > 300
-
-
-def test_names_are_moved_apart_and_others_stay():
-    moved = spread_apart([100.0, 11.0, 10.0, 10.0], 8.0)
-    assert moved[0] == 100.0
-    inner = sorted(moved[1:])
-    assert np.diff(inner).min() > 7.9
-    assert np.mean(inner) == pytest.approx(np.mean([11, 10, 10]), abs=0.1)
+def test_the_picture_shows_each_line_in_its_colour(tmp_path):
+    picture = drawn(tmp_path, [GROWTH, GROWTH, GROWTH])
+    assert picture.shape[:2] == tuple(round(2 * side * DOTS_PER_INCH) for side in reversed(PANEL_INCHES))
+    for colour in FIRST_COLOURS:
+        assert near(picture, colour) > 300
 
 
 def test_plots_are_written_whole_as_png(tmp_path):
     path = write_plots(tmp_path / "new" / "plots.png", [GROWTH])
-    with Image.open(path) as picture:
-        assert picture.mode == "RGB"
     assert [found.name for found in path.parent.iterdir()] == ["plots.png"]
-    with pytest.raises(ImageError, match="written as PNG"):
+    assert write_plots(tmp_path / "again.png", [GROWTH]).read_bytes() == path.read_bytes()
+    with pytest.raises(ImageError, match=r"plots\.png"):
         write_plots(tmp_path / "plots.svg", [GROWTH])
+
+
+def test_without_matplotlib_the_remedy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r'matplotlib.*pip install "facerestore\[train\]"'):
+        write_plots(tmp_path / "plots.png", [GROWTH])

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
-from facerestore.errors import BackendError, CheckpointError
+from facerestore.errors import BackendError, CheckpointError, required_package
 from facerestore.weights.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 
 if TYPE_CHECKING:
@@ -109,22 +108,10 @@ class RestoreFormerConfig:
     head_size: int = RESTOREFORMER_HEADS
 
 
-def require_spandrel(module: str = "spandrel", *, purpose: str) -> ModuleType:
-    """Return a module of spandrel.
-
-    Args:
-        module: its full name.
-        purpose: what needs it, for the message.
-
-    Raises:
-        BackendError: spandrel is not installed, or too old to have the module.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise BackendError(
-            f"{purpose} needs the package spandrel, which cannot be imported ({error}); run '{INSTALL}'"
-        ) from error
+def _spandrel(architecture: str, backend: str) -> ModuleType:
+    """Return spandrel's module of an architecture; raises BackendError where spandrel is absent, or too old for it."""
+    module = f"spandrel.architectures.{architecture}"
+    return required_package(module, what=f"backend '{backend}'", install=INSTALL, error=BackendError)
 
 
 class GFPGANRestorer(TensorRestorer):
@@ -198,7 +185,7 @@ class GFPGANRestorer(TensorRestorer):
 
     @classmethod
     def _network(cls, config: GFPGANConfig) -> torch.nn.Module:
-        module = require_spandrel("spandrel.architectures.GFPGAN", purpose=f"backend '{cls.name}'")
+        module = _spandrel("GFPGAN", cls.name)
         network: torch.nn.Module = module.GFPGAN(**asdict(config))
         return network
 
@@ -273,7 +260,7 @@ class RestoreFormerRestorer(TensorRestorer):
 
     @classmethod
     def _network(cls, config: RestoreFormerConfig) -> torch.nn.Module:
-        module = require_spandrel("spandrel.architectures.RestoreFormer", purpose=f"backend '{cls.name}'")
+        module = _spandrel("RestoreFormer", cls.name)
         network: torch.nn.Module = module.RestoreFormer(
             **asdict(config), attn_resolutions=(ATTENTION_SIDE,), double_z=False
         )

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.backends import identify
-from facerestore.backends.foreign import require_spandrel
+from facerestore.backends.foreign import INSTALL
 from facerestore.background.tiles import OVERLAP_PX, Network, TiledUpsampler, round_up
-from facerestore.errors import CheckpointError, ConfigError
+from facerestore.errors import BackendError, CheckpointError, ConfigError, required_package
 from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights
 
 if TYPE_CHECKING:
@@ -150,7 +150,9 @@ def _foreign(state_dict: StateDict, path: Path) -> Network:
         BackendError: spandrel is not installed.
     """
     _refuse_faces(state_dict, path)
-    spandrel = require_spandrel(purpose=f"the background network '{path}'")
+    spandrel = required_package(
+        "spandrel", what=f"the background network '{path}'", install=INSTALL, error=BackendError
+    )
     try:
         # A descriptor's own call takes RGB in [0, 1], continues it to a multiple, and gives [0, 1].
         found = spandrel.MAIN_REGISTRY.load(dict(state_dict))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, check_packages
 
 if TYPE_CHECKING:
     from facerestore.training.data.degraded_faces import DegradedFace
@@ -38,10 +38,7 @@ _NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progre
 
 def _check_extra() -> None:
     """Raise ConfigError where what only training needs is not installed."""
-    from importlib.util import find_spec
-
-    if find_spec("pydantic") is None:
-        raise ConfigError('preparing data needs pydantic; run: pip install "facerestore[train]"')
+    check_packages(("pydantic",), what="preparing data", install='pip install "facerestore[train]"')
 
 
 @data_app.command(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.terminal import is_plain
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, check_packages
 from facerestore.training.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -182,11 +182,8 @@ def _planned(
 
 def _check_extra() -> None:
     """Raise ConfigError where what only training needs is not installed."""
-    from importlib.util import find_spec
-
-    missing = [module for module in ("accelerate", "pydantic") if find_spec(module) is None]
-    if missing:
-        raise ConfigError(f'training needs {" and ".join(missing)}; run: pip install "facerestore[train]"')
+    needed = ("accelerate", "matplotlib", "pydantic")
+    check_packages(needed, what="training", install='pip install "facerestore[train]"')
 
 
 def _tell_preview(name: str, plan: Plan, picture: Path | None) -> None:

@@ -26,7 +26,7 @@ def psnr(spec: Spec, setting: Setting) -> FaceMetric:
     Identical faces have no finite PSNR; they count as if one value differed by one level, which is the most that two
     different 8-bit pictures can have.
     """
-    image = require("torchmetrics.functional.image", package="torchmetrics", metric=spec.title)
+    image = require("torchmetrics.functional.image", metric=spec.title)
     most = 10 * math.log10(LEVELS**2 * 3 * setting.face_size**2)
 
     def measure(restored: Face, hq: Face | None) -> float:
@@ -40,7 +40,7 @@ def psnr(spec: Spec, setting: Setting) -> FaceMetric:
 
 def ssim(spec: Spec, setting: Setting) -> FaceMetric:
     """Open SSIM (Wang et al. 2004): means over all pixels and colour channels."""
-    image = require("torchmetrics.functional.image", package="torchmetrics", metric=spec.title)
+    image = require("torchmetrics.functional.image", metric=spec.title)
     settings = {"gaussian_kernel": True, "sigma": 1.5, "kernel_size": KERNEL_PX, "k1": 0.01, "k2": 0.03}
     return FaceMetric(
         spec,
@@ -60,7 +60,7 @@ def ms_ssim(spec: Spec, setting: Setting) -> FaceMetric:
             f"{spec.title} has {SCALES} scales, which needs faces of {LEAST_MS_SSIM_PX} px or more, and these are"
             f" {setting.face_size} px; choose a larger --face-size, or leave it out of --metrics"
         )
-    image = require("torchmetrics.functional.image", package="torchmetrics", metric=spec.title)
+    image = require("torchmetrics.functional.image", metric=spec.title)
     # Negative similarity of a scale counts as none: a fractional power of it would be no number.
     settings = {
         "gaussian_kernel": True,

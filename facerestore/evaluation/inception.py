@@ -47,9 +47,7 @@ class InceptionFeatures:
     """
 
     def __init__(self, setting: Setting) -> None:
-        module = require(
-            "torch_fidelity.feature_extractor_inceptionv3", package="torch-fidelity", metric="FID and KID"
-        )
+        module = require("torch_fidelity.feature_extractor_inceptionv3", metric="FID and KID")
         entry = best_weights("inception", setting, metric="FID and KID")
         path = setting.store.require(entry.name)
         # The file has the catalog's hash, or `require` had failed; torch-fidelity would fetch it if none were given.
@@ -76,7 +74,7 @@ class InceptionFeatures:
 
 def check_present(setting: Setting) -> None:
     """Raise, as `InceptionFeatures` would, unless what FID and KID need is here; nothing is loaded."""
-    require("torch_fidelity", package="torch-fidelity", metric="FID and KID")
+    require("torch_fidelity", metric="FID and KID")
     setting.store.require(best_weights("inception", setting, metric="FID and KID").name)
 
 
@@ -86,7 +84,7 @@ def frechet_distance(features: Sequence[Tensor], reference: Sequence[Tensor]) ->
     Raises:
         ConfigError: a set is too small.
     """
-    module = require("torch_fidelity.metric_fid", package="torch-fidelity", metric="FID")
+    module = require("torch_fidelity.metric_fid", metric="FID")
     first, second = (
         module.fid_features_to_statistics(_stacked(faces).double()) for faces in (features, reference)
     )
@@ -103,7 +101,7 @@ def kernel_distance(features: Sequence[Tensor], reference: Sequence[Tensor], *, 
     Raises:
         ConfigError: a set is too small.
     """
-    module = require("torch_fidelity.metric_kid", package="torch-fidelity", metric="KID")
+    module = require("torch_fidelity.metric_kid", metric="KID")
     first, second = _stacked(features), _stacked(reference)
     count = min(len(first), len(second))
     size = subset_size(count)

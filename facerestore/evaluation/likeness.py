@@ -40,8 +40,8 @@ def lpips(spec: Spec, setting: Setting) -> FaceMetric:
         ConfigError: torchmetrics or torchvision is absent, or wants another file than the manager's.
         WeightsError: the backbone is not installed, or corrupt.
     """
-    module = require("torchmetrics.image.lpip", package="torchmetrics", metric=spec.title)
-    require("torchvision", package="torchvision", metric=spec.title)
+    module = require("torchmetrics.image.lpip", metric=spec.title)
+    require("torchvision", metric=spec.title)
     entry = best_weights("lpips", setting, metric=spec.title)
     path = setting.store.require(entry.name)
     net = _lpips_net(entry)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
+from facerestore.errors import ConfigError, FaceRestoreError, WeightsError, required_package
 from facerestore.evaluation.cases import Face
 from facerestore.weights import WeightsEntry, WeightsStore
 from facerestore.weights.files import sha256_of
@@ -202,18 +202,9 @@ def open_metrics(
     return Chosen(tuple(faces), tuple(sets), unavailable)
 
 
-def require(module: str, *, package: str, metric: str) -> ModuleType:
-    """Return an optional module, imported now.
-
-    Raises:
-        ConfigError: it is not installed; the message names what installs it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f'{package}, which measures {metric}, cannot be imported ({error}); pip install "facerestore[train]"'
-        ) from error
+def require(module: str, *, metric: str) -> ModuleType:
+    """Return an optional module that measures a metric, imported now; raises as `errors.required_package`."""
+    return required_package(module, what=metric, install='pip install "facerestore[train]"')
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from facerestore.backends.exported.openvino import import_openvino
 from facerestore.backends.exported.reading import EXTRA_FILE, companion_of
 from facerestore.backends.exported.record import KEY
 from facerestore.backends.exported.torchscript import without_deprecation
-from facerestore.errors import BackendError, ConfigError
+from facerestore.errors import BackendError, ConfigError, required_package
 from facerestore.export.graph import RESTORED, input_names, record_program
 from facerestore.weights.files import sha256_of
 
@@ -100,13 +100,9 @@ def check_packages(name: str) -> None:
     if name not in FORMATS:
         raise ConfigError(f"unknown format '{name}'; choose one of {', '.join(FORMATS)}")
     for module in FORMATS[name].needs:
-        try:
-            import_openvino() if module == "openvino" else import_module(module)
-        except ImportError as error:
-            raise BackendError(
-                f"--format {name} needs the package {module}, which cannot be imported ({error}); run:"
-                f" {FORMATS[name].install}"
-            ) from error
+        load = import_openvino if module == "openvino" else import_module
+        install = FORMATS[name].install
+        required_package(module, what=f"--format {name}", install=install, error=BackendError, load=load)
 
 
 def write_onnx(job: Job) -> NetworkRecord:

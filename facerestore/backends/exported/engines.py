@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from facerestore.errors import BackendError, ConfigError
@@ -50,28 +48,6 @@ class Place:
     device: str = "cpu"
     provider: str | None = None
     threads: int = 0
-
-
-def require(
-    module: str, *, path: Path, install: str, load: Callable[[], ModuleType] | None = None
-) -> ModuleType:
-    """Return a package that runs exported networks.
-
-    Args:
-        module: its name.
-        path: the file that needs it, for the message.
-        install: the command that installs it.
-        load: imports it, where that takes more than its name.
-
-    Raises:
-        BackendError: it cannot be imported.
-    """
-    try:
-        return import_module(module) if load is None else load()
-    except ImportError as error:
-        raise BackendError(
-            f"'{path}' needs the package {module}, which cannot be imported ({error}); run: {install}"
-        ) from error
 
 
 def unknown_provider(

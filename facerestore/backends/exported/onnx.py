@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.backends.exported.engines import Place, check_inputs, require, unknown_provider
-from facerestore.errors import BackendError, CheckpointError, ConfigError
+from facerestore.backends.exported.engines import Place, check_inputs, unknown_provider
+from facerestore.errors import BackendError, CheckpointError, ConfigError, required_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ class OnnxEngine:
             CheckpointError: the file is corrupt.
             ConfigError: the provider is unknown, or not available.
         """
-        runtime = require("onnxruntime", path=path, install=INSTALL)
+        runtime = required_package("onnxruntime", what=f"'{path}'", install=INSTALL, error=BackendError)
         runtime.disable_telemetry_events()  # on Windows it has some; nothing leaves this machine
         provider = _provider(place, runtime.get_available_providers())
         self._session = _session(runtime, path, provider, place)

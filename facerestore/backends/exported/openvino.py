@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facerestore.backends.exported.engines import Place, check_inputs, require, unknown_provider
-from facerestore.errors import CheckpointError
+from facerestore.backends.exported.engines import Place, check_inputs, unknown_provider
+from facerestore.errors import BackendError, CheckpointError, required_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ KNOWN = ("cpu", "gpu", "npu", "auto")
 """What users call OpenVINO's devices; GPU and NPU are Intel's own."""
 
 
-def import_openvino() -> ModuleType:
+def import_openvino(name: str = "openvino") -> ModuleType:
     """Return OpenVINO, without what reports its use over the network.
 
     ``import openvino`` alone makes a number for the user and notes it in the home folder, and converting a network
@@ -35,7 +35,7 @@ def import_openvino() -> ModuleType:
         ImportError: it is not installed.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None makes its import fail
-    return import_module("openvino")
+    return import_module(name)
 
 
 class OpenVinoEngine:
@@ -49,7 +49,9 @@ class OpenVinoEngine:
             CheckpointError: the file is corrupt.
             ConfigError: the device is unknown, or not there.
         """
-        openvino = require("openvino", path=path, install=INSTALL, load=import_openvino)
+        openvino = required_package(
+            "openvino", what=f"'{path}'", install=INSTALL, error=BackendError, load=import_openvino
+        )
         core = openvino.Core()
         device = _device(place, core.available_devices)
         try:
