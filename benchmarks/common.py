@@ -13,7 +13,7 @@ from typing import Any
 from facerestore import __version__
 from facerestore.bench.environment import waiting_words
 from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe_machine
-from facerestore.bench.memory import Peak, faults_since, page_faults, peak, reset_peak
+from facerestore.bench.memory import Peak, page_faults, peak, reset_peak
 from facerestore.bench.pairs import in_turns, median_faults, others_share, run_ratio
 from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_json
 from facerestore.bench.runner import RemoteJob, Run
@@ -155,7 +155,7 @@ class TimedJob:
         watch, before = OthersWatch(), page_faults()
         start = time.perf_counter()
         self._call()
-        return Run(time.perf_counter() - start, watch.share(), faults_since(before))
+        return Run(time.perf_counter() - start, watch.share(), page_faults() - before)
 
     def peak(self) -> Peak:
         """Return the most memory of the process."""

@@ -13,6 +13,8 @@ import time
 import traceback
 from collections.abc import Sequence
 
+import psutil
+
 from benchmarks.fuzz.corpus import OF_FILES, files, pictures
 from benchmarks.fuzz.mutation import mutant
 from benchmarks.fuzz.targets import TARGETS
@@ -53,8 +55,7 @@ def main(arguments: Sequence[str]) -> None:
     contents = [data for _, data in chosen]
     outcome(*chosen[0])  # imports
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    with open("/proc/self/statm") as sizes:  # noqa: PTH123
-        mapped = int(sizes.read().split()[0]) * resource.getpagesize()
+    mapped = psutil.Process().memory_info().vms
     resource.setrlimit(resource.RLIMIT_AS, (mapped + _MEMORY_BYTES, mapped + _MEMORY_BYTES))
     print("held", held, flush=True)
     for number in range(first, count, step):

@@ -6,10 +6,11 @@ result is, bit for bit, the same whatever else is worked on. Threads that wait s
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from facerestore.device import available_cores
 
 PIXELS_AT_A_TIME = 64_000_000
 """Photos that together have more are taken one after the other: beside the networks, a pixel of a JPEG takes 5.4 bytes
@@ -22,13 +23,6 @@ ACCELERATOR_WORKERS = 16
 """Most photos at a time where networks run on an accelerator; within it, one for each core. While one photo's faces are
 there, others are decoded, searched, blended and encoded; their faces gather (``facerestore.batch.gathering``). Chosen,
 not measured."""
-
-
-def available_cores() -> int:
-    """Return the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def on_cpu(device: str) -> bool:

@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from facerestore.device import available_cores
+from facerestore.errors import required_package
 
 if TYPE_CHECKING:
     import torch
 
-CPU_TIMES = Path("/proc/stat")
 CPU_INFO = Path("/proc/cpuinfo")
-BUSY_FIELDS = (0, 1, 2, 5, 6, 7)
-"""Of a line of /proc/stat (proc(5)): user, nice, system, irq, softirq, and steal, which the host gave to others."""
+IDLE = frozenset({"idle", "iowait", "guest", "guest_nice"})
+"""Of psutil's times: what is no work, and the guests', which the user's hold already."""
 
 CROWDED = 0.1
 """Share of the processors that others take, from which timings are called misleading: on two cores a fifth of one."""
@@ -57,13 +60,18 @@ class Machine:
 
 
 def describe_machine() -> Machine:
-    """Look at the machine; the load is that of now, so call it before measuring."""
+    """Look at the machine; the load is that of now, so call it before measuring.
+
+    Raises:
+        ConfigError: a package that measuring needs is not installed.
+    """
+    psutil()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     import torch
 
     return Machine(
         processor=_processor(),
-        processors=usable_processors(),
+        processors=available_cores(),
         system=platform.platform(terse=True),
         python=platform.python_version(),
         torch=torch.__version__,
@@ -73,11 +81,13 @@ def describe_machine() -> Machine:
     )
 
 
-def usable_processors() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def psutil() -> ModuleType:
+    """Return the package that knows the machine's figures.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    return required_package("psutil", what="measuring", install='pip install "facerestore[bench]"')
 
 
 def _processor() -> str:
@@ -94,8 +104,7 @@ class OthersWatch:
     """Measures which share of the processors others take while this process works.
 
     Args:
-        busy: returns the seconds that all processors together have been busy since some point; None where the system
-            does not tell.
+        busy: returns the seconds that all processors together have been busy since some point.
         own: returns the processor seconds of this process.
         clock: returns wall seconds.
     """
@@ -103,33 +112,29 @@ class OthersWatch:
     def __init__(
         self,
         *,
-        busy: Callable[[], float | None] | None = None,
+        busy: Callable[[], float] | None = None,
         own: Callable[[], float] = time.process_time,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._busy, self._own, self._clock = busy or busy_seconds, own, clock
         self._start = self._now()
 
-    def _now(self) -> tuple[float | None, float, float]:
+    def _now(self) -> tuple[float, float, float]:
         return self._busy(), self._own(), self._clock()
 
     def share(self) -> float | None:
-        """Return the share, 0 to 1, since this was made; None where the system does not tell, or nothing has passed."""
+        """Return the share, 0 to 1, since this was made; None where no time has passed."""
         (busy, own, clock), (busy_before, own_before, clock_before) = self._now(), self._start
-        if busy is None or busy_before is None or clock <= clock_before:
+        if clock <= clock_before:
             return None
         others = (busy - busy_before) - (own - own_before)
         return min(max(others / (clock - clock_before) / all_processors(), 0.0), 1.0)
 
 
-def busy_seconds() -> float | None:
-    """Return how long all processors together have not been idle since the start; None where there is no /proc."""
-    try:
-        first = CPU_TIMES.read_text(encoding="ascii").partition("\n")[0].split()[1:]
-    except OSError:
-        return None
-    ticks = sum(int(first[field]) for field in BUSY_FIELDS if field < len(first))
-    return ticks / float(os.sysconf("SC_CLK_TCK"))
+def busy_seconds() -> float:
+    """Return how long all processors together have not been idle since the start."""
+    times: dict[str, float] = psutil().cpu_times()._asdict()
+    return sum(seconds for name, seconds in times.items() if name not in IDLE)
 
 
 def all_processors() -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facerestore.bench.machine import psutil
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ class Peak:
     """The most memory that was in use at a time.
 
     Attributes:
-        bytes: how much; None where this system does not tell.
+        bytes: how much; None where it was not measured.
         of: what was counted, for people: the process since its start, since a point in time, or an accelerator.
     """
 
@@ -65,44 +67,30 @@ def peak(*, reset: bool, device: torch.device | None = None) -> Peak:
     return Peak(_high_water(), f"resident memory of the process, {since}")
 
 
-def resident() -> int | None:
-    """Return the bytes of the process that are in memory now; None where this system does not tell."""
-    return _status("VmRSS")
+def resident() -> int:
+    """Return the bytes of the process that are in memory now."""
+    return int(psutil().Process().memory_info().rss)
 
 
-def page_faults() -> int | None:
-    """Return how many pages this process has had from the system so far; None where this system does not tell."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
+def page_faults() -> int:
+    """Return how many pages this process has had from the system so far."""
+    if sys.platform == "win32":
+        return int(psutil().Process().memory_info().num_page_faults)
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def faults_since(before: int | None) -> int | None:
-    """Return how many pages it has had since then."""
-    now = page_faults()
-    return None if now is None or before is None else now - before
-
-
-def _high_water() -> int | None:
-    """Return the largest resident size of the process, bytes."""
-    found = _status("VmHWM")
-    if found is not None:
-        return found
-    try:
+def _high_water() -> int:
+    """Return the largest resident size of the process, bytes; psutil tells it on Windows alone."""
+    if sys.platform == "win32":
+        return int(psutil().Process().memory_info().peak_wset)
+    try:  # not the system's own answer, which `reset_peak` does not lower
+        return (
+            int(re.findall(r"^VmHWM:\s+(\d+) kB$", STATUS.read_text(encoding="ascii"), re.MULTILINE)[0]) * KIB
+        )
+    except (OSError, IndexError):
         import resource
-    except ImportError:  # Windows
-        return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * KIB
 
-
-def _status(name: str) -> int | None:
-    """Return an entry of /proc/self/status in bytes."""
-    try:
-        text = STATUS.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
-    return None if found is None else int(found[1]) * KIB
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * KIB

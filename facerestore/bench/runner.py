@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from facerestore.bench.environment import Changes, as_published, as_shipped, waiting_words
 from facerestore.bench.machine import OthersWatch, product_rate, synchronise, thread_facts
-from facerestore.bench.memory import Peak, faults_since, page_faults, peak, reset_peak, resident
+from facerestore.bench.memory import Peak, page_faults, peak, reset_peak, resident
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import TF32, Side
 from facerestore.bench.spawn import Remote
@@ -45,7 +45,7 @@ class Opened:
         device: where they run.
         threads: of torch and of OpenCV.
         load_seconds: from the words to networks ready to run, Python modules not counted.
-        resident_bytes: of the process before the networks were loaded; None where the system does not tell.
+        resident_bytes: of the process before the networks were loaded.
         waiting: how threads were told to wait.
         keeps_memory: the allocator keeps what is freed (see ``device.keep_freed_memory``).
     """
@@ -56,7 +56,7 @@ class Opened:
     device: str
     threads: dict[str, int]
     load_seconds: float
-    resident_bytes: int | None
+    resident_bytes: int
     waiting: str = ""
     keeps_memory: bool = False
 
@@ -212,7 +212,7 @@ class Runner:
                 maps = list(found) if part.parses else maps
             synchronise(self._device)
             seconds = self._clock() - start
-        return Run(seconds, watch.share(), faults_since(before))
+        return Run(seconds, watch.share(), page_faults() - before)
 
     def peak(self) -> Peak:
         """Return the most memory that was in use since the networks were loaded."""
