@@ -230,6 +230,24 @@ def _check_text(text: str) -> None:
         raise MalformedError("it holds half a surrogate pair, which is no text")
 
 
+_OF_A_DISPLAY = re.compile(r"lib(GL|gthread|SM|Xext|Xrender|xcb)[^:]*: cannot open shared object file")
+HEADLESS = (
+    "a machine without a display needs OpenCV's other package: pip uninstall opencv-python, then pip install"
+    " opencv-python-headless"
+)
+
+
+def named(error: Exception) -> str:
+    """Return an error of another's as one line: its kind, what it says, and the remedy where a display is missing."""
+    line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{line}; {HEADLESS}" if lacks_display(error) else line
+
+
+def lacks_display(error: Exception) -> bool:
+    """Say whether OpenCV could not be imported for lack of a library that its windows need, as on servers."""
+    return isinstance(error, ImportError) and _OF_A_DISPLAY.search(str(error)) is not None
+
+
 def required_package(
     module: str,
     *,

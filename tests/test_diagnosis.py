@@ -102,6 +102,7 @@ def test_what_is_broken_beneath_us_is_a_row_and_not_the_end(restorer, monkeypatc
     checks = {check.name: check for check in diagnose(RestoreConfig(device="cpu"))}
     assert checks["embedded"].state is State.BROKEN
     assert "libGL.so.1" in checks["embedded"].detail
+    assert "pip install opencv-python-headless" in checks["embedded"].detail
     assert checks["restore"].state is State.OK
 
 

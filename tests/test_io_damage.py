@@ -135,6 +135,16 @@ def test_a_height_that_follows_the_first_scan_is_read():
     np.testing.assert_array_equal(decode_image(late).pixels, decode_image(jpeg()).pixels)
 
 
+def test_where_opencv_lacks_the_libraries_of_a_display_the_other_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    with pytest.raises(ImageError, match=r"libGL\.so\.1.*pip install opencv-python-headless"):
+        decode_image(jpeg())
+
+
 @pytest.mark.parametrize(
     ("marker", "words"),
     [(0xC3, "a lossless JPEG"), (0xC5, "a hierarchical JPEG"), (0xC9, "an arithmetic-coded JPEG")],

@@ -12,7 +12,7 @@ from typing import Any
 from facerestore import __version__
 from facerestore.batch.plan import Plan
 from facerestore.batch.run import PhotoOutcome, Status
-from facerestore.errors import BackendError, FaceRestoreError, count
+from facerestore.errors import BackendError, FaceRestoreError, count, named
 from facerestore.io import write_encoded
 from facerestore.pipeline.restore import RestorePipeline
 
@@ -140,8 +140,7 @@ def describe_error(error: Exception) -> str:
     """Return an error as one line: our own in their words, the system's in its own, others with their kind."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = " ".join(str(error).split())
-    return text if isinstance(error, FaceRestoreError) else f"{type(error).__name__}: {text}"
+    return " ".join(str(error).split()) if isinstance(error, FaceRestoreError) else named(error)
 
 
 def _reasons(kept: Mapping[str, int]) -> str:

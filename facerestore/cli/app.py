@@ -16,7 +16,7 @@ from facerestore.cli.commands import COMPLETION, QuickEnd, add_all, add_called, 
 from facerestore.cli.helping import Program, command_answer, empty_answer, file_answer, foreign_answer
 from facerestore.cli.terminal import silence
 from facerestore.device import wait_asleep
-from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
+from facerestore.errors import ConfigError, FaceRestoreError, WeightsError, named
 
 ORDERLY_ENDS = ("train", "evaluate")
 """Commands whose libraries may have something to write or to take leave of when the process ends."""
@@ -166,7 +166,7 @@ def _describe(error: Exception) -> str:
         message = format_message()
         message = message if not message or message.endswith((".", "?")) else f"{message}."
         return f"{message} See '{command} --help'." if message else ""
-    return f"{type(error).__name__}: {error} (FACERESTORE_DEBUG=1 shows where)"
+    return f"{named(error)} (FACERESTORE_DEBUG=1 shows where)"
 
 
 def _complain(message: str, code: int) -> int:

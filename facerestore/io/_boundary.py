@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from facerestore.errors import FaceRestoreError, ImageError
+from facerestore.errors import HEADLESS, FaceRestoreError, ImageError, lacks_display
 
 # What is raised where data end early or contradict themselves.
 _DAMAGE = (
@@ -85,6 +85,8 @@ def _as_image_error(name: str, error: Exception) -> ImageError:
         return ImageError(
             f"{name}: larger than OpenCV decodes (2^20 pixels a side, 2^30 in all); make the picture smaller"
         )
+    if lacks_display(error):
+        return ImageError(f"{name}: OpenCV cannot be loaded ({error}); {HEADLESS}")
     reason = " ".join(str(error).split()) or type(error).__name__
     if opencv or isinstance(error, _DAMAGE):
         return ImageError(f"{name}: damaged or truncated ({reason}); get a whole copy of the file")

@@ -24,7 +24,7 @@ from facerestore.background import load_upsampler
 from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.device import automatic_precision, known_precisions, resolve_device
-from facerestore.errors import FaceRestoreError, count
+from facerestore.errors import FaceRestoreError, count, named
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import usable
@@ -363,4 +363,4 @@ def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
     except FaceRestoreError as error:
         return Check(topic, name, State.BROKEN, str(error))
     except Exception as error:  # a missing system library, a driver that does not fit, ...
-        return Check(topic, name, State.BROKEN, f"{type(error).__name__}: {error}")
+        return Check(topic, name, State.BROKEN, named(error))
