@@ -232,8 +232,8 @@ def _check_text(text: str) -> None:
 
 _OF_A_DISPLAY = re.compile(r"lib(GL|gthread|SM|Xext|Xrender|xcb)[^:]*: cannot open shared object file")
 HEADLESS = (
-    "a machine without a display needs OpenCV's other package: pip uninstall opencv-python, then pip install"
-    " opencv-python-headless"
+    "on a machine without a display, install the library (Debian: apt-get install libgl1 libglib2.0-0), or OpenCV's"
+    " other package in the place of its first: pip uninstall opencv-python, then pip install opencv-python-headless"
 )
 
 
