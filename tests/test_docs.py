@@ -10,6 +10,7 @@ import pytest
 import typer
 from doc_blocks import blocks_of, run_page
 
+import facerestore
 from facerestore.cli.app import app
 from facerestore.cli.commands import COMMANDS
 
@@ -76,10 +77,17 @@ def test_files_and_names_that_a_page_points_to_exist(page):
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
         assert "://" in link or (page.parent / link).exists(), link
-    for path in re.findall(r"`((?:facerestore|benchmarks|examples|tests|weights|docs)/[\w./]+)`", prose):
-        assert (REPOSITORY / path).exists(), path
+    for path in re.findall(r"`([a-z]\w*/[\w./]*\w)`", prose):
+        assert (REPOSITORY / path).exists() or (REPOSITORY / "facerestore" / path).exists(), path
     for name in re.findall(r"`(facerestore(?:\.\w+)+)`", prose):
         _import(name)
+
+
+def test_reference_has_every_public_name():
+    shown = re.findall(
+        r"^::: facerestore\.(\w+)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(shown) == sorted(name for name in facerestore.__all__ if name != "__version__")
 
 
 def _import(name):
