@@ -36,6 +36,7 @@ class Option:
         most: largest number.
         above: numbers are larger than this.
         below: numbers are smaller than this.
+        multiple: numbers are multiples of this.
         among: the texts that it may be; empty for any.
         pattern: a regular expression that a text matches as a whole.
         wanted: what it may be, in the words of messages; made of the above unless given.
@@ -50,6 +51,7 @@ class Option:
     most: float = math.inf
     above: float = -math.inf
     below: float = math.inf
+    multiple: int = 1
     among: Sequence[str] = ()
     pattern: str = ""
     wanted: str = ""
@@ -66,7 +68,8 @@ class Option:
             return named and (not self.pattern or re.fullmatch(self.pattern, value) is not None)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return True
-        return math.isfinite(value) and self.least <= value <= self.most and self.above < value < self.below
+        inside = self.least <= value <= self.most and self.above < value < self.below
+        return math.isfinite(value) and inside and (self.multiple == 1 or value % self.multiple == 0)
 
     @property
     def words(self) -> str:
@@ -79,7 +82,8 @@ class Option:
             (self.most, "at most {:g}"),
             (self.below, "below {:g}"),
         ]
-        return ", ".join(words.format(end) for end, words in ends if math.isfinite(end))
+        words = [words.format(end) for end, words in ends if math.isfinite(end)]
+        return ", ".join([*words, *([f"a multiple of {self.multiple}"] if self.multiple > 1 else [])])
 
 
 _PLAIN = Option()
@@ -101,11 +105,12 @@ class FieldError(ValueError):
 
     Attributes:
         name: of the field, dotted where records lie within records.
+        quoted: the message with the name in quotes.
     """
 
-    def __init__(self, name: str, message: str) -> None:
+    def __init__(self, name: str, message: str, quoted: str | None = None) -> None:
         super().__init__(message)
-        self.name = name
+        self.name, self.quoted = name, quoted or message
 
 
 class UnfitError(FieldError):
@@ -117,9 +122,9 @@ class UnfitError(FieldError):
     """
 
     def __init__(self, name: str, value: object, wanted: str) -> None:
-        remedy = f"{'choose' if wanted.startswith('one of ') else 'give'} {wanted}"
-        super().__init__(name, f"{name} is {value!r}; {remedy}")
-        self.value, self.wanted, self.remedy = value, wanted, remedy
+        fault = f"is {value!r}; {'choose' if wanted.startswith('one of ') else 'give'} {wanted}"
+        super().__init__(name, f"{name} {fault}", f"'{name}' {fault}")
+        self.value, self.wanted = value, wanted
 
 
 class UnknownError(FieldError):

@@ -215,7 +215,7 @@ def test_rates_rise_and_fall() -> None:
     ("values", "message"),
     [
         ({"stepps": 3}, "unknown key 'stepps'; did you mean 'steps'"),
-        ({"steps": 0}, "'steps' is 0; input should be greater than or equal to 1"),
+        ({"steps": 0}, "'steps' is 0; give a whole number, 1 or more"),
         ({"precision": "fp8"}, "'precision' is 'fp8'"),
         ({"steps": "many"}, "'steps' is 'many'"),
     ],

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from facerestore.training.engine.loop import train
-from facerestore.training.engine.settings import STRICT, EngineSettings, make_settings, resolved
+from facerestore.training.engine.settings import EngineSettings, make_settings, resolved
 from facerestore.training.recipes.base import (
     Batch,
     Exported,
@@ -26,7 +26,7 @@ from facerestore.training.recipes.base import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToySettings:
     """Nothing to set."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError, check_packages
+from facerestore.errors import ConfigError
 
 if TYPE_CHECKING:
     from facerestore.training.data.degraded_faces import DegradedFace
@@ -34,11 +34,6 @@ data_app = typer.Typer(
 
 _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
 _NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
-
-
-def _check_extra() -> None:
-    """Raise ConfigError where what only training needs is not installed."""
-    check_packages(("pydantic",), what="preparing data", install='pip install "facerestore[train]"')
 
 
 @data_app.command(
@@ -119,7 +114,6 @@ def prepare(
     no_progress: _NoProgress = False,
 ) -> None:
     """Cut the faces out of photographs."""
-    _check_extra()
     if shards is not None and shards < 1:
         raise ConfigError(f"--shards is {shards}; give megabytes, such as 1000")
     settings = _settings(
@@ -272,7 +266,6 @@ def degrade(
     no_progress: _NoProgress = False,
 ) -> None:
     """Show what degradations make of faces, and write pairs."""
-    _check_extra()
     from facerestore.degradation import PRESETS
     from facerestore.training.data.degraded_faces import parse_mix
     from facerestore.training.data.face_files import face_files

@@ -182,8 +182,7 @@ def _planned(
 
 def _check_extra() -> None:
     """Raise ConfigError where what only training needs is not installed."""
-    needed = ("accelerate", "matplotlib", "pydantic")
-    check_packages(needed, what="training", install='pip install "facerestore[train]"')
+    check_packages(("accelerate", "matplotlib"), what="training", install='pip install "facerestore[train]"')
 
 
 def _tell_preview(name: str, plan: Plan, picture: Path | None) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from pydantic import Field
-from pydantic.dataclasses import dataclass as checked
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.training.data.datasets import (
     DataSettings,
     FaceFile,
@@ -31,7 +30,6 @@ from facerestore.training.engine.folder import Listener
 from facerestore.training.engine.loop import train
 from facerestore.training.engine.run import Prepare, Samples, to_device
 from facerestore.training.engine.settings import (
-    STRICT,
     EngineSettings,
     make_settings,
     merged,
@@ -46,7 +44,7 @@ TABLES = ("engine", "data", "recipe", "validation")
 """The tables of a training configuration."""
 
 
-@checked(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSettings:
     """The fixed faces on which every run is judged.
 
@@ -57,8 +55,8 @@ class ValidationSettings:
     """
 
     degradation: str = "gfpgan"
-    seed: int = Field(default=7, ge=0)
-    count: int = Field(default=32, ge=0)
+    seed: int = option(7, least=0)
+    count: int = option(32, least=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

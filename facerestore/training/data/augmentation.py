@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
-from facerestore.training.engine.settings import STRICT
+from facerestore.fields import option
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """How a real face is varied before it is degraded; the target varies with it.
 
@@ -25,13 +25,13 @@ class Augmentation:
         max_gamma: largest gamma; the smallest is its inverse.
     """
 
-    flip_probability: float = Field(default=0.5, ge=0, le=1)
-    jitter_probability: float = Field(default=0.5, ge=0, le=1)
-    max_scale: float = Field(default=0.08, ge=0, lt=1)
-    max_shift: float = Field(default=0.04, ge=0, lt=1)
-    max_turn_deg: float = Field(default=5.0, ge=0, le=180)
-    gamma_probability: float = Field(default=0.3, ge=0, le=1)
-    max_gamma: float = Field(default=1.3, ge=1)
+    flip_probability: float = option(0.5, least=0, most=1)
+    jitter_probability: float = option(0.5, least=0, most=1)
+    max_scale: float = option(0.08, least=0, below=1)
+    max_shift: float = option(0.04, least=0, below=1)
+    max_turn_deg: float = option(5.0, least=0, most=180)
+    gamma_probability: float = option(0.3, least=0, most=1)
+    max_gamma: float = option(1.3, least=1)
 
 
 NO_AUGMENTATION = Augmentation(flip_probability=0, jitter_probability=0, gamma_probability=0)

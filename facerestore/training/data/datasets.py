@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from facerestore.degradation import Degradation, DegradationDraw, apply, degrade, preset
 from facerestore.degradation.batched import degrade_batch
 from facerestore.errors import ConfigError, ImageError
+from facerestore.fields import option
 from facerestore.training.data.augmentation import Augmentation, augment, augment_with_map
 from facerestore.training.data.face_files import (
     IN_SHARDS,
@@ -27,7 +27,6 @@ from facerestore.training.data.face_files import (
     read_face,
     read_parsing_map,
 )
-from facerestore.training.engine.settings import STRICT
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ DEGRADATION_STREAM, CROP_STREAM = 1, 2
 """Keep the random numbers of a sample's degradation and crop apart from those of its choice and variation."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """Which faces are learnt from, and how they are degraded.
 
@@ -66,15 +65,15 @@ class DataSettings:
         seed: of order, augmentation and degradation.
     """
 
-    face_size: int = Field(default=256, ge=16)
-    crop_size: int = Field(default=0, ge=0)
-    set_weights: dict[str, float] = Field(default_factory=dict)
-    mix: dict[str, float] = Field(default_factory=lambda: {"gfpgan": 1.0})
+    face_size: int = option(256, least=16)
+    crop_size: int = option(0, least=0)
+    set_weights: dict[str, float] = field(default_factory=dict)
+    mix: dict[str, float] = field(default_factory=lambda: {"gfpgan": 1.0})
     degrade_on: Literal["worker", "device"] = "worker"
-    augmentation: Augmentation = Field(default_factory=lambda: Augmentation())
+    augmentation: Augmentation = field(default_factory=Augmentation)
     parsing: str = ""
     landmarks: str = ""
-    seed: int = Field(default=20261121, ge=0)
+    seed: int = option(20261121, least=0)
 
 
 class FaceSource:

@@ -10,16 +10,15 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
-from pydantic.dataclasses import dataclass as checked
 
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError
+from facerestore.fields import option
 from facerestore.io import (
     DEFAULT_MAX_PIXELS,
     find_images,
@@ -33,7 +32,7 @@ from facerestore.pipeline.selection import left_to_right
 from facerestore.training.data.prepared import FaceRow, Journal, PhotoRow, Prepared, face_path, write_manifest
 from facerestore.training.data.screening import REASONS, Screening, Seen, fault, measure, sides_of
 from facerestore.training.data.shards import ShardSample, json_part, shard_faces, write_shards
-from facerestore.training.engine.settings import STRICT, resolved
+from facerestore.training.engine.settings import resolved
 from facerestore.types import DecodedImage, FaceDetector, Metadata
 
 JOURNAL, MANIFEST, SHEET = "prepare.jsonl", "manifest.csv", "dropped.jpg"
@@ -45,7 +44,7 @@ SHEET_COLUMNS = 8
 THUMBNAIL_QUALITY = 88
 
 
-@checked(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preparation:
     """How photos become faces.
 
@@ -56,9 +55,9 @@ class Preparation:
         max_pixels: photos with more pixels are refused.
     """
 
-    screening: Screening = Field(default_factory=Screening)
-    val_share: float = Field(default=0.05, ge=0, le=1)
-    max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)
+    screening: Screening = field(default_factory=Screening)
+    val_share: float = option(0.05, least=0, most=1)
+    max_pixels: int = option(DEFAULT_MAX_PIXELS, least=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms
-from pydantic import Field
-from pydantic.dataclasses import dataclass as checked
 
 from facerestore.alignment import (
     FFHQ_SIZE,
@@ -23,9 +21,9 @@ from facerestore.alignment import (
     transform_points,
 )
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.pixels import to_8_bit
 from facerestore.quality.judge import assess
-from facerestore.training.engine.settings import STRICT
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace
 
 SIDES_PX = (2048, 1024, 768, 512, 384, 288, 256, 192, 128, 64)
@@ -39,7 +37,7 @@ REASONS = ("small", "cut", "turned", "blurred", "noisy", "blocky", "duplicate")
 """Why a face may be dropped, in the order in which it is asked."""
 
 
-@checked(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Screening:
     """What a face must be like to be kept.
 
@@ -60,14 +58,14 @@ class Screening:
             a little, 96% stay within 30.
     """
 
-    largest_px: int = Field(default=512, ge=64)
-    smallest_px: int = Field(default=256, ge=64)
-    max_outside: float = Field(default=0.1, ge=0, le=1)
-    max_turn: float = Field(default=0.4, ge=0)
-    max_blur_px: float = Field(default=1.75, gt=0)
-    max_noise: float = Field(default=5.0, ge=0)
-    max_blockiness: float = Field(default=1.25, ge=1)
-    duplicate_bits: int = Field(default=30, ge=0, le=256)
+    largest_px: int = option(512, least=64)
+    smallest_px: int = option(256, least=64)
+    max_outside: float = option(0.1, least=0, most=1)
+    max_turn: float = option(0.4, least=0)
+    max_blur_px: float = option(1.75, above=0)
+    max_noise: float = option(5.0, least=0)
+    max_blockiness: float = option(1.25, least=1)
+    duplicate_bits: int = option(30, least=0, most=256)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,24 @@
 """What a training run is determined by beside its recipe: the engine's settings, and how any settings are read.
 
-Settings are frozen dataclasses, checked by pydantic. They come from defaults < a TOML file < ``key=value`` flags, and a
-key that does not exist is an error that names the closest one that does.
+Settings are frozen dataclasses, whose fields say what they may be. They come from defaults < a TOML file <
+``key=value`` flags, and a key that does not exist is an error that names the closest one that does.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
-
 from facerestore.errors import MOST_DEPTH, ConfigError, MalformedError, parse_toml, read_text, refusing
-
-STRICT = ConfigDict(extra="forbid")
-"""Unknown keys are errors."""
+from facerestore.fields import FieldError, make, option
 
 Record = TypeVar("Record")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """How a run goes, whatever it trains.
 
@@ -50,23 +44,23 @@ class EngineSettings:
         rollbacks: how often a run that diverges is taken back to its last checkpoint at half the rate before it stops.
     """
 
-    steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=8, ge=1)
-    accumulate: int = Field(default=1, ge=1)
+    steps: int = option(1000, least=1)
+    batch_size: int = option(8, least=1)
+    accumulate: int = option(1, least=1)
     precision: Literal["no", "auto", "bf16", "fp16"] = "no"
     schedule: Literal["constant", "cosine", "linear", "halving"] = "cosine"
-    warmup_steps: int = Field(default=0, ge=0)
-    clip_norm: float = Field(default=0.0, ge=0)
-    ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    seed: int = Field(default=20261121, ge=0)
-    workers: int = Field(default=0, ge=0)
-    save_every: int = Field(default=500, ge=1)
-    keep: int = Field(default=2, ge=1)
-    validate_every: int = Field(default=500, ge=1)
-    log_every: int = Field(default=20, ge=1)
+    warmup_steps: int = option(0, least=0)
+    clip_norm: float = option(0.0, least=0)
+    ema_decay: float = option(0.999, least=0, below=1)
+    seed: int = option(20261121, least=0)
+    workers: int = option(0, least=0)
+    save_every: int = option(500, least=1)
+    keep: int = option(2, least=1)
+    validate_every: int = option(500, least=1)
+    log_every: int = option(20, least=1)
     channels_last: bool = True
     compile: bool = False
-    rollbacks: int = Field(default=3, ge=0)
+    rollbacks: int = option(3, least=0)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -108,7 +102,7 @@ def merged(base: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
 
 def _value(text: str) -> Any:
     try:
-        return parse_toml(f"value = {text}")["value"]
+        return parse_toml(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
     except MalformedError:
         return text
 
@@ -120,41 +114,12 @@ def make_settings(record: type[Record], values: Mapping[str, Any], *, source: st
         ConfigError: a key is unknown, or a value has the wrong type or range; the message names the first.
     """
     try:
-        return TypeAdapter(record).validate_python(dict(values))
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_fault(record, error)}") from error
+        return make(record, values)
+    except FieldError as error:
+        raise ConfigError(f"{source}: {error.quoted}") from error
 
 
 def resolved(record: Any) -> dict[str, Any]:
     """Return a record as plain JSON values."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(record)))
     return values
-
-
-def _first_fault(record: type[Any], error: ValidationError) -> str:
-    fault = error.errors()[0]
-    path = [str(part) for part in fault["loc"]]
-    name = ".".join(path)
-    if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = _names(record, path[:-1])
-        close = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-        return f"unknown key '{name}'; {hint}"
-    return f"'{name}' is {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
-
-
-def _names(record: type[Any], path: list[str]) -> list[str]:
-    """Return the field names of the dataclass that a path of keys leads to."""
-    for part in path:
-        found = next((f.type for f in fields(record) if f.name == part), None)
-        record = found if isinstance(found, type) and is_dataclass(found) else _resolve(record, part)
-    return [field.name for field in fields(record)]
-
-
-def _resolve(record: type[Any], name: str) -> type[Any]:
-    from typing import get_type_hints
-
-    found = get_type_hints(record)[name]
-    if not (isinstance(found, type) and is_dataclass(found)):
-        raise ConfigError(f"'{name}' holds a value and no table")
-    return found

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from facerestore.archs.gpen import GPENDiscriminator, PriorGenerator
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.training.engine.draw import Draw
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.losses.adversarial import (
     PATH_MEAN_DECAY,
     discriminator_logistic_loss,
@@ -39,7 +38,7 @@ SMALLEST_FACE, LARGEST_FACE = 32, 1024
 SIGHT_SEED = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratorSettings:
     """Shape of a generator.
 
@@ -50,13 +49,13 @@ class GeneratorSettings:
         narrow: scales every width; 0.125 makes a network that a CPU can train at 64 px.
     """
 
-    style_dim: int = Field(default=512, ge=1)
-    mapping_layers: int = Field(default=8, ge=1)
-    channel_multiplier: float = Field(default=2, gt=0)
-    narrow: float = Field(default=1, gt=0)
+    style_dim: int = option(512, least=1)
+    mapping_layers: int = option(8, least=1)
+    channel_multiplier: float = option(2, above=0)
+    narrow: float = option(1, above=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DiscriminatorSettings:
     """Shape of the discriminator.
 
@@ -68,12 +67,12 @@ class DiscriminatorSettings:
             one large batch; with a group that divides the batch of a process, several processes are.
     """
 
-    channel_multiplier: float = Field(default=2, gt=0)
-    narrow: float = Field(default=1, gt=0)
-    stddev_group: int = Field(default=0, ge=0)
+    channel_multiplier: float = option(2, above=0)
+    narrow: float = option(1, above=0)
+    stddev_group: int = option(0, least=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegulariserSettings:
     """The lazy regularisers.
 
@@ -87,11 +86,11 @@ class RegulariserSettings:
         path_decay: how far the running mean of path lengths moves each time.
     """
 
-    r1_weight: float = Field(default=10.0, ge=0)
-    r1_every: int = Field(default=16, ge=1)
-    path_weight: float = Field(default=2.0, ge=0)
-    path_every: int = Field(default=4, ge=1)
-    path_decay: float = Field(default=PATH_MEAN_DECAY, gt=0, le=1)
+    r1_weight: float = option(10.0, least=0)
+    r1_every: int = option(16, least=1)
+    path_weight: float = option(2.0, least=0)
+    path_every: int = option(4, least=1)
+    path_decay: float = option(PATH_MEAN_DECAY, above=0, most=1)
 
 
 def check_face_size(face_size: int) -> None:

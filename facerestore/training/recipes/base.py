@@ -110,7 +110,7 @@ class Recipe(ABC):
 
     Attributes:
         name: the command's name.
-        settings_class: the pydantic dataclass of the recipe's own settings, table ``[recipe]``.
+        settings_class: the dataclass of the recipe's own settings, table ``[recipe]``.
         averaged: name of the network whose running average is validated and exported.
         phases: the updates of a step, in order.
         needs: names in a batch that the recipe uses; none for a recipe that draws its own data.

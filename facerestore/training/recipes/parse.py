@@ -7,20 +7,19 @@ Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Res
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
+from facerestore.fields import option
 from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
 from facerestore.training.engine.muon import Muon
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
@@ -35,7 +34,7 @@ MEASURED: Mapping[str, tuple[str, ...]] = {
 """Parts that are validated one by one, each as one region."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParseSettings:
     """What is trained, and with which losses.
 
@@ -47,10 +46,10 @@ class ParseSettings:
             hundred pixels weigh as much as a background of ten thousand (Milletari et al., arXiv 1606.04797, eq. 3).
     """
 
-    network: PartsConfig = Field(default_factory=PartsConfig)
+    network: PartsConfig = field(default_factory=PartsConfig)
     start: str = ""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    dice_weight: float = Field(default=1.0, ge=0)
+    learning_rate: float = option(1e-3, above=0)
+    dice_weight: float = option(1.0, least=0)
 
 
 class ParseRecipe(Recipe):

@@ -10,19 +10,18 @@ exactly one with a larger batch.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 from torch.nn import functional
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
+from facerestore.fields import option
 from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.recipes.base import (
     Batch,
     Exported,
@@ -36,7 +35,7 @@ from facerestore.training.recipes.base import (
 from facerestore.weights.checkpoint import SIZE_ENTRY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParseNetSettings:
     """What is trained, and with which losses.
 
@@ -48,11 +47,11 @@ class ParseNetSettings:
         image_weight: of the mean absolute error of the drawn face.
     """
 
-    network: ParseNetConfig = Field(default_factory=ParseNetConfig)
-    learning_rate: float = Field(default=2e-4, gt=0)
+    network: ParseNetConfig = field(default_factory=ParseNetConfig)
+    learning_rate: float = option(2e-4, above=0)
     betas: tuple[float, float] = (0.9, 0.999)
-    label_weight: float = Field(default=1.0, ge=0)
-    image_weight: float = Field(default=1.0, ge=0)
+    label_weight: float = option(1.0, least=0)
+    image_weight: float = option(1.0, least=0)
 
 
 class ParseNetRecipe(Recipe):

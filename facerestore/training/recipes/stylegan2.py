@@ -7,16 +7,15 @@ path length, style mixing; the discriminator is the residual one. Networks see R
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
 from facerestore.archs.stylegan2 import Upsampling
-from facerestore.training.engine.settings import STRICT
+from facerestore.fields import option
 from facerestore.training.losses.style_gan import (
     EMA_DECAY,
     Adversary,
@@ -32,7 +31,7 @@ from facerestore.training.losses.style_gan import (
 from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StyleGAN2Settings:
     """What is trained, and how.
 
@@ -46,13 +45,13 @@ class StyleGAN2Settings:
         mixing_probability: share of faces drawn with two styles.
     """
 
-    generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
     upsampling: Upsampling = "fir"
-    discriminator: DiscriminatorSettings = Field(default_factory=DiscriminatorSettings)
-    regularisers: RegulariserSettings = Field(default_factory=RegulariserSettings)
-    learning_rate: float = Field(default=0.002, gt=0)
-    beta1: float = Field(default=0.0, ge=0, lt=1)
-    mixing_probability: float = Field(default=0.9, ge=0, le=1)
+    discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    regularisers: RegulariserSettings = field(default_factory=RegulariserSettings)
+    learning_rate: float = option(0.002, above=0)
+    beta1: float = option(0.0, least=0, below=1)
+    mixing_probability: float = option(0.9, least=0, most=1)
 
 
 class StyleGAN2Recipe(Recipe):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from facerestore.archs.detector import DetectorNet, flatten
 from facerestore.detection.candidates import Candidates, candidates
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.finder.backgrounds import make_bank, read_backgrounds
 from facerestore.training.recipes.finder.losses import IGNORED, USABLE, finder_losses
@@ -44,7 +43,7 @@ MINED_SCORE, MINED_EACH = 0.2, 6
 """False faces of this score or more are learnt from again, so many of one background."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinderSettings:
     """What is learnt, and with which losses.
 
@@ -64,13 +63,13 @@ class FinderSettings:
 
     teacher: str = TEACHER
     backgrounds: str = ""
-    bank: int = Field(default=900, ge=1)
-    picture_size: int = Field(default=256, ge=64, le=320, multiple_of=64)
+    bank: int = option(900, least=1)
+    picture_size: int = option(256, least=64, most=320, multiple=64)
     first: str = ""
-    learning_rate: float = Field(default=3e-3, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
-    box_weight: float = Field(default=1.0, ge=0)
-    points_weight: float = Field(default=0.5, ge=0)
+    learning_rate: float = option(3e-3, above=0)
+    weight_decay: float = option(0.02, least=0)
+    box_weight: float = option(1.0, least=0)
+    points_weight: float = option(0.5, least=0)
 
 
 class Composites(Dataset[Batch]):

@@ -8,20 +8,18 @@ are those of the public training script (psfr_gpen.md 2.11); what only the paper
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.training.engine.muon import muon_of
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.engine.state import checkpoints, network_file
 from facerestore.training.losses.common import feature_distance, identity
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_arcface
@@ -62,7 +60,7 @@ WRAPPED = "network."
 """Begins the keys of a network in a run's checkpoint."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GPENSettings:
     """What is trained, from what, and with which loss.
 
@@ -92,22 +90,22 @@ class GPENSettings:
     """
 
     stage: Stage = "single"
-    generator: GeneratorSettings = Field(default_factory=GeneratorSettings)
-    discriminator: DiscriminatorSettings = Field(default_factory=DiscriminatorSettings)
-    regularisers: RegulariserSettings = Field(default_factory=RegulariserSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    regularisers: RegulariserSettings = field(default_factory=RegulariserSettings)
     prior: str = ""
     discriminator_weights: str = ""
-    learning_rate: float = Field(default=0.002, gt=0)
+    learning_rate: float = option(0.002, above=0)
     rate_ratio: tuple[float, float, float] = (100.0, 10.0, 1.0)
-    beta1: float = Field(default=0.0, ge=0, lt=1)
-    muon_rate: float = Field(default=0.0, ge=0)
-    pixel_weight: float = Field(default=1.0, ge=0)
-    adversarial_weight: float = Field(default=1.0, ge=0)
-    feature_weight: float = Field(default=0.02, ge=0)
-    identity_weight: float = Field(default=1.0, ge=0)
+    beta1: float = option(0.0, least=0, below=1)
+    muon_rate: float = option(0.0, least=0)
+    pixel_weight: float = option(1.0, least=0)
+    adversarial_weight: float = option(1.0, least=0)
+    feature_weight: float = option(0.02, least=0)
+    identity_weight: float = option(1.0, least=0)
     identity: Wish = "auto"
-    feature_strength: float = Field(default=0.0, ge=0)
-    mixing_probability: float = Field(default=0.9, ge=0, le=1)
+    feature_strength: float = option(0.0, least=0)
+    mixing_probability: float = option(0.9, least=0, most=1)
 
 
 class GPENRecipe(Recipe):

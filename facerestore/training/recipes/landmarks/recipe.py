@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, default_collate
@@ -19,9 +18,9 @@ from facerestore.detection import DETECTORS, FINDER_SUFFIX
 from facerestore.detection.embedded import load_finder, search
 from facerestore.detection.yunet import YuNetDetector
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.landmarks.data import (
     POSITIVE_SHARE,
@@ -48,7 +47,7 @@ SHOWN_SCALE = 3
 """Times that crops are enlarged in the sample grid, so that points can be told apart."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarksSettings:
     """What is learnt, and with which losses.
 
@@ -64,10 +63,10 @@ class LandmarksSettings:
 
     teacher: str = TEACHER
     finder: str = DETECTORS["embedded"]
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.02, ge=0)
-    points_weight: float = Field(default=8.0, ge=0)
-    knee: float = Field(default=0.02, gt=0)
+    learning_rate: float = option(2e-3, above=0)
+    weight_decay: float = option(0.02, least=0)
+    points_weight: float = option(8.0, least=0)
+    knee: float = option(0.02, above=0)
 
 
 class LandmarkSamples(Dataset[Batch]):

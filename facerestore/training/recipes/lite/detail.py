@@ -7,17 +7,15 @@ distances.
 
 from __future__ import annotations
 
-from dataclasses import dataclass as dataclass_
+from dataclasses import dataclass
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.judges import PIXEL_SCORES, Judges, places
 from facerestore.archs.lite import LiteGenerator, LiteTrunk
-from facerestore.training.engine.settings import STRICT
+from facerestore.fields import option
 from facerestore.training.losses.common import charbonnier
 from facerestore.training.losses.detail import (
     cut,
@@ -38,7 +36,7 @@ ENCODER_LEVELS = 3
 """Levels of the frozen encoder that are judged and compared: 1/4 to 1/16 of the size."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdversarySettings:
     """Judges that ask for detail, and the weights of all terms beside them.
 
@@ -66,29 +64,29 @@ class AdversarySettings:
         full_db: PSNR from which it counts fully.
     """
 
-    weight: float = Field(default=0.0, ge=0)
-    projected_weight: float = Field(default=0.2, ge=0)
-    matching_weight: float = Field(default=5.0, ge=0)
-    feature_weight: float = Field(default=1.5, ge=0)
-    coarse_weight: float = Field(default=30.0, ge=0)
-    fine_weight: float = Field(default=4.0, ge=0)
-    chroma_weight: float = Field(default=30.0, ge=0)
-    lattice_weight: float = Field(default=30.0, ge=0)
-    cut_size: int = Field(default=112, ge=16, multiple_of=16)
-    cuts: int = Field(default=3, ge=1)
-    width: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    weight: float = option(0.0, least=0)
+    projected_weight: float = option(0.2, least=0)
+    matching_weight: float = option(5.0, least=0)
+    feature_weight: float = option(1.5, least=0)
+    coarse_weight: float = option(30.0, least=0)
+    fine_weight: float = option(4.0, least=0)
+    chroma_weight: float = option(30.0, least=0)
+    lattice_weight: float = option(30.0, least=0)
+    cut_size: int = option(112, least=16, multiple=16)
+    cuts: int = option(3, least=1)
+    width: int = option(32, least=1)
+    learning_rate: float = option(1e-4, above=0)
     betas: tuple[float, float] = (0.5, 0.99)
-    dither: float = Field(default=0.01, ge=0)
-    penalty_weight: float = Field(default=10.0, ge=0)
-    penalty_noise: float = Field(default=0.02, gt=0)
-    alone_steps: int = Field(default=100, ge=0)
-    ramp_steps: int = Field(default=500, ge=1)
+    dither: float = option(0.01, least=0)
+    penalty_weight: float = option(10.0, least=0)
+    penalty_noise: float = option(0.02, above=0)
+    alone_steps: int = option(100, least=0)
+    ramp_steps: int = option(500, least=1)
     none_db: float = 18.0
     full_db: float = 24.0
 
 
-@dataclass_(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Cuts:
     """Cuts of faces as the judges see them.
 

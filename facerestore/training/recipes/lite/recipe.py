@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 from facerestore.training.engine.muon import Muon
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.losses.common import charbonnier, frequency
 from facerestore.training.recipes.base import (
     Batch,
@@ -40,7 +39,7 @@ SMALLEST_SQUARE = 1e-6
 """Keeps the slope of a channel without contrast finite."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LiteSettings:
     """What is trained, and with which loss.
 
@@ -58,12 +57,12 @@ class LiteSettings:
             and the generator is then stepped by Adam.
     """
 
-    network: LiteConfig = Field(default_factory=lambda: BUNDLED)
+    network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
-    learning_rate: float = Field(default=1e-3, gt=0)
-    frequency_weight: float = Field(default=1.0, ge=0)
-    faded_below: float = Field(default=0.0, ge=0, le=1)
-    adversary: AdversarySettings = Field(default_factory=AdversarySettings)
+    learning_rate: float = option(1e-3, above=0)
+    frequency_weight: float = option(1.0, least=0)
+    faded_below: float = option(0.0, least=0, most=1)
+    adversary: AdversarySettings = field(default_factory=AdversarySettings)
 
 
 class LiteRecipe(Recipe):

@@ -5,19 +5,17 @@ The design's sections c.1 to c.9, after arXiv 2205.14377; all are decisions of t
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Literal
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from facerestore.archs.mmrb import BlockConfig, Injection, MMRBConfig
 from facerestore.archs.stylegan2 import Upsampling, resolutions
 from facerestore.errors import ConfigError
-from facerestore.training.engine.settings import STRICT
+from facerestore.fields import option
 from facerestore.training.losses.feature_weights import Wish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MMRBNetwork:
     """Shape of the network; a prior that is given has to fit it. See :class:`facerestore.archs.mmrb.MMRBConfig`.
 
@@ -32,17 +30,17 @@ class MMRBNetwork:
         upsampling: how the prior doubles sizes.
     """
 
-    style_dim: int = Field(default=512, ge=1)
-    channel_multiplier: float = Field(default=1.0, gt=0)
-    narrow: float = Field(default=1.0, gt=0)
-    block: BlockConfig = Field(default_factory=BlockConfig)
+    style_dim: int = option(512, least=1)
+    channel_multiplier: float = option(1.0, above=0)
+    narrow: float = option(1.0, above=0)
+    block: BlockConfig = field(default_factory=BlockConfig)
     block_counts: tuple[int, ...] = (1, 1, 2, 2, 2, 1, 1, 1, 1)
     inject: Injection = "sft_half"
-    mod_max_res: int = Field(default=0, ge=0)
+    mod_max_res: int = option(0, least=0)
     upsampling: Upsampling = "fir"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MMRBWeights:
     """Weights of the terms (design c.6 and c.7); 0 switches a term off.
 
@@ -59,19 +57,19 @@ class MMRBWeights:
         r1: gradient penalty of the discriminator, halved, and multiplied by the steps between two (lazy).
     """
 
-    label: float = Field(default=1.0, ge=0)
-    pixel: float | None = Field(default=None, ge=0)
-    pyramid: float = Field(default=1.0, ge=0)
-    perceptual: float = Field(default=1.0, ge=0)
-    feature_matching: float = Field(default=10.0, ge=0)
-    identity: float = Field(default=10.0, ge=0)
-    adversarial: float = Field(default=0.1, ge=0)
-    consistency: float = Field(default=0.1, ge=0)
-    latent: float = Field(default=1e-3, ge=0)
-    r1: float = Field(default=10.0, ge=0)
+    label: float = option(1.0, least=0)
+    pixel: float | None = option(None, least=0)
+    pyramid: float = option(1.0, least=0)
+    perceptual: float = option(1.0, least=0)
+    feature_matching: float = option(10.0, least=0)
+    identity: float = option(10.0, least=0)
+    adversarial: float = option(0.1, least=0)
+    consistency: float = option(0.1, least=0)
+    latent: float = option(1e-3, least=0)
+    r1: float = option(10.0, least=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MMRBSettings:
     """What is trained, and with which losses.
 
@@ -103,22 +101,22 @@ class MMRBSettings:
     stage: Literal[0, 1, 2] = 1
     prior: str = ""
     start: str = ""
-    network: MMRBNetwork = Field(default_factory=lambda: MMRBNetwork())
-    weights: MMRBWeights = Field(default_factory=lambda: MMRBWeights())
-    self_reconstruction: float = Field(default=0.25, ge=0, le=1)
-    teacher_decay: float = Field(default=0.999, ge=0, lt=1)
-    consistency_ramp_steps: int = Field(default=10_000, ge=0)
-    pyramid_share: float = Field(default=0.06, ge=0, le=1)
+    network: MMRBNetwork = field(default_factory=MMRBNetwork)
+    weights: MMRBWeights = field(default_factory=MMRBWeights)
+    self_reconstruction: float = option(0.25, least=0, most=1)
+    teacher_decay: float = option(0.999, least=0, below=1)
+    consistency_ramp_steps: int = option(10_000, least=0)
+    pyramid_share: float = option(0.06, least=0, most=1)
     finetune: bool = True
     degradation: str = "gfpgan"
     vgg19: Wish = "auto"
     arcface: Wish = "auto"
-    codec_rate: float = Field(default=2e-4, gt=0)
-    synthesis_rate: float = Field(default=2e-5, gt=0)
-    scratch_rate: float = Field(default=2e-3, gt=0)
+    codec_rate: float = option(2e-4, above=0)
+    synthesis_rate: float = option(2e-5, above=0)
+    scratch_rate: float = option(2e-3, above=0)
     muon_rate: tuple[float, float] = (0.0, 0.0)
-    discriminator_rate: float = Field(default=2e-3, gt=0)
-    r1_every: int = Field(default=16, ge=1)
+    discriminator_rate: float = option(2e-3, above=0)
+    r1_every: int = option(16, least=1)
 
 
 def network_config(network: MMRBNetwork, face_size: int) -> MMRBConfig:

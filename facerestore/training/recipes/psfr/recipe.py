@@ -15,22 +15,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.archs.vgg import PSFR_TAPS
 from facerestore.errors import ConfigError, FaceRestoreError
+from facerestore.fields import option
 from facerestore.parsing import ParseNetParser
 from facerestore.training.data.maps import coloured, find_parser, landmark_maps, parsed_maps, parser_path
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.muon import Muon, muon_of
-from facerestore.training.engine.settings import STRICT
 from facerestore.training.losses.common import GANMode
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_vgg19
 from facerestore.training.recipes.base import (
@@ -63,7 +62,7 @@ RESTORED = "restored"
 """Under this name the generator's phase leaves its faces in the batch, for the discriminators' phase of the step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PSFRSettings:
     """What is trained, on which maps, and with which losses.
 
@@ -95,25 +94,25 @@ class PSFRSettings:
         betas: of Adam, for both.
     """
 
-    least_size: int = Field(default=16, ge=2)
+    least_size: int = option(16, least=2)
     ch_range: tuple[int, int] = (32, 1024)
-    discriminator_width: int = Field(default=64, ge=1)
-    discriminator_layers: int = Field(default=4, ge=2)
-    discriminator_scales: int = Field(default=3, ge=1)
+    discriminator_width: int = option(64, least=1)
+    discriminator_layers: int = option(4, least=2)
+    discriminator_scales: int = option(3, least=1)
     condition: Literal["parser", "landmarks", "hq-map"] = "parser"
     parser: str = "auto"
-    landmark_jitter: float = Field(default=0.01, ge=0, le=0.2)
+    landmark_jitter: float = option(0.01, least=0, most=0.2)
     features: Wish = "auto"
     gan_mode: GANMode = "hinge"
-    pixel_weight: float = Field(default=10.0, ge=0)
-    style_weight: float = Field(default=1000.0, ge=0)
-    judged_style_weight: float = Field(default=10.0, ge=0)
-    matching_weight: float = Field(default=10.0, ge=0)
-    adversarial_weight: float = Field(default=1.0, ge=0)
-    perceptual_weight: float = Field(default=0.0, ge=0)
-    generator_rate: float = Field(default=1e-4, gt=0)
-    muon_rate: float = Field(default=0.0, ge=0)
-    discriminator_rate: float = Field(default=4e-4, gt=0)
+    pixel_weight: float = option(10.0, least=0)
+    style_weight: float = option(1000.0, least=0)
+    judged_style_weight: float = option(10.0, least=0)
+    matching_weight: float = option(10.0, least=0)
+    adversarial_weight: float = option(1.0, least=0)
+    perceptual_weight: float = option(0.0, least=0)
+    generator_rate: float = option(1e-4, above=0)
+    muon_rate: float = option(0.0, least=0)
+    discriminator_rate: float = option(4e-4, above=0)
     betas: tuple[float, float] = (0.5, 0.999)
 
 
