@@ -212,7 +212,7 @@ def _check_value(name: str, value: object, kind: Any, declared: Field[Any]) -> N
     """Raise UnfitError where a value is not of a type, or not in the range of its field."""
     limits = option_of(declared) or _PLAIN
     if not _holds(kind, value):
-        raise UnfitError(name, value, _words_of(kind) or limits.wanted or str(kind))
+        raise UnfitError(name, value, _words_of(kind) or str(kind))
     if not limits.allows(value):
         words = limits.wanted or ", ".join(
             filter(None, ("" if limits.among else _words_of(kind), limits.words))
@@ -245,6 +245,7 @@ def _all(kind: Any, values: Iterable[object]) -> bool:
 
 
 _WORDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}
+_SEVERAL = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 def _words_of(kind: Any) -> str:
@@ -255,6 +256,11 @@ def _words_of(kind: Any) -> str:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (Union, UnionType):
         return _words_of(inner[0])
+    if origin is tuple:
+        number = "" if inner[-1] is Ellipsis else f"{len(inner)} "
+        return f"a list of {number}{_SEVERAL.get(inner[0], 'values')}"
+    if origin is dict:
+        return f"a table of {_SEVERAL.get(inner[1], 'values')}"
     if is_dataclass(kind):
         return f"a table with {', '.join(names_of(cast(Any, kind)))}"
     return _WORDS.get(kind, "")
@@ -268,13 +274,10 @@ def _converted(kind: Any, value: Any, within: str) -> Any:
         return value if value is None else _converted(next(fitting), value, within)
     if is_dataclass(kind) and isinstance(value, Mapping):
         return make(cast(type[Any], kind), value, within=within)
-    if (
-        origin is tuple
-        and isinstance(value, list | tuple)
-        and len(value) >= len(inner) - (inner[-1] is Ellipsis)
-    ):
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else [*inner, *inner[-1:] * len(value)]
-        return tuple(_converted(one, item, within) for one, item in zip(kinds, value, strict=False))
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
+            return tuple(_converted(one, item, within) for one, item in zip(kinds, value, strict=True))
     if origin is dict and isinstance(value, Mapping):
         return {key: _converted(inner[1], item, within) for key, item in value.items()}
     if isinstance(value, int | float) and not isinstance(value, bool) and kind in (int, float):

@@ -1,7 +1,15 @@
+from dataclasses import dataclass, fields
+from inspect import signature
+from typing import Literal
+
 import pytest
 
-from facerestore.config import OutputConfig, RestoreConfig, load_config, parse_faces
+import facerestore
+from facerestore.cli.enhance import enhance
+from facerestore.cli.inpaint import inpaint
+from facerestore.config import COLORIZE_MASK, OutputConfig, RestoreConfig, load_config, parse_faces
 from facerestore.errors import ConfigError
+from facerestore.fields import FieldError, check, documented, make, option
 
 
 @pytest.mark.parametrize(
@@ -75,3 +83,106 @@ def test_what_a_file_has_wrong_is_named(tmp_path, text, said):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml"):
         load_config(tmp_path / "none.toml")
+
+
+NAMES = {field.name for field in fields(RestoreConfig)}
+
+
+def test_the_command_line_has_every_field_of_both_configurations():
+    files = {field.name for field in fields(OutputConfig)}
+    assert NAMES | files - {"save_damaged"} <= set(signature(enhance).parameters)
+    assert "save_damaged" in signature(inpaint).parameters
+
+
+@pytest.mark.parametrize("name", ["restore", "colorize", "inpaint", "synthesize"])
+def test_the_functions_for_one_photo_have_every_field(name):
+    parameters = signature(getattr(facerestore, name)).parameters
+    own = {"source", "config", "channels", *(["damage"] if name == "inpaint" else [])}
+    assert set(parameters) == NAMES | own
+    plain = RestoreConfig(mask=COLORIZE_MASK) if name == "colorize" else RestoreConfig()
+    assert {field: parameters[field].default for field in NAMES} == {
+        field: getattr(plain, field) for field in NAMES
+    }
+
+
+def test_a_file_may_hold_every_field(tmp_path):
+    path, values = tmp_path / "all.toml", [(name, getattr(RestoreConfig(), name)) for name in NAMES]
+    lines = [f"{name} = {str(value).lower() if value in (True, False) else repr(value)}" for name, value in values
+             if value is not None]  # fmt: skip
+    path.write_text("\n".join(["[restore]", *lines]))
+    assert load_config(path)[0] == RestoreConfig()
+
+
+@pytest.mark.parametrize("record", [RestoreConfig, OutputConfig])
+def test_every_field_is_documented(record):
+    assert set(documented(record)) == {field.name for field in fields(record)}
+
+
+def test_an_unknown_keyword_names_the_closest_field():
+    with pytest.raises(ConfigError, match="unknown option 'strenght'; did you mean 'strength'"):
+        facerestore.restore("photo.jpg", strenght=0.5)
+
+
+def test_keywords_win_over_the_configuration(monkeypatch):
+    seen = []
+
+    class Line:
+        def run(self, image):
+            return image
+
+    monkeypatch.setattr(
+        "facerestore.pipeline.build.build_pipeline", lambda config: seen.append(config) or Line()
+    )
+    monkeypatch.setattr("facerestore.pipeline.build.as_decoded", lambda source, **_: source)
+    facerestore.restore("a", RestoreConfig(strength=0.5, faces="largest"), strength=0.25)
+    facerestore.restore(source="a", config=RestoreConfig(provider="cpu"))
+    assert seen == [RestoreConfig(strength=0.25, faces="largest"), RestoreConfig(provider="cpu")]
+
+
+@dataclass(frozen=True)
+class Inner:
+    sides: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Outer:
+    rate: float = option(1.0, above=0)
+    steps: int = option(4, least=4, multiple=4)
+    pair: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["a", "b"] = "a"
+    mix: str = option("x", among=("x", "y"))
+    inner: Inner = Inner()
+    end: float | None = option(None, below=1)
+
+
+def test_a_record_is_made_of_what_a_file_can_hold():
+    made = make(Outer, {"rate": 2, "steps": 8.0, "pair": [1, 0.5], "inner": {"sides": []}, "end": 0})
+    assert made == Outer(2.0, 8, (1.0, 0.5), inner=Inner(()), end=0.0)
+    assert [type(value) for value in (made.rate, made.steps, made.end)] == [float, int, float]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rate": 0}, "rate is 0.0; give a number, above 0"),
+        ({"rate": float("inf")}, "rate is inf; give a number, above 0"),
+        ({"steps": 6}, "steps is 6; give a whole number, 4 or more, a multiple of 4"),
+        ({"steps": True}, "steps is True; give a whole number"),
+        ({"pair": [1]}, r"pair is \[1\]; give a list of 2 numbers"),
+        ({"kind": "c"}, "kind is 'c'; choose one of a, b"),
+        ({"mix": "z"}, "mix is 'z'; choose one of x, y"),
+        ({"end": "now"}, "end is 'now'; give a number"),
+        ({"inner": {"side": 3}}, "unknown key 'inner.side'; did you mean 'sides'"),
+        ({"inner": {"sides": ["a"]}}, r"inner.sides is \('a',\); give a list of whole numbers"),
+        ({"inner": 3}, "inner is 3; give a table with sides"),
+    ],
+)
+def test_what_cannot_be_is_named_with_what_can(values, message):
+    with pytest.raises(FieldError, match=message):
+        make(Outer, values)
+
+
+def test_a_record_is_held_to_its_fields():
+    check(Outer())
+    with pytest.raises(FieldError, match="rate is -1"):
+        check(Outer(rate=-1))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
 from facerestore.config import RESTORE, RestoreConfig
 from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
+from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded
 from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.choose import (
     AUTO,
@@ -26,16 +25,14 @@ from facerestore.pipeline.choose import (
 )
 from facerestore.pipeline.load import build_detector, build_parser, build_upsampler, load_restorer
 from facerestore.pipeline.official import official_pipeline
+from facerestore.pipeline.one_photo import Channels, Keywords, OnePhoto
 from facerestore.pipeline.per_face import AutoPipeline, Lines, facts_of
 from facerestore.pipeline.report import NetworkFacts, PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
-    from PIL import Image as PillowImage
 
     from facerestore.types import FaceDetector, FaceParser, Restorer, RestoreResult
 
@@ -225,36 +222,8 @@ def official_kind(
     return official, official.completed(config)
 
 
-def restore(
-    source: str | Path | bytes | PillowImage.Image | NDArray[np.uint8] | NDArray[np.uint16],
-    *,
-    backend: str = AUTO,
-    weights: str | None = None,
-    detector: str = AUTO,
-    detect_size: int | None = None,
-    rotations: bool = False,
-    parser: str = AUTO,
-    mask: str = "face",
-    region: str = "",
-    strength: float = 1.0,
-    fidelity: float | None = None,
-    upscale: float = 1.0,
-    background: str | None = None,
-    tile: int | None = None,
-    faces: str = "all",
-    min_face: float | None = None,
-    force: bool = False,
-    aligned: bool = False,
-    colour_match: bool = True,
-    official: bool = False,
-    device: str = AUTO,
-    precision: str = AUTO,
-    threads: int = 0,
-    offline: bool = False,
-    max_pixels: int | None = None,
-    page: int | None = None,
-    channels: Literal["rgb", "bgr"] = "rgb",
-) -> RestoreResult:
+@OnePhoto(Keywords)
+def restore(source: PictureSource, config: RestoreConfig, channels: Channels) -> RestoreResult:
     """Restore the faces of one photo.
 
     Loads the networks anew at each call; for many photos make one pipeline with ``build_pipeline`` and call its
@@ -263,32 +232,9 @@ def restore(
     Args:
         source: a path, the bytes of a picture file, a Pillow image, or an (H, W), (H, W, 3) or (H, W, 4) array of
             uint8 or uint16.
-        backend: see ``RestoreConfig``, as for all that follow.
-        weights: catalog name or path of the restorer's weights.
-        detector: name of the face detector.
-        detect_size: longest side at which the photo is searched, pixels.
-        rotations: look for turned faces too.
-        parser: ``auto``, ``none``, ``landmarks``, or name or path of a parser network's weights.
-        mask: ``face``, ``whole``, or parts such as ``face,hair``.
-        region: strengths of single parts, such as ``eyes=0.3,mouth=1``.
-        strength: 0 to 1.
-        fidelity: 0 to 1, for backends that have such a weight.
-        upscale: 1 to 8.
-        background: ``auto``, catalog name or path of the weights that enlarge the rest of the photo.
-        tile: side of the tiles in which that is done, photo pixels.
-        faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
-        min_face: least distance between the eyes, pixels.
-        force: restore small and sharp faces too.
-        aligned: the source is a square face crop.
-        colour_match: match faces to their surroundings.
-        official: do as the test program of the original GPEN or PSFR-GAN does.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
-        threads: CPU threads; 0 for automatic.
-        offline: never use the network.
-        max_pixels: largest picture that is decoded.
-        page: which page of a TIFF, or which frame of an animation, the first is 1; None for the only one.
-        channels: order of the colours of an array.
+        config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too, such as
+            ``strength=0.5``, and wins over it.
+        channels: order of the colours of an array, ``rgb`` or ``bgr``.
 
     Returns:
         The photo as ``image``, each face with its decision as ``faces``, and all facts as ``report``.
@@ -296,32 +242,7 @@ def restore(
     Raises:
         FaceRestoreError: the source, an option, the weights or a network is at fault; see its subclasses.
     """
-    config = RestoreConfig(
-        backend=backend,
-        weights=weights,
-        detector=detector,
-        detect_size=detect_size,
-        rotations=rotations,
-        parser=parser,
-        mask=mask,
-        region=region,
-        strength=strength,
-        fidelity=fidelity,
-        upscale=upscale,
-        background=background,
-        tile=tile,
-        faces=faces,
-        min_face=min_face,
-        force=force,
-        aligned=aligned,
-        colour_match=colour_match,
-        official=official,
-        device=device,
-        precision=precision,
-        threads=threads,
-        offline=offline,
-        max_pixels=max_pixels,
-        page=page,
+    image = as_decoded(
+        source, channels=channels, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page
     )
-    image = as_decoded(source, channels=channels, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, page=page)
     return build_pipeline(config).run(image)

@@ -10,16 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from facerestore.config import COLORIZE_MASK, RestoreConfig
-from facerestore.io import as_decoded, read_encoded
+from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
 from facerestore.pipeline.build import assemble
-from facerestore.pipeline.choose import AUTO
+from facerestore.pipeline.one_photo import Channels, Keywords, OnePhoto
 from facerestore.pipeline.tasks.colorize import ColorizePipeline
 from facerestore.pipeline.tasks.damage import DamageSource, MaskFile, MaskPicture, Strokes
 from facerestore.pipeline.tasks.inpaint import InpaintPipeline
@@ -43,11 +41,6 @@ __all__ = [
     "inpaint",
     "synthesize",
 ]
-
-Picture: TypeAlias = (
-    str | Path | bytes | PillowImage.Image | NDArray[np.uint8] | NDArray[np.uint16] | DecodedImage
-)
-"""A path, the bytes of a picture file, a Pillow image, or an (H, W), (H, W, 3) or (H, W, 4) array."""
 
 
 def build_colorizer(
@@ -93,112 +86,69 @@ def build_synthesizer(
     return assemble(SynthesizePipeline, bare, store=store)
 
 
-def colorize(
-    source: Picture,
-    *,
-    weights: str | None = None,
-    strength: float = 1.0,
-    mask: str = COLORIZE_MASK,
-    faces: str = "all",
-    aligned: bool = False,
-    detector: str = AUTO,
-    device: str = AUTO,
-    precision: str = AUTO,
-    channels: Literal["rgb", "bgr"] = "rgb",
-) -> RestoreResult:
+@OnePhoto(Keywords, mask=COLORIZE_MASK)
+def colorize(source: PictureSource, config: RestoreConfig, channels: Channels) -> RestoreResult:
     """Colour the faces of one photo and keep its luma.
 
-    Loads the network anew at each call; for many photos, and for all other settings, see ``build_colorizer``.
+    Loads the network anew at each call; for many photos see ``build_colorizer``, which says what the fields mean here.
 
     Args:
         source: the photo.
-        weights: catalog name or path; None takes the best that is installed for this.
-        strength: saturation of the added colours, 0 to 1.
-        mask: what is coloured: ``whole``, ``face``, or parts such as ``face,hair``.
-        faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
-        aligned: the source is a square face crop.
-        detector: name of the face detector.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
+        config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
         channels: order of the colours of an array.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    config = RestoreConfig(
-        weights=weights,
-        strength=strength,
-        mask=mask,
-        faces=faces,
-        aligned=aligned,
-        detector=detector,
-        device=device,
-        precision=precision,
-    )
-    image = as_decoded(source, channels=channels)
-    return build_colorizer(config).run(image)
+    return build_colorizer(config).run(_photo(source, config, channels))
 
 
+@OnePhoto(Keywords)
 def inpaint(
-    source: Picture,
-    damage: Picture | Strokes,
-    *,
-    weights: str | None = None,
-    faces: str = "all",
-    aligned: bool = False,
-    detector: str = AUTO,
-    device: str = AUTO,
-    precision: str = AUTO,
-    channels: Literal["rgb", "bgr"] = "rgb",
+    source: PictureSource, damage: PictureSource | Strokes, config: RestoreConfig, channels: Channels
 ) -> RestoreResult:
     """Fill what is damaged in the faces of one photo.
 
-    Loads the network anew at each call; for many photos, and for all other settings, see ``build_inpainter``.
+    Loads the network anew at each call; for many photos see ``build_inpainter``, which says what the fields mean here.
 
     Args:
         source: the photo.
         damage: a picture of the photo's size that is white where the photo is damaged and black elsewhere; or
             ``Strokes(seed)``, which are drawn at random to try with.
-        weights: catalog name or path; None takes the best that is installed for this.
-        faces: ``all``, ``largest``, ``center`` or indices such as ``0,2``.
-        aligned: the source is a square face crop.
-        detector: name of the face detector.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
+        config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
         channels: order of the colours of an array.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    config = RestoreConfig(
-        weights=weights, faces=faces, aligned=aligned, detector=detector, device=device, precision=precision
-    )
-    image = as_decoded(source, channels=channels)
     told = damage if isinstance(damage, Strokes) else MaskPicture(as_decoded(damage))
-    return build_inpainter(told, config).run(image)
+    return build_inpainter(told, config).run(_photo(source, config, channels))
 
 
-def synthesize(
-    source: Picture, *, weights: str | None = None, device: str = AUTO, precision: str = AUTO
-) -> RestoreResult:
+@OnePhoto(Keywords)
+def synthesize(source: PictureSource, config: RestoreConfig, channels: Channels) -> RestoreResult:
     """Draw a face from one parsing map, at the network's size.
 
-    Loads the network anew at each call; for many maps see ``build_synthesizer``.
+    Loads the network anew at each call; for many maps see ``build_synthesizer``, which says what the fields mean here.
 
     Args:
         source: the map: colours of CelebAMask-HQ, or ids 0 to 18 as grey values, square.
-        weights: catalog name or path; None takes the best that is installed for this.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto``, ``float32``, ``fp16`` or ``bf16``.
+        config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
+        channels: order of the colours of an array.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    pipeline = build_synthesizer(RestoreConfig(weights=weights, device=device, precision=precision))
-    return pipeline.run(_as_map(source, pipeline))
+    pipeline = build_synthesizer(config)
+    return pipeline.run(_as_map(source, pipeline, channels))
 
 
-def _as_map(source: Picture, pipeline: SynthesizePipeline) -> DecodedImage:
+def _photo(source: PictureSource, config: RestoreConfig, channels: Channels) -> DecodedImage:
+    limit = config.max_pixels or DEFAULT_MAX_PIXELS
+    return as_decoded(source, channels=channels, max_pixels=limit, page=config.page)
+
+
+def _as_map(source: PictureSource, pipeline: SynthesizePipeline, channels: Channels) -> DecodedImage:
     """Return a parsing map as a picture; indexed files and Pillow pictures may hold ids as indices."""
     if isinstance(source, PillowImage.Image) and source.mode == "P":
         encoded = BytesIO()
@@ -206,4 +156,6 @@ def _as_map(source: Picture, pipeline: SynthesizePipeline) -> DecodedImage:
         source = encoded.getvalue()
     if isinstance(source, str | Path):
         return pipeline.decode(read_encoded(source), name=str(source))
-    return pipeline.decode(source, name="map") if isinstance(source, bytes) else as_decoded(source)
+    if isinstance(source, bytes):
+        return pipeline.decode(source, name="map")
+    return as_decoded(source, channels=channels)
