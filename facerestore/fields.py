@@ -119,12 +119,13 @@ class UnfitError(FieldError):
     Attributes:
         value: that was given.
         wanted: what may be given, in words.
+        denied: the message for a reader who did not write the value.
     """
 
     def __init__(self, name: str, value: object, wanted: str) -> None:
         fault = f"is {value!r}; {'choose' if wanted.startswith('one of ') else 'give'} {wanted}"
         super().__init__(name, f"{name} {fault}", f"'{name}' {fault}")
-        self.value, self.wanted = value, wanted
+        self.value, self.wanted, self.denied = value, wanted, f"{name} is {value!r}, not {wanted}"
 
 
 class UnknownError(FieldError):
@@ -222,6 +223,8 @@ def _check_value(name: str, value: object, kind: Any, declared: Field[Any]) -> N
 
 def _holds(kind: Any, value: object) -> bool:
     """Say whether a value is of a type; bool is an int to Python, but not to whoever wrote true."""
+    if type(value) is kind:
+        return True
     inner = get_args(kind)
     match get_origin(kind):
         case origin if origin in (Union, UnionType):
@@ -235,6 +238,8 @@ def _holds(kind: Any, value: object) -> bool:
             return len(kinds) == len(value) and all(map(_holds, kinds, value))
         case origin if origin is dict:
             return isinstance(value, dict) and _all(inner[0], value) and _all(inner[1], value.values())
+    if kind is Any:
+        return True
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
@@ -268,10 +273,11 @@ def _words_of(kind: Any) -> str:
 
 def _converted(kind: Any, value: Any, within: str) -> Any:
     """Return a value of TOML or JSON as its field's type holds it; one that does not fit as it is."""
+    if value is None or isinstance(value, str | bool) or type(value) is kind:
+        return value
     inner, origin = get_args(kind), get_origin(kind)
     if origin in (Union, UnionType):
-        fitting = (one for one in inner if one is not NoneType)
-        return value if value is None else _converted(next(fitting), value, within)
+        return _converted(next(one for one in inner if one is not NoneType), value, within)
     if is_dataclass(kind) and isinstance(value, Mapping):
         return make(cast(type[Any], kind), value, within=within)
     if origin is tuple and isinstance(value, list | tuple):

@@ -78,7 +78,7 @@ def test_bundled_files_of_our_catalog_are_there_and_right():
         (catalog_text(extra='lisence = "MIT"'), "'lisence' is no known key (did you mean 'licence'?)"),
         (catalog_text(extra='character = "wild"'), "'character' is 'wild', not one of careful, generative"),
         (catalog_text(extra='sha256 = "123"'), "'sha256' is '123'"),
-        (catalog_text(extra="size_bytes = true"), "'size_bytes' is True, not of type int"),
+        (catalog_text(extra="size_bytes = true"), "'size_bytes' is True, not a whole number"),
         (catalog_text(extra="face_size = 0"), "'face_size' is 0"),
         (catalog_text(extra="bundled = true"), "'bundled' is true"),
         (catalog_text(["ftp://example.org/x"]), "ftp://example.org/x"),
@@ -94,7 +94,7 @@ def test_bundled_files_of_our_catalog_are_there_and_right():
             "net.small has",
         ),
         ("schema = ", "TOML"),
-        (catalog_text() + "\n[unpublished]\nnet = 3\n", "'net' is 3, not of type str"),
+        (catalog_text() + "\n[unpublished]\nnet = 3\n", "'unpublished' is {'net': 3}, not a table of texts"),
         (catalog_text() + '\n[unpublished]\nnet = "none"\n', "'net' has weights: net.small"),
     ],
 )

@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from facerestore.config import TASKS
 from facerestore.errors import WeightsError, parse_toml, read_text, refusing
+from facerestore.fields import MissingError, UnfitError, UnknownError, make, option
 
 PURPOSES = (
     *TASKS,
@@ -34,8 +35,9 @@ SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
 
 _NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9][a-z0-9.-]*)")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_FILE = rf"[A-Za-z0-9][A-Za-z0-9._-]*({'|'.join(map(re.escape, SUFFIXES))})"
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,21 @@ class WeightsEntry:
     """
 
     name: str
-    file: str
-    licence: str
-    commercial_use: str
-    training_data: str
-    source: str
-    paper: str
-    purpose: str
+    file: str = option(pattern=_FILE, wanted=f"a plain file name ending in {', '.join(SUFFIXES)}")
+    licence: str = option()
+    commercial_use: str = option(among=COMMERCIAL_USES)
+    training_data: str = option()
+    source: str = option()
+    paper: str = option()
+    purpose: str = option(among=PURPOSES)
     urls: tuple[str, ...] = ()
-    size_bytes: int | None = None
-    sha256: str | None = None
+    size_bytes: int | None = option(None, least=1, wanted="a positive number")
+    sha256: str | None = option(None, pattern="[0-9a-f]{64}", wanted="64 lower-case hexadecimal digits")
     sha256_source: str | None = None
-    face_size: int | None = None
-    quality_rank: int | None = None
+    face_size: int | None = option(None, least=1, wanted="a positive number")
+    quality_rank: int | None = option(None, least=1, wanted="a positive number")
     auto: bool = True
-    character: str | None = None
+    character: str | None = option(None, among=CHARACTERS)
     bundled: bool = False
     notes: str = ""
 
@@ -221,16 +223,15 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
         lambda why: WeightsError(f"the weights catalog is not valid TOML: {why}; mend {CATALOG_FILE}")
     ):
         data = parse_toml(text)
-    _check_keys(data, _TOP_FIELDS, "the top level")
-    if data["schema"] != 1:
-        raise _wrong("schema", "the top level", f"is {data['schema']!r}; this version reads schema 1")
-    licences = {key: _licence(key, table) for key, table in data["licences"].items()}
-    entries = {name: _entry(name, table, licences) for name, table in data["weights"].items()}
+    tables = _made(_Tables, data, "the top level")
+    if tables.schema != 1:
+        raise _wrong("schema", "the top level", f"is {tables.schema!r}; this version reads schema 1")
+    licences = {key: _licence(key, table) for key, table in tables.licences.items()}
+    entries = {name: _entry(name, table, licences) for name, table in tables.weights.items()}
     _check_unique_files(entries)
-    unpublished = data.get("unpublished", {})
-    _check_unpublished(unpublished, entries)
+    _check_unpublished(tables.unpublished, entries)
     return Catalog(
-        MappingProxyType(entries), MappingProxyType(licences), folder, MappingProxyType(unpublished)
+        MappingProxyType(entries), MappingProxyType(licences), folder, MappingProxyType(tables.unpublished)
     )
 
 
@@ -252,102 +253,53 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-_Fields = Mapping[str, tuple[type, bool]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tables:
+    """The top level of the file."""
 
-_TOP_FIELDS: _Fields = {
-    "schema": (int, True),
-    "licences": (dict, True),
-    "weights": (dict, True),
-    "unpublished": (dict, False),
-}
-
-_LICENCE_FIELDS: _Fields = {"name": (str, True), "url": (str, True), "notice": (str, True)}
-
-_ENTRY_FIELDS: _Fields = {
-    "file": (str, True),
-    "licence": (str, True),
-    "commercial_use": (str, True),
-    "training_data": (str, True),
-    "source": (str, True),
-    "paper": (str, True),
-    "purpose": (str, True),
-    "urls": (list, False),
-    "size_bytes": (int, False),
-    "sha256": (str, False),
-    "sha256_source": (str, False),
-    "face_size": (int, False),
-    "quality_rank": (int, False),
-    "auto": (bool, False),
-    "character": (str, False),
-    "bundled": (bool, False),
-    "notes": (str, False),
-}
+    schema: int
+    licences: dict[str, Any]
+    weights: dict[str, Any]
+    unpublished: dict[str, str] = field(default_factory=dict)
 
 
 def _wrong(key: str, where: str, what: str) -> WeightsError:
     return WeightsError(f"weights catalog, {where}: {key!r} {what}; mend {CATALOG_FILE}")
 
 
-def _check_keys(table: Any, fields: _Fields, where: str) -> None:
-    if not isinstance(table, dict):
+def _made(record: type[Record], values: Any, where: str, **more: str) -> Record:
+    """Return a record made of a table and of what else is known of it."""
+    if not isinstance(values, dict):
         raise _wrong(where, "the top level", "is not a table")
-    for key, value in table.items():
-        if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            raise _wrong(key, where, f"is no known key{f' (did you mean {close[0]!r}?)' if close else ''}")
-        # bool is a subclass of int, and no number of the catalog may be true or false.
-        if type(value) is not fields[key][0]:
-            raise _wrong(key, where, f"is {value!r}, not of type {fields[key][0].__name__}")
-    for key, (_, required) in fields.items():
-        if required and key not in table:
-            raise _wrong(key, where, "is missing")
+    for key in more.keys() & values:
+        raise _wrong(key, where, "is no known key")
+    try:
+        return make(record, {**more, **values})
+    except UnknownError as error:
+        raise _wrong(error.name, where, f"is no known key ({error.hint})") from error
+    except UnfitError as error:
+        raise _wrong(error.name, where, f"is {error.value!r}, not {error.wanted}") from error
+    except MissingError as error:
+        raise _wrong(error.name, where, "is missing") from error
 
 
 def _licence(key: str, table: Any) -> Licence:
-    _check_keys(table, _LICENCE_FIELDS, f"licences.{key}")
-    return Licence(id=key, **table)
+    return _made(Licence, table, f"licences.{key}", id=key)
 
 
 def _entry(name: str, table: Any, licences: Mapping[str, Licence]) -> WeightsEntry:
     where = f"weights.{name}"
     if not _NAME.fullmatch(name):
         raise _wrong(name, "weights", "is not of the form backend.tag in lower case")
-    _check_keys(table, _ENTRY_FIELDS, where)
-    entry = WeightsEntry(name=name, **{**table, "urls": tuple(table.get("urls", ()))})
-    _check_choice("purpose", entry.purpose, PURPOSES, where)
-    _check_choice("commercial_use", entry.commercial_use, COMMERCIAL_USES, where)
-    _check_choice("licence", entry.licence, tuple(licences), where)
-    if entry.character is not None:
-        _check_choice("character", entry.character, CHARACTERS, where)
-    _check_file(entry, where)
-    _check_numbers(entry, where)
-    return entry
-
-
-def _check_choice(key: str, value: str, allowed: tuple[str, ...], where: str) -> None:
-    if value not in allowed:
-        raise _wrong(key, where, f"is {value!r}, not one of {', '.join(allowed)}")
-
-
-def _check_file(entry: WeightsEntry, where: str) -> None:
-    if not _FILE.fullmatch(entry.file) or Path(entry.file).suffix not in SUFFIXES:
-        raise _wrong(
-            "file", where, f"is {entry.file!r}, not a plain file name ending in {', '.join(SUFFIXES)}"
-        )
-    if entry.sha256 is not None and not _SHA256.fullmatch(entry.sha256):
-        raise _wrong("sha256", where, f"is {entry.sha256!r}, not 64 lower-case hexadecimal digits")
+    entry = _made(WeightsEntry, table, where, name=name)
+    if entry.licence not in licences:
+        raise _wrong("licence", where, f"is {entry.licence!r}, not one of {', '.join(licences)}")
     if entry.bundled and (entry.urls or entry.sha256 is None):
         raise _wrong("bundled", where, "is true, which asks for a sha256 and for no urls")
     for url in entry.urls:
-        if not (isinstance(url, str) and url.startswith(("https://", "http://"))):
+        if not url.startswith(("https://", "http://")):
             raise _wrong("urls", where, f"holds {url!r}, which is no http or https address")
-
-
-def _check_numbers(entry: WeightsEntry, where: str) -> None:
-    for key in ("size_bytes", "face_size", "quality_rank"):
-        value = getattr(entry, key)
-        if value is not None and value < 1:
-            raise _wrong(key, where, f"is {value}, not a positive number")
+    return entry
 
 
 def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
@@ -360,7 +312,6 @@ def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
 
 
 def _check_unpublished(notes: Mapping[str, Any], entries: Mapping[str, WeightsEntry]) -> None:
-    _check_keys(notes, dict.fromkeys(notes, (str, True)), "unpublished")
     for entry in entries.values():
         if entry.backend in notes:
             raise _wrong(entry.backend, "unpublished", f"has weights: {entry.name}")

@@ -6,11 +6,10 @@ program wrote, its owner states the same in a TOML file beside it, ``FILE.toml``
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from facerestore.errors import (
     read_text,
     refusing,
 )
+from facerestore.fields import UnfitError, check, names_of, option, suggestion
 
 KEY = "facerestore"
 """Where the record stands in a file's own metadata."""
@@ -64,17 +64,17 @@ class NetworkRecord:
         companion_sha256: of the file beside it that holds its parameters, where there is one.
     """
 
-    face_size: int
-    value_range: tuple[float, float]
-    input_size: int = 0
+    face_size: int = option(least=1, most=MOST_SIDE_PX, wanted="a positive number of pixels")
+    value_range: tuple[float, float] = option()
+    input_size: int = option(0, least=0, most=MOST_SIDE_PX, wanted="a number of pixels")
     needs_parsing: bool = False
-    max_batch: int = ANY_BATCH
+    max_batch: int = option(ANY_BATCH, least=0, most=MOST_SIDE_PX, wanted="a number of faces, 0 for any")
     purpose: str = "restore"
     backend: str = "unknown"
     weights: str = UNSTATED
     weights_sha256: str | None = None
     licence: str = UNSTATED
-    commercial_use: str | None = None
+    commercial_use: str | None = option(None, among=COMMERCIAL_USES, wanted="'yes', 'no' or 'unclear'")
     source: str = UNSTATED
     training_data: str = UNSTATED
     paper: str = UNSTATED
@@ -89,12 +89,16 @@ class NetworkRecord:
         Raises:
             ValueError: a value cannot be; the message names it.
         """
-        for name, kind in _KINDS.items():
-            value = getattr(self, name)
-            if not kind.holds(value):
-                raise ValueError(f"{name} is {value!r}, not {kind.words}")
+        if not _is_range(self.value_range):
+            raise ValueError(
+                f"value_range is {self.value_range!r}, not two numbers [low, high], the lower first"
+            )
         low, high = self.value_range
         object.__setattr__(self, "value_range", (float(low), float(high)))
+        try:
+            check(self)
+        except UnfitError as error:
+            raise ValueError(error.denied) from error
         object.__setattr__(self, "input_size", self.input_size or self.face_size)
 
     def to_json(self) -> str:
@@ -121,7 +125,7 @@ def record_from_json(text: str, path: Path) -> NetworkRecord:
     Raises:
         CheckpointError: it is damaged.
     """
-    known = {field.name for field in fields(NetworkRecord)}
+    known = names_of(NetworkRecord)
     with refusing(
         lambda why: CheckpointError(f"'{path}': what it says of itself is damaged ({why}); export it again")
     ):
@@ -156,12 +160,10 @@ def record_beside(path: Path) -> NetworkRecord:
 
 def _stated(values: Mapping[str, Any], beside: Path) -> NetworkRecord:
     """Return the record that a TOML file states."""
-    known = [field.name for field in fields(NetworkRecord)]
+    known = names_of(NetworkRecord)
     for name in values:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}"
-            raise ConfigError(f"'{beside}' states '{name}', which is unknown; {remedy}")
+            raise ConfigError(f"'{beside}' states '{name}', which is unknown; {suggestion(name, known)}")
     lacking = [name for name in ("face_size", "value_range") if name not in values]
     if lacking:
         raise ConfigError(
@@ -171,57 +173,10 @@ def _stated(values: Mapping[str, Any], beside: Path) -> NetworkRecord:
         return NetworkRecord(**values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What a value must be."""
-
-    words: str
-    types: tuple[type, ...]
-    least: int | None = None
-    among: tuple[str | None, ...] = ()
-
-    def holds(self, value: object) -> bool:
-        if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
-            return False
-        if self.least is not None and isinstance(value, int):
-            return self.least <= value <= MOST_SIDE_PX
-        if isinstance(value, float) and not math.isfinite(value):
-            return False
-        return not self.among or value in self.among
-
-
-@dataclass(frozen=True, slots=True)
-class _Range(_Kind):
-    """Two ascending numbers."""
-
-    def holds(self, value: object) -> bool:
-        if not isinstance(value, list | tuple) or len(value) != 2:
-            return False
-        if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in value):
-            return False
-        return all(math.isfinite(end) for end in value) and bool(value[0] < value[1])
-
-
-_TEXT = _Kind("a text", (str,))
-_TEXT_OR_NONE = _Kind("a text", (str, type(None)))
-
-_KINDS: Mapping[str, _Kind] = {
-    "face_size": _Kind("a positive number of pixels", (int,), least=1),
-    "value_range": _Range("two numbers [low, high], the lower first", ()),
-    "input_size": _Kind("a number of pixels", (int,), least=0),
-    "needs_parsing": _Kind("true or false", (bool,)),
-    "max_batch": _Kind("a number of faces, 0 for any", (int,), least=0),
-    "purpose": _TEXT,
-    "backend": _TEXT,
-    "weights": _TEXT,
-    "weights_sha256": _TEXT_OR_NONE,
-    "licence": _TEXT,
-    "commercial_use": _Kind("'yes', 'no' or 'unclear'", (str, type(None)), among=(*COMMERCIAL_USES, None)),
-    "source": _TEXT,
-    "training_data": _TEXT,
-    "paper": _TEXT,
-    "fidelity": _Kind("a number", (int, float, type(None))),
-    "precision": _TEXT,
-    "exporter": _TEXT,
-    "companion_sha256": _TEXT_OR_NONE,
-}
+def _is_range(value: object) -> bool:
+    """Say whether a value is two ascending numbers."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in value):
+        return False
+    return all(math.isfinite(end) for end in value) and bool(value[0] < value[1])
