@@ -16,7 +16,7 @@ from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe
 from facerestore.bench.memory import Peak, page_faults, peak, reset_peak
 from facerestore.bench.pairs import in_turns, median_faults, others_share, run_ratio
 from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_json
-from facerestore.bench.runner import RemoteJob, Run
+from facerestore.bench.runner import RemoteJob, TimedRun
 from facerestore.bench.statistics import Ratio, Timing
 from facerestore.bench.tables import Table, machine_words, markdown, megabytes, seconds, spread
 from facerestore.errors import FaceRestoreError, count
@@ -150,12 +150,12 @@ class TimedJob:
     def __init__(self, call: Callable[[], object]) -> None:
         self._call, self._reset = call, reset_peak()
 
-    def run(self) -> Run:
+    def run(self) -> TimedRun:
         """Make the call once, timed."""
         watch, before = OthersWatch(), page_faults()
         start = time.perf_counter()
         self._call()
-        return Run(time.perf_counter() - start, watch.share(), page_faults() - before)
+        return TimedRun(time.perf_counter() - start, watch.share(), page_faults() - before)
 
     def peak(self) -> Peak:
         """Return the most memory of the process."""

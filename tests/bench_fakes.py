@@ -3,7 +3,7 @@
 import numpy as np
 
 from facerestore.bench.memory import Peak
-from facerestore.bench.runner import Opened, Run
+from facerestore.bench.runner import Opened, TimedRun
 
 
 class Clock:
@@ -33,7 +33,7 @@ class FakeRunner:
         if self.fails:
             raise RuntimeError("no")
         self.diary.append(self.name)
-        return Run(next(self.times), 0.25)
+        return TimedRun(next(self.times), 0.25)
 
     def peak(self):
         return Peak(2 * 10**8, "memory")

@@ -13,7 +13,16 @@ import pytest
 from fakes import Brightener, face_at, photo, pipeline
 from PIL import Image
 
-from facerestore.batch import STREAM, Job, Status, plan_jobs, run_jobs, run_report, summarise, write_report
+from facerestore.batch import (
+    STREAM,
+    PhotoJob,
+    Status,
+    plan_jobs,
+    run_jobs,
+    run_report,
+    summarise,
+    write_report,
+)
 from facerestore.batch.report import describe_error
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
@@ -156,7 +165,7 @@ def run(tmp_path, jobs, *, config=None, restorer=None, **options):
 
 
 def jobs_for(tmp_path, *names):
-    return [Job(tmp_path / name, tmp_path / "out" / name, Path(name).with_suffix("")) for name in names]
+    return [PhotoJob(tmp_path / name, tmp_path / "out" / name, Path(name).with_suffix("")) for name in names]
 
 
 @pytest.fixture
@@ -189,7 +198,7 @@ def test_a_photo_with_nothing_to_change_is_copied_byte_for_byte(tmp_path):
     assert (tmp_path / "out/a.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
     # Asked for another quality, or another format, it is encoded.
     for target, quality in (("b.jpg", 50), ("c.png", None)):
-        job = Job(tmp_path / "a.jpg", tmp_path / "out" / target, Path("a"))
+        job = PhotoJob(tmp_path / "a.jpg", tmp_path / "out" / target, Path("a"))
         (outcome,), _ = run(tmp_path, [job], config=nothing, quality=quality)
         assert outcome.status is Status.DONE
         assert (tmp_path / "out" / target).read_bytes() != (tmp_path / "a.jpg").read_bytes()
@@ -330,7 +339,7 @@ def test_a_failure_does_not_keep_the_photo_in_memory(photos):
 
 def test_standard_input_is_called_so_in_errors(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"no picture")))
-    (outcome,), _ = run(tmp_path, [Job(STREAM, tmp_path / "b.png", Path("stdin"))])
+    (outcome,), _ = run(tmp_path, [PhotoJob(STREAM, tmp_path / "b.png", Path("stdin"))])
     assert str(outcome.error).startswith("standard input: ")
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from fakes import face_at, photo, pipeline
 
-from facerestore.batch import STREAM, Job, Status, run_jobs
+from facerestore.batch import STREAM, PhotoJob, Status, run_jobs
 from facerestore.batch.ahead import Ahead, may_read
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ImageError
@@ -13,7 +13,7 @@ from facerestore.io import read_image, write_image
 def jobs(tmp_path):
     for seed, name in enumerate("ab"):
         write_image(tmp_path / f"{name}.png", photo(seed=seed))
-    return [Job(tmp_path / f"{n}.png", tmp_path / "out" / f"{n}.png", tmp_path / n) for n in "ab"]
+    return [PhotoJob(tmp_path / f"{n}.png", tmp_path / "out" / f"{n}.png", tmp_path / n) for n in "ab"]
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_the_limit_on_pixels_holds_ahead_too(jobs):
 
 def test_what_may_not_be_wanted_is_not_read(jobs):
     assert may_read(jobs[0], overwrite=False)
-    assert not may_read(Job(STREAM, jobs[0].target, jobs[0].name), overwrite=True)
-    assert not may_read(Job(jobs[0].source, STREAM, jobs[0].name), overwrite=True)
+    assert not may_read(PhotoJob(STREAM, jobs[0].target, jobs[0].name), overwrite=True)
+    assert not may_read(PhotoJob(jobs[0].source, STREAM, jobs[0].name), overwrite=True)
     write_image(jobs[0].target, photo())
     assert not may_read(jobs[0], overwrite=False)
     assert may_read(jobs[0], overwrite=True)

@@ -11,7 +11,7 @@ from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
 
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class
-from facerestore.batch import Job, Status, run_jobs
+from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.batch.gathering import GatheringParser, GatheringRestorer, gathered
 from facerestore.batch.workers import on_cpu
 from facerestore.config import OutputConfig, RestoreConfig
@@ -194,7 +194,7 @@ def make_jobs(tmp_path, count):
     jobs = []
     for index in range(count):
         source = write_image(tmp_path / f"{index}.png", photo(96 + index, 120, seed=index))
-        jobs.append(Job(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
+        jobs.append(PhotoJob(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
     return jobs
 
 

@@ -10,7 +10,7 @@ from fakes import FakeDetector, face_at, photo, pipeline
 from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
-from facerestore.batch import Job, Status, run_jobs, run_report, summarise
+from facerestore.batch import PhotoJob, Status, run_jobs, run_report, summarise
 from facerestore.batch.ahead import Ahead
 from facerestore.batch.pages import merged
 from facerestore.config import OutputConfig, RestoreConfig
@@ -44,7 +44,7 @@ def picture(seed=0, mode="RGB", size=(120, 200)):
 
 def run(tmp_path, data, *, name="album.tif", target=None, config=None, faces=(FACE,), **options):
     (tmp_path / name).write_bytes(data)
-    job = Job(tmp_path / name, target or tmp_path / "out" / name, tmp_path / "album")
+    job = PhotoJob(tmp_path / name, target or tmp_path / "out" / name, tmp_path / "album")
     line = pipeline(*faces, config=config)
     (outcome,) = run_jobs([job], line, options=OutputConfig(**options))
     return outcome, line
@@ -130,7 +130,7 @@ def test_a_fault_of_one_page_is_named_with_it(tmp_path):
 def test_reading_ahead_leaves_pages_to_their_turn(tmp_path):
     path = tmp_path / "album.tif"
     path.write_bytes(pages(picture(0), picture(1)))
-    job = Job(path, tmp_path / "out.tif", tmp_path / "album")
+    job = PhotoJob(path, tmp_path / "out.tif", tmp_path / "album")
     assert Ahead(job, max_pixels=None).take(job) is None
     read = Ahead(job, max_pixels=None, page=2).take(job)
     np.testing.assert_array_equal(read.image.pixels, photo(seed=1).pixels)

@@ -10,7 +10,7 @@ from fakes import FACE_SIZE, FakeDetector, face_at, photo, pipeline
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.backends.psfr import PSFRRestorer
-from facerestore.batch import Job, Status, run_jobs
+from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError
@@ -85,7 +85,7 @@ def test_nothing_added_is_mid_grey():
 
 def test_files_are_written_for_each_restored_face(tmp_path, line):
     write_image(tmp_path / "a.png", photo())
-    job = Job(tmp_path / "a.png", tmp_path / "out.png", tmp_path.relative_to(tmp_path) / "sub" / "a")
+    job = PhotoJob(tmp_path / "a.png", tmp_path / "out.png", tmp_path.relative_to(tmp_path) / "sub" / "a")
     options = OutputConfig(save_stages=str(tmp_path / "stages"))
     (outcome,) = run_jobs([job], line, options=options)
     assert outcome.status is Status.DONE, outcome.error
@@ -104,7 +104,7 @@ def test_faces_that_are_kept_have_no_stages(tmp_path, restorer):
         FakeDetector(face_at(10, 20)), restorer, parser=Stripes(), config=RestoreConfig(min_face=500)
     )
     write_image(tmp_path / "a.png", photo())
-    job = Job(tmp_path / "a.png", tmp_path / "out.png", tmp_path.relative_to(tmp_path) / "a")
+    job = PhotoJob(tmp_path / "a.png", tmp_path / "out.png", tmp_path.relative_to(tmp_path) / "a")
     (outcome,) = run_jobs([job], line, options=OutputConfig(save_stages=str(tmp_path / "stages")))
     assert outcome.status is Status.DONE
     assert not (tmp_path / "stages").exists()
@@ -114,7 +114,7 @@ def test_other_backends_say_that_they_have_no_stages(tmp_path):
     line = pipeline(face_at(0, 0, size=FACE_SIZE))
     with pytest.raises(ConfigError, match="'brightener' does not work in stages, only 'psfr' does"):
         staged(line.restorer)
-    job = Job(tmp_path / "a.png", tmp_path / "out.png", tmp_path)
+    job = PhotoJob(tmp_path / "a.png", tmp_path / "out.png", tmp_path)
     with pytest.raises(ConfigError, match="leave out --save-stages"):
         list(run_jobs([job], line, options=OutputConfig(save_stages=str(tmp_path))))
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from fakes import Brightener, face_at, photo, pipeline
 
-from facerestore.batch import Job, Status, run_jobs
+from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.batch import run as batch_run
 from facerestore.batch.workers import PixelBudget, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
@@ -74,7 +74,7 @@ def make_jobs(tmp_path, count):
     jobs = []
     for index in range(count):
         source = write_image(tmp_path / f"{index}.png", photo(96 + index, 120))
-        jobs.append(Job(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
+        jobs.append(PhotoJob(source, tmp_path / "out" / f"{index}.png", source.with_suffix("")))
     return jobs
 
 

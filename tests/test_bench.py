@@ -14,7 +14,7 @@ from facerestore.bench import machine, memory
 from facerestore.bench.environment import TUNING, as_published, as_shipped, waiting_words
 from facerestore.bench.machine import OthersWatch, busy_words, describe_machine, product_rate
 from facerestore.bench.pairs import compare, measure, others_share
-from facerestore.bench.runner import Run
+from facerestore.bench.runner import TimedRun
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.spawn import Remote, spawned
 from facerestore.bench.standstill import TRIES, StandstillWatch, undisturbed
@@ -157,8 +157,8 @@ def test_what_cannot_be_counted_has_no_rate():
 
 
 def test_the_share_of_others_weighs_long_runs_more():
-    assert others_share([Run(1.0, 0.0), Run(3.0, 0.4), Run(9.0, None)]) == pytest.approx(0.3)
-    assert others_share([Run(1.0, None)]) is None
+    assert others_share([TimedRun(1.0, 0.0), TimedRun(3.0, 0.4), TimedRun(9.0, None)]) == pytest.approx(0.3)
+    assert others_share([TimedRun(1.0, None)]) is None
 
 
 def test_others_are_what_is_busy_and_not_us(monkeypatch):

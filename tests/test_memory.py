@@ -7,7 +7,7 @@ import pytest
 from fakes import face_at, photo, pipeline
 from PIL import Image
 
-from facerestore.batch import Job
+from facerestore.batch import PhotoJob
 from facerestore.batch.run import run_job
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, encode_image, read_image, write_image
@@ -36,10 +36,12 @@ def copies_held(tmp_path, suffix, image, *, stored=False, **options):
     else:
         write_image(source, image)
     line = pipeline(face_at(400, 300), face_at(1000, 2000, size=700), config=RestoreConfig(force=True))
-    run_job(Job(source, target, target), line, options=OutputConfig(overwrite=True))  # what is made only once
+    run_job(
+        PhotoJob(source, target, target), line, options=OutputConfig(overwrite=True)
+    )  # what is made only once
     tracemalloc.start()
     try:
-        run_job(Job(source, target, target), line, options=OutputConfig(overwrite=True, **options))
+        run_job(PhotoJob(source, target, target), line, options=OutputConfig(overwrite=True, **options))
         return tracemalloc.get_traced_memory()[1] / PIXEL_BYTES
     finally:
         tracemalloc.stop()

@@ -1,14 +1,14 @@
 """Many photos: what to do, doing it, and telling it."""
 
-from facerestore.batch.plan import STREAM, Job, Plan, kinds_of, plan_jobs
+from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, kinds_of, plan_jobs
 from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
 from facerestore.batch.run import PhotoOutcome, Status, check_options, missing_photos, run_job, run_jobs
 
 __all__ = [
     "STREAM",
-    "Job",
+    "BatchPlan",
+    "PhotoJob",
     "PhotoOutcome",
-    "Plan",
     "Status",
     "Summary",
     "check_options",

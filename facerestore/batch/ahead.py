@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import NamedTuple
 
-from facerestore.batch.plan import STREAM, Job
+from facerestore.batch.plan import STREAM, PhotoJob
 from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, exists, page_count, picture_size, read_encoded
 from facerestore.types import DecodedImage
 
@@ -30,7 +30,7 @@ class Ahead:
         page: which page is wanted; None for all of them, and of several none is read ahead.
     """
 
-    def __init__(self, job: Job, *, max_pixels: int | None, page: int | None = None) -> None:
+    def __init__(self, job: PhotoJob, *, max_pixels: int | None, page: int | None = None) -> None:
         self._job, self._limit, self._page = job, max_pixels or DEFAULT_MAX_PIXELS, page
         self._found: Future[Read | None] | None = Future()
         Thread(target=self._read, args=(self._found,), daemon=True).start()
@@ -48,7 +48,7 @@ class Ahead:
         except BaseException as error:  # raised where the photo is asked for
             found.set_exception(error)
 
-    def take(self, job: Job) -> Read | None:
+    def take(self, job: PhotoJob) -> Read | None:
         """Return what was read, once, and only for its job; raises what reading and decoding raised.
 
         None where nothing was, and for a photo of several pages.
@@ -60,6 +60,6 @@ class Ahead:
         return found.result()
 
 
-def may_read(job: Job, *, overwrite: bool) -> bool:
+def may_read(job: PhotoJob, *, overwrite: bool) -> bool:
     """Say whether a photo is sure to be wanted: it is no stream, and no result is in its way."""
     return STREAM not in (job.source, job.target) and (overwrite or not exists(job.target))

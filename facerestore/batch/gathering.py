@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _Request(Generic[Item, Result]):
+class _Waiting(Generic[Item, Result]):
     """What one thread waits for, and what became of it."""
 
     def __init__(self, items: Sequence[Item], kind: Hashable) -> None:
@@ -60,7 +60,7 @@ class Gatherer(Generic[Item, Result]):
         self, serve: Callable[[Sequence[Item]], Sequence[Result]], *, name: str, calls: int = 1
     ) -> None:
         self._run, self._name = serve, name
-        self._waiting: list[_Request[Item, Result]] = []
+        self._waiting: list[_Waiting[Item, Result]] = []
         self._arrival = threading.Lock()
         self._calls = threading.BoundedSemaphore(calls)
 
@@ -72,7 +72,7 @@ class Gatherer(Generic[Item, Result]):
         """
         if not items:
             return []
-        own = _Request[Item, Result](items, kind)
+        own = _Waiting[Item, Result](items, kind)
         with self._arrival:
             self._waiting.append(own)
         with self._calls:
@@ -82,7 +82,7 @@ class Gatherer(Generic[Item, Result]):
             raise own.error
         return own.results or []
 
-    def _taken_with(self, own: _Request[Item, Result]) -> list[_Request[Item, Result]]:
+    def _taken_with(self, own: _Waiting[Item, Result]) -> list[_Waiting[Item, Result]]:
         """Return all requests that wait; none where another thread has taken ``own`` along."""
         with self._arrival:
             if own not in self._waiting:
@@ -90,7 +90,7 @@ class Gatherer(Generic[Item, Result]):
             batch, self._waiting = self._waiting, []
             return batch
 
-    def _serve(self, batch: Sequence[_Request[Item, Result]]) -> None:
+    def _serve(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
         """Run the network for all requests; where that fails, for each alone, so that only the faulty one fails."""
         try:
             for kind in dict.fromkeys(request.kind for request in batch):
@@ -104,7 +104,7 @@ class Gatherer(Generic[Item, Result]):
                 if not request.over.is_set():
                     request.answer(None, BackendError(f"'{self._name}' was interrupted; run it again"))
 
-    def _serve_together(self, requests: Sequence[_Request[Item, Result]]) -> bool:
+    def _serve_together(self, requests: Sequence[_Waiting[Item, Result]]) -> bool:
         """Run the network once for several threads; say whether that went well."""
         items = [item for request in requests for item in request.items]
         try:
@@ -118,7 +118,7 @@ class Gatherer(Generic[Item, Result]):
             request.answer(own)
         return True
 
-    def _serve_alone(self, request: _Request[Item, Result]) -> None:
+    def _serve_alone(self, request: _Waiting[Item, Result]) -> None:
         try:
             request.answer(list(self._run(request.items)))
         except Exception as error:  # belongs to the thread whose items these are, which raises it

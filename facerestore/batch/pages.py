@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from facerestore.batch.plan import STREAM, Job
+from facerestore.batch.plan import STREAM, PhotoJob
 from facerestore.errors import ImageError
 from facerestore.io import encode_page, fitting, joined, left_out
 from facerestore.pipeline.report import storage_note
@@ -33,7 +33,7 @@ def check_pages(name: str, count: int, format: str) -> None:
         )
 
 
-def page_job(job: Job, number: int) -> Job:
+def page_job(job: PhotoJob, number: int) -> PhotoJob:
     """Return the job that names the side products of one page."""
     target = job.target
     if target != STREAM:

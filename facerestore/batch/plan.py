@@ -31,7 +31,7 @@ COMPARE_ENDING = "_compare"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PhotoJob:
     """One photo to restore.
 
     Attributes:
@@ -48,7 +48,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BatchPlan:
     """All the work of one run.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
         faults: directories that could not be read, or hold no picture, among others that do.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[PhotoJob, ...]
     left_out: tuple[Path, ...] = ()
     not_read: tuple[Path, ...] = ()
     not_searched: tuple[Path, ...] = ()
@@ -88,7 +88,7 @@ def plan_jobs(
     ending: str = DEFAULT_SUFFIX,
     aside: Sequence[Path] = (),
     takes: Sequence[str] = (),
-) -> Plan:
+) -> BatchPlan:
     """Return the jobs for files and directories.
 
     A result goes beside its source as ``<name>_restored``; with ``output`` it goes there: into that very file when
@@ -113,7 +113,7 @@ def plan_jobs(
     """
     inputs = _expanded(inputs)
     if STREAM in inputs or output == STREAM or _names_a_file(inputs, output):
-        return Plan((_single_job(inputs, output, options),))
+        return BatchPlan((_single_job(inputs, output, options),))
     if output is not None and (
         is_file(output) or (output.suffix.lower() in SUFFIXES and not is_folder(output))
     ):
@@ -134,7 +134,7 @@ def plan_jobs(
     jobs = _distinct(
         _without_repeats(candidates), _suffix(options, output, ending), ending, compare=options.compare
     )
-    return Plan(
+    return BatchPlan(
         tuple(jobs),
         left_out=tuple(found.left_out),
         not_read=tuple(found.not_read),
@@ -144,7 +144,7 @@ def plan_jobs(
 
 
 class _Found(NamedTuple):
-    """What was found in directories beside photos; see ``Plan``."""
+    """What was found in directories beside photos; see ``BatchPlan``."""
 
     left_out: list[Path]
     not_read: list[Path]
@@ -162,7 +162,7 @@ def _expanded(inputs: Sequence[Path]) -> list[Path]:
     return expanded
 
 
-def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConfig) -> Job:
+def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConfig) -> PhotoJob:
     """Return the only job of a run that writes one named file or stream."""
     if len(inputs) != 1 or is_folder(inputs[0]):
         raise ConfigError(
@@ -176,7 +176,7 @@ def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConf
         )
     if target != STREAM:
         _check_name(target, options)
-    return Job(source, target, Path("stdin" if source == STREAM else source.stem))
+    return PhotoJob(source, target, Path("stdin" if source == STREAM else source.stem))
 
 
 def _check_name(target: Path, options: OutputConfig) -> None:
@@ -297,7 +297,9 @@ def _same_file(one: Path, other: Path) -> bool:
         return (_real(one.parent), one.name) == (_real(other.parent), other.name)
 
 
-def _distinct(candidates: Sequence[_Candidate], suffix: str, ending: str, *, compare: bool) -> Iterator[Job]:
+def _distinct(
+    candidates: Sequence[_Candidate], suffix: str, ending: str, *, compare: bool
+) -> Iterator[PhotoJob]:
     """Yield one job per candidate; no target or comparison is shared, and none is the name of an input."""
     inputs = {_key(candidate.source) for candidate in candidates}
     suffixes = [ending if _key(c.target(suffix)) in inputs else suffix for c in candidates]
@@ -312,7 +314,7 @@ def _distinct(candidates: Sequence[_Candidate], suffix: str, ending: str, *, com
         target = candidate.target(own_suffix, infix)
         taken |= keys
         shortened = not target.stem.startswith(candidate.source.stem)
-        yield Job(candidate.source, target, _unique(candidate.relative / target.stem, names), shortened)
+        yield PhotoJob(candidate.source, target, _unique(candidate.relative / target.stem, names), shortened)
 
 
 def compare_path(target: Path) -> Path:

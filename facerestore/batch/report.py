@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facerestore import __version__
-from facerestore.batch.plan import Plan
+from facerestore.batch.plan import BatchPlan
 from facerestore.batch.run import PhotoOutcome, Status
 from facerestore.errors import BackendError, FaceRestoreError, count, named
 from facerestore.io import write_encoded
@@ -97,7 +97,7 @@ def run_report(
     outcomes: Sequence[PhotoOutcome],
     pipeline: RestorePipeline | None,
     *,
-    plan: Plan | None = None,
+    plan: BatchPlan | None = None,
     interrupted: bool = False,
 ) -> dict[str, Any]:
     """Return what a whole run did, ready for JSON.
@@ -108,7 +108,7 @@ def run_report(
         plan: of the run, for what was in its directories beside photos.
         interrupted: it was broken off.
     """
-    plan = plan or Plan(())
+    plan = plan or BatchPlan(())
     return {
         "schema": REPORT_SCHEMA,
         "facerestore": __version__,

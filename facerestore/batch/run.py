@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
-from facerestore.batch.plan import STREAM, Job, compare_path
+from facerestore.batch.plan import STREAM, PhotoJob, compare_path
 from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
@@ -71,7 +71,7 @@ class PhotoOutcome:
         error: why it failed; None otherwise.
     """
 
-    job: Job
+    job: PhotoJob
     status: Status
     seconds: float
     report: dict[str, Any] | None = None
@@ -80,7 +80,7 @@ class PhotoOutcome:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[PhotoJob],
     pipeline: RestorePipeline,
     *,
     options: OutputConfig,
@@ -123,7 +123,7 @@ def run_jobs(
 
 def _at_a_time(
     workers: int,
-    jobs: Sequence[Job],
+    jobs: Sequence[PhotoJob],
     pipeline: RestorePipeline,
     options: OutputConfig,
     ahead: Ahead | None,
@@ -158,7 +158,7 @@ def _at_a_time(
 
 
 def _outcome(
-    job: Job, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget, ahead: Ahead | None
+    job: PhotoJob, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget, ahead: Ahead | None
 ) -> PhotoOutcome:
     """Run a job, and return what became of it."""
     start = time.perf_counter()
@@ -174,7 +174,7 @@ def _outcome(
     return PhotoOutcome(job, Status.DONE, time.perf_counter() - start, report=report, written=written)
 
 
-def missing_photos(jobs: Sequence[Job]) -> list[PhotoOutcome]:
+def missing_photos(jobs: Sequence[PhotoJob]) -> list[PhotoOutcome]:
     """Return the outcomes of the photos that are not there, which can be told before any network is loaded."""
     return [
         PhotoOutcome(job, Status.FAILED, 0.0, error=ImageError(f"{job.source}: no such file; check the path"))
@@ -194,7 +194,7 @@ def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
 
 
 def run_job(
-    job: Job,
+    job: PhotoJob,
     pipeline: RestorePipeline,
     *,
     options: OutputConfig,
@@ -246,7 +246,12 @@ def _result_pixels(width: int, height: int, pipeline: RestorePipeline) -> int:
 
 
 def _run_pages(
-    job: Job, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget, data: bytes, count: int
+    job: PhotoJob,
+    pipeline: RestorePipeline,
+    options: OutputConfig,
+    budget: PixelBudget,
+    data: bytes,
+    count: int,
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore the pages of a TIFF, and write them as one; return the report and the files written."""
     name = "standard input" if job.source == STREAM else str(job.source)
@@ -264,7 +269,7 @@ def _run_pages(
 
 
 def _run_decoded(
-    job: Job, pipeline: RestorePipeline, options: OutputConfig, data: bytes, image: DecodedImage
+    job: PhotoJob, pipeline: RestorePipeline, options: OutputConfig, data: bytes, image: DecodedImage
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore a decoded photo and write its result; return the report and the files written."""
     format_name = result_format(job.target, image, options.format)
@@ -275,7 +280,7 @@ def _run_decoded(
 
 
 def _restored(
-    job: Job, pipeline: RestorePipeline, options: OutputConfig, image: DecodedImage, format_name: str
+    job: PhotoJob, pipeline: RestorePipeline, options: OutputConfig, image: DecodedImage, format_name: str
 ) -> Restored:
     """Restore a decoded photo and write what goes beside its result."""
     check_holds(image, format=format_name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from facerestore.bench.memory import Peak
-from facerestore.bench.runner import Job, Opened, RemoteRunner, Run, SideRunner
+from facerestore.bench.runner import BenchJob, Opened, RemoteRunner, SideRunner, TimedRun
 from facerestore.bench.sides import Side
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Ratio, Timing, paired_ratio, relative_error
@@ -125,14 +125,14 @@ def compare(
 
 
 def in_turns(
-    first: Job,
-    second: Job,
+    first: BenchJob,
+    second: BenchJob,
     *,
     repeats: int,
     label: str,
     tell: Tell | None = None,
     warm_ups: int = WARM_UPS,
-) -> tuple[list[Run], list[Run]]:
+) -> tuple[list[TimedRun], list[TimedRun]]:
     """Run two jobs in turns, first, second, first, second, ..., and return the runs of each, warm-ups left out.
 
     A pair during which the machine stood still is run again (see `undisturbed`).
@@ -146,7 +146,9 @@ def in_turns(
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def run_ratio(runs: tuple[Sequence[Run], Sequence[Run]], *, shares: tuple[int, int] = (1, 1)) -> Ratio:
+def run_ratio(
+    runs: tuple[Sequence[TimedRun], Sequence[TimedRun]], *, shares: tuple[int, int] = (1, 1)
+) -> Ratio:
     """Return how many times as fast the first job is, by the pairs of runs.
 
     Args:
@@ -162,7 +164,7 @@ def _errors(first: SideRunner, second: SideRunner) -> dict[str, float]:
     return {name: relative_error(found[name], expected[name]) for name in expected if name in found}
 
 
-def _result(side: Side, opened: Opened, runs: Sequence[Run], runner: SideRunner) -> NetworkResult:
+def _result(side: Side, opened: Opened, runs: Sequence[TimedRun], runner: SideRunner) -> NetworkResult:
     """Return what was measured; the memory is asked first, before anything else needs some."""
     peak = runner.peak()
     return NetworkResult(
@@ -177,14 +179,14 @@ def _result(side: Side, opened: Opened, runs: Sequence[Run], runner: SideRunner)
     )
 
 
-def others_share(runs: Sequence[Run]) -> float | None:
+def others_share(runs: Sequence[TimedRun]) -> float | None:
     """Return the share that others took over all runs: single short ones are counted too coarsely."""
     known = [(run.others, run.seconds) for run in runs if run.others is not None]
     total = sum(seconds for _, seconds in known)
     return sum(share * seconds for share, seconds in known) / total if total else None
 
 
-def median_faults(runs: Sequence[Run]) -> int | None:
+def median_faults(runs: Sequence[TimedRun]) -> int | None:
     """Return how many pages of memory the middle run had from the system; None where it cannot be told."""
     known = sorted(run.faults for run in runs if run.faults is not None)
     return known[len(known) // 2] if known else None

@@ -62,7 +62,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TimedRun:
     """One timed run.
 
     Attributes:
@@ -77,10 +77,10 @@ class Run:
     faults: int | None = None
 
 
-class Job(Protocol):
+class BenchJob(Protocol):
     """Anything that can be run again and again."""
 
-    def run(self) -> Run:
+    def run(self) -> TimedRun:
         """Do it once, timed."""
         ...
 
@@ -97,7 +97,7 @@ class Job(Protocol):
         ...
 
 
-class SideRunner(Job, Protocol):
+class SideRunner(BenchJob, Protocol):
     """What pairs and tables of networks are made with."""
 
     def open(self) -> Opened:
@@ -128,13 +128,13 @@ class RemoteJob:
     """
 
     def __init__(
-        self, make: Callable[..., Job], *args: object, label: str, environment: Changes | None = None
+        self, make: Callable[..., BenchJob], *args: object, label: str, environment: Changes | None = None
     ) -> None:
         self._remote = Remote(make, args, label=label, environment=environment)
 
-    def run(self) -> Run:
+    def run(self) -> TimedRun:
         """Do it once, timed in its own process."""
-        return cast("Run", self._remote.ask("run"))
+        return cast("TimedRun", self._remote.ask("run"))
 
     def peak(self) -> Peak:
         """Return the most memory that its process had in use."""
@@ -201,7 +201,7 @@ class Runner:
             keeps_memory=keeps_memory,
         )
 
-    def run(self) -> Run:
+    def run(self) -> TimedRun:
         """Run the side once: a parser first, then the restorer with its maps, or with drawn ones without a parser."""
         watch, maps, before = OthersWatch(clock=self._clock), self._maps, page_faults()
         with self._computing():
@@ -212,7 +212,7 @@ class Runner:
                 maps = list(found) if part.parses else maps
             synchronise(self._device)
             seconds = self._clock() - start
-        return Run(seconds, watch.share(), page_faults() - before)
+        return TimedRun(seconds, watch.share(), page_faults() - before)
 
     def peak(self) -> Peak:
         """Return the most memory that was in use since the networks were loaded."""
@@ -273,9 +273,9 @@ class RemoteRunner:
         """Load the networks; raises as `Runner.open`."""
         return cast("Opened", self._remote.ask("open"))
 
-    def run(self) -> Run:
+    def run(self) -> TimedRun:
         """Run the side once, timed in its own process."""
-        return cast("Run", self._remote.ask("run"))
+        return cast("TimedRun", self._remote.ask("run"))
 
     def peak(self) -> Peak:
         """Return the most memory that its process had in use since the networks were loaded."""

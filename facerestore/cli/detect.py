@@ -18,7 +18,7 @@ from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
 
 if TYPE_CHECKING:
-    from facerestore.batch import Job
+    from facerestore.batch import PhotoJob
     from facerestore.config import RestoreConfig
     from facerestore.types import DetectedFace, FaceDetector
 
@@ -89,7 +89,7 @@ def detect(request: PhotosRequest) -> None:
     raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))
 
 
-def _check_streams(jobs: Sequence[Job], *, drawn: bool, as_json: bool) -> None:
+def _check_streams(jobs: Sequence[PhotoJob], *, drawn: bool, as_json: bool) -> None:
     from facerestore.errors import ConfigError
 
     to_stdout = drawn and any(str(job.target) == "-" for job in jobs)
@@ -102,7 +102,7 @@ def _check_streams(jobs: Sequence[Job], *, drawn: bool, as_json: bool) -> None:
 
 
 def _detect_one(
-    job: Job, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
+    job: PhotoJob, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
 ) -> Row:
     """Return the faces of one photo as a row, and draw them where that is asked for."""
     from facerestore.batch.run import result_format

@@ -13,12 +13,12 @@ from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ImageError, no_face
 
 if TYPE_CHECKING:
-    from facerestore.batch import Plan
+    from facerestore.batch import BatchPlan
     from facerestore.pipeline.restore import RestorePipeline
     from facerestore.weights import WeightsStore
 
 
-def show_plan(request: PhotosRequest, plan: Plan, terminal: Terminal) -> int:
+def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
     """Say what would be done, and return the exit code; with -v the faces are looked for and judged.
 
     Raises:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from facerestore.errors import count
 
 if TYPE_CHECKING:
-    from facerestore.batch import Plan
+    from facerestore.batch import BatchPlan
     from facerestore.cli.terminal import Terminal
 
 SHOWN_NAMES = 3
 
 
-def tell_inputs(plan: Plan, terminal: Terminal) -> None:
+def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
     """Say what in the directories is no photo for this run, and which of them are at fault."""
     from facerestore.batch import kinds_of
 

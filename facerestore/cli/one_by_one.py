@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from facerestore.cli import stopping
 
 if TYPE_CHECKING:
-    from facerestore.batch import Job
+    from facerestore.batch import PhotoJob
     from facerestore.cli.terminal import Terminal
 
 Row: TypeAlias = dict[str, Any]
-Look: TypeAlias = "Callable[[Job], Row]"
+Look: TypeAlias = "Callable[[PhotoJob], Row]"
 """Returns what is found in a photo; what it raises is the photo's fault."""
 
 
 def one_by_one(
-    jobs: Sequence[Job],
+    jobs: Sequence[PhotoJob],
     assemble: Callable[[], Look],
     *,
     blank: Row,
@@ -67,14 +67,14 @@ def one_by_one(
 
 
 def _looked(
-    jobs: Sequence[Job], look: Look, begin: Callable[[str], None]
-) -> Generator[tuple[Job, Row, Exception | None], None, None]:
+    jobs: Sequence[PhotoJob], look: Look, begin: Callable[[str], None]
+) -> Generator[tuple[PhotoJob, Row, Exception | None], None, None]:
     from facerestore.errors import WeightsError
 
     for job in jobs:
         begin(job.source.name)
         try:
-            found: tuple[Job, Row, Exception | None] = job, look(job), None
+            found: tuple[PhotoJob, Row, Exception | None] = job, look(job), None
         except WeightsError:
             raise
         except Exception as error:  # any fault of one photo is that photo's row
@@ -82,7 +82,7 @@ def _looked(
         yield found
 
 
-def _words(job: Job, error: Exception | None) -> str:
+def _words(job: PhotoJob, error: Exception | None) -> str:
     from facerestore.batch.report import describe_error
     from facerestore.cli.photos import with_name
 

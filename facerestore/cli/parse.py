@@ -21,7 +21,7 @@ from facerestore.errors import count, no_face
 from facerestore.fields import option
 
 if TYPE_CHECKING:
-    from facerestore.batch import Job
+    from facerestore.batch import PhotoJob
     from facerestore.config import OutputConfig, RestoreConfig
     from facerestore.types import (
         AlignedFace,
@@ -194,7 +194,7 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     )
 
 
-def _parse_one(job: Job, line: _Looking) -> dict[str, Any]:
+def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
     from facerestore.batch.run import result_format
     from facerestore.errors import ImageError
@@ -266,7 +266,7 @@ def _cut(pixels: Image, face: DetectedFace, line: _Looking) -> AlignedFace:
     return AlignedFace(face, affine, warp_to_crop(pixels, affine, INPUT_SIZE))
 
 
-def _write_maps(job: Job, maps: Sequence[tuple[int, ParsingMap]], line: _Looking) -> list[str]:
+def _write_maps(job: PhotoJob, maps: Sequence[tuple[int, ParsingMap]], line: _Looking) -> list[str]:
     """Write the map of each face alone, where that is asked for; return the paths."""
     from facerestore.io import fitting, write_encoded
     from facerestore.pictures.parts import palette_png

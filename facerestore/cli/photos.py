@@ -18,7 +18,7 @@ from facerestore.config import RESTORE, SYNTHESIZE
 from facerestore.errors import ConfigError, WeightsError, count, no_face
 
 if TYPE_CHECKING:
-    from facerestore.batch import Job, PhotoOutcome, Plan, Summary
+    from facerestore.batch import BatchPlan, PhotoJob, PhotoOutcome, Summary
     from facerestore.batch.ahead import Ahead
     from facerestore.pipeline.restore import RestorePipeline
 
@@ -88,7 +88,7 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
         raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
 
 
-def _restore(request: PhotosRequest, plan: Plan, terminal: Terminal) -> int:
+def _restore(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.batch import check_options, missing_photos
     from facerestore.pipeline.build import build_pipeline
@@ -101,30 +101,30 @@ def _restore(request: PhotosRequest, plan: Plan, terminal: Terminal) -> int:
     missing = {outcome.job for outcome in outcomes}
     jobs = [job for job in plan.jobs if job not in missing]
     if not jobs:
-        return _finish(_Run(request, plan, jobs, terminal, outcomes))
+        return _finish(_BatchRun(request, plan, jobs, terminal, outcomes))
     ahead = _ahead(request, jobs)
     pipeline = (request.build or build_pipeline)(request.restore)
     check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
     warn_passed_over(pipeline, terminal)
     with stopping.finishing():
-        return _finish(_Run(request, plan, jobs, terminal, outcomes, pipeline, ahead))
+        return _finish(_BatchRun(request, plan, jobs, terminal, outcomes, pipeline, ahead))
 
 
 @dataclass(slots=True)
-class _Run:
+class _BatchRun:
     """What a run is made of, and what came of it so far."""
 
     request: PhotosRequest
-    plan: Plan
-    jobs: list[Job]
+    plan: BatchPlan
+    jobs: list[PhotoJob]
     terminal: Terminal
     outcomes: list[PhotoOutcome]
     pipeline: RestorePipeline | None = None
     ahead: Ahead | None = None
 
 
-def _finish(run: _Run) -> int:
+def _finish(run: _BatchRun) -> int:
     """Restore the photos that are there, report, and return the exit code.
 
     Raises:
@@ -158,7 +158,7 @@ def _finish(run: _Run) -> int:
     return exit_code(summary, run.plan)
 
 
-def _ahead(request: PhotosRequest, jobs: Sequence[Job]) -> Ahead | None:
+def _ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
     """Begin to read the first photo, while the networks are loaded; None where it may not be wanted.
 
     Other tasks read what they are given in ways of their own.
@@ -170,7 +170,7 @@ def _ahead(request: PhotosRequest, jobs: Sequence[Job]) -> Ahead | None:
     return Ahead(jobs[0], max_pixels=request.restore.max_pixels, page=request.restore.page)
 
 
-def _do_all(run: _Run) -> None:
+def _do_all(run: _BatchRun) -> None:
     """Append the outcome of each photo as it comes, and tell it."""
     from facerestore.batch import run_jobs
 
@@ -314,7 +314,7 @@ def with_name(name: str, message: str) -> str:
     return message if name in message else f"{name}: {message}"
 
 
-def exit_code(summary: Summary, plan: Plan) -> int:
+def exit_code(summary: Summary, plan: BatchPlan) -> int:
     """Return 0, or 1 when all failed or a network did, or 3 when some photos failed or a directory was at fault."""
     if summary.broken_backends:
         return 1
@@ -327,7 +327,7 @@ def _tell_better_weights(terminal: Terminal) -> None:
         terminal.say(f"{BETTER_WEIGHTS} This is said once; 'facerestore enhance --help' says it again.")
 
 
-def _write_reports(run: _Run, *, interrupted: bool) -> None:
+def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
     """Write the report to standard output with --json, and then to its file, which may fail."""
     from facerestore.batch import run_report, write_report
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from facerestore.batch import Job
+    from facerestore.batch import PhotoJob
     from facerestore.evaluation.sheet import PhotoRows, SheetMaker
 
 STREAM_PAGE_PX = 60_000
@@ -29,7 +29,7 @@ STREAM_PAGE_PX = 60_000
 
 
 @dataclass(slots=True, eq=False)
-class _Run:
+class _SheetRun:
     """A sheet in the making.
 
     Attributes:
@@ -94,7 +94,7 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
         terminal.warn(f"warning: auto passes over {name}: {fault}")
     for pipeline in pipelines:
         terminal.say(f"comparing {pipeline.description}")
-    run = _Run(request, sheet, maker, terminal)
+    run = _SheetRun(request, sheet, maker, terminal)
     code = 0
     with stopping.finishing():
         try:
@@ -192,7 +192,7 @@ def _check_free(request: PhotosRequest, sheet: Path) -> None:
         raise ImageError(f"'{there[0]}' exists; give --overwrite to replace it, or another name with --sheet")
 
 
-def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[Job]:
+def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[PhotoJob]:
     """Return the photos; an earlier sheet of the same name in a directory is none of them.
 
     Raises:
@@ -216,7 +216,7 @@ def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[Job]:
     return jobs
 
 
-def _show_plan(request: PhotosRequest, jobs: Sequence[Job], sheet: Path, terminal: Terminal) -> int:
+def _show_plan(request: PhotosRequest, jobs: Sequence[PhotoJob], sheet: Path, terminal: Terminal) -> int:
     """Say what would be done."""
     names = _names(request)
     shares = list(request.strengths) or [request.restore.strength]
@@ -246,7 +246,7 @@ def _names(request: PhotosRequest) -> list[str]:
     ]
 
 
-def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> Generator[None, None, None]:
+def _compare_all(run: _SheetRun, jobs: Sequence[PhotoJob], *, steps: int) -> Generator[None, None, None]:
     """Put photo after photo on the sheet, a step each, and write each page as it is full."""
     names = _short_names([job.source for job in jobs])
     with run.terminal.steps(steps) as begin:
@@ -258,7 +258,7 @@ def _compare_all(run: _Run, jobs: Sequence[Job], *, steps: int) -> Generator[Non
             yield
 
 
-def _compare(run: _Run, job: Job, name: str, begin: Callable[[str], None]) -> PhotoRows | None:
+def _compare(run: _SheetRun, job: PhotoJob, name: str, begin: Callable[[str], None]) -> PhotoRows | None:
     """Return the rows of one photo, recorded and told; None where the photo cannot be used, which stops no other."""
     from facerestore.batch.report import describe_error
     from facerestore.io import DEFAULT_MAX_PIXELS, read_image
@@ -292,7 +292,7 @@ def _short_names(sources: Sequence[Path]) -> list[str]:
     ]
 
 
-def _tell(run: _Run, name: str, found: PhotoRows, seconds: float) -> None:
+def _tell(run: _SheetRun, name: str, found: PhotoRows, seconds: float) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
     from facerestore.pipeline.selection import absent_indices
 
@@ -307,7 +307,7 @@ def _tell(run: _Run, name: str, found: PhotoRows, seconds: float) -> None:
         run.terminal.warn(f"error: {name}: {message}")
 
 
-def _cell_lines(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
+def _cell_lines(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:
     """Return a line for each face that was kept in every column; with -v for each cell."""
     if run.request.verbosity >= 1:
         return [
@@ -325,7 +325,7 @@ def _cell_lines(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _failures(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
+def _failures(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:
     """Return what failed on a photo, once for each of the weights."""
     messages = {
         (column.group, cell["reason"]): f"{column.name} failed: {cell['reason']}"
@@ -336,7 +336,7 @@ def _failures(run: _Run, faces: Sequence[dict[str, Any]]) -> list[str]:
     return list(messages.values())
 
 
-def _write_pages(run: _Run, pages: Iterable[NDArray[np.uint8]]) -> None:
+def _write_pages(run: _SheetRun, pages: Iterable[NDArray[np.uint8]]) -> None:
     """Write pages as they come.
 
     Raises:
@@ -360,7 +360,7 @@ def _write_pages(run: _Run, pages: Iterable[NDArray[np.uint8]]) -> None:
         run.written.append(path)
 
 
-def _sum_up(run: _Run, *, interrupted: bool, planned: int) -> None:
+def _sum_up(run: _SheetRun, *, interrupted: bool, planned: int) -> None:
     """Say where the sheet is and how many faces are on it, and write the reports."""
     faces = sum(len(photo["faces"]) for photo in run.photos)
     failed = sum(photo["error"] is not None for photo in run.photos)
@@ -378,7 +378,7 @@ def _sum_up(run: _Run, *, interrupted: bool, planned: int) -> None:
     _write_reports(run, interrupted=interrupted)
 
 
-def _write_reports(run: _Run, *, interrupted: bool) -> None:
+def _write_reports(run: _SheetRun, *, interrupted: bool) -> None:
     """Write the facts of every cell to standard output with --json, and then to the report's file."""
     from facerestore.batch.report import REPORT_SCHEMA, write_report
 

@@ -15,7 +15,7 @@ from facerestore.errors import ConfigError, check_packages
 from facerestore.training.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from facerestore.training.plan import Plan
+    from facerestore.training.plan import TrainingPlan
 
 _Data = Annotated[
     Path | None,
@@ -163,7 +163,7 @@ def _planned(
     assignments: list[str],
     folder: Path,
     smoke: bool,
-) -> Plan:
+) -> TrainingPlan:
     """Return the plan; a smoke run without faces gets drawn ones."""
     _check_extra()
     from facerestore.training.plan import make_plan
@@ -185,7 +185,7 @@ def _check_extra() -> None:
     check_packages(("accelerate", "matplotlib"), what="training", install='pip install "facerestore[train]"')
 
 
-def _tell_preview(name: str, plan: Plan, picture: Path | None) -> None:
+def _tell_preview(name: str, plan: TrainingPlan, picture: Path | None) -> None:
     """Say what a run would be, and write its first batch as a picture, where the run has a folder."""
     import json
 
@@ -281,7 +281,7 @@ def _report(folder: Path, last: Path) -> str:
     )
 
 
-def _train(plan: Plan, folder: Path, device: str, *, quiet: bool, progress: bool) -> Path:
+def _train(plan: TrainingPlan, folder: Path, device: str, *, quiet: bool, progress: bool) -> Path:
     """Train, say how it goes, and return the last checkpoint."""
     import os
 

@@ -23,7 +23,7 @@ from facerestore.export.subject import ExportSubject, Wanted, label_of, open_exp
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
-    from facerestore.export.writers import Job
+    from facerestore.export.writers import ExportJob
     from facerestore.weights import WeightsStore
 
 __all__ = [
@@ -154,7 +154,7 @@ def export_network(
     import torch
 
     from facerestore.export.graph import graph_of, sample_inputs
-    from facerestore.export.writers import Job
+    from facerestore.export.writers import ExportJob
 
     begin = on_step or (lambda _: None)
     check_target(path, format=format, half=half, overwrite=overwrite)
@@ -162,7 +162,9 @@ def export_network(
         prefix=f".{path.name}.", suffix=".part", dir=path.absolute().parent
     ) as folder:
         draft = Path(folder) / path.name
-        job = Job(graph_of(subject.published), sample_inputs(subject.published), subject.record, draft, half)
+        job = ExportJob(
+            graph_of(subject.published), sample_inputs(subject.published), subject.record, draft, half
+        )
         begin(STEPS[0])
         _write(job, format)
         begin(STEPS[1])
@@ -183,7 +185,7 @@ def export_network(
     )
 
 
-def _write(job: Job, format: str) -> None:
+def _write(job: ExportJob, format: str) -> None:
     """Write a draft.
 
     Raises:

@@ -55,7 +55,7 @@ with them in float32, 0.0051 without)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class ExportJob:
     """What is to be written.
 
     Attributes:
@@ -84,7 +84,7 @@ class Format:
         halves: it can be written in float16.
     """
 
-    write: Callable[[Job], NetworkRecord]
+    write: Callable[[ExportJob], NetworkRecord]
     needs: tuple[str, ...]
     install: str
     halves: bool
@@ -105,7 +105,7 @@ def check_packages(name: str) -> None:
         required_package(module, what=f"--format {name}", install=install, error=BackendError, load=load)
 
 
-def write_onnx(job: Job) -> NetworkRecord:
+def write_onnx(job: ExportJob) -> NetworkRecord:
     """Write an ONNX file, parameters inside unless they are too large."""
     onnx = import_module("onnx")
     program, fixed = record_program(job.graph, job.inputs)
@@ -132,7 +132,7 @@ def write_onnx(job: Job) -> NetworkRecord:
     return record
 
 
-def write_openvino(job: Job) -> NetworkRecord:
+def write_openvino(job: ExportJob) -> NetworkRecord:
     """Write an OpenVINO file and its parameters beside it."""
     openvino = import_openvino()
     program, fixed = record_program(job.graph, job.inputs)
@@ -152,7 +152,7 @@ def write_openvino(job: Job) -> NetworkRecord:
     return record
 
 
-def write_torchscript(job: Job) -> NetworkRecord:
+def write_torchscript(job: ExportJob) -> NetworkRecord:
     """Write a TorchScript archive."""
     module, fixed = _traced(job.graph, job.inputs), 0
     single = tuple(value[:1] for value in job.inputs)
@@ -182,7 +182,7 @@ FORMATS: Mapping[str, Format] = {
 """The formats by name; each runs on the runtime of the same name."""
 
 
-def _finished(job: Job, fixed: int, programs: str) -> NetworkRecord:
+def _finished(job: ExportJob, fixed: int, programs: str) -> NetworkRecord:
     """Return the record with what only the writer knows."""
     return replace(
         job.record,

@@ -60,7 +60,7 @@ class ValidationSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class TrainingPlan:
     """A run that is ready to go.
 
     Attributes:
@@ -90,7 +90,7 @@ def make_plan(
     config: Path | None = None,
     assignments: Iterable[str] = (),
     smoke: bool = False,
-) -> Plan:
+) -> TrainingPlan:
     """Return the run that is asked for: recipe defaults < smoke < TOML file < assignments.
 
     Args:
@@ -129,7 +129,7 @@ def make_plan(
         name: resolved(own),
         "faces": {"train": _identity(files), "validation": _identity(held)},
     }
-    return Plan(recipe, engine, data, validation, tuple(files), tuple(held), described)
+    return TrainingPlan(recipe, engine, data, validation, tuple(files), tuple(held), described)
 
 
 def _identity(files: list[FaceFile]) -> str:
@@ -177,7 +177,7 @@ def _spread(files: list[FaceFile], count: int) -> list[FaceFile]:
     return [files[index * len(files) // count] for index in range(count)]
 
 
-def samples_of(plan: Plan) -> Samples:
+def samples_of(plan: TrainingPlan) -> Samples:
     """Return the training samples of a plan."""
     if not plan.recipe.needs:
         return PositionsOnly()
@@ -190,7 +190,7 @@ def prepare_of(samples: Samples) -> Prepare:
     return samples.prepare if isinstance(samples, PairDataset) else to_device
 
 
-def validation_of(plan: Plan) -> Batch:
+def validation_of(plan: TrainingPlan) -> Batch:
     """Return the fixed validation faces of a plan as one batch; empty without any."""
     if not plan.validation_files:
         return {}
@@ -204,7 +204,7 @@ def validation_of(plan: Plan) -> Batch:
 
 
 def run_plan(
-    plan: Plan, folder: Path, *, device: torch.device | None = None, listener: Listener | None = None
+    plan: TrainingPlan, folder: Path, *, device: torch.device | None = None, listener: Listener | None = None
 ) -> Path:
     """Train as planned, or go on, and return the last checkpoint; see :func:`facerestore.training.engine.loop.train`.
 
@@ -247,7 +247,7 @@ class Preview:
     rows: tuple[Tensor, ...]
 
 
-def preview(plan: Plan) -> Preview:
+def preview(plan: TrainingPlan) -> Preview:
     """Return what a run would be, without a step of it."""
     networks = {name: _count(network) for name, network in plan.recipe.networks().items()}
     frozen = {name: _count(network) for name, network in plan.recipe.frozen().items()}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from facerestore.errors import CheckpointError, FaceRestoreError, refusing
-from facerestore.training.engine.run import Run
+from facerestore.training.engine.run import TrainingRun
 from facerestore.training.engine.state import (
     checkpoint_folder,
     checkpoint_step,
@@ -19,7 +19,7 @@ from facerestore.training.engine.state import (
 from facerestore.training.recipes.base import Recipe
 
 
-def resume(run: Run) -> None:
+def resume(run: TrainingRun) -> None:
     """Go to the last checkpoint, or write the first."""
     found = checkpoints(run.folder.checkpoints)
     if found:
@@ -30,7 +30,7 @@ def resume(run: Run) -> None:
     run.folder.forget_after(run.progress.step)
 
 
-def load(run: Run, path: Path) -> None:
+def load(run: TrainingRun, path: Path) -> None:
     """Take all state back from a checkpoint.
 
     Raises:
@@ -48,7 +48,7 @@ def load(run: Run, path: Path) -> None:
         )
 
 
-def save(run: Run) -> None:
+def save(run: TrainingRun) -> None:
     """Write a checkpoint, whole or not at all; a full disk costs the checkpoint, not the run.
 
     Raises:
@@ -81,7 +81,7 @@ def save(run: Run) -> None:
         run.listener.message(f"{message}; the one before is kept, and the run goes on")
 
 
-def roll_back(run: Run, fault: str) -> None:
+def roll_back(run: TrainingRun, fault: str) -> None:
     """Go back to the last checkpoint at half the rate.
 
     Raises:

@@ -17,7 +17,7 @@ from torch import nn
 
 from facerestore.training.engine.checkpoints import resume, roll_back, save
 from facerestore.training.engine.folder import Listener, Silence
-from facerestore.training.engine.run import Prepare, Run, Samples, prepare_run, to_device
+from facerestore.training.engine.run import Prepare, Samples, TrainingRun, prepare_run, to_device
 from facerestore.training.engine.settings import EngineSettings
 from facerestore.training.engine.state import (
     check_room,
@@ -80,7 +80,7 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _go(run: Run, samples: Samples, validation: Batch) -> None:
+def _go(run: TrainingRun, samples: Samples, validation: Batch) -> None:
     """Take the steps that are left."""
     settings, progress = run.settings, run.progress
     run.listener.begin(progress.step, settings.steps)
@@ -91,7 +91,7 @@ def _go(run: Run, samples: Samples, validation: Batch) -> None:
             roll_back(run, str(fault))
 
 
-def _steps(run: Run, samples: Samples, validation: Batch) -> None:
+def _steps(run: TrainingRun, samples: Samples, validation: Batch) -> None:
     """Take steps until the run is done, or diverges."""
     writer = open_charts(run)
     try:
@@ -101,7 +101,7 @@ def _steps(run: Run, samples: Samples, validation: Batch) -> None:
             writer.close()
 
 
-def _take(run: Run, samples: Samples, validation: Batch, writer: Any) -> None:
+def _take(run: TrainingRun, samples: Samples, validation: Batch, writer: Any) -> None:
     settings, progress = run.settings, run.progress
     started = time.monotonic()
     for batches in batches_of(run, samples):
@@ -124,7 +124,7 @@ def _take(run: Run, samples: Samples, validation: Batch, writer: Any) -> None:
 
 
 @torch.no_grad()
-def judge(run: Run, validation: Batch) -> dict[str, float]:
+def judge(run: TrainingRun, validation: Batch) -> dict[str, float]:
     """Return the means of the metrics over all validation faces; write a grid of some, spread over them."""
     size, count = run.settings.batch_size, len(next(iter(validation.values())))
     sums: dict[str, float] = {}
@@ -140,7 +140,7 @@ def judge(run: Run, validation: Batch) -> dict[str, float]:
     return sums
 
 
-def open_charts(run: Run) -> Any:
+def open_charts(run: TrainingRun) -> Any:
     """Return a writer of charts, or None where tensorboard is not installed."""
     if not run.accelerator.is_main_process:
         return None

@@ -55,7 +55,7 @@ class Progress:
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class TrainingRun:
     """What lives while a run goes on."""
 
     recipe: Recipe
@@ -74,7 +74,7 @@ class Run:
 
 def prepare_run(
     recipe: Recipe, settings: EngineSettings, folder: Path, *, device: torch.device | None, listener: Listener
-) -> Run:
+) -> TrainingRun:
     """Return a run at its first step."""
     accelerator = Accelerator(
         mixed_precision=mixed_precision(settings.precision, device),
@@ -102,7 +102,7 @@ def prepare_run(
         prepared = accelerator.prepare(*networks, *optimisers.values())
     prepared = prepared if isinstance(prepared, tuple) else (prepared,)
     wrapped = dict(zip(bare, prepared[: len(bare)], strict=True))
-    run = Run(
+    run = TrainingRun(
         recipe=recipe,
         settings=settings,
         accelerator=accelerator,

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from facerestore.errors import FaceRestoreError
 from facerestore.training.engine.draw import Draw
-from facerestore.training.engine.run import Run, Samples
+from facerestore.training.engine.run import Samples, TrainingRun
 from facerestore.training.engine.settings import EngineSettings
 from facerestore.training.recipes.base import Batch, Phase, Scene
 
@@ -37,7 +37,7 @@ def rate_factor(settings: EngineSettings, step: int) -> float:
     return 1.0 - done if settings.schedule == "linear" else 1.0
 
 
-def batches_of(run: Run, samples: Samples) -> Iterator[list[Batch]]:
+def batches_of(run: TrainingRun, samples: Samples) -> Iterator[list[Batch]]:
     """Yield the batches of each step that is left, one for each pass."""
     settings, world = run.settings, run.accelerator.num_processes
     loader = DataLoader(
@@ -91,7 +91,7 @@ def _positions(settings: EngineSettings, step: int, pass_: int, *, rank: int, wo
     return range(first, first + size)
 
 
-def take_step(run: Run, batches: Sequence[Batch]) -> dict[str, float]:
+def take_step(run: TrainingRun, batches: Sequence[Batch]) -> dict[str, float]:
     """Take one training step and return the means of its terms."""
     step, settings = run.progress.step, run.settings
     factor = rate_factor(settings, step) * run.progress.rate_scale
@@ -106,7 +106,7 @@ def take_step(run: Run, batches: Sequence[Batch]) -> dict[str, float]:
     return logged
 
 
-def _phase(run: Run, phase: Phase, number: int, batches: Sequence[Batch]) -> dict[str, float]:
+def _phase(run: TrainingRun, phase: Phase, number: int, batches: Sequence[Batch]) -> dict[str, float]:
     """Take one update: gradients of all passes, exchanged, clipped and stepped."""
     accelerator, settings = run.accelerator, run.settings
     for name, network in run.bare.items():
@@ -133,7 +133,7 @@ def _phase(run: Run, phase: Phase, number: int, batches: Sequence[Batch]) -> dic
     return {**means, f"gradient_norm/{phase.name}": float(norm)}
 
 
-def _scene(run: Run, phase: Phase, number: int, batch: Batch, pass_: int) -> Scene:
+def _scene(run: TrainingRun, phase: Phase, number: int, batch: Batch, pass_: int) -> Scene:
     accelerator, settings, step = run.accelerator, run.settings, run.progress.step
     size = settings.batch_size
     first = (pass_ * accelerator.num_processes + accelerator.process_index) * size
@@ -148,7 +148,7 @@ def _scene(run: Run, phase: Phase, number: int, batch: Batch, pass_: int) -> Sce
     )
 
 
-def _check(run: Run, phase: Phase, sums: Mapping[str, Tensor], norm: Any) -> None:
+def _check(run: TrainingRun, phase: Phase, sums: Mapping[str, Tensor], norm: Any) -> None:
     """Raise DivergedError in all processes when a term or a gradient of any is no longer a number."""
     scaled = (
         run.settings.precision == "fp16"
