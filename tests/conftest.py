@@ -32,6 +32,22 @@ def shared():
     return locate
 
 
+@pytest.fixture
+def use_pipeline(monkeypatch):
+    """Return a function after which commands and `restore` build their pipeline with what it is given."""
+    from facerestore.pipeline import build
+
+    return lambda make: monkeypatch.setattr(build, "build_pipeline", make)
+
+
+@pytest.fixture
+def use_detector(monkeypatch):
+    """Return a function after which commands that only detect do so with the detector it is given."""
+    from facerestore.pipeline import load
+
+    return lambda detector: monkeypatch.setattr(load, "create_detector", lambda *_, **__: detector)
+
+
 @pytest.fixture(autouse=True)
 def _isolated_home(tmp_path_factory, monkeypatch):
     """Keep tests out of the user's own weights, configuration and network."""

@@ -24,10 +24,8 @@ def test_importing_the_package_costs_nothing():
 
 
 @pytest.mark.parametrize("kind", ["path", "text", "bytes", "pillow", "rgb", "bgr"])
-def test_restore_takes_every_kind_of_picture(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "facerestore.pipeline.build.build_pipeline", lambda config: pipeline(face_at(10, 20), config=config)
-    )
+def test_restore_takes_every_kind_of_picture(kind, tmp_path, use_pipeline):
+    use_pipeline(lambda config: pipeline(face_at(10, 20), config=config))
     image = photo()
     write_image(tmp_path / "a.png", image)
     source = {
@@ -47,14 +45,14 @@ def test_restore_takes_every_kind_of_picture(kind, tmp_path, monkeypatch):
     assert untouched is None or np.array_equal(source, untouched)
 
 
-def test_restore_hands_its_options_to_the_pipeline(monkeypatch):
+def test_restore_hands_its_options_to_the_pipeline(use_pipeline):
     seen = []
 
     def build(config):
         seen.append(config)
         return pipeline(face_at(10, 20), config=config)
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", build)
+    use_pipeline(build)
     facerestore.restore(photo().pixels, strength=0.5, faces="largest", upscale=2, device="cpu", offline=True)
     assert seen == [
         facerestore.RestoreConfig(strength=0.5, faces="largest", upscale=2, device="cpu", offline=True)

@@ -18,10 +18,9 @@ posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and bytes in
 
 
 @pytest.fixture
-def album(tmp_path, monkeypatch):
+def album(tmp_path, monkeypatch, use_pipeline):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "facerestore.pipeline.build.build_pipeline",
+    use_pipeline(
         lambda config, **_: pipeline(face_at(10, 20), config=config),
     )
     for name in "ab":

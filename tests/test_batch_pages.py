@@ -253,10 +253,10 @@ def test_reports_of_pages_are_merged():
     assert (found["search"], found["searches"]) == (None, [{"least_face_px": 18}] * 2)
 
 
-def test_detect_and_enhance_take_a_page(tmp_path, monkeypatch):
+def test_detect_and_enhance_take_a_page(tmp_path, use_detector):
     from facerestore.cli.app import app
 
-    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(FACE))
+    use_detector(FakeDetector(FACE))
     (tmp_path / "album.tif").write_bytes(pages(picture(0, size=SMALL), picture(1)))
     run = CliRunner().invoke(app, ["detect", str(tmp_path / "album.tif"), "--page", "2", "--json"])
     assert run.exit_code == 0, run.output

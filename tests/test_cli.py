@@ -23,7 +23,7 @@ LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 
 @pytest.fixture
-def line(monkeypatch):
+def line(use_pipeline, use_detector):
     """Put a pipeline of fakes in place of the real one; its ``restorer`` may be exchanged."""
     made = SimpleNamespace(restorer=Brightener(), bundled=True, configs=[])
 
@@ -31,10 +31,8 @@ def line(monkeypatch):
         made.configs.append(config)
         return pipeline(LEFT, RIGHT, config=config, restorer=made.restorer, bundled=made.bundled)
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", build)
-    monkeypatch.setattr(
-        "facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(RIGHT, LEFT)
-    )
+    use_pipeline(build)
+    use_detector(FakeDetector(RIGHT, LEFT))
     return made
 
 
@@ -273,14 +271,14 @@ def test_a_failed_network_is_exit_code_1_and_writes_nothing(line, folder, capsys
     assert names(folder) == ["a.png", "b.png", "small.png", "small_restored.png"]
 
 
-def test_missing_weights_are_exit_code_4(folder, capsys, monkeypatch):
+def test_missing_weights_are_exit_code_4(folder, capsys, use_pipeline):
     assert main(["enhance", "a.png", "--weights", "gpen.bfr-512", "--device", "cpu"]) == 4
     assert "facerestore weights download gpen.bfr-512" in capsys.readouterr().err
 
     def corrupt(*_, **__):
         raise WeightsError("weights are corrupt; fetch them again")
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", corrupt)
+    use_pipeline(corrupt)
     assert main(["enhance", "a.png"]) == 4
 
 
@@ -298,11 +296,11 @@ def test_an_interrupted_run_is_exit_code_130_and_leaves_whole_files(line, folder
     assert json.loads((folder / "r.json").read_text())["interrupted"] is True
 
 
-def test_a_fault_of_ours_is_one_line_and_a_trace_when_asked(line, folder, capsys, monkeypatch):
+def test_a_fault_of_ours_is_one_line_and_a_trace_when_asked(line, folder, capsys, monkeypatch, use_pipeline):
     def broken(*_, **__):
         raise KeyError("eyes")
 
-    monkeypatch.setattr("facerestore.pipeline.build.build_pipeline", broken)
+    use_pipeline(broken)
     assert main(["enhance", "a.png"]) == 1
     assert (
         capsys.readouterr().err == "facerestore: error: KeyError: 'eyes' (FACERESTORE_DEBUG=1 shows where)\n"
@@ -321,11 +319,9 @@ def test_a_plain_pipe_gets_no_escape_codes(line, folder, capsys):
     assert "\r" not in out + err
 
 
-def test_many_kept_faces_are_counted_after_the_first_few(line, folder, capsys, monkeypatch):
+def test_many_kept_faces_are_counted_after_the_first_few(line, folder, capsys, use_pipeline):
     crowd = [face_at(12 * i, 5, size=16) for i in range(9)]
-    monkeypatch.setattr(
-        "facerestore.pipeline.build.build_pipeline", lambda config: pipeline(*crowd, config=config)
-    )
+    use_pipeline(lambda config: pipeline(*crowd, config=config))
     assert main(["enhance", "a.png"]) == 0
     out = capsys.readouterr().out
     assert out.count(" kept: ") == 6
@@ -359,14 +355,14 @@ def test_detect_draws_by_content_where_the_name_says_no_format(line, folder, cap
     assert read_image("out/a_faces.photo").format == "PNG"
 
 
-def test_a_fault_in_one_photo_does_not_stop_detection(line, folder, capsys, monkeypatch):
+def test_a_fault_in_one_photo_does_not_stop_detection(line, folder, capsys, use_detector):
     class Faulty(FakeDetector):
         def detect(self, image):
             if image[0, 0, 0] == read_image("a.png").pixels[0, 0, 0]:
                 raise MemoryError("no room")
             return super().detect(image)
 
-    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: Faulty(LEFT))
+    use_detector(Faulty(LEFT))
     assert main(["detect", "a.png", "b.png"]) == 3
     out, err = capsys.readouterr()
     assert "MemoryError: no room" in err

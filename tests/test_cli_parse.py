@@ -24,10 +24,8 @@ LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(RIGHT, LEFT)
-    )
+def folder(tmp_path, monkeypatch, use_detector):
+    use_detector(FakeDetector(RIGHT, LEFT))
     monkeypatch.chdir(tmp_path)
     write_image("a.jpg", photo(seed=1))
     write_image("b.png", photo(seed=2))
@@ -98,8 +96,8 @@ def test_an_aligned_crop_is_one_face(folder, capsys):
     assert "an aligned face is square" in capsys.readouterr().err
 
 
-def test_no_face_is_a_normal_result(folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector())
+def test_no_face_is_a_normal_result(folder, capsys, use_detector):
+    use_detector(FakeDetector())
     assert main(["parse", "b.png", "--maps", "maps"]) == 0
     assert "b.png: no face -> b_parsing.png" in capsys.readouterr().out
     assert not (folder / "maps").exists()

@@ -33,12 +33,10 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, use_detector):
     """Work in a folder with two grey photos, each with a face at a known place."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(face_at(20, 24, size=96))
-    )
+    use_detector(FakeDetector(face_at(20, 24, size=96)))
     for seed, name in enumerate(("a.png", "b.png")):
         values = photo(140, 160, seed=seed).pixels[..., 0]
         write_image(name, DecodedImage(np.repeat(values[..., None], 3, axis=2), grey=True))

@@ -21,10 +21,9 @@ FACE = face_at(10, 20)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, use_pipeline):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "facerestore.pipeline.build.build_pipeline",
+    use_pipeline(
         lambda config, **_: pipeline(FACE, config=config, bundled=True),
     )
     write_image("in/a.png", photo(seed=1))
@@ -60,10 +59,10 @@ def test_what_is_not_read_in_a_folder_is_counted_and_named(folder, capsys):
     assert "no picture in directory 'in' (it holds 2 .heic, " in capsys.readouterr().err
 
 
-def test_what_a_run_draws_is_never_restored_again(folder, capsys, monkeypatch):
+def test_what_a_run_draws_is_never_restored_again(folder, capsys, use_detector):
     from fakes import FakeDetector
 
-    monkeypatch.setattr("facerestore.pipeline.load.create_detector", lambda *_, **__: FakeDetector(FACE))
+    use_detector(FakeDetector(FACE))
     assert main(["enhance", "in", "-o", "in/out", "--compare"]) == 0
     assert main(["parse", "in/a.png", "-o", "in/parts.png", "--maps", "in/maps"]) == 0
     assert main(["detect", "in/a.png", "-o", "in/found.jpg"]) == 0
