@@ -11,6 +11,40 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # For benchmarks/, which is not installed; last, so that facerestore is still the one that is.
 sys.path.append(str(REPOSITORY))
 
+# The networks of the tests are small: a second thread waits more than it works. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# What `-m fast` runs: a file or more for each room, chosen by measured durations. Without the rest, which is not even
+# imported then, it ends within a minute on two cores.
+# fmt: off
+FAST = {
+    "alignment", "api", "archs_gpen", "archs_ops", "archs_parsing", "archs_psfr", "assembly", "auto",
+    "backends_codeformer", "backends_exported", "batch", "bench_busy", "blending", "checkpoint",
+    "cli_parse", "cli_terminal", "config", "degradation", "detection", "device", "diagnosis",
+    "evaluation_metrics", "face_parts", "io_formats", "io_turned", "parsing", "parsing_choice", "pipeline",
+    "quality", "training_adversarial", "training_losses", "training_plan", "weights",
+}
+# fmt: on
+
+
+def is_fast(path: Path) -> bool:
+    """Say whether a file is one of the fast tests."""
+    return path.stem.removeprefix("test_") in FAST
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Keep the other files from being imported where the fast ones alone are asked for."""
+    others = collection_path.suffix == ".py" and not is_fast(collection_path)
+    return True if config.option.markexpr == "fast" and others else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the fast tests."""
+    for item in items:
+        if is_fast(item.path):
+            item.add_marker("fast")
+
 
 def shared_root() -> Path:
     """Return the folder of shared fixtures: FACERESTORE_SHARED, or ``../shared`` beside the repository."""

@@ -1,7 +1,5 @@
 """Detection: anchors and suppression, ONNX shapes, the three detectors on shared photographs."""
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from fakes import trial_photo
-from golden import Golden, closed_form_weights, golden_arrays, listed_keys
+from golden import golden_arrays
 from PIL import Image as PillowImage
 
 from facerestore.alignment import invert_affine
@@ -22,7 +20,6 @@ from facerestore.detection.retinaface import (
     FACEXLIB_MIN_SIZES,
     RetinaFaceConfig,
     RetinaFaceDetector,
-    build_network,
 )
 from facerestore.errors import CheckpointError, ConfigError, ImageError, WeightsError
 
@@ -71,31 +68,6 @@ def test_retinaface_post_processing_matches_the_official_one():
     )
     kept = suppress_overlaps(boxes * (90, 70, 90, 70), golden["in.score"], 0.4, pixel=1.0)
     assert kept.tolist() == golden["out.nms_keep_0.4"].tolist()
-
-
-def test_retinaface_network_matches_the_official_one():
-    import torch
-
-    golden = Golden("retinaface_arcface_recipe")
-    network = build_network(CONFIGS["retinaface.resnet50"]).eval()
-    assert set(network.state_dict()) == set(listed_keys("retinaface_r50_keys"))
-    network.load_state_dict(closed_form_weights(network.state_dict(), gain=0.6), strict=True)
-    with torch.inference_mode():
-        boxes, classes, points = network(golden["retinaface.in"])
-    assert torch.allclose(boxes, golden["retinaface.out.loc"], atol=2e-4)
-    assert torch.allclose(classes, golden["retinaface.out.conf"], atol=2e-4)
-    assert torch.allclose(points, golden["retinaface.out.landm"], atol=2e-4)
-
-
-def test_facexlib_itself_is_never_imported():
-    """Its package imports numba, scipy, matplotlib and GPL code; one file of it is enough."""
-    code = (
-        "import sys; from facerestore.detection.retinaface import CONFIGS, build_network;"
-        "build_network(CONFIGS['retinaface.mobile0.25']);"
-        "print([m for m in ('facexlib', 'numba', 'scipy', 'matplotlib', 'torchvision') if m in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
 
 
 def test_suppression_keeps_the_best_of_an_overlap_and_all_apart():
