@@ -11,9 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SLOPE = 0.2  # of the leaky ReLU
-PLANES = 4
-"""What a judge sees: luma of the face, luma of what it was restored from, and where in the face each pixel lies."""
+from facerestore.archs.lite import SLOPE, conv
+
+LUMA_PLANES = 2
+"""Luma of the face, and of what it was restored from."""
+PLANES = 6
+"""What the first layer sees: both, what is finer than four pixels of both, and where in the face each pixel lies."""
+FINE_PX, FINE_GAIN = 4, 8.0
+"""Fine structure has an eighth of the amplitude of a face."""
 FOLD = 2
 """Pixels that are folded into channels: full-size convolutions cost most and see least."""
 HEAD_WIDTH = 64
@@ -33,16 +38,14 @@ class PixelJudge(nn.Module):
         wide = 4 * width
         self.fine = nn.ModuleList(
             (
-                nn.Conv2d(PLANES * FOLD**2, width, 3, padding=1),
-                nn.Conv2d(width, 2 * width, 4, stride=2, padding=1),
-                nn.Conv2d(2 * width, wide, 4, stride=2, padding=1),
-                nn.Conv2d(wide, wide, 3, padding=1),
+                conv(PLANES * FOLD**2, width, 3, slope=SLOPE),
+                _halving(width, 2 * width),
+                _halving(2 * width, wide),
+                conv(wide, wide, 3, slope=SLOPE),
             )
         )
-        self.coarse = nn.ModuleList(
-            (nn.Conv2d(wide, wide, 4, stride=2, padding=1), nn.Conv2d(wide, wide, 3, padding=1))
-        )
-        self.scores = nn.ModuleList(nn.Conv2d(wide, 1, 3, padding=1) for _ in range(PIXEL_SCORES))
+        self.coarse = nn.ModuleList((_halving(wide, wide), conv(wide, wide, 3, slope=SLOPE)))
+        self.scores = nn.ModuleList(conv(wide, 1, 3) for _ in range(PIXEL_SCORES))
 
     def forward(self, planes: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Judge cuts of faces.
@@ -53,7 +56,12 @@ class PixelJudge(nn.Module):
         Returns:
             Scores B 1 S/8 S/8 and B 1 S/16 S/16, high for real, and what each layer gives, finest first.
         """
-        x = functional.pixel_unshuffle(planes, FOLD)  # B 16 S/2 S/2
+        luma, place = planes[:, :LUMA_PLANES], planes[:, LUMA_PLANES:]  # B 2 S S each
+        coarse = functional.interpolate(
+            functional.avg_pool2d(luma, FINE_PX), scale_factor=FINE_PX, mode="bilinear"
+        )
+        seen = torch.cat((2 * luma - 1, FINE_GAIN * (luma - coarse), place), dim=1)  # B 6 S S
+        x = functional.pixel_unshuffle(seen, FOLD)  # B 24 S/2 S/2
         features: list[Tensor] = []
         scores: list[Tensor] = []
         for layers, score in zip((self.fine, self.coarse), self.scores, strict=True):
@@ -62,6 +70,14 @@ class PixelJudge(nn.Module):
                 features.append(x)
             scores.append(score(x))  # B 1 S/8 S/8, then B 1 S/16 S/16
         return scores, features
+
+
+def _halving(inputs: int, outputs: int) -> nn.Conv2d:
+    """Return a convolution to half the size that keeps the variance of its input (He 2015)."""
+    layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+    nn.init.kaiming_normal_(layer.weight, SLOPE)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
 
 
 class FeatureJudge(nn.Module):
@@ -79,9 +95,7 @@ class FeatureJudge(nn.Module):
             self.register_buffer(f"mixing_{level}", torch.randn(HEAD_WIDTH, width, 1, 1) / width**0.5)
         self.heads = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(HEAD_WIDTH, HEAD_WIDTH, 3, padding=1),
-                nn.LeakyReLU(SLOPE),
-                nn.Conv2d(HEAD_WIDTH, 1, 3, padding=1),
+                conv(HEAD_WIDTH, HEAD_WIDTH, 3, slope=SLOPE), nn.LeakyReLU(SLOPE), conv(HEAD_WIDTH, 1, 3)
             )
             for _ in widths
         )
