@@ -6,10 +6,10 @@ No network is loaded, and nothing is downloaded. Where each face is to have a ne
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from facerestore.backends import backend_names, backend_sources, needs_weights
 from facerestore.backends.exported import exported_file, read_record, refuse_exported
@@ -21,7 +21,7 @@ from facerestore.weights.files import sha256_of
 from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at, looks_like_path
 
 if TYPE_CHECKING:
-    from facerestore.backends.exported import NetworkRecord
+    from facerestore.backends.exported import ExportedFile, NetworkRecord
     from facerestore.config import RestoreConfig
     from facerestore.weights import WeightsEntry, WeightsStore
 
@@ -64,13 +64,6 @@ class ChosenWeights:
     def path(self) -> Path | None:
         """Where the file lies."""
         return self.source.path if isinstance(self.source, WeightsFile) else self.source
-
-
-class Sound(NamedTuple):
-    """The first of some weights that can be used, and those before it that cannot: name and fault."""
-
-    entry: WeightsEntry | None
-    passed_over: PassedOver
 
 
 def choose(
@@ -129,18 +122,25 @@ def ranked(
     return found
 
 
-def first_sound(entries: Iterable[WeightsEntry], store: WeightsStore) -> Sound:
-    """Return the first of installed weights whose file is what it must be; no network is loaded.
+def best(
+    purpose: str,
+    store: WeightsStore,
+    *,
+    backends: Collection[str] | None = None,
+    preferred: str | None = None,
+) -> ChosenWeights:
+    """Return the first of `ranked` whose file is what it must be; `NONE` where there is none to be used.
 
-    An automatic choice takes it: weights that nobody asked for by name are no reason to fail.
+    Weights that nobody asked for by name are no reason to fail: those that cannot be used are passed over.
     """
     passed_over: list[tuple[str, str]] = []
-    for entry in entries:
+    for entry in ranked(purpose, store, backends=backends, preferred=preferred):
         fault = store.fault(entry.name)
         if fault is None:
-            return Sound(entry, tuple(passed_over))
+            found = installed_weights(entry.name, store, purpose=purpose)
+            return replace(found, passed_over=tuple(passed_over))
         passed_over.append((entry.name, fault))
-    return Sound(None, tuple(passed_over))
+    return ChosenWeights(passed_over=tuple(passed_over))
 
 
 def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> ChosenWeights:
@@ -191,8 +191,8 @@ def no_weights(backend: str, store: WeightsStore, task: Task) -> str:
 def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenWeights:
     """Return the weights of a task, an exported network, or the backend that needs none."""
     backend, weights = config.backend, config.weights
-    if exported_file(backend) is not None:
-        return _exported(backend, weights)
+    if (file := exported_file(backend)) is not None:
+        return _exported(file, config)
     if backend not in (AUTO, *(source.name for source in backend_sources())):
         raise ConfigError(
             f"unknown backend '{backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
@@ -215,12 +215,10 @@ def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenW
     return chosen
 
 
-def _exported(backend: str, weights: str | None) -> ChosenWeights:
-    """Return an exported network, such as ``onnx:FILE``, on the terms of the weights that it was made from."""
-    file = exported_file(backend)
-    assert file is not None, "asked before"
-    if weights is not None:
-        raise ConfigError(f"'{backend}' holds its weights itself; leave out '{weights}'")
+def _exported(file: ExportedFile, config: RestoreConfig) -> ChosenWeights:
+    """Return an exported network on the terms of the weights that it was made from."""
+    if config.weights is not None:
+        raise ConfigError(f"'{config.backend}' holds its weights itself; leave out '{config.weights}'")
     record = read_record(file)
     return ChosenWeights(
         name=file.name,
@@ -259,14 +257,14 @@ def _parser(
         return ChosenWeights()
     # Maps that go into another network are those of a ParseNet, on which it was trained.
     kinds = None if needed_by is None else {ParseNetParser.name}
-    found = first_sound(ranked(PARSE, store, backends=kinds, preferred=preferred), store)
+    found = best(PARSE, store, backends=kinds, preferred=preferred)
     if needed_by is not None and preferred == LANDMARKS:
         return ChosenWeights(name=LANDMARKS, passed_over=found.passed_over)
-    if found.entry is not None:
-        return _sound(found, store, PARSE)
+    if found.path is not None:
+        return found
     if needed_by is None:
         drawn = pasting.regions and not pasting.needs_parser
-        return ChosenWeights(name=LANDMARKS if drawn else NONE, passed_over=found.passed_over)
+        return replace(found, name=LANDMARKS if drawn else NONE)
     if found.passed_over:
         raise WeightsError(
             f"{needed_by} needs a face parser, and none can be used: {found.passed_over[0][1]}"
@@ -289,10 +287,8 @@ def _detector(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
         return ChosenWeights()
     if config.detector != AUTO:
         return ChosenWeights(name=config.detector)
-    found = first_sound(ranked(DETECT, store), store)
-    names = {weights: name for name, weights in DETECTORS.items()}
-    name = "embedded" if found.entry is None else names[found.entry.name]
-    return ChosenWeights(name=name, passed_over=found.passed_over)
+    found, names = best(DETECT, store), {weights: name for name, weights in DETECTORS.items()}
+    return ChosenWeights(name=names.get(found.name, "embedded"), passed_over=found.passed_over)
 
 
 def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
@@ -301,9 +297,9 @@ def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
         return ChosenWeights()
     if name != AUTO:
         return _named(name, store, BACKGROUND)
-    found = first_sound(ranked(BACKGROUND, store), store)
-    if found.entry is not None:
-        return _sound(found, store, BACKGROUND)
+    found = best(BACKGROUND, store)
+    if found.path is not None:
+        return found
     if found.passed_over:
         raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
     first = min(store.catalog.of(BACKGROUND), key=lambda entry: entry.advice_order)
@@ -311,12 +307,6 @@ def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
         f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
         " with --background"
     )
-
-
-def _sound(found: Sound, store: WeightsStore, purpose: str) -> ChosenWeights:
-    """Return the weights that an automatic choice found."""
-    assert found.entry is not None, "asked before"
-    return replace(installed_weights(found.entry.name, store, purpose=purpose), passed_over=found.passed_over)
 
 
 _LISTED = "or a name of 'facerestore weights list'"

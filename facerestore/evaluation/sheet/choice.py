@@ -11,7 +11,7 @@ from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.choose import AUTO, PassedOver, choose, first_sound, ranked
+from facerestore.pipeline.choose import AUTO, PassedOver, best, choose
 from facerestore.pipeline.report import NetworkFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import FaceParser
@@ -108,9 +108,9 @@ def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[Res
 
 def _ready(name: str, config: RestoreConfig, store: WeightsStore) -> RestoreConfig | None:
     """Return the configuration of a backend that can be used without fetching anything; None for any other."""
-    found = first_sound(ranked(RESTORE.purpose, store, backends={name}), store)
-    if found.entry is None and needs_weights(name):
+    found = best(RESTORE.purpose, store, backends={name})
+    if found.path is None and needs_weights(name):
         return None
     # Named only where the best of the backend cannot be used: what is the backend's own choice stays so.
-    own = found.entry.name if found.entry is not None and found.passed_over else None
+    own = found.name if found.path is not None and found.passed_over else None
     return replace(config, backend=name, weights=own)

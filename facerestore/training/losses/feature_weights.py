@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.vgg import PERCEPTUAL_TAPS, TRAINED_SIZE, VGG19
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.pipeline.choose import first_sound, ranked
+from facerestore.pipeline.choose import best
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
@@ -73,11 +73,11 @@ def find_features(
     store, network = store or WeightsStore(), _NETWORKS[purpose]
     if wish == "no":
         return FeatureWeights(purpose, None, f"{network} is switched off: {instead}")
-    sound = first_sound(ranked(purpose, store, backends={_BACKENDS[purpose]}), store)
-    if sound.entry is not None:
-        return FeatureWeights(purpose, sound.entry.name, f"{network}: weights '{sound.entry.name}'")
-    if sound.passed_over:
-        fault = f"the weights of {network} cannot be used: {sound.passed_over[0][1]}"
+    found = best(purpose, store, backends={_BACKENDS[purpose]})
+    if found.path is not None:
+        return FeatureWeights(purpose, found.name, f"{network}: weights '{found.name}'")
+    if found.passed_over:
+        fault = f"the weights of {network} cannot be used: {found.passed_over[0][1]}"
         if wish == "yes":
             raise WeightsError(fault)
         return FeatureWeights(purpose, None, f"{fault}; until then {instead}")
