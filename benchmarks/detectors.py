@@ -229,7 +229,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def make_detectors(shared: Path, wanted: Sequence[str]) -> dict[str, FaceDetector]:
-    """Return the detectors by name; a path is an exported face finder."""
+    """Return the detectors by name; a path is an exported face detector."""
     from facerestore.detection import create_detector
     from facerestore.weights import WeightsStore
 

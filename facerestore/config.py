@@ -21,7 +21,7 @@ LEAST_TILE_PX = 16
 """Smallest side of a tile: below it nearly all that is computed is overlap."""
 
 LEAST_DETECT_SIZE_PX = 64
-"""Smallest side at which photos are searched: the largest cell of the bundled face finder."""
+"""Smallest side at which photos are searched: the largest cell of the bundled face detector."""
 
 DEFAULT_SUFFIX = "_restored"
 
@@ -53,7 +53,7 @@ class RestoreConfig:
     """
 
     detector: str = "auto"
-    """auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."""
+    """auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face detector."""
 
     detect_size: int | None = option(
         None,

@@ -9,16 +9,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 from toy_recipe import Notebook
 
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.loop import train
 from facerestore.training.engine.settings import EngineSettings
-from facerestore.training.recipes.base import Recipe, Scene, Term
+from facerestore.training.recipes.base import Recipe, Samples, Scene, Term
 
 
-class NoiseFaces(Dataset[dict[str, Tensor]]):
+class NoiseFaces(Samples):
     """Smooth noise, and the same with noise on it."""
 
     def __init__(self, face_size: int) -> None:

@@ -1,4 +1,4 @@
-"""The face finder: shapes of its maps, where its cells lie, folded norms, and decoding."""
+"""The face detector: shapes of its maps, where its cells lie, folded norms, and decoding."""
 
 import pytest
 import torch

@@ -167,7 +167,7 @@ def test_the_fused_gpen_computes_what_the_network_does(
         expected = network(x)
         fused = FusedGPEN(network)
         assert error(fused(x), expected) < 1e-4
-        assert error(fused._restored(x), expected) < 1e-4  # the batch in one, as on an accelerator
+        assert error(fused._restored_together(x), expected) < 1e-4  # the batch in one, as on an accelerator
         assert error(network(x), expected) == 0  # what it was made from is as it was
 
 

@@ -233,7 +233,7 @@ def test_injection_is_what_its_name_says(inject):
     network = build(replace(TINY, inject=inject))
     x = torch.randn(1, 16, 8, 8)
     head = torch.randn(1, network.config.head_width(8), 8, 8)
-    got = network._steer(x, head)
+    got = network._steer_features(x, head)
     if inject == "add":
         expected = x + head
     elif inject == "sft_full":
@@ -241,7 +241,7 @@ def test_injection_is_what_its_name_says(inject):
     else:
         expected = torch.cat([x[:, :8], x[:, 8:] * (1 + head[:, :8]) + head[:, 8:]], 1)
     assert torch.equal(got, expected)
-    assert network._steer(x, None) is x
+    assert network._steer_features(x, None) is x
 
 
 @pytest.mark.parametrize("inject", INJECTIONS)

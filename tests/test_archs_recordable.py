@@ -121,9 +121,9 @@ def test_colours_last_in_memory_give_the_same_faces(batch):
     network = small_gpen()
     x = torch.rand(batch, 3, 32, 32) * 2 - 1
     with torch.inference_mode():
-        plain = network._restored(x)
+        plain = network._restored_together(x)
         network = colours_last(network)
-        other = network._restored(x.contiguous(memory_format=torch.channels_last))
+        other = network._restored_together(x.contiguous(memory_format=torch.channels_last))
     assert torch.allclose(other, plain, atol=1e-4 * float(plain.std()))
 
 
@@ -136,7 +136,7 @@ PARTS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: fuse_parsenet(ParseNet(ParseNetConfig((8, 8, 16), 1, (16, 8))).eval(), side=256),
         (2, 3, 32, 32),
     ),
-    "finder": (lambda: without_norms(DetectorNet()), (1, 3, 128, 192)),
+    "detector": (lambda: without_norms(DetectorNet()), (1, 3, 128, 192)),
     "landmarks": (LandmarkNet, (2, 1, 64, 64)),
     "rrdb": (lambda: RRDBNet(scale=2, width=8, blocks=1, growth=4), (1, 3, 16, 16)),
 }

@@ -10,7 +10,6 @@ import torch
 from facerestore.degradation import PRESETS, DegradationDraw, apply, apply_steps, preset
 from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.batched import correlate, degrade_batch
-from facerestore.degradation.delivery import Sharpen
 from facerestore.degradation.screens import Combing
 from facerestore.degradation.steps import (
     BoxBlur,
@@ -21,6 +20,7 @@ from facerestore.degradation.steps import (
     MotionBlur,
     Noise,
     Resize,
+    Sharpen,
     Toning,
     WholeLevels,
 )

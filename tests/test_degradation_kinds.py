@@ -10,7 +10,6 @@ from PIL import Image
 from facerestore.degradation import apply, damage_masks, damaged, preset
 from facerestore.degradation.ageing import Damage
 from facerestore.degradation.camera import Sensor, Smear
-from facerestore.degradation.delivery import CroppedJpeg, Sharpen
 from facerestore.degradation.kernels import pillow_lanczos
 from facerestore.degradation.screens import (
     ChromaBlur,
@@ -21,7 +20,7 @@ from facerestore.degradation.screens import (
     ScanLines,
     plane_wave,
 )
-from facerestore.degradation.steps import DamageStep, Jpeg, Resize
+from facerestore.degradation.steps import CroppedJpeg, DamageStep, Jpeg, Resize, Sharpen
 from facerestore.degradation.tearing import (
     Cracks,
     Creases,

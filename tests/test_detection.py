@@ -203,7 +203,7 @@ def test_no_face_is_reported_where_there_is_none(detector, shared):
         assert detector.detect(read(path)) == [], path.name
 
 
-def test_the_file_of_a_face_finder_is_a_detector(embedded):
+def test_the_file_of_a_trained_network_is_a_detector(embedded):
     image = trial_photo()
     path = str(BUNDLED["finder.five-point"])
     named = create_detector(path, weights_for=BUNDLED.__getitem__)

@@ -29,7 +29,7 @@ from facerestore.errors import (
     record_of,
     refusing,
 )
-from facerestore.evaluation.groups import GroupWish, _read
+from facerestore.evaluation.groups import GroupWish, _manifest_rows
 from facerestore.training.data.shards import expand_braces, shard_faces
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import merged, read_settings
@@ -380,7 +380,7 @@ def test_the_log_of_a_run_says_what_is_wrong_with_it(tmp_path):
 def test_a_manifest_with_ragged_rows_is_read_as_far_as_it_goes(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("name,yaw\na\nb,1,2,3\n", encoding="utf-8")
-    assert _read(path, [GroupWish("yaw")]) == [{"name": "a", "yaw": ""}, {"name": "b", "yaw": "1"}]
+    assert _manifest_rows(path, [GroupWish("yaw")]) == [{"name": "a", "yaw": ""}, {"name": "b", "yaw": "1"}]
     path.write_bytes(b"name,yaw\n\xff")
     with pytest.raises(ConfigError, match=r"m\.csv' cannot be read"):
-        _read(path, [GroupWish("yaw")])
+        _manifest_rows(path, [GroupWish("yaw")])

@@ -12,13 +12,18 @@ from torch.utils.data import DataLoader
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.training.data.augmentation import NO_AUGMENTATION, Augmentation, augment_with_map, mirrored
-from facerestore.training.data.datasets import DataSettings, PairDataset, face_files, validation_batch
+from facerestore.training.data.datasets import (
+    DataSettings,
+    PairDataset,
+    PositionsOnly,
+    face_files,
+    validation_batch,
+)
 from facerestore.training.data.drawn import drawn_face
 from facerestore.training.data.face_files import FaceFile, read_face, read_parsing_map
 from facerestore.training.data.shards import ShardSample, expand_braces, shard_faces, write_shards
-from facerestore.training.engine.run import to_device
 from facerestore.training.engine.settings import make_settings
-from facerestore.training.plan import make_plan, prepare_of, preview, run_plan, samples_of
+from facerestore.training.plan import make_plan, preview, run_plan
 
 SIZE = 32
 
@@ -387,8 +392,6 @@ def test_a_plan_degrades_where_it_is_told(folder, place):
     assert len(rows) == 2
     assert rows[0].shape == rows[1].shape == (plan.engine.batch_size, 3, SIZE, SIZE)
     assert not torch.equal(rows[0], rows[1])
-    samples = samples_of(plan)
-    assert prepare_of(samples) == samples.prepare
 
 
 def test_a_run_degrades_on_its_device(folder, tmp_path):
@@ -400,4 +403,4 @@ def test_a_run_degrades_on_its_device(folder, tmp_path):
 
 def test_batches_of_other_samples_are_only_moved():
     batch = {"position": torch.arange(3)}
-    assert same(to_device(batch, torch.device("cpu")), batch)
+    assert same(PositionsOnly().prepare(batch, torch.device("cpu")), batch)

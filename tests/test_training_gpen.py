@@ -334,7 +334,7 @@ def test_mixed_precision_reaches_every_phase(stage):
             scene = gan_scene.scene(networks, faces(2, SIZE), phase=number)
             terms = recipe.losses(phase.name, scene)
             # What is given to the engine must be what the faces were made from, not a copy in another precision.
-            assert recipe._faces(scene)[1].dtype == torch.float32
+            assert recipe._faces_and_styles(scene)[1].dtype == torch.float32
         gan_scene.total(terms).backward()
         assert all(torch.isfinite(term.value) for term in terms)
 

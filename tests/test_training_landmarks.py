@@ -163,8 +163,8 @@ def test_training_learns_and_the_detector_takes_its_export(tmp_path):
     out = tmp_path / "landmarks.safetensors"
     export_run(run, out, licence="CC0-1.0", data="drawn")
     assert read_metadata(out)["arch"] == "landmarks"
-    finder = WeightsStore().require(DETECTORS["embedded"])
-    assert EmbeddedDetector(finder, out).detect(np.zeros((80, 80, 3), np.uint8)) == []
+    detector = WeightsStore().require(DETECTORS["embedded"])
+    assert EmbeddedDetector(detector, out).detect(np.zeros((80, 80, 3), np.uint8)) == []
 
 
 def test_the_loss_reaches_every_parameter_and_asks_no_points_of_what_is_no_face(tmp_path):

@@ -29,7 +29,7 @@ from facerestore.training.engine.step import rate_factor
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import consistency
 from facerestore.training.losses.feature_weights import FeatureWeights
-from facerestore.training.recipes.base import Scene
+from facerestore.training.recipes.base import Samples, Scene
 from facerestore.training.recipes.mmrb import parts as mmrb_parts
 from facerestore.training.recipes.mmrb import recipe as module
 from facerestore.training.recipes.mmrb.parts import Teacher, TrainedMMRB, draw_labelled, draw_noise
@@ -52,7 +52,7 @@ def pairs(number=4, seed=0):
     return {"hq": hq, "lq": functional.avg_pool2d(hq, 3, 1, 1)}
 
 
-class Pairs(torch.utils.data.Dataset):
+class Pairs(Samples):
     def __getitem__(self, position):
         return {name: faces[0] for name, faces in pairs(1, seed=position).items()}
 
@@ -253,12 +253,12 @@ def test_a_share_of_the_faces_is_shown_as_it_is():
     recipe = recipe_of(self_reconstruction=0.25)
     networks = networks_of(recipe)
     batch = pairs(200)
-    faces = recipe._faces(scene_of(recipe, networks, "generator", batch=batch))
+    faces = recipe._faces_of(scene_of(recipe, networks, "generator", batch=batch))
     is_shown = (faces.lq == faces.hq).flatten(1).all(dim=1)
     assert 0.15 < is_shown.float().mean() < 0.35
     assert torch.equal(faces.lq[~is_shown], batch["lq"][~is_shown] * 2 - 1)
     none = recipe_of(self_reconstruction=0.0)
-    faces = none._faces(scene_of(none, networks, "generator", batch=batch))
+    faces = none._faces_of(scene_of(none, networks, "generator", batch=batch))
     assert torch.equal(faces.lq, batch["lq"] * 2 - 1)
 
 
@@ -317,7 +317,7 @@ def test_stage_0_needs_no_faces_and_learns_the_styles(tmp_path):
     terms = by_name(recipe.losses("generator", scene))
     weights = {name: term.weight for name, term in terms.items()}
     assert weights == {"label": 3.0, "pixel": 1.0, "pyramid": 0.0, "feature_matching": 10.0}
-    labelled = recipe._faces(scene_of(recipe, networks, "generator", batch={"position": torch.arange(4)}))
+    labelled = recipe._faces_of(scene_of(recipe, networks, "generator", batch={"position": torch.arange(4)}))
     mean = networks["generator"].prior.w_avg
     assert terms["label"].value.item() == pytest.approx(  # at first the codec tells the mean style
         (labelled.latents - mean).square().mean().item(), rel=1e-5

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from facerestore.training.engine.muon import NEWTON_SCHULZ, Muon, muon_of, orthogonalise
+from facerestore.training.engine.muon import NEWTON_SCHULZ, Muon, muon_for, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
@@ -139,7 +139,7 @@ def test_layers_next_to_pixels_constants_and_vectors_are_not_for_muon():
     inner, first, last = nn.Conv2d(8, 8, 3), nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 3)
     network = nn.Sequential(first, inner, last)
     network.register_parameter("constant", nn.Parameter(torch.zeros(1, 8, 4, 4)))
-    matrices, others = muon_of([(network, 0.02, 0.005)], betas=(0.9, 0.99), still=[last.bias]).param_groups
+    matrices, others = muon_for([(network, 0.02, 0.005)], betas=(0.9, 0.99), still=[last.bias]).param_groups
     assert [id(p) for p in matrices["params"]] == [id(inner.weight)]
     assert {id(p) for p in others["params"]} == {
         id(p) for p in (first.weight, first.bias, inner.bias, last.weight, network.constant)

@@ -14,14 +14,14 @@ def test_what_is_asked_for_is_taken(asked):
 
 def test_auto_never_tries_what_the_device_has_no_arithmetic_for(monkeypatch):
     monkeypatch.setattr(precision, "known_precisions", lambda device: ["float32"])
-    monkeypatch.setattr(precision, "_trial", None)
+    monkeypatch.setattr(precision, "_trial_seconds", None)
     assert precision.mixed_precision("auto", torch.device("cpu")) == "no"
 
 
 @pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bf16"), (1.0, "no"), (200.0, "no")])
 def test_auto_takes_bf16_where_a_trial_shows_it_to_be_quicker(monkeypatch, ratio, chosen):
     monkeypatch.setattr(precision, "known_precisions", lambda device: ["float32", "bf16"])
-    monkeypatch.setattr(precision, "_trial", lambda layer, device, *, half: ratio if half else 1.0)
+    monkeypatch.setattr(precision, "_trial_seconds", lambda layer, device, *, half: ratio if half else 1.0)
     assert precision.mixed_precision("auto", torch.device("cpu")) == chosen
 
 

@@ -124,11 +124,11 @@ def test_faces_that_suit_no_network_are_refused():
 
 def test_landmark_maps_vary_in_training_alone():
     recipe, lq = tiny(condition="landmarks"), torch.zeros(2, 3, 64, 64)
-    fixed = recipe._labels({"lq": lq})
+    fixed = recipe._seen_maps({"lq": lq})
     assert torch.equal(fixed[0], fixed[1])
     eye_x, eye_y = template(64)[0].round().astype(int)
     assert fixed[0, eye_y, eye_x] == 4
-    drawn = [recipe._labels({"lq": lq}, Draw((1, 2), first=0, batch_size=2)) for _ in range(2)]
+    drawn = [recipe._seen_maps({"lq": lq}, Draw((1, 2), first=0, batch_size=2)) for _ in range(2)]
     assert torch.equal(*drawn)
     assert not torch.equal(drawn[0][0], drawn[0][1])
     assert float((drawn[0] == fixed).float().mean()) > 0.9
@@ -149,7 +149,7 @@ def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
     recipe = tiny(condition="parser", parser=str(path))
     assert recipe.frozen()["parser"] is recipe._parser.network
     lq = torch.rand(2, 3, 64, 64)
-    labels = recipe._labels({"lq": lq})
+    labels = recipe._seen_maps({"lq": lq})
     crops = [
         AlignedFace(
             DetectedFace((0, 0, 64, 64), template(64), 1.0),

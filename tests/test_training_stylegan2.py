@@ -59,7 +59,7 @@ def test_the_generator_minimises_the_logistic_loss_and_the_factors_of_the_lazy_t
     recipe = recipe_of()
     networks, batch = made(recipe), faces(2, SIZE)
     (adversarial,) = take(recipe, networks, batch, "generator")
-    fake, _ = recipe._faces(gan_scene.scene(networks, batch, phase=2))
+    fake, _ = recipe._drawn_faces(gan_scene.scene(networks, batch, phase=2))
     expected = softplus(-networks["discriminator"].network(fake)).mean()
     assert torch.isclose(gan_scene.total([adversarial]), expected, rtol=1e-5)
     assert [t.weight for t in take(recipe, networks, batch, "r1")] == [80]
@@ -71,7 +71,7 @@ def test_the_path_length_is_that_of_the_faces_along_the_styles_and_its_mean_move
     networks, batch = made(recipe), faces(2, SIZE)
     penalty, mean = take(recipe, networks, batch, "path_length")
     scene = gan_scene.scene(networks, batch, phase=3)
-    image, latents = recipe._faces(scene)
+    image, latents = recipe._drawn_faces(scene)
     noise = scene.draw.normal(3, SIZE, SIZE) / SIZE
     (gradient,) = torch.autograd.grad((image * noise).sum(), latents)
     lengths = (gradient**2).sum(dim=2).mean(dim=1).sqrt()

@@ -8,7 +8,7 @@ from torch.utils.data import default_collate
 
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.engine.draw import Draw
-from facerestore.training.plan import make_plan, prepare_of, run_plan, samples_of
+from facerestore.training.plan import make_plan, run_plan, samples_of
 from facerestore.training.recipes.base import Scene
 
 
@@ -23,7 +23,7 @@ def first_batch(plan, size=2):
     """Return the first samples of a plan as one batch."""
     samples = samples_of(plan)
     collated = default_collate([samples[position] for position in range(size)])
-    return prepare_of(samples)(collated, torch.device("cpu"))
+    return samples.prepare(collated, torch.device("cpu"))
 
 
 def scene_of(plan, networks, batch, step=0):

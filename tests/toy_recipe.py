@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from facerestore.training.engine.loop import train
 from facerestore.training.engine.settings import EngineSettings, make_settings, resolved
@@ -19,6 +18,7 @@ from facerestore.training.recipes.base import (
     Exported,
     Phase,
     Recipe,
+    Samples,
     Scene,
     Term,
     Validated,
@@ -107,7 +107,7 @@ class ToyRecipe(Recipe):
         self.mean = state["mean"]
 
 
-class ToySamples(Dataset[dict[str, Tensor]]):
+class ToySamples(Samples):
     """Noise, and noise with more noise."""
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""ArcFace's IR-SE50: a face in, a unit vector out that is alike for pictures of one person.
+"""ArcFace's IR-SE50: from a face to a unit vector, which is similar for pictures of one person.
 
 Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", arXiv 1801.07698: a residual network
 of 50 layers ("improved residual units", pre-activated) with squeeze-and-excitation (Hu et al., arXiv 1709.01507).
@@ -16,7 +16,7 @@ INPUT_SIZE = 112
 EMBEDDING = 512
 # Width and number of the units of each stage; the first unit of a stage halves the size.
 STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
-# How many times fewer channels decide on the weights of the channels.
+# Reduction of the channels inside the gate.
 SQUEEZE = 16
 # Side of what the last stage gives for a face of `INPUT_SIZE`.
 LAST_SIZE = 7
@@ -30,7 +30,7 @@ CROP_COLUMNS = (32, 220)
 
 
 class ChannelGate(nn.Module):
-    """Weigh channels by what they hold over the whole picture."""
+    """Scales channels by numbers that follow from their means (squeeze and excitation)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

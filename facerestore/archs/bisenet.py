@@ -82,10 +82,10 @@ class ResNet18(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.layer1 = _stage(widths[0], widths[0], stride=1)
-        self.layer2 = _stage(widths[0], widths[1], stride=2)
-        self.layer3 = _stage(widths[1], widths[2], stride=2)
-        self.layer4 = _stage(widths[2], widths[3], stride=2)
+        self.layer1 = _resnet_stage(widths[0], widths[0], stride=1)
+        self.layer2 = _resnet_stage(widths[0], widths[1], stride=2)
+        self.layer3 = _resnet_stage(widths[1], widths[2], stride=2)
+        self.layer4 = _resnet_stage(widths[2], widths[3], stride=2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """B 3 H W -> features at an eighth, a sixteenth and a thirty-second of the sides."""
@@ -97,7 +97,7 @@ class ResNet18(nn.Module):
         return eighth, sixteenth, self.layer4(sixteenth)  # B 512 H/32 W/32
 
 
-def _stage(width_in: int, width: int, *, stride: int) -> nn.Sequential:
+def _resnet_stage(width_in: int, width: int, *, stride: int) -> nn.Sequential:
     rest = (BasicBlock(width, width, stride=1) for _ in range(BLOCKS_PER_STAGE - 1))
     return nn.Sequential(BasicBlock(width_in, width, stride=stride), *rest)
 
@@ -114,7 +114,7 @@ class AttentionRefinement(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C' H W."""
         features = self.conv(x)  # B C' H W
-        weights = torch.sigmoid(self.bn_atten(self.conv_atten(_mean(features))))  # B C' 1 1
+        weights = torch.sigmoid(self.bn_atten(self.conv_atten(_mean_over_pixels(features))))  # B C' 1 1
         return torch.mul(features, weights)
 
 
@@ -134,9 +134,9 @@ class ContextPath(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """B 3 H W -> the ResNet's features at an eighth; context at an eighth and at a sixteenth."""
         eighth, sixteenth, deepest = self.resnet(x)
-        whole = self.conv_avg(_mean(deepest))  # B 128 1 1
-        context16 = self.conv_head32(_enlarge(self.arm32(deepest) + whole, sixteenth))  # B 128 H/16 W/16
-        context8 = self.conv_head16(_enlarge(self.arm16(sixteenth) + context16, eighth))  # B 128 H/8 W/8
+        whole = self.conv_avg(_mean_over_pixels(deepest))  # B 128 1 1
+        context16 = self.conv_head32(_enlarge_to(self.arm32(deepest) + whole, sixteenth))  # B 128 H/16 W/16
+        context8 = self.conv_head16(_enlarge_to(self.arm16(sixteenth) + context16, eighth))  # B 128 H/8 W/8
         return eighth, context8, context16
 
 
@@ -152,7 +152,9 @@ class FeatureFusion(nn.Module):
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         """B C H W, B C' H W -> B C+C' H W."""
         features = self.convblk(torch.cat([detail, context], dim=1))  # B C+C' H W
-        weights = torch.sigmoid(self.conv2(functional.relu(self.conv1(_mean(features)))))  # B C+C' 1 1
+        weights = torch.sigmoid(
+            self.conv2(functional.relu(self.conv1(_mean_over_pixels(features))))
+        )  # B C+C' 1 1
         return torch.add(features * weights, features)
 
 
@@ -208,12 +210,12 @@ def for_inference(network: BiSeNet) -> BiSeNet:
     return network
 
 
-def _mean(x: Tensor) -> Tensor:
+def _mean_over_pixels(x: Tensor) -> Tensor:
     """B C H W -> B C 1 1."""
     return x.mean(dim=(2, 3), keepdim=True)
 
 
-def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+def _enlarge_to(x: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(x, size=like.shape[2:], mode="nearest")
 
 

@@ -65,9 +65,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = _norm(inputs)
+        self.norm1 = _group_norm(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.norm2 = _norm(outputs)
+        self.norm2 = _group_norm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.conv_out = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
 
@@ -84,7 +84,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = _norm(width)
+        self.norm = _group_norm(width)
         self.q = nn.Conv2d(width, width, 1)
         self.k = nn.Conv2d(width, width, 1)
         self.v = nn.Conv2d(width, width, 1)
@@ -144,7 +144,11 @@ class Encoder(nn.Module):
             if not last:
                 blocks.append(Halve(width))
                 side //= 2
-        blocks += [*_middle(width), _norm(width), nn.Conv2d(width, config.code_dim, 3, padding=1)]
+        blocks += [
+            *_middle_blocks(width),
+            _group_norm(width),
+            nn.Conv2d(width, config.code_dim, 3, padding=1),
+        ]
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Mapping[int, Tensor]]:
@@ -164,7 +168,7 @@ class Generator(nn.Module):
     def __init__(self, config: CodeFormerConfig) -> None:
         super().__init__()
         width, side = config.width * config.multipliers[-1], config.grid
-        blocks: list[nn.Module] = [nn.Conv2d(config.code_dim, width, 3, padding=1), *_middle(width)]
+        blocks: list[nn.Module] = [nn.Conv2d(config.code_dim, width, 3, padding=1), *_middle_blocks(width)]
         self.taps: dict[int, int] = {}
         for level in reversed(range(len(config.multipliers))):
             self.taps[len(blocks)] = side
@@ -176,7 +180,7 @@ class Generator(nn.Module):
             if level > 0:
                 blocks.append(Double(width))
                 side *= 2
-        blocks += [_norm(width), nn.Conv2d(width, 3, 3, padding=1)]
+        blocks += [_group_norm(width), nn.Conv2d(width, 3, 3, padding=1)]
         self.blocks = nn.ModuleList(blocks)
 
 
@@ -264,7 +268,7 @@ class CodeFormer(nn.Module):
 
 
 def with_statistics_of(x: Tensor, like: Tensor) -> Tensor:
-    """Return ``x`` with the mean and deviation that ``like`` has in each channel (AdaIN); both B C H W."""
+    """Return ``x`` with the mean and deviation of ``like`` in each channel (AdaIN); both B C H W."""
     variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True)
     like_variance, like_mean = torch.var_mean(like, dim=(2, 3), keepdim=True)
     ratio = ((like_variance + STATISTICS_EPSILON) / (variance + STATISTICS_EPSILON)).sqrt()
@@ -308,11 +312,11 @@ def config_from_shapes(shapes: Mapping[str, tuple[int, ...]]) -> CodeFormerConfi
     return config
 
 
-def _norm(width: int) -> nn.GroupNorm:
+def _group_norm(width: int) -> nn.GroupNorm:
     return nn.GroupNorm(NORM_GROUPS, width, eps=NORM_EPSILON)
 
 
-def _middle(width: int) -> list[nn.Module]:
+def _middle_blocks(width: int) -> list[nn.Module]:
     return [ResidualBlock(width, width), AttentionBlock(width), ResidualBlock(width, width)]
 
 

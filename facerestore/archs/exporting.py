@@ -1,7 +1,7 @@
-"""Whether a network is being written down as a graph, rather than run.
+"""Tells whether a network is being exported as a graph, rather than run.
 
-A graph serves every face of every batch, and other programs run it: what prepares itself for one face, or takes
-operators that only torch has, takes its plain form then.
+A graph serves batches of any size in other programs: code that specialises on one face, or uses operators that only
+torch has, then takes its plain form.
 """
 
 from __future__ import annotations

@@ -79,8 +79,7 @@ class PriorGenerator(SynthesisNetwork):
 
     def noise_shapes(self) -> list[tuple[int, int, int]]:
         """Return (C, H, W) of each styled convolution's noise: one at 4 px, two at each larger size."""
-        layers = [4, *(size for size in self.sizes for _ in range(2))]
-        return [(self.config.width(size), size, size) for size in layers]
+        return [(self.config.width(side), side, side) for side in self.noise_sides]
 
     def forward(self, z: Tensor, *, noise: Sequence[Tensor] | None = None) -> Tensor:
         """Return faces for latent codes.

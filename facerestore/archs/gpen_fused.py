@@ -164,11 +164,11 @@ class FusedStyledConv(nn.Module):
     def forward(self, x: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
         """B Cin H W, B D, B Cout H' W' -> B Cout H' W', or B 2Cout H' W' with concatenated noise."""
         if not self.concatenates:
-            y = self._convolved(x, latent)  # B Cout H' W', or the four phases B 4Cout H W
+            y = self._in_whole(x, latent)  # B Cout H' W', or the four phases B 4Cout H W
             y = functional.pixel_shuffle(y, 2) if self.polyphase else y
             return functional.leaky_relu_(y.add_(noise, alpha=self.strength), LEAKY_SLOPE)
         both: Tensor | None = None
-        for rows, y in self._strips(x, latent):
+        for rows, y in self._in_strips(x, latent):
             if both is None:
                 size = (x.shape[0], 2 * noise.shape[1], *noise.shape[2:])
                 both = torch.empty(size, dtype=y.dtype, device=y.device, memory_format=layout_of(y))
@@ -178,8 +178,8 @@ class FusedStyledConv(nn.Module):
 
     def prepared(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weight and the bias for one face."""
-        style, gain, bias = self._factors(latent)
-        return self._scaled(style, gain), bias
+        style, gain, bias = self._scales(latent)
+        return self._scaled_weight(style, gain), bias
 
     def pieces(self, y: Tensor, noise: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield the activated channels of a strip of the convolution, and those of its noise: which ones, and B c h W.
@@ -191,50 +191,50 @@ class FusedStyledConv(nn.Module):
         at_a_time = width if y.device.type != "cpu" else max(1, PIECE_VALUES // (batch * height * columns))
         for start in range(0, width, at_a_time):
             stop = min(start + at_a_time, width)
-            yield slice(start, stop), self._activated(y, start, stop)
+            yield slice(start, stop), self._activated_piece(y, start, stop)
             noisy = torch.add(self.noise_bias[:, start:stop], noise[:, start:stop], alpha=self.strength)
             yield slice(width + start, width + stop), functional.leaky_relu_(noisy, LEAKY_SLOPE)
 
-    def _activated(self, y: Tensor, start: int, stop: int) -> Tensor:
+    def _activated_piece(self, y: Tensor, start: int, stop: int) -> Tensor:
         if not self.polyphase:
             return functional.leaky_relu(y[:, start:stop], LEAKY_SLOPE)
         return in_phases(functional.leaky_relu_(y[:, 4 * start : 4 * stop], LEAKY_SLOPE))
 
-    def _strips(self, x: Tensor, latent: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """Yield `_convolved` in strips where it can be: which rows of the result, and their B Cout h W."""
+    def _in_strips(self, x: Tensor, latent: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield `_in_whole` in strips where it can be: which rows of the result, and their B Cout h W."""
         if self.transposes or self.weight.shape[2] != KERNEL_SIZE or not self._weight_is_smaller(x):
-            yield slice(None), self._convolved(x, latent)
+            yield slice(None), self._in_whole(x, latent)
             return
         scale = 2 if self.polyphase else 1
         for rows, y in convolved_strips(x, *self.prepared(latent)):
             yield slice(scale * rows.start, scale * rows.stop), y
 
-    def _convolved(self, x: Tensor, latent: Tensor) -> Tensor:
+    def _in_whole(self, x: Tensor, latent: Tensor) -> Tensor:
         """Return the modulated convolution and the bias, both times the activation's gain.
 
         Four phases come one behind the other, as ``pixel_shuffle`` takes them.
         """
-        style, gain, bias = self._factors(latent)
+        style, gain, bias = self._scales(latent)
         if not self.transposes:
-            return self._modulated(x, style, gain, bias)
-        y = self._modulated(x, style, gain, None)  # B Cout 2H+1 2W+1
+            return self._modulate(x, style, gain, bias)
+        y = self._modulate(x, style, gain, None)  # B Cout 2H+1 2W+1
         return functional.conv2d(y, self.kernel, bias, padding=self.blur_padding, groups=y.shape[1])
 
-    def _factors(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scales(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return what the input's and the output's channels are scaled by, B Cin and B Cout, and the bias, Cout."""
         style, gain = self.modulation(latent)
         if self.polyphase:
             return style, gain.repeat_interleave(4, dim=1), self.bias.repeat_interleave(4)
         return style, gain, self.bias
 
-    def _modulated(self, x: Tensor, style: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
+    def _modulate(self, x: Tensor, style: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve with the style and the gain on the weight or on the features: whichever has fewer numbers.
 
         The same sum either way: conv(x, g (w s)) = g conv(x s, w).
         """
         if self._weight_is_smaller(x):
-            return self._plain(x, self._scaled(style, gain), bias)
-        y = self._plain(x * style[:, :, None, None].to(x.dtype), self.weight, None)
+            return self._convolve(x, self._scaled_weight(style, gain), bias)
+        y = self._convolve(x * style[:, :, None, None].to(x.dtype), self.weight, None)
         gain = gain[:, :, None, None].to(y.dtype)
         return y.mul_(gain) if bias is None else torch.addcmul(bias[:, None, None].to(y.dtype), y, gain)
 
@@ -244,12 +244,12 @@ class FusedStyledConv(nn.Module):
         features = x.numel() + x.numel() // x.shape[1] * outputs
         return x.shape[0] == 1 and self.weight.numel() < features
 
-    def _scaled(self, style: Tensor, gain: Tensor) -> Tensor:
+    def _scaled_weight(self, style: Tensor, gain: Tensor) -> Tensor:
         """Return the weight with the style and the gain of one face on it."""
         scale = torch.outer(*((style[0], gain[0]) if self.transposes else (gain[0], style[0])))
         return self.weight * scale[:, :, None, None]
 
-    def _plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.transposes:
             return functional.conv_transpose2d(x, weight, bias, stride=2)
         return convolve(x, weight, bias, padding=weight.shape[2] // 2)
@@ -351,11 +351,11 @@ class FusedGPEN(nn.Module):
         """Return restored faces."""
         if x.shape[0] > 1 and x.device.type == "cpu":
             # A batch of four takes twice as long a face (4.5 s instead of 2.2 s at 512 px on one thread).
-            return torch.cat([self._restored(face[None]) for face in x])
-        return self._restored(x)
+            return torch.cat([self._restored_together(face[None]) for face in x])
+        return self._restored_together(x)
 
-    def _restored(self, x: Tensor) -> Tensor:
-        streams, features = self._streams(x), [x]
+    def _restored_together(self, x: Tensor) -> Tensor:
+        streams, features = self._uses_strips(x), [x]
         for layer in self.encoder:
             features.append(layer(features[-1]))  # B C r r, down to 4 px
         latent = self.mapping(self.latent(features[-1].flatten(1)))  # B D
@@ -363,10 +363,10 @@ class FusedGPEN(nn.Module):
         features.reverse()
         del features[self._levels :]
         extra = [self.get_buffer(f"extra_noise_{index}") for index in range(self._extra_noise)]
-        y, image = self._synthesised(latent, features, extra)
-        return self._streamed(y, latent, x, image) if streams else image  # B 3 S S
+        y, image = self._synthesise(latent, features, extra)
+        return self._last_level_in_strips(y, latent, x, image) if streams else image  # B 3 S S
 
-    def _synthesised(
+    def _synthesise(
         self, latent: Tensor, features: list[Tensor], extra: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the features and the picture of the last level that there is noise for.
@@ -388,14 +388,14 @@ class FusedGPEN(nn.Module):
             image = self.to_rgbs[level](x, latent, image)
         return x, image
 
-    def _streams(self, x: Tensor) -> bool:
+    def _uses_strips(self, x: Tensor) -> bool:
         """Say whether the last level is to be computed in strips: of one large face on a CPU."""
         first, side = cast(FusedStyledConv, self.convs[-2]), self.config.face_size
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         large = x.shape[0] == 1 and x.shape[2] == side >= 2 * LEAST_STREAMED_SIDE
         return plain and large and first.concatenates and first.polyphase
 
-    def _streamed(self, x: Tensor, latent: Tensor, faces: Tensor, image: Tensor) -> Tensor:
+    def _last_level_in_strips(self, x: Tensor, latent: Tensor, faces: Tensor, image: Tensor) -> Tensor:
         """Return what the last level gives, a strip of rows at a time: its features are never all there.
 
         Args:

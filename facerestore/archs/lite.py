@@ -96,7 +96,7 @@ def conv(
     return conv
 
 
-def _blocks(width: int, count: int) -> nn.Sequential:
+def _residual_blocks(width: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
 
 
@@ -112,11 +112,13 @@ class LiteTrunk(nn.Module):
         self.unshuffle = unshuffle
         self.size_multiple = unshuffle * 2 ** (len(widths) - 1)
         self.stem = conv(COLOURS * unshuffle**2, widths[0], 3)
-        self.encoder = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
+        self.encoder = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairs)
         self.up = nn.ModuleList(conv(b, 4 * a, 1) for a, b in pairs)
-        self.decoder = nn.ModuleList(_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True))
+        self.decoder = nn.ModuleList(
+            _residual_blocks(a, n) for (a, _), n in zip(pairs, blocks[:-1], strict=True)
+        )
 
     def encode(self, x: Tensor) -> list[Tensor]:
         """B 3 S S -> B Ci S/(4 * 2^i) S/(4 * 2^i) of each level of the way down, finest first."""
@@ -158,7 +160,7 @@ class FineHead(nn.Module):
         self.look = nn.ModuleList(
             conv(COLOURS * fold**2, w, 3) for w, fold in zip(widths, self.folds, strict=True)
         )
-        self.blocks = nn.ModuleList(_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
+        self.blocks = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         self.draw = conv(widths[-1], COLOURS, 3, scale=0.0)
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:

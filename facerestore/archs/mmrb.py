@@ -3,7 +3,7 @@
 An independent implementation after Hu et al., "Enhancing Quality of Pose-varied Face Restoration with Local Weak
 Feature Sensing and GAN Prior", arXiv 2205.14377. The abstract gives the structure: such blocks gradually extract
 weak texture features of the input, in an asymmetric codec before a StyleGAN2 prior network. What it leaves open is
-decided here, behind a field of `MMRBConfig` each; no number here is the paper's.
+decided here, each behind a field of `MMRBConfig`; no number here is the paper's.
 
 The encoder has the blocks, the decoder is light. The deepest feature gives each layer's style as an offset from the
 mean style; the decoder's features scale and shift half the channels of the prior. Images are RGB in [-1, 1]; shapes
@@ -147,7 +147,7 @@ class MixedMultiPathBlock(nn.Module):
     def __init__(self, channels: int, config: BlockConfig | None = None) -> None:
         super().__init__()
         config = config or BlockConfig()
-        self.rounds = nn.ModuleList(_paths(channels, config) for _ in range(config.rounds))
+        self.rounds = nn.ModuleList(_parallel_paths(channels, config) for _ in range(config.rounds))
         self.mix = _conv(channels, channels, 1, slope=1.0)
         self.attention = ChannelAttention(channels) if config.attention else nn.Identity()
         self.beta = nn.Parameter(torch.full((1, channels, 1, 1), config.beta_init))
@@ -161,7 +161,7 @@ class MixedMultiPathBlock(nn.Module):
         return torch.add(x, self.beta * self.attention(self.mix(y)))
 
 
-def _paths(channels: int, config: BlockConfig) -> nn.ModuleDict:
+def _parallel_paths(channels: int, config: BlockConfig) -> nn.ModuleDict:
     """Return one round's convolutions; the names tell what no shape does, the dilation."""
     return nn.ModuleDict(
         {
@@ -233,7 +233,7 @@ class LatentHead(nn.Module):
 
 
 class Codes(NamedTuple):
-    """What the codec found in faces.
+    """The codec's output for faces.
 
     Attributes:
         offsets: B L D, each layer's style less the mean style.
@@ -348,10 +348,10 @@ class MMRBGenerator(nn.Module):
         if self.config.inject == "noise_concat":
             return self.prior.synthesise(latents, noise=_steered_noise(noise, codes.modulations))
         return self.prior.synthesise(
-            latents, noise=noise, steer=lambda x, size: self._steer(x, codes.modulations.get(size))
+            latents, noise=noise, steer=lambda x, size: self._steer_features(x, codes.modulations.get(size))
         )
 
-    def _steer(self, x: Tensor, modulation: Tensor | None) -> Tensor:
+    def _steer_features(self, x: Tensor, modulation: Tensor | None) -> Tensor:
         if modulation is None:
             return x
         if self.config.inject == "add":

@@ -89,7 +89,7 @@ class ConvUnit(nn.Module):
         """B C H W -> B C' H W, halved or doubled."""
         if self.enlarges:
             x = functional.interpolate(x, scale_factor=2, mode="nearest")  # B C 2H 2W
-        x = self.conv2d(_reflected(x))
+        x = self.conv2d(_reflect(x))
         if self.normed:
             x = self.norm(x)
         return functional.leaky_relu(x, LEAKY_SLOPE) if self.active else x
@@ -174,10 +174,10 @@ class FusedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B C H W -> B C' H W, or halved."""
-        reflected = _reflected(x)  # B C H+2 W+2
-        first = functional.leaky_relu_(_convolved(self.first, reflected), LEAKY_SLOPE)  # B C' H W
-        second = _convolved(self.second, _reflected(first))
-        return second.add_(x if self.shortcut is None else _convolved(self.shortcut, reflected))
+        reflected = _reflect(x)  # B C H+2 W+2
+        first = functional.leaky_relu_(_convolve_inside(self.first, reflected), LEAKY_SLOPE)  # B C' H W
+        second = _convolve_inside(self.second, _reflect(first))
+        return second.add_(x if self.shortcut is None else _convolve_inside(self.shortcut, reflected))
 
 
 class FusedEnlargingBlock(nn.Module):
@@ -202,29 +202,29 @@ class FusedEnlargingBlock(nn.Module):
             bordered = functional.pad(x, (1, 1, 1, 1), mode="replicate")  # B C H+2 W+2
             shortcut, first = in_phases(convolve(bordered, self.weight, self.bias)).chunk(2, dim=1)
         else:
-            bordered = _reflected(functional.interpolate(x, scale_factor=2, mode="nearest"))  # B C 2H+2 2W+2
+            bordered = _reflect(functional.interpolate(x, scale_factor=2, mode="nearest"))  # B C 2H+2 2W+2
             shortcut, first = convolve(bordered, self.weight, self.bias).chunk(2, dim=1)
-        second = _convolved(self.second, _reflected_whole(functional.leaky_relu_(first, LEAKY_SLOPE)))
+        second = _convolve_inside(self.second, _reflect_whole(functional.leaky_relu_(first, LEAKY_SLOPE)))
         second.view(shortcut.shape).add_(shortcut)
         return second
 
 
-def _convolved(conv: nn.Conv2d, x: Tensor) -> Tensor:
+def _convolve_inside(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return the convolution of features that have their borders."""
     if conv.stride == (1, 1):
         return convolve(x, conv.weight, conv.bias)
     return functional.conv2d(x, conv.weight, conv.bias, stride=conv.stride)
 
 
-def _reflected(x: Tensor) -> Tensor:
+def _reflect(x: Tensor) -> Tensor:
     """B C H W -> B C H+2 W+2."""
     return functional.pad(x, (1, 1, 1, 1), mode="reflect")
 
 
-def _reflected_whole(x: Tensor) -> Tensor:
+def _reflect_whole(x: Tensor) -> Tensor:
     """B C H W, or the phases B C H/2 2 W/2 2 -> B C H+2 W+2."""
     if x.dim() == 4:
-        return _reflected(x)
+        return _reflect(x)
     batch, width, rows, _, columns, _ = x.shape
     y = x.new_empty(batch, width, 2 * rows + 2, 2 * columns + 2)
     y[:, :, 1:-1, 1:-1].view(x.shape).copy_(x)

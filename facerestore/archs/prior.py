@@ -83,7 +83,7 @@ class StyleGAN2Prior(SynthesisNetwork):
         )
         self.config = config
         self.register_buffer("w_avg", torch.zeros(config.style_dim))
-        self.noises = _stored_noise([4, *(size for size in self.sizes for _ in range(2))])
+        self.noises = _stored_noise(self.noise_sides)
 
     def forward(self, z: Tensor) -> Tensor:
         """Return faces, B 3 S S.

@@ -313,7 +313,7 @@ def fuse_psfr(network: PSFRGenerator) -> PSFRGenerator:
 
 
 class Judgement(NamedTuple):
-    """What a discriminator says at one scale: B 1 H' W' scores, and the activations of its layers."""
+    """The output of a discriminator at one scale: B 1 H' W' scores, and the activations of its layers."""
 
     score: Tensor
     features: list[Tensor]

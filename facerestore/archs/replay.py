@@ -3,8 +3,8 @@
 A network of hundreds of small kernels can keep an accelerator waiting for the host, which launches them one by one. Of
 the two remedies that torch has, graphs were chosen and not ``torch.compile``: they run the very kernels of the plain
 call, so that faces stay the same; they need no compiler, which wheels for Windows lack; and they are ready after a few
-calls, where compiling GPEN took most of a minute on a CPU. What they gain has not been measured: it was written without
-a GPU. That the networks here can be recorded, tests/test_archs_recordable.py shows without one.
+calls, where compiling GPEN took most of a minute on a CPU. The gain has not been measured, for lack of a
+GPU; tests/test_archs_recordable.py shows without one that the networks here can be recorded.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class ReplayedNetwork(nn.Module):
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
-        """Return what the network itself has: its configuration, its stages."""
+        """Return an attribute of the network itself: its configuration, its stages."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -70,15 +70,15 @@ class ReplayedNetwork(nn.Module):
         # A replay writes to the same inputs and output each time. The lock keeps their order on the device's stream:
         # filled, run and copied for one caller before the next one's are filled. Nobody waits for the device in it.
         with self._lock:
-            replay = self._replay(inputs)
+            replay = self._replay_for(inputs)
             if replay is not None:
                 return replay(*inputs)
         result: Tensor = self.network(*inputs)
         return result
 
-    def _replay(self, inputs: Sequence[Any]) -> Replay | None:
+    def _replay_for(self, inputs: Sequence[Any]) -> Replay | None:
         """Return the recording for these inputs, made now where it is due; None where the network is to be run."""
-        key = _key(inputs)
+        key = _recording_key(inputs)
         if key in self._recorded:
             return self._recorded[key]
         self._calls[key] += 1
@@ -104,7 +104,7 @@ def colours_last(network: Network) -> Network:
     return network
 
 
-def _key(inputs: Sequence[Any]) -> Hashable:
+def _recording_key(inputs: Sequence[Any]) -> Hashable:
     """Return what a recording depends on: shapes and layouts, numbers, and the format that products are computed in."""
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     kind = tensors[0].device.type

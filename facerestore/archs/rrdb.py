@@ -18,7 +18,7 @@ RESIDUAL_SCALE = 0.2
 BODY_SCALE = 4
 
 
-def _activate(x: Tensor) -> Tensor:
+def _leaky_relu(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, LEAKY_SLOPE)
 
 
@@ -37,7 +37,7 @@ class ResidualDenseBlock(nn.Module):
         """B C H W -> B C H W."""
         seen = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = torch.cat([seen, _activate(conv(seen))], dim=1)  # B C + n growth H W
+            seen = torch.cat([seen, _leaky_relu(conv(seen))], dim=1)  # B C + n growth H W
         return torch.add(x, RESIDUAL_SCALE * self.conv5(seen))
 
 
@@ -77,6 +77,6 @@ class RRDBNet(nn.Module):
         x = self.conv_first(functional.pixel_unshuffle(x, self.fold))  # B C sH/4 sW/4
         x = x + self.conv_body(self.body(x))
         for conv in (self.conv_up1, self.conv_up2):
-            x = _activate(conv(functional.interpolate(x, scale_factor=2, mode="nearest")))  # twice the size
-        y: Tensor = self.conv_last(_activate(self.conv_hr(x)))
+            x = _leaky_relu(conv(functional.interpolate(x, scale_factor=2, mode="nearest")))  # twice the size
+        y: Tensor = self.conv_last(_leaky_relu(self.conv_hr(x)))
         return y

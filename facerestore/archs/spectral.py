@@ -43,12 +43,12 @@ def has_spectral_norm(state_dict: Mapping[str, Tensor]) -> bool:
 
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the state of a module with spectral norm under the keys of published checkpoints."""
-    return _renamed(state_dict, {own: official for official, own in PARAMETRISED.items()})
+    return _with_endings(state_dict, {own: official for official, own in PARAMETRISED.items()})
 
 
 def from_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of a published checkpoint under the keys of a module with spectral norm."""
-    return _renamed(state_dict, PARAMETRISED)
+    return _with_endings(state_dict, PARAMETRISED)
 
 
 def official_shapes(module: nn.Module) -> dict[str, torch.Size]:
@@ -83,20 +83,20 @@ def fuse(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if ending == "weight_orig":
             prefix = key.removesuffix(ending)
             u, v = state_dict[f"{prefix}weight_u"], state_dict[f"{prefix}weight_v"]
-            fused[f"{prefix}weight"] = _normalised(key, value.float(), u.float(), v.float())
+            fused[f"{prefix}weight"] = _weight_over_sigma(key, value.float(), u.float(), v.float())
         elif ending not in PARAMETRISED:
             fused[key] = value
     return fused
 
 
-def _normalised(key: str, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def _weight_over_sigma(key: str, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
     sigma = torch.dot(u, torch.mv(weight.flatten(1), v))
     if not (torch.isfinite(sigma) and sigma > 0):
         raise ValueError(f"weight_u and weight_v beside '{key}' give the spectral norm {float(sigma):g}")
     return weight / sigma
 
 
-def _renamed(state_dict: Mapping[str, Tensor], endings: Mapping[str, str]) -> dict[str, Tensor]:
+def _with_endings(state_dict: Mapping[str, Tensor], endings: Mapping[str, str]) -> dict[str, Tensor]:
     renamed = {}
     for key, value in state_dict.items():
         old = next((ending for ending in endings if f".{key}".endswith(f".{ending}")), None)

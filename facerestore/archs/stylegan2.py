@@ -298,6 +298,7 @@ class SynthesisNetwork(nn.Module):
         self.enlarges = upsampling == "bilinear"
         coarsest, *self.sizes = resolutions(face_size)
         self.latent_count = 2 * len(self.sizes) + 2
+        self.noise_sides = [coarsest, *(size for size in self.sizes for _ in range(2))]
         c = width(coarsest)
         self.style = mapping_network(style_dim, mapping_layers) if mapping_layers else nn.Identity()
         self.input = ConstantInput(c)

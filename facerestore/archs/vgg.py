@@ -1,4 +1,4 @@
-"""The convolutions of VGG19, whose activations tell how alike two pictures look.
+"""The convolutions of VGG19, whose activations measure how similar two pictures look.
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv 1409.1556,
 configuration E, without batch norm. Keys are those of torchvision's ``vgg19-dcbb9e9d.pth``, ``features.N.weight``; its

@@ -101,7 +101,7 @@ def prepare(
     detector: Annotated[
         str,
         typer.Option(
-            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face finder."
+            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face detector."
         ),
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

@@ -1,4 +1,4 @@
-"""Steps of age: what the years do to a print. See :mod:`facerestore.degradation.steps` for what a step is."""
+"""Steps of ageing prints. See :mod:`facerestore.degradation.steps` for what a step is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.degradation.kernels import gaussian_kernel
+from facerestore.degradation.shapes import stain_field, worn_layers
 from facerestore.degradation.steps import DamageStep, Pixels, Step
-from facerestore.degradation.wear import damage_layers, stain_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,6 @@ class Fading(Step):
         white: what became of 255, R, G, B levels.
     """
 
-    word: ClassVar[str] = "fading"
     black: tuple[float, float, float]
     white: tuple[float, float, float]
 
@@ -47,7 +46,7 @@ class Stains(Step):
         layout_seed: of where they lie.
     """
 
-    word: ClassVar[str] = "stains"
+    summary: ClassVar[str] = "stains {0.amplitude:.0f}"
     amplitude: float
     layout_seed: int
 
@@ -55,11 +54,6 @@ class Stains(Step):
         """Return the stained picture."""
         field = stain_field(picture.shape[0], self.layout_seed)
         return picture + np.float32(self.amplitude) * field[..., None]
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"stains {self.amplitude:.0f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ class Grain(Step):
         size_px: standard deviation of a grain's shape.
     """
 
-    word: ClassVar[str] = "grain"
+    summary: ClassVar[str] = "grain {0.sigma:.1f}, {0.size_px:.1f} px"
     sigma: float
     size_px: float
 
@@ -88,11 +82,6 @@ class Grain(Step):
         """Return the shape of a grain, three sigma to each side."""
         side = 2 * max(1, int(np.ceil(3 * self.size_px))) + 1
         return gaussian_kernel(side, self.size_px, self.size_px, 0.0)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"grain {self.sigma:.1f}, {self.size_px:.1f} px"
 
 
 def midtones(picture: Pixels) -> Pixels:
@@ -113,7 +102,7 @@ class Damage(DamageStep):
         layout_seed: of where they lie, and how light or dark each is.
     """
 
-    word: ClassVar[str] = "damage"
+    summary: ClassVar[str] = "{0.scratches} scratches, {0.cracks} cracks, {0.specks} specks"
     scratches: int
     cracks: int
     specks: int
@@ -122,7 +111,7 @@ class Damage(DamageStep):
 
     def layers(self, size_px: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return what lies on a picture of that side: (S, S) opacity in [0, 1] and (S, S) level, 0 to 255."""
-        return damage_layers(
+        worn = worn_layers(
             size_px,
             scratches=self.scratches,
             cracks=self.cracks,
@@ -130,6 +119,7 @@ class Damage(DamageStep):
             width_px=self.width_px,
             seed=self.layout_seed,
         )
+        return worn.opacity, worn.level
 
     def mask(self, size_px: int) -> NDArray[np.float32]:
         """Return the opacity alone."""
@@ -139,8 +129,3 @@ class Damage(DamageStep):
         """Return the damaged picture."""
         opacity, level = (layer[..., None] for layer in self.layers(picture.shape[0]))
         return picture + opacity * (level - picture)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"{self.scratches} scratches, {self.cracks} cracks, {self.specks} specks"

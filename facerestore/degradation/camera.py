@@ -52,7 +52,6 @@ class Sensor(HostStep):
         edge_aware: demosaiced along edges, not bilinearly.
     """
 
-    word: ClassVar[str] = "sensor"
     shot: float
     read: float
     red_gain: float
@@ -96,7 +95,7 @@ class Smear(HostStep):
         kept: share of the fine structure that is put back.
     """
 
-    word: ClassVar[str] = "smear"
+    summary: ClassVar[str] = "smeared {0.tolerance:.0f}, {0.reach_px:.1f} px"
     tolerance: float
     reach_px: float
     chroma_px: float
@@ -112,8 +111,3 @@ class Smear(HostStep):
             colours = np.asarray(cv2.GaussianBlur(colours, (0, 0), self.chroma_px), dtype=np.uint8)
         colours[..., 0] = cv2.addWeighted(luma, self.kept, smooth, 1 - self.kept, 0)
         return np.asarray(cv2.cvtColor(colours, cv2.COLOR_YCrCb2RGB), dtype=np.float32)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"smeared {self.tolerance:.0f}, {self.reach_px:.1f} px"

@@ -1,4 +1,4 @@
-"""Damage with its masks: a degraded face, the same without damage, and what lies where."""
+"""A degraded face with its damage apart: the same face without damage, and a mask for each kind."""
 
 from __future__ import annotations
 

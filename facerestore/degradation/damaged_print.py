@@ -8,12 +8,14 @@ import numpy as np
 
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
-    SMALLEST_SIDE_PX,
-    Degradation,
     DegradationDraw,
     log_uniform,
+    reduced_side,
+    uniform,
+    whole_number,
 )
-from facerestore.degradation.steps import GaussianBlur, Grey, Jpeg, Resize, Step, Toning
+from facerestore.degradation.old_photo import OldPrint
+from facerestore.degradation.steps import Jpeg, Resize, Step, round_blur
 from facerestore.degradation.tearing import (
     Cracks,
     Creases,
@@ -55,26 +57,18 @@ KINDS = (
 )
 """Every kind of damage. Probabilities and ranges are ours, set by eye beside scans of damaged photographs."""
 
-STAINS = np.array([[0.93, 0.86, 0.7], [0.72, 0.52, 0.3]])
-"""Between which two browns a stain lies, R, G and B as shares of white: water that has yellowed paper, and rust."""
 YELLOW_GREEN = 0.35
 """Of what bare paper has lost in blue, it has lost this share in green."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DamagedPrint(Degradation):
+class DamagedPrint(OldPrint):
     """A print, often monochrome and somewhat soft, with one kind of damage or several.
 
     Damage comes last, so that :func:`facerestore.degradation.damaged.damaged` can say of each pixel whether it was
-    touched. Grey and toning are done to the target too, as in ``old-photo``.
+    touched.
 
     Attributes:
-        name: name of the preset.
-        grey_probability: chance of a monochrome print.
-        toning_probability: chance that a monochrome print is toned.
-        red_exponent: of the tone.
-        green_exponent: of the tone.
-        blue_exponent: of the tone.
         soft_probability: chance of a soft, small and compressed picture under the damage.
         blur_sigma_px: of the softness, at 512 px.
         downsample: factor by which it is then reduced; its logarithm is drawn evenly.
@@ -86,9 +80,6 @@ class DamagedPrint(Degradation):
 
     grey_probability: float = 0.45
     toning_probability: float = 0.5
-    red_exponent: tuple[float, float] = (0.8, 0.95)
-    green_exponent: tuple[float, float] = (0.97, 1.06)
-    blue_exponent: tuple[float, float] = (1.1, 1.8)
     soft_probability: float = 0.6
     blur_sigma_px: tuple[float, float] = (0.3, 2.5)
     downsample: tuple[float, float] = (1.0, 3.0)
@@ -100,37 +91,29 @@ class DamagedPrint(Degradation):
     def draw(self, face_size: int, rng: np.random.Generator) -> DegradationDraw:
         """Return one set of parameters."""
         chances = rng.random(3)
-        tone = [float(rng.uniform(*r)) for r in (self.red_exponent, self.green_exponent, self.blue_exponent)]
-        target: tuple[Step, ...] = ()
-        if chances[0] < self.grey_probability:
-            target = (Grey(), Toning(*tone)) if chances[1] < self.toning_probability else (Grey(),)
+        target = self.draw_target(chances, rng)
         soft = self._soft(face_size, rng)
         steps = soft if chances[2] < self.soft_probability else []
         return DegradationDraw(self.name, face_size, target, (*steps, *self._damage(face_size, rng)))
 
     def _soft(self, face_size: int, rng: np.random.Generator) -> list[Step]:
-        sigma = face_size / REFERENCE_SIZE * float(rng.uniform(*self.blur_sigma_px))
-        small = max(round(face_size / log_uniform(self.downsample, rng)), SMALLEST_SIDE_PX)
-        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
-        blur = GaussianBlur(2 * max(1, int(np.ceil(3 * sigma))) + 1, sigma, sigma)
+        blur = round_blur(face_size / REFERENCE_SIZE * uniform(self.blur_sigma_px, rng))
+        small = reduced_side(face_size, log_uniform(self.downsample, rng))
+        quality = whole_number(self.jpeg_quality, rng)
         return [blur, Resize(small, "area"), Jpeg(quality), Resize(face_size, "cubic")]
 
     def _damage(self, face_size: int, rng: np.random.Generator) -> list[Step]:
         """Return at least one kind of damage."""
         scale = face_size / REFERENCE_SIZE
         chances = rng.random(len(self.kinds)) / [kind.probability for kind in self.kinds]
-        softness = max(scale * float(rng.uniform(*self.softness_px)), 0.3)
-        yellow = float(rng.uniform(*self.yellowing))
+        softness = max(scale * uniform(self.softness_px, rng), 0.3)
+        yellow = uniform(self.yellowing, rng)
         paper = (1.0, 1 - YELLOW_GREEN * yellow, 1 - yellow)
         steps: list[Step] = []
         for kind, chance in zip(self.kinds, chances, strict=True):
-            count = int(rng.integers(kind.count[0], kind.count[1] + 1))
+            count = whole_number(kind.count, rng)
             width, seed = scale * log_uniform(kind.width_px, rng), int(rng.integers(2**31))
-            stain = (
-                float(rng.uniform(0.6, 0.95)),
-                float(rng.uniform(0.5, 0.85)),
-                float(rng.uniform(0.3, 0.7)),
-            )
+            stain = (uniform((0.6, 0.95), rng), uniform((0.5, 0.85), rng), uniform((0.3, 0.7), rng))
             colour = stain if kind.step is WaterStains else paper
             if chance < 1 or chance == chances.min():
                 steps.append(kind.step(count, width, softness, colour, seed))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.degradation.registry import step_from_json, step_to_json
-from facerestore.degradation.steps import Grey, Resize, Step, apply_steps
+from facerestore.degradation.steps import CroppedJpeg, Grey, Resize, Step, apply_steps
 from facerestore.errors import ConfigError
 
 REFERENCE_SIZE = 512
@@ -19,6 +19,9 @@ REFERENCE_SIZE = 512
 
 SMALLEST_SIDE_PX = 4
 """No face is reduced further, however small it was to begin with."""
+
+BLOCK_PX = 16
+"""Side of a block of chroma, which JPEG halves: where a crop may fall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,8 @@ class DegradationDraw:
     Attributes:
         preset: name of the degradation that they were drawn from.
         face_size: side of the face that they are for, px.
-        target: what is done to the real face first, so that input and target share it: a monochrome photo has a
-            monochrome target.
-        steps: what is then done to the input alone, in order.
+        target: steps for the real face, which input and target share: a monochrome photo has a monochrome target.
+        steps: then the steps for the input alone, in order.
     """
 
     preset: str
@@ -40,7 +42,7 @@ class DegradationDraw:
 
     @property
     def grey(self) -> bool:
-        """Say whether input and target are both turned grey."""
+        """Whether input and target are both turned grey."""
         return any(isinstance(step, Grey) for step in self.target)
 
     @property
@@ -58,7 +60,7 @@ class DegradationDraw:
 
     @property
     def text(self) -> str:
-        """Say the parameters in few words, a step a line."""
+        """The parameters in a few words, one line per step."""
         lines = [step.text for step in (*self.target, *self.steps)]
         return "\n".join(line for line in lines if line) or "nothing drawn"
 
@@ -100,9 +102,29 @@ class Degradation(ABC):
         """Return one set of parameters for a face of ``face_size`` px."""
 
 
+def uniform(between: tuple[float, float], rng: np.random.Generator) -> float:
+    """Return a number between two."""
+    return float(rng.uniform(*between))
+
+
 def log_uniform(between: tuple[float, float], rng: np.random.Generator) -> float:
     """Return a number between two positive ones whose logarithm is drawn evenly: half as much as often as twice."""
     return float(np.exp(rng.uniform(*np.log(between))))
+
+
+def whole_number(between: tuple[int, int], rng: np.random.Generator) -> int:
+    """Return a whole number from the first to the second, both included."""
+    return int(rng.integers(between[0], between[1] + 1))
+
+
+def cropped_jpeg(quality: tuple[int, int], rng: np.random.Generator) -> CroppedJpeg:
+    """Return a JPEG of a drawn quality whose blocks begin anywhere."""
+    return CroppedJpeg(whole_number(quality, rng), *rng.integers(BLOCK_PX, size=2).tolist())
+
+
+def reduced_side(side_px: float, factor: float = 1.0) -> int:
+    """Return the side of a face after a reduction, whole px and not below `SMALLEST_SIDE_PX`."""
+    return max(round(side_px / factor), SMALLEST_SIDE_PX)
 
 
 def apply(

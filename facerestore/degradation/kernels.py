@@ -57,25 +57,25 @@ def pillow_cubic(from_px: int, to_px: int) -> NDArray[np.float32]:
     The cubic is Keys' with a = -0.5, widened by the factor of reduction: what Matlab's ``imresize`` does too, in which
     the bicubic x4, x8 and x16 of the super-resolution literature are stated.
     """
-    distance = _distances(from_px, to_px)
+    distance = _pixel_distances(from_px, to_px)
     near = (1.5 * distance - 2.5) * distance**2 + 1
     far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-    return _normalised(np.where(distance < 1, near, np.where(distance < 2, far, 0)))
+    return _rows_summing_to_one(np.where(distance < 1, near, np.where(distance < 2, far, 0)))
 
 
 @lru_cache(maxsize=256)
 def pillow_lanczos(from_px: int, to_px: int) -> NDArray[np.float32]:
     """Return the (to, from) matrix of Pillow's Lanczos resampling, of three lobes, along one axis, antialiased."""
-    distance = _distances(from_px, to_px)
-    return _normalised(np.where(distance < 3, np.sinc(distance) * np.sinc(distance / 3), 0))
+    distance = _pixel_distances(from_px, to_px)
+    return _rows_summing_to_one(np.where(distance < 3, np.sinc(distance) * np.sinc(distance / 3), 0))
 
 
-def _distances(from_px: int, to_px: int) -> NDArray[np.float64]:
+def _pixel_distances(from_px: int, to_px: int) -> NDArray[np.float64]:
     """Return how far each old pixel is from each new one, (to, from), in pixels of the coarser of both."""
     factor = from_px / to_px
     centres = (np.arange(to_px, dtype=np.float64)[:, None] + 0.5) * factor - 0.5
     return np.asarray(np.abs(np.arange(from_px, dtype=np.float64)[None] - centres) / max(factor, 1.0))
 
 
-def _normalised(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+def _rows_summing_to_one(weights: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
 from facerestore.degradation.drawing import (
@@ -12,22 +13,47 @@ from facerestore.degradation.drawing import (
     SMALLEST_SIDE_PX,
     Degradation,
     DegradationDraw,
+    uniform,
+    whole_number,
 )
-from facerestore.degradation.steps import (
-    GaussianBlur,
-    Grey,
-    Jpeg,
-    Resize,
-    Step,
-    Toning,
-)
+from facerestore.degradation.steps import Grey, Jpeg, Resize, Step, Toning, round_blur
 
 YELLOW = np.array([0.3, 0.0, -0.7])
 """Change of R, G, B of white as paper yellows, of the difference of red and blue; the mean of five yellowed scans."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OldPhoto(Degradation):
+class OldPrint(Degradation):
+    """What is often monochrome, and then often toned.
+
+    Grey and toning are done to the target too: a restored face must not bring colours into a monochrome photo, nor
+    lose the tone that the rest of it has. All else is done to the input alone.
+
+    Attributes:
+        grey_probability: chance of a monochrome print.
+        toning_probability: chance that a monochrome print is toned, as sepia ones are.
+        red_exponent: of the tone.
+        green_exponent: of the tone.
+        blue_exponent: of the tone.
+    """
+
+    grey_probability: float
+    toning_probability: float
+    red_exponent: tuple[float, float] = (0.8, 0.95)
+    green_exponent: tuple[float, float] = (0.97, 1.06)
+    blue_exponent: tuple[float, float] = (1.1, 1.8)
+
+    def draw_target(self, chances: NDArray[np.float64], rng: np.random.Generator) -> tuple[Step, ...]:
+        """Return the steps of the target; ``chances``, in [0, 1), decide on grey and on toning."""
+        exponents = (self.red_exponent, self.green_exponent, self.blue_exponent)
+        toning = Toning(*(uniform(each, rng) for each in exponents))
+        if chances[0] >= self.grey_probability:
+            return ()
+        return (Grey(), toning) if chances[1] < self.toning_probability else (Grey(),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldPhoto(OldPrint):
     """A soft lens, a grainy print that fades, stains, cracks and gathers dust, and a scan of it.
 
     The ranges are ours. Those of tone and fading hold what was measured on a dozen scans of photographs of about 1900
@@ -35,16 +61,7 @@ class OldPhoto(Degradation):
     55; exponents of the tone at mid-grey 0.8 to 0.95 (red), 0.97 to 1.06 (green), 1.2 to 2.1 (blue). The others were
     set by eye beside them.
 
-    Grey and toning are done to the target too: a restored face must not bring colours into a monochrome photo, nor
-    lose the tone that the rest of it has. All else is done to the input alone.
-
     Attributes:
-        name: name of the preset.
-        grey_probability: chance of a monochrome print.
-        toning_probability: chance that a monochrome print is toned, as sepia ones are.
-        red_exponent: of the tone.
-        green_exponent: of the tone.
-        blue_exponent: of the tone.
         blur_sigma_px: softness of the lens, at 512 px.
         black: level that black has faded to.
         white: level that white has faded to.
@@ -66,9 +83,6 @@ class OldPhoto(Degradation):
 
     grey_probability: float = 0.65
     toning_probability: float = 0.6
-    red_exponent: tuple[float, float] = (0.8, 0.95)
-    green_exponent: tuple[float, float] = (0.97, 1.06)
-    blue_exponent: tuple[float, float] = (1.1, 1.8)
     blur_sigma_px: tuple[float, float] = (0.5, 4.0)
     black: tuple[float, float] = (5.0, 70.0)
     white: tuple[float, float] = (170.0, 235.0)
@@ -90,27 +104,17 @@ class OldPhoto(Degradation):
         """Return one set of parameters."""
         scale = face_size / REFERENCE_SIZE
         chances = rng.random(4)
-        grey = bool(chances[0] < self.grey_probability)
-        toned = grey and chances[1] < self.toning_probability
-        target: tuple[Step, ...] = (Grey(),) if grey else ()
-        tone = tuple(
-            float(rng.uniform(*r)) for r in (self.red_exponent, self.green_exponent, self.blue_exponent)
-        )
-        if toned:
-            target += (Toning(*tone),)
-        sigma = float(scale * rng.uniform(*self.blur_sigma_px))
+        target = self.draw_target(chances, rng)
+        sigma = scale * uniform(self.blur_sigma_px, rng)
         small = max(int(face_size // rng.uniform(*self.downsample)), SMALLEST_SIDE_PX)
         steps = (
-            GaussianBlur(2 * max(1, int(np.ceil(3 * sigma))) + 1, sigma, sigma),
-            Grain(
-                float(rng.uniform(*self.grain_sigma)),
-                max(float(scale * rng.uniform(*self.grain_size_px)), 0.3),
-            ),
-            self._fading(self.cast / 6 if grey else self.cast, rng),
-            Stains(float(rng.uniform(*self.stains)), int(rng.integers(2**31))),
+            round_blur(sigma),
+            Grain(uniform(self.grain_sigma, rng), max(scale * uniform(self.grain_size_px, rng), 0.3)),
+            self._fading(self.cast / 6 if target else self.cast, rng),
+            Stains(uniform(self.stains, rng), int(rng.integers(2**31))),
             self._damage(scale, rng, scratched=chances[2], cracked=chances[3]),
             Resize(small, "area"),
-            Jpeg(int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))),
+            Jpeg(whole_number(self.jpeg_quality, rng)),
             Resize(face_size, "cubic"),
         )
         return DegradationDraw(self.name, face_size, target, steps)
@@ -123,13 +127,11 @@ class OldPhoto(Degradation):
         return Fading((lows[0], lows[1], lows[2]), (highs[0], highs[1], highs[2]))
 
     def _damage(self, scale: float, rng: np.random.Generator, *, scratched: float, cracked: float) -> Damage:
-        counts = [
-            int(rng.integers(low, high + 1)) for low, high in (self.scratches, self.cracks, self.specks)
-        ]
+        counts = [whole_number(each, rng) for each in (self.scratches, self.cracks, self.specks)]
         return Damage(
             scratches=counts[0] if scratched < self.scratched_probability else 0,
             cracks=counts[1] if cracked < self.cracked_probability else 0,
             specks=counts[2],
-            width_px=float(scale * rng.uniform(*self.width_px)),
+            width_px=scale * uniform(self.width_px, rng),
             layout_seed=int(rng.integers(2**31)),
         )

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from facerestore.degradation.camera import Sensor, Smear
-from facerestore.degradation.delivery import CroppedJpeg, Sharpen
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
-    SMALLEST_SIDE_PX,
     Degradation,
     DegradationDraw,
+    cropped_jpeg,
     log_uniform,
+    reduced_side,
+    uniform,
 )
-from facerestore.degradation.steps import GaussianBlur, MotionBlur, Resize, Step
-from facerestore.degradation.web import BLOCK_PX
+from facerestore.degradation.steps import MotionBlur, Resize, Sharpen, Step, round_blur
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,6 @@ class Phone(Degradation):
     The ranges are ours. Noise at mid-grey, after demosaicing, is 1 to 20 levels.
 
     Attributes:
-        name: name of the preset.
         downsample: factor by which the face is smaller on the sensor; its logarithm is drawn evenly.
         moved_probability: chance of motion blur.
         motion_length_px: of the motion blur, at 512 px.
@@ -69,33 +68,24 @@ class Phone(Degradation):
         scale = face_size / REFERENCE_SIZE
         chances = rng.random(4)
         steps: list[Step] = []
-        length, angle = scale * float(rng.uniform(*self.motion_length_px)), float(rng.uniform(0, np.pi))
+        length, angle = scale * uniform(self.motion_length_px, rng), uniform((0, np.pi), rng)
         if chances[0] < self.moved_probability:
             # Even along its length: a ramp would move the face.
             steps.append(MotionBlur(max(1.0, length), angle, 0.0))
-        sigma = scale * float(rng.uniform(*self.blur_sigma_px))
+        sigma = scale * uniform(self.blur_sigma_px, rng)
         if chances[1] < self.soft_probability:
-            steps.append(GaussianBlur(2 * max(1, int(np.ceil(3 * sigma))) + 1, sigma, sigma))
-        small = max(round(face_size / log_uniform(self.downsample, rng)), SMALLEST_SIDE_PX)
+            steps.append(round_blur(sigma))
+        small = reduced_side(face_size, log_uniform(self.downsample, rng))
         steps += [Resize(small, "area"), self._sensor(rng)]
-        smear, sharpen = self._smear(rng), self._sharpen(rng)
+        ranges = (self.tolerance, self.reach_px, self.chroma_px, self.kept)
+        smear = Smear(*(uniform(each, rng) for each in ranges))
+        sharpen = Sharpen(uniform(self.amount, rng), uniform(self.halo_px, rng))
         steps += [smear] if chances[2] < self.smeared_probability else []
         steps += [sharpen] if chances[3] < self.sharpened_probability else []
-        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
-        left, top = rng.integers(BLOCK_PX, size=2).tolist()
-        steps += [CroppedJpeg(quality, left, top), Resize(face_size, "cubic")]
+        steps += [cropped_jpeg(self.jpeg_quality, rng), Resize(face_size, "cubic")]
         return DegradationDraw(self.name, face_size, (), tuple(steps))
 
     def _sensor(self, rng: np.random.Generator) -> Sensor:
-        red, blue = (float(rng.uniform(*self.gain)) for _ in range(2))
-        return Sensor(
-            log_uniform(self.shot, rng), log_uniform(self.read, rng), red, blue, bool(rng.random() < 0.5)
-        )
-
-    def _smear(self, rng: np.random.Generator) -> Smear:
-        ranges = (self.tolerance, self.reach_px, self.chroma_px, self.kept)
-        tolerance, reach, chroma, kept = (float(rng.uniform(*each)) for each in ranges)
-        return Smear(tolerance, reach, chroma, kept)
-
-    def _sharpen(self, rng: np.random.Generator) -> Sharpen:
-        return Sharpen(float(rng.uniform(*self.amount)), float(rng.uniform(*self.halo_px)))
+        red, blue = (uniform(self.gain, rng) for _ in range(2))
+        shot, read = log_uniform(self.shot, rng), log_uniform(self.read, rng)
+        return Sensor(shot, read, red, blue, bool(rng.random() < 0.5))

@@ -14,6 +14,9 @@ from facerestore.degradation.drawing import (
     SMALLEST_SIDE_PX,
     Degradation,
     DegradationDraw,
+    reduced_side,
+    uniform,
+    whole_number,
 )
 from facerestore.degradation.old_photo import OldPhoto
 from facerestore.degradation.phone import Phone
@@ -30,6 +33,7 @@ from facerestore.degradation.steps import (
     Resize,
     Step,
     WholeLevels,
+    round_blur,
 )
 from facerestore.degradation.web import Web
 from facerestore.errors import ConfigError
@@ -40,7 +44,6 @@ class BlurReduceNoise(Degradation):
     """``y = resize_S( JPEG_q( resize_{S/s}(x * k) + n ) )`` (GFP-GAN, arXiv 2101.04061, eq. 1), each drawn uniformly.
 
     Attributes:
-        name: name of the preset.
         kernel_size_px: odd side of the blur kernel, at 512 px.
         blur_sigma_px: standard deviation of each axis of the blur, at 512 px.
         isotropic_probability: chance that both axes share one sigma.
@@ -65,10 +68,9 @@ class BlurReduceNoise(Degradation):
         sigma_x, sigma_y = scale * rng.uniform(*self.blur_sigma_px, size=2)
         if rng.random() < self.isotropic_probability:
             sigma_y = sigma_x
-        angle = float(rng.uniform(-np.pi, np.pi))
+        angle = uniform((-np.pi, np.pi), rng)
         small = max(int(face_size // rng.uniform(*self.downsample)), SMALLEST_SIDE_PX)
-        noise = float(rng.uniform(*self.noise_sigma))
-        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
+        noise, quality = uniform(self.noise_sigma, rng), whole_number(self.jpeg_quality, rng)
         grey = bool(rng.random() < self.grey_probability)
         kernel_size_px = max(3, round(self.kernel_size_px * face_size / REFERENCE_SIZE) | 1)
         return DegradationDraw(
@@ -93,7 +95,6 @@ class OneOfFourBlurs(Degradation):
     enlarged by cubic interpolation; in 8 bits after every step, as imgaug works.
 
     Attributes:
-        name: name of the preset.
         grey_probability: chance that input and target are both turned grey.
         blur_probability: chance of a blur, which is one of the four, all alike.
         gaussian_sigma_px: of the Gaussian blur, at 512 px.
@@ -129,16 +130,13 @@ class OneOfFourBlurs(Degradation):
         steps: list[Step] = []
         if chances[0] < self.blur_probability:
             steps.append(self._blur(scale, rng))
-        side = max(round(scale * rng.integers(self.side_px[0], self.side_px[1] + 1)), SMALLEST_SIDE_PX)
+        side = reduced_side(scale * whole_number(self.side_px, rng))
         choices: tuple[Interpolation, ...] = ("nearest", "linear", "area", "cubic")
         steps.append(Resize(side, choices[rng.integers(len(choices))]))
-        sigma, coloured = (
-            float(rng.uniform(*self.noise_sigma)),
-            bool(chances[2] < self.colour_noise_probability),
-        )
+        sigma, coloured = uniform(self.noise_sigma, rng), bool(chances[2] < self.colour_noise_probability)
         if chances[1] < self.noise_probability:
             steps.append(Noise(sigma, coloured))
-        compression = int(rng.integers(self.jpeg_compression[0], self.jpeg_compression[1] + 1))
+        compression = whole_number(self.jpeg_compression, rng)
         if chances[3] < self.jpeg_probability:
             steps.append(Jpeg(100 - compression))
         steps.append(Resize(face_size, "cubic"))
@@ -148,17 +146,14 @@ class OneOfFourBlurs(Degradation):
     def _blur(self, scale: float, rng: np.random.Generator) -> Step:
         kind = rng.integers(4)
         if kind == 0:
-            sigma = float(scale * rng.uniform(*self.gaussian_sigma_px))
-            return GaussianBlur(2 * max(1, int(np.ceil(3 * sigma))) + 1, sigma, sigma)
+            return round_blur(scale * uniform(self.gaussian_sigma_px, rng))
         if kind == 1:
-            return BoxBlur(
-                max(1.0, scale * int(rng.integers(self.average_width_px[0], self.average_width_px[1] + 1)))
-            )
+            return BoxBlur(max(1.0, scale * whole_number(self.average_width_px, rng)))
         if kind == 2:
             odd = range(self.median_width_px[0], self.median_width_px[1] + 1, 2)
             return MedianBlur(_nearest_odd(scale * odd[rng.integers(len(odd))]))
-        length = scale * int(rng.integers(self.motion_length_px[0], self.motion_length_px[1] + 1))
-        return MotionBlur(max(1.0, length), float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(-1, 1)))
+        length = max(1.0, scale * whole_number(self.motion_length_px, rng))
+        return MotionBlur(length, uniform((0, 2 * np.pi), rng), uniform((-1, 1), rng))
 
 
 def _nearest_odd(width_px: float) -> int:
@@ -170,7 +165,6 @@ class BicubicReduction(Degradation):
     """Face super-resolution: reduced by antialiased bicubic interpolation to 8 bits, enlarged alike; nothing is drawn.
 
     Attributes:
-        name: name of the preset.
         factor: of the reduction.
     """
 

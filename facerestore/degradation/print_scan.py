@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from facerestore.degradation.delivery import CroppedJpeg
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
-    SMALLEST_SIDE_PX,
     Degradation,
     DegradationDraw,
+    cropped_jpeg,
     log_uniform,
+    reduced_side,
+    uniform,
+    whole_number,
 )
 from facerestore.degradation.screens import (
     ChromaBlur,
@@ -23,8 +27,7 @@ from facerestore.degradation.screens import (
     ScanLines,
     Weave,
 )
-from facerestore.degradation.steps import GaussianBlur, Grey, Interpolation, Resize, Step
-from facerestore.degradation.web import BLOCK_PX
+from facerestore.degradation.steps import Grey, Interpolation, Resize, Step, round_blur
 
 SHARES = {"inks": 0.3, "black": 0.2, "paper": 0.18, "screen": 0.12, "video": 0.2}
 """Of the kinds of pattern, of which a face has one."""
@@ -38,7 +41,6 @@ class Print(Degradation):
     pattern and a reduction that does not antialias, moire comes by itself.
 
     Attributes:
-        name: name of the preset.
         grey_probability: chance that a pattern that is not of ink lies on a monochrome picture.
         blur_sigma_px: softness of what is printed, at 512 px.
         dot_period_px: of halftone dots, at 512 px; its logarithm is drawn evenly.
@@ -90,46 +92,40 @@ class Print(Degradation):
         kind = list(SHARES)[rng.choice(len(SHARES), p=list(SHARES.values()))]
         grey = kind == "black" or (kind != "inks" and bool(rng.random() < self.grey_probability))
         scale = face_size / REFERENCE_SIZE
-        patterns = {
-            "inks": self._inks,
-            "black": self._black,
+        patterns: dict[str, Callable[[int, np.random.Generator], list[Step]]] = {
+            "inks": partial(self._dots, colours=True),
+            "black": partial(self._dots, colours=False),
             "paper": self._paper,
             "screen": self._screen,
             "video": self._video,
         }
         steps = [
-            _blur(scale * float(rng.uniform(*self.blur_sigma_px))),
+            round_blur(scale * uniform(self.blur_sigma_px, rng)),
             *patterns[kind](face_size, rng),
             *self._scan(face_size, rng),
         ]
         return DegradationDraw(self.name, face_size, (Grey(),) if grey else (), tuple(steps))
 
-    def _inks(self, face_size: int, rng: np.random.Generator) -> list[Step]:
-        return self._dots(face_size, rng, colours=True)
-
-    def _black(self, face_size: int, rng: np.random.Generator) -> list[Step]:
-        return self._dots(face_size, rng, colours=False)
-
     def _dots(self, face_size: int, rng: np.random.Generator, *, colours: bool) -> list[Step]:
         period = face_size / REFERENCE_SIZE * log_uniform(self.dot_period_px, rng)
         ranges = (self.black_share, self.gain, self.softness)
-        black, gain, softness = (float(rng.uniform(*each)) for each in ranges)
-        angle, seed = float(rng.uniform(0, np.pi / 2)), int(rng.integers(2**31))
+        black, gain, softness = (uniform(each, rng) for each in ranges)
+        angle, seed = uniform((0, np.pi / 2), rng), int(rng.integers(2**31))
         dots = Halftone(period, angle, colours, black, gain, softness, seed)
-        return [dots, _blur(period * float(rng.uniform(*self.blurred_dots)))]
+        return [dots, round_blur(period * uniform(self.blurred_dots, rng))]
 
     def _paper(self, face_size: int, rng: np.random.Generator) -> list[Step]:
         weave: Weave = "linen" if rng.random() < 0.5 else "silk"
         period = face_size / REFERENCE_SIZE * log_uniform(self.texture_period_px, rng)
-        amplitude, angle = log_uniform(self.texture_amplitude, rng), float(rng.uniform(0, np.pi))
+        amplitude, angle = log_uniform(self.texture_amplitude, rng), uniform((0, np.pi), rng)
         return [PaperTexture(weave, period, angle, amplitude, int(rng.integers(2**31)))]
 
     def _screen(self, face_size: int, rng: np.random.Generator) -> list[Step]:
         """Return the lines of a screen, and bands where its photo has them."""
         scale = face_size / REFERENCE_SIZE
         period, width = (scale * log_uniform(self.line_period_px, rng) for _ in range(2))
-        depth, triads = float(rng.uniform(*self.line_depth)), float(rng.uniform(*self.triad_depth))
-        turn = float(rng.uniform(0, 2 * np.pi))
+        depth, triads = uniform(self.line_depth, rng), uniform(self.triad_depth, rng)
+        turn = uniform((0, 2 * np.pi), rng)
         bands = Moire(
             log_uniform(self.moire_amplitude, rng),
             scale * log_uniform(self.moire_period_px, rng),
@@ -141,21 +137,15 @@ class Print(Degradation):
     def _video(self, face_size: int, rng: np.random.Generator) -> list[Step]:
         """Return a frame of few lines, its running colours, and the comb of its two fields."""
         most = min(self.video_lines[1], face_size)
-        lines = int(rng.integers(min(self.video_lines[0], most), most + 1))
+        lines = whole_number((min(self.video_lines[0], most), most), rng)
         shift = log_uniform(self.shift_px, rng) * (1 if rng.random() < 0.5 else -1)
         back: Interpolation = "linear" if rng.random() < 0.5 else "cubic"
-        colours = ChromaBlur(float(rng.uniform(*self.chroma_px)))
+        colours = ChromaBlur(uniform(self.chroma_px, rng))
         return [Resize(lines, "area"), colours, Combing(shift), Resize(face_size, back)]
 
     def _scan(self, face_size: int, rng: np.random.Generator) -> list[Step]:
-        sigma = face_size / REFERENCE_SIZE * float(rng.uniform(*self.scan_sigma_px))
-        small = max(round(face_size / log_uniform(self.downsample, rng)), SMALLEST_SIDE_PX)
+        sigma = face_size / REFERENCE_SIZE * uniform(self.scan_sigma_px, rng)
+        small = reduced_side(face_size, log_uniform(self.downsample, rng))
         method: Interpolation = "linear" if rng.random() < 0.3 else "area"
-        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
-        left, top = rng.integers(BLOCK_PX, size=2).tolist()
-        jpeg = CroppedJpeg(quality, left, top)
-        return [_blur(sigma), Resize(small, method), jpeg, Resize(face_size, "cubic")]
-
-
-def _blur(sigma_px: float) -> GaussianBlur:
-    return GaussianBlur(2 * max(1, int(np.ceil(3 * sigma_px))) + 1, sigma_px, sigma_px)
+        jpeg = cropped_jpeg(self.jpeg_quality, rng)
+        return [round_blur(sigma), Resize(small, method), jpeg, Resize(face_size, "cubic")]

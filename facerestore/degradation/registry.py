@@ -6,75 +6,44 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from facerestore.degradation.ageing import Damage, Fading, Grain, Stains
-from facerestore.degradation.camera import Sensor, Smear
-from facerestore.degradation.delivery import CroppedJpeg, Sharpen
-from facerestore.degradation.screens import (
-    ChromaBlur,
-    Combing,
-    Halftone,
-    Moire,
-    PaperTexture,
-    ScanLines,
-)
-from facerestore.degradation.steps import (
-    BoxBlur,
-    GaussianBlur,
-    Grey,
-    Jpeg,
-    MedianBlur,
-    MotionBlur,
-    Noise,
-    Resize,
-    Step,
-    Toning,
-    WholeLevels,
-)
-from facerestore.degradation.tearing import (
-    Cracks,
-    Creases,
-    Dust,
-    MissingPieces,
-    Scratches,
-    Tears,
-    WaterStains,
-)
+from facerestore.degradation import ageing, camera, screens, steps, tearing
+from facerestore.degradation.steps import Step
 from facerestore.errors import ConfigError
 
 STEPS: Mapping[str, type[Step]] = {
     step.word: step
     for step in (
-        Grey,
-        Toning,
-        GaussianBlur,
-        BoxBlur,
-        MotionBlur,
-        MedianBlur,
-        Resize,
-        Noise,
-        Jpeg,
-        WholeLevels,
-        Fading,
-        Stains,
-        Grain,
-        Damage,
-        Sharpen,
-        CroppedJpeg,
-        Halftone,
-        PaperTexture,
-        ScanLines,
-        Combing,
-        ChromaBlur,
-        Moire,
-        Sensor,
-        Smear,
-        WaterStains,
-        Creases,
-        Cracks,
-        Scratches,
-        Tears,
-        MissingPieces,
-        Dust,
+        steps.Grey,
+        steps.Toning,
+        steps.GaussianBlur,
+        steps.BoxBlur,
+        steps.MotionBlur,
+        steps.MedianBlur,
+        steps.Resize,
+        steps.Noise,
+        steps.Jpeg,
+        steps.WholeLevels,
+        ageing.Fading,
+        ageing.Stains,
+        ageing.Grain,
+        ageing.Damage,
+        steps.Sharpen,
+        steps.CroppedJpeg,
+        screens.Halftone,
+        screens.PaperTexture,
+        screens.ScanLines,
+        screens.Combing,
+        screens.ChromaBlur,
+        screens.Moire,
+        camera.Sensor,
+        camera.Smear,
+        tearing.WaterStains,
+        tearing.Creases,
+        tearing.Cracks,
+        tearing.Scratches,
+        tearing.Tears,
+        tearing.MissingPieces,
+        tearing.Dust,
     )
 }
 """Every step by its name in JSON."""

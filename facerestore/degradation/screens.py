@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.degradation.shapes import stain_field
 from facerestore.degradation.steps import HostStep, Pixels
-from facerestore.degradation.wear import stain_field
 
 SCREEN_ANGLES = (15.0, 75.0, 0.0, 45.0)
 """Degrees of the screens of cyan, magenta, yellow and black: the classic ones of offset printing, whose dots form
@@ -63,7 +63,6 @@ class Halftone(HostStep):
         layout_seed: of where the screens begin.
     """
 
-    word: ClassVar[str] = "halftone"
     period_px: float
     angle_rad: float
     colours: bool
@@ -119,7 +118,7 @@ class PaperTexture(HostStep):
         layout_seed: of where it is stronger and weaker.
     """
 
-    word: ClassVar[str] = "paper-texture"
+    summary: ClassVar[str] = "{0.weave} {0.amplitude:.0f}, {0.period_px:.1f} px"
     weave: Weave
     period_px: float
     angle_rad: float
@@ -139,11 +138,6 @@ class PaperTexture(HostStep):
         strength = np.float32(0.75) + np.float32(0.25) * stain_field(size, self.layout_seed)
         return np.asarray(picture + (np.float32(self.amplitude) * strength * pattern)[..., None])
 
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"{self.weave} {self.amplitude:.0f}, {self.period_px:.1f} px"
-
 
 @dataclass(frozen=True, slots=True)
 class ScanLines(HostStep):
@@ -157,7 +151,7 @@ class ScanLines(HostStep):
         phase_rad: of the lines.
     """
 
-    word: ClassVar[str] = "scan-lines"
+    summary: ClassVar[str] = "lines {0.depth:.0%}, {0.period_px:.1f} px"
     period_px: float
     depth: float
     triad_px: float
@@ -173,11 +167,6 @@ class ScanLines(HostStep):
         shown = picture * lines[:, None, None].astype(np.float32) * stripes[None].astype(np.float32)
         return np.asarray(shown, dtype=np.float32)
 
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"lines {100 * self.depth:.0f}%, {self.period_px:.1f} px"
-
 
 @dataclass(frozen=True, slots=True)
 class Combing(HostStep):
@@ -187,7 +176,7 @@ class Combing(HostStep):
         shift_px: from one field to the other; each moves by half of it, so that the face stays where it is.
     """
 
-    word: ClassVar[str] = "combing"
+    summary: ClassVar[str] = "combed {0.shift_px:.1f} px"
     shift_px: float
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
@@ -205,11 +194,6 @@ class Combing(HostStep):
             combed[first::2] = moved
         return combed
 
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"combed {self.shift_px:.1f} px"
-
 
 @dataclass(frozen=True, slots=True)
 class ChromaBlur(HostStep):
@@ -219,7 +203,7 @@ class ChromaBlur(HostStep):
         sigma_px: standard deviation, along x alone.
     """
 
-    word: ClassVar[str] = "chroma-blur"
+    summary: ClassVar[str] = "colours run {0.sigma_px:.1f} px"
     sigma_px: float
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
@@ -231,11 +215,6 @@ class ChromaBlur(HostStep):
             colours, (0, 0), self.sigma_px, sigmaY=1e-3, borderType=cv2.BORDER_REFLECT_101
         )
         return luma + np.asarray(blurred, dtype=np.float32)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"colours run {self.sigma_px:.1f} px"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +230,7 @@ class Moire(HostStep):
         phase_rad: of the first band.
     """
 
-    word: ClassVar[str] = "moire"
+    summary: ClassVar[str] = "moire {0.amplitude:.0%}, {0.period_px:.0f} px"
     amplitude: float
     period_px: float
     angle_rad: float
@@ -270,8 +249,3 @@ class Moire(HostStep):
         phase = np.float32(2 * np.pi / self.period_px) * along + bends + np.float32(self.phase_rad)
         phases = phase[..., None] + np.float32(self.spread) * np.arange(3, dtype=np.float32)
         return np.asarray(picture * (1 + np.float32(self.amplitude) * np.cos(phases)), dtype=np.float32)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"moire {100 * self.amplitude:.0f}%, {self.period_px:.0f} px"

@@ -1,4 +1,4 @@
-"""The steps that degradations are made of: small frozen records of drawn parameters that are done to a picture.
+"""The steps of degradations: small frozen records of drawn parameters that are applied to a picture.
 
 A step takes a float32 (H, W, 3) RGB picture in levels 0 to 255, square or not, and gives another; it may leave the
 range, which is clipped where a picture is stored: in JPEG, and at the end. What a step draws while it works - the field
@@ -8,6 +8,8 @@ generator repeat a picture. Widths are in pixels of the picture that the step is
 
 from __future__ import annotations
 
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,21 +48,28 @@ class Step(ABC):
     """One thing that is done to a picture."""
 
     word: ClassVar[str]
-    """The step's name in JSON."""
+    """The step's name in JSON: ``GaussianBlur`` is ``gaussian-blur``."""
+
+    summary: ClassVar[str] = ""
+    """A few words with places for the parameters; none for what nobody sees."""
+
+    def __init_subclass__(cls) -> None:
+        """Name the step after its class."""
+        cls.word = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     @abstractmethod
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the picture after the step."""
 
     @property
-    @abstractmethod
     def text(self) -> str:
-        """Say the step and its parameters in few words."""
+        """The step and its parameters in a few words."""
+        return self.summary.format(self)
 
 
 @dataclass(frozen=True, slots=True)
 class HostStep(Step):
-    """A step that keeps the size and is done on the CPU, a picture at a time, even where a batch is on a device."""
+    """A step that keeps the size and runs on the CPU, one picture at a time, even for a batch on a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +85,13 @@ class DamageStep(HostStep):
 class Grey(Step):
     """Turns the picture into its BT.601 luma."""
 
-    word: ClassVar[str] = "grey"
+    summary: ClassVar[str] = "grey"
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the luma in every channel, in whole levels."""
         grey = cv2.cvtColor(whole_levels(picture), cv2.COLOR_RGB2GRAY)
         levels = np.asarray(grey, dtype=np.uint8)[..., None].astype(np.float32)
         return np.repeat(levels, 3, axis=2)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return "grey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Toning(Step):
         blue: exponent of blue; above 1 the mid-tones turn yellow.
     """
 
-    word: ClassVar[str] = "toning"
+    summary: ClassVar[str] = "toned {0.red:.2f} {0.green:.2f} {0.blue:.2f}"
     red: float
     green: float
     blue: float
@@ -110,11 +114,6 @@ class Toning(Step):
         exponents = np.array([self.red, self.green, self.blue], dtype=np.float32)
         toned = 255 * (np.clip(picture, 0, 255) / np.float32(255)) ** exponents
         return np.asarray(np.rint(toned), dtype=np.float32)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"toned {self.red:.2f} {self.green:.2f} {self.blue:.2f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +141,6 @@ class GaussianBlur(KernelBlur):
         angle_rad: by which these axes are turned.
     """
 
-    word: ClassVar[str] = "gaussian-blur"
     kernel_size_px: int
     sigma_x_px: float
     sigma_y_px: float
@@ -154,10 +152,15 @@ class GaussianBlur(KernelBlur):
 
     @property
     def text(self) -> str:
-        """Say it."""
+        """The blur, with both widths where they differ."""
         if self.sigma_x_px == self.sigma_y_px:
             return f"blur {self.sigma_x_px:.1f} px"
         return f"blur {self.sigma_x_px:.1f} x {self.sigma_y_px:.1f} px"
+
+
+def round_blur(sigma_px: float) -> GaussianBlur:
+    """Return a blur that is the same in all directions, its kernel three sigma to each side."""
+    return GaussianBlur(2 * max(1, math.ceil(3 * sigma_px)) + 1, sigma_px, sigma_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +171,12 @@ class BoxBlur(KernelBlur):
         width_px: its side.
     """
 
-    word: ClassVar[str] = "box-blur"
+    summary: ClassVar[str] = "box blur {0.width_px:.1f} px"
     width_px: float
 
     def kernel(self) -> NDArray[np.float32]:
         """Return the kernel."""
         return box_kernel(self.width_px)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"box blur {self.width_px:.1f} px"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ class MotionBlur(KernelBlur):
         direction: -1 to 1: how the weight changes along the line.
     """
 
-    word: ClassVar[str] = "motion-blur"
+    summary: ClassVar[str] = "motion {0.length_px:.1f} px"
     length_px: float
     angle_rad: float
     direction: float
@@ -199,11 +197,6 @@ class MotionBlur(KernelBlur):
     def kernel(self) -> NDArray[np.float32]:
         """Return the kernel."""
         return motion_kernel(self.length_px, self.angle_rad, self.direction)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"motion {self.length_px:.1f} px"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +207,7 @@ class MedianBlur(Step):
         width_px: its odd side; 1 leaves the picture as it is.
     """
 
-    word: ClassVar[str] = "median-blur"
+    summary: ClassVar[str] = "median {0.width_px} px"
     width_px: int
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
@@ -222,11 +215,6 @@ class MedianBlur(Step):
         if self.width_px == 1:
             return picture
         return np.asarray(cv2.medianBlur(whole_levels(picture), self.width_px), dtype=np.float32)
-
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"median {self.width_px} px"
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +226,7 @@ class Resize(Step):
         interpolation: how.
     """
 
-    word: ClassVar[str] = "resize"
+    summary: ClassVar[str] = "{0.side_px} px {0.interpolation}"
     side_px: int
     interpolation: Interpolation
 
@@ -252,11 +240,6 @@ class Resize(Step):
         resized = cv2.resize(picture, (side, side), interpolation=CV2_FLAGS[self.interpolation])
         return np.asarray(resized, dtype=np.float32)
 
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"{self.side_px} px {self.interpolation}"
-
 
 @dataclass(frozen=True, slots=True)
 class Noise(Step):
@@ -267,7 +250,6 @@ class Noise(Step):
         coloured: each channel has its own.
     """
 
-    word: ClassVar[str] = "noise"
     sigma: float
     coloured: bool
 
@@ -278,7 +260,7 @@ class Noise(Step):
 
     @property
     def text(self) -> str:
-        """Say it."""
+        """The noise, and whether it is grey."""
         return f"noise {self.sigma:.1f}{'' if self.coloured else ' grey'}"
 
 
@@ -290,7 +272,7 @@ class Jpeg(Step):
         quality: 1 to 100.
     """
 
-    word: ClassVar[str] = "jpeg"
+    summary: ClassVar[str] = "JPEG {0.quality}"
     quality: int
 
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
@@ -300,26 +282,56 @@ class Jpeg(Step):
         decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
         return np.ascontiguousarray(decoded[..., ::-1]).astype(np.float32)
 
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"JPEG {self.quality}"
+
+@dataclass(frozen=True, slots=True)
+class Sharpen(HostStep):
+    """An unsharp mask, which leaves halos along edges.
+
+    Attributes:
+        amount: of what the blur takes away, added on top.
+        sigma_px: standard deviation of the blur: the width of a halo.
+    """
+
+    summary: ClassVar[str] = "sharpened {0.amount:.1f}, {0.sigma_px:.1f} px"
+    amount: float
+    sigma_px: float
+
+    def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
+        """Return the sharpened picture, clipped as 8 bits clip it."""
+        blurred = cv2.GaussianBlur(picture, (0, 0), self.sigma_px, borderType=cv2.BORDER_REFLECT_101)
+        sharp = cv2.addWeighted(picture, 1 + self.amount, blurred, -self.amount, 0)
+        return np.asarray(np.clip(sharp, 0, 255), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class CroppedJpeg(HostStep):
+    """A JPEG file of a larger picture, cropped afterwards: its blocks do not begin at the picture's corner.
+
+    Attributes:
+        quality: 1 to 100.
+        left_px: columns between the corner of a block and that of the picture, 0 to 15.
+        top_px: rows between them, 0 to 15; the blocks of the halved chroma are 16 px wide.
+    """
+
+    summary: ClassVar[str] = "JPEG {0.quality} at {0.left_px}, {0.top_px}"
+    quality: int
+    left_px: int
+    top_px: int
+
+    def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
+        """Return the picture after a round trip."""
+        whole = cv2.copyMakeBorder(picture, self.top_px, 0, self.left_px, 0, cv2.BORDER_REPLICATE)
+        stored = Jpeg(self.quality).apply(np.asarray(whole, dtype=np.float32), rng)
+        return np.ascontiguousarray(stored[self.top_px :, self.left_px :])
 
 
 @dataclass(frozen=True, slots=True)
 class WholeLevels(Step):
     """Stores the picture in 8 bits."""
 
-    word: ClassVar[str] = "whole-levels"
-
     def apply(self, picture: Pixels, rng: np.random.Generator) -> Pixels:
         """Return the picture rounded and clipped."""
         return whole_levels(picture).astype(np.float32)
-
-    @property
-    def text(self) -> str:
-        """Say nothing: nobody sees it."""
-        return ""
 
 
 def apply_steps(

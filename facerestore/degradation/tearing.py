@@ -1,4 +1,4 @@
-"""Steps of damage, each of one kind and with its mask: see :mod:`facerestore.degradation.torn` for their shapes."""
+"""Steps of damage, each of one kind and with its mask: see :mod:`facerestore.degradation.shapes`."""
 
 from __future__ import annotations
 
@@ -9,26 +9,22 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.degradation.steps import DamageStep, Pixels
-from facerestore.degradation.torn import (
+from facerestore.degradation.shapes import (
     CORNERS,
     Layers,
+    Line,
     blob,
     broken_along,
     crack,
+    draw_scratch,
+    draw_specks,
     fibre,
     fold,
     ribbon,
+    stain_field,
     tear,
 )
-from facerestore.degradation.wear import (
-    Line,
-    draw_scratch,
-    draw_specks,
-    lay_line,
-    lay_specks,
-    stain_field,
-)
+from facerestore.degradation.steps import DamageStep, Pixels
 
 FAINTEST = 0.04
 """Opacity below which a blurred edge ends: at most 10 levels, and a mask must end somewhere."""
@@ -52,6 +48,7 @@ class PaperDamage(DamageStep):
     width_px: float
     softness_px: float
     paper: tuple[float, float, float]
+    summary: ClassVar[str] = "{0.word} x {0.count}"
     layout_seed: int
 
     @abstractmethod
@@ -76,29 +73,20 @@ class PaperDamage(DamageStep):
         colours = layers.level[..., None] * np.array(self.paper, dtype=np.float32)
         return np.asarray(picture + layers.opacity[..., None] * (colours - picture), dtype=np.float32)
 
-    @property
-    def text(self) -> str:
-        """Say it."""
-        return f"{self.word} x {self.count}"
-
 
 @dataclass(frozen=True, slots=True)
 class Scratches(PaperDamage):
     """Long thin lines, nearly straight."""
 
-    word: ClassVar[str] = "scratches"
-
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw them."""
         for _ in range(self.count):
-            lay_line(layers.opacity, layers.level, draw_scratch(rng, self.width_px), layers.size_px)
+            layers.line(draw_scratch(rng, self.width_px))
 
 
 @dataclass(frozen=True, slots=True)
 class Cracks(PaperDamage):
     """Jagged lines with branches: here a hairline, there broken open to the paper, with flakes that fell off beside."""
-
-    word: ClassVar[str] = "cracks"
 
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw them, each with the shadow of its raised edge below it."""
@@ -122,21 +110,17 @@ class Cracks(PaperDamage):
 class Dust(PaperDamage):
     """Grains, pin holes, and a hair now and then."""
 
-    word: ClassVar[str] = "dust"
-
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw it."""
         specks = draw_specks(rng, self.count, self.width_px)
-        lay_specks(layers.opacity, layers.level, specks, layers.size_px)
+        layers.specks(specks)
         for _ in range(rng.integers(0, 1 + self.count // 12)):
-            lay_line(layers.opacity, layers.level, fibre(rng, self.width_px), layers.size_px)
+            layers.line(fibre(rng, self.width_px))
 
 
 @dataclass(frozen=True, slots=True)
 class Creases(PaperDamage):
     """Folds: a shaded and a lit side, and broken emulsion between them."""
-
-    word: ClassVar[str] = "creases"
 
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw them; the relief is softer than what is broken."""
@@ -146,18 +130,16 @@ class Creases(PaperDamage):
             shift = aside * np.array([np.cos(2.4), np.sin(2.4)])
             for sign, tone in ((1, 20.0), (-1, 240.0)):
                 relief = Line(line + sign * shift, 1.6 * self.width_px, tone, rng.uniform(0.1, 0.5))
-                lay_line(layers.opacity, layers.level, relief, layers.size_px)
+                layers.line(relief)
         layers.softened(max(0.6 * self.width_px, 0.5))
         for line in lines:
             for piece in broken_along(rng, line, self.width_px):
-                lay_line(layers.opacity, layers.level, piece, layers.size_px)
+                layers.line(piece)
 
 
 @dataclass(frozen=True, slots=True)
 class Tears(PaperDamage):
     """Tears that run in from the border: the white core of the paper, and a shadow along one edge."""
-
-    word: ClassVar[str] = "tears"
 
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw them."""
@@ -166,15 +148,13 @@ class Tears(PaperDamage):
             outline, edge = tear(rng, width)
             layers.polygon(outline, rng.uniform(215, 255), 1.0)
             shadow = Line(edge, 0.5 * self.width_px, rng.uniform(20, 90), rng.uniform(0.3, 0.8))
-            lay_line(layers.opacity, layers.level, shadow, layers.size_px)
+            layers.line(shadow)
         layers.textured(rng, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class MissingPieces(PaperDamage):
     """Pieces that are gone, at corners and borders more than within: the paper below, or what lies under the print."""
-
-    word: ClassVar[str] = "missing-pieces"
 
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw them, with a rim of white paper."""
@@ -198,8 +178,6 @@ class MissingPieces(PaperDamage):
 class WaterStains(PaperDamage):
     """Stains that let the picture through, darkest at their rim, and small brown spots; ``paper`` is their colour."""
 
-    word: ClassVar[str] = "water-stains"
-
     def lay(self, layers: Layers, rng: np.random.Generator) -> None:
         """Draw them; the level is not used, since a stain multiplies."""
         for _ in range(self.count):
@@ -208,11 +186,9 @@ class WaterStains(PaperDamage):
             strength = rng.uniform(0.15, 0.55)
             layers.polygon(outline, 255.0, strength)
             rim = Line(np.concatenate([outline, outline[:1]]), self.width_px, 255.0, min(1, 2 * strength))
-            lay_line(layers.opacity, layers.level, rim, layers.size_px)
+            layers.line(rim)
         spots = rng.integers(0, 12)
-        lay_specks(
-            layers.opacity, layers.level, draw_specks(rng, int(spots), 2 * self.width_px), layers.size_px
-        )
+        layers.specks(draw_specks(rng, int(spots), 2 * self.width_px))
         layers.softened(max(0.5 * self.width_px, 0.5))
         mottle = stain_field(layers.size_px, self.layout_seed)
         layers.opacity *= np.float32(0.85) + np.float32(0.15) * mottle

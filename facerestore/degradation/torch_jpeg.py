@@ -1,4 +1,4 @@
-"""What JPEG leaves of pictures, on any device: the baseline codec's arithmetic without its entropy coding.
+"""JPEG on any device: the baseline codec's arithmetic without its entropy coding.
 
 Follows libjpeg as OpenCV uses it: 4:2:0 chroma, the tables of the standard scaled by quality, chroma enlarged by a
 triangle filter. libjpeg's own files differ by a level here and there, where its integer transform rounds otherwise.
@@ -67,8 +67,8 @@ def jpeg(pictures: Tensor, sides: Tensor, qualities: Sequence[int]) -> Tensor:
         torch.from_numpy(np.stack([pair[k] for pair in tables])).to(levels.device) for k in (0, 1)
     )
     luma = _quantised(luma, luma_table) + 128
-    chroma = (_quantised(_halved(chroma), chroma_table) + 128).round().clamp(0, 255)
-    chroma = _doubled(bordered(chroma, (sides + 1) // 2, size // 2)) - 128
+    chroma = (_quantised(_halved_chroma(chroma), chroma_table) + 128).round().clamp(0, 255)
+    chroma = _doubled_chroma(bordered(chroma, (sides + 1) // 2, size // 2)) - 128
     luma = luma.round().clamp(0, 255)
     blue, red = chroma[:, :1], chroma[:, 1:]
     rgb = torch.cat(
@@ -91,22 +91,22 @@ def taken(pictures: Tensor, index: Tensor) -> Tensor:
     return rows.gather(3, index[:, None, None, :].expand(number, channels, length, length))
 
 
-def _halved(chroma: Tensor) -> Tensor:
+def _halved_chroma(chroma: Tensor) -> Tensor:
     """Return the means of 2 x 2 px, rounded up and down in turn along each row, as libjpeg does."""
     sums = torch.nn.functional.avg_pool2d(chroma, 2) * 4
     bias = 1 + torch.arange(sums.shape[-1], device=chroma.device) % 2
     return torch.floor((sums + bias) / 4)
 
 
-def _doubled(chroma: Tensor) -> Tensor:
+def _doubled_chroma(chroma: Tensor) -> Tensor:
     """Return chroma of twice the size: each value is 3/4 of the nearer and 1/4 of the further, along both axes."""
-    tall = _triangle(chroma.transpose(2, 3)).transpose(2, 3)
-    sums = _triangle(tall)
+    tall = _triangle_sums(chroma.transpose(2, 3)).transpose(2, 3)
+    sums = _triangle_sums(tall)
     bias = 8 - torch.arange(sums.shape[-1], device=chroma.device) % 2
     return torch.floor((sums + bias) / 16)
 
 
-def _triangle(chroma: Tensor) -> Tensor:
+def _triangle_sums(chroma: Tensor) -> Tensor:
     """Return 3 times the nearer plus the further along the last axis, twice as long."""
     before = torch.cat([chroma[..., :1], chroma[..., :-1]], -1)
     after = torch.cat([chroma[..., 1:], chroma[..., -1:]], -1)
@@ -115,7 +115,7 @@ def _triangle(chroma: Tensor) -> Tensor:
 
 def _quantised(planes: Tensor, tables: Tensor) -> Tensor:
     """Return (N, K, H, W) planes around 0 after quantisation of their 8 x 8 transforms by (N, 8, 8) tables."""
-    transform = _cosines(planes.device)
+    transform = _dct_matrix(planes.device)
     number, channels, height, width = planes.shape
     blocks = planes.view(number, channels, height // BLOCK_PX, BLOCK_PX, width // BLOCK_PX, BLOCK_PX)
     blocks = blocks.transpose(3, 4)
@@ -126,7 +126,7 @@ def _quantised(planes: Tensor, tables: Tensor) -> Tensor:
     return (transform.T @ coefficients @ transform).transpose(3, 4).reshape(planes.shape)
 
 
-def _cosines(device: torch.device) -> Tensor:
+def _dct_matrix(device: torch.device) -> Tensor:
     """Return the orthonormal (8, 8) DCT-II."""
     k = np.arange(BLOCK_PX)
     matrix = np.sqrt(2 / BLOCK_PX) * np.cos(np.pi * (2 * k[None] + 1) * k[:, None] / (2 * BLOCK_PX))

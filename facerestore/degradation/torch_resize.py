@@ -31,12 +31,12 @@ def resize(
     for method in dict.fromkeys(methods):
         members = [n for n, own in enumerate(methods) if own == method]
         sides = [(from_px[n], to_px[n]) for n in members]
-        matrix[members] = _matrices(method, sides, matrix.shape[1], matrix.shape[2], pictures.device)
+        matrix[members] = _weight_matrices(method, sides, matrix.shape[1], matrix.shape[2], pictures.device)
     rows = matrix[:, None]
     return rows @ pictures @ rows.transpose(2, 3)
 
 
-def _matrices(
+def _weight_matrices(
     method: Interpolation, sides: Sequence[tuple[int, int]], rows: int, columns: int, device: torch.device
 ) -> Tensor:
     """Return (N, rows, columns) weights, 0 outside each picture's sides."""
@@ -62,35 +62,35 @@ def _matrices(
     return torch.where(filled, weights, 0.0)
 
 
-def _nearest(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+def _nearest_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     return (j == at).float()
 
 
-def _linear(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+def _linear_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     return (1 - (j - at).abs()).clamp_min(0)
 
 
-def _area(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+def _area_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     """Return how much of pixel j the new pixel covers."""
     return (torch.minimum(j + 1, at + scale) - torch.maximum(j, at)).clamp_min(0) / scale
 
 
-def _cubic(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+def _cubic_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     """Return OpenCV's weights: not widened; what falls beyond the border is the border's."""
-    weights = _keys(j - at, CV2_CUBIC)
+    weights = _keys_cubic(j - at, CV2_CUBIC)
     for beyond in (1, 2):
-        weights = weights + (j == 0) * _keys(-beyond - at, CV2_CUBIC)
-        weights = weights + (j == last) * _keys(last + beyond - at, CV2_CUBIC)
+        weights = weights + (j == 0) * _keys_cubic(-beyond - at, CV2_CUBIC)
+        weights = weights + (j == last) * _keys_cubic(last + beyond - at, CV2_CUBIC)
     return weights
 
 
-def _bicubic(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+def _bicubic_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     """Return Pillow's weights: widened by a reduction; what falls beyond the border is left out."""
-    weights = torch.where(j <= last, _keys((j - at) / scale.clamp_min(1), PILLOW_CUBIC), 0.0)
+    weights = torch.where(j <= last, _keys_cubic((j - at) / scale.clamp_min(1), PILLOW_CUBIC), 0.0)
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def _lanczos(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
+def _lanczos_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     """Return Pillow's weights of three lobes, at the border as in ``bicubic``."""
     distance = (j - at) / scale.clamp_min(1)
     inside = (j <= last) & (distance.abs() < 3)
@@ -98,7 +98,7 @@ def _lanczos(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def _keys(distance: Tensor, a: float) -> Tensor:
+def _keys_cubic(distance: Tensor, a: float) -> Tensor:
     """Return Keys' cubic convolution kernel (IEEE TASSP 1981, eq. 4 with a free)."""
     d = distance.abs()
     near = ((a + 2) * d - (a + 3)) * d * d + 1
@@ -107,10 +107,10 @@ def _keys(distance: Tensor, a: float) -> Tensor:
 
 
 _WEIGHTS: Mapping[Interpolation, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    "nearest": _nearest,
-    "linear": _linear,
-    "area": _area,
-    "cubic": _cubic,
-    "bicubic": _bicubic,
-    "lanczos": _lanczos,
+    "nearest": _nearest_weights,
+    "linear": _linear_weights,
+    "area": _area_weights,
+    "cubic": _cubic_weights,
+    "bicubic": _bicubic_weights,
+    "lanczos": _lanczos_weights,
 }

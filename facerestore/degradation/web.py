@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facerestore.degradation.delivery import CroppedJpeg, Sharpen
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
-    SMALLEST_SIDE_PX,
     Degradation,
     DegradationDraw,
+    cropped_jpeg,
     log_uniform,
+    reduced_side,
+    uniform,
 )
-from facerestore.degradation.steps import GaussianBlur, Grey, Interpolation, Resize, Step, WholeLevels
+from facerestore.degradation.steps import Grey, Interpolation, Resize, Sharpen, Step, WholeLevels, round_blur
 
 REDUCED_BY: tuple[Interpolation, ...] = ("area", "bicubic", "lanczos")
 ENLARGED_BY: tuple[Interpolation, ...] = ("linear", "cubic", "bicubic", "lanczos")
-BLOCK_PX = 16
-"""Side of a block of chroma, which JPEG halves: where a crop may fall."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,6 @@ class Web(Degradation):
     none to what leaves bright lines along every edge.
 
     Attributes:
-        name: name of the preset.
         grey_probability: chance that input and target are both turned grey.
         soft_probability: chance that the photo was not sharp to begin with.
         blur_sigma_px: how soft it then was, at 512 px.
@@ -60,28 +58,23 @@ class Web(Degradation):
         """Return one set of parameters."""
         chances = rng.random(3)
         steps: list[Step] = []
-        sigma = face_size / REFERENCE_SIZE * float(rng.uniform(*self.blur_sigma_px))
+        sigma = face_size / REFERENCE_SIZE * uniform(self.blur_sigma_px, rng)
         if chances[1] < self.soft_probability:
-            steps.append(GaussianBlur(2 * max(1, int(np.ceil(3 * sigma))) + 1, sigma, sigma))
+            steps.append(round_blur(sigma))
         side = face_size / log_uniform(self.downsample, rng)
-        steps += self._stored(side, self.sharpened_probability, rng)
+        steps += self._reduced_and_stored(side, self.sharpened_probability, rng)
         if chances[2] < self.passed_on_probability:
-            side /= float(rng.uniform(*self.second_downsample))
-            steps += self._stored(side, self.again_probability, rng)
+            side /= uniform(self.second_downsample, rng)
+            steps += self._reduced_and_stored(side, self.again_probability, rng)
         steps.append(Resize(face_size, ENLARGED_BY[rng.integers(len(ENLARGED_BY))]))
         target: tuple[Step, ...] = (Grey(),) if chances[0] < self.grey_probability else ()
         return DegradationDraw(self.name, face_size, target, tuple(steps))
 
-    def _stored(self, side: float, sharpened_probability: float, rng: np.random.Generator) -> list[Step]:
-        """Return one reduction to about that side, its sharpening, and its file."""
+    def _reduced_and_stored(
+        self, side: float, sharpened_probability: float, rng: np.random.Generator
+    ) -> list[Step]:
         method = REDUCED_BY[rng.integers(len(REDUCED_BY))]
-        amount, halo = log_uniform(self.amount, rng), float(rng.uniform(*self.halo_px))
-        sharpened = rng.random() < sharpened_probability
-        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
-        left, top = rng.integers(BLOCK_PX, size=2).tolist()
-        return [
-            Resize(max(round(side), SMALLEST_SIDE_PX), method),
-            WholeLevels(),
-            *([Sharpen(amount, halo)] if sharpened else []),
-            CroppedJpeg(quality, left, top),
-        ]
+        sharpen = Sharpen(log_uniform(self.amount, rng), uniform(self.halo_px, rng))
+        sharpened = [sharpen] if rng.random() < sharpened_probability else []
+        file = cropped_jpeg(self.jpeg_quality, rng)
+        return [Resize(reduced_side(side), method), WholeLevels(), *sharpened, file]

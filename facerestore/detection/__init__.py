@@ -24,8 +24,8 @@ DETECTORS = {
 LANDMARKS = "landmarks.five-point"
 """Catalog name of the bundled network that looks at each face which ``embedded`` finds."""
 
-FINDER_SUFFIX = ".safetensors"
-"""What a detector's name ends in that is the file of a face finder."""
+DETECTOR_SUFFIX = ".safetensors"
+"""What a detector's name ends in that is the file of a face detector."""
 
 
 def create_detector(
@@ -39,7 +39,7 @@ def create_detector(
     """Return the detector ``name``, ready for any number of images and threads.
 
     Args:
-        name: one of `DETECTORS`, or the file of a face finder, as the recipe ``finder`` trains it.
+        name: one of `DETECTORS`, or the file of a face detector, as the recipe ``finder`` trains it.
         weights_for: gives the file of a catalog name, or raises WeightsError where it is not installed.
         device: where RetinaFace runs, and ``embedded`` too if it is CUDA, so that a batch of photos does not wait for
             the CPU to find their faces. Elsewhere ``embedded`` stays on the CPU, and so does YuNet, which is OpenCV's.
@@ -54,7 +54,7 @@ def create_detector(
     from facerestore.detection.searching import Extent
 
     extent = Extent(detect_size, rotations)
-    if name.endswith(FINDER_SUFFIX):
+    if name.endswith(DETECTOR_SUFFIX):
         from facerestore.detection.embedded import EmbeddedDetector
 
         return EmbeddedDetector(
@@ -62,8 +62,8 @@ def create_detector(
         )
     if name not in DETECTORS:
         raise ConfigError(
-            f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}, or give the {FINDER_SUFFIX} file"
-            " of a face finder, as 'facerestore train finder' makes"
+            f"unknown detector '{name}'; choose one of {', '.join(DETECTORS)}, or give the {DETECTOR_SUFFIX} file"
+            " of a face detector, as 'facerestore train finder' makes"
         )
     entry = DETECTORS[name]
     weights = weights_for(entry)

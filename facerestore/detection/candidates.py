@@ -1,4 +1,4 @@
-"""From the face finder's maps to faces: the cells above a threshold, decoded, without overlaps."""
+"""From the face detector's maps to faces: the cells above a threshold, decoded, without overlaps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Candidates(NamedTuple):
 
 
 def candidates(outputs: Tensor, size: tuple[int, int], threshold: float, *, at_least: int = 0) -> Candidates:
-    """Return what one picture's cells say.
+    """Return the faces that one picture's cells predict.
 
     Args:
         outputs: (N, 15) of all cells, as ``facerestore.archs.detector.flatten`` lays them out.

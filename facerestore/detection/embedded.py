@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from facerestore.archs.detector import DetectorNet
 
 REACH = Reach(least_px=18, sides_px=(1024, 192), step=6.0)
-"""Of the finder, by itself on 30 validation portraits: it gives 0.66 or more to faces of 18 to 250 px, so that the next
-smaller size takes over long before; 192 px show a face that fills them."""
-CELL_PX = 64  # the finder's coarsest stride; pictures are padded to multiples of it
+"""Of the first network, by itself on 30 validation portraits: it gives 0.66 or more to faces of 18 to 250 px, so that
+the next smaller size takes over long before; 192 px show a face that fills them."""
+CELL_PX = 64  # the first network's coarsest stride; pictures are padded to multiples of it
 SCORE_THRESHOLD = 0.68
 """Of the geometric mean of both networks' scores; on 200 validation composites nothing false reaches 0.6."""
 LOOKS = (0.05, 0.93)
@@ -54,7 +54,7 @@ class EmbeddedDetector:
     """Finds faces without a download; any number of threads share it.
 
     Args:
-        finder: weights of the network that finds faces.
+        detector: weights of the network that finds faces.
         landmarks: weights of the network that looks at each.
         score_threshold: faces below are dropped.
         device: where both networks run.
@@ -69,7 +69,7 @@ class EmbeddedDetector:
 
     def __init__(
         self,
-        finder: Path,
+        detector: Path,
         landmarks: Path,
         *,
         score_threshold: float = SCORE_THRESHOLD,
@@ -77,7 +77,8 @@ class EmbeddedDetector:
         extent: Extent | None = None,
     ) -> None:
         self._score_threshold, self._extent = score_threshold, extent or Extent()
-        self._finder, self._landmarks = load_finder(finder).to(device), load_landmarks(landmarks).to(device)
+        self._detector = load_detector_network(detector).to(device)
+        self._landmarks = load_landmarks(landmarks).to(device)
 
     def detect(self, image: Image) -> FoundFaces:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first.
@@ -86,18 +87,18 @@ class EmbeddedDetector:
             BackendError: a network gave a value that is not finite.
         """
         image = as_rgb(image)
-        judge = partial(self._judged, image)
-        return search_photo(image, see=self._seen, judge=judge, reach=REACH, extent=self._extent)
+        judge = partial(self._judged_by_both, image)
+        return search_photo(image, see=self._candidates_in, judge=judge, reach=REACH, extent=self._extent)
 
-    def _seen(self, view: View) -> list[DetectedFace]:
-        """Return what the finder sees in one view, in the image's frame, or else what it finds likeliest."""
-        seen = search(self._finder, view.pixels, self._score_threshold**2, at_least=1)
+    def _candidates_in(self, view: View) -> list[DetectedFace]:
+        """Return what the first network sees in one view, in the image's frame, or else what it finds likeliest."""
+        seen = search(self._detector, view.pixels, self._score_threshold**2, at_least=1)
         return [
             to_image_frame(box, points, float(score), view.to_image)
             for box, points, score in zip(seen.boxes, seen.points, seen.scores, strict=True)
         ]
 
-    def _judged(self, image: Image, photo: Pyramid, seen: list[DetectedFace], strict: bool) -> Judged:
+    def _judged_by_both(self, image: Image, photo: Pyramid, seen: list[DetectedFace], strict: bool) -> Judged:
         """Return the candidates that both networks take for faces; a sure look makes one of a doubtful find."""
         bar = max(self._score_threshold, STRICT_SCORE) if strict else self._score_threshold
         likely = [face for face in seen if face.score >= bar**2]
@@ -114,7 +115,7 @@ class EmbeddedDetector:
             passed = (looks >= least_look) & (sure >= least_sure)
             rejected += sure[~passed].tolist()
             found, points, sure = found[passed], points[passed], sure[passed]
-        faces = [_face(own, float(score)) for own, score in zip(points, sure, strict=True)]
+        faces = [_detected_face(own, float(score)) for own, score in zip(points, sure, strict=True)]
         return Judged(faces, max(rejected, default=None))
 
 
@@ -132,8 +133,8 @@ class Views(NamedTuple):
         return grey_crop(self.image, affine)
 
 
-def load_finder(weights: Path) -> DetectorNet:
-    """Return the face finder of a file, ready to be run.
+def load_detector_network(weights: Path) -> DetectorNet:
+    """Return the face detector of a file, ready to be run.
 
     Raises:
         WeightsError: it cannot be read.
@@ -146,16 +147,16 @@ def load_finder(weights: Path) -> DetectorNet:
     state_dict = load_state_dict(weights)
     if "points.weight" in state_dict and "score.weight" in state_dict:
         raise CheckpointError(
-            f"'{weights}' is a landmark network, which looks at faces and finds none; give a face finder, "
+            f"'{weights}' is a landmark network, which looks at faces and finds none; give a face detector, "
             "such as 'facerestore train finder' makes"
         )
     network = DetectorNet()
-    load_strictly(network, state_dict, name="the face finder")
+    load_strictly(network, state_dict, name="the face detector")
     return without_norms(network).to(memory_format=torch.channels_last)
 
 
 def load_landmarks(weights: Path) -> nn.Module:
-    """Return the landmark network of a file; see `load_finder` for what it raises."""
+    """Return the landmark network of a file; see `load_detector_network` for what it raises."""
     from facerestore.archs.landmarks import LandmarkNet
 
     network = LandmarkNet()
@@ -166,7 +167,7 @@ def load_landmarks(weights: Path) -> nn.Module:
 def search(
     network: DetectorNet, pixels: NDArray[np.uint8], threshold: float, *, at_least: int = 0
 ) -> Candidates:
-    """Return the faces that a finder sees in one (H, W, 3) uint8 RGB picture, at the size it has; see `candidates`.
+    """Return the faces that a network sees in one (H, W, 3) uint8 RGB picture, at the size it has; see `candidates`.
 
     Raises:
         BackendError: the network gave a value that is not finite.
@@ -185,13 +186,13 @@ def search(
         batch = lane.upload(torch.from_numpy(cv2.LUT(canvas, _units())))[None].permute(0, 3, 1, 2)
         outputs = lane.download(flatten(network.maps(batch))[0])()
         if not bool(torch.isfinite(outputs).all()):
-            raise BackendError("the face finder gave values that are not finite; verify its weights")
+            raise BackendError("the face detector gave values that are not finite; verify its weights")
         return candidates(outputs, (height, width), threshold, at_least=at_least)
 
 
 @cache
 def _units() -> NDArray[np.float32]:
-    """Return what the finder sees in place of each of the 256 levels: one pass over the pixels in place of four."""
+    """Return what the network sees in place of each of the 256 levels: one pass over the pixels in place of four."""
     import torch
 
     from facerestore.archs.detector import normalise
@@ -226,7 +227,7 @@ def _device_of(network: nn.Module) -> torch.device:
     return next(chain(network.parameters(), network.buffers())).device
 
 
-def _face(points: NDArray[np.float64], score: float) -> DetectedFace:
+def _detected_face(points: NDArray[np.float64], score: float) -> DetectedFace:
     """Return the face of (5, 2) landmarks, in the upright box that YuNet would draw."""
     left, top, right, bottom = box_of_face(estimate_similarity(FFHQ_TEMPLATE, points)).tolist()
     return DetectedFace((left, top, right, bottom), points.astype(np.float32), score)

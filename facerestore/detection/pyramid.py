@@ -1,4 +1,4 @@
-"""A photo at the sizes that a face finder looks at: its own, and smaller ones; each size cut into tiles that overlap.
+"""A photo at the sizes that a face detector looks at: its own, and smaller ones; each size cut into tiles that overlap.
 
 A network finds faces from ``Reach.least_px`` up to many times that. So the sizes step down by a factor of at most
 ``Reach.step`` until the photo is as small as ``Reach.sides_px``, and tiles overlap by as much as a face may measure
@@ -18,7 +18,7 @@ from facerestore.detection.frames import Reduction, View, check_image, reduce_fo
 from facerestore.types import Affine, Box, Image
 
 TILE_PIXELS = 2**22
-"""Most pixels of a tile: the bundled finder takes about 200 MB beside the photo for one (measured)."""
+"""Most pixels of a tile: the bundled detector takes about 200 MB beside the photo for one (measured)."""
 CELL_PX = 64
 """Tiles measure multiples of this, the coarsest stride of the networks, so that none computes a padded border."""
 FACE_HEIGHT = 1.4

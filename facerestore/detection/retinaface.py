@@ -122,9 +122,9 @@ class RetinaFaceDetector:
             by_score(self._score_threshold, strictly=STRICT_SCORE),
             Reach(LEAST_PX, (self._config.usual_side_px,), STEP),
         )
-        return search_photo(image, see=self._seen, judge=judge, reach=reach, extent=self._extent)
+        return search_photo(image, see=self._candidates_in, judge=judge, reach=reach, extent=self._extent)
 
-    def _seen(self, view: View) -> list[DetectedFace]:
+    def _candidates_in(self, view: View) -> list[DetectedFace]:
         boxes, scores, points = self._regress(view.pixels)
         chosen = np.flatnonzero(scores > LEAST_SEEN)
         boxes, scores, points = boxes[chosen], scores[chosen], points[chosen]

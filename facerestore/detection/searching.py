@@ -19,7 +19,7 @@ INSIDE = 0.7
 
 
 class Judged(NamedTuple):
-    """What became of candidates.
+    """Candidates after judging.
 
     Attributes:
         faces: those that are faces.
@@ -34,8 +34,8 @@ See: TypeAlias = Callable[[View], Iterable[DetectedFace]]
 """Gives the candidates that a network sees in a view, in image px; faces and others."""
 
 Judge: TypeAlias = Callable[[Pyramid, list[DetectedFace], bool], Judged]
-"""Tells the faces among candidates of a photo, and strictly where so much is looked at that even rare mistakes would
-add up: at sizes above the usual ones, and for turned faces."""
+"""Selects the faces among the candidates of a photo; strictly at sizes above the usual ones and for turned faces, where
+so much is searched that even rare mistakes would add up."""
 
 
 def by_score(least: float, *, strictly: float) -> Judge:
@@ -72,8 +72,8 @@ def search_photo(image: Image, *, see: See, judge: Judge, reach: Reach, extent: 
 
     Args:
         image: (H, W, 3) or (H, W), uint8 or uint16.
-        see: looks at one view.
-        judge: tells the faces among what was seen.
+        see: gives the candidates in one view.
+        judge: selects the faces among the candidates.
         reach: sizes of faces that ``see`` finds.
         extent: how much of the photo is looked at.
 
@@ -82,26 +82,28 @@ def search_photo(image: Image, *, see: See, judge: Judge, reach: Reach, extent: 
     """
     most_side = math.inf if extent.detect_size is None else extent.detect_size
     upright = turned = pyramid(image, reach, most_side_px=most_side)
-    judged = judge(upright, _seen(upright.usual, upright, see), False)
-    judged = _joined(judged, judge(upright, _seen(upright.fine, upright, see), True))
+    judged = judge(upright, _candidates_in(upright.usual, upright, see), False)
+    judged = _together(judged, judge(upright, _candidates_in(upright.fine, upright, see), True))
     search = Search(upright.sizes, _least_face_px(upright, reach))
     if extent.rotations or not any(face.stands_upright for face in judged.faces):
         if not extent.rotations:
             turned = pyramid(image, reach, most_side_px=most_side, most_pixels=TURNED_PIXELS)
-        also = [face for turn in QUARTER_TURNS for face in _seen(turned.levels, turned, see, turn)]
-        judged = _joined(judged, judge(turned, also, True))
+        also = [face for turn in QUARTER_TURNS for face in _candidates_in(turned.levels, turned, see, turn)]
+        judged = _together(judged, judge(turned, also, True))
         search = replace(search, turned_sizes=turned.sizes, least_turned_px=_least_face_px(turned, reach))
     rejected = None if judged.faces else judged.best_rejected
     return FoundFaces(judged.faces, search=replace(search, best_rejected=rejected))
 
 
-def _joined(one: Judged, other: Judged) -> Judged:
+def _together(one: Judged, other: Judged) -> Judged:
     """Return both judgements as one: of faces that are the same the surer."""
     rejected = [score for score in (one.best_rejected, other.best_rejected) if score is not None]
     return Judged(apart([*one.faces, *other.faces], inside=INSIDE), max(rejected, default=None))
 
 
-def _seen(levels: Iterable[Reduction], photo: Pyramid, see: See, turn: int = 0) -> list[DetectedFace]:
+def _candidates_in(
+    levels: Iterable[Reduction], photo: Pyramid, see: See, turn: int = 0
+) -> list[DetectedFace]:
     """Return the candidates of some sizes, of all tiles; one that a tile cuts off is left to its neighbour."""
     return [
         face

@@ -64,9 +64,9 @@ class YuNetDetector:
     def detect(self, image: Image) -> FoundFaces:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""
         judge = by_score(self._score_threshold, strictly=STRICT_SCORE)
-        return search_photo(image, see=self._seen, judge=judge, reach=REACH, extent=self._extent)
+        return search_photo(image, see=self._candidates_in, judge=judge, reach=REACH, extent=self._extent)
 
-    def _seen(self, view: View) -> list[DetectedFace]:
+    def _candidates_in(self, view: View) -> list[DetectedFace]:
         height, width = view.pixels.shape[:2]
         bgr = np.zeros((max(height, MIN_SIDE_PX), max(width, MIN_SIDE_PX), 3), dtype=np.uint8)
         bgr[:height, :width] = view.pixels[..., ::-1]

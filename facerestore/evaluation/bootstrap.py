@@ -70,7 +70,7 @@ def interval(
     """
     count = len(values)
     if count * resamples <= CHUNK:
-        found = statistic(values[_draws(count, resamples)], axis=-1)
+        found = statistic(values[_drawn_indices(count, resamples)], axis=-1)
     else:
         rng = np.random.default_rng([SEED, count])
         found = [statistic(values[rng.integers(0, count, count)], axis=-1) for _ in range(resamples)]
@@ -80,6 +80,6 @@ def interval(
 
 
 @lru_cache(maxsize=8)
-def _draws(count: int, resamples: int) -> NDArray[np.int64]:
+def _drawn_indices(count: int, resamples: int) -> NDArray[np.int64]:
     """Return (resamples, count) indices of values."""
     return np.random.default_rng([SEED, count]).integers(0, count, (resamples, count))

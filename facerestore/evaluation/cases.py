@@ -1,4 +1,4 @@
-"""The faces that are judged: pairs of files, faces degraded by a preset, or faces without a reference."""
+"""The faces of an evaluation: pairs of files, faces degraded by a preset, or faces without a reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Face = NDArray[np.uint8]
 """(S, S, 3) uint8 RGB, in the FFHQ frame."""
 
 NAMES_SHOWN = 3
-"""How many pictures a message names before it counts the rest."""
+"""How many pictures a message names; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class CaseSource(ABC):
 
     Attributes:
         files: the faces, in the order of their positions.
-        unmatched: names of pictures that have no partner; they are told, and take no part.
+        unmatched: names of pictures without a partner; they are reported and left out.
     """
 
     kind: ClassVar[str]
@@ -115,7 +115,7 @@ class PairSource(CaseSource):
 
     def load(self, files: CaseFiles, face_size: int) -> Case:
         """Return a face; see `CaseSource.load`."""
-        lq, hq = read_face(_present(files.lq)), read_reference(_present(files.hq), face_size)
+        lq, hq = read_face(_needed_path(files.lq)), read_reference(_needed_path(files.hq), face_size)
         return Case(files, lq, hq, given_px=min(lq.shape[0], face_size))
 
 
@@ -140,7 +140,7 @@ class DegradedSource(CaseSource):
 
     def load(self, files: CaseFiles, face_size: int) -> Case:
         """Return a face; see `CaseSource.load`."""
-        hq = read_reference(_present(files.hq), face_size)
+        hq = read_reference(_needed_path(files.hq), face_size)
         rng = np.random.default_rng([self.seed, files.position])
         lq, target, drawn = degrade(hq, self.degradation, rng)
         return Case(files, lq, target, given_px=drawn.smallest_side_px, drawn=drawn.to_json())
@@ -148,7 +148,7 @@ class DegradedSource(CaseSource):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnpairedSource(CaseSource):
-    """Faces without a reference: only what looks at a picture alone, or at sets, can judge them."""
+    """Faces without a reference, for metrics of single pictures and of sets."""
 
     kind = "faces"
 
@@ -159,7 +159,7 @@ class UnpairedSource(CaseSource):
 
     def load(self, files: CaseFiles, face_size: int) -> Case:
         """Return a face; see `CaseSource.load`."""
-        lq = read_face(_present(files.lq))
+        lq = read_face(_needed_path(files.lq))
         return Case(files, lq, None, given_px=min(lq.shape[0], face_size))
 
 
@@ -174,8 +174,8 @@ def pair_source(lq: Path, hq: Path) -> PairSource:
     both = sorted(set(degraded) & set(originals))
     if not both:
         raise ConfigError(
-            f"no picture of '{lq}' has the name of one in '{hq}' (such as {_some(degraded)} and {_some(originals)});"
-            " pairs are matched by their path within the folder, without its suffix"
+            f"no picture of '{lq}' has the name of one in '{hq}' (such as {_some_of(degraded)} and"
+            f" {_some_of(originals)}); pairs are matched by their path within the folder, without its suffix"
         )
     files = tuple(
         CaseFiles(name, _set_name(name, hq), degraded[name], originals[name], position)
@@ -285,11 +285,11 @@ def _set_name(name: str, root: Path) -> str:
     return PurePosixPath(name).parent.name or root.resolve().name
 
 
-def _present(path: Path | None) -> Path:
+def _needed_path(path: Path | None) -> Path:
     if path is None:
         raise ConfigError("this face has no such picture; make its source with a function of this module")
     return path
 
 
-def _some(found: Mapping[str, Path]) -> str:
+def _some_of(found: Mapping[str, Path]) -> str:
     return ", ".join(f"'{name}'" for name in sorted(found)[:NAMES_SHOWN])

@@ -1,4 +1,4 @@
-"""A classical baseline that is given its chance: non-local means and unsharp masking, tuned on half of the faces."""
+"""A classical baseline, tuned fairly: non-local means and unsharp masking, tuned on half of the faces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Classical:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return NAME
 
     def restore(self, case: Case, face_size: int) -> Face:
@@ -91,7 +91,7 @@ def tune(
         files: all faces of the evaluation.
         face_size: its face size.
         seed: of the half.
-        on_face: told the name of each face as its turn comes.
+        on_face: called with the name of each face.
 
     Raises:
         ConfigError: there are too few faces, or no originals.

@@ -1,4 +1,4 @@
-"""Two results side by side: merged where their protocols agree, refused with what differs where they do not."""
+"""Merges two results whose protocols agree, and refuses others with what differs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """An evaluation, and what messages and ambiguous methods call it."""
+    """An evaluation and its name, for messages and ambiguous methods."""
 
     name: str
     evaluation: Evaluation
@@ -36,7 +36,7 @@ def merge(first: Named, second: Named) -> tuple[Evaluation, tuple[str, ...]]:
     common = [metric.name for metric in a.metrics if metric.name in {m.name for m in b.metrics}]
     names = _names_in_merged(first, second)
     b_faces = {face.name: face for face in b.faces}
-    faces = tuple(_joined(face, b_faces[face.name], names, common) for face in a.faces)
+    faces = tuple(_merged_face(face, b_faces[face.name], names, common) for face in a.faces)
     added = tuple(replace(m, name=names[m.name]) for m in b.methods if m.name in names)
     sets = [value for value in a.set_values if value.metric in common]
     sets += [
@@ -51,21 +51,21 @@ def merge(first: Named, second: Named) -> tuple[Evaluation, tuple[str, ...]]:
         failures=(),
         unavailable={},
     )
-    return merged, tuple(_notes(first, second, common))
+    return merged, tuple(_merge_notes(first, second, common))
 
 
 def check_alike(first: Named, second: Named) -> None:
     """Raise ConfigError, naming all that differs, unless the numbers of both mean the same."""
     a, b = first.evaluation, second.evaluation
-    different = list(_differences(_fixed(a.protocol), _fixed(b.protocol)))
+    different = list(_differing_entries(_comparable_protocol(a.protocol), _comparable_protocol(b.protocol)))
     different += _unlike_faces(first, second)
     theirs = {metric.name: metric for metric in b.metrics}
     common = [metric for metric in a.metrics if metric.name in theirs]
     for metric in common:
-        for key, one, other in _differences(metric.protocol, theirs[metric.name].protocol):
+        for key, one, other in _differing_entries(metric.protocol, theirs[metric.name].protocol):
             different.append((f"{metric.title}, {key}", one, other))
     if not common:
-        different.append(("metrics", _listed(a.metrics), _listed(b.metrics)))
+        different.append(("metrics", _metric_titles(a.metrics), _metric_titles(b.metrics)))
     if different:
         told = "; ".join(f"{key}: {one} and {other}" for key, one, other in different)
         raise ConfigError(
@@ -74,27 +74,29 @@ def check_alike(first: Named, second: Named) -> None:
     _check_same_methods(first, second, common)
 
 
-def _fixed(protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _comparable_protocol(protocol: Mapping[str, Any]) -> dict[str, Any]:
     """Return what must be equal; the hash of all faces is left to the faces, which can be named."""
     return {key: value for key, value in protocol.items() if key not in ("faces", "inputs_sha256")}
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _differing_entries(
+    a: Mapping[str, Any], b: Mapping[str, Any], at: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
     """Yield key, value in one, value in the other."""
     for key in sorted({*a, *b}):
         one, other = a.get(key), b.get(key)
         name = f"{at}{key.replace('_', ' ')}"
         if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _differences(one, other, f"{name}, ")
+            yield from _differing_entries(one, other, f"{name}, ")
         elif one != other:
-            yield name, _shown(one), _shown(other)
+            yield name, _value_text(one), _value_text(other)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "nothing" if value is None else str(value)
 
 
-def _listed(metrics: tuple[MetricFacts, ...]) -> str:
+def _metric_titles(metrics: tuple[MetricFacts, ...]) -> str:
     return ", ".join(metric.title for metric in metrics)
 
 
@@ -128,12 +130,12 @@ def _check_same_methods(first: Named, second: Named, common: list[MetricFacts]) 
 
 def _in_both(first: Named, second: Named) -> list[str]:
     """Return the names of methods that are the same in both."""
-    facts = {method.name: _essence(method) for method in second.evaluation.methods}
-    return [m.name for m in first.evaluation.methods if facts.get(m.name) == _essence(m)]
+    facts = {method.name: _facts_but_device(method) for method in second.evaluation.methods}
+    return [m.name for m in first.evaluation.methods if facts.get(m.name) == _facts_but_device(m)]
 
 
-def _essence(method: MethodFacts) -> dict[str, Any]:
-    """Return what makes a method what it is; not where it ran."""
+def _facts_but_device(method: MethodFacts) -> dict[str, Any]:
+    """Return the facts of a method but for where it ran."""
     return {key: value for key, value in method.facts.items() if key != "device"}
 
 
@@ -148,7 +150,9 @@ def _names_in_merged(first: Named, second: Named) -> dict[str, str]:
     }
 
 
-def _joined(one: FaceResult, other: FaceResult, names: Mapping[str, str], common: list[str]) -> FaceResult:
+def _merged_face(
+    one: FaceResult, other: FaceResult, names: Mapping[str, str], common: list[str]
+) -> FaceResult:
     values = {**one.values, **{new: other.values[old] for old, new in names.items()}}
     kept = {
         method: {key: value for key, value in found.items() if key in common}
@@ -157,10 +161,10 @@ def _joined(one: FaceResult, other: FaceResult, names: Mapping[str, str], common
     return replace(one, values=kept, groups={**other.groups, **one.groups})
 
 
-def _notes(first: Named, second: Named, common: list[str]) -> Iterator[str]:
+def _merge_notes(first: Named, second: Named, common: list[str]) -> Iterator[str]:
     for named in (first, second):
         only = [metric.title for metric in named.evaluation.metrics if metric.name not in common]
         if only:
             yield f"left out, since only '{named.name}' has them: {', '.join(only)}"
-    for package, one, other in _differences(first.evaluation.versions, second.evaluation.versions):
+    for package, one, other in _differing_entries(first.evaluation.versions, second.evaluation.versions):
         yield f"{package} was {one} in '{first.name}' and {other} in '{second.name}'; last digits may differ"

@@ -30,11 +30,11 @@ def psnr(spec: Spec, setting: Setting) -> FaceMetric:
     most = 10 * math.log10(LEVELS**2 * 3 * setting.face_size**2)
 
     def measure(restored: Face, hq: Face | None) -> float:
-        value = image.peak_signal_noise_ratio(*_tensors(restored, hq), data_range=LEVELS).item()
+        value = image.peak_signal_noise_ratio(*_face_tensors(restored, hq), data_range=LEVELS).item()
         return min(float(value), most)
 
     return FaceMetric(
-        spec, _protocol(setting, "peak_signal_noise_ratio", {"identical_faces_db": most}), measure
+        spec, _metric_protocol(setting, "peak_signal_noise_ratio", {"identical_faces_db": most}), measure
     )
 
 
@@ -44,8 +44,8 @@ def ssim(spec: Spec, setting: Setting) -> FaceMetric:
     settings = {"gaussian_kernel": True, "sigma": 1.5, "kernel_size": KERNEL_PX, "k1": 0.01, "k2": 0.03}
     return FaceMetric(
         spec,
-        _protocol(setting, "structural_similarity_index_measure", settings),
-        _similarity(image.structural_similarity_index_measure, settings),
+        _metric_protocol(setting, "structural_similarity_index_measure", settings),
+        _measure_of(image.structural_similarity_index_measure, settings),
     )
 
 
@@ -73,21 +73,21 @@ def ms_ssim(spec: Spec, setting: Setting) -> FaceMetric:
     }
     return FaceMetric(
         spec,
-        _protocol(setting, "multiscale_structural_similarity_index_measure", settings),
-        _similarity(image.multiscale_structural_similarity_index_measure, settings),
+        _metric_protocol(setting, "multiscale_structural_similarity_index_measure", settings),
+        _measure_of(image.multiscale_structural_similarity_index_measure, settings),
     )
 
 
-def _similarity(
+def _measure_of(
     function: Callable[..., Tensor], settings: dict[str, Any]
 ) -> Callable[[Face, Face | None], float]:
     def measure(restored: Face, hq: Face | None) -> float:
-        return float(function(*_tensors(restored, hq), data_range=LEVELS, **settings))
+        return float(function(*_face_tensors(restored, hq), data_range=LEVELS, **settings))
 
     return measure
 
 
-def _tensors(restored: Face, hq: Face | None) -> tuple[Tensor, Tensor]:
+def _face_tensors(restored: Face, hq: Face | None) -> tuple[Tensor, Tensor]:
     """Return both faces as (1, 3, S, S) float64 tensors on the CPU, where sums do not depend on the machine."""
     if hq is None:
         raise ConfigError("this metric compares a face with its original, and there is none")
@@ -95,7 +95,7 @@ def _tensors(restored: Face, hq: Face | None) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def _protocol(setting: Setting, function: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _metric_protocol(setting: Setting, function: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "implementation": f"torchmetrics {function}",
         "colour": "RGB, 8 bit",

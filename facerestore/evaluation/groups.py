@@ -26,7 +26,7 @@ MOST_MANIFEST_BYTES = 1 << 28
 """Of a manifest: 256 MB are the rows of two million faces."""
 
 MOST_WORDS = 12
-"""A column of more different words makes no table that anyone reads."""
+"""A column of more different words makes an unreadable table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def group_faces(
     Raises:
         ConfigError: the manifest cannot be used, has no such column, or no row of it is of a face.
     """
-    rows = _rows_of(files, _read(manifest, wishes))
+    rows = _rows_of(files, _manifest_rows(manifest, wishes))
     if not rows:
         raise ConfigError(
             f"no row of '{manifest}' is of one of the faces (such as '{files[0].name}'); its column '{NAME}' holds file"
@@ -80,13 +80,13 @@ def group_faces(
     groups: dict[str, dict[str, str]] = {each.name: {} for each in files}
     for wish in wishes:
         values = {name: row[wish.column] for name, row in rows.items()}
-        labels = _labels(wish, values)
+        labels = _group_labels(wish, values)
         for each in files:
             groups[each.name][wish.column] = labels.get(each.name, UNKNOWN)
     return groups
 
 
-def _read(manifest: Path, wishes: Sequence[GroupWish]) -> list[dict[str, str]]:
+def _manifest_rows(manifest: Path, wishes: Sequence[GroupWish]) -> list[dict[str, str]]:
     with refusing(lambda why: ConfigError(f"manifest '{manifest}' cannot be read: {why}; give a CSV file")):
         text = read_text(manifest, most_bytes=MOST_MANIFEST_BYTES).removeprefix("\ufeff")
         # A row shorter than the first has empty values, and what is beyond the last column belongs to none.
@@ -115,12 +115,12 @@ def _rows_of(files: Sequence[CaseFiles], rows: Sequence[Mapping[str, str]]) -> d
     return found
 
 
-def _labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
+def _group_labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
     """Return the group of each face."""
     try:
         numbers = {name: float(value) for name, value in values.items() if value != ""}
     except ValueError:
-        return _words(wish, values)
+        return _word_labels(wish, values)
     numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
     if not numbers:
         return {}
@@ -131,7 +131,7 @@ def _labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _words(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
+def _word_labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
     if wish.edges:
         raise ConfigError(f"column '{wish.column}' holds words, and edges are for numbers; leave them out")
     different = len(set(values.values()))

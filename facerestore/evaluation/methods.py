@@ -1,4 +1,4 @@
-"""What is compared: the input itself, bicubic interpolation, restoration networks, and pictures made elsewhere."""
+"""The methods that are compared: the input, bicubic interpolation, restoration networks, pictures made elsewhere."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Method(Protocol):
     """Makes a face out of a degraded one.
 
     Attributes:
-        name: what tables call it.
+        name: in tables.
         facts: what it is, as plain values: weights, hashes, settings.
     """
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""The metrics by name: what each means, and what opens it; one that cannot be had is said to be so, never replaced."""
+"""The metrics by name: what each means, and what opens it; an unavailable one is reported, never replaced."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Spec:
     """One metric.
 
     Attributes:
-        name: what options and files call it.
-        title: what tables call it.
+        name: in options and files.
+        title: in tables.
         unit: of its values; empty where it has none.
         better: whether higher or lower is better.
         decimals: as many as tables show.
         needs_reference: it compares a face with its original.
         of_sets: it judges all faces together, and not each.
-        opener: ``module:function`` that opens it; for metrics of sets, one that raises where it cannot be had.
+        opener: ``module:function`` that opens it; for metrics of sets, one that raises where it is unavailable.
     """
 
     name: str
@@ -140,8 +140,8 @@ class Chosen:
 
     Attributes:
         faces: those of each face, in the order of the tables.
-        sets: names of those of sets that are wanted and can be had.
-        unavailable: name of a metric to the reason, for those that cannot be had here.
+        sets: names of those of sets that are wanted and available.
+        unavailable: name of a metric to the reason why it is unavailable here.
     """
 
     faces: tuple[FaceMetric, ...]
@@ -150,7 +150,7 @@ class Chosen:
 
 
 def parse_metrics(text: str | None) -> tuple[str, ...] | None:
-    """Return the names of a list such as ``psnr,lpips``; None for None, which means all that can be had.
+    """Return the names of a list such as ``psnr,lpips``; None for None, which means all that are available.
 
     Raises:
         ConfigError: a name is unknown.
@@ -167,16 +167,16 @@ def parse_metrics(text: str | None) -> tuple[str, ...] | None:
 def open_metrics(
     wanted: Sequence[str] | None, setting: Setting, *, has_reference: bool, has_reference_set: bool
 ) -> Chosen:
-    """Open the metrics that are wanted, or all that can be had.
+    """Open the metrics that are wanted, or all that are available.
 
     Args:
-        wanted: names; a metric that was asked for and cannot be had is an error. None tries all.
+        wanted: names, of which an unavailable one is an error; None tries all.
         setting: where and on what.
         has_reference: each face comes with its original.
         has_reference_set: there are faces to compare sets with.
 
     Raises:
-        FaceRestoreError: a metric that was asked for cannot be had, or none can.
+        FaceRestoreError: a wanted metric is unavailable, or all are.
     """
     faces: list[FaceMetric] = []
     sets: list[str] = []
@@ -188,10 +188,10 @@ def open_metrics(
             _check_reference(spec, has_reference, has_reference_set)
             if spec.of_sets:
                 # Their network is loaded when there are faces; here it is only looked for.
-                _named(spec.opener)(setting)
+                _opener_named(spec.opener)(setting)
                 sets.append(spec.name)
             else:
-                faces.append(_named(spec.opener)(spec, setting))
+                faces.append(_opener_named(spec.opener)(spec, setting))
         except FaceRestoreError as error:
             if wanted is not None:
                 raise
@@ -247,7 +247,7 @@ def _check_reference(spec: Spec, has_reference: bool, has_reference_set: bool) -
         raise ConfigError(f"{spec.title} compares sets of faces; give real faces with --reference")
 
 
-def _named(opener: str) -> Callable[..., Any]:
+def _opener_named(opener: str) -> Callable[..., Any]:
     """Return the function that ``module:function`` names, imported now."""
     module, _, function = opener.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)

@@ -81,7 +81,7 @@ def case_picture(
         method: whose cases are shown.
         metric: by whose gain they are ranked.
         before: the method of the row ``input``.
-        on_face: told the name of each face.
+        on_face: called with the name of each face.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -100,10 +100,10 @@ def case_picture(
         if loaded.hq is not None:
             cells.append(("original", loaded.hq))
         rows.append((case, cells))
-    return _draw(evaluation, method.name, metric, rows)
+    return _draw_page(evaluation, method.name, metric, rows)
 
 
-def _draw(
+def _draw_page(
     evaluation: Evaluation,
     method: str,
     metric: MetricFacts,
@@ -116,9 +116,9 @@ def _draw(
     size = (3 * _MARGIN_PX + 2 * block, top + max(len(best), len(worst)) * height + _MARGIN_PX)
     page = PillowImage.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(page)
-    _write(draw, (_MARGIN_PX, _MARGIN_PX), f"{method}: best and worst cases", _INK, _TITLE_PX)
+    _write_text(draw, (_MARGIN_PX, _MARGIN_PX), f"{method}: best and worst cases", _INK, _TITLE_PX)
     by = f"by the gain in {metric.title} over the input; {len(evaluation.faces)} faces"
-    _write(draw, (_MARGIN_PX, _MARGIN_PX + _TITLE_PX + 4), by, _INK)
+    _write_text(draw, (_MARGIN_PX, _MARGIN_PX + _TITLE_PX + 4), by, _INK)
     for left, part in ((_MARGIN_PX, best), (2 * _MARGIN_PX + block, worst)):
         for number, (case, cells) in enumerate(part):
             _draw_row(page, draw, evaluation, metric, case, cells, (left, top + number * height))
@@ -137,17 +137,17 @@ def _draw_row(
     left, top = corner
     word, colour = ("best", _GOOD) if case.is_best else ("worst", _BAD)
     title = f"{word}: {case.face.name} · gain {case.gain:+.{metric.decimals}f} {metric.unit}"
-    _write(draw, (left, top), title, colour)
+    _write_text(draw, (left, top), title, colour)
     for name, face in cells:
         shown = fit_face(face, CELL_PX, enlarge=cv2.INTER_NEAREST)
         page.paste(PillowImage.fromarray(shown), (left, top + _LINE_PX))
-        lines = [name, *_numbers(evaluation, case.face, name)]
+        lines = [name, *_value_lines(evaluation, case.face, name)]
         for number, line in enumerate(lines):
-            _write(draw, (left, top + _LINE_PX + CELL_PX + 2 + number * _LINE_PX), line, _INK)
+            _write_text(draw, (left, top + _LINE_PX + CELL_PX + 2 + number * _LINE_PX), line, _INK)
         left += CELL_PX + _GAP_PX
 
 
-def _numbers(evaluation: Evaluation, face: FaceResult, method: str) -> list[str]:
+def _value_lines(evaluation: Evaluation, face: FaceResult, method: str) -> list[str]:
     """Return two lines of the face's values under a method; none for the original."""
     if method not in face.values:
         return []
@@ -163,17 +163,17 @@ def _numbers(evaluation: Evaluation, face: FaceResult, method: str) -> list[str]
     return [" · ".join(part) for part in (found[:half], found[half:]) if part]
 
 
-def _write(
+def _write_text(
     draw: ImageDraw.ImageDraw,
     place: tuple[int, int],
     text: str,
     colour: tuple[int, int, int],
     size: int = _TEXT_PX,
 ) -> None:
-    draw.text(place, drawable(text), fill=colour, font=_font(size))
+    draw.text(place, drawable(text), fill=colour, font=_default_font(size))
 
 
 @lru_cache(maxsize=4)
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _default_font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Return the font that comes with Pillow: the same on every machine."""
     return ImageFont.load_default(size_px)

@@ -1,4 +1,4 @@
-"""What an evaluation found: its protocol, the values of every face, and how both go to a JSON file and back."""
+"""The result of an evaluation: its protocol and the values of every face, in memory and as a JSON file."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class MetricFacts:
     """One metric as it was measured.
 
     Attributes:
-        name: what files call it.
-        title: what tables call it.
+        name: in options and files.
+        title: in tables.
         unit: of its values; empty where it has none.
         better: whether higher or lower is better.
         decimals: as many as tables show.
@@ -111,7 +111,7 @@ class SetResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A picture that takes no part, and why; ``method`` is None where it could not be read at all."""
+    """A picture that was left out, and why; ``method`` is None where it could not be read at all."""
 
     name: str
     method: str | None
@@ -120,7 +120,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All that was found.
+    """A complete result.
 
     Attributes:
         protocol: where the faces come from, their size, their hash, the reference set and the intervals.
@@ -129,9 +129,9 @@ class Evaluation:
         methods: in the order of the tables.
         faces: those that every method could restore.
         set_values: of the metrics of sets.
-        failures: faces that take no part, since they or a method's picture of them could not be had.
+        failures: faces that were left out, since they could not be read or restored.
         unmatched: pictures without a partner.
-        versions: of the libraries that had a part in it.
+        versions: of the libraries that were used.
     """
 
     protocol: dict[str, Any]
@@ -171,7 +171,7 @@ class Evaluation:
         for column in sorted({column for face in self.faces for column in face.groups}):
             labels[column] = [face.groups.get(column, "") for face in self.faces]
         for column, own in labels.items():
-            for label in _ordered(own):
+            for label in _in_order(own):
                 yield column, label, [f for f, name in zip(self.faces, own, strict=True) if name == label]
 
     def summary(self) -> list[dict[str, Any]]:
@@ -204,10 +204,12 @@ def read_evaluation(path: Path) -> Evaluation:
             f" {SCHEMA!r}); give an evaluation.json"
         )
     with refusing(lambda why: ConfigError(f"'{path}' is damaged: {why}; measure again")):
-        return _evaluation({key: value for key, value in content.items() if key not in ("schema", "summary")})
+        return _evaluation_from(
+            {key: value for key, value in content.items() if key not in ("schema", "summary")}
+        )
 
 
-def _evaluation(content: dict[str, Any]) -> Evaluation:
+def _evaluation_from(content: dict[str, Any]) -> Evaluation:
     lists: dict[str, Any] = {
         "metrics": MetricFacts,
         "methods": MethodFacts,
@@ -246,7 +248,7 @@ def _is_number(value: Any) -> bool:
     return value is None or number
 
 
-def _ordered(labels: Sequence[str]) -> list[str]:
+def _in_order(labels: Sequence[str]) -> list[str]:
     """Return the different labels; those of bins from the lowest."""
 
     def key(label: str) -> tuple[int, float, str]:

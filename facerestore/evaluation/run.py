@@ -59,8 +59,8 @@ ORIGINALS = "the originals of these faces"
 Listener = Callable[[str], None]
 
 
-def _silent(_: str) -> None:
-    """Tell nobody."""
+def _ignore_name(_: str) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Order:
 
     Attributes:
         source: reads the faces.
-        files: those of the source that take part.
+        files: those of the source that are measured.
         methods: what is compared, beside the input and bicubic interpolation, which always are.
         metrics: what is measured.
         setting: where networks run, and the face size.
@@ -91,7 +91,7 @@ class Order:
         return (Unchanged(), Bicubic(), *self.methods)
 
 
-class _Sets:
+class _SetFeatures:
     """The features of the faces of every method and of the reference, for the metrics of sets."""
 
     def __init__(self, order: Order) -> None:
@@ -111,7 +111,7 @@ class _Sets:
         self._reference.append(self._inception.of(face))
 
     def close(self, what: str) -> None:
-        """Note what the reference is, when all of it was added."""
+        """Record what the reference is, once all of it is added."""
         self.reference_facts = {
             "what": what,
             "faces": len(self._reference),
@@ -151,17 +151,17 @@ class _Sets:
 
 
 def evaluate(
-    order: Order, *, on_face: Listener = _silent, on_failure: Callable[[Failure], None] | None = None
+    order: Order, *, on_face: Listener = _ignore_name, on_failure: Callable[[Failure], None] | None = None
 ) -> Evaluation:
-    """Return what every metric says of every method on every face.
+    """Return the value of every metric for every method on every face.
 
     A face that cannot be read, or that a method cannot restore, is left out of every row, so that all rows are of the
     same faces; it is named in ``failures`` and stops nothing.
 
     Args:
         order: what is to be evaluated.
-        on_face: told the name of each face as its turn comes.
-        on_failure: told each failure as it happens.
+        on_face: called with the name of each face before it is measured.
+        on_failure: called with each failure.
 
     Raises:
         ConfigError: two methods have one name, or only sets are to be compared and there are too few faces.
@@ -169,12 +169,12 @@ def evaluate(
         WeightsError: the weights of a metric of sets are not here.
     """
     check_names(order.all_methods)
-    sets = _Sets(order) if order.metrics.sets else None
+    sets = _SetFeatures(order) if order.metrics.sets else None
     faces: list[FaceResult] = []
     failures: list[Failure] = []
     for files in order.files:
         on_face(files.name)
-        found = _face(order, files, sets)
+        found = _face_or_failure(order, files, sets)
         if isinstance(found, Failure):
             failures.append(found)
             if on_failure is not None:
@@ -185,10 +185,10 @@ def evaluate(
         raise ImageError(
             f"no face could be measured; {len(failures)} failed, the first: {failures[0].name}: {failures[0].message}"
         )
-    return _finished(order, faces, failures, sets, on_face)
+    return _with_set_metrics(order, faces, failures, sets, on_face)
 
 
-def _face(order: Order, files: CaseFiles, sets: _Sets | None) -> FaceResult | Failure:
+def _face_or_failure(order: Order, files: CaseFiles, sets: _SetFeatures | None) -> FaceResult | Failure:
     """Return the values of one face, or why it has none."""
     doing: str | None = None
     try:
@@ -197,7 +197,7 @@ def _face(order: Order, files: CaseFiles, sets: _Sets | None) -> FaceResult | Fa
         for method in order.all_methods:
             doing = method.name
             restored[method.name] = method.restore(case, order.setting.face_size)
-        values = {name: _values(order, face, case.hq) for name, face in restored.items()}
+        values = {name: _measured_values(order, face, case.hq) for name, face in restored.items()}
     except WeightsError:
         raise
     except FaceRestoreError as error:
@@ -206,17 +206,17 @@ def _face(order: Order, files: CaseFiles, sets: _Sets | None) -> FaceResult | Fa
         sets.add(restored)
         if order.reference is None and case.hq is not None:
             sets.add_reference(case.hq)
-    return _result(order, case, values)
+    return _face_result(order, case, values)
 
 
-def _values(order: Order, face: Face, hq: Face | None) -> dict[str, float | None]:
+def _measured_values(order: Order, face: Face, hq: Face | None) -> dict[str, float | None]:
     found = {metric.spec.name: metric.measure(face, hq) for metric in order.metrics.faces}
     return {
         name: value if value is not None and math.isfinite(value) else None for name, value in found.items()
     }
 
 
-def _result(order: Order, case: Case, values: dict[str, dict[str, float | None]]) -> FaceResult:
+def _face_result(order: Order, case: Case, values: dict[str, dict[str, float | None]]) -> FaceResult:
     return FaceResult(
         name=case.files.name,
         set_name=case.files.set_name,
@@ -227,8 +227,12 @@ def _result(order: Order, case: Case, values: dict[str, dict[str, float | None]]
     )
 
 
-def _finished(
-    order: Order, faces: Sequence[FaceResult], failures: list[Failure], sets: _Sets | None, on_face: Listener
+def _with_set_metrics(
+    order: Order,
+    faces: Sequence[FaceResult],
+    failures: list[Failure],
+    sets: _SetFeatures | None,
+    on_face: Listener,
 ) -> Evaluation:
     """Return the evaluation, the metrics of sets included."""
     metrics = [MetricFacts.of(metric.spec, metric.protocol) for metric in order.metrics.faces]
@@ -269,7 +273,9 @@ def _finished(
     )
 
 
-def _add_reference_folder(sets: _Sets, folder: Path, face_size: int, on_face: Listener) -> list[Failure]:
+def _add_reference_folder(
+    sets: _SetFeatures, folder: Path, face_size: int, on_face: Listener
+) -> list[Failure]:
     """Add all faces of a folder to the reference; return those that cannot be read."""
     failures = []
     for name, path in sorted(pictures_by_name(folder).items()):

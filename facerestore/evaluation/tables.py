@@ -24,10 +24,10 @@ def markdown(evaluation: Evaluation, *, against: str = INPUT, notes: Sequence[st
     Args:
         evaluation: what was found.
         against: the method that the others' gains are over; paired, face by face.
-        notes: what else is to be said, a line each.
+        notes: further remarks, a line each.
     """
     parts = [
-        f"# Evaluation\n\n{_opening(evaluation)}",
+        f"# Evaluation\n\n{_opening_paragraph(evaluation)}",
         main_table(evaluation),
         f"## Gain over {against}\n\n{_GAIN}\n\n{gain_table(evaluation, against)}",
     ]
@@ -36,10 +36,10 @@ def markdown(evaluation: Evaluation, *, against: str = INPUT, notes: Sequence[st
         # One set is the whole, which stands above already.
         if column != "all" and (column != "set" or count > 1):
             parts.append(f"## By {column}\n\n{split_table(evaluation, column)}")
-    parts += [part for part in (_unavailable(evaluation), _left_out(evaluation)) if part]
+    parts += [part for part in (_not_measured(evaluation), _left_out(evaluation)) if part]
     if notes:
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in notes))
-    parts.append(f"## Protocol\n\n{_protocol(evaluation)}")
+    parts.append(f"## Protocol\n\n{_protocol_lines(evaluation)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -51,9 +51,9 @@ _GAIN = (
 
 def main_table(evaluation: Evaluation) -> str:
     """Return the table of all faces: a row for each method, a column for each metric."""
-    columns = [_cells(evaluation, metric, evaluation.faces) for metric in evaluation.metrics]
+    columns = [_column_cells(evaluation, metric, evaluation.faces) for metric in evaluation.metrics]
     rows = [[m.name, *(column[m.name] for column in columns)] for m in evaluation.methods]
-    return _table(["method", *(_heading(metric) for metric in evaluation.metrics)], rows)
+    return _markdown_table(["method", *(_column_heading(metric) for metric in evaluation.metrics)], rows)
 
 
 def gain_table(evaluation: Evaluation, against: str) -> str:
@@ -64,14 +64,14 @@ def gain_table(evaluation: Evaluation, against: str) -> str:
         [
             m.name,
             *(
-                _cell(column[m.name], metric.decimals, signed=True)
+                _interval_text(column[m.name], metric.decimals, signed=True)
                 for column, metric in zip(columns, metrics, strict=True)
             ),
         ]
         for m in evaluation.methods
         if m.name != against
     ]
-    return _table(["method", *(_named(metric) for metric in metrics)], rows)
+    return _markdown_table(["method", *(_title_with_unit(metric) for metric in metrics)], rows)
 
 
 def gains(evaluation: Evaluation, metric: MetricFacts, against: str) -> dict[str, Estimate]:
@@ -86,26 +86,31 @@ def split_table(evaluation: Evaluation, column: str) -> str:
     rows = []
     for by, part, faces in evaluation.parts():
         if by == column:
-            columns = [_cells(evaluation, metric, faces) for metric in metrics]
+            columns = [_column_cells(evaluation, metric, faces) for metric in metrics]
             rows += [
                 [part, str(len(faces)), m.name, *(c[m.name] for c in columns)] for m in evaluation.methods
             ]
-    return _table([column, "faces", "method", *(_heading(metric) for metric in metrics)], rows, words=3)
+    return _markdown_table(
+        [column, "faces", "method", *(_column_heading(metric) for metric in metrics)], rows, words=3
+    )
 
 
-def _cells(evaluation: Evaluation, metric: MetricFacts, faces: Sequence[FaceResult]) -> dict[str, str]:
+def _column_cells(evaluation: Evaluation, metric: MetricFacts, faces: Sequence[FaceResult]) -> dict[str, str]:
     """Return method to what a table shows of a metric."""
     if metric.of_sets:
         return {
-            value.method: _cell(Estimate(value.value, value.low, value.high, 0), metric.decimals)
+            value.method: _interval_text(Estimate(value.value, value.low, value.high, 0), metric.decimals)
             for value in evaluation.set_values
             if value.metric == metric.name
         }
     values = evaluation.values(metric.name, faces)
-    return {name: _cell(estimate(found), metric.decimals, of=len(faces)) for name, found in values.items()}
+    return {
+        name: _interval_text(estimate(found), metric.decimals, of=len(faces))
+        for name, found in values.items()
+    }
 
 
-def _cell(found: Estimate, decimals: int, *, signed: bool = False, of: int | None = None) -> str:
+def _interval_text(found: Estimate, decimals: int, *, signed: bool = False, of: int | None = None) -> str:
     if found.mean is None:
         return NOTHING
     form = f"{'+' if signed else ''}.{decimals}f"
@@ -115,23 +120,23 @@ def _cell(found: Estimate, decimals: int, *, signed: bool = False, of: int | Non
     return text if of is None or found.count == of else f"{text} ({found.count} of {of} faces)"
 
 
-def _heading(metric: MetricFacts) -> str:
-    return f"{_named(metric)} {'↑' if metric.better == 'higher' else '↓'}"
+def _column_heading(metric: MetricFacts) -> str:
+    return f"{_title_with_unit(metric)} {'↑' if metric.better == 'higher' else '↓'}"
 
 
-def _named(metric: MetricFacts) -> str:
+def _title_with_unit(metric: MetricFacts) -> str:
     comma = ", " if " " in metric.unit else " "
     return f"{metric.title}{comma}{metric.unit}" if metric.unit else metric.title
 
 
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
+def _markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> str:
     """Return a Markdown table whose first ``words`` columns are aligned to the left."""
     rule = ["---" if column < words else "--:" for column in range(len(heading))]
     lines = [heading, rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _opening(evaluation: Evaluation) -> str:
+def _opening_paragraph(evaluation: Evaluation) -> str:
     protocol = evaluation.protocol
     source, sets = protocol["source"], {face.set_name for face in evaluation.faces}
     origin = {
@@ -155,7 +160,7 @@ def _opening(evaluation: Evaluation) -> str:
     )
 
 
-def _unavailable(evaluation: Evaluation) -> str:
+def _not_measured(evaluation: Evaluation) -> str:
     if not evaluation.unavailable:
         return ""
     lines = [
@@ -179,15 +184,17 @@ def _left_out(evaluation: Evaluation) -> str:
     return "## Left out of every row\n\n" + "\n".join(lines) if lines else ""
 
 
-def _protocol(evaluation: Evaluation) -> str:
-    lines = [f"- {key.replace('_', ' ')}: {_words(value)}" for key, value in evaluation.protocol.items()]
-    lines += [f"- {metric.title}: {_words(metric.protocol)}" for metric in evaluation.metrics]
-    lines += [f"- {method.name}: {_words(_brief(method.facts))}" for method in evaluation.methods]
-    lines.append(f"- versions: {_words(evaluation.versions)}")
+def _protocol_lines(evaluation: Evaluation) -> str:
+    lines = [f"- {key.replace('_', ' ')}: {_in_words(value)}" for key, value in evaluation.protocol.items()]
+    lines += [f"- {metric.title}: {_in_words(metric.protocol)}" for metric in evaluation.metrics]
+    lines += [
+        f"- {method.name}: {_in_words(_without_long_lists(method.facts))}" for method in evaluation.methods
+    ]
+    lines.append(f"- versions: {_in_words(evaluation.versions)}")
     return "\n".join(lines)
 
 
-def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _without_long_lists(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts with long lists counted."""
     return {
         key: f"{len(value)} faces" if key == "tuned_on" else value
@@ -196,21 +203,21 @@ def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _words(value: Any) -> str:
+def _in_words(value: Any) -> str:
     """Return plain values as words."""
-    return "; ".join(_flat(value)) if isinstance(value, Mapping) else _plain(value)
+    return "; ".join(_flat_words(value)) if isinstance(value, Mapping) else _value_text(value)
 
 
-def _flat(values: Mapping[str, Any], at: str = "") -> Iterator[str]:
+def _flat_words(values: Mapping[str, Any], at: str = "") -> Iterator[str]:
     for key, value in values.items():
         name = f"{at}{key.replace('_', ' ')}"
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{name} ")
+            yield from _flat_words(value, f"{name} ")
         elif value is not None:
-            yield f"{name} {_plain(value)}"
+            yield f"{name} {_value_text(value)}"
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(_plain(item) for item in value)
+        return ", ".join(_value_text(item) for item in value)
     return "nothing" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

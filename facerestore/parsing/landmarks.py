@@ -51,7 +51,7 @@ LIP_HEIGHTS = (0.13, 0.20)
 """Of the upper and the lower lip, from the line between the corners."""
 
 
-class _Face(NamedTuple):
+class _FaceAxes(NamedTuple):
     """Five aligned points, and the axes and units in which parts are drawn."""
 
     points: NDArray[np.float64]
@@ -76,74 +76,74 @@ class LandmarkParser:
         Raises:
             ConfigError: the landmarks of a face are not finite.
         """
-        return [_drawn(face) for face in faces]
+        return [_drawn_map(face) for face in faces]
 
 
-def _drawn(aligned: AlignedFace) -> ParsingMap:
+def _drawn_map(aligned: AlignedFace) -> ParsingMap:
     size = aligned.lq.shape[0]
     points = transform_points(aligned.affine, aligned.detected.landmarks)
     oval = face_oval(points)
-    face = _face(points, oval.across)
+    face = _face_axes(points, oval.across)
     pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float64)
     parsing_map: ParsingMap = np.zeros((size, size), dtype=np.uint8)
     inside = radius_from(oval, size) <= 1
     parsing_map[inside] = CLASS_NAMES.index("skin")
-    for name, region in _parts(face, pixels).items():
+    for name, region in _part_regions(face, pixels).items():
         parsing_map[region & inside] = CLASS_NAMES.index(name)
     return parsing_map
 
 
-def _face(points: NDArray[np.float64], across: NDArray[np.float64]) -> _Face:
+def _face_axes(points: NDArray[np.float64], across: NDArray[np.float64]) -> _FaceAxes:
     down = np.array([-across[1], across[0]])
     height = max(abs(float((points[3:].mean(axis=0) - points[:2].mean(axis=0)) @ down)), 1.0)
     width = max(abs(float((points[1] - points[0]) @ across)), WIDTH_OVER_HEIGHT * height)
-    return _Face(points, across, down, width, height)
+    return _FaceAxes(points, across, down, width, height)
 
 
-def _parts(face: _Face, pixels: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
+def _part_regions(face: _FaceAxes, pixels: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
     """Return the pixels of each part, later ones above earlier ones."""
-    lips = _lips(face, pixels)
+    lips = _lip_regions(face, pixels)
     return {
-        "nose": _nose(face, pixels),
-        "left_brow": _brow(face, pixels, face.points[0], outwards=-1),
-        "right_brow": _brow(face, pixels, face.points[1], outwards=1),
-        "left_eye": _eye(face, pixels, face.points[0]),
-        "right_eye": _eye(face, pixels, face.points[1]),
+        "nose": _nose_region(face, pixels),
+        "left_brow": _brow_region(face, pixels, face.points[0], outwards=-1),
+        "right_brow": _brow_region(face, pixels, face.points[1], outwards=1),
+        "left_eye": _eye_region(face, pixels, face.points[0]),
+        "right_eye": _eye_region(face, pixels, face.points[1]),
         "upper_lip": lips[0],
         "lower_lip": lips[1],
     }
 
 
-def _from(
-    face: _Face, pixels: NDArray[np.float64], origin: NDArray[np.float64]
+def _offsets_from(
+    face: _FaceAxes, pixels: NDArray[np.float64], origin: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return how far each pixel lies from a point: across in face widths, down in face heights."""
     offset = pixels - origin
     return offset @ face.across / face.width, offset @ face.down / face.height
 
 
-def _eye(face: _Face, pixels: NDArray[np.float64], eye: NDArray[np.float64]) -> NDArray[np.bool_]:
-    x, y = _from(face, pixels, eye)
+def _eye_region(face: _FaceAxes, pixels: NDArray[np.float64], eye: NDArray[np.float64]) -> NDArray[np.bool_]:
+    x, y = _offsets_from(face, pixels, eye)
     inside: NDArray[np.bool_] = np.hypot(x / EYE_HALF[0], y / EYE_HALF[1]) <= 1
     return inside
 
 
-def _brow(
-    face: _Face, pixels: NDArray[np.float64], eye: NDArray[np.float64], *, outwards: int
+def _brow_region(
+    face: _FaceAxes, pixels: NDArray[np.float64], eye: NDArray[np.float64], *, outwards: int
 ) -> NDArray[np.bool_]:
     """Return a bent bar above an eye."""
-    x, y = _from(face, pixels, eye)
+    x, y = _offsets_from(face, pixels, eye)
     x = (x - outwards * BROW_SHIFT[0]) / BROW_HALF[0]
     y = (y - BROW_SHIFT[1] - BROW_BEND * x**2) / BROW_HALF[1]
     inside: NDArray[np.bool_] = np.hypot(x, y) <= 1
     return inside
 
 
-def _nose(face: _Face, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _nose_region(face: _FaceAxes, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return a wedge from between the eyes to the tip, rounded at its base."""
     top, tip = face.points[:2].mean(axis=0), face.points[2]
     length = max(float((tip - top) @ face.down) / face.height, NOSE_BELOW_TIP)
-    x, y = _from(face, pixels, top)
+    x, y = _offsets_from(face, pixels, top)
     lean = float((tip - top) @ face.across) / face.width
     share = y / length  # 0 between the eyes, 1 at the tip
     half = NOSE_HALF_WIDTHS[0] + (NOSE_HALF_WIDTHS[1] - NOSE_HALF_WIDTHS[0]) * np.clip(share, 0, 1) ** 2
@@ -153,7 +153,7 @@ def _nose(face: _Face, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
     return inside
 
 
-def _lips(face: _Face, pixels: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _lip_regions(face: _FaceAxes, pixels: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return the halves of an ellipse on either side of the line between the mouth corners."""
     left, right = face.points[3], face.points[4]
     distance = max(float(np.hypot(*(right - left))), face.width / 3)  # corners may fall together in a profile

@@ -98,7 +98,7 @@ def _class_mask(points: NDArray[np.float64], parsing_map: ParsingMap, classes: f
     near = smoothstep((NEIGHBOUR_REACH - radius) / OVAL_FEATHER)
     of_face = np.isin(parsing_map, class_ids(classes & FACE_CLASSES))
     others = np.isin(parsing_map, class_ids(classes - FACE_CLASSES))
-    feathered = _feathered if "skin" in classes else _feathered_outwards
+    feathered = _softened if "skin" in classes else _softened_outwards
     mask: Mask = np.clip(feathered(of_face) * near + feathered(others), 0, 1)
     return mask * _border_ramp(parsing_map.shape[0])
 
@@ -109,7 +109,7 @@ def _face_share(parsing_map: ParsingMap, radius: NDArray[np.float32]) -> float:
     return float(np.isin(parsing_map[inside], class_ids(FACE_CLASSES)).mean()) if inside.any() else 0.0
 
 
-def _feathered(chosen: NDArray[np.bool_]) -> Mask:
+def _softened(chosen: NDArray[np.bool_]) -> Mask:
     """Return a region softened across its edge, (S, S) float32."""
     import cv2
 
@@ -117,7 +117,7 @@ def _feathered(chosen: NDArray[np.bool_]) -> Mask:
     return np.asarray(cv2.GaussianBlur(chosen.astype(np.float32), (0, 0), sigma), dtype=np.float32)
 
 
-def _feathered_outwards(chosen: NDArray[np.bool_]) -> Mask:
+def _softened_outwards(chosen: NDArray[np.bool_]) -> Mask:
     """Return a region that is whole inside and softened outside of its edge: eyes and lips are too thin to give way."""
     return smoothstep(1 - distance_from(chosen) / np.float32(2 * CLASS_FEATHER * chosen.shape[0]))
 

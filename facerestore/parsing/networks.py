@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from facerestore.weights.weights_file import WeightsSource
 
 KEYS_SHOWN = 5
-"""How many keys of an unknown file a message shows: enough to recognise the network by."""
+"""How many keys of an unknown file a message shows, to recognise the network by."""
 
 # Of ImageNet's images in [0, 1]; what networks that start from its weights are fed with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -72,7 +72,7 @@ class PartsParser(NetworkParser):
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
         """Say whether the keys are those of the small parser of ours."""
-        return _have(state_dict, "stem.", "encoder.", "decoder.", "label.")
+        return _has_prefixes(state_dict, "stem.", "encoder.", "decoder.", "label.")
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
@@ -106,7 +106,7 @@ class ParseNetParser(NetworkParser):
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
         """Say whether the keys are those of a ParseNet."""
-        return _have(state_dict, "encoder.", "body.", "decoder.", "out_mask_conv.")
+        return _has_prefixes(state_dict, "encoder.", "body.", "decoder.", "out_mask_conv.")
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
@@ -137,7 +137,7 @@ class BiSeNetParser(NetworkParser):
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
         """Say whether the keys are those of a BiSeNet with a ResNet-18."""
-        return _have(state_dict, "cp.resnet.", "cp.arm16.", "ffm.", "conv_out.")
+        return _has_prefixes(state_dict, "cp.resnet.", "cp.arm16.", "ffm.", "conv_out.")
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
@@ -156,7 +156,7 @@ PARSERS: tuple[type[NetworkParser], ...] = (PartsParser, ParseNetParser, BiSeNet
 
 
 def load_parser(source: WeightsSource, *, device: torch.device | str = "cpu") -> NetworkParser:
-    """Return a parser with the parameters of a weights file; which network it is, its keys tell.
+    """Return a parser with the parameters of a weights file; its keys tell which network it is.
 
     Args:
         source: safetensors or PyTorch file; read without running code.
@@ -169,7 +169,7 @@ def load_parser(source: WeightsSource, *, device: torch.device | str = "cpu") ->
     file = open_weights(source)
     state_dict = load_state_dict(file)
     try:
-        parser = _recognised(state_dict).build(state_dict, device=device)
+        parser = _class_of(state_dict).build(state_dict, device=device)
         parser.input_size = trained_size(file.metadata, default=INPUT_SIZE)
     except CheckpointError as error:
         raise CheckpointError(f"'{file.path}': {error}") from error
@@ -179,7 +179,7 @@ def load_parser(source: WeightsSource, *, device: torch.device | str = "cpu") ->
 def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:
     """Return the widths of a ParseNet, read from the shapes of its tensors.
 
-    Where tensors that tell them are missing, the published widths are returned: what is missing shows on loading.
+    Where such tensors are missing, the published widths are returned, and loading reports what is missing.
     """
     from facerestore.archs.parsenet import ParseNetConfig
 
@@ -207,7 +207,7 @@ def parsenet_config(state_dict: Mapping[str, torch.Tensor]) -> ParseNetConfig:
 def bisenet_config(state_dict: Mapping[str, torch.Tensor]) -> BiSeNetConfig:
     """Return the widths of a BiSeNet, read from the shapes of its tensors.
 
-    Where tensors that tell them are missing, the published widths are returned: what is missing shows on loading.
+    Where such tensors are missing, the published widths are returned, and loading reports what is missing.
     """
     from facerestore.archs.bisenet import BiSeNetConfig
 
@@ -227,7 +227,7 @@ def bisenet_config(state_dict: Mapping[str, torch.Tensor]) -> BiSeNetConfig:
         return BiSeNetConfig()
 
 
-def _recognised(state_dict: Mapping[str, torch.Tensor]) -> type[NetworkParser]:
+def _class_of(state_dict: Mapping[str, torch.Tensor]) -> type[NetworkParser]:
     for parser in PARSERS:
         if parser.detect(state_dict):
             return parser
@@ -238,7 +238,7 @@ def _recognised(state_dict: Mapping[str, torch.Tensor]) -> type[NetworkParser]:
     )
 
 
-def _have(state_dict: Mapping[str, torch.Tensor], *prefixes: str) -> bool:
+def _has_prefixes(state_dict: Mapping[str, torch.Tensor], *prefixes: str) -> bool:
     """Say whether for each prefix some key starts with it: a file that lacks a few keys is still recognised."""
     return all(any(key.startswith(prefix) for key in state_dict) for prefix in prefixes)
 

@@ -1,4 +1,4 @@
-"""What of a restored face is mixed into the photo, and how strongly, as a configuration asks."""
+"""Which parts of a restored face are blended into the photo, and how strongly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from facerestore.config import RestoreConfig
 
 PARSER_REMEDY = "run 'facerestore weights download parsenet.facexlib', or name one with --parser"
-"""How to come by a parser network. Of those that are published it is the one with the freest terms."""
+"""How to get a parser network: the published one with the freest terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class FacePasting:
 
     @classmethod
     def asked(cls, config: RestoreConfig, *, drawn: bool = False) -> Self:
-        """Return what ``config`` asks for, whether or not it can be had.
+        """Return the settings of ``config``, whether or not its parser is there.
 
         Raises:
             ConfigError: the mask or the region is not written as it should be.
@@ -63,10 +63,10 @@ class FacePasting:
 
     @classmethod
     def of(cls, config: RestoreConfig, parser: FaceParser | None) -> Self:
-        """Return what ``config`` asks for, given who labels the parts of faces.
+        """Return the settings of ``config`` for a parser.
 
         Raises:
-            ConfigError: the mask or the region needs parts that nobody labels.
+            ConfigError: the mask or the region needs parts that the parser does not label.
         """
         pasting = cls.asked(config, drawn=parser is not None and parser.name == LandmarkParser.name)
         if parser is None and (pasting.needs_parser or pasting.regions):
@@ -142,7 +142,7 @@ class FacePasting:
         return {word: sum(shares.get(name, 0.0) for name in names) for word, names in self.words.items()}
 
     def facts(self, aligned: AlignedFace | None, parsing_map: ParsingMap | None) -> dict[str, Any]:
-        """Return what was pasted of a restored face, ready for JSON."""
+        """Return the mask and the regions of a restored face, ready for JSON."""
         if aligned is None:
             return {"mask": None, "regions": {}}
         shares = {} if parsing_map is None else self.shares(parsing_map)
@@ -152,7 +152,7 @@ class FacePasting:
         }
 
     def notes(self, index: int, aligned: AlignedFace, parsing_map: ParsingMap | None) -> list[str]:
-        """Return what people should know of how a face was pasted, one sentence each."""
+        """Return remarks for the user on how a face was pasted, one sentence each."""
         if parsing_map is None:
             return []
         notes = []

@@ -65,14 +65,14 @@ def _parser(entry: WeightsEntry, path: Path) -> bool:
 
 
 def _detector(entry: WeightsEntry, path: Path) -> bool:
-    from facerestore.detection.embedded import load_finder
+    from facerestore.detection.embedded import load_detector_network
     from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
     from facerestore.detection.yunet import YuNetDetector
 
     if entry.backend == "yunet":
         YuNetDetector(path)
     elif entry.backend == "finder":
-        load_finder(path)
+        load_detector_network(path)
     elif entry.name in CONFIGS:
         RetinaFaceDetector(path, CONFIGS[entry.name])
     else:

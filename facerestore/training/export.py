@@ -27,7 +27,7 @@ STARTS = {
     "stylegan2": "mmrb --set recipe.prior",
     "gpen": "gpen --set recipe.stage=restore --set recipe.prior",
 }
-"""Recipe of a prior, and what of 'facerestore train' begins with it."""
+"""Recipe of a prior, and the arguments of 'facerestore train' that start from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Written:
         path: the file.
         recipe: what trained it.
         step: after how many steps.
-        installable: whether the weights store takes it in under a name.
-        starts: of a prior, the recipe that begins with it and its options up to the file; else empty.
+        installable: whether the weights store accepts it under a name.
+        starts: of a prior, the recipe that starts from it and its options up to the file; else empty.
     """
 
     path: Path
@@ -76,7 +76,7 @@ def export_run(
     settings = _settings_of(run)
     name = settings["recipe"]
     cls = recipe_class(name)
-    with _refusing(run):
+    with _no_run_folder(run):
         face_size = int(settings["data"]["face_size"])
         own = make_settings(cls.settings_class, settings[name], source=f"the settings of '{run}'")
     recipe = cls(own, face_size=face_size)
@@ -93,7 +93,7 @@ def export_run(
         "training": json.dumps(without_folders(settings)),
         "metrics": json.dumps(metrics[-1] if metrics else {}),
         "face_size": str(face_size),
-        **_place(name, exported.metadata),
+        **_backend_and_purpose(name, exported.metadata),
         **exported.metadata,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def export_run(
     return Written(out, name, step, "backend" in header and "purpose" in header, starts)
 
 
-def _refusing(run: Path) -> AbstractContextManager[None]:
+def _no_run_folder(run: Path) -> AbstractContextManager[None]:
     return refusing(
         lambda why: CheckpointError(
             f"'{run}' is no folder of a training run, or its {SETTINGS} is damaged: {why}; give what --run was given"
@@ -136,8 +136,8 @@ def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return made
 
 
-def _place(name: str, metadata: dict[str, str]) -> dict[str, str]:
-    """Return backend and purpose, by which the weights store takes a file in; none for a prior of a restorer."""
+def _backend_and_purpose(name: str, metadata: dict[str, str]) -> dict[str, str]:
+    """Return backend and purpose, which the weights store needs to accept a file; none for a prior of a restorer."""
     entry = RECIPES[name]
     is_prior = metadata.get("arch", "").endswith("-prior")
     return {} if is_prior or not entry.backend else {"backend": entry.backend, "purpose": entry.purpose}
@@ -149,7 +149,7 @@ def _settings_of(run: Path) -> dict[str, Any]:
         raise ConfigError(
             f"'{run}' is no folder of a training run: it has no {SETTINGS}; give what --run was given"
         )
-    with _refusing(run):
+    with _no_run_folder(run):
         found = parse_json(read_text(path))
     if not isinstance(found, dict) or not isinstance(found.get("recipe"), str):
         raise CheckpointError(f"'{path}' names no recipe; is it the folder of a training run?")

@@ -1,4 +1,4 @@
-"""From what a person asked for to a training run: settings, faces, recipe, and what will happen before it does."""
+"""Plans a training run from its settings and faces, previews it, and runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from facerestore.errors import ConfigError
@@ -27,8 +27,7 @@ from facerestore.training.data.face_files import MAKE_MAPS
 from facerestore.training.data.maps import coloured
 from facerestore.training.engine.curves import plot_run
 from facerestore.training.engine.folder import Listener
-from facerestore.training.engine.loop import train
-from facerestore.training.engine.run import Prepare, Samples, to_device
+from facerestore.training.engine.loop import count_parameters, train
 from facerestore.training.engine.settings import (
     EngineSettings,
     make_settings,
@@ -38,7 +37,7 @@ from facerestore.training.engine.settings import (
 )
 from facerestore.training.engine.state import checkpoint_bytes
 from facerestore.training.recipes import recipe_class
-from facerestore.training.recipes.base import Batch, Recipe
+from facerestore.training.recipes.base import Batch, Recipe, Samples
 
 TABLES = ("engine", "data", "recipe", "validation")
 """The tables of a training configuration."""
@@ -46,11 +45,11 @@ TABLES = ("engine", "data", "recipe", "validation")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationSettings:
-    """The fixed faces on which every run is judged.
+    """The fixed faces that every run is validated on.
 
     Attributes:
-        degradation: preset with which they are degraded.
-        seed: of their degradation; change it and no two runs compare.
+        degradation: preset that degrades them.
+        seed: of their degradation; runs with different seeds cannot be compared.
         count: how many faces at most, evenly spread over the folder; 0 for all.
     """
 
@@ -65,11 +64,11 @@ class TrainingPlan:
 
     Attributes:
         recipe: what is trained.
-        engine: how it goes.
+        engine: how it runs.
         data: what it learns from.
-        validation: what it is judged on.
+        validation: how it is validated.
         files: training faces.
-        validation_files: faces that are judged on; may be empty.
+        validation_files: faces that it is validated on; may be empty.
         described: all settings as plain values.
     """
 
@@ -96,7 +95,7 @@ def make_plan(
     Args:
         name: the recipe.
         faces: folder of aligned training faces; None for a recipe that draws its own data.
-        validation_faces: folder of faces that are only judged on.
+        validation_faces: folder of faces to validate on.
         config: TOML file with the tables of ``TABLES``.
         assignments: ``table.key=value`` texts that win over all.
         smoke: take the recipe's tiny settings instead of its full ones.
@@ -105,7 +104,7 @@ def make_plan(
         ConfigError: a setting is unknown or unfit, or the recipe needs faces and there are none.
     """
     cls = recipe_class(name)
-    tables = _tables(cls, config, assignments, smoke=smoke)
+    tables = _merged_tables(cls, config, assignments, smoke=smoke)
     engine = make_settings(EngineSettings, tables["engine"], source="[engine]")
     data = make_settings(DataSettings, tables["data"], source="[data]")
     validation = make_settings(ValidationSettings, tables["validation"], source="[validation]")
@@ -120,25 +119,25 @@ def make_plan(
         )
     files = face_files(faces) if faces is not None else []
     held = face_files(validation_faces) if validation_faces is not None else []
-    held = _spread(held, validation.count)
+    held = _evenly_chosen(held, validation.count)
     described = {
         "recipe": name,
         "engine": resolved(engine),
         "data": resolved(data),
         "validation": resolved(validation),
         name: resolved(own),
-        "faces": {"train": _identity(files), "validation": _identity(held)},
+        "faces": {"train": _names_in_short(files), "validation": _names_in_short(held)},
     }
     return TrainingPlan(recipe, engine, data, validation, tuple(files), tuple(held), described)
 
 
-def _identity(files: list[FaceFile]) -> str:
+def _names_in_short(files: list[FaceFile]) -> str:
     """Return number and names of faces in short: samples depend on them, wherever the folder lies."""
     names = "\n".join(f"{file.set_name}/{file.name}" for file in files)
     return f"{len(files)} faces, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
 
 
-def _tables(
+def _merged_tables(
     cls: type[Recipe], config: Path | None, assignments: Iterable[str], *, smoke: bool
 ) -> dict[str, dict[str, Any]]:
     """Return the four tables, each laid over the one before."""
@@ -146,7 +145,7 @@ def _tables(
     layers = [cls.defaults(), *tiny, *([read_settings(config)] if config else [])]
     together: dict[str, Any] = {table: {} for table in TABLES}
     for layer in layers:
-        together = _over(together, layer)
+        together = _laid_over(together, layer)
     together = merged(together, assignments)
     unknown = [table for table in together if table not in TABLES]
     if unknown:
@@ -157,7 +156,7 @@ def _tables(
     return together
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Return two nested mappings, the second laid over the first.
 
     A mapping of names to shares (``mix``, ``set_weights``) is replaced as a whole.
@@ -166,11 +165,11 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in above.items():
         old = result.get(key)
         nested = isinstance(value, Mapping) and isinstance(old, Mapping) and key not in {"mix", "set_weights"}
-        result[key] = _over(old, value) if nested and isinstance(old, Mapping) else value
+        result[key] = _laid_over(old, value) if nested and isinstance(old, Mapping) else value
     return result
 
 
-def _spread(files: list[FaceFile], count: int) -> list[FaceFile]:
+def _evenly_chosen(files: list[FaceFile], count: int) -> list[FaceFile]:
     """Return ``count`` files evenly spread over all of them."""
     if not count or len(files) <= count:
         return files
@@ -183,11 +182,6 @@ def samples_of(plan: TrainingPlan) -> Samples:
         return PositionsOnly()
     own = plan.recipe.samples(plan.files, plan.data)
     return PairDataset(plan.files, plan.data) if own is None else own
-
-
-def prepare_of(samples: Samples) -> Prepare:
-    """Return how batches of these samples come to the device."""
-    return samples.prepare if isinstance(samples, PairDataset) else to_device
 
 
 def validation_of(plan: TrainingPlan) -> Batch:
@@ -215,7 +209,6 @@ def run_plan(
         plan.recipe,
         plan.engine,
         samples=samples,
-        prepare=prepare_of(samples),
         validation=validation_of(plan),
         folder=folder,
         described=plan.described,
@@ -229,13 +222,13 @@ def run_plan(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preview:
-    """What a run would be.
+    """What a run will take.
 
     Attributes:
         networks: name -> number of trained parameters.
-        frozen: name -> number of parameters of networks that only look on.
-        state_bytes: parameters, gradients, two moments an optimiser keeps, the running average and the networks that
-            look on, in float32; activations come on top.
+        frozen: name -> number of parameters of networks that are not trained.
+        state_bytes: parameters, gradients, two moments an optimiser keeps, the running average and the untrained
+            networks, in float32; activations come on top.
         checkpoint_bytes: about what one checkpoint takes on disk.
         rows: the first batch as pictures, (B, 3, S, S) in [0, 1] each; empty for recipes that draw their own data.
     """
@@ -248,24 +241,24 @@ class Preview:
 
 
 def preview(plan: TrainingPlan) -> Preview:
-    """Return what a run would be, without a step of it."""
-    networks = {name: _count(network) for name, network in plan.recipe.networks().items()}
-    frozen = {name: _count(network) for name, network in plan.recipe.frozen().items()}
+    """Return what a run will take, without a step of it."""
+    networks = {name: count_parameters(network) for name, network in plan.recipe.networks().items()}
+    frozen = {name: count_parameters(network) for name, network in plan.recipe.frozen().items()}
     trained, averaged = sum(networks.values()), networks[plan.recipe.averaged]
     samples = samples_of(plan)
     collated = default_collate([samples[position] for position in range(plan.engine.batch_size)])
-    batch = prepare_of(samples)(collated, torch.device("cpu"))
+    batch = samples.prepare(collated, torch.device("cpu"))
     return Preview(
         networks,
         frozen,
         state_bytes=4 * (4 * trained + averaged + sum(frozen.values())),
         checkpoint_bytes=checkpoint_bytes(trained, averaged),
-        rows=_pictures(batch),
+        rows=_pictures_of(batch),
     )
 
 
-def _pictures(batch: Batch) -> tuple[Tensor, ...]:
-    """Return what can be looked at of a batch: colour and grey pictures, and parsing maps in their colours."""
+def _pictures_of(batch: Batch) -> tuple[Tensor, ...]:
+    """Return what a batch has to show: colour and grey pictures, and parsing maps in their colours."""
     rows = []
     for values in batch.values():
         if values.ndim == 4 and values.shape[1] == 3:
@@ -275,7 +268,3 @@ def _pictures(batch: Batch) -> tuple[Tensor, ...]:
         elif values.ndim == 3 and values.shape[1] == values.shape[2]:
             rows.append(values.unsqueeze(1).expand(-1, 3, -1, -1))
     return tuple(rows)
-
-
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

@@ -95,7 +95,9 @@ def split_list(text: str) -> list[str]:
 def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[RestoreConfig]:
     """Return the configurations that one item of a list of backends stands for."""
     if item == ALL:
-        return [ready for name in backend_names() if (ready := _ready(name, config, store)) is not None]
+        return [
+            ready for name in backend_names() if (ready := _config_if_ready(name, config, store)) is not None
+        ]
     if item == AUTO or item in backend_names() or exported_file(item) is not None:
         return [replace(config, backend=item)]
     if item in store.catalog.entries or looks_like_path(item):
@@ -106,7 +108,7 @@ def _meant_by(item: str, config: RestoreConfig, store: WeightsStore) -> list[Res
     )
 
 
-def _ready(name: str, config: RestoreConfig, store: WeightsStore) -> RestoreConfig | None:
+def _config_if_ready(name: str, config: RestoreConfig, store: WeightsStore) -> RestoreConfig | None:
     """Return the configuration of a backend that can be used without fetching anything; None for any other."""
     found = best(RESTORE.purpose, store, backends={name})
     if found.path is None and needs_weights(name):

@@ -28,7 +28,7 @@ from facerestore.evaluation.sheet.picture import (
     row_height,
     sheet_picture,
 )
-from facerestore.evaluation.sheet.rerun import RememberingParser, Rerun
+from facerestore.evaluation.sheet.rerun import CachedParser, Rerun
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.pictures.compare import close_up, face_square
 from facerestore.pipeline.report import search_facts
@@ -135,13 +135,15 @@ class SheetMaker:
     ) -> None:
         if not pipelines or (strengths is not None and not strengths):
             raise ConfigError("a contact sheet needs at least one pipeline and one strength; give them")
-        self._lines = [(pipeline, _configs(pipeline.config, strengths)) for pipeline in pipelines]
+        self._lines = [
+            (pipeline, _configs_of_strengths(pipeline.config, strengths)) for pipeline in pipelines
+        ]
         for pipeline, configs in self._lines:
             for config in configs:  # what a pipeline refuses is to be known before any work
                 pipeline.with_parts(
                     pipeline.detector, pipeline.restorer, parser=pipeline.parser, config=config
                 )
-        self.columns = _columns(self._lines)
+        self.columns = _sheet_columns(self._lines)
         if len(self.columns) > MAX_COLUMNS:
             raise ConfigError(
                 f"a sheet of {len(self.columns)} columns is too wide; give at most {MAX_COLUMNS}"
@@ -178,31 +180,31 @@ class SheetMaker:
 
         Args:
             image: the photo; not changed.
-            name: what people call it.
-            on_pipeline: is told the name of the weights before each pipeline begins.
+            name: shown to people.
+            on_pipeline: called with the name of the weights before each pipeline.
 
         Raises:
             ImageError: an aligned photo is not square, or the enlarged one would be too large.
         """
-        found, chosen = self._find(image.pixels)
+        found, chosen = self._find_faces(image.pixels)
         cells: dict[int, list[SheetCell]] = {index: [] for index in chosen}
         facts: dict[int, list[dict[str, Any]]] = {index: [] for index in chosen}
-        parsers: dict[int, RememberingParser] = {}
+        parsers: dict[int, CachedParser] = {}
         for pipeline, configs in self._lines if chosen else ():
             if on_pipeline is not None:
                 on_pipeline(_weights_name(pipeline))
             if pipeline.parser is not None:
-                parsers.setdefault(id(pipeline.parser), RememberingParser(pipeline.parser))
+                parsers.setdefault(id(pipeline.parser), CachedParser(pipeline.parser))
             line = Rerun(pipeline, found, parsers.get(id(pipeline.parser)))
             for config in configs:
-                for index, (cell, fact) in self._column(line, config, image, found, chosen).items():
+                for index, (cell, fact) in self._cells_of_column(line, config, image, found, chosen).items():
                     cells[index].append(cell)
                     facts[index].append({"column": len(facts[index]), **fact})
         rows = tuple(
             SheetRow(
                 photo=name,
                 facts=f"face {index} · {found[index].eye_distance_px:.0f} px between the eyes",
-                before=self._cut(image.pixels, found[index], 1.0),
+                before=self._cell_picture(image.pixels, found[index], 1.0),
                 cells=tuple(cells[index]),
             )
             for index in chosen
@@ -225,18 +227,18 @@ class SheetMaker:
             return
         self._pages += 1
         rows, self._waiting = self._waiting, []
-        yield sheet_picture(self.columns, rows, side_px=self.side_px, footer=self._footer())
+        yield sheet_picture(self.columns, rows, side_px=self.side_px, footer=self._page_footer())
 
-    def _footer(self) -> str:
+    def _page_footer(self) -> str:
         words = [
             "faces as they lie in the finished photo",
-            *_choices(self._lines[0][0].config),
+            *_unusual_choices(self._lines[0][0].config),
             f"seconds measured on {self._lines[0][0].facts.device}",
             f"facerestore {__version__}",
         ]
         return " · ".join([*words, f"page {self._pages}"] if self._pages > 1 else words)
 
-    def _find(self, pixels: Image) -> tuple[list[DetectedFace], list[int]]:
+    def _find_faces(self, pixels: Image) -> tuple[list[DetectedFace], list[int]]:
         """Return all faces left to right, and the indices of those that the first configuration chooses."""
         first = self._lines[0][0]
         if first.config.aligned or first.detector is None:
@@ -245,7 +247,7 @@ class SheetMaker:
             found = left_to_right(first.detector.detect(pixels))
         return found, sorted(select_faces(first.config.faces, found, pixels.shape))
 
-    def _column(
+    def _cells_of_column(
         self,
         line: Rerun,
         config: RestoreConfig,
@@ -265,7 +267,7 @@ class SheetMaker:
         scale = result.image.pixels.shape[1] / image.pixels.shape[1]
         column = {}
         for index in chosen:
-            picture = self._cut(result.image.pixels, found[index], scale)
+            picture = self._cell_picture(result.image.pixels, found[index], scale)
             restored = result.faces[index].decision.outcome is Outcome.RESTORED
             seconds = line.restorer.seconds_per_face if restored else None
             note = "" if restored else f"kept: {result.faces[index].decision.reason}"
@@ -275,7 +277,7 @@ class SheetMaker:
             column[index] = (SheetCell(picture, note, seconds), {**fact, "seconds": round(seconds or 0.0, 4)})
         return column
 
-    def _cut(self, pixels: Image, face: DetectedFace, scale: float) -> NDArray[np.uint8]:
+    def _cell_picture(self, pixels: Image, face: DetectedFace, scale: float) -> NDArray[np.uint8]:
         """Return the square around a face, ``scale`` times as large as where it was found, as a cell."""
         square = tuple(scale * value for value in face_square(face.box))
         return np.asarray(close_up(pixels, square, self.side_px))
@@ -295,14 +297,14 @@ def _face_facts(index: int, face: DetectedFace, cells: list[dict[str, Any]]) -> 
     }
 
 
-def _configs(config: RestoreConfig, strengths: Sequence[float] | None) -> list[RestoreConfig]:
+def _configs_of_strengths(config: RestoreConfig, strengths: Sequence[float] | None) -> list[RestoreConfig]:
     """Return the configuration at each strength, once each."""
     if strengths is None:
         return [config]
     return [replace(config, strength=strength) for strength in dict.fromkeys(strengths)]
 
 
-def _choices(config: RestoreConfig) -> list[str]:
+def _unusual_choices(config: RestoreConfig) -> list[str]:
     """Return what of a configuration changes how faces are pasted, for the small print."""
     default = RestoreConfig()
     words = {
@@ -314,7 +316,7 @@ def _choices(config: RestoreConfig) -> list[str]:
     return [word for word, shown in words.items() if shown]
 
 
-def _columns(lines: Sequence[tuple[RestorePipeline, Sequence[RestoreConfig]]]) -> list[SheetColumn]:
+def _sheet_columns(lines: Sequence[tuple[RestorePipeline, Sequence[RestoreConfig]]]) -> list[SheetColumn]:
     """Return what stands above the columns; weights of one short name are called by their long one."""
     long = [_weights_name(pipeline) for pipeline, _ in lines]
     short = [Path(name).name for name in long]

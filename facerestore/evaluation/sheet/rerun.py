@@ -1,4 +1,4 @@
-"""The same photo at several strengths: faces are found once, and each network is run once."""
+"""Runs one photo at several strengths with each network run once: detections and outputs are cached."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from facerestore.types import (
 
 
 class Rerun:
-    """A pipeline for one photo at several strengths: faces are given, and what its networks say is remembered.
+    """A pipeline for one photo at several strengths: faces are given, and network outputs are cached.
 
     Args:
         pipeline: not changed.
         found: the photo's faces.
-        parser: remembers what ``pipeline.parser`` says; other pipelines may share it.
+        parser: caches the maps of ``pipeline.parser``; other pipelines may share it.
 
     Attributes:
-        restorer: remembers what that of the pipeline gives, and knows how long it took.
+        restorer: caches the faces of the pipeline's, and measures how long they took.
     """
 
     def __init__(
-        self, pipeline: RestorePipeline, found: Sequence[DetectedFace], parser: RememberingParser | None
+        self, pipeline: RestorePipeline, found: Sequence[DetectedFace], parser: CachedParser | None
     ) -> None:
         self._pipeline = pipeline
-        self._detector = None if pipeline.detector is None else _FoundAlready(pipeline.detector, found)
+        self._detector = None if pipeline.detector is None else _GivenFaces(pipeline.detector, found)
         self._parser = parser
-        self.restorer = _RememberingRestorer(pipeline.restorer)
+        self.restorer = _CachedRestorer(pipeline.restorer)
 
     def pipeline(self, config: RestoreConfig) -> RestorePipeline:
         """Return the pipeline with another configuration."""
         return self._pipeline.with_parts(self._detector, self.restorer, parser=self._parser, config=config)
 
 
-class _FoundAlready:
-    """A detector that has looked."""
+class _GivenFaces:
+    """A detector that returns given faces."""
 
     def __init__(self, detector: FaceDetector, found: Sequence[DetectedFace]) -> None:
         self.name = detector.name
@@ -63,7 +63,7 @@ class _FoundAlready:
         return FoundFaces(self._found, search=self._found.search)
 
 
-class RememberingParser:
+class CachedParser:
     """A parser that labels the same faces once."""
 
     def __init__(self, parser: FaceParser) -> None:
@@ -77,14 +77,14 @@ class RememberingParser:
 
     def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         """Return one map per face."""
-        key = _digest(face.lq for face in faces)
+        key = _digest_of(face.lq for face in faces)
         if key not in self._known:
             self._known[key] = self._parser.parse(faces)
         return self._known[key]
 
 
-class _RememberingRestorer:
-    """A restorer that restores the same faces once, and fails on the same faces once.
+class _CachedRestorer:
+    """A restorer that restores the same faces once, and caches failures too.
 
     Attributes:
         seconds_per_face: measured when the network ran; None before.
@@ -106,15 +106,15 @@ class _RememberingRestorer:
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
     ) -> list[FaceImage]:
         """Return one face per face, as the restorer does."""
-        key = _digest([*(face.lq for face in faces), *(parsing_maps or ())])
+        key = _digest_of([*(face.lq for face in faces), *(parsing_maps or ())])
         if key not in self._known:
-            self._known[key] = self._run(faces, parsing_maps)
+            self._known[key] = self._restore_or_fault(faces, parsing_maps)
         known = self._known[key]
         if isinstance(known, Exception):
             raise known
         return known
 
-    def _run(
+    def _restore_or_fault(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
     ) -> list[FaceImage] | Exception:
         start = time.perf_counter()
@@ -126,8 +126,8 @@ class _RememberingRestorer:
         return restored
 
 
-def _digest(arrays: Iterable[NDArray[Any]]) -> bytes:
-    """Return what tells these arrays from others."""
+def _digest_of(arrays: Iterable[NDArray[Any]]) -> bytes:
+    """Return a hash of arrays."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())

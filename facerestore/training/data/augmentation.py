@@ -1,4 +1,4 @@
-"""Variation of real faces before they are degraded, and of their parsing maps with them."""
+"""Augmentation of real faces and their parsing maps, before degradation."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def augment(
     face: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Return a varied copy of an (S, S, 3) uint8 face."""
-    flip, matrix, gamma = _drawn(face.shape[0], augmentation, rng)
+    flip, matrix, gamma = _draw_variation(face.shape[0], augmentation, rng)
     face = np.ascontiguousarray(face[:, ::-1]) if flip else face
     if matrix is not None:
-        face = _warped(face, matrix, cv2.INTER_CUBIC)
+        face = _warped_by(face, matrix, cv2.INTER_CUBIC)
     if gamma is not None:
         face = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[face]
     return face
@@ -57,13 +57,13 @@ def augment_with_map(
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return a face and its (S, S) parsing map, varied alike: labels are moved whole, and swap sides when flipped."""
-    flip, matrix, gamma = _drawn(face.shape[0], augmentation, rng)
+    flip, matrix, gamma = _draw_variation(face.shape[0], augmentation, rng)
     if flip:
         face, parsing_map = np.ascontiguousarray(face[:, ::-1]), mirrored(parsing_map)
     if matrix is not None:
         face, parsing_map = (
-            _warped(face, matrix, cv2.INTER_CUBIC),
-            _warped(parsing_map, matrix, cv2.INTER_NEAREST),
+            _warped_by(face, matrix, cv2.INTER_CUBIC),
+            _warped_by(parsing_map, matrix, cv2.INTER_NEAREST),
         )
     if gamma is not None:
         face = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[face]
@@ -78,7 +78,7 @@ def mirrored(parsing_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return table[np.ascontiguousarray(parsing_map[:, ::-1])]
 
 
-def _drawn(
+def _draw_variation(
     size: int, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[bool, NDArray[np.float64] | None, float | None]:
     """Return whether to flip, the affine or None, and the gamma or None."""
@@ -96,7 +96,7 @@ def _drawn(
     return bool(flip < augmentation.flip_probability), matrix, gamma
 
 
-def _warped(picture: NDArray[np.uint8], matrix: NDArray[np.float64], method: int) -> NDArray[np.uint8]:
+def _warped_by(picture: NDArray[np.uint8], matrix: NDArray[np.float64], method: int) -> NDArray[np.uint8]:
     height, width = picture.shape[:2]
     warped = cv2.warpAffine(picture, matrix, (width, height), flags=method, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(warped, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Training samples: each is a pure function of the seed, the epoch and its index, whoever asks for it."""
+"""Training samples: each is a pure function of the seed, the epoch and its index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from facerestore.degradation import Degradation, DegradationDraw, apply, degrade, preset
 from facerestore.degradation.batched import degrade_batch
@@ -27,6 +26,7 @@ from facerestore.training.data.face_files import (
     read_face,
     read_parsing_map,
 )
+from facerestore.training.recipes.base import Batch, Samples
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ MAX_BAD_SHARE = 0.1
 """A folder with more unreadable pictures than this is taken for the wrong folder."""
 
 MAX_DRAWS = 100
-"""So many faces in a row that cannot be used mean that none of their set can."""
+"""After this many unusable faces in a row, their whole set is taken to be unusable."""
 
 CLEAN = "clean"
 """Stands in a mix for no degradation at all: the network learns to leave a good face alone."""
@@ -45,7 +45,7 @@ DEGRADATION_STREAM, CROP_STREAM = 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
-    """Which faces are learnt from, and how they are degraded.
+    """Which faces are trained on, and how they are degraded.
 
     Attributes:
         face_size: side of the faces, px; larger pictures are reduced by area, smaller ones are an error.
@@ -100,7 +100,7 @@ class FaceSource:
             )
 
     def read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
-        """Return a face and its map, or None for a picture that cannot be used, which is told once.
+        """Return a face and its map, or None for a picture that cannot be used, which is logged once.
 
         Raises:
             ImageError: so many cannot be used that the folder must be the wrong one.
@@ -120,7 +120,7 @@ class FaceSource:
             return None
 
 
-class PairDataset(Dataset[dict[str, Tensor]]):
+class PairDataset(Samples):
     """Degraded and real faces, drawn in balance from several sets.
 
     ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``,
@@ -144,14 +144,14 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         _check_crop(settings)
         self.source = FaceSource(files, settings)
         self._settings = settings
-        self._sets, self._shares = _balance(files, settings.set_weights)
-        self._mix, self._mix_shares = _mix(settings.mix)
+        self._sets, self._shares = _sets_and_shares(files, settings.set_weights)
+        self._mix, self._mix_shares = _mix_of(settings.mix)
 
     def __len__(self) -> int:
         """Return the length of an epoch: the number of faces."""
         return len(self.source.files)
 
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
+    def __getitem__(self, position: int) -> Batch:
         """Return ``lq`` and ``hq``, (3, S, S) float32 in [0, 1]; with maps also ``parsing``, (S, S) uint8.
 
         For the device: ``face``, (S, S, 3) uint8, a quarter of the bytes, and ``position`` instead of both.
@@ -161,12 +161,12 @@ class PairDataset(Dataset[dict[str, Tensor]]):
             sample = {"face": torch.from_numpy(face), "position": torch.tensor(position)}
         else:
             lq, hq, parsing_map = self.pair(position)
-            window = self._window(position)
+            window = self._crop_of(position)
             sample = {"lq": face_to_tensor(lq[window]), "hq": face_to_tensor(hq[window])}
             parsing_map = None if parsing_map is None else np.ascontiguousarray(parsing_map[window])
         return sample if parsing_map is None else {**sample, "parsing": torch.from_numpy(parsing_map)}
 
-    def _window(self, position: int) -> tuple[slice, slice]:
+    def _crop_of(self, position: int) -> tuple[slice, slice]:
         """Return the rows and columns of the face of a position that its sample consists of."""
         size, crop = self._settings.face_size, self._settings.crop_size or self._settings.face_size
         rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), CROP_STREAM])
@@ -176,7 +176,7 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def face(self, position: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         """Return the varied real face of a position, (S, S, 3) uint8 RGB, and its parsing map or None."""
         rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self))])
-        face, parsing_map = self._draw(rng)
+        face, parsing_map = self._draw_face(rng)
         if parsing_map is None:
             return augment(face, self._settings.augmentation, rng), None
         return augment_with_map(face, parsing_map, self._settings.augmentation, rng)
@@ -195,20 +195,19 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         lq, hq = (face, face) if drawn is None else apply(face, drawn, rng)
         return lq, hq, parsing_map
 
-    def prepare(self, batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Return a batch of samples on the device, with ``lq`` and ``hq``, (B, 3, S, S) float32 in [0, 1]."""
-        moved = {
-            name: value.to(device, non_blocking=True) for name, value in batch.items() if name != "position"
-        }
-        if "face" not in moved:
+        positions = batch.get("position")
+        moved = super().prepare({k: v for k, v in batch.items() if k != "position"}, device)
+        if positions is None:
             return moved
-        draws = [self.degradation(int(position)) for position in batch["position"]]
+        draws = [self.degradation(int(position)) for position in positions]
         faces = moved.pop("face").permute(0, 3, 1, 2).float() / 255
         seeds = [int(rng.integers(2**63)) for _, rng in draws]
         lq, hq = degrade_batch(faces, [drawn for drawn, _ in draws], seeds)
         return {"lq": lq, "hq": hq, **moved}
 
-    def _draw(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    def _draw_face(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         members = self._sets[0]
         for _ in range(MAX_DRAWS):
             members = self._sets[rng.choice(len(self._sets), p=self._shares)]
@@ -219,17 +218,17 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         raise ImageError(f"no picture of set '{file.set_name}' can be used; the log names the faults")
 
 
-class PositionsOnly(Dataset[dict[str, Tensor]]):
+class PositionsOnly(Samples):
     """Samples for recipes that draw their own data: empty ones."""
 
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
+    def __getitem__(self, position: int) -> Batch:
         """Return the position alone."""
         return {"position": torch.tensor(position)}
 
 
 def validation_batch(
     files: Sequence[FaceFile], settings: DataSettings, *, degradation: str, seed: int
-) -> dict[str, Tensor]:
+) -> Batch:
     """Return fixed validation pairs of all faces as one batch; the n-th depends on (seed, n) alone.
 
     Raises:
@@ -253,7 +252,7 @@ def face_to_tensor(face: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(face)).permute(2, 0, 1).float().div_(255).contiguous()
 
 
-def _balance(
+def _sets_and_shares(
     files: Sequence[FaceFile], weights: Mapping[str, float]
 ) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]:
     """Return the numbers of the faces of each set, and the share of each set."""
@@ -282,7 +281,7 @@ def _check_crop(settings: DataSettings) -> None:
         )
 
 
-def _mix(mix: Mapping[str, float]) -> tuple[list[Degradation | None], NDArray[np.float64]]:
+def _mix_of(mix: Mapping[str, float]) -> tuple[list[Degradation | None], NDArray[np.float64]]:
     shares = np.array(list(mix.values()), dtype=np.float64)
     if not len(shares) or (shares < 0).any() or shares.sum() <= 0:
         raise ConfigError(f"mix is {dict(mix)}; give presets with shares of 0 and more, not all 0")

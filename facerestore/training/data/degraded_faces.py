@@ -1,4 +1,4 @@
-"""Degraded faces to look at and to keep: sheets of presets side by side, and folders of pairs with their parameters."""
+"""Sheets that compare degradation presets, and folders of degraded pairs with their parameters."""
 
 from __future__ import annotations
 

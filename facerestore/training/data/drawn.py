@@ -27,22 +27,22 @@ def drawn_face(face_size: int, rng: np.random.Generator) -> tuple[NDArray[np.uin
     """Return a cartoon of a face, (S, S, 3) uint8 RGB in the FFHQ frame, and its (S, S) uint8 parsing map."""
     ids = {name: index for index, name in enumerate(CLASS_NAMES)}
     scale = face_size / 512
-    eyes, nose, mouth = _parts(rng)
+    eyes, nose, mouth = _drawn_places(rng)
     centre = (eyes.mean(axis=0) + mouth) / 2
     skin = np.array(SKIN_TONES[rng.integers(len(SKIN_TONES))]) * rng.uniform(0.85, 1.05)
     hair = rng.uniform(10, 140) * np.array([1.0, 0.8, 0.6])
     iris = rng.uniform(20, 120, 3)
     shapes: list[tuple[str, NDArray[np.float64], tuple[float, float], object]] = [
-        ("cloth", _below(centre, 330), (260.0, 120.0), rng.uniform(0, 255, 3)),
-        ("neck", _below(centre, 200), (75.0, 130.0), skin * 0.85),
-        ("hair", _below(centre, -40), (165.0, 205.0), hair),
-        ("skin", _below(centre, 10), (128.0, 170.0), skin),
+        ("cloth", _point_below(centre, 330), (260.0, 120.0), rng.uniform(0, 255, 3)),
+        ("neck", _point_below(centre, 200), (75.0, 130.0), skin * 0.85),
+        ("hair", _point_below(centre, -40), (165.0, 205.0), hair),
+        ("skin", _point_below(centre, 10), (128.0, 170.0), skin),
         ("nose", nose, (22.0, 30.0), skin * 0.9),
-        ("upper_lip", _below(mouth, -6), (48.0, 12.0), skin * (0.85, 0.6, 0.6)),
-        ("lower_lip", _below(mouth, 7), (42.0, 13.0), skin * (0.9, 0.62, 0.62)),
+        ("upper_lip", _point_below(mouth, -6), (48.0, 12.0), skin * (0.85, 0.6, 0.6)),
+        ("lower_lip", _point_below(mouth, 7), (42.0, 13.0), skin * (0.9, 0.62, 0.62)),
     ]
     for side, eye in zip(("left", "right"), eyes, strict=True):
-        shapes.append((f"{side}_brow", _below(eye, -34), (36.0, 8.0), hair * 0.8))
+        shapes.append((f"{side}_brow", _point_below(eye, -34), (36.0, 8.0), hair * 0.8))
         shapes.append((f"{side}_eye", eye, (28.0, 14.0), np.full(3, 240.0)))
         shapes.append((f"{side}_eye", eye, (11.0, 12.0), iris))
     backdrop = np.linspace(rng.uniform(60, 200), rng.uniform(60, 200), face_size)[:, None, None]
@@ -59,19 +59,21 @@ def drawn_face(face_size: int, rng: np.random.Generator) -> tuple[NDArray[np.uin
 
 def drawn_landmarks(face_size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the (5, 2) landmarks, px, of the face that :func:`drawn_face` draws from an equal generator."""
-    eyes, nose, mouth = _parts(rng)
+    eyes, nose, mouth = _drawn_places(rng)
     corners = mouth + np.array([[-MOUTH_HALF_WIDTH, 0.0], [MOUTH_HALF_WIDTH, 0.0]])
     points: NDArray[np.float64] = np.stack([*eyes, nose, *corners]) * (face_size / 512)
     return points
 
 
-def _parts(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _drawn_places(
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the eyes, the nose and the middle of the mouth, px at 512."""
     points = template(512) + rng.normal(0, 4, (5, 2))
     return points[:2], points[2], points[3:].mean(axis=0)
 
 
-def _below(point: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+def _point_below(point: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
     below: NDArray[np.float64] = point + np.array([0.0, distance])
     return below
 

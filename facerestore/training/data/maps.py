@@ -1,4 +1,4 @@
-"""Parsing maps on which a network may be conditioned in training, as (B, S, S) int64 class ids; and who draws them."""
+"""Parsing maps on which a network may be conditioned in training, as (B, S, S) int64 class ids; and their parsers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARSER_REMEDY = (
 
 
 def parsed_maps(lq: Tensor, network: nn.Module, input_size: int) -> Tensor:
-    """Return what a parser sees in degraded faces; resized as it is at test time (``parsing.networks``).
+    """Return the maps that a parser gives for degraded faces, resized as at test time (``parsing.networks``).
 
     Args:
         lq: (B, 3, S, S) in [0, 1].

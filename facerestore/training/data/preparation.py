@@ -1,7 +1,7 @@
-"""From a folder of photographs to a folder of aligned faces to learn from: detected, cut, screened, split, listed.
+"""Prepares training faces from a folder of photographs: detects, crops, screens, splits and lists them.
 
-Photo after photo, each a line in a journal once its faces are on disk, so that work that was broken off goes on where
-it stood and ends as if it had never been. A photo that cannot be read is a line too, and tried again the next time.
+Each photo gets a line in a journal once its faces are on disk, so that interrupted work resumes where it stopped and
+gives the same result. A photo that cannot be read gets a line too, and is tried again the next time.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Preparation:
 
     Attributes:
         screening: what a face must be like.
-        val_share: share of photos whose faces are only judged on; chosen by a hash of the name, so that photos that
-            are added later move none to the other side.
+        val_share: share of photos whose faces are for validation; chosen by a hash of the name, so that photos that are
+            added later move none to the other side.
         max_pixels: photos with more pixels are refused.
     """
 
@@ -61,7 +61,7 @@ class Preparation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _PhotoSource:
     """A photo: its path within the photos, its set, and the name of its faces."""
 
     photo: str
@@ -77,11 +77,11 @@ class FacePreparation:
     is not done again.
 
     Attributes:
-        todo: the photos that are left to do, in order, as paths within the photos.
+        todo: the photos that are left, in order, as paths within the photos.
     """
 
     def __init__(self, photos: Path, out: Path, detector: FaceDetector, settings: Preparation) -> None:
-        """Look what there is to do.
+        """Find what is left to do.
 
         Args:
             photos: folder of photographs; its subfolders are the sets.
@@ -95,31 +95,33 @@ class FacePreparation:
         """
         sides_of(settings.screening)
         self._photos, self._out, self._detector, self._settings = photos, out, detector, settings
-        self._sources = {source.photo: source for source in _sources(photos, out)}
+        self._photo_sources = {source.photo: source for source in _photo_sources(photos, out)}
         self._journal = Journal(out / JOURNAL, {"detector": detector.name, "settings": resolved(settings)})
-        self.todo = [photo for photo in self._sources if photo not in self._journal.done]
+        self.todo = [photo for photo in self._photo_sources if photo not in self._journal.done]
         self._seen = Seen(settings.screening.duplicate_bits)
         for row in self._journal.done.values():
-            self._remember(row)
+            self._remember_kept(row)
 
     def do(self, photo: str) -> PhotoRow:
-        """Do one photo and return its row; any fault of the photo is in it.
+        """Process one photo and return its row, which holds any error of the photo.
 
         Raises:
             ImageError: ``out`` cannot be written.
-            WeightsError: those of the detector are not there.
+            WeightsError: the detector's weights are not installed.
         """
-        row = self._measured(self._sources[photo])
+        row = self._measured_photo(self._photo_sources[photo])
         self._journal.add(row)
         return row
 
     def finish(self) -> Prepared:
-        """Write the manifest and the sheet of dropped faces, and return what became of all photos."""
-        rows = tuple(self._journal.done[photo] for photo in self._sources if photo in self._journal.done)
+        """Write the manifest and the sheet of dropped faces, and return the rows of all photos."""
+        rows = tuple(
+            self._journal.done[photo] for photo in self._photo_sources if photo in self._journal.done
+        )
         write_manifest(self._out / MANIFEST, rows)
         return Prepared(rows, _write_sheet(self._out, rows))
 
-    def _measured(self, source: _Source) -> PhotoRow:
+    def _measured_photo(self, source: _PhotoSource) -> PhotoRow:
         try:
             image = read_image(self._photos / source.photo, max_pixels=self._settings.max_pixels)
             faces = left_to_right(self._detector.detect(image.pixels))
@@ -136,17 +138,17 @@ class FacePreparation:
             name = source.name if len(faces) == 1 else f"{source.name}_face{index}"
             row = FaceRow(split, source.set_name, name, reason, detail, source.photo, index, measures)
             _write_face(self._out, row, crop)
-            self._remember(PhotoRow(source.photo, "", (row,)))
+            self._remember_kept(PhotoRow(source.photo, "", (row,)))
             rows.append(row)
         return PhotoRow(source.photo, "", tuple(rows))
 
-    def _remember(self, row: PhotoRow) -> None:
+    def _remember_kept(self, row: PhotoRow) -> None:
         for face in row.faces:
             if not face.reason:
                 self._seen.add(f"{face.set_name}/{face.name}", face.measures.fingerprint)
 
 
-def _sources(photos: Path, out: Path) -> list[_Source]:
+def _photo_sources(photos: Path, out: Path) -> list[_PhotoSource]:
     """Return the photos in order; no two faces of a set share a name, whatever the case of letters and folders."""
     home = out.resolve()
     found = [path for path in find_images(photos, recursive=True) if not path.resolve().is_relative_to(home)]
@@ -158,19 +160,19 @@ def _sources(photos: Path, out: Path) -> list[_Source]:
     sources = []
     for path in found:
         inner = path.relative_to(photos)
-        set_name = _safe(inner.parts[0]) if len(inner.parts) > 1 else _safe(photos.resolve().name)
-        stem = _safe("_".join([*inner.parts[1:-1], path.stem]))
+        set_name = _safe_name(inner.parts[0]) if len(inner.parts) > 1 else _safe_name(photos.resolve().name)
+        stem = _safe_name("_".join([*inner.parts[1:-1], path.stem]))
         if _OF_SEVERAL.search(stem):
             stem += "_"  # not to be taken for a face of another photo
         name, number = stem, 2
         while (set_name.casefold(), name.casefold()) in taken:
             name, number = f"{stem}_{number}", number + 1
         taken.add((set_name.casefold(), name.casefold()))
-        sources.append(_Source(inner.as_posix(), set_name, name))
+        sources.append(_PhotoSource(inner.as_posix(), set_name, name))
     return sources
 
 
-def _safe(name: str) -> str:
+def _safe_name(name: str) -> str:
     """Return a name without dots, at which the names in shards end."""
     return unicodedata.normalize("NFC", name).replace(".", "_") or "photos"
 
@@ -215,7 +217,7 @@ def _write_sheet(out: Path, rows: Sequence[PhotoRow]) -> Path | None:
 def pack_faces(out: Path, prepared: Prepared, *, max_bytes: int) -> Iterator[Path]:
     """Move the kept faces into tar shards below ``out/train`` and ``out/val``, and yield each shard that is complete.
 
-    The loose pictures go once their shard is on disk; broken off between, the same call goes on.
+    The loose pictures are removed once their shard is on disk; if interrupted, the same call resumes.
 
     Raises:
         ImageError: the disk is full.
@@ -224,7 +226,9 @@ def pack_faces(out: Path, prepared: Prepared, *, max_bytes: int) -> Iterator[Pat
         for shard in sorted((out / split).glob("*.tar")):
             _forget_loose(shard)
         loose = [face for face in prepared.kept if face.split == split and face_path(out, face).exists()]
-        for shard in write_shards((_sample(out, face) for face in loose), out / split, max_bytes=max_bytes):
+        for shard in write_shards(
+            (_shard_sample(out, face) for face in loose), out / split, max_bytes=max_bytes
+        ):
             _forget_loose(shard)
             yield shard
 
@@ -239,7 +243,7 @@ def _forget_loose(shard: Path) -> None:
             folder.rmdir()
 
 
-def _sample(out: Path, face: FaceRow) -> ShardSample:
+def _shard_sample(out: Path, face: FaceRow) -> ShardSample:
     values = {**asdict(face), **asdict(face.measures)}
     values.pop("measures")
     parts = {"png": read_encoded(face_path(out, face)), "json": json_part(values)}

@@ -1,4 +1,4 @@
-"""What became of each photograph that faces were cut from: its row, the journal of rows, and the list of them."""
+"""Results of preparing faces: a row for each photo, the journal of rows, and the manifest."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PhotoRow:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What there is in the end.
+    """All results.
 
     Attributes:
         photos: a row for each photo, in order.
@@ -68,7 +68,7 @@ class Prepared:
 
     @property
     def kept(self) -> list[FaceRow]:
-        """The faces that can be learnt from or judged on."""
+        """The faces for training and validation."""
         return [face for photo in self.photos for face in photo.faces if not face.reason]
 
     @property
@@ -79,7 +79,7 @@ class Prepared:
 
     @property
     def failed(self) -> list[PhotoRow]:
-        """The photos that could not be done."""
+        """The photos that failed."""
         return [photo for photo in self.photos if photo.error]
 
 
@@ -104,12 +104,12 @@ class Journal:
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self._path = path
         self.done: dict[str, PhotoRow] = {}
-        lines = self._lines()
+        lines = self._whole_lines()
         if lines:
-            with self._refusing():
+            with self._unreadable():
                 before, *after = [parse_json_object(line) for line in lines]
                 rows = [_row_from_json(row) for row in after]
-            _compare(before, settings, path.parent)
+            _check_same_settings(before, settings, path.parent)
             self.done = {row.photo: row for row in rows if not row.error}
         else:
             lines = [json.dumps(settings)]
@@ -117,15 +117,15 @@ class Journal:
         kept = [lines[0], *(json.dumps(asdict(row)) for row in self.done.values())]
         write_encoded(self._path, ("\n".join(kept) + "\n").encode(), overwrite=True)
 
-    def _lines(self) -> list[str]:
+    def _whole_lines(self) -> list[str]:
         """Return the whole lines."""
         if not self._path.exists():
             return []
-        with self._refusing():
+        with self._unreadable():
             text = self._path.read_text(encoding="utf-8")
         return text[: text.rfind("\n") + 1].splitlines()
 
-    def _refusing(self) -> AbstractContextManager[None]:
+    def _unreadable(self) -> AbstractContextManager[None]:
         return refusing(
             lambda why: ConfigError(f"journal '{self._path}' cannot be read ({why}); remove it to begin anew")
         )
@@ -146,9 +146,9 @@ class Journal:
         self.done[row.photo] = row
 
 
-def _compare(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
+def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
     """Raise ConfigError where the settings differ."""
-    flat = [dict(_flat(values)) for values in (before, now)]
+    flat = [dict(_flat_items(values)) for values in (before, now)]
     different = [
         f"{key} was {flat[0].get(key)} and is {flat[1].get(key)}"
         for key in sorted(flat[0].keys() | flat[1].keys())
@@ -160,10 +160,10 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> No
         )
 
 
-def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat_items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value)
+            yield from _flat_items(value)
         else:
             yield key, value
 

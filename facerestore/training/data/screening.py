@@ -1,4 +1,4 @@
-"""Which faces of a photograph are fit to learn from: measured on the aligned crop, with the reason where one is not."""
+"""Screens faces for training: measures each aligned crop, and gives the reason where it is dropped."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ SLACK = 1.005
 """Enlargement that counts as none: landmarks are not known better than that."""
 HASH_SIDE = 16
 GRID = 32
-"""Points along each axis at which a crop is looked at for being in the photo."""
+"""Points along each axis that are tested for lying in the photo."""
 REASONS = ("small", "cut", "turned", "blurred", "noisy", "blocky", "duplicate")
-"""Why a face may be dropped, in the order in which it is asked."""
+"""Why a face may be dropped, in the order of the checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def sides_of(screening: Screening) -> tuple[int, ...]:
 def measure(
     image: DecodedImage, detected: DetectedFace, screening: Screening
 ) -> tuple[Measures, NDArray[np.uint8]]:
-    """Return what a face is like, and its crop, (S, S, 3) uint8 RGB in sRGB.
+    """Return the measures of a face, and its crop, (S, S, 3) uint8 RGB in sRGB.
 
     The crop has the largest side at which nothing is enlarged; that of a face too small for any has the smallest.
 
@@ -136,7 +136,7 @@ def measure(
         resolved_px=round(resolved_px, 1),
         eye_distance_px=round(detected.eye_distance_px, 2),
         turn=round(turn(detected), 4),
-        outside=round(_outside(aligned, image.pixels.shape), 4),
+        outside=round(_share_outside(aligned, image.pixels.shape), 4),
         blur_px=round(quality.blur_px, 3),
         noise=round(quality.noise_sigma, 3),
         blockiness=round(quality.blockiness, 3),
@@ -152,7 +152,7 @@ def turn(detected: DetectedFace) -> float:
     return float(abs((nose - (left + right) / 2) @ across) / (across @ across))
 
 
-def _outside(aligned: AlignedFace, shape: tuple[int, ...]) -> float:
+def _share_outside(aligned: AlignedFace, shape: tuple[int, ...]) -> float:
     """Return the share of a crop that lies outside a photo of that shape."""
     places = (np.arange(GRID) + 0.5) * aligned.lq.shape[0] / GRID - 0.5
     points = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
@@ -201,7 +201,7 @@ class Seen:
         """Return the name of the most similar face that is the same picture, or None."""
         if not self._names:
             return None
-        differences = _ONES[self._prints[: len(self._names)] ^ _to_bytes(own)].sum(axis=1)
+        differences = _BITS_SET[self._prints[: len(self._names)] ^ _to_bytes(own)].sum(axis=1)
         nearest = int(differences.argmin())
         return self._names[nearest] if differences[nearest] <= self._bits else None
 
@@ -213,7 +213,7 @@ class Seen:
         self._names.append(name)
 
 
-_ONES = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint16)
+_BITS_SET = np.array([bin(value).count("1") for value in range(256)], dtype=np.uint16)
 
 
 def _to_bytes(own: str) -> NDArray[np.uint8]:

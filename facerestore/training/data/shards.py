@@ -1,4 +1,4 @@
-"""Faces in tar files, for more of them than a file system likes or one disk holds.
+"""Faces in tar files, for sets too large for loose files or for one disk.
 
 The files follow webdataset's convention - the parts of a sample stand together and share their name up to the first
 dot: ``set/name.png``, ``set/name.parsing.png``, ``set/name.json`` - so that webdataset reads them too. Here they are
@@ -117,7 +117,7 @@ def shard_faces(shard: Path) -> list[ShardFace]:
                         f"member '{member.name[:80]}' claims {member.size} bytes of a file of {size}"
                     )
                 if member.isfile():
-                    key, ending = _split(member.name)
+                    key, ending = _split_name(member.name)
                     members.setdefault(key, {})[ending] = Span(member.offset_data, member.size)
     faces = []
     for key, parts in members.items():
@@ -129,7 +129,7 @@ def shard_faces(shard: Path) -> list[ShardFace]:
     return faces
 
 
-def _split(name: str) -> tuple[str, str]:
+def _split_name(name: str) -> tuple[str, str]:
     """Return what samples are grouped by, and the ending in lower case, as webdataset splits a member's name."""
     folder, _, file = name.rpartition("/")
     stem, _, ending = file.partition(".")

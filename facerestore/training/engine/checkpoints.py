@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written whole or not at all, found again, gone back to, and taken out of it."""
+"""Checkpoints of a run: writing them whole or not at all, resuming, rolling back, and reading the average."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def resume(run: TrainingRun) -> None:
 
 
 def load(run: TrainingRun, path: Path) -> None:
-    """Take all state back from a checkpoint.
+    """Restore all state from a checkpoint.
 
     Raises:
         CheckpointError: it cannot be read, or is of another step than its name says.
@@ -85,7 +85,7 @@ def roll_back(run: TrainingRun, fault: str) -> None:
     """Go back to the last checkpoint at half the rate.
 
     Raises:
-        FaceRestoreError: that was done too often already.
+        FaceRestoreError: it has rolled back too often already.
     """
     rollbacks, scale = run.progress.rollbacks + 1, run.progress.rate_scale / 2
     if rollbacks > run.settings.rollbacks:

@@ -29,33 +29,33 @@ class Draw:
 
     def normal(self, *shape: int) -> Tensor:
         """Return (B, *shape) from a standard normal distribution."""
-        call = self._next()
+        call = self._next_call()
         return torch.stack(
             [
-                torch.randn(shape, generator=self._generator(call, index), device=self._device)
+                torch.randn(shape, generator=self._generator_for(call, index), device=self._device)
                 for index in range(self._batch_size)
             ]
         )
 
     def uniform(self, *shape: int) -> Tensor:
         """Return (B, *shape) from [0, 1)."""
-        call = self._next()
+        call = self._next_call()
         return torch.stack(
             [
-                torch.rand(shape, generator=self._generator(call, index), device=self._device)
+                torch.rand(shape, generator=self._generator_for(call, index), device=self._device)
                 for index in range(self._batch_size)
             ]
         )
 
     def common(self) -> np.random.Generator:
         """Return a generator that is the same for all samples of the step."""
-        return np.random.default_rng([*self._key, self._next()])
+        return np.random.default_rng([*self._key, self._next_call()])
 
-    def _next(self) -> int:
+    def _next_call(self) -> int:
         self._calls += 1
         return self._calls
 
-    def _generator(self, call: int, index: int) -> torch.Generator:
+    def _generator_for(self, call: int, index: int) -> torch.Generator:
         entropy = np.random.SeedSequence([*self._key, call, self._first + index]).generate_state(1, np.uint64)
         # torch takes signed 64-bit seeds.
         return torch.Generator(device=self._device).manual_seed(int(entropy[0] >> np.uint64(1)))

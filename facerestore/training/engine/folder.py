@@ -33,42 +33,42 @@ FREE_TO_CHANGE = frozenset(
         "rollbacks",
     }
 )
-"""Engine settings that a run may be resumed with other values of: what is learnt does not depend on them.
+"""Engine settings that may change when a run is resumed: what is learnt does not depend on them.
 
 ``steps`` does change the schedule of the rates from there on; a run that is to be longer needs it.
 """
 
 DIFFERENCES_SHOWN = 5
-"""How many settings an error names that a run was begun with; more fill no line that is still read."""
+"""How many differing settings an error names; more would not be read."""
 
 
 class Listener(Protocol):
-    """Hears how a run goes; the library itself never prints."""
+    """Is told of the progress of a run; the library itself never prints."""
 
     def begin(self, first: int, steps: int) -> None:
-        """Hear that steps ``first`` to ``steps`` are to be done."""
+        """Be told that steps ``first`` to ``steps`` follow."""
         ...
 
     def step(self, record: Mapping[str, float]) -> None:
-        """Hear the terms, rate and seconds of a step, by name."""
+        """Be told the terms, rate and seconds of a step, by name."""
         ...
 
     def message(self, text: str) -> None:
-        """Hear something that a person should know."""
+        """Be told a message for the user."""
         ...
 
 
 class Silence:
-    """A listener that says nothing."""
+    """A listener that ignores everything."""
 
     def begin(self, first: int, steps: int) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def step(self, record: Mapping[str, float]) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
     def message(self, text: str) -> None:
-        """Say nothing."""
+        """Ignore it."""
 
 
 class RunFolder:
@@ -98,7 +98,7 @@ class RunFolder:
                 ) from error
 
     def settle(self, settings: Mapping[str, Any]) -> None:
-        """Write settings and environment, after checking that a run that goes on goes on as it began.
+        """Write settings and environment, after checking that a resumed run has the settings it began with.
 
         Raises:
             ConfigError: the folder holds a run of another recipe or with other settings, or one whose settings cannot
@@ -106,18 +106,18 @@ class RunFolder:
         """
         stored = self.path / "settings.json"
         if stored.exists():
-            self._compare(_read_stored(stored), settings)
+            self._check_same_run(_read_stored(stored), settings)
         if self._main:
             write_text_whole(stored, json.dumps(settings, indent=2) + "\n")
             write_text_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
 
-    def _compare(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    def _check_same_run(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         begun, asked = before.get("recipe"), now.get("recipe")
         if begun != asked:
             raise ConfigError(
                 f"'{self.path}' holds a run of recipe '{begun}' and not of '{asked}'; give another --run folder"
             )
-        differences = _differences(before, now)
+        differences = _differing_settings(before, now)
         if differences:
             more = len(differences) - DIFFERENCES_SHOWN
             shown = "; ".join(differences[:DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
@@ -138,7 +138,7 @@ class RunFolder:
             write_text_whole(self._log, "".join(f"{line}\n" for line in kept))
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the log; a last line that a killed run left torn is none of it.
+        """Return the log, without the torn last line that a killed run may leave.
 
         Raises:
             ConfigError: it cannot be read, or a line is no record of a step.
@@ -150,7 +150,7 @@ class RunFolder:
         ):
             text = self._log.read_text(encoding="utf-8")
             whole = text[: text.rfind("\n") + 1]
-            return [_record(line) for line in whole.splitlines() if line]
+            return [_parsed_record(line) for line in whole.splitlines() if line]
 
     def judgements(self) -> list[dict[str, Any]]:
         """Return the log's lines of validations, which have no rate as those of steps have."""
@@ -172,7 +172,7 @@ def write_grid(path: Path, rows: list[Tensor], *, faces: int = 8) -> None:
         ImageError: it cannot be written.
     """
     size = max(row.shape[-1] for row in rows)
-    strips = [_strip(row[:faces], size) for row in rows]
+    strips = [_strip_of(row[:faces], size) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     grid = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in strips])
     try:
@@ -182,7 +182,7 @@ def write_grid(path: Path, rows: list[Tensor], *, faces: int = 8) -> None:
         raise ImageError(f"'{path}' cannot be written: {error}") from error
 
 
-def _strip(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _strip_of(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Return (B, 3, H, W) in [0, 1] side by side, (size, B * size, 3) uint8; smaller ones enlarged by whole pixels."""
     if row.shape[-1] != size:
         row = torch.nn.functional.interpolate(row, size=(size, size), mode="nearest")
@@ -200,7 +200,7 @@ def _read_stored(path: Path) -> dict[str, Any]:
         return parse_json_object(read_text(path))
 
 
-def _record(line: str) -> dict[str, Any]:
+def _parsed_record(line: str) -> dict[str, Any]:
     """Return the record of one line of a log."""
     record = parse_json_object(line)
     if not isinstance(record.get("step"), int) or not all(
@@ -210,21 +210,21 @@ def _record(line: str) -> dict[str, Any]:
     return record
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return what a run was begun with and is not to go on with."""
+def _differing_settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the settings in which a resumed run would differ."""
     found: list[str] = []
     # A setting that the run does not know of came into being after it began.
     for key in sorted(before):
         a, b = before.get(key), now.get(key)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{key}.")
+            found += _differing_settings(a, b, f"{prefix}{key}.")
         elif a != b and not (prefix == "engine." and key in FREE_TO_CHANGE):
             found.append(f"{prefix}{key} was {a!r}, is {b!r}")
     return found
 
 
 def environment() -> dict[str, Any]:
-    """Return what the run happens on: versions, processor or accelerator, and when."""
+    """Return versions, processor or accelerator, and the time."""
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "facerestore": __version__,

@@ -1,8 +1,8 @@
 """The training engine: devices, processes, precision, rates, averages, checkpoints, logs - for any recipe.
 
 Placing networks, exchanging gradients, mixed precision and sharding are Hugging Face accelerate's, so that
-``accelerate launch -m facerestore train ...`` and ``torchrun`` work as they do elsewhere. A run that is broken off and
-resumed ends as if it had never been: data and draws are functions of the step, and a checkpoint holds the rest.
+``accelerate launch -m facerestore train ...`` and ``torchrun`` work as they do elsewhere. A run that is interrupted
+and resumed gives the same as one that is not: data and draws are functions of the step, a checkpoint holds the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 
 from facerestore.training.engine.checkpoints import resume, roll_back, save
 from facerestore.training.engine.folder import Listener, Silence
-from facerestore.training.engine.run import Prepare, Samples, TrainingRun, prepare_run, to_device
+from facerestore.training.engine.run import TrainingRun, prepare_run
 from facerestore.training.engine.settings import EngineSettings
 from facerestore.training.engine.state import (
     check_room,
@@ -25,7 +25,7 @@ from facerestore.training.engine.state import (
     checkpoints,
 )
 from facerestore.training.engine.step import DivergedError, batches_of, take_step
-from facerestore.training.recipes.base import Batch, Recipe
+from facerestore.training.recipes.base import Batch, Recipe, Samples
 
 SHOWN_FACES = 8
 """Validation faces on a sample grid."""
@@ -38,7 +38,6 @@ def train(
     samples: Samples,
     validation: Batch,
     folder: Path,
-    prepare: Prepare = to_device,
     described: Mapping[str, Any] | None = None,
     device: torch.device | None = None,
     listener: Listener | None = None,
@@ -51,10 +50,9 @@ def train(
         samples: position -> one sample; every position of every step is asked for once, over all processes.
         validation: faces that are validated on, as one batch on the CPU; may be empty.
         folder: of this run; a run that is there goes on.
-        prepare: takes collated samples to the device, and may do there what samples left to it.
         described: all settings as plain values, kept beside the run and compared when it goes on.
         device: where to train when there is one process; None leaves the choice to accelerate.
-        listener: hears steps and messages.
+        listener: is told of steps and messages.
 
     Raises:
         ConfigError: the folder holds a run with other settings.
@@ -62,7 +60,6 @@ def train(
         FaceRestoreError: the run diverged too often, or its checkpoints have no room.
     """
     run = prepare_run(recipe, settings, folder, device=device, listener=listener or Silence())
-    run.prepare = prepare
     run.folder.settle(described if described is not None else {"recipe": recipe.name})
     run.accelerator.wait_for_everyone()  # the first process has made the folders
     trained = sum(count_parameters(network) for network in run.bare.values())
@@ -71,7 +68,7 @@ def train(
     resume(run)
     for note in recipe.notes:
         run.listener.message(note)
-    _go(run, samples, validation)
+    _train_to_the_end(run, samples, validation)
     return checkpoints(run.folder.checkpoints)[-1]
 
 
@@ -80,28 +77,26 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _go(run: TrainingRun, samples: Samples, validation: Batch) -> None:
-    """Take the steps that are left."""
-    settings, progress = run.settings, run.progress
-    run.listener.begin(progress.step, settings.steps)
-    while progress.step < settings.steps:
+def _train_to_the_end(run: TrainingRun, samples: Samples, validation: Batch) -> None:
+    """Take the steps that are left, back at the last checkpoint whenever the run diverges."""
+    run.listener.begin(run.progress.step, run.settings.steps)
+    while run.progress.step < run.settings.steps:
+        writer = open_charts(run)
         try:
-            _steps(run, samples, validation)
+            _take_steps(run, samples, validation, writer)
         except DivergedError as fault:
             roll_back(run, str(fault))
+        finally:
+            if writer is not None:
+                writer.close()
 
 
-def _steps(run: TrainingRun, samples: Samples, validation: Batch) -> None:
-    """Take steps until the run is done, or diverges."""
-    writer = open_charts(run)
-    try:
-        _take(run, samples, validation, writer)
-    finally:
-        if writer is not None:
-            writer.close()
+def _take_steps(run: TrainingRun, samples: Samples, validation: Batch, writer: Any) -> None:
+    """Take steps, log, validate and save until the run is done.
 
-
-def _take(run: TrainingRun, samples: Samples, validation: Batch, writer: Any) -> None:
+    Raises:
+        DivergedError: a loss or a gradient is no number.
+    """
     settings, progress = run.settings, run.progress
     started = time.monotonic()
     for batches in batches_of(run, samples):
@@ -117,8 +112,8 @@ def _take(run: TrainingRun, samples: Samples, validation: Batch, writer: Any) ->
             metrics = judge(run, validation)
             run.folder.log({"step": progress.step, **metrics})
             chart(writer, {f"validation/{k}": v for k, v in metrics.items()}, progress.step)
-            told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            run.listener.message(f"step {progress.step}: {told}")
+            values = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            run.listener.message(f"step {progress.step}: {values}")
         if last or progress.step % settings.save_every == 0:
             save(run)
 

@@ -49,7 +49,7 @@ def is_inner(weight: Tensor) -> bool:
     return weight.ndim > 3 and rows_of(weight) > COLOURS and weight.shape[-3] > COLOURS
 
 
-def muon_of(
+def muon_for(
     parts: Iterable[tuple[nn.Module, float, float]],
     *,
     betas: tuple[float, float],
@@ -140,11 +140,11 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 if group["kind"] == "muon":
-                    self._orthogonal(parameter, parameter.grad, lr=group["lr"], momentum=group["momentum"])
+                    self._step_muon(parameter, parameter.grad, lr=group["lr"], momentum=group["momentum"])
                 else:
-                    self._adamw(parameter, parameter.grad, group)
+                    self._step_adamw(parameter, parameter.grad, group)
 
-    def _orthogonal(self, parameter: nn.Parameter, gradient: Tensor, *, lr: float, momentum: float) -> None:
+    def _step_muon(self, parameter: nn.Parameter, gradient: Tensor, *, lr: float, momentum: float) -> None:
         state = self.state[parameter]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
@@ -153,7 +153,7 @@ class Muon(torch.optim.Optimizer):
         step = orthogonalise(matrix) * (RMS_OF_ADAM * max(matrix.shape) ** 0.5)
         parameter.add_(step.view_as(parameter), alpha=-lr)
 
-    def _adamw(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _step_adamw(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         """Take the step of Loshchilov & Hutter (arXiv 1711.05101, algorithm 2)."""
         lr: float = group["lr"]
         weight_decay: float = group["weight_decay"]

@@ -1,4 +1,4 @@
-"""Which number format a run computes in, found by trying it."""
+"""The number format of a run, chosen by a trial."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import nn
 from facerestore.device import known_precisions, resolve_device
 
 WORTH = 1.1
-"""bf16 is taken where it is at least so many times as quick: its gradients are coarser, so it must gain something."""
+"""bf16 is used where it is at least this many times as fast: its gradients are coarser, so it must gain something."""
 
 TRIALS = 5
 CHANNELS, SIDE, FACES = 96, 64, 2
-"""A layer as the bundled networks have them."""
+"""A typical layer of the bundled networks."""
 
 
 def mixed_precision(asked: str, device: torch.device | None = None) -> str:
@@ -34,23 +34,25 @@ def mixed_precision(asked: str, device: torch.device | None = None) -> str:
     if "bf16" not in known_precisions(device):
         return "no"
     layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, device=device).to(memory_format=torch.channels_last)
-    seconds = {half: [_trial(layer, device, half=half) for _ in range(TRIALS)] for half in (False, True)}
+    seconds = {
+        half: [_trial_seconds(layer, device, half=half) for _ in range(TRIALS)] for half in (False, True)
+    }
     return "bf16" if median(seconds[False]) > WORTH * median(seconds[True]) else "no"
 
 
-def _trial(layer: nn.Module, device: torch.device, *, half: bool) -> float:
+def _trial_seconds(layer: nn.Module, device: torch.device, *, half: bool) -> float:
     """Return the seconds of one forward and backward pass."""
     x = torch.rand(FACES, CHANNELS, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
-    _settle(device)
+    _wait_for(device)
     started = time.perf_counter()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         total = layer(x).float().sum()
     total.backward()
-    _settle(device)
+    _wait_for(device)
     return time.perf_counter() - started
 
 
-def _settle(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+def _wait_for(device: torch.device) -> None:
+    """Wait until the device is idle."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

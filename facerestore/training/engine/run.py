@@ -1,9 +1,9 @@
-"""What lives while a run goes on: networks placed by accelerate, optimisers, the average, and where the run stands."""
+"""The state of a run in memory: networks placed by accelerate, optimisers, the average, and the progress."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch import nn
 
 from facerestore.training.engine.folder import Listener, RunFolder, Silence
 from facerestore.training.engine.precision import mixed_precision
@@ -21,23 +20,12 @@ from facerestore.training.engine.state import (
     ExponentialAverage,
     checkpoints,
 )
-from facerestore.training.recipes.base import Batch, Recipe
-
-Samples = Dataset[dict[str, Tensor]]
-"""Position, 0-based and without end, to one sample; a pure function."""
-
-Prepare = Callable[[Batch, torch.device], Batch]
-"""Collated samples, on the CPU, to the batch that recipes see, on the device."""
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Return a batch on the device."""
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+from facerestore.training.recipes.base import Recipe
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands, as it is saved."""
+    """The progress of a run, as it is saved."""
 
     step: int = 0
     rate_scale: float = 1.0
@@ -48,7 +36,7 @@ class Progress:
         return {"step": self.step, "rate_scale": self.rate_scale, "rollbacks": self.rollbacks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.step = int(state["step"])
         self.rate_scale = float(state["rate_scale"])
         self.rollbacks = int(state["rollbacks"])
@@ -56,7 +44,7 @@ class Progress:
 
 @dataclass(slots=True, eq=False)
 class TrainingRun:
-    """What lives while a run goes on."""
+    """The state of a run in memory."""
 
     recipe: Recipe
     settings: EngineSettings
@@ -68,7 +56,6 @@ class TrainingRun:
     frozen: dict[str, nn.Module]
     optimisers: dict[str, Any]
     average: ExponentialAverage
-    prepare: Prepare = to_device
     progress: Progress = field(default_factory=Progress)
 
 

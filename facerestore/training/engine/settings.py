@@ -1,4 +1,4 @@
-"""What a training run is determined by beside its recipe: the engine's settings, and how any settings are read.
+"""The settings of the engine, and how all settings are read.
 
 Settings are frozen dataclasses, whose fields say what they may be. They come from defaults < a TOML file <
 ``key=value`` flags, and a key that does not exist is an error that names the closest one that does.
@@ -20,7 +20,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """How a run goes, whatever it trains.
+    """How a run is done, whatever it trains.
 
     Attributes:
         steps: training steps of the whole run.
@@ -41,7 +41,7 @@ class EngineSettings:
         log_every: steps between lines of the log.
         channels_last: memory layout of four-dimensional parameters; quicker on most devices.
         compile: hand the networks to torch.compile.
-        rollbacks: how often a run that diverges is taken back to its last checkpoint at half the rate before it stops.
+        rollbacks: how often a run that diverges returns to its last checkpoint at half the rate before it stops.
     """
 
     steps: int = option(1000, least=1)
@@ -96,11 +96,11 @@ def merged(base: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
                 raise ConfigError(f"'{assignment}' goes through '{name}', which is a value and no table")
-        table[names[-1]] = _value(text.strip())
+        table[names[-1]] = _parsed_value(text.strip())
     return result
 
 
-def _value(text: str) -> Any:
+def _parsed_value(text: str) -> Any:
     try:
         return parse_toml(f"value = {text.lower() if text in ('True', 'False') else text}")["value"]
     except MalformedError:

@@ -33,20 +33,20 @@ class ExponentialAverage:
         """Take in the parameters after a 0-based step."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for average, parameter in zip(self.network.parameters(), network.parameters(), strict=True):
-            average.lerp_(_whole(parameter), 1 - decay)
+            average.lerp_(_whole_tensor(parameter), 1 - decay)
         for kept, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
-            kept.copy_(_whole(buffer))
+            kept.copy_(_whole_tensor(buffer))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged network's state."""
         return self.network.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.network.load_state_dict(state)
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def _whole_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor that may be spread over processes as one."""
     gather: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Sampler
 
 from facerestore.errors import FaceRestoreError
 from facerestore.training.engine.draw import Draw
-from facerestore.training.engine.run import Samples, TrainingRun
+from facerestore.training.engine.run import TrainingRun
 from facerestore.training.engine.settings import EngineSettings
-from facerestore.training.recipes.base import Batch, Phase, Scene
+from facerestore.training.recipes.base import Batch, Phase, Samples, Scene
 
 HALVING_MILESTONES = (0.7, 0.85)
 """Shares of a run after which the schedule ``halving`` halves the rates (the design of MMRB, c.9)."""
@@ -52,14 +52,14 @@ def batches_of(run: TrainingRun, samples: Samples) -> Iterator[list[Batch]]:
     )
     held: list[Batch] = []
     for batch in plainly(loader):
-        held.append(run.prepare(batch, run.accelerator.device))
+        held.append(samples.prepare(batch, run.accelerator.device))
         if len(held) == settings.accumulate:
             yield held
             held = []
 
 
 def plainly(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield batches; an error of ours in a worker comes without the worker's traceback in its message."""
+    """Yield batches; an error of ours in a worker is raised without the worker's traceback in its message."""
     try:
         yield from loader
     except FaceRestoreError as error:
@@ -101,12 +101,12 @@ def take_step(run: TrainingRun, batches: Sequence[Batch]) -> dict[str, float]:
     logged: dict[str, float] = {"rate": factor}
     for number, phase in enumerate(run.recipe.phases):
         if step % phase.every == 0:
-            logged.update(_phase(run, phase, number, batches))
+            logged.update(_take_phase(run, phase, number, batches))
     run.average.update(run.bare[run.recipe.averaged], step)
     return logged
 
 
-def _phase(run: TrainingRun, phase: Phase, number: int, batches: Sequence[Batch]) -> dict[str, float]:
+def _take_phase(run: TrainingRun, phase: Phase, number: int, batches: Sequence[Batch]) -> dict[str, float]:
     """Take one update: gradients of all passes, exchanged, clipped and stepped."""
     accelerator, settings = run.accelerator, run.settings
     for name, network in run.bare.items():
@@ -119,7 +119,7 @@ def _phase(run: TrainingRun, phase: Phase, number: int, batches: Sequence[Batch]
         quiet = accelerator.no_sync(*trained) if index + 1 < len(batches) else nullcontext()
         with quiet:
             with accelerator.autocast():
-                terms = run.recipe.losses(phase.name, _scene(run, phase, number, batch, index))
+                terms = run.recipe.losses(phase.name, _scene_of(run, phase, number, batch, index))
             total = torch.stack([term.weight * term.value.float() for term in terms]).sum() / len(batches)
             accelerator.backward(total)
         for term in terms:
@@ -127,13 +127,13 @@ def _phase(run: TrainingRun, phase: Phase, number: int, batches: Sequence[Batch]
             sums[term.name] = sums.get(term.name, torch.zeros_like(share)) + share
     parameters = [p for name in phase.trains for p in run.bare[name].parameters()]
     norm = accelerator.clip_grad_norm_(parameters, settings.clip_norm or math.inf)
-    _check(run, phase, sums, norm)
+    _check_finite(run, phase, sums, norm)
     optimiser.step()
     means = {name: accelerator.reduce(value, reduction="mean").item() for name, value in sums.items()}
     return {**means, f"gradient_norm/{phase.name}": float(norm)}
 
 
-def _scene(run: TrainingRun, phase: Phase, number: int, batch: Batch, pass_: int) -> Scene:
+def _scene_of(run: TrainingRun, phase: Phase, number: int, batch: Batch, pass_: int) -> Scene:
     accelerator, settings, step = run.accelerator, run.settings, run.progress.step
     size = settings.batch_size
     first = (pass_ * accelerator.num_processes + accelerator.process_index) * size
@@ -148,7 +148,7 @@ def _scene(run: TrainingRun, phase: Phase, number: int, batch: Batch, pass_: int
     )
 
 
-def _check(run: TrainingRun, phase: Phase, sums: Mapping[str, Tensor], norm: Any) -> None:
+def _check_finite(run: TrainingRun, phase: Phase, sums: Mapping[str, Tensor], norm: Any) -> None:
     """Raise DivergedError in all processes when a term or a gradient of any is no longer a number."""
     scaled = (
         run.settings.precision == "fp16"

@@ -17,7 +17,7 @@ from torch.nn import functional
 PATH_MEAN_DECAY = 0.01
 
 
-def _unchanged(value: Tensor) -> Tensor:
+def _same_value(value: Tensor) -> Tensor:
     return value
 
 
@@ -49,7 +49,7 @@ def path_length_penalty(
     *,
     noise: Tensor,
     decay: float = PATH_MEAN_DECAY,
-    mean_over: Callable[[Tensor], Tensor] = _unchanged,
+    mean_over: Callable[[Tensor], Tensor] = _same_value,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Penalise that a step in latent space changes the image by more or less than it does on average.
 

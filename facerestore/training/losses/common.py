@@ -30,7 +30,7 @@ plain scores of 1701.07875; the gradient penalty of 1704.00028 is a term of its 
 
 
 def real_score_loss(scores: Tensor, mode: GANMode) -> Tensor:
-    """Return what a discriminator's scores of real faces cost it."""
+    """Return a discriminator's loss on its scores of real faces."""
     match mode:
         case "hinge":
             return torch.relu(1 - scores).mean()
@@ -43,7 +43,7 @@ def real_score_loss(scores: Tensor, mode: GANMode) -> Tensor:
 
 
 def fake_score_loss(scores: Tensor, mode: GANMode) -> Tensor:
-    """Return what a discriminator's scores of restored faces cost it."""
+    """Return a discriminator's loss on its scores of restored faces."""
     match mode:
         case "hinge":
             return torch.relu(1 + scores).mean()
@@ -56,12 +56,12 @@ def fake_score_loss(scores: Tensor, mode: GANMode) -> Tensor:
 
 
 def discriminator_score_loss(real_scores: Tensor, fake_scores: Tensor, mode: GANMode) -> Tensor:
-    """Return the sum of both costs of a discriminator."""
+    """Return the sum of both losses of a discriminator."""
     return real_score_loss(real_scores, mode) + fake_score_loss(fake_scores, mode)
 
 
 def generator_score_loss(fake_scores: Tensor, mode: GANMode) -> Tensor:
-    """Return what the scores of its faces cost a generator; for ``hinge`` the plain scores: none is cut off."""
+    """Return a generator's loss on the scores of its faces; for ``hinge`` the negative scores, without a margin."""
     return -fake_scores.mean() if mode == "hinge" else real_score_loss(fake_scores, mode)
 
 
@@ -123,7 +123,7 @@ def consistency(
         teacher_latents: the teacher's, alike.
     """
     levels = [
-        functional.l1_loss(_normalised(ours), _normalised(theirs.detach()))
+        functional.l1_loss(_instance_normed(ours), _instance_normed(theirs.detach()))
         for ours, theirs in zip(features, teacher, strict=True)
     ]
     return torch.stack(levels).mean() + CONSISTENT_LATENTS * functional.mse_loss(
@@ -136,7 +136,7 @@ def latent(offsets: Tensor) -> Tensor:
     return offsets.square().mean()
 
 
-def _normalised(x: Tensor) -> Tensor:
+def _instance_normed(x: Tensor) -> Tensor:
     return functional.instance_norm(x.float(), eps=1e-5)  # torch's default
 
 

@@ -1,7 +1,7 @@
-"""Networks that only compare - VGG19 and ArcFace - with weights from the manager; where there are none, it is said.
+"""VGG19 and ArcFace for losses, with installed weights; without weights a loss is replaced, and a note says so.
 
-Whether they are installed decides what a run minimises. So a recipe says it before the run (``Recipe.notes``), and a
-run that goes on must find what it began with (:func:`check_same`).
+What a run minimises depends on whether they are installed. So a recipe says so before the run (``Recipe.notes``), and
+a resumed run must find what it began with (:func:`check_same`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _NETWORKS = {FEATURES: "VGG19", IDENTITY: "ArcFace"}
 
 @dataclass(frozen=True, slots=True)
 class FeatureWeights:
-    """What is known of a comparing network before it is loaded.
+    """Which weights a feature network has, before it is loaded.
 
     Attributes:
         purpose: ``features`` or ``identity``.
         name: catalog name of its weights, or None: it is not used.
-        note: what a person must know, one line.
+        note: one line for the user.
     """
 
     purpose: str
@@ -46,7 +46,7 @@ class FeatureWeights:
 
 
 class Found(NamedTuple):
-    """A comparing network, or None where it has no weights, and what a person must know."""
+    """A feature network, or None where it has no weights, and a note for the user."""
 
     network: VGG19 | ArcFace | None
     note: str
@@ -59,7 +59,7 @@ def find_features(
     wish: Wish = "auto",
     store: WeightsStore | None = None,
 ) -> FeatureWeights:
-    """Return which weights a comparing network has on this machine; no network is loaded.
+    """Return which weights a feature network has on this machine; no network is loaded.
 
     Args:
         purpose: ``features`` for VGG19, ``identity`` for ArcFace.
@@ -136,7 +136,7 @@ def load_arcface(name: str, *, store: WeightsStore | None = None) -> ArcFace:
 def perceptual_features(
     store: WeightsStore | None = None, *, instead: str, taps: Sequence[str] = PERCEPTUAL_TAPS
 ) -> Found:
-    """Return VGG19 if its weights are installed, else None, and what to say; both steps of above in one.
+    """Return VGG19 if its weights are installed, else None, and a note for the user.
 
     Raises:
         WeightsError: they are corrupt.
@@ -147,7 +147,7 @@ def perceptual_features(
 
 
 def identity_features(store: WeightsStore | None = None, *, instead: str) -> Found:
-    """Return ArcFace if its weights are installed, else None, and what to say; both steps of above in one.
+    """Return ArcFace if its weights are installed, else None, and a note for the user.
 
     Raises:
         WeightsError: they are corrupt.
@@ -158,7 +158,7 @@ def identity_features(store: WeightsStore | None = None, *, instead: str) -> Fou
 
 
 def check_same(before: str | None, now: str | None, *, what: str) -> None:
-    """Make sure that a run goes on with the comparing network that it began with.
+    """Check that a run is resumed with the feature network that it began with.
 
     Args:
         before: catalog name in the run's checkpoint, or None.
@@ -170,10 +170,10 @@ def check_same(before: str | None, now: str | None, *, what: str) -> None:
     """
     if before != now:
         raise ConfigError(
-            f"this run began with {what} {_worded(before)}, and here there is {what} {_worded(now)}; going on would"
+            f"this run began with {what} {_in_words(before)}, and here there is {what} {_in_words(now)}; going on would"
             " minimise something else: install or remove its weights, or begin another run"
         )
 
 
-def _worded(name: str | None) -> str:
+def _in_words(name: str | None) -> str:
     return "without weights" if name is None else f"'{name}'"

@@ -1,14 +1,14 @@
-"""What the recipes of the StyleGAN2 family share: settings, the adversary's terms, mixed styles, optimisers, sight.
+"""Shared by the recipes of the StyleGAN2 family: settings, the adversary's terms, mixed styles, optimisers, validation.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958, appendix B: logistic losses,
-R1 and path-length regularisation in every so-manieth step only ("lazy"), Adam with rates and betas corrected for the
+R1 and path-length regularisation in every n-th step only ("lazy"), Adam with rates and betas corrected for the
 extra updates. The numbers are GPEN's, psfr_gpen.md 2.11. Images are RGB in [-1, 1].
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ BETA2 = 0.99
 EMA_DECAY = 0.5 ** (32 / 10_000)
 SMALLEST_FACE, LARGEST_FACE = 32, 1024
 # Any fixed number will do: validation always looks at the same codes.
-SIGHT_SEED = 0
+VALIDATION_SEED = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +93,19 @@ class RegulariserSettings:
     path_decay: float = option(PATH_MEAN_DECAY, above=0, most=1)
 
 
+def tiny_run() -> dict[str, Any]:
+    """Return the settings of a whole tiny run, of any recipe of this family."""
+    return {
+        "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6, "log_every": 1},
+        "data": {"face_size": 64},
+        "recipe": {
+            "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},
+            "discriminator": {"narrow": 1 / 32},
+            "regularisers": {"r1_every": 4, "path_every": 2},
+        },
+    }
+
+
 def check_face_size(face_size: int) -> None:
     """Raise ConfigError for a side that these networks are not trained at."""
     if not SMALLEST_FACE <= face_size <= LARGEST_FACE or face_size & (face_size - 1):
@@ -102,7 +115,7 @@ def check_face_size(face_size: int) -> None:
 
 
 class WatchedDiscriminator(nn.Module):
-    """A discriminator that gives its features along with the scores, in the one call that processes can share."""
+    """A discriminator that returns its features with the scores in one call, as distributed training needs."""
 
     def __init__(self, settings: DiscriminatorSettings, face_size: int) -> None:
         super().__init__()
@@ -143,6 +156,24 @@ class MixedStyles(nn.Module):
         # float32 also in mixed precision: a copy made later would not be what the faces were made from.
         latents = torch.where(is_second[..., None], second, first).float()
         return self.network.synthesise(latents, noise=noise), latents
+
+
+def draw_faces(
+    scene: Scene,
+    *,
+    style_dim: int,
+    latent_count: int,
+    noise_shapes: Iterable[Sequence[int]],
+    mixing_probability: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the faces that the network ``generator``, a :class:`MixedStyles`, draws, and the styles that made them."""
+    z, crossover = draw_codes(
+        scene.draw, style_dim=style_dim, latent_count=latent_count, mixing_probability=mixing_probability
+    )
+    faces, latents = scene.networks["generator"](
+        z, crossover, [scene.draw.normal(*shape) for shape in noise_shapes]
+    )
+    return faces, latents
 
 
 def draw_codes(
@@ -206,6 +237,34 @@ class Adversary:
             every = self.settings.path_every if self.has_path else None
         return style_adam(network.parameters(), learning_rate=learning_rate, beta1=beta1, lazy_every=every)
 
+    def terms(
+        self,
+        phase: str,
+        scene: Scene,
+        *,
+        faces: Callable[[Scene], tuple[Tensor, Tensor]],
+        generator_terms: Callable[[Scene, Tensor, Tensor], list[Term]],
+    ) -> list[Term]:
+        """Return the terms of a phase.
+
+        Args:
+            phase: one of `phases`.
+            scene: what there is to see.
+            faces: gives fake faces, and the styles that made them.
+            generator_terms: scene, fake and real faces to the terms of the generator's phase.
+        """
+        real = scene.batch["hq"] * 2 - 1
+        if phase == "r1":
+            return self.r1_terms(scene, real=real)
+        if phase == "discriminator":
+            with torch.no_grad():
+                fake, _ = faces(scene)
+            return self.discriminator_terms(scene, real=real, fake=fake)
+        fake, latents = faces(scene)
+        if phase == "path_length":
+            return self.path_terms(scene, image=fake, latents=latents)
+        return generator_terms(scene, fake, real)
+
     def discriminator_terms(self, scene: Scene, *, real: Tensor, fake: Tensor) -> list[Term]:
         """Return the logistic loss on faces (B, 3, S, S), ``fake`` without a graph."""
         discriminator = scene.networks["discriminator"]
@@ -221,7 +280,7 @@ class Adversary:
         return [Term("r1", penalty, self.settings.r1_weight / 2 * self.settings.r1_every)]
 
     def adversarial(self, scores: Tensor) -> Tensor:
-        """Return what the scores of its faces cost the generator."""
+        """Return the generator's loss on the scores of its faces."""
         return generator_nonsaturating_loss(scores)
 
     def path_terms(self, scene: Scene, *, image: Tensor, latents: Tensor) -> list[Term]:
@@ -262,8 +321,8 @@ def _mean_over_processes(value: Tensor) -> Tensor:
     return total / torch.distributed.get_world_size()
 
 
-def see_prior(network: PriorGenerator | StyleGAN2Prior, batch: Batch) -> Validated:
-    """Return faces of fixed codes, and two cheap numbers that tell whether training goes well.
+def validate_prior(network: PriorGenerator | StyleGAN2Prior, batch: Batch) -> Validated:
+    """Return faces of fixed codes, and two cheap numbers that show whether training goes well.
 
     ``spectrum_db`` is how far the power spectra of drawn faces are from those of the real ones, in decibels: 0 is
     alike. ``diversity`` is the root mean square difference of two drawn faces, pixels in [0, 1]: a generator that has
@@ -271,7 +330,7 @@ def see_prior(network: PriorGenerator | StyleGAN2Prior, batch: Batch) -> Validat
     """
     hq = batch["hq"]
     count = max(len(hq), 2)
-    source = torch.Generator("cpu").manual_seed(SIGHT_SEED)
+    source = torch.Generator("cpu").manual_seed(VALIDATION_SEED)
     z = torch.randn(count, network.config.style_dim, generator=source, device="cpu").to(hq.device)
     faces = (network(z) / 2 + 0.5).clamp(0, 1)
     metrics = {"spectrum_db": spectrum_distance_db(faces, hq), "diversity": diversity(faces)}

@@ -1,4 +1,4 @@
-"""The recipes, one for each network; imported when they are asked for."""
+"""The recipes, one for each network; each is imported when it is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RecipeEntry(NamedTuple):
     Attributes:
         location: its class, "module:Class".
         title: one line for people.
-        backend: what loads its weights by name; empty for weights that are only ever given as a file.
+        backend: the backend or parser that loads its weights; empty for weights that are always given as a file.
         purpose: what such weights are for, in the words of the weights catalog.
     """
 
@@ -70,7 +70,9 @@ RECIPES: Mapping[str, RecipeEntry] = {
     "landmarks": RecipeEntry(
         f"{_ROOM}.landmarks.recipe:LandmarksRecipe", "the five-point network of the embedded detector"
     ),
-    "finder": RecipeEntry(f"{_ROOM}.finder.recipe:FinderRecipe", "the face finder of the embedded detector"),
+    "finder": RecipeEntry(
+        f"{_ROOM}.finder.recipe:FinderRecipe", "the face detector of the embedded detector"
+    ),
 }
 """Name of each recipe, where its class is, and what it trains."""
 

@@ -1,4 +1,4 @@
-"""What a recipe says and the engine does: networks, optimisers, phases of a step, and the loss terms of each phase.
+"""The interface of recipes to the engine: networks, optimisers, phases of a step, and the loss terms of each phase.
 
 A recipe holds the mathematics of one paper and nothing of devices, processes, precision, files or logs; the engine
 (:mod:`facerestore.training.engine.loop`) holds all of those and nothing of any paper.
@@ -25,6 +25,14 @@ Batch: TypeAlias = dict[str, Tensor]
 """One batch by name: ``lq`` and ``hq`` (B, 3, S, S) float32 RGB in [0, 1], ``parsing`` (B, S, S) uint8 ids."""
 
 
+class Samples(Dataset[Batch]):
+    """Training samples: position, 0-based and without end, to one sample; a pure function."""
+
+    def prepare(self, batch: Batch, device: torch.device) -> Batch:
+        """Return collated samples, which are on the CPU, on the device, as recipes see them."""
+        return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
     """One term of a loss.
@@ -48,7 +56,7 @@ class Phase:
         name: as it is logged, such as ``generator``.
         trains: names of the networks whose parameters get gradients.
         optimiser: name of the optimiser that steps.
-        every: taken in every so-manieth step; a lazy regulariser's own factor is in its term's weight.
+        every: taken in every n-th step; a lazy regulariser's own factor is in its term's weight.
     """
 
     name: str
@@ -59,7 +67,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What a recipe may look at while it computes the terms of a phase.
+    """What a recipe computes the terms of a phase from.
 
     Attributes:
         networks: by name; those that the phase trains are wrapped for gradient exchange: call them, and go through
@@ -81,7 +89,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Validated:
-    """What a validation batch gave.
+    """The result of a validation batch.
 
     Attributes:
         metrics: means over the batch, by name.
@@ -114,7 +122,7 @@ class Recipe(ABC):
         averaged: name of the network whose running average is validated and exported.
         phases: the updates of a step, in order.
         needs: names in a batch that the recipe uses; none for a recipe that draws its own data.
-        notes: what a person must know before the run, said loudly: fallbacks, missing weights.
+        notes: warnings to show before the run: fallbacks, missing weights.
     """
 
     name: ClassVar[str]
@@ -142,7 +150,7 @@ class Recipe(ABC):
     def smoke(cls) -> dict[str, Any]:
         """Return the tables of a whole tiny run on tiny faces: every line of the recipe within a minute on a CPU."""
 
-    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch] | None:
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples | None:
         """Return samples of the recipe's own making, each a pure function of its position; None for pairs of faces.
 
         Args:
@@ -158,7 +166,7 @@ class Recipe(ABC):
         """Return fixed validation samples to go with :meth:`samples`, as one batch; None for pairs of faces.
 
         Args:
-            files: the faces to be judged on.
+            files: the faces to validate on.
             data: how they are read.
             seed: of the samples.
 
@@ -172,10 +180,10 @@ class Recipe(ABC):
         """Return the networks that are trained, newly initialised from torch's global generator."""
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:  # noqa: B027  # most recipes start from nothing
-        """Give new networks what training starts from, such as a prior.
+        """Load what training starts from, such as a prior, into new networks.
 
-        Called once, before the first step of a run; never when it goes on or is exported, so that what was started
-        from may be gone by then.
+        Called once, before the first step of a run; never when it is resumed or exported, so that those files may be
+        gone by then.
 
         Raises:
             ConfigError: it is not there.
@@ -183,7 +191,7 @@ class Recipe(ABC):
         """
 
     def frozen(self) -> dict[str, nn.Module]:
-        """Return networks that only look on, such as a feature extractor."""
+        """Return networks that are used but not trained, such as a feature extractor."""
         return {}
 
     @abstractmethod
@@ -194,8 +202,8 @@ class Recipe(ABC):
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase for one batch.
 
-        Every parameter of the networks that the phase trains must have a part in the sum, be it with weight 0:
-        processes that wait for a gradient that never comes stop for ever.
+        Every parameter of the networks that the phase trains must be part of the sum, if only with weight 0:
+        other processes wait for its gradient.
         """
 
     @abstractmethod
@@ -207,11 +215,11 @@ class Recipe(ABC):
         """Return the averaged network as the backend loads it."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the recipe itself carries from step to step: tensors and plain values."""
+        """Return the recipe's own state between steps: tensors and plain values."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # most recipes carry nothing
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
 
 
 def psnr_db(restored: Tensor, hq: Tensor) -> float:

@@ -1,10 +1,11 @@
-"""Weights that a run begins with."""
+"""Loading the weights that a run starts from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from facerestore.pipeline.choose import installed_weights
 from facerestore.weights import WeightsStore
@@ -13,7 +14,7 @@ from facerestore.weights.weights_file import looks_like_path
 
 
 def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> None:
-    """Give a network the parameters of a file.
+    """Load the parameters of a file into a network.
 
     Args:
         network: takes them.
@@ -32,5 +33,14 @@ def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> 
     own, state = network.state_dict(), load_state_dict(path or Path(name))
     if grown and not any(key.startswith(grown) for key in state):
         state.update({key: value for key, value in own.items() if key.startswith(grown)})
-    check_fit(shapes_of(own), state, name=f"the network of this run (to start from '{name}')")
-    network.load_state_dict(state)
+    fill(network, state, name=f"the network of this run (to start from '{name}')")
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
+    """Copy parameters and buffers into a network, which ``name`` stands for in messages.
+
+    Raises:
+        CheckpointError: keys or shapes differ.
+    """
+    check_fit(shapes_of(network.state_dict()), state, name=name)
+    network.load_state_dict(dict(state))

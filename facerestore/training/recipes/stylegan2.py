@@ -25,8 +25,9 @@ from facerestore.training.losses.style_gan import (
     RegulariserSettings,
     WatchedDiscriminator,
     check_face_size,
-    draw_codes,
-    see_prior,
+    draw_faces,
+    tiny_run,
+    validate_prior,
 )
 from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated
 
@@ -104,15 +105,7 @@ class StyleGAN2Recipe(Recipe):
     @classmethod
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run."""
-        return {
-            "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6, "log_every": 1},
-            "data": {"face_size": 64},
-            "recipe": {
-                "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},
-                "discriminator": {"narrow": 1 / 32},
-                "regularisers": {"r1_every": 4, "path_every": 2},
-            },
-        }
+        return tiny_run()
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the generator and the discriminator."""
@@ -138,26 +131,21 @@ class StyleGAN2Recipe(Recipe):
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase."""
-        real = scene.batch["hq"] * 2 - 1
-        if phase == "r1":
-            return self._adversary.r1_terms(scene, real=real)
-        if phase == "discriminator":
-            with torch.no_grad():
-                fake, _ = self._faces(scene)
-            return self._adversary.discriminator_terms(scene, real=real, fake=fake)
-        fake, latents = self._faces(scene)
-        if phase == "path_length":
-            return self._adversary.path_terms(scene, image=fake, latents=latents)
+        return self._adversary.terms(
+            phase, scene, faces=self._drawn_faces, generator_terms=self._generator_terms
+        )
+
+    def _generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
         scores, _ = scene.networks["discriminator"](fake)
         return [Term("adversarial", self._adversary.adversarial(scores))]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return faces of fixed codes beside real ones, and cheap numbers."""
-        return see_prior(_prior(network), batch)
+        return validate_prior(_prior_in(network), batch)
 
     def export(self, network: nn.Module) -> Exported:
         """Return the generator with its noise and its mean style, as ``backends.priors.load_prior`` takes it."""
-        prior = _prior(network)
+        prior = _prior_in(network)
         prior.set_mean_latent()
         return Exported(prior.state_dict(), {"arch": "stylegan2-prior"})
 
@@ -166,28 +154,21 @@ class StyleGAN2Recipe(Recipe):
         return self._adversary.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self._adversary.load_state_dict(state)
 
-    def _faces(self, scene: Scene) -> tuple[Tensor, Tensor]:
+    def _drawn_faces(self, scene: Scene) -> tuple[Tensor, Tensor]:
         """Return drawn faces, and the styles that made them."""
-        config = _prior(scene.bare["generator"]).config
-        z, crossover = draw_codes(
-            scene.draw,
-            style_dim=config.style_dim,
-            latent_count=config.latent_count,
+        prior = _prior_in(scene.bare["generator"])
+        return draw_faces(
+            scene,
+            style_dim=prior.config.style_dim,
+            latent_count=prior.latent_count,
+            noise_shapes=[(1, side, side) for side in prior.noise_sides],
             mixing_probability=self.settings.mixing_probability,
         )
-        faces, latents = scene.networks["generator"](z, crossover, _noise(scene, config.face_size))
-        return faces, latents
 
 
-def _prior(network: nn.Module) -> StyleGAN2Prior:
+def _prior_in(network: nn.Module) -> StyleGAN2Prior:
     """Return the generator within what gives its styles too."""
     return cast(StyleGAN2Prior, cast(MixedStyles, network).network)
-
-
-def _noise(scene: Scene, face_size: int) -> list[Tensor]:
-    """Return each styled convolution's noise, B 1 r r: one at 4 px, two at each larger size."""
-    sides = [4, *(2**level for level in range(3, face_size.bit_length()) for _ in range(2))]
-    return [scene.draw.normal(1, side, side) for side in sides]

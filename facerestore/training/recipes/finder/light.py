@@ -26,19 +26,19 @@ def photographed(
     """Return an (S, S, 3) uint8 picture as a worse camera, light or age might have left it.
 
     Args:
-        picture: what there was to see.
+        picture: the clean picture.
         smallest_px: side of its smallest face, which must stay a face.
-        rng: of every choice.
+        rng: source of every choice.
     """
-    toned = _toned(_coloured(picture, rng), rng)
+    toned = _vary_tone(_vary_colour(picture, rng), rng)
     if smallest_px >= PRESET_SIDE_PX and rng.random() < PRESET_SHARE:
         return np.asarray(degrade(toned, preset(str(rng.choice(PRESETS))), rng)[0], dtype=np.uint8)
     if rng.random() < 0.25:
         return toned
-    return _compressed(_noisy(_softened(toned, smallest_px, rng), rng), rng)
+    return _vary_compression(_vary_noise(_vary_sharpness(toned, smallest_px, rng), rng), rng)
 
 
-def _coloured(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _vary_colour(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the picture in colour, grey, sepia or under coloured light."""
     kind = rng.random()
     if kind < 0.55:
@@ -55,7 +55,7 @@ def _coloured(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
     return np.asarray(cv2.LUT(picture, table[None]), dtype=np.uint8)
 
 
-def _toned(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _vary_tone(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the picture lighter, darker, flatter or over-exposed, and sometimes lit from one side."""
     level = np.linspace(0, 1, 256) ** np.exp(rng.normal(0, 0.3))
     kind = rng.random()
@@ -73,7 +73,9 @@ def _toned(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.asarray(toned, dtype=np.uint8)
 
 
-def _softened(picture: NDArray[np.uint8], smallest_px: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _vary_sharpness(
+    picture: NDArray[np.uint8], smallest_px: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """Return the picture blurred, or reduced and enlarged again, as far as its smallest face bears."""
     size, kind = picture.shape[1::-1], rng.random()
     if kind < 0.4:
@@ -94,7 +96,7 @@ def _softened(picture: NDArray[np.uint8], smallest_px: float, rng: np.random.Gen
     return picture
 
 
-def _noisy(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _vary_noise(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the picture with noise of one or three colours, half of the time."""
     if rng.random() < 0.5:
         return picture
@@ -113,7 +115,7 @@ def _noise_field() -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
-def _compressed(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _vary_compression(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the picture after JPEG of some quality, two times in three."""
     if rng.random() < 0.33:
         return picture

@@ -1,4 +1,4 @@
-"""What the face finder is asked for: which cells answer for which face, and how wrong their answers are."""
+"""Targets and losses of the face detector: which cells predict which face, and how far off they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from facerestore.archs.detector import STRIDES, cell_centres, decode
 
 USABLE, IGNORED = 1, 0  # states of a face; places without one have any other
 SIDES_PX = ((0.0, 48.0), (28.0, 96.0), (60.0, 192.0), (130.0, float("inf")))
-"""Face sides (root of the box's area) that the cells of each map answer for; a face between two is both maps'."""
+"""Face sides (root of the box's area) that the cells of each map predict; a face in two ranges belongs to both maps."""
 
 NEAREST, FARTHEST = 0.5, 1.0  # strides: the nearest cell always answers, none farther than this does
 CENTRE_SHARE = 0.25  # of a face's side: how far from its centre cells answer
@@ -22,10 +22,10 @@ KNEE = 0.02  # landmark error over the face's side below which the loss is quadr
 
 
 class Goals(NamedTuple):
-    """What cells should say.
+    """The targets of cells.
 
     Attributes:
-        face: (B, N) int64, which face of the picture the cell answers for; -1 for none.
+        face: (B, N) int64, which face of the picture the cell predicts; -1 for none.
         counts: (B, N) whether the cell's score is judged.
     """
 
@@ -42,7 +42,7 @@ class Losses(NamedTuple):
 
 
 def assign(boxes: Tensor, state: Tensor, centres: Tensor, strides: Tensor) -> Goals:
-    """Return which cells answer for which faces.
+    """Return which cells predict which faces.
 
     Args:
         boxes: (B, F, 4) px.

@@ -1,4 +1,4 @@
-"""The recipe of the one-stage face finder of the bundled detector."""
+"""The recipe of the one-stage face detector of the bundled detector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from facerestore.archs.detector import DetectorNet, flatten
 from facerestore.detection.candidates import Candidates, candidates
@@ -19,33 +19,33 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
-from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Samples, Scene, Term, Validated
 from facerestore.training.recipes.finder.backgrounds import make_bank, read_backgrounds
 from facerestore.training.recipes.finder.losses import IGNORED, USABLE, finder_losses
 from facerestore.training.recipes.finder.scenes import FACES_MOST, FinderData, finder_data, make_composite
 from facerestore.training.recipes.landmarks.data import labelled_faces
-from facerestore.training.recipes.landmarks.recipe import TEACHER, landmark_finder
+from facerestore.training.recipes.landmarks.recipe import TEACHER, landmark_source
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 NO_FACE = -1
-"""State of a place in a batch's list of faces that holds none."""
+"""State of an empty place in a batch's list of faces."""
 
 VALIDATION_PICTURES = 4
 """Composites for each validation face."""
 
 VALIDATION_BANK = 120
-"""Backgrounds of those."""
+"""Backgrounds of the validation composites."""
 
 FOUND_SCORE, FOUND_OVERLAP = 0.5, 0.5
 """What counts as found in validation: this score, and this intersection over union with a face."""
 
 MINED_SCORE, MINED_EACH = 0.2, 6
-"""False faces of this score or more are learnt from again, so many of one background."""
+"""False positives of at least this score are shown again, at most so many of one background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinderSettings:
-    """What is learnt, and with which losses.
+    """What is trained, and with which losses.
 
     Attributes:
         teacher: detector whose landmarks are learnt where ``data.landmarks`` names no file: YuNet by its catalog name,
@@ -53,8 +53,8 @@ class FinderSettings:
         backgrounds: folder of pictures without a face; without one, backgrounds are made from the portraits alone.
         bank: how many backgrounds are prepared.
         picture_size: side of the composites, px, a multiple of 64.
-        first: exported network of an earlier run: training starts from it, and what it takes for faces in backgrounds
-            is shown more often.
+        first: exported network of an earlier run: training starts from it, and its false positives in backgrounds are
+            shown more often.
         learning_rate: peak of AdamW's rate.
         weight_decay: AdamW's.
         box_weight: weight of the box loss against the score's.
@@ -72,7 +72,7 @@ class FinderSettings:
     points_weight: float = option(0.5, least=0)
 
 
-class Composites(Dataset[Batch]):
+class Composites(Samples):
     """Pictures of portraits over backgrounds.
 
     ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``:
@@ -80,15 +80,15 @@ class Composites(Dataset[Batch]):
     """
 
     def __init__(self, data: FinderData, side: int, seed: int) -> None:
-        self._data, self._side, self._seed = data, side, seed
+        self._prepared_data, self._side, self._seed = data, side, seed
 
     def __len__(self) -> int:
         """Return the length of an epoch: the number of portraits."""
-        return len(self._data.landmarks)
+        return len(self._prepared_data.landmarks)
 
     def __getitem__(self, position: int) -> Batch:
         """Return one picture and its faces."""
-        made = make_composite(self._data, self._side, (self._seed, *divmod(position, len(self))))
+        made = make_composite(self._prepared_data, self._side, (self._seed, *divmod(position, len(self))))
         count = len(made.boxes)
         boxes, points = np.zeros((FACES_MOST, 4), np.float32), np.zeros((FACES_MOST, 5, 2), np.float32)
         state = np.full(FACES_MOST, NO_FACE, np.int8)
@@ -142,16 +142,16 @@ class FinderRecipe(Recipe):
             "recipe": {"bank": 4, "picture_size": 128},
         }
 
-    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch]:
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples:
         """Return composites of the faces.
 
         Raises:
             ConfigError: no face has landmarks, or there are no backgrounds where some were named.
             WeightsError: the teacher's file is not there.
         """
-        made = self._data(files, data, self.settings.bank)
+        made = self._prepared_data(files, data, self.settings.bank)
         if self.settings.first:
-            network = self._first().eval()
+            network = self._earlier_network().eval()
             hard = mine(network, made.bank)
             self.notes = (
                 *self.notes,
@@ -162,13 +162,13 @@ class FinderRecipe(Recipe):
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return fixed composites; see :meth:`samples` for what it raises."""
-        made = self._data(files, data, min(self.settings.bank, VALIDATION_BANK))
+        made = self._prepared_data(files, data, min(self.settings.bank, VALIDATION_BANK))
         samples = Composites(made, self.settings.picture_size, seed)
         batch: Batch = default_collate([samples[n] for n in range(VALIDATION_PICTURES * len(samples))])
         return batch
 
-    def _data(self, files: Sequence[FaceFile], data: DataSettings, bank: int) -> FinderData:
-        find = landmark_finder(data, self.settings.teacher)
+    def _prepared_data(self, files: Sequence[FaceFile], data: DataSettings, bank: int) -> FinderData:
+        find = landmark_source(data, self.settings.teacher)
         faces, landmarks = labelled_faces(files, data, find, side=data.face_size)
         folder = self.settings.backgrounds
         given = read_backgrounds(Path(folder).expanduser()) if folder else []
@@ -182,14 +182,14 @@ class FinderRecipe(Recipe):
     def start(self, networks: Mapping[str, nn.Module]) -> None:
         """Start from the network of an earlier run, where one is named; see the base for what it raises."""
         if self.settings.first:
-            networks["detector"].load_state_dict(self._first().state_dict())
+            networks["detector"].load_state_dict(self._earlier_network().state_dict())
 
-    def _first(self) -> DetectorNet:
+    def _earlier_network(self) -> DetectorNet:
         path = Path(self.settings.first).expanduser()
         if not path.is_file():
             raise ConfigError(f"the network '{path}' of an earlier run is not there; see recipe.first")
         network = DetectorNet()
-        load_strictly(network, load_state_dict(path), name="the face finder")
+        load_strictly(network, load_state_dict(path), name="the face detector")
         return network
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -217,14 +217,14 @@ class FinderRecipe(Recipe):
         outputs = flatten(network(pictures))
         size = (pictures.shape[2], pictures.shape[3])
         found = [candidates(one, size, FOUND_SCORE) for one in outputs]
-        tallies = np.array([_tally(batch, n, one) for n, one in enumerate(found)]).sum(axis=0)
+        tallies = np.array([_tally_of(batch, n, one) for n, one in enumerate(found)]).sum(axis=0)
         hits, faces, right, shown, error = tallies.tolist()
         metrics = {
             "recall": hits / max(faces, 1),
             "precision": right / shown if shown else 1.0,
             "points_error": error / max(hits, 1),
         }
-        drawn = torch.stack([_drawn(pictures[n], one) for n, one in enumerate(found)])
+        drawn = torch.stack([_with_found_drawn(pictures[n], one) for n, one in enumerate(found)])
         return Validated(metrics, (drawn,))
 
     def export(self, network: nn.Module) -> Exported:
@@ -239,7 +239,7 @@ def as_input(pictures: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def mine(network: nn.Module, bank: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return (M, 4) what a network takes for faces in pictures without: picture, centre x and y, side, px."""
+    """Return a network's (M, 4) false positives in pictures without faces: picture, centre x and y, side, px."""
     mined: list[list[float]] = []
     for number, picture in enumerate(bank):
         seen = as_input(torch.from_numpy(picture)[None])
@@ -250,12 +250,12 @@ def mine(network: nn.Module, bank: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array(mined, dtype=np.float64).reshape(-1, 4)
 
 
-def _tally(batch: Batch, number: int, found: Candidates) -> tuple[float, float, float, float, float]:
+def _tally_of(batch: Batch, number: int, found: Candidates) -> tuple[float, float, float, float, float]:
     """Return faces hit, faces, right finds, finds that count, and the sum of landmark errors of one picture."""
     state = batch["state"][number].cpu().numpy()
     boxes = batch["boxes"][number].cpu().numpy()
     points = batch["points"][number].cpu().numpy()
-    overlaps = np.stack([_overlaps(box, found.boxes) for box in boxes])
+    overlaps = np.stack([_overlaps_with(box, found.boxes) for box in boxes])
     usable = np.flatnonzero(state == USABLE)
     best = overlaps[usable].max(axis=1, initial=0.0)
     hit = usable[best >= FOUND_OVERLAP]
@@ -269,7 +269,7 @@ def _tally(batch: Batch, number: int, found: Candidates) -> tuple[float, float, 
     return float(len(hit)), float(len(usable)), float(right.sum()), float((right | ~excused).sum()), error
 
 
-def _overlaps(box: NDArray[np.float32], others: NDArray[np.float64]) -> NDArray[np.float64]:
+def _overlaps_with(box: NDArray[np.float32], others: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of one box with (N, 4) others."""
     shared = np.prod(
         np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0), axis=1
@@ -278,7 +278,7 @@ def _overlaps(box: NDArray[np.float32], others: NDArray[np.float64]) -> NDArray[
     return np.asarray(shared / np.maximum(areas - shared, 1e-6), dtype=np.float64)
 
 
-def _drawn(picture: Tensor, found: Candidates) -> Tensor:
+def _with_found_drawn(picture: Tensor, found: Candidates) -> Tensor:
     """Return a (3, H, W) picture with boxes and points of what was found."""
     drawn, (height, width) = picture.clone(), picture.shape[1:]
     green = torch.tensor([0.0, 1.0, 0.2], device=picture.device)[:, None]

@@ -1,4 +1,4 @@
-"""Composites that the face finder learns from: portraits of any size, turn and light over backgrounds."""
+"""Composites that the face detector learns from: portraits of any size, turn and light over backgrounds."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class FinderData:
         landmarks: (N, 5, 2) px of the largest portraits.
         frames: (N, 2, 3) affines from the FFHQ frame at 512 px to the largest portraits.
         bank: (B, 320, 320, 3) uint8 pictures without a face.
-        hard: (H, 4) float64: which background, and centre x y and side of what was taken for a face in it.
+        hard: (H, 4) float64: which background, and centre x y and side of a false positive in it.
     """
 
     pyramid: tuple[NDArray[np.uint8], ...]
@@ -96,21 +96,21 @@ def finder_data(
         bank: (B, 320, 320, 3) pictures without a face.
         hard: see `FinderData`; none where nothing was mined yet.
     """
-    pyramid, masks = [faces], [_masks(faces.shape[1])]
+    pyramid, masks = [faces], [_portrait_masks(faces.shape[1])]
     for _ in range(PYRAMID_LEVELS - 1):
         side = pyramid[-1].shape[1] // 2
-        pyramid.append(np.stack([_halved(face, side) for face in pyramid[-1]]))
-        masks.append(np.stack([_halved(mask, side) for mask in masks[-1]]))
+        pyramid.append(np.stack([_half_size(face, side) for face in pyramid[-1]]))
+        masks.append(np.stack([_half_size(mask, side) for mask in masks[-1]]))
     frames = np.stack([estimate_similarity(FFHQ_TEMPLATE, points) for points in landmarks])
     known = np.empty((0, 4)) if hard is None else hard
     return FinderData(tuple(pyramid), tuple(masks), landmarks, frames, bank, known)
 
 
-def _halved(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _half_size(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def _masks(side: int) -> NDArray[np.uint8]:
+def _portrait_masks(side: int) -> NDArray[np.uint8]:
     """Return the square, the square with soft edges, and heads and busts with edges of several softness."""
     scale = side / FFHQ_SIZE
     square, soft = np.full((side, side), 255, np.uint8), np.zeros((side, side), np.uint8)
@@ -137,18 +137,18 @@ def make_composite(data: FinderData, side: int, key: tuple[int, int, int]) -> Co
         key: seed, epoch and index; face ``index`` modulo their number is the first to be pasted.
     """
     rng = np.random.default_rng(key)
-    placed = _layout(len(data.landmarks), key[2], side, rng)
-    canvas = _background(data, side, rng)
+    placed = _face_layout(len(data.landmarks), key[2], side, rng)
+    canvas = _draw_background(data, side, rng)
     owner = np.full((side, side), -1, dtype=np.int16)
-    affines = [_affine(data.frames[face.index], face) for face in placed]
+    affines = [_portrait_affine(data.frames[face.index], face) for face in placed]
     for number, (face, affine) in enumerate(zip(placed, affines, strict=True)):
-        _paste(data, canvas, owner, (number, face, affine), rng)
+        _paste_portrait(data, canvas, owner, (number, face, affine), rng)
     for face in placed:
         if rng.random() < 0.15:
-            _occlude(data, canvas, owner, face, rng)
+            _occlude_face(data, canvas, owner, face, rng)
     frames = [data.frames[face.index] for face in placed]
     boxes = np.array([box_of_face(compose_affine(a, f)) for a, f in zip(affines, frames, strict=True)])
-    points = np.array([_points(data, f, a) for f, a in zip(placed, affines, strict=True)])
+    points = np.array([_portrait_points(data, f, a) for f, a in zip(placed, affines, strict=True)])
     seen = np.array([_seen_share(owner, number, box) for number, box in enumerate(boxes)])
     smallest = min((face.side for face in placed), default=float(side))
     picture = photographed(canvas, smallest, rng)
@@ -161,7 +161,7 @@ def make_composite(data: FinderData, side: int, key: tuple[int, int, int]) -> Co
     )
 
 
-def _layout(faces: int, first: int, side: int, rng: np.random.Generator) -> list[Placed]:
+def _face_layout(faces: int, first: int, side: int, rng: np.random.Generator) -> list[Placed]:
     """Return the faces of a picture: none, a portrait, a few, or a crowd."""
     kind = rng.random()
     if kind < 0.12:
@@ -169,7 +169,7 @@ def _layout(faces: int, first: int, side: int, rng: np.random.Generator) -> list
     if kind < 0.42:
         large = float(side * np.exp(rng.uniform(np.log(0.28), np.log(1.1))))
         middle = side / 2 + rng.normal(0, 0.16, 2) * side
-        return [_placed(first % faces, middle, large, rng, masks=(0, 0, 1, 3, 5))]
+        return [_draw_placement(first % faces, middle, large, rng, masks=(0, 0, 1, 3, 5))]
     if kind < 0.76:
         count = int(rng.integers(1, 5))
         sides = np.exp(rng.uniform(np.log(16), np.log(0.45 * side), count))
@@ -177,13 +177,16 @@ def _layout(faces: int, first: int, side: int, rng: np.random.Generator) -> list
         count = int(rng.integers(5, FACES_MOST + 1))
         sides = np.exp(rng.uniform(np.log(9), np.log(36))) * np.exp(rng.uniform(-0.25, 0.25, count))
     apart = 0.3 if rng.random() < 0.2 else 0.9
-    centres = _scattered(sides, side, apart, rng)
+    centres = _scattered_centres(sides, side, apart, rng)
     masks = (0, 1, 2, 3, 4, 5, 6, 7) if rng.random() < 0.4 else (2, 3, 4, 5)
     chosen = [first % faces, *rng.integers(0, faces, count).tolist()]
-    return [_placed(chosen[n], centre, float(sides[n]), rng, masks=masks) for n, centre in enumerate(centres)]
+    return [
+        _draw_placement(chosen[n], centre, float(sides[n]), rng, masks=masks)
+        for n, centre in enumerate(centres)
+    ]
 
 
-def _scattered(
+def _scattered_centres(
     sides: NDArray[np.float64], side: int, apart: float, rng: np.random.Generator
 ) -> list[NDArray[np.float64]]:
     """Return centres for some of the faces, each at least ``apart`` times the mean of both sides from the others."""
@@ -201,7 +204,7 @@ def _scattered(
     return centres
 
 
-def _placed(
+def _draw_placement(
     index: int,
     centre: NDArray[np.float64],
     side: float,
@@ -222,7 +225,7 @@ def _placed(
     )
 
 
-def _affine(frame: Affine, face: Placed) -> Affine:
+def _portrait_affine(frame: Affine, face: Placed) -> Affine:
     """Return the affine from portrait px to picture px; ``frame`` goes from the FFHQ frame to the portrait."""
     scale = face.side / (BOX_SIDE * float(np.sqrt(abs(np.linalg.det(frame[:, :2])))))
     angle = np.deg2rad(face.degrees)
@@ -233,13 +236,13 @@ def _affine(frame: Affine, face: Placed) -> Affine:
     return np.column_stack([linear, np.array(face.centre) - linear @ middle])
 
 
-def _points(data: FinderData, face: Placed, affine: Affine) -> NDArray[np.float64]:
+def _portrait_points(data: FinderData, face: Placed, affine: Affine) -> NDArray[np.float64]:
     points = transform_points(affine, data.landmarks[face.index])
     return points[[1, 0, 2, 4, 3]] if face.mirrored else points
 
 
-def _background(data: FinderData, side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a piece of a background; half of them with something that was taken for a face, where such is known."""
+def _draw_background(data: FinderData, side: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a piece of a background, half of the time one with a known false positive."""
     if len(data.hard) and rng.random() < 0.5:
         number, x, y, size = data.hard[rng.integers(len(data.hard))]
         picture, shift = data.bank[int(number)], rng.uniform(0.2, 0.8, 2) * side
@@ -257,7 +260,7 @@ def _background(data: FinderData, side: int, rng: np.random.Generator) -> NDArra
     return np.ascontiguousarray(warped, dtype=np.uint8)
 
 
-def _paste(
+def _paste_portrait(
     data: FinderData,
     canvas: NDArray[np.uint8],
     owner: NDArray[np.int16],
@@ -291,7 +294,7 @@ def _paste(
     owner[room][alpha > 127] = number
 
 
-def _occlude(
+def _occlude_face(
     data: FinderData,
     canvas: NDArray[np.uint8],
     owner: NDArray[np.int16],

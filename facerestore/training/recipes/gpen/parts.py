@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.errors import CheckpointError
-from facerestore.weights.checkpoint import check_fit, load_state_dict
+from facerestore.training.recipes.start import fill
+from facerestore.weights.checkpoint import load_state_dict
 
 PRIOR_PREFIX = "generator."
 """Begins the keys of the prior in a restorer's file, and so in a file of the prior alone."""
@@ -26,9 +26,8 @@ class SteeredRestorer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """B 3 S S -> faces B 3 S S, and their styles B latent_count D float32."""
         latents, features = self.network.encode(x)
-        latents = (
-            latents.float()
-        )  # also in mixed precision: a copy made later would not be what the faces are from
+        # float32 also in mixed precision: a copy made later would not be what the faces are from.
+        latents = latents.float()
         noise = self.network.layer_noise(features, [])
         return self.network.generator.synthesise(latents, noise), latents
 
@@ -58,13 +57,3 @@ def take_file(path: Path, restorer: GPENGenerator) -> None:
         )
     own = {key.removeprefix(PRIOR_PREFIX): value for key, value in state.items()}
     fill(restorer.generator, own, name=f"the prior, from '{path}'")
-
-
-def fill(module: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:
-    """Copy parameters and buffers into a module.
-
-    Raises:
-        CheckpointError: keys or shapes differ.
-    """
-    check_fit({key: value.shape for key, value in module.state_dict().items()}, state, name=name)
-    module.load_state_dict(dict(state))

@@ -19,7 +19,7 @@ from torch.nn import functional
 from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
 from facerestore.errors import ConfigError
 from facerestore.fields import option
-from facerestore.training.engine.muon import muon_of
+from facerestore.training.engine.muon import muon_for
 from facerestore.training.engine.state import checkpoints, network_file
 from facerestore.training.losses.common import feature_distance, identity
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_arcface
@@ -33,18 +33,19 @@ from facerestore.training.losses.style_gan import (
     RegulariserSettings,
     WatchedDiscriminator,
     check_face_size,
-    draw_codes,
-    see_prior,
+    draw_faces,
     style_adam,
+    tiny_run,
+    validate_prior,
 )
 from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.gpen.parts import (
     PRIOR_PREFIX,
     SteeredRestorer,
-    fill,
     let_features_through,
     take_file,
 )
+from facerestore.training.recipes.start import fill
 from facerestore.weights.checkpoint import load_state_dict
 
 if TYPE_CHECKING:
@@ -135,9 +136,11 @@ class GPENRecipe(Recipe):
             narrow=settings.generator.narrow,
         )
         self._adversary = Adversary(settings.regularisers, path=settings.stage != "restore")
-        self._alone = settings.stage == "single" and not settings.adversarial_weight
+        self._without_discriminator = settings.stage == "single" and not settings.adversarial_weight
         phases = self._adversary.phases
-        self.phases = tuple(p for p in phases if "generator" in p.trains) if self._alone else phases
+        self.phases = (
+            tuple(p for p in phases if "generator" in p.trains) if self._without_discriminator else phases
+        )
         self._identity_weights: str | None = None
         self.notes = tuple(self._start_notes() + self._identity_notes())
 
@@ -164,15 +167,7 @@ class GPENRecipe(Recipe):
     @classmethod
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run."""
-        return {
-            "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6, "log_every": 1},
-            "data": {"face_size": 64},
-            "recipe": {
-                "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},
-                "discriminator": {"narrow": 1 / 32},
-                "regularisers": {"r1_every": 4, "path_every": 2},
-            },
-        }
+        return tiny_run()
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the prior or the restorer, and the discriminator."""
@@ -211,7 +206,7 @@ class GPENRecipe(Recipe):
             }
             if self.settings.muon_rate:
                 parts = [(networks["generator"], self.settings.muon_rate, rate)]
-                made["generator"] = muon_of(parts, betas=(beta1, BETA2))
+                made["generator"] = muon_for(parts, betas=(beta1, BETA2))
             return made
         restorer = cast(SteeredRestorer, networks["generator"]).network
         encoder, decoder, adversary = (
@@ -233,22 +228,14 @@ class GPENRecipe(Recipe):
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase."""
-        real = scene.batch["hq"] * 2 - 1
-        if phase == "r1":
-            return self._adversary.r1_terms(scene, real=real)
-        if phase == "discriminator":
-            with torch.no_grad():
-                fake, _ = self._faces(scene)
-            return self._adversary.discriminator_terms(scene, real=real, fake=fake)
-        fake, latents = self._faces(scene)
-        if phase == "path_length":
-            return self._adversary.path_terms(scene, image=fake, latents=latents)
-        return self._generator_terms(scene, fake, real)
+        return self._adversary.terms(
+            phase, scene, faces=self._faces_and_styles, generator_terms=self._generator_terms
+        )
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after; of a prior, faces of fixed codes and cheap numbers."""
         if isinstance(network, MixedStyles):
-            return see_prior(network.network, batch)
+            return validate_prior(network.network, batch)
         restored, _ = network(batch["lq"] * 2 - 1)
         return pair_validation(restored / 2 + 0.5, batch)
 
@@ -260,11 +247,11 @@ class GPENRecipe(Recipe):
         return Exported(cast(SteeredRestorer, network).network.state_dict(), {"arch": "gpen"})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the mean path length, and whose idea of identity is used."""
+        """Return the mean path length, and which weights of ArcFace are used."""
         return {**self._adversary.state_dict(), "identity": self._identity_weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave.
+        """Restore what :meth:`state_dict` returned.
 
         Raises:
             ConfigError: the run began with other weights of ArcFace, or without.
@@ -272,29 +259,25 @@ class GPENRecipe(Recipe):
         check_same(state["identity"], self._identity_weights, what="ArcFace")
         self._adversary.load_state_dict(state)
 
-    def _faces(self, scene: Scene) -> tuple[Tensor, Tensor]:
+    def _faces_and_styles(self, scene: Scene) -> tuple[Tensor, Tensor]:
         """Return drawn or restored faces, and the styles that made them."""
         generator = scene.networks["generator"]
         if self.settings.stage != "prior":
             faces, latents = generator(scene.batch["lq"] * 2 - 1)
             return faces, latents
-        prior = cast(MixedStyles, scene.bare["generator"]).network
-        assert isinstance(prior, PriorGenerator)
-        z, crossover = draw_codes(
-            scene.draw,
+        prior = cast(PriorGenerator, cast(MixedStyles, scene.bare["generator"]).network)
+        return draw_faces(
+            scene,
             style_dim=self._config.style_dim,
             latent_count=prior.latent_count,
+            noise_shapes=prior.noise_shapes(),
             mixing_probability=self.settings.mixing_probability,
         )
-        faces, latents = generator(
-            z, crossover, [scene.draw.normal(*shape) for shape in prior.noise_shapes()]
-        )
-        return faces, latents
 
     def _generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
         settings, discriminator = self.settings, scene.networks["discriminator"]
         terms: list[Term] = []
-        if not self._alone:
+        if not self._without_discriminator:
             scores, features = discriminator(fake)
             adversarial = self._adversary.adversarial(scores)
             terms.append(Term("adversarial", adversarial, settings.adversarial_weight))
@@ -349,7 +332,7 @@ class GPENRecipe(Recipe):
         return []
 
     def _identity_notes(self) -> list[str]:
-        """Find the weights of ArcFace, and return what a person must know of them."""
+        """Find the weights of ArcFace, and return notes on them for the user."""
         settings = self.settings
         if settings.stage != "single" or not settings.identity_weight:
             return []

@@ -100,7 +100,7 @@ class Sample:
     is_face: bool
 
 
-Finder: TypeAlias = Callable[[FaceFile, NDArray[np.uint8]], "NDArray[np.float64] | None"]
+LandmarkSource: TypeAlias = Callable[[FaceFile, NDArray[np.uint8]], "NDArray[np.float64] | None"]
 """A file and its face, (S, S, 3) uint8 RGB, to the (5, 2) landmarks in px of that face, or None."""
 
 Proposer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -108,7 +108,7 @@ Proposer: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 
 def prepare(
-    files: Sequence[FaceFile], settings: DataSettings, find: Finder, *, propose: Proposer
+    files: Sequence[FaceFile], settings: DataSettings, find: LandmarkSource, *, propose: Proposer
 ) -> LandmarkData:
     """Return faces with their landmarks, at most 256 px large, and negatives mined from them.
 
@@ -117,8 +117,8 @@ def prepare(
     Args:
         files: the faces.
         settings: how they are read.
-        find: knows their landmarks.
-        propose: takes things for faces, from which negatives are mined.
+        find: gives their landmarks.
+        propose: proposes faces, of which the false ones become negatives.
 
     Raises:
         ConfigError: none has any.
@@ -129,7 +129,7 @@ def prepare(
 
 
 def labelled_faces(
-    files: Sequence[FaceFile], settings: DataSettings, find: Finder, *, side: int
+    files: Sequence[FaceFile], settings: DataSettings, find: LandmarkSource, *, side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Return the (N, side, side, 3) faces that have landmarks, and their (N, 5, 2) landmarks in px; see `prepare`."""
     source = FaceSource(files, settings)
@@ -152,13 +152,13 @@ def labelled_faces(
     return np.stack(faces), np.stack(landmarks)
 
 
-def by_teacher(teacher: FaceDetector) -> Finder:
-    """Return a finder that asks a detector."""
+def by_teacher(teacher: FaceDetector) -> LandmarkSource:
+    """Return the source that asks a detector."""
     return lambda _, face: teacher_landmarks(face, teacher)
 
 
-def by_labels(path: Path) -> Finder:
-    """Return a finder that looks landmarks up in a JSON file, ``{"set/name": [[x, y], ...]}``.
+def by_labels(path: Path) -> LandmarkSource:
+    """Return the source that looks landmarks up in a JSON file, ``{"set/name": [[x, y], ...]}``.
 
     The five points, image-left first, are shares of the picture's side: its left and upper edges are 0, its right and
     lower edges 1.
@@ -221,7 +221,7 @@ def mirror_points(points: NDArray[np.float64], width: int) -> NDArray[np.float64
 def mine_negatives(
     faces: NDArray[np.uint8], rng: np.random.Generator, propose: Proposer
 ) -> NDArray[np.uint8]:
-    """Return (M, 96, 96) grey crops that are proposed for faces and that are none.
+    """Return (M, 96, 96) grey crops of false positives.
 
     Mined from pictures where no upright face can be: the faces upside down, on their side, negated, with shuffled
     tiles, and fractal noise; and from the upright faces themselves, away from the face. Most are degraded first,
@@ -230,22 +230,24 @@ def mine_negatives(
     crops: list[NDArray[np.uint8]] = []
     for face in faces:
         grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-        for number, clean in enumerate([grey, *_faceless(grey, rng)]):
-            picture = _degraded(clean, rng) if rng.random() < MINED_DEGRADED_SHARE else clean
+        for number, clean in enumerate([grey, *_without_face(grey, rng)]):
+            picture = _degraded_grey(clean, rng) if rng.random() < MINED_DEGRADED_SHARE else clean
             found = [
-                points for points in propose(np.repeat(picture[..., None], 3, axis=2)) if _spread(points)
+                points
+                for points in propose(np.repeat(picture[..., None], 3, axis=2))
+                if _points_are_apart(points)
             ]
             false = found if number else [points for points in found if _is_off_face(points, len(face))]
             chosen = rng.permutation(len(false))[:MINED_PER_PICTURE]
-            crops += [_around(picture, false[each]) for each in chosen]
+            crops += [_surroundings_of(picture, false[each]) for each in chosen]
     return np.stack(crops) if crops else np.empty((0, NEGATIVE_SIDE, NEGATIVE_SIDE), dtype=np.uint8)
 
 
-def _degraded(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _degraded_grey(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     return degrade(np.repeat(grey[..., None], 3, axis=2), preset("gfpgan"), rng)[0][..., 0]
 
 
-def _faceless(grey: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
+def _without_face(grey: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
     """Return two pictures made from an upright face that show none."""
     size = grey.shape[0]
     tiles = grey.reshape(4, size // 4, 4, size // 4).swapaxes(1, 2).reshape(16, size // 4, size // 4)
@@ -267,7 +269,7 @@ def fractal_noise(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     return texture
 
 
-def _spread(points: NDArray[np.float64]) -> bool:
+def _points_are_apart(points: NDArray[np.float64]) -> bool:
     """Return whether (5, 2) points are far enough apart to say where a crop is."""
     return bool(np.linalg.norm(points[1] - points[0]) >= 1)
 
@@ -280,7 +282,7 @@ def _is_off_face(points: NDArray[np.float64], face_size: int) -> bool:
     return bool(shift > eyes or seen < 0.5 * eyes)
 
 
-def _around(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _surroundings_of(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return the (96, 96) surroundings of (5, 2) points, the network's crop in its middle."""
     margin = (NEGATIVE_SIDE - CROP_SIZE) / 2
     to_middle = np.array([[1.0, 0.0, margin], [0.0, 1.0, margin]])

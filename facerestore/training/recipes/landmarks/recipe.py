@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 
 from facerestore.archs.landmarks import CROP_SIZE, LandmarkNet, normalise
-from facerestore.detection import DETECTORS, FINDER_SUFFIX
-from facerestore.detection.embedded import load_finder, search
+from facerestore.detection import DETECTOR_SUFFIX, DETECTORS
+from facerestore.detection.embedded import load_detector_network, search
 from facerestore.detection.yunet import YuNetDetector
 from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
-from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Samples, Scene, Term, Validated
 from facerestore.training.recipes.landmarks.data import (
     POSITIVE_SHARE,
-    Finder,
     LandmarkData,
+    LandmarkSource,
     Proposer,
     by_labels,
     by_teacher,
@@ -41,7 +41,7 @@ VALIDATION_LOOKS = 8
 """Samples made of each validation face: about five with the face and three without."""
 
 PROPOSED_SCORE = 0.15
-"""What the face finder scores this or more may be learnt to be none: half of what the detector looks at."""
+"""Least score at which a face detector's proposals are mined as negatives: half of what the detector itself uses."""
 
 SHOWN_SCALE = 3
 """Times that crops are enlarged in the sample grid, so that points can be told apart."""
@@ -49,12 +49,12 @@ SHOWN_SCALE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LandmarksSettings:
-    """What is learnt, and with which losses.
+    """What is trained, and with which losses.
 
     Attributes:
         teacher: detector whose landmarks are learnt where ``data.landmarks`` names no file: YuNet by its catalog name,
             or its ONNX file.
-        finder: face finder whose false faces are learnt to be none: its catalog name, or its safetensors file.
+        finder: face detector whose false positives become negatives: its catalog name, or its safetensors file.
         learning_rate: peak of AdamW's rate.
         weight_decay: AdamW's.
         points_weight: weight of the landmark loss against the score's cross entropy.
@@ -69,7 +69,7 @@ class LandmarksSettings:
     knee: float = option(0.02, above=0)
 
 
-class LandmarkSamples(Dataset[Batch]):
+class LandmarkSamples(Samples):
     """Crops with and without a face.
 
     ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``:
@@ -135,23 +135,23 @@ class LandmarksRecipe(Recipe):
             "data": {"face_size": 64},
         }
 
-    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Dataset[Batch]:
-        """Return crops of the faces and of what the face finder takes for faces.
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples:
+        """Return crops of the faces and of the face detector's false positives.
 
         Raises:
             ConfigError: no face has landmarks.
             WeightsError: the teacher's file is not there.
         """
-        return LandmarkSamples(self._prepared(files, data), data.seed)
+        return LandmarkSamples(self._prepared_data(files, data), data.seed)
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return fixed crops; see :meth:`samples` for what it raises."""
-        samples = LandmarkSamples(self._prepared(files, data), seed)
+        samples = LandmarkSamples(self._prepared_data(files, data), seed)
         batch: Batch = default_collate([samples[n] for n in range(VALIDATION_LOOKS * len(samples))])
         return batch
 
-    def _prepared(self, files: Sequence[FaceFile], data: DataSettings) -> LandmarkData:
-        find = landmark_finder(data, self.settings.teacher)
+    def _prepared_data(self, files: Sequence[FaceFile], data: DataSettings) -> LandmarkData:
+        find = landmark_source(data, self.settings.teacher)
         return prepare(files, data, find, propose=face_proposer(self.settings.finder))
 
     def networks(self) -> dict[str, nn.Module]:
@@ -200,23 +200,25 @@ class LandmarksRecipe(Recipe):
         return Exported(network.state_dict(), {"arch": "landmarks", "tag": "five-point"})
 
 
-def face_proposer(finder: str) -> Proposer:
-    """Return what proposes faces: all that a face finder does not rule out.
+def face_proposer(detector: str) -> Proposer:
+    """Return a proposer of faces: all that a face detector does not rule out.
 
     Args:
-        finder: its catalog name, or its safetensors file.
+        detector: its catalog name, or its safetensors file.
 
     Raises:
         WeightsError: it is not there.
-        CheckpointError: it is no face finder.
+        CheckpointError: it is another network.
     """
-    is_file = finder.endswith(FINDER_SUFFIX)
-    network = load_finder(Path(finder).expanduser() if is_file else WeightsStore().require(finder))
+    is_file = detector.endswith(DETECTOR_SUFFIX)
+    network = load_detector_network(
+        Path(detector).expanduser() if is_file else WeightsStore().require(detector)
+    )
     return lambda picture: search(network, picture, PROPOSED_SCORE).points
 
 
-def landmark_finder(data: DataSettings, teacher: str) -> Finder:
-    """Return what knows a face's landmarks: the file that the settings name, or else a teacher.
+def landmark_source(data: DataSettings, teacher: str) -> LandmarkSource:
+    """Return the source of landmarks: the file that the settings name, or else a teacher.
 
     Args:
         data: with the file of landmarks, if any.

@@ -1,4 +1,4 @@
-"""What training MMRB takes beside its losses: the network as it is trained, its teacher, its beginnings, drawn labels.
+"""Parts of the MMRB recipe: the network as it is trained, its teacher, its starting weights, labelled faces.
 
 Sections c.3 to c.9 of the design after arXiv 2205.14377. Images are RGB in [-1, 1], shapes are written B C H W, D is
 the length of a style and L their count.
@@ -18,13 +18,15 @@ from torch.func import functional_call
 
 from facerestore.archs.mmrb import Codes, MMRBConfig, MMRBGenerator
 from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.stylegan2 import resolutions
 from facerestore.backends.priors import prior_from_state_dict
 from facerestore.degradation import Degradation
 from facerestore.degradation.batched import degrade_batch
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.state import checkpoints
-from facerestore.weights.checkpoint import check_fit, load_state_dict
+from facerestore.training.recipes.start import fill
+from facerestore.weights.checkpoint import load_state_dict, shapes_of
 
 MAPPING_LAYERS = 8
 """Of the mapping network (arXiv 1812.04948, appendix C)."""
@@ -106,7 +108,7 @@ class TrainedMMRB(MMRBGenerator):
 
 def draw_noise(config: PriorConfig, draw: Draw) -> list[Tensor]:
     """Return normal noise for each styled convolution, coarse to fine, B 1 r r, each sample's its own."""
-    sides = [4, *(2**level for level in range(3, config.face_size.bit_length()) for _ in range(2))]
+    sides = [4, *(side for side in resolutions(config.face_size)[1:] for _ in range(2))]
     areas = [side * side for side in sides]
     together = torch.split(draw.normal(sum(areas)), areas, dim=1)
     return [part.reshape(-1, 1, side, side) for part, side in zip(together, sides, strict=True)]
@@ -126,7 +128,7 @@ class Teacher:
 
     @torch.no_grad()
     def follow(self, codec: nn.Module, step: int) -> None:
-        """Take the codec in as it is at the beginning of a step; once, however often it is called in that step."""
+        """Update the average from the codec at the beginning of a step, once per step."""
         if step == self._step:
             return
         self._step = step
@@ -139,16 +141,16 @@ class Teacher:
 
     @torch.no_grad()
     def look(self, codec: nn.Module, x: Tensor) -> Codes:
-        """Return what the average finds in B 3 S S; ``codec`` lends its structure."""
+        """Return the average's codes of B 3 S S; ``codec`` lends its structure."""
         found: Codes = functional_call(codec, self._parameters, (x,))
         return found
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a run that goes on needs."""
+        """Return the state that a resumed run needs."""
         return {"parameters": self._parameters, "step": self._step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self._parameters = {name: value.clone() for name, value in state["parameters"].items()}
         self._step = int(state["step"])
 
@@ -188,10 +190,10 @@ def draw_labelled(prior: StyleGAN2Prior, degradation: Degradation, draw: Draw) -
     is_second = torch.arange(count, device=z.device) >= begins[:, None]  # B L
     latents = torch.where(is_second[..., None], w[:, 1:], w[:, :1])
     hq = prior.synthesise(latents).clamp(-1, 1)
-    return Labelled(_degraded(hq, degradation, draw), hq, latents)
+    return Labelled(_degraded_faces(hq, degradation, draw), hq, latents)
 
 
-def _degraded(hq: Tensor, degradation: Degradation, draw: Draw) -> Tensor:
+def _degraded_faces(hq: Tensor, degradation: Degradation, draw: Draw) -> Tensor:
     """Return degraded faces, B 3 S S, in whole levels of 255."""
     # A float32 of [0, 1) has 24 bits.
     seeds = (draw.uniform(2).double() * 2**24).long().tolist()
@@ -288,18 +290,15 @@ def continue_network(network: nn.Module, path: Path) -> None:
     Raises:
         CheckpointError: they do not fit.
     """
-    state = state_of(path)
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    check_fit(shapes, state, name=f"the network of this run (to start from '{path}')")
-    network.load_state_dict(state)
+    fill(network, state_of(path), name=f"the network of this run (to start from '{path}')")
 
 
 def continue_discriminator(network: nn.Module, path: Path) -> bool:
     """Give a discriminator the parameters that one of its shape has in a run, and say whether there is one."""
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    shapes = shapes_of(network.state_dict())
     for file in sorted(_last_checkpoint(path).glob("model*.safetensors")) if path.is_dir() else []:
         state = load_state_dict(file)
-        if {name: tuple(value.shape) for name, value in state.items()} == shapes:
+        if shapes_of(state) == shapes:
             network.load_state_dict(state)
             return True
     return False

@@ -1,9 +1,8 @@
-"""The recipe of MMRB: warm-up on labelled faces that a prior draws, fidelity without an adversary, realism with one.
+"""The recipe of MMRB: warm-up on labelled faces drawn by a prior, fidelity without an adversary, realism with one.
 
 After Hu et al., "Enhancing Quality of Pose-varied Face Restoration with Local Weak Feature Sensing and GAN Prior",
-arXiv 2205.14377, of which the abstract was at hand: it names a self-supervised strategy and tells nothing of it. The
-three parts of ours, their losses and all weights are decisions of the design, behind a setting each; none is the
-paper's:
+arXiv 2205.14377, of which only the abstract was at hand: it names a self-supervised strategy without details. The
+three parts of ours, their losses and all weights are our own decisions, each behind a setting; none is the paper's:
 
 - S0, stage 0: the codec learns to tell the styles of faces that the prior itself draws; it needs no photographs;
 - S1, stages 1 and 2: part of each batch shows the real face and asks for it back;
@@ -20,7 +19,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from facerestore.archs.gpen import GPENDiscriminator
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.degradation import preset
 from facerestore.errors import ConfigError
-from facerestore.training.engine.muon import Muon, muon_of
+from facerestore.training.engine.muon import Muon, muon_for
 from facerestore.training.losses.adversarial import (
     discriminator_logistic_loss,
     generator_nonsaturating_loss,
@@ -106,7 +105,7 @@ class MMRBRecipe(Recipe):
                 f"recipe.muon_rate is {settings.muon_rate}; give two numbers above 0, or 0 twice"
             )
         self._degradation = preset(settings.degradation)
-        self._vgg19 = find_features("features", instead=self._instead(), wish=settings.vgg19)
+        self._vgg19 = find_features("features", instead=self._without_vgg19(), wish=settings.vgg19)
         self._arcface = find_features(
             "identity", instead="the identity loss is left out", wish=settings.arcface
         )
@@ -151,9 +150,8 @@ class MMRBRecipe(Recipe):
         return {"generator": generator, "discriminator": discriminator}
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:
-        """Give the new networks the prior, or all that another run has learnt."""
-        settings, generator = self.settings, networks["generator"]
-        assert isinstance(generator, TrainedMMRB)
+        """Load the prior, or the networks of another run."""
+        settings, generator = self.settings, _generator(networks)
         if settings.start:
             continue_network(generator, Path(settings.start))
             if "discriminator" in networks:
@@ -164,7 +162,7 @@ class MMRBRecipe(Recipe):
             generator.adopt_prior(prior_of(Path(settings.prior), self.config.prior()))
 
     def frozen(self) -> dict[str, nn.Module]:
-        """Return what draws labelled faces and what compares faces, as the stage needs them."""
+        """Return the prior and the feature networks that the stage needs."""
         found: dict[str, nn.Module] = {}
         if self.settings.stage == 0:
             found["prior"] = self._labelling_prior()
@@ -190,21 +188,20 @@ class MMRBRecipe(Recipe):
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Adam for each network; codec and synthesis have rates of their own."""
-        generator, betas = networks["generator"], (0.9, 0.99)
-        assert isinstance(generator, TrainedMMRB)
+        generator, betas = _generator(networks), (0.9, 0.99)
         groups = [{"params": list(generator.codec.parameters()), "lr": self.settings.codec_rate}]
         if self.synthesis_rate is not None:
             groups.append({"params": list(generator.prior.parameters()), "lr": self.synthesis_rate})
         made: dict[str, torch.optim.Optimizer] = {"generator": torch.optim.Adam(groups, betas=betas)}
         if any(self.settings.muon_rate):
-            made["generator"] = self._muon(generator, betas)
+            made["generator"] = self._muon_for(generator, betas)
         if "discriminator" in networks:
             made["discriminator"] = torch.optim.Adam(
                 networks["discriminator"].parameters(), lr=self.settings.discriminator_rate, betas=betas
             )
         return made
 
-    def _muon(self, generator: TrainedMMRB, betas: tuple[float, float]) -> Muon:
+    def _muon_for(self, generator: TrainedMMRB, betas: tuple[float, float]) -> Muon:
         """Return Muon for the inner convolutions of what is trained, and AdamW for the rest."""
         codec_rate, synthesis_rate = self.settings.muon_rate
         parts: list[tuple[nn.Module, float, float]] = [
@@ -212,19 +209,19 @@ class MMRBRecipe(Recipe):
         ]
         if self.synthesis_rate is not None:
             parts.append((generator.prior, synthesis_rate, self.synthesis_rate))
-        return muon_of(parts, betas=betas)
+        return muon_for(parts, betas=betas)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase."""
-        faces = self._faces(scene)
+        faces = self._faces_of(scene)
         if phase == "generator":
-            return self._restoration(scene, faces)
+            return self._generator_terms(scene, faces)
         if phase == "discriminator":
             with torch.no_grad():
-                fake = self._draw(scene, faces).faces
+                fake = self._restored_by(scene, faces).faces
             discriminator = scene.networks["discriminator"]
             return [
-                Term("discriminator", discriminator_logistic_loss(*_apart(discriminator, faces.hq, fake)))
+                Term("discriminator", discriminator_logistic_loss(*_of_each(discriminator, faces.hq, fake)))
             ]
         with torch.autocast(faces.hq.device.type, enabled=False):  # squares of gradients leave half precision
             real = faces.hq.detach().requires_grad_(True)
@@ -235,8 +232,8 @@ class MMRBRecipe(Recipe):
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after."""
-        assert isinstance(network, TrainedMMRB)
-        return pair_validation((network.restore(batch["lq"] * 2 - 1) + 1) / 2, batch)
+        restored = cast(TrainedMMRB, network).restore(batch["lq"] * 2 - 1)
+        return pair_validation((restored + 1) / 2, batch)
 
     def export(self, network: nn.Module) -> Exported:
         """Return codec, synthesis, mean style and noise, as the backend ``mmrb`` loads them."""
@@ -244,7 +241,7 @@ class MMRBRecipe(Recipe):
         return Exported(network.state_dict(), {"backend": "mmrb", "config": config})
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the teacher, and which networks the run compares with."""
+        """Return the teacher, and which weights of VGG19 and ArcFace are used."""
         return {
             "teacher": self._teacher.state_dict(),
             "vgg19": self._vgg19.name,
@@ -252,7 +249,7 @@ class MMRBRecipe(Recipe):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` gave.
+        """Restore what :meth:`state_dict` returned.
 
         Raises:
             ConfigError: the run compared with other networks than are installed now.
@@ -261,42 +258,38 @@ class MMRBRecipe(Recipe):
         check_same(state["arcface"], self._arcface.name, what="ArcFace")
         self._teacher.load_state_dict(state["teacher"])
 
-    def _restoration(self, scene: Scene, faces: _Faces) -> list[Term]:
+    def _generator_terms(self, scene: Scene, faces: _Faces) -> list[Term]:
         """Return the terms of codec and synthesis."""
-        weights, drawn = self.settings.weights, self._draw(scene, faces)
+        weights, drawn = self.settings.weights, self._restored_by(scene, faces)
         terms = [
             Term("pixel", functional.l1_loss(drawn.faces, faces.hq), self.pixel_weight),
-            self._pyramid(scene, drawn, faces),
-            *self._comparison(scene, drawn, faces),
+            self._pyramid_term(scene, drawn, faces),
+            *self._comparing_terms(scene, drawn, faces),
         ]
         if faces.latents is not None:
-            generator = scene.bare["generator"]
-            assert isinstance(generator, TrainedMMRB)
-            styles = generator.prior.w_avg + drawn.offsets
+            styles = _generator(scene.bare).prior.w_avg + drawn.offsets
             return [Term("label", functional.mse_loss(styles, faces.latents), weights.label), *terms]
         terms.append(Term("latent", latent(drawn.offsets), weights.latent))
-        return [*terms, *self._consistency(scene, drawn, faces)]
+        return [*terms, *self._consistency_terms(scene, drawn, faces)]
 
-    def _pyramid(self, scene: Scene, drawn: Drawn, faces: _Faces) -> Term:
+    def _pyramid_term(self, scene: Scene, drawn: Drawn, faces: _Faces) -> Term:
         """Return the term of the RGB views; it stays with weight 0, since their layers must have a gradient."""
         counts = self.settings.stage > 0 and scene.progress < self.settings.pyramid_share
         weight = self.settings.weights.pyramid if counts else 0.0
         return Term("pyramid", pyramid(drawn.heads, faces.hq), weight)
 
-    def _comparison(self, scene: Scene, drawn: Drawn, faces: _Faces) -> list[Term]:
-        """Return the terms of networks that compare or judge."""
+    def _comparing_terms(self, scene: Scene, drawn: Drawn, faces: _Faces) -> list[Term]:
+        """Return the terms of VGG19, ArcFace and the discriminator."""
         weights, networks, terms = self.settings.weights, scene.networks, list[Term]()
         if "vgg19" in networks:
-            ours, real = _apart(networks["vgg19"], drawn.faces, faces.hq)
+            ours, real = _of_each(networks["vgg19"], drawn.faces, faces.hq)
             terms.append(Term("perceptual", perceptual(ours, real), weights.perceptual))
         if "arcface" in networks:
-            network = networks["arcface"]
-            assert isinstance(network, ArcFace)
-            ours, real = _apart(network.of_aligned, drawn.faces, faces.hq)
+            arcface = cast(ArcFace, networks["arcface"])
+            ours, real = _of_each(arcface.of_aligned, drawn.faces, faces.hq)
             terms.append(Term("identity", identity(ours, real), weights.identity))
         if "discriminator" in networks:
-            judge = scene.bare["discriminator"]
-            assert isinstance(judge, GPENDiscriminator)
+            judge = cast(GPENDiscriminator, scene.bare["discriminator"])
             features = judge.features(drawn.faces)
             if self.settings.stage == 2:
                 loss = generator_nonsaturating_loss(judge.score(features[-1]))
@@ -308,10 +301,9 @@ class MMRBRecipe(Recipe):
                 terms.append(Term("feature_matching", loss, weights.feature_matching))
         return terms
 
-    def _consistency(self, scene: Scene, drawn: Drawn, faces: _Faces) -> list[Term]:
-        """Return the distance from what the teacher finds in the real faces."""
-        settings, generator = self.settings, scene.bare["generator"]
-        assert isinstance(generator, TrainedMMRB)
+    def _consistency_terms(self, scene: Scene, drawn: Drawn, faces: _Faces) -> list[Term]:
+        """Return the distance from the teacher's codes of the real faces."""
+        settings, generator = self.settings, _generator(scene.bare)
         if not settings.weights.consistency:
             return []
         self._teacher.follow(generator.codec, scene.step)
@@ -322,11 +314,10 @@ class MMRBRecipe(Recipe):
         )
         return [Term("consistency", value, settings.weights.consistency * ramp)]
 
-    def _faces(self, scene: Scene) -> _Faces:
+    def _faces_of(self, scene: Scene) -> _Faces:
         """Return the faces of a phase: drawn in stage 0, else those of the batch, some of them as they are."""
         if self.settings.stage == 0:
-            prior = scene.networks["prior"]
-            assert isinstance(prior, StyleGAN2Prior)
+            prior = cast(StyleGAN2Prior, scene.networks["prior"])
             with torch.autocast(prior.w_avg.device.type, enabled=False):
                 labelled = draw_labelled(prior, self._degradation, scene.draw)
             return _Faces(labelled.lq, labelled.hq, labelled.latents)
@@ -334,7 +325,7 @@ class MMRBRecipe(Recipe):
         is_shown = scene.draw.uniform(1, 1, 1) < self.settings.self_reconstruction
         return _Faces(torch.where(is_shown, hq, lq), hq)
 
-    def _draw(self, scene: Scene, faces: _Faces) -> Drawn:
+    def _restored_by(self, scene: Scene, faces: _Faces) -> Drawn:
         drawn: Drawn = scene.networks["generator"](faces.lq, draw_noise(self.config.prior(), scene.draw))
         return drawn
 
@@ -362,8 +353,8 @@ class MMRBRecipe(Recipe):
         lazy = [Phase("r1", trains, "discriminator", every=every)] if self.settings.weights.r1 else []
         return (restoration, Phase("discriminator", trains, "discriminator"), *lazy)
 
-    def _instead(self) -> str:
-        """Say what is done without VGG19."""
+    def _without_vgg19(self) -> str:
+        """Say what replaces VGG19."""
         weights = self.settings.weights
         pixel = LONE_PIXEL_WEIGHT if weights.pixel is None else weights.pixel
         if not weights.feature_matching:
@@ -389,6 +380,10 @@ class MMRBRecipe(Recipe):
         return notes
 
 
-def _apart(network: Callable[[Tensor], Result], first: Tensor, second: Tensor) -> tuple[Result, Result]:
-    """Return what a network says of each of two batches."""
+def _generator(networks: Mapping[str, nn.Module]) -> TrainedMMRB:
+    return cast(TrainedMMRB, networks["generator"])
+
+
+def _of_each(network: Callable[[Tensor], Result], first: Tensor, second: Tensor) -> tuple[Result, Result]:
+    """Return what a network gives for each of two batches."""
     return network(first), network(second)

@@ -1,4 +1,4 @@
-"""The settings of recipe ``mmrb``; where the numbers are from, each says.
+"""The settings of recipe ``mmrb``, with the source of each number.
 
 The design's sections c.1 to c.9, after arXiv 2205.14377; all are decisions of the design, and none is the paper's.
 """
@@ -145,7 +145,7 @@ def network_config(network: MMRBNetwork, face_size: int) -> MMRBConfig:
 
 
 def check_beginning(settings: MMRBSettings) -> None:
-    """Check what the stages are given.
+    """Check the starting weights of the stages.
 
     Raises:
         ConfigError: it does not go together.

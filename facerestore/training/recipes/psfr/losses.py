@@ -1,4 +1,4 @@
-"""Losses of PSFR-GAN: style by face part, and what its discriminators say at several scales.
+"""Losses of PSFR-GAN: style by face part, and those of its discriminators at several scales.
 
 Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; numbers
 are those of the published training code (design notes, psfr_gpen.md 1.5 and 1.7), whose results ours equal.

@@ -29,7 +29,7 @@ from facerestore.fields import option
 from facerestore.parsing import ParseNetParser
 from facerestore.training.data.maps import coloured, find_parser, landmark_maps, parsed_maps, parser_path
 from facerestore.training.engine.draw import Draw
-from facerestore.training.engine.muon import Muon, muon_of
+from facerestore.training.engine.muon import Muon, muon_for
 from facerestore.training.losses.common import GANMode
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_vgg19
 from facerestore.training.recipes.base import (
@@ -145,17 +145,17 @@ class PSFRRecipe(Recipe):
             self.phases = self.phases[:1]
             if self.features.name is None and settings.condition != "hq-map":
                 self.needs = frozenset({"lq", "hq"})  # type: ignore[misc]  # nothing looks at the real faces' maps
-        self.notes = self._notes()
+        self.notes = self._make_notes()
         self._parser: ParseNetParser | None = None
 
     @property
     def _is_judged(self) -> bool:
-        """Whether a term of the generator asks for the discriminators."""
+        """Whether a term of the generator needs the discriminators."""
         chosen = self.settings
         stands_in = chosen.judged_style_weight if self.features.name is None else 0.0
         return bool(chosen.matching_weight or chosen.adversarial_weight or stands_in)
 
-    def _notes(self) -> tuple[str, ...]:
+    def _make_notes(self) -> tuple[str, ...]:
         notes = [self.features.note]
         if self.scales < self.settings.discriminator_scales:
             notes.append(
@@ -235,14 +235,14 @@ class PSFRRecipe(Recipe):
             groups: list[dict[str, Any]] = [{"params": moving}, {"params": still, "lr": 0.0}]
             optimisers[name] = torch.optim.Adam(groups, lr=rate, betas=self.settings.betas)
         if self.settings.muon_rate:
-            optimisers["generator"] = self._muon(networks["generator"])
+            optimisers["generator"] = self._muon_for(networks["generator"])
         return optimisers
 
-    def _muon(self, generator: nn.Module) -> Muon:
+    def _muon_for(self, generator: nn.Module) -> Muon:
         """Return Muon for the inner convolutions, and AdamW for the rest; biases without effect stay here too."""
         parts = [(generator, self.settings.muon_rate, self.settings.generator_rate)]
         still = [p for key, p in generator.named_parameters() if WITHOUT_EFFECT.search(key)]
-        return muon_of(parts, betas=self.settings.betas, still=still)
+        return muon_for(parts, betas=self.settings.betas, still=still)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase (psfr_gpen.md 1.5)."""
@@ -251,10 +251,10 @@ class PSFRRecipe(Recipe):
     def _generator_terms(self, scene: Scene) -> list[Term]:
         chosen, batch = self.settings, scene.batch
         hq = batch["hq"] * 2 - 1
-        restored = self._restored(scene)
+        restored = self._restored_by(scene)
         pixel = Term("pixel", (restored - hq).abs().mean(), chosen.pixel_weight)
         if not self._is_judged:
-            return [pixel, *(self._seen(scene, restored) if "features" in scene.networks else ())]
+            return [pixel, *(self._vgg19_terms(scene, restored) if "features" in scene.networks else ())]
         batch[RESTORED], planes = restored.detach(), one_hot(batch["parsing"])
         judge = scene.networks["discriminator"]
         with torch.no_grad():
@@ -265,13 +265,13 @@ class PSFRRecipe(Recipe):
             Term("matching", scale_feature_matching(fake, real), chosen.matching_weight),
             Term("adversarial", scale_adversarial(fake, chosen.gan_mode), chosen.adversarial_weight),
             *(
-                self._seen(scene, restored)
+                self._vgg19_terms(scene, restored)
                 if "features" in scene.networks
-                else self._judged(scene, fake[0], real[0])
+                else self._judged_style_terms(scene, fake[0], real[0])
             ),
         ]
 
-    def _judged(self, scene: Scene, fake: Judgement, real: Judgement) -> list[Term]:
+    def _judged_style_terms(self, scene: Scene, fake: Judgement, real: Judgement) -> list[Term]:
         """Return the style by face part in the features of the finest discriminator.
 
         They are normalised, so that Gram matrices divided by the channels would all but vanish; here they are not.
@@ -284,7 +284,7 @@ class PSFRRecipe(Recipe):
         )
         return [Term("judged_style", region_style(ours, theirs, scene.batch["parsing"]), weight)]
 
-    def _seen(self, scene: Scene, restored: Tensor) -> list[Term]:
+    def _vgg19_terms(self, scene: Scene, restored: Tensor) -> list[Term]:
         """Return the style by face part and the distance in VGG19's features."""
         chosen, labels = self.settings, scene.batch["parsing"]
         network = scene.networks["features"]
@@ -302,7 +302,7 @@ class PSFRRecipe(Recipe):
         batch = scene.batch
         if RESTORED not in batch:
             with torch.no_grad():
-                batch[RESTORED] = self._restored(scene)
+                batch[RESTORED] = self._restored_by(scene)
         planes = one_hot(batch["parsing"])
         faces = torch.cat((batch[RESTORED], batch["hq"] * 2 - 1))
         # Both in one pass: every layer treats each face by itself.
@@ -311,13 +311,13 @@ class PSFRRecipe(Recipe):
         fake, real = ([Judgement(half[index], []) for half in halves] for index in (0, 1))
         return [Term("discriminator", scale_discrimination(fake, real, self.settings.gan_mode))]
 
-    def _restored(self, scene: Scene) -> Tensor:
+    def _restored_by(self, scene: Scene) -> Tensor:
         """Return restored faces in [-1, 1]."""
-        condition = one_hot(self._labels(scene.batch, scene.draw))
+        condition = one_hot(self._seen_maps(scene.batch, scene.draw))
         restored: Tensor = scene.networks["generator"](scene.batch["lq"] * 2 - 1, condition)
         return restored
 
-    def _labels(self, batch: Batch, draw: Draw | None = None) -> Tensor:
+    def _seen_maps(self, batch: Batch, draw: Draw | None = None) -> Tensor:
         """Return the maps that the generator sees, (B, S, S); without a draw nothing is left to chance."""
         if self.settings.condition == "hq-map":
             return batch["parsing"]
@@ -329,7 +329,7 @@ class PSFRRecipe(Recipe):
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after, and the maps beside the faces."""
-        labels = self._labels(batch)
+        labels = self._seen_maps(batch)
         shown = pair_validation((network(batch["lq"] * 2 - 1, one_hot(labels)) + 1) / 2, batch)
         lq, *rest = shown.rows
         return Validated(shown.metrics, (lq, coloured(labels), *rest))
@@ -341,13 +341,13 @@ class PSFRRecipe(Recipe):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which weights compare."""
+        """Return which weights of VGG19 are used."""
         return {"features": self.features.name}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make sure that the same weights compare.
+        """Check that the same weights of VGG19 are used.
 
         Raises:
-            ConfigError: they do not.
+            ConfigError: they are not.
         """
         check_same(state["features"], self.features.name, what="VGG19")
