@@ -78,6 +78,10 @@ class Metadata:
     parts: tuple[Part, ...] = ()
     dropped: tuple[str, ...] = ()
 
+    def body_of(self, key: bytes) -> bytes | None:
+        """Return the content of the first part of this key; None where there is none."""
+        return next((part.body for part in self.parts if part.key == key), None)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:

@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from facerestore.errors import ImageError
 from facerestore.io import _pillow
 from facerestore.io._bmp_header import field_pixels, padded, read_header
+from facerestore.io._exif import METRES_PER_INCH
 from facerestore.io._files import Buffer
 from facerestore.io._rows import Rows
 from facerestore.io._source import Source, finish
@@ -28,7 +29,6 @@ _EMBEDDED, _LINKED, _SRGB = b"DEBM", b"KNIL", b"BGRs"  # LCS_*: four letters, re
 _PICTURES = 4  # LCS_GM_IMAGES
 _BITFIELDS = 3
 _MASKS = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-_METRES_PER_INCH = 0.0254
 _MAX_BYTES = 2**32 - 1
 _ROWS_PER_BAND = 64
 
@@ -89,7 +89,7 @@ def encode(samples: Rows, metadata: Metadata) -> list[Buffer]:
         ImageError: over 4 GB, or grey with transparency, which no BMP has.
     """
     height, width, count = samples.shape
-    colour = next((part.body for part in metadata.parts if part.key == COLOUR), b"")
+    colour = metadata.body_of(COLOUR) or b""
     if count in (1, 3) and not metadata.icc and not colour:
         stream = BytesIO()
         pixels = samples[:]
@@ -103,7 +103,7 @@ def encode(samples: Rows, metadata: Metadata) -> list[Buffer]:
     total = start + row * height + len(icc)
     if total > _MAX_BYTES:
         raise ImageError(f"BMP cannot hold {total} bytes (at most 4 GB); write PNG or TIFF")
-    dots = [round(value / _METRES_PER_INCH) for value in metadata.dpi or (0.0, 0.0)]
+    dots = [round(value / METRES_PER_INCH) for value in metadata.dpi or (0.0, 0.0)]
     head = struct.pack("<2sIHHI", b"BM", total, 0, 0, start)
     head += struct.pack(
         "<IiiHHII", _V5_SIZE, width, height, 1, depth, _BITFIELDS if depth == 32 else 0, row * height

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from facerestore.io._exif import METRES_PER_INCH
 from facerestore.io._source import Samples, Source
 
 _FILE_HEADER, _CORE_SIZE, _INFO_SIZE, _V2_SIZE, _V3_SIZE = 14, 12, 40, 52, 56
 _UNPACKED, _FIELDS, _ALPHA_FIELDS = 0, 3, 6
 _INSIDE = {4: "a JPEG", 5: "a PNG"}
 _DEFAULT_FIELDS = (0x7C00, 0x3E0, 0x1F, 0)
-_METRES_PER_INCH = 0.0254
 _ROWS_PER_BAND = 64
 
 
@@ -82,7 +82,7 @@ def read_header(source: Source) -> Header:
         fields = (red, green, blue, *alpha, 0)[:4]
         if not all(_is_field(field, bits) for field in fields) or not any(fields[:3]):
             raise source.damaged(f"bit fields {', '.join(f'{field:#x}' for field in fields)}")
-    dpi = (across * _METRES_PER_INCH, down * _METRES_PER_INCH) if across > 0 and down > 0 else None
+    dpi = (across * METRES_PER_INCH, down * METRES_PER_INCH) if across > 0 and down > 0 else None
     packed = compression not in (_UNPACKED, _FIELDS, _ALPHA_FIELDS)
     return Header(width, abs(height), height < 0, bits, packed, start, fields, dpi)
 

@@ -142,7 +142,7 @@ def _encode_jpeg(samples: Samples, metadata: Metadata, quality: int | None) -> l
     OpenCV and Pillow have the same encoder (libjpeg-turbo), and the result is that of Pillow alone, byte for byte; but
     Pillow would hold a copy of the picture with 4 bytes a pixel.
     """
-    progressive = any(part.key == _jpeg_metadata.PROGRESSIVE for part in metadata.parts)
+    progressive = metadata.body_of(_jpeg_metadata.PROGRESSIVE) is not None
     quality = quality or _jpeg_metadata.quality_of(metadata, DEFAULT_QUALITY)
     body = opencv_jpeg(samples, quality, progressive=progressive)
     return [*_jpeg_metadata.head(metadata), body[_jpeg.tables_start(body) :]]

@@ -49,6 +49,7 @@ _RATIONALS = (5, 10)
 _MAX_CLASSIC_KIND = 13
 _MOST_ENTRIES = 2**12  # standards and makers together know about as many tags
 CM_PER_INCH = 2.54
+METRES_PER_INCH = 0.0254
 
 
 class Layout(NamedTuple):

@@ -6,7 +6,7 @@ Source: EXIF 2.32 section 4.6.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from facerestore.io import _exif, _makernote
 from facerestore.io._claims import PREVIEWS
@@ -38,6 +38,16 @@ def _opened(exif: bytes) -> tuple[Directory, Layout] | None:
         return None if layout.big else (_exif.read_directory(exif, offset, layout), layout)
     except (ValueError, struct.error):
         return None
+
+
+def _edited(exif: bytes, change: Callable[[bytearray, Directory, Layout], None]) -> bytes:
+    """Return an EXIF block that was changed where it stands; one that cannot be read as it is."""
+    opened = _opened(exif)
+    if opened is None:
+        return exif
+    block = bytearray(exif)
+    change(block, *opened)
+    return bytes(block)
 
 
 def is_sound(exif: bytes) -> bool:
@@ -157,27 +167,25 @@ def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
 
 def with_size(exif: bytes, width: int, height: int) -> bytes:
     """Return an EXIF block whose entries of width and height, where it has any, state the given pixels."""
-    opened = _opened(exif)
-    if opened is None:
-        return exif
-    (directory, layout), block = opened, bytearray(exif)
-    for path, across, down in _SIZES:
-        parent: Directory | None = directory
-        for tag in path:
-            parent = parent.children.get(tag) if parent else None
-        for tag, value in ((across, width), (down, height)):
-            entry = parent.fields.get(tag) if parent else None
-            if entry is not None and entry.count == 1 and _exif.integers(entry, layout) != (value,):
-                _set_integer(block, entry, value, layout.order)
-    return bytes(block)
+
+    def change(block: bytearray, directory: Directory, layout: Layout) -> None:
+        for path, across, down in _SIZES:
+            parent: Directory | None = directory
+            for tag in path:
+                parent = parent.children.get(tag) if parent else None
+            for tag, value in ((across, width), (down, height)):
+                entry = parent.fields.get(tag) if parent else None
+                if entry is not None and entry.count == 1 and _exif.integers(entry, layout) != (value,):
+                    _set_integer(block, entry, value, layout.order)
+
+    return _edited(exif, change)
 
 
 def without_subject(exif: bytes) -> tuple[bytes, list[str]]:
     """Return an EXIF block without what is given in pixels of another size, and words for that."""
-    opened = _opened(exif)
-    block = bytearray(exif)
-    words = _drop_subject(block, *opened) if opened else []
-    return bytes(block), words
+    words: list[str] = []
+    edited = _edited(exif, lambda *opened: words.extend(_drop_subject(*opened)))
+    return edited, words
 
 
 def _set_integer(block: bytearray, entry: Field, value: int, order: str) -> None:
@@ -191,14 +199,14 @@ def _set_integer(block: bytearray, entry: Field, value: int, order: str) -> None
 
 def in_srgb(exif: bytes) -> bytes:
     """Return an EXIF block that, where it states a colour space, states sRGB."""
-    opened = _opened(exif)
-    if opened is None:
-        return exif
-    (directory, layout), block = opened, bytearray(exif)
-    child = directory.children.get(_exif.EXIF_POINTER, Directory())
-    if entry := child.fields.get(_COLOUR_SPACE):
-        _set_integer(block, entry, 1, layout.order)
-    return without_structure(bytes(block))
+
+    def change(block: bytearray, directory: Directory, layout: Layout) -> None:
+        child = directory.children.get(_exif.EXIF_POINTER, Directory())
+        if entry := child.fields.get(_COLOUR_SPACE):
+            _set_integer(block, entry, 1, layout.order)
+        _drop_structure(block, directory, layout)
+
+    return _edited(exif, change)
 
 
 def samples_of(exif: bytes) -> tuple[int, tuple[int, ...]]:
@@ -213,12 +221,11 @@ def samples_of(exif: bytes) -> tuple[int, tuple[int, ...]]:
 
 def without_structure(exif: bytes) -> bytes:
     """Return an EXIF block without the entries of its first directory on how the pixels of its file are stored."""
-    opened = _opened(exif)
-    if opened is None:
-        return exif
-    (directory, layout), block = opened, bytearray(exif)
+    return _edited(exif, _drop_structure)
+
+
+def _drop_structure(block: bytearray, directory: Directory, layout: Layout) -> None:
     _makernote.without_entries(block, directory.start, _STRUCTURE & set(directory.fields), layout.order)
-    return bytes(block)
 
 
 def with_texts(exif: bytes | None, texts: Mapping[int, str]) -> tuple[bytes | None, set[int]]:

@@ -16,24 +16,13 @@ from facerestore.io._exif import CM_PER_INCH, PREFIX
 from facerestore.io._settle import sane_dpi
 from facerestore.types import Metadata, Part
 
-_APP0, _APP1, _APP2, _APP4, _APP8, _APP11, _APP12, _APP13, _APP14, _APP15 = (
-    0xE0,
-    0xE1,
-    0xE2,
-    0xE4,
-    0xE8,
-    0xEB,
-    0xEC,
-    0xED,
-    0xEE,
-    0xEF,
-)
+_APP0, _APP1, _APP2, _APP4, _APP8, _APP11 = 0xE0, 0xE1, 0xE2, 0xE4, 0xE8, 0xEB
+_APP12, _APP13, _APP14, _APP15 = 0xEC, 0xED, 0xEE, 0xEF
 _COMMENT, _PROGRESSIVE, _TABLES = 0xFE, 0xC2, 0xDB
 JFIF, COMMENT, PROGRESSIVE, TABLES = b"JFIF", bytes((_COMMENT,)), bytes((_PROGRESSIVE,)), bytes((_TABLES,))
 """Keys of parts: the density, a comment, that the scans were progressive, and how finely they were quantised."""
 
 _JFIF_PREFIX = b"JFIF\x00"
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _EXTENSION_PREFIX = b"http://ns.adobe.com/xmp/extension/\x00"
 _ICC_PREFIX = b"ICC_PROFILE\x00"
 _EXIF_START = PREFIX[:5]  # some writers fill its last byte with other than zero
@@ -59,7 +48,7 @@ _LUMINANCE = (
 _MAX_BODY = 65533
 _MAX_ICC_PART = _MAX_BODY - len(_ICC_PREFIX) - 2
 _MAX_EXTENSION_PART = _MAX_BODY - len(_EXTENSION_PREFIX) - 40
-MAX_XMP = _MAX_BODY - len(_XMP_PREFIX)
+MAX_XMP = _MAX_BODY - len(_xmp.PREFIX)
 MAX_ICC = 255 * _MAX_ICC_PART
 
 
@@ -122,9 +111,9 @@ def _take(found: _Found, marker: int, body: bytes) -> None:
         _take_jfif(found, body)
     elif marker == _APP1 and body.startswith(_EXIF_START):
         _take_exif(found, body[len(PREFIX) :])
-    elif marker == _APP1 and body.startswith(_XMP_PREFIX):
+    elif marker == _APP1 and body.startswith(_xmp.PREFIX):
         found.dropped += [] if found.xmp is None else [_claims.SECOND_XMP]
-        found.xmp = body.removeprefix(_XMP_PREFIX) if found.xmp is None else found.xmp
+        found.xmp = body.removeprefix(_xmp.PREFIX) if found.xmp is None else found.xmp
     elif marker == _APP1 and body.startswith(_EXTENSION_PREFIX) and len(body) >= len(_EXTENSION_PREFIX) + 40:
         name, rest = body[len(_EXTENSION_PREFIX) :][:32], body[len(_EXTENSION_PREFIX) + 32 :]
         found.extension.setdefault(name, []).append((*struct.unpack_from(">II", rest), rest[8:]))
@@ -210,7 +199,7 @@ def _trailer_words(trailer: bytes | memoryview) -> list[str]:
 
 def quality_of(metadata: Metadata, least: int) -> int:
     """Return the quality from ``least`` to 100 at which libjpeg quantises brightness as finely as the source does."""
-    tables = next((part.body for part in metadata.parts if part.key == TABLES), b"")
+    tables = metadata.body_of(TABLES)
     if not tables:
         return least
     return next((q for q in range(least, 100) if sum(_scaled(q)) <= sum(tables)), 100)
@@ -257,7 +246,7 @@ def _cut(data: bytes, size: int) -> list[bytes]:
 
 def _density(metadata: Metadata) -> bytes:
     """Return the body of a JFIF segment: as the source had it, where that is the resolution still; empty for none."""
-    own = next((part.body for part in metadata.parts if part.key == JFIF), None)
+    own = metadata.body_of(JFIF)
     if own is not None and density_of(metadata) == metadata.dpi and (own or metadata.exif):
         return own
     dpi = [round(value) for value in metadata.dpi or ()]
@@ -266,7 +255,7 @@ def _density(metadata: Metadata) -> bytes:
 
 def density_of(metadata: Metadata) -> tuple[float, float] | None:
     """Return the resolution that the JFIF segment of the source states, in dots per inch; None for none."""
-    body = next((part.body for part in metadata.parts if part.key == JFIF), b"")
+    body = metadata.body_of(JFIF)
     return sane_dpi(_dpi(body)) if body else None
 
 
@@ -300,7 +289,7 @@ def _xmp_segments(xmp: bytes | None) -> list[bytes]:
         return []
     main, extension = _xmp.divided(xmp, MAX_XMP)
     start = _EXTENSION_PREFIX + _xmp.digest(extension).encode() + struct.pack(">I", len(extension))
-    segments = [_segment(_APP1, _XMP_PREFIX + main)]
+    segments = [_segment(_APP1, _xmp.PREFIX + main)]
     for offset, piece in zip(
         range(0, len(extension), _MAX_EXTENSION_PART), _cut(extension, _MAX_EXTENSION_PART), strict=True
     ):

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from facerestore.io import _claims, _photoshop
+from facerestore.io import _claims, _photoshop, _xmp
+from facerestore.io._exif import METRES_PER_INCH
 from facerestore.io._settle import sane_dpi
 from facerestore.types import Metadata, Part
 
-METRES_PER_INCH = 0.0254
 PROFILE_NAME, DENSITY, SIGNIFICANT, BACKGROUND, PALETTE = b"iCCP", b"pHYs", b"sBIT", b"bKGD", b"PLTE"
 """Keys of parts: the name of the profile, and chunks that depend on how pixels are stored."""
 
@@ -20,7 +20,6 @@ TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI")
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW = b"Raw profile type "
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _EXIF_STARTS = (b"Exif\x00\x00", b"II", b"MM")
 # In the order in which they are written: the colours, which come before a palette, first.
 _ONCE = (*COLOURS, SIGNIFICANT, BACKGROUND, DENSITY, b"oFFs", b"pCAL", b"sCAL", b"sTER", b"gIFg", b"tIME")
@@ -167,8 +166,8 @@ def _take_text(found: _Found, kind: bytes, body: bytes) -> None:
     block = _unhexed(payload)
     if block is None:
         found.parts.append(Part("PNG", kind, body))
-    elif block.startswith(_XMP_PREFIX) or keyword == _RAW + b"xmp":
-        found.add("xmp", block.removeprefix(_XMP_PREFIX), second=_claims.SECOND_XMP)
+    elif block.startswith(_xmp.PREFIX) or keyword == _RAW + b"xmp":
+        found.add("xmp", block.removeprefix(_xmp.PREFIX), second=_claims.SECOND_XMP)
     elif keyword in (_RAW + b"exif", _RAW + b"APP1") and block.startswith(_EXIF_STARTS):
         found.add("exif", block, second=_claims.SECOND_EXIF)
     elif keyword in (_RAW + b"iptc", _RAW + b"8bim"):
@@ -297,7 +296,7 @@ def _background(body: bytes, palette: bytes, channels: int) -> bytes:
 
 def density_of(metadata: Metadata) -> tuple[float, float] | None:
     """Return the resolution that the pHYs chunk of the source states, in dots per inch; None for none."""
-    return sane_dpi(_dpi(next((part.body for part in metadata.parts if part.key == DENSITY), b"")))
+    return sane_dpi(_dpi(metadata.body_of(DENSITY) or b""))
 
 
 def _density(body: bytes, dpi: tuple[float, float] | None) -> bytes:

@@ -10,15 +10,8 @@ XMP = 700
 TAGS = b"tags"
 """Key of the part that holds the entries which no other format has."""
 
-_IPTC, _PHOTOSHOP, _ICC, _SUB_DIRECTORIES, _LAYERS, _BITS, _PHOTOMETRIC = (
-    33723,
-    34377,
-    34675,
-    330,
-    37724,
-    258,
-    262,
-)
+_IPTC, _PHOTOSHOP, _ICC, _SUB_DIRECTORIES, _LAYERS = 33723, 34377, 34675, 330, 37724
+_BITS, _PHOTOMETRIC = 258, 262
 _BLACK_IS_ZERO, _RGB = 1, 2
 # What says how pixels are stored (TIFF 6.0 and its notes, CFA, SGI's), or points into the file.
 _STRUCTURE = frozenset(
@@ -142,7 +135,7 @@ def described(metadata: Metadata) -> tuple[Directory, str, bytes]:
         ValueError: EXIF that cannot be read.
     """
     exif = metadata.exif or b""
-    native = next((part.body for part in metadata.parts if part.key == TAGS), b"")
+    native = metadata.body_of(TAGS) or b""
     directory, order = _exif.first_directory(exif) if exif else (Directory(), _order_of(native))
     fields = {
         tag: entry for tag, entry in directory.fields.items() if tag not in _STRUCTURE | set(_RESOLUTION)

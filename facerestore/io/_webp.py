@@ -98,7 +98,7 @@ def encode(samples: Samples, metadata: Metadata, quality: int | None, *, default
         OSError: from Pillow, for what it cannot encode.
     """
     height, width, count = samples.shape
-    lossless = quality is None and any(part.key == _webp_metadata.LOSSLESS for part in metadata.parts)
+    lossless = quality is None and metadata.body_of(_webp_metadata.LOSSLESS) is not None
     stream = BytesIO()
     picture = PillowImage.fromarray(samples[..., 0] if count == 1 else samples)
     # exact: the colours under full transparency are the picture's too.

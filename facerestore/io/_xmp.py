@@ -13,6 +13,9 @@ from hashlib import md5
 from typing import NamedTuple
 from xml.parsers import expat
 
+PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
+"""Stands before a packet in a JPEG segment."""
+
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 TIFF = "http://ns.adobe.com/tiff/1.0/"
 EXIF = "http://ns.adobe.com/exif/1.0/"
