@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -257,7 +258,7 @@ class Runner:
         return torch.autocast(self._device.type, dtype=self._dtype)
 
 
-class RemoteRunner:
+class RemoteRunner(RemoteJob):
     """A side in a process of its own: the reference form as published programs run, all others as our command does.
 
     Args:
@@ -267,23 +268,11 @@ class RemoteRunner:
 
     def __init__(self, side: Side, *, home: Path | None = None) -> None:
         environment = as_published() if side.form == "reference" else as_shipped()
-        self._remote = Remote(Runner, (side,), {"home": home}, label=side.label, environment=environment)
+        super().__init__(partial(Runner, home=home), side, label=side.label, environment=environment)
 
     def open(self) -> Opened:
         """Load the networks; raises as `Runner.open`."""
         return cast("Opened", self._remote.ask("open"))
-
-    def run(self) -> TimedRun:
-        """Run the side once, timed in its own process."""
-        return cast("TimedRun", self._remote.ask("run"))
-
-    def peak(self) -> Peak:
-        """Return the most memory that its process had in use since the networks were loaded."""
-        return cast("Peak", self._remote.ask("peak"))
-
-    def waiting(self) -> str:
-        """Return how threads of its process were told to wait."""
-        return cast("str", self._remote.ask("waiting"))
 
     def gflop(self) -> float | None:
         """Return the operations of the batch, in 10^9."""
@@ -296,10 +285,6 @@ class RemoteRunner:
     def outputs(self) -> dict[str, NDArray[np.float32]]:
         """Return what each network gives for the same faces, by its name."""
         return cast("dict[str, NDArray[np.float32]]", self._remote.ask("outputs"))
-
-    def close(self) -> None:
-        """End the process."""
-        self._remote.close()
 
 
 def _batch(count: int, size: int) -> list[AlignedFace]:
