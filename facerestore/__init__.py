@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from facerestore.backends.base import TensorRestorer
+    from facerestore.backends.restorer import Descriptor, Restorer
     from facerestore.config import OutputConfig, RestoreConfig, load_config
     from facerestore.errors import (
         BackendError,
@@ -35,34 +37,45 @@ if TYPE_CHECKING:
         inpaint,
         synthesize,
     )
-    from facerestore.testing.contract import check_restorer
+    from facerestore.testing.contract import Verdict, check_restorer
     from facerestore.types import (
+        AlignedFace,
         Choice,
         Decision,
         DecodedImage,
         DetectedFace,
+        FaceImage,
         Outcome,
+        ParsingMap,
         RestoredFace,
         RestoreResult,
     )
+    from facerestore.weights.checkpoint import load_strictly
 
 _HOMES = {
+    "AlignedFace": "types",
     "BackendError": "errors",
     "CheckpointError": "errors",
     "Choice": "types",
     "ConfigError": "errors",
-    "DecodedImage": "types",
     "Decision": "types",
+    "DecodedImage": "types",
+    "Descriptor": "backends.restorer",
     "DetectedFace": "types",
+    "FaceImage": "types",
     "FaceRestoreError": "errors",
     "ImageError": "errors",
     "Outcome": "types",
     "OutputConfig": "config",
+    "ParsingMap": "types",
     "RestoreConfig": "config",
     "RestorePipeline": "pipeline.restore",
     "RestoreResult": "types",
     "RestoredFace": "types",
+    "Restorer": "backends.restorer",
     "Strokes": "pipeline.tasks.build",
+    "TensorRestorer": "backends.base",
+    "Verdict": "testing.contract",
     "WeightsError": "errors",
     "build_colorizer": "pipeline.tasks.build",
     "build_inpainter": "pipeline.tasks.build",
@@ -72,6 +85,7 @@ _HOMES = {
     "colorize": "pipeline.tasks.build",
     "inpaint": "pipeline.tasks.build",
     "load_config": "config",
+    "load_strictly": "weights.checkpoint",
     "read_image": "io",
     "restore": "pipeline.build",
     "synthesize": "pipeline.tasks.build",
@@ -80,22 +94,29 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
+    "AlignedFace",
     "BackendError",
     "CheckpointError",
     "Choice",
     "ConfigError",
     "Decision",
     "DecodedImage",
+    "Descriptor",
     "DetectedFace",
+    "FaceImage",
     "FaceRestoreError",
     "ImageError",
     "Outcome",
     "OutputConfig",
+    "ParsingMap",
     "RestoreConfig",
     "RestorePipeline",
     "RestoreResult",
     "RestoredFace",
+    "Restorer",
     "Strokes",
+    "TensorRestorer",
+    "Verdict",
     "WeightsError",
     "__version__",
     "build_colorizer",
@@ -106,6 +127,7 @@ __all__ = [
     "colorize",
     "inpaint",
     "load_config",
+    "load_strictly",
     "read_image",
     "restore",
     "synthesize",

@@ -174,7 +174,7 @@ class FoundFaces(list[DetectedFace]):
 
 def search_of(faces: Sequence[DetectedFace]) -> Search | None:
     """Return what a detector looked at to find these; None where it does not tell."""
-    return getattr(faces, "search", None)
+    return faces.search if isinstance(faces, FoundFaces) else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -277,6 +277,24 @@ class RestoreResult:
     before: DecodedImage | None = None
 
 
+class Stage(NamedTuple):
+    """What a network has made of a face at one scale, and what that scale adds.
+
+    Attributes:
+        size: side of the features at this scale, pixels; also of the three views.
+        picture: (size, size, 3) float32 RGB in [0, 1], the picture that this scale and the coarser ones make: the
+            style blocks of the finer scales are left out. That of the finest scale is the restored face.
+        added: (size, size, 3) float32, this picture minus that without the style block of this scale, not clipped;
+            over all scales, and the picture of the learnt constant, the additions sum to the restored face.
+        features: (size, size, 3) float32 RGB in [0, 1], the three largest principal components of the features.
+    """
+
+    size: int
+    picture: FaceImage
+    added: NDArray[np.float32]
+    features: FaceImage
+
+
 class FaceDetector(Protocol):
     """Finds faces and their five landmarks."""
 
@@ -294,22 +312,4 @@ class FaceParser(Protocol):
 
     def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
         """Return one (S, S) map of CelebAMask-HQ ids per face, S the size of its ``lq``."""
-        ...
-
-
-class Restorer(Protocol):
-    """Restores aligned faces; what each backend implements."""
-
-    name: str
-    face_size: int
-    needs_parsing: bool
-
-    def restore(
-        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
-    ) -> list[FaceImage]:
-        """Return one (face_size, face_size, 3) float32 RGB [0, 1] image per face, in order.
-
-        Raises:
-            BackendError: the network failed or gave a value that is not finite.
-        """
         ...

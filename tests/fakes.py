@@ -1,10 +1,12 @@
 """A detector, a restorer and photos that need no weights."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from facerestore.alignment import template
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.errors import BackendError
 from facerestore.pipeline.report import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
@@ -48,14 +50,13 @@ class FakeDetector:
         return sorted(inside, key=lambda face: -face.score)
 
 
-class Brightener:
+class Brightener(Restorer):
     """Restores by brightening; remembers how many faces each call had."""
 
-    name = "brightener"
-    needs_parsing = False
+    descriptor = Descriptor(name="brightener")
 
     def __init__(self, face_size=FACE_SIZE, *, fails=False) -> None:
-        self.face_size = face_size
+        self.descriptor = replace(self.descriptor, face_size=face_size)
         self.fails = fails
         self.calls: list[int] = []
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ class Marker(Brightener):
 
     def __init__(self, name, face_size, value):
         super().__init__(face_size)
-        self.name, self.value = name, value
+        self.descriptor, self.value = replace(self.descriptor, name=name), value
 
     def restore(self, faces, parsing_maps=None):
         self.calls.append(len(faces))
@@ -247,7 +248,7 @@ def test_what_is_bundled_is_available_and_what_comes_is_before_it(store):
 def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(store, monkeypatch):
     install(store, "psfr.ffhq-512")
     install(store, "gfpgan.v1.4")
-    monkeypatch.setattr("facerestore.pipeline.candidates.find_spec", lambda module: None)
+    monkeypatch.setattr("facerestore.backends.restorer.find_spec", lambda module: None)
     found = available(RestoreConfig(), store)
     assert names(found) == [LITE]
     assert [name for name, _ in found.passed_over] == ["psfr.ffhq-512"]
@@ -300,10 +301,10 @@ def tiny_store(tmp_path):
     )
     wanted = ((LiteRestorer, 256, "careful"), (MMRBRestorer, 32, "generative"))
     for rank, (backend, face_size, character) in enumerate(wanted, 1):
-        path = tmp_path / f"{backend.name}.safetensors"
+        path = tmp_path / f"{backend.descriptor.name}.safetensors"
         save_state_dict(path, backend.example_state_dict(), {})
         text += ENTRY.format(
-            name=f"{backend.name}.tiny-{face_size}",
+            name=f"{backend.descriptor.name}.tiny-{face_size}",
             file=path.name,
             face_size=face_size,
             rank=rank,

@@ -1,5 +1,6 @@
 """Backends of other packages: found, used, and harmless when they are broken."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint
 from types import ModuleType, SimpleNamespace
@@ -22,6 +23,7 @@ from facerestore.backends import (
     needs_weights,
 )
 from facerestore.backends.base import TensorRestorer
+from facerestore.backends.restorer import DECLARE, Descriptor, Restorer
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError, FaceRestoreError
 from facerestore.pipeline.build import build_pipeline
@@ -34,17 +36,10 @@ from facerestore.weights.checkpoint import save_state_dict
 GROUP = "facerestore.backends"
 
 
-class Darkener:
-    """A backend of another package: needs no weights, derives from nothing."""
+class Darkener(Restorer):
+    """A backend of another package that needs no weights."""
 
-    name = "darkener"
-    face_size = 64
-    needs_parsing = False
-    needs_weights = False
-
-    @classmethod
-    def create(cls, *, device="cpu"):
-        return cls()
+    descriptor = Descriptor(name="darkener", face_size=64, needs_weights=False)
 
     def restore(self, faces, parsing_maps=None):
         return [face.lq * np.float32(0.5) for face in faces]
@@ -53,7 +48,7 @@ class Darkener:
 class Foreign(TensorRestorer):
     """A backend of another package, made from weights."""
 
-    name = "foreign"
+    descriptor = Descriptor(name="foreign", network_range=(-1.0, 1.0))
 
     @classmethod
     def detect(cls, state_dict):
@@ -81,9 +76,25 @@ class Unaskable(Foreign):
 
 
 class Sizeless(Darkener):
+    descriptor = Descriptor(name="sizeless", needs_weights=False)
+
+
+class Undeclared:
+    """A restorer by its looks: a size and a method."""
+
+    face_size = 64
+
     @classmethod
     def create(cls, *, device="cpu"):
-        return SimpleNamespace(name="sizeless", restore=print)
+        return cls()
+
+    restore = Darkener.restore
+
+
+class Undeclaring(Darkener):
+    @classmethod
+    def create(cls, *, device="cpu"):
+        return Undeclared()
 
 
 class Uncreatable(Darkener):
@@ -93,14 +104,24 @@ class Uncreatable(Darkener):
 
 
 class Unfinished(TensorRestorer):
-    name = "unfinished"
+    descriptor = Descriptor(name="unfinished")
 
 
 @pytest.fixture
 def plugins(monkeypatch):
     """Return a function that installs packages: backend name -> entry point value, or (value, package)."""
     module = ModuleType("plugin_module")
-    for item in (Darkener, Foreign, Unbuildable, Unaskable, Sizeless, Uncreatable, Unfinished):
+    for item in (
+        Darkener,
+        Foreign,
+        Unbuildable,
+        Unaskable,
+        Sizeless,
+        Undeclared,
+        Undeclaring,
+        Uncreatable,
+        Unfinished,
+    ):
         setattr(module, item.__name__, item)
     module.number = 7
     monkeypatch.setitem(sys.modules, "plugin_module", module)
@@ -193,8 +214,10 @@ def test_two_packages_that_claim_the_same_keys_are_named(plugins):
         ),
         ("plugin_module:Gone", "cannot be imported: AttributeError: "),
         ("plugin_module:number", "is no backend: 7 is no class; update or uninstall"),
-        ("plugin_module:Unfinished", "class Unfinished lacks build, config_from_state_dict, detect"),
-        ("builtins:dict", "class dict lacks detect, build, restore"),
+        ("plugin_module:Unfinished", "class Unfinished lacks detect, build; update"),
+        ("builtins:dict", f"class dict does not say what it is; {re.escape(DECLARE)}; update"),
+        ("plugin_module:Undeclared", f"class Undeclared does not say what it is; {re.escape(DECLARE)}"),
+        ("facerestore:TensorRestorer", "class TensorRestorer does not say what it is"),
     ],
 )
 def test_a_broken_package_breaks_nothing_but_itself(plugins, tmp_path, value, message):
@@ -227,10 +250,12 @@ def test_errors_of_other_packages_become_ours(plugins, tmp_path):
         create_backend("dark")
 
 
-def test_a_restorer_without_all_members_is_refused(plugins):
-    plugins(("sizeless", "plugin_module:Sizeless"))
-    with pytest.raises(BackendError, match="SimpleNamespace lacks face_size, needs_parsing"):
+def test_a_restorer_that_does_not_say_what_it_is_is_refused(plugins):
+    plugins(("sizeless", "plugin_module:Sizeless"), ("undeclaring", "plugin_module:Undeclaring"))
+    with pytest.raises(BackendError, match="descriptor of 'sizeless' states no face_size; add it"):
         create_backend("sizeless")
+    with pytest.raises(BackendError, match=f"^Undeclared is no restorer; {re.escape(DECLARE)}$"):
+        create_backend("undeclaring")
 
 
 def test_our_names_are_our_own(plugins, tmp_path):

@@ -1,5 +1,7 @@
 """The contract of every backend, and what the adapters recognise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
 from facerestore.backends import identify, load_backend
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.gpen import GPENRestorer
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.pixels import resize_face
 from facerestore.testing.contract import LIKENESS, Verdict, check_restorer
@@ -84,12 +87,12 @@ class Recorder(nn.Module):
 def with_network(restorer, result=lambda x: x):
     """Put a recorder in the place of the network, one that keeps the size."""
     restorer.network = Recorder(result)
-    restorer.input_size = restorer.face_size
+    restorer.descriptor = replace(restorer.descriptor, input_size=restorer.face_size)
     return restorer.network
 
 
 def test_every_backend_keeps_the_contract(restorer):
-    restorer.max_batch = 2
+    restorer = restorer.redeclared(max_batch=2)
     found = check_restorer(restorer, random_weights=True)
     assert [finding for finding in found if finding.verdict is Verdict.FAILED] == []
     unclear = {finding.name for finding in found if finding.verdict is Verdict.UNCLEAR}
@@ -99,7 +102,7 @@ def test_every_backend_keeps_the_contract(restorer):
 
 def test_a_batch_changes_roundings_at_most(restorer):
     faces = noise_faces(restorer.input_size)
-    restorer.max_batch = 2
+    restorer = restorer.redeclared(max_batch=2)
     for batched, face in zip(restorer.restore(faces), faces, strict=True):
         (alone,) = restorer.restore([face])
         np.testing.assert_allclose(batched, alone, atol=1e-5)
@@ -225,7 +228,7 @@ def test_the_discriminator_is_no_restorer():
 class IdentityRestorer(TensorRestorer):
     """The smallest backend: gives faces back."""
 
-    name = "identity"
+    descriptor = Descriptor(name="identity", network_range=(-1.0, 1.0))
 
     @classmethod
     def detect(cls, state_dict):
@@ -286,7 +289,7 @@ def test_batches_are_no_larger_than_asked():
 
 def test_a_network_that_needs_parsing_maps_gets_those_of_its_batch():
     class Parsing(IdentityRestorer):
-        needs_parsing = True
+        descriptor = replace(IdentityRestorer.descriptor, needs_parsing=True)
 
         def forward(self, x, parsing_maps):
             return torch.stack(

@@ -81,7 +81,7 @@ def test_statistics_are_taken_over_channel_by_channel():
 def test_fidelity_goes_from_the_codebook_alone_to_the_input():
     restorer = CodeFormerRestorer.build(network().state_dict())
     pair = faces(1)
-    assert restorer.fidelity == 0.5
+    assert restorer.descriptor.fidelity == 0.5
     quality, default, faithful = (
         r.restore(pair)[0] for r in (restorer.with_fidelity(0), restorer, restorer.with_fidelity(1))
     )
@@ -94,7 +94,7 @@ def test_another_fidelity_shares_the_network_and_leaves_the_first_alone():
     restorer = CodeFormerRestorer.build(network().state_dict())
     other = restorer.with_fidelity(0.9)
     assert other.network is restorer.network
-    assert (restorer.fidelity, other.fidelity) == (0.5, 0.9)
+    assert (restorer.descriptor.fidelity, other.descriptor.fidelity) == (0.5, 0.9)
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])

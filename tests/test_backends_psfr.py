@@ -143,7 +143,7 @@ def test_files_that_do_not_fit_are_refused(official, tmp_path, change, message):
 
 def test_restored_faces_repeat_and_do_not_depend_on_their_batch(restorer):
     faces, maps = example()
-    restorer.max_batch = 2
+    restorer = restorer.redeclared(max_batch=2)
     restored = restorer.restore(faces, maps)
     for first, second, face, parsing_map in zip(
         restored, restorer.restore(faces, maps), faces, maps, strict=True
@@ -285,4 +285,4 @@ def test_a_file_says_whether_its_maps_were_drawn_from_landmarks(official, tmp_pa
     save_state_dict(path, official, metadata=header)
     restorer = load_backend(path)
     assert restorer.needs_parsing
-    assert restorer.drawn_maps is drawn
+    assert restorer.descriptor.drawn_maps is drawn

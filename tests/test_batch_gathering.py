@@ -11,6 +11,7 @@ from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
 
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.batch.gathering import GatheringParser, GatheringRestorer, gathered
 from facerestore.batch.workers import on_cpu
@@ -27,13 +28,10 @@ def aligned(value: float) -> AlignedFace:
     return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
 
 
-class Network:
+class Network(Restorer):
     """Answers with what it is given; its first call lasts until it is let go."""
 
-    name = "network"
-    face_size = FACE_SIZE
-    needs_parsing = False
-    fidelity = 0.5
+    descriptor = Descriptor(name="network", face_size=FACE_SIZE, fidelity=0.5)
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -113,10 +111,8 @@ def test_one_thread_sees_no_difference():
     restorer = GatheringRestorer(network)
     assert restorer.restore([]) == []
     assert np.array_equal(restorer.restore([aligned(0.5)])[0], aligned(0.5).lq)
-    assert restorer.fidelity == 0.5
+    assert restorer.descriptor == network.descriptor
     assert restorer.alone is network
-    with pytest.raises(AttributeError):
-        restorer.nothing  # noqa: B018
     parser = GatheringParser(network)
     assert len(parser.parse([aligned(0.5), aligned(0.25)])) == 2
 
@@ -134,12 +130,10 @@ def test_each_face_keeps_the_number_format_that_it_was_computed_in():
     assert GatheringRestorer(Brightener()).restore([aligned(1.0)]).precisions is None
 
 
-class Overlapping:
+class Overlapping(Restorer):
     """Two calls may be under way; the first is held until the second is there too."""
 
-    name = "overlapping"
-    face_size = FACE_SIZE
-    needs_parsing = False
+    descriptor = Descriptor(name="overlapping", face_size=FACE_SIZE)
     overlaps = True
 
     def __init__(self) -> None:
@@ -239,7 +233,8 @@ def test_photos_go_over_lanes_and_recordings_as_on_cuda_and_come_out_alike(tmp_p
 
     restorer = found.build(state)
     recorder = FakeRecorder()
-    restorer._lane, restorer._layout, restorer.max_batch = FarLane(), torch.channels_last, 3
+    restorer = restorer.redeclared(max_batch=3)
+    restorer._lane, restorer._layout = FarLane(), torch.channels_last
     restorer.network = ReplayedNetwork(colours_last(restorer.network), record=recorder)
     far = pipeline(FACE, config=RestoreConfig(force=True), restorer=restorer)
     far.facts = replace(far.facts, device="cuda")

@@ -16,7 +16,7 @@ from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.io import read_image, write_image
 from facerestore.parsing import PALETTE
-from facerestore.pictures.stages import TILE_PX, stage_pictures, staged, stretched
+from facerestore.pictures.stages import TILE_PX, check_staged, stage_pictures, stretched
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights.checkpoint import save_state_dict
 
@@ -113,7 +113,7 @@ def test_faces_that_are_kept_have_no_stages(tmp_path, restorer):
 def test_other_backends_say_that_they_have_no_stages(tmp_path):
     line = pipeline(face_at(0, 0, size=FACE_SIZE))
     with pytest.raises(ConfigError, match="'brightener' does not work in stages, only 'psfr' does"):
-        staged(line.restorer)
+        check_staged(line.restorer)
     job = PhotoJob(tmp_path / "a.png", tmp_path / "out.png", tmp_path)
     with pytest.raises(ConfigError, match="leave out --save-stages"):
         list(run_jobs([job], line, options=OutputConfig(save_stages=str(tmp_path))))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from types import ModuleType
 
@@ -11,37 +12,31 @@ import pytest
 import facerestore.backends
 from facerestore.backends import BACKENDS, backend_class
 from facerestore.backends.description import count_sizes, describe_backend, has_example
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.cli.app import main
 from facerestore.errors import BackendError
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import save_state_dict
 
 
-class Copier:
+class Copier(Restorer):
     """Gives faces back."""
 
-    name = "copier"
-    face_size = 32
-    needs_parsing = False
-    needs_weights = False
-
-    @classmethod
-    def create(cls, *, device="cpu"):
-        return cls()
+    descriptor = Descriptor(name="copier", face_size=32, needs_weights=False)
 
     def restore(self, faces, parsing_maps=None):
         return [face.lq.copy() for face in faces]
 
 
 class Swapper(Copier):
-    name = "swapper"
+    descriptor = replace(Copier.descriptor, name="swapper")
 
     def restore(self, faces, parsing_maps=None):
         return [face.lq[..., ::-1].copy() for face in faces]
 
 
 class Raiser(Copier):
-    name = "raiser"
+    descriptor = replace(Copier.descriptor, name="raiser")
 
     def restore(self, faces, parsing_maps=None):
         raise ZeroDivisionError("no pixels")
@@ -167,8 +162,8 @@ def test_what_cannot_be_used_is_said(capsys, plugins, command, name, code, messa
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_backend_of_ours_passes_its_check_with_random_weights(capsys, name):
-    if backend_class(name).requires:
-        pytest.importorskip(backend_class(name).requires[0])
+    if backend_class(name).descriptor.requires:
+        pytest.importorskip(backend_class(name).descriptor.requires[0])
     code, out, _ = run(capsys, "check", name, "--random", "--device", "cpu")
     assert code == 0, out
     assert out.startswith(f"{name}: random weights, on cpu\n")
@@ -249,8 +244,7 @@ def test_operations_of_one_convolution_are_two_for_a_multiply_add():
     from facerestore.backends.base import TensorRestorer
 
     class OneLayer(TensorRestorer):
-        name = "one layer"
-        detect = config_from_state_dict = build = None
+        descriptor = Descriptor(name="one layer", network_range=(0.0, 1.0))
 
         @classmethod
         def published(cls):
@@ -277,7 +271,7 @@ def test_a_package_whose_networks_cannot_be_counted_is_named(plugins, monkeypatc
 @pytest.mark.parametrize("name", BACKENDS)
 def test_examples_are_the_same_at_every_call(name):
     found = backend_class(name)
-    for module in found.requires:
+    for module in found.descriptor.requires:
         pytest.importorskip(module)
     one, other = found.example_state_dict(), found.example_state_dict()
     assert all(np.array_equal(one[key].numpy(), other[key].numpy()) for key in one)

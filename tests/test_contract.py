@@ -1,19 +1,24 @@
 """The contract finds each fault that it is meant to find, and names no fault where there is none."""
 
+import re
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeDetector
 from torch import nn
 
-from facerestore.backends.base import TensorRestorer, checked_crop
+from facerestore.backends.base import TensorRestorer
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.blending import whole_face
 from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError
+from facerestore.errors import BackendError, ConfigError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pixels import resize_face
 from facerestore.testing.contract import CHECKS, Verdict, check_restorer
 from facerestore.testing.drawn_faces import trial_faces, trial_map
@@ -22,16 +27,13 @@ from facerestore.weights import WeightsStore
 PASSED, FAILED, UNCLEAR = Verdict.PASSED, Verdict.FAILED, Verdict.UNCLEAR
 
 
-class Plain:
-    """A restorer of no base class that keeps the contract: it adds a little contrast."""
+class Plain(Restorer):
+    """The smallest restorer that keeps the contract: it adds a little contrast."""
 
-    name = "plain"
-    face_size = 48
-    needs_parsing = False
+    descriptor = Descriptor(name="plain", face_size=48)
 
     def restore(self, faces, parsing_maps=None):
-        crops = [resize_face(checked_crop(face, self.name), self.face_size) for face in faces]
-        return [self.change(crop) for crop in crops]
+        return [self.change(crop) for crop in self.crops(faces)]
 
     def change(self, crop):
         return np.clip(1.1 * crop - 0.05, 0, 1).astype(np.float32)
@@ -54,7 +56,7 @@ def faults(restorer, **options):
 
 def test_a_sound_restorer_passes_every_clause():
     found = verdicts(Plain())
-    assert set(found) == {"protocol", "restores", "form", *CHECKS}
+    assert set(found) == {"descriptor", "restores", "form", *CHECKS}
     assert set(found.values()) == {PASSED}
 
 
@@ -211,31 +213,102 @@ def test_wrong_behaviour_is_found(restorer, expected):
     assert set(faults(restorer)) == expected
 
 
-class Unlabelled(Plain):
-    face_size = "48"
-    needs_parsing = None
-
-
-def test_nothing_is_tried_without_the_protocol():
-    (protocol,) = check_restorer(Unlabelled())
-    assert (
-        protocol.measured
-        == "face_size is '48', not a number of pixels; needs_parsing is None, not True or False"
+def test_what_cannot_be_is_found_in_a_descriptor_and_nothing_else_is_tried():
+    misstated = Plain().redeclared(
+        name="",
+        face_size="48",
+        input_size=-1,
+        tasks=("dream",),
+        network_range=(1.0,),
+        needs_parsing=None,
+        fidelity=2,
+        has_stages=True,
+        max_batch=None,
     )
-    (protocol,) = check_restorer(object())
-    assert "there is no method restore" in protocol.measured
+    (finding,) = check_restorer(misstated)
+    assert finding.measured == (
+        "name is '', not a text; face_size is '48', not a number of pixels; input_size is -1, not a number of pixels;"
+        " tasks is ('dream',), not a tuple of tasks; network_range is (1.0,), not a low and a high value;"
+        " needs_parsing is None, not True or False; fidelity is 2, not a number from 0 to 1;"
+        " max_batch is None, not a number of faces; has_stages is True, and there is no method stages"
+    )
+
+
+class Undeclared:
+    """A restorer by its looks: a size and a method."""
+
+    face_size = 48
+    restore = Plain.restore
+
+
+def test_a_restorer_that_declares_nothing_is_told_in_one_line_what_to_add():
+    remedy = "derive it from facerestore.Restorer, and add descriptor = facerestore.Descriptor(name=..., face_size=...)"
+    (finding,) = check_restorer(Undeclared())
+    assert (finding.measured, finding.remedy) == ("Undeclared is no restorer", remedy)
+    with pytest.raises(BackendError, match=f"^Undeclared is no restorer; {re.escape(remedy)}$"):
+        RestorePipeline(FakeDetector(), Undeclared())
+
+
+def test_the_descriptor_is_printed():
+    finding = check_restorer(Plain().redeclared(fidelity=0.5, max_batch=1))[0]
+    assert finding.measured == (
+        "'plain'; faces 48 px; value range not stated; parsing map not needed; tasks restore; fidelity 0 to 1, 0.5"
+        " unless given; stages none to show; half floats not compared; batch up to 1 face in a call"
+    )
+
+
+class Turning(Plain):
+    """Has a dial, which turns."""
+
+    descriptor = replace(Plain.descriptor, fidelity=0.5)
+
+    def with_fidelity(self, value):
+        if not 0 <= value <= 1:
+            raise ConfigError("0 to 1, please")
+        return self.redeclared(fidelity=value)
+
+
+class Endless(Turning):
+    def with_fidelity(self, value):
+        return self.redeclared(fidelity=value)
+
+
+class Stuck(Turning):
+    def with_fidelity(self, value):
+        return self
+
+
+class Secret(Turning):
+    descriptor = Plain.descriptor
+
+
+@pytest.mark.parametrize(
+    ("restorer", "verdict", "measured"),
+    [
+        (Plain(), PASSED, "no dial, and a value is refused"),
+        (Turning(), PASSED, "from 0 to 1, and no further"),
+        (Endless(), FAILED, "-1 is taken and gives -1"),
+        (Stuck(), FAILED, "1 is taken and gives 0.5"),
+        (Secret(), FAILED, "1 is taken and gives 1"),
+        (Plain().redeclared(fidelity=0.5), FAILED, "1 is refused"),
+    ],
+)
+def test_the_dial_is_what_the_descriptor_says(restorer, verdict, measured):
+    found = {finding.name: finding for finding in check_restorer(restorer)}["fidelity"]
+    assert found.verdict is verdict
+    assert found.measured.startswith(measured)
 
 
 def test_what_restore_raises_is_said():
-    protocol, restores = check_restorer(Failing())
-    assert protocol.verdict is PASSED
+    declared, restores = check_restorer(Failing())
+    assert declared.verdict is PASSED
     assert restores.measured == "raised ZeroDivisionError: no pixels"
 
 
 class Parsing(Plain):
     """Darkens what is not face."""
 
-    needs_parsing = True
+    descriptor = replace(Plain.descriptor, needs_parsing=True)
 
     def restore(self, faces, parsing_maps=None):
         if parsing_maps is None or len(parsing_maps) != len(faces):
@@ -287,14 +360,13 @@ def test_the_refusal_must_be_of_our_tree():
 class Sharing(TensorRestorer):
     """The smallest network backend."""
 
-    name = "sharing"
-    detect = config_from_state_dict = build = None
+    descriptor = Descriptor(name="sharing", network_range=(-1.0, 1.0))
 
 
 def test_the_base_class_keeps_the_contract_for_its_adapters():
     restorer = Sharing(nn.Identity(), face_size=40, max_batch=2)
     assert set(verdicts(restorer).values()) == {PASSED}
-    restorer.network_range = (0.0, 255.0)
+    restorer = restorer.redeclared(network_range=(0.0, 255.0))
     restorer.network = nn.Conv2d(3, 3, 1)
     with torch.no_grad():
         restorer.network.weight.copy_(torch.eye(3).flip(0)[..., None, None])

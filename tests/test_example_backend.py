@@ -15,13 +15,12 @@ from torch import nn
 
 import facerestore.backends
 from facerestore.backends import backend_class, load_backend
-from facerestore.backends.base import TensorRestorer
 from facerestore.blending import whole_crop
 from facerestore.cli.app import main
 from facerestore.io import read_image
 from facerestore.testing.contract import Verdict, check_restorer
 from facerestore.testing.drawn_faces import COLOURINGS, draw_face
-from facerestore.weights.checkpoint import load_strictly, save_state_dict
+from facerestore.weights.checkpoint import save_state_dict
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FOLDER = EXAMPLES / "custom_backend"
@@ -46,7 +45,7 @@ def test_the_package_holds_the_module_that_its_entry_point_names(example):
     files = PACKAGE["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
     assert files == [f"{LOCATION.partition(':')[0]}.py"]
     assert backend_class(NAME) is example.ClassicRestorer
-    assert example.ClassicRestorer.name == NAME
+    assert example.ClassicRestorer.descriptor.name == NAME
 
 
 def test_it_keeps_every_clause_of_the_contract(example):
@@ -95,7 +94,8 @@ def test_the_route_with_weights_in_its_docstring_works(example, monkeypatch, tmp
         def forward(self, x):
             return self.my_trunk(x)
 
-    names = {"TensorRestorer": TensorRestorer, "load_strictly": load_strictly, "MyNetwork": MyNetwork}
+    names = {"MyNetwork": MyNetwork}
+    exec(re.findall(r"``(from facerestore import .*)``", example.__doc__)[0], names)
     exec(textwrap.dedent(code), names)
     example.MyRestorer = names["MyRestorer"]
     point = EntryPoint("mine", "custom_backend:MyRestorer", "facerestore.backends")

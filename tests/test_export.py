@@ -18,6 +18,7 @@ from facerestore.archs.stylegan2 import modulated_conv2d, modulated_conv2d_ref
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.exported import ExportedFile, load_exported, read_record
+from facerestore.backends.restorer import Descriptor
 from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, WeightsError
@@ -69,8 +70,8 @@ def test_every_network_gives_the_same_as_a_file(tmp_path, name, format):
     assert done.record.max_batch == 0, "any number of faces at once"
     assert sorted(tmp_path.iterdir()) == sorted(done.files)
     original = backend_class(name)
-    assert (done.record.backend, done.record.value_range) == (name, original.network_range)
-    assert done.record.needs_parsing == original.needs_parsing
+    assert (done.record.backend, done.record.value_range) == (name, original.descriptor.network_range)
+    assert done.record.needs_parsing == original.descriptor.needs_parsing
 
 
 @pytest.mark.parametrize("format", SUFFIXES)
@@ -326,10 +327,8 @@ def test_a_missing_package_is_told_before_anything_is_loaded(tmp_path, capsys, m
 
 def test_a_network_whose_maps_only_its_adapter_knows_is_refused():
     class Mapped(TensorRestorer):
-        name, needs_parsing = "mapped", True
-        detect = config_from_state_dict = build = None
+        descriptor = Descriptor(name="mapped", network_range=(0.0, 1.0), needs_parsing=True)
 
-    Mapped.__abstractmethods__ = frozenset()
     with pytest.raises(ConfigError, match="how its network is given them only its adapter knows"):
         graph_of(Mapped(nn.Conv2d(3, 3, 1), face_size=16))
 
@@ -399,11 +398,8 @@ def test_a_graph_fixed_to_one_face_restores_several(tmp_path):
             return x / len(x)  # torch takes the length for a constant
 
     class Counter(TensorRestorer):
-        name = "counter"
-        network_range = (0.0, 1.0)
-        detect = config_from_state_dict = build = None
+        descriptor = Descriptor(name="counter", network_range=(0.0, 1.0))
 
-    Counter.__abstractmethods__ = frozenset()
     from facerestore.export.graph import record_program, sample_inputs
 
     restorer = Counter(Counting(), face_size=8)
@@ -422,11 +418,8 @@ def test_a_traced_network_that_depends_on_its_batch_is_not_written(tmp_path):
             return x / len(x)
 
     class Counter(TensorRestorer):
-        name = "counter"
-        network_range = (0.0, 1.0)
-        detect = config_from_state_dict = build = None
+        descriptor = Descriptor(name="counter", network_range=(0.0, 1.0))
 
-    Counter.__abstractmethods__ = frozenset()
     restorer = Counter(Counting(), face_size=8)
     subject = ExportSubject(restorer, restorer, NetworkRecord(face_size=8, value_range=(0, 1)))
     with pytest.raises(BackendError, match="ABOVE"):

@@ -11,6 +11,7 @@ from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class, backend_names, needs_weights
 from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.backends.restorer import Descriptor
 from facerestore.detection import create_detector
 from facerestore.device import DirectLane, PinnedLane, lane_to, one_ahead
 from facerestore.errors import BackendError
@@ -31,8 +32,7 @@ def aligned(value):
 class Halver(TensorRestorer):
     """Halves; has room for so many faces at a time, and fails where it is told to."""
 
-    name = "halver"
-    network_range = (0.0, 1.0)
+    descriptor = Descriptor(name="halver", network_range=(0.0, 1.0))
     room = 99
 
     detect = config_from_state_dict = build = classmethod(lambda cls, *_, **__: None)
@@ -189,7 +189,7 @@ def test_the_way_over_a_far_lane_gives_the_same_faces(name):
     plain, far = (found.build(found.example_state_dict()) for _ in range(2))
     far._lane, far._layout = FarLane(), torch.channels_last
     far.network = colours_last(far.network)
-    far.max_batch = 2
+    far = far.redeclared(max_batch=2)
     generator = np.random.default_rng(0)
     faces = [
         AlignedFace(

@@ -20,6 +20,7 @@ from facerestore.alignment import (
 )
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.cli.app import main
 from facerestore.config import COLORIZE, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
@@ -38,12 +39,12 @@ PORTRAIT = Path(__file__).resolve().parent.parent / "examples" / "astronaut_degr
 IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
-class Network:
+class Network(Restorer):
     """Restores to what it is told, by default to its input; remembers what it was given."""
 
     def __init__(self, name="gpen", face_size=512, change=lambda lq: lq) -> None:
-        self.name, self.face_size, self.change = name, face_size, change
-        self.needs_parsing = name == "psfr"
+        self.descriptor = Descriptor(name=name, face_size=face_size, needs_parsing=name == "psfr")
+        self.change = change
         self.given = []
 
     def restore(self, faces, parsing_maps=None):

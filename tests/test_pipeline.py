@@ -217,7 +217,7 @@ def test_a_parser_gets_only_the_faces_to_restore_and_its_maps_reach_network_and_
             return [np.ones((FACE_SIZE, FACE_SIZE), np.uint8) for _ in faces]
 
     class NeedsMaps(Brightener):
-        needs_parsing = True
+        descriptor = replace(Brightener.descriptor, needs_parsing=True)
 
         def restore(self, faces, parsing_maps=None):
             assert len(parsing_maps) == len(faces)

@@ -1,7 +1,6 @@
 """Number formats: what auto stands for, what is refused, and faces that fp16 cannot hold."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from typer.testing import CliRunner
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import restore_faces, with_precision
+from facerestore.backends.restorer import Descriptor
 from facerestore.cli.app import app
 from facerestore.config import RestoreConfig, load_config
 from facerestore.device import automatic_precision, known_precisions
@@ -29,9 +29,7 @@ CUDA = torch.device("cuda")
 class Overflowing(TensorRestorer):
     """Brightens faces; in half precision bright ones leave the range. Counts its calls by batch and format."""
 
-    name = "overflowing"
-    network_range = (0.0, 1.0)
-    takes_half = True
+    descriptor = Descriptor(name="overflowing", network_range=(0.0, 1.0), takes_half=True)
 
     def __init__(self, *, always=False):
         super().__init__(torch.nn.Identity(), face_size=FACE_SIZE, max_batch=4)
@@ -75,9 +73,9 @@ def test_auto_leaves_restorers_alone_that_nobody_compared_in_fp16(monkeypatch):
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
     restorer = Overflowing()
     restorer.device = CUDA
-    assert with_precision(restorer, "auto", CUDA).precision == "fp16"
-    assert with_precision(restorer, "float32", CUDA).precision == "float32"
-    monkeypatch.setattr(Overflowing, "takes_half", False)
+    assert with_precision(restorer, "auto", CUDA).descriptor.precision == "fp16"
+    assert with_precision(restorer, "float32", CUDA).descriptor.precision == "float32"
+    restorer = restorer.redeclared(takes_half=False)
     assert with_precision(restorer, "auto", CUDA) is restorer
     plain = Brightener()
     assert with_precision(plain, "auto", CUDA) is plain
@@ -87,7 +85,8 @@ def test_auto_leaves_restorers_alone_that_nobody_compared_in_fp16(monkeypatch):
 def test_a_restorer_that_knows_no_formats_refuses_them():
     with pytest.raises(ConfigError, match="'brightener' computes in a format of its own, and precision bf16"):
         with_precision(Brightener(), "bf16", CPU)
-    broken = SimpleNamespace(name="broken", with_precision=lambda precision: None)
+    broken = Brightener()
+    broken.with_precision = lambda precision: None
     with pytest.raises(BackendError, match="cannot take the precision fp16: TypeError"):
         with_precision(broken, "fp16", CPU)
 
@@ -123,9 +122,9 @@ def test_a_face_that_fp16_cannot_hold_is_computed_again_in_float32(any_format):
 def test_networks_that_auto_gives_fp16_give_the_same_pictures_in_it(name, any_format):
     found = backend_class(name)
     restorer = found.build(found.example_state_dict())  # small: few CPUs compute in fp16 quickly
-    assert restorer.takes_half
+    assert restorer.descriptor.takes_half
     size = 32 if name == "lite" else restorer.face_size
-    restorer.face_size = restorer.input_size = size
+    restorer = restorer.redeclared(face_size=size, input_size=size)
     faces = trial_faces(size)[:2]
     maps = [trial_map(size)] * 2 if restorer.needs_parsing else None
     half = restorer.with_precision("fp16").restore(faces, maps)
@@ -183,7 +182,8 @@ def test_the_command_takes_a_format_and_reports_it(tmp_path):
 
 
 def test_the_report_tells_what_a_restorer_remarks():
-    restorer = Brightener()
-    restorer.remarks = ["it runs kernel by kernel"]
-    line = pipeline(face_at(10, 20), config=RestoreConfig(force=True), restorer=restorer)
+    class Remarking(Brightener):
+        remarks = ("it runs kernel by kernel",)
+
+    line = pipeline(face_at(10, 20), config=RestoreConfig(force=True), restorer=Remarking())
     assert line.run(photo()).report["notes"][0] == "it runs kernel by kernel"

@@ -7,6 +7,7 @@ import torch
 from fakes import FACE_SIZE, Brightener, FakeDetector, face_at, photo
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
+from facerestore.backends.restorer import Descriptor
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.evaluation.sheet import SheetMaker, contact_sheet, sheet_configs, sheet_pipelines, split_list
@@ -31,7 +32,7 @@ LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 
 class Darkener(Brightener):
-    name = "darkener"
+    descriptor = Descriptor(name="darkener")
 
     def restore(self, faces, parsing_maps=None):
         return [1 - face for face in super().restore(faces, parsing_maps)]

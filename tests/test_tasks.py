@@ -15,6 +15,7 @@ import facerestore
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.backends import load_backend
 from facerestore.backends.gpen import TASK_RANGES
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.config import TASKS, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError, WeightsError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
@@ -42,15 +43,12 @@ LUMA = np.array([0.299, 0.587, 0.114])
 FACE = face_at(20, 24, size=96)
 
 
-class Painter:
+class Painter(Restorer):
     """Gives each face one colour, whatever it sees, and remembers what it saw."""
-
-    name = "painter"
-    needs_parsing = False
 
     def __init__(self, colour=(0.8, 0.5, 0.3), face_size=64):
         self.colour = colour
-        self.face_size = face_size
+        self.descriptor = Descriptor(name="painter", face_size=face_size)
         self.seen = []
 
     def restore(self, faces, parsing_maps=None):

@@ -1,4 +1,4 @@
-"""Restoration backends behind one protocol.
+"""Restoration backends behind one base class.
 
 A backend is two files: the network in `facerestore.archs`, and here an adapter derived from
 `facerestore.backends.base.TensorRestorer`. Adapters are named in a table and imported when they are asked
@@ -16,14 +16,13 @@ from inspect import isabstract, isclass
 from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import adapter_errors
+from facerestore.backends.restorer import DECLARE, Restorer, has_own
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.weights.checkpoint import load_state_dict, open_weights
 
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.backends.base import TensorRestorer
-    from facerestore.types import Restorer
     from facerestore.weights.weights_file import WeightsFile, WeightsSource
 
 BACKENDS: Mapping[str, str] = {
@@ -84,7 +83,7 @@ def backend_names() -> list[str]:
     return list(_usable())
 
 
-def backend_class(name: str) -> type[TensorRestorer]:
+def backend_class(name: str) -> type[Restorer]:
     """Return the class of a backend, imported now.
 
     Raises:
@@ -100,7 +99,7 @@ def backend_class(name: str) -> type[TensorRestorer]:
     raise ConfigError(f"unknown backend '{name}'; choose one of {', '.join(usable)}")
 
 
-def import_backend(source: BackendSource) -> type[TensorRestorer]:
+def import_backend(source: BackendSource) -> type[Restorer]:
     """Return the class that a backend's entry names, imported now and looked at.
 
     Raises:
@@ -110,7 +109,7 @@ def import_backend(source: BackendSource) -> type[TensorRestorer]:
     named = f"backend '{source.name}' ({source.location}, from {source.package})"
     remedy = "" if source.own else f"; update or uninstall {source.package}"
     try:
-        found: type[TensorRestorer] = getattr(import_module(module_name), class_name)
+        found: type[Restorer] = getattr(import_module(module_name), class_name)
     except Exception as error:  # a module of another package may raise anything
         raise BackendError(
             f"{named} cannot be imported: {type(error).__name__}: {error}{remedy or '; reinstall facerestore'}"
@@ -127,7 +126,7 @@ def needs_weights(name: str) -> bool:
         ConfigError: no backend has this name.
         BackendError: it cannot be imported.
     """
-    return _needs_weights(backend_class(name))
+    return backend_class(name).descriptor.needs_weights
 
 
 def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
@@ -204,18 +203,14 @@ def load_backend(
     try:
         chosen = _recognise(file, state_dict) if name is None else name
         found = backend_class(chosen)
-        if not _needs_weights(found):
+        if not found.descriptor.needs_weights:
             raise ConfigError(f"backend '{chosen}' takes no weights; leave out '{file.path}'")
         with adapter_errors(f"backend '{chosen}' cannot load '{file.path}'"):
             if name is not None and not found.detect(state_dict):
                 raise CheckpointError(
                     f"its keys are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
                 )
-            restorer = _whole(found.build(state_dict, device=device))
-            # An adapter outside of our base class may not care what the header says.
-            for_header = getattr(restorer, "for_header", None)
-            headed: Restorer = restorer if for_header is None else for_header(file.metadata)
-            return headed
+            return _whole(found.build(state_dict, device=device)).for_header(file.metadata)
     except CheckpointError as error:
         raise CheckpointError(f"'{file.path}': {error}") from error
 
@@ -247,7 +242,7 @@ def create_backend(name: str, *, device: torch.device | str = "cpu") -> Restorer
         BackendError: it cannot be imported or made.
     """
     found = backend_class(name)
-    if _needs_weights(found):
+    if found.descriptor.needs_weights:
         raise ConfigError(f"backend '{name}' needs weights; give them with --weights")
     with adapter_errors(f"backend '{name}' cannot be made"):
         return _whole(found.create(device=device))
@@ -259,7 +254,7 @@ def _usable() -> dict[str, BackendSource]:
 
 def _package(point: EntryPoint) -> str:
     """Return the name and version of the package that an entry point belongs to."""
-    distribution = getattr(point, "dist", None)
+    distribution = point.dist
     if distribution is None:  # a point that was not read from an installed package
         return f"package of '{point.value.partition(':')[0]}'"
     return f"{distribution.name} {distribution.version}"
@@ -279,37 +274,36 @@ def _lack(found: object) -> str | None:
     """Return what a class must have and has not to be a backend; None where nothing is amiss."""
     if not isclass(found):
         return f"{found!r} is no class"
-    made_by = ("detect", "build") if _needs_weights(found) else ("create",)
-    missing = [method for method in (*made_by, "restore") if not callable(getattr(found, method, None))]
+    if not issubclass(found, Restorer) or not has_own(found, "descriptor"):
+        return f"class {found.__name__} does not say what it is; {DECLARE}"
+    missing = (
+        []
+        if not found.descriptor.needs_weights
+        else [m for m in ("detect", "build") if not has_own(found, m)]
+    )
     if isabstract(found):
-        missing += sorted(getattr(found, "__abstractmethods__", ()))
-    if missing:
-        return f"class {found.__name__} lacks {', '.join(dict.fromkeys(missing))}"
-    return None
+        missing += sorted(found.__abstractmethods__)
+    return f"class {found.__name__} lacks {', '.join(missing)}" if missing else None
 
 
-def _whole(restorer: Restorer) -> Restorer:
-    """Return a restorer that has all members of the protocol.
+def _whole(restorer: object) -> Restorer:
+    """Return what an adapter made, if it is a restorer of faces of some size.
 
     Raises:
-        BackendError: some are missing.
+        BackendError: it is not.
     """
-    missing = [m for m in ("name", "face_size", "needs_parsing", "restore") if not hasattr(restorer, m)]
-    if missing:
+    if not isinstance(restorer, Restorer):
+        raise BackendError(f"{type(restorer).__name__} is no restorer; {DECLARE}")
+    if restorer.face_size < 1:
         raise BackendError(
-            f"{type(restorer).__name__} lacks {', '.join(missing)}; report this to the backend's author"
+            f"the descriptor of '{restorer.name}' states no face_size; add it: the side in pixels"
         )
     return restorer
 
 
-def _needs_weights(found: type) -> bool:
-    # A class outside of our base class may leave the word out.
-    return bool(getattr(found, "needs_weights", True))
-
-
 def _claims(source: BackendSource, state_dict: Mapping[str, torch.Tensor]) -> bool:
     found = import_backend(source)
-    return _needs_weights(found) and bool(found.detect(state_dict))
+    return found.descriptor.needs_weights and bool(found.detect(state_dict))
 
 
 def _foreign_claims(

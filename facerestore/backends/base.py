@@ -8,21 +8,20 @@ how to build its network.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from facerestore.backends.half import Batch, ComputedFace, Pending, RestoredFaces, all_finite, not_finite
+from facerestore.backends.restorer import Restorer
 from facerestore.backends.tensors import channels_behind, check_maps, split_faces
 from facerestore.backends.tensors import checked_crop as checked_crop
 from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
 from facerestore.backends.tensors import fixed_randomness as fixed_randomness
 from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
 from facerestore.device import autocast_dtype, lane_to, one_ahead
-from facerestore.errors import BackendError, ConfigError, count
-from facerestore.pixels import resize_face
+from facerestore.errors import BackendError, count
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -34,44 +33,20 @@ CPU_BATCH_PIXELS = 512 * 512
 ACCELERATOR_BATCH_PIXELS = 8 * 512 * 512
 
 
-class TensorRestorer(ABC):
+class TensorRestorer(Restorer):
     """A restorer made of one torch module that maps face tensors to face tensors.
 
-    Subclasses set ``name`` and ``network_range``, and implement `detect`, `config_from_state_dict` and
-    `build`; where the network takes more than the image, also `forward`. Instances hold no state between
-    calls and may be shared by threads.
+    Subclasses state their descriptor, its ``network_range`` included, and implement `detect` and `build`; where the
+    network takes more than the image, also `forward`. Instances hold no state between calls; threads may share them.
 
     Attributes:
-        name: the backend's name, first part of its weights' names (``gpen`` in ``gpen.bfr-512``).
-        network_range: (low, high) value range of the network's input and output.
-        needs_parsing: the network takes a parsing map beside each face.
-        drawn_maps: it was trained on maps drawn from the five landmarks, and takes such maps.
-        needs_weights: it is made from a weights file; a backend without one has ``create(*, device)`` instead
-            of the three methods above (and need not derive from this class).
-        summary: what it is, in one line for ``facerestore backends list``.
-        paper: authors, title and where it stands; or a plain statement that there is none.
-        requires: Python modules that its networks need and that facerestore does not install by itself.
         replayable: its network may be a CUDA graph with colours last in memory: nothing in it depends on values, waits
             for the host or asks for another order.
-        takes_half: the automatic precision may be fp16: its faces in it were compared with those in float32.
         network: the torch module, in eval mode, on ``device``.
-        face_size: side of the faces that `restore` returns, pixels.
-        input_size: side of the faces that the network takes, pixels.
-        max_batch: most faces in one call of the network.
         device: where the network runs.
-        precision: number format of its convolutions and products: ``float32``, ``bf16`` or ``fp16``.
     """
 
-    name: str
-    network_range: tuple[float, float] = (-1.0, 1.0)
-    needs_parsing: bool = False
-    drawn_maps: bool = False
-    needs_weights: ClassVar[bool] = True
-    summary: ClassVar[str] = ""
-    paper: ClassVar[str] = ""
-    requires: ClassVar[tuple[str, ...]] = ()
     replayable: ClassVar[bool] = False
-    takes_half: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -85,8 +60,7 @@ class TensorRestorer(ABC):
         """Move the network to ``device`` and make it ready for inference.
 
         Args:
-            network: maps (N, 3, input_size, input_size) to (N, 3, face_size, face_size), RGB in
-                `network_range`.
+            network: maps (N, 3, input_size, input_size) to (N, 3, face_size, face_size), RGB in `network_range`.
             face_size: side of the output, pixels.
             input_size: side of the input, pixels; None when it is ``face_size``.
             max_batch: most faces in one call; None chooses by face size and device.
@@ -100,13 +74,17 @@ class TensorRestorer(ABC):
         from facerestore.archs.convolution import takes_published_forms
 
         self.device = torch.device(device)
-        self.face_size = face_size
-        self.input_size = face_size if input_size is None else input_size
-        self.max_batch = _default_batch(face_size, self.device.type) if max_batch is None else max_batch
-        if self.max_batch < 1:
+        most = _default_batch(face_size, self.device.type) if max_batch is None else max_batch
+        if most < 1:
             raise BackendError(f"max_batch is {max_batch}; give 1 or more, or None to choose by face size")
+        self.descriptor = replace(
+            self.descriptor,
+            face_size=face_size,
+            input_size=input_size or face_size,
+            precision="float32",
+            max_batch=most,
+        )
         self.network = network.eval().requires_grad_(False).to(self.device)
-        self.precision = "float32"
         self._autocast: torch.dtype | None = None
         if self.device.type != "meta" and not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
@@ -134,13 +112,23 @@ class TensorRestorer(ABC):
         self.network = ReplayedNetwork(colours_last(self.network))
 
     @property
+    def network_range(self) -> tuple[float, float]:
+        """(low, high) values of the network's input and output; raises BackendError where the descriptor has none."""
+        if self.descriptor.network_range is None:
+            raise BackendError(
+                f"backend '{self.name}' states no value range; add network_range=(-1, 1), or whatever its network was"
+                " trained in, to its descriptor"
+            )
+        return self.descriptor.network_range
+
+    @property
     def overlaps(self) -> bool:
-        """Whether a second thread may hand over faces while one fetches its own: so on CUDA, see ``lanes``."""
+        """Whether a second thread may hand over faces while one fetches its own: so on CUDA."""
         return self._lane.overlaps
 
     @property
     def remarks(self) -> list[str]:
-        """What people should know of how the network runs here, one sentence each."""
+        """That its network could not be recorded, where running it has shown so."""
         from facerestore.archs.replay import ReplayedNetwork
 
         failure = self.network.failure if isinstance(self.network, ReplayedNetwork) else None
@@ -149,66 +137,6 @@ class TensorRestorer(ABC):
         return [
             f"the network of '{self.name}' could not be recorded as a CUDA graph, and runs kernel by kernel: {failure}"
         ]
-
-    @classmethod
-    @abstractmethod
-    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
-        """Say whether a state dict belongs to this backend, from key names alone."""
-
-    @classmethod
-    @abstractmethod
-    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> Any:
-        """Return the network's configuration, read from the shapes of its tensors.
-
-        Raises:
-            CheckpointError: the shapes fit no configuration of this network.
-        """
-
-    @classmethod
-    @abstractmethod
-    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a restorer with these parameters on ``device``.
-
-        Raises:
-            CheckpointError: keys are missing, unexpected, or have the wrong shape.
-        """
-
-    def for_header(self, header: Mapping[str, str]) -> Self:
-        """Return this restorer as the header of its weights file asks for, where tensors do not tell it.
-
-        Args:
-            header: the text entries of a safetensors file; those of other programs are not ours to understand.
-        """
-        return self
-
-    @classmethod
-    def create(cls, *, device: torch.device | str = "cpu") -> Self:
-        """Return a restorer, where `needs_weights` is False.
-
-        Raises:
-            ConfigError: it is made from weights.
-        """
-        raise ConfigError(f"backend '{cls.name}' is made from weights; give them with --weights")
-
-    @classmethod
-    def example_state_dict(cls) -> dict[str, torch.Tensor]:
-        """Return the parameters of a small network with random weights, the same at every call.
-
-        With it ``facerestore backends check NAME --random`` tries the adapter where no weights are installed.
-        An adapter that offers it overrides this; the program's own random numbers stay as they are.
-
-        Raises:
-            ConfigError: this backend offers none.
-        """
-        raise ConfigError(f"backend '{cls.name}' has no example network; give weights with --weights")
-
-    @classmethod
-    def published(cls) -> Iterator[Self]:
-        """Yield a restorer at each published size, on the meta device: shapes without parameters or work.
-
-        ``facerestore backends info NAME`` counts parameters and operations of them. None unless overridden.
-        """
-        yield from ()
 
     def with_precision(self, precision: str) -> Self:
         """Return this restorer computing in another number format: ``float32``, ``bf16`` or ``fp16``.
@@ -220,36 +148,9 @@ class TensorRestorer(ABC):
         Raises:
             ConfigError: the format is unknown, or the device has no arithmetic for it.
         """
-        other = copy(self)
+        other = self.redeclared(precision=precision)
         other._autocast = autocast_dtype(precision, self.device)
-        other.precision = precision
         return other
-
-    def with_fidelity(self, value: float) -> Self:
-        """Return this restorer with another weight between quality (0) and fidelity to the input (1).
-
-        Raises:
-            ConfigError: the network has no such weight, or ``value`` is outside 0 to 1.
-        """
-        raise ConfigError(
-            f"backend '{self.name}' has no fidelity weight, and {value:g} was given; leave it out, choose the backend"
-            " codeformer, or mix in less of the restored face with --strength"
-        )
-
-    def for_task(self, purpose: str) -> Self:
-        """Return this restorer in the value range that its network was trained in for a task.
-
-        Args:
-            purpose: ``restore``, ``colorize``, ``inpaint`` or ``synthesize``.
-
-        Raises:
-            ConfigError: the backend does nothing of the kind.
-        """
-        if purpose == "restore":
-            return self
-        raise ConfigError(
-            f"backend '{self.name}' restores faces and does not {purpose} them; give weights of the backend gpen"
-        )
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network on (N, 3, input_size, input_size) RGB in `network_range`; the result likewise.
@@ -262,22 +163,16 @@ class TensorRestorer(ABC):
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
     ) -> list[FaceImage]:
-        """Return one (face_size, face_size, 3) float32 RGB [0, 1] image per face, in order.
-
-        Crops of another size than ``input_size`` are resized: by area when reducing, cubic when enlarging.
-
-        Args:
-            faces: the faces, cut out; their ``lq`` is square.
-            parsing_maps: one (S, S) uint8 map of class ids per face; only for networks with `needs_parsing`.
+        """Return one restored face per face, in order, with the number format of each; see `Restorer.restore`.
 
         Raises:
             BackendError: an input is not a face image, or the network failed, ran out of memory with a single
                 face, or gave a value that is not finite.
         """
         check_maps(self.name, faces, parsing_maps, needed=self.needs_parsing)
-        crops = [resize_face(checked_crop(face, self.name), self.input_size) for face in faces]
-        starts = range(0, len(crops), self.max_batch)
-        chunks = [slice(start, start + self.max_batch) for start in starts]
+        crops = self.crops(faces)
+        most = self.descriptor.max_batch
+        chunks = [slice(start, start + most) for start in range(0, len(crops), most)]
         batches = [(crops[chunk], None if parsing_maps is None else parsing_maps[chunk]) for chunk in chunks]
         if self._lane.overlaps:
             begin, finish = self._begin_where_room, self._finish_told
@@ -351,14 +246,13 @@ class TensorRestorer(ABC):
 
     def _finish(self, pending: Pending) -> list[ComputedFace]:
         """Fetch the faces; those that are not finite are computed again in float32."""
-        again = not_finite(pending.finite())
+        again, precision = not_finite(pending.finite()), self.descriptor.precision or "float32"
         faces = split_faces(pending.faces())
         for index in again:
             y = self._in_float32(pending.x, pending.parsing_maps, index)
             faces[index] = tensor_to_faces(y, self.network_range)[0]
         return [
-            ComputedFace(face, "float32" if index in again else self.precision)
-            for index, face in enumerate(faces)
+            ComputedFace(face, "float32" if index in again else precision) for index, face in enumerate(faces)
         ]
 
     def _forwarded(

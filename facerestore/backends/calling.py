@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facerestore.backends.half import RestoredFaces
+from facerestore.backends.restorer import Restorer
 from facerestore.device import automatic_precision
-from facerestore.errors import BackendError, ConfigError, FaceRestoreError, count
+from facerestore.errors import BackendError, FaceRestoreError, count
 
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+    from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def restore_faces(
         given = restorer.restore(faces, parsing_maps)
         outputs = list(given)
     check_count(restorer.name, len(outputs), len(faces))
-    precisions = getattr(given, "precisions", None)
+    precisions = given.precisions if isinstance(given, RestoredFaces) else None
     return RestoredFaces((_checked(output, restorer) for output in outputs), precisions=precisions)
 
 
@@ -75,16 +76,8 @@ def with_fidelity(restorer: Restorer, value: float) -> Restorer:
         ConfigError: its backend has no such weight.
         BackendError: it raised something else, or gave no restorer.
     """
-    change = getattr(restorer, "with_fidelity", None)
-    if change is None:
-        raise ConfigError(
-            f"backend '{restorer.name}' has no fidelity weight, and {value:g} was given; leave it out"
-        )
     with adapter_errors(f"backend '{restorer.name}' cannot take the fidelity {value:g}"):
-        changed: Restorer = change(value)
-        if not callable(getattr(changed, "restore", None)):
-            raise TypeError(f"its with_fidelity gave {type(changed).__name__}, no restorer")
-    return changed
+        return _still_restorer(restorer.with_fidelity(value), "with_fidelity")
 
 
 def with_precision(restorer: Restorer, precision: str, device: torch.device) -> Restorer:
@@ -101,21 +94,17 @@ def with_precision(restorer: Restorer, precision: str, device: torch.device) -> 
         BackendError: it raised something else, or gave no restorer.
     """
     if precision == "auto":
-        precision = automatic_precision(device) if getattr(restorer, "takes_half", False) else "float32"
+        precision = automatic_precision(device) if restorer.descriptor.takes_half else "float32"
         if precision == "float32":
             return restorer
-    change = getattr(restorer, "with_precision", None)
-    if change is None:
-        if precision == "float32":
-            return restorer
-        raise ConfigError(
-            f"backend '{restorer.name}' computes in a format of its own, and precision {precision} was given; leave"
-            " it out"
-        )
     with adapter_errors(f"backend '{restorer.name}' cannot take the precision {precision}"):
-        changed: Restorer = change(precision)
-        if not callable(getattr(changed, "restore", None)):
-            raise TypeError(f"its with_precision gave {type(changed).__name__}, no restorer")
+        return _still_restorer(restorer.with_precision(precision), "with_precision")
+
+
+def _still_restorer(changed: object, method: str) -> Restorer:
+    """Return what a restorer made of itself; raises TypeError where that is none."""
+    if not isinstance(changed, Restorer):
+        raise TypeError(f"its {method} gave {type(changed).__name__}, no restorer")
     return changed
 
 

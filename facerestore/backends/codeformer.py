@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.weights.checkpoint import load_strictly, on_meta, shapes_of
 
@@ -28,19 +28,20 @@ OWN_KEYS = frozenset(
 class CodeFormerRestorer(TensorRestorer):
     """Restores faces with :class:`facerestore.archs.codeformer.CodeFormer`; both ranges are [-1, 1].
 
-    Attributes:
-        fidelity: w, from 0 (quality: the codebook alone) to 1 (fidelity: as much of the input as it can hold).
+    Its fidelity is w, from 0 (quality: the codebook alone) to 1 (fidelity: as much of the input as it can hold).
     """
 
-    name = "codeformer"
-    replayable = True
-    network_range = (-1.0, 1.0)
-    summary = "faces from a codebook that a transformer reads, with a weight between quality and fidelity"
-    paper = (
-        "Zhou, Chan, Li, Loy, Towards Robust Blind Face Restoration with Codebook Lookup Transformer, NeurIPS 2022,"
-        " arXiv 2206.11253"
+    descriptor = Descriptor(
+        name="codeformer",
+        summary="faces from a codebook that a transformer reads, with a weight between quality and fidelity",
+        paper=(
+            "Zhou, Chan, Li, Loy, Towards Robust Blind Face Restoration with Codebook Lookup Transformer, NeurIPS 2022,"
+            " arXiv 2206.11253"
+        ),
+        network_range=(-1.0, 1.0),
+        fidelity=DEFAULT_FIDELITY,
     )
-    fidelity: float = DEFAULT_FIDELITY
+    replayable = True
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -72,7 +73,7 @@ class CodeFormerRestorer(TensorRestorer):
 
         config = cls.config_from_state_dict(state_dict)
         network = on_meta(CodeFormer, config)
-        load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
+        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, device=device)
 
     @classmethod
@@ -111,11 +112,9 @@ class CodeFormerRestorer(TensorRestorer):
         """
         if not 0 <= value <= 1:
             raise ConfigError(f"fidelity is {value}; give a number from 0 (quality) to 1 (fidelity)")
-        other = copy.copy(self)
-        other.fidelity = value
-        return other
+        return self.redeclared(fidelity=value)
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network with this restorer's w on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
-        result: torch.Tensor = self.network(x, self.fidelity)
+        result: torch.Tensor = self.network(x, self.descriptor.fidelity)
         return result

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from facerestore.backends import BackendSource, backend_sources, import_backend
+from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import adapter_errors
+from facerestore.backends.restorer import Descriptor, Restorer, has_own
 from facerestore.config import TASKS
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
 
 if TYPE_CHECKING:
-    from facerestore.backends.base import TensorRestorer
     from facerestore.weights import WeightsEntry, WeightsStore
 
 FLOPS_PER_MULTIPLY_ADD = 2
@@ -57,10 +57,8 @@ class BackendSummary:
         package: the package that brings it, with its version; ``facerestore`` for our own.
         location: ``module:Class``.
         problem: why it cannot be used at all; None where it can.
-        summary: what it is, in one line.
+        descriptor: what it says of itself; of one that cannot be used its name alone.
         face_sizes: sides of the faces that it gives, as far as known without loading it, pixels.
-        needs_parsing: it takes a parsing map beside each face.
-        needs_weights: it is made from a weights file.
         missing: Python modules that it needs and that are not installed.
         weights: its entries in the catalog that do a task; discriminators, which only training takes, are left out.
         unpublished: what the catalog says of a backend that has none; else empty.
@@ -70,10 +68,8 @@ class BackendSummary:
     package: str
     location: str
     problem: str | None
-    summary: str = ""
+    descriptor: Descriptor
     face_sizes: tuple[int, ...] = ()
-    needs_parsing: bool = False
-    needs_weights: bool = True
     missing: tuple[str, ...] = ()
     weights: tuple[BackendWeights, ...] = ()
     unpublished: str = ""
@@ -102,16 +98,12 @@ class BackendDetails:
 
     Attributes:
         summary: the same in one paragraph.
-        paper: authors, title and where it stands; empty where unknown.
-        network_range: value range of its network; None where it does not say.
         sizes: its network at each published size.
         has_example: ``backends check --random`` can try it without weights.
         options: options of ``enhance`` that mean something for this backend alone.
     """
 
     summary: BackendSummary
-    paper: str
-    network_range: tuple[float, float] | None
     sizes: tuple[NetworkSize, ...]
     has_example: bool
     options: tuple[str, ...]
@@ -138,25 +130,21 @@ def describe_backend(name: str, store: WeightsStore) -> BackendDetails:
     found = import_backend(sources[name])
     return BackendDetails(
         summary=summary,
-        paper=getattr(found, "paper", ""),
-        network_range=getattr(found, "network_range", None),
         sizes=count_sizes(found) if not summary.missing else (),
         has_example=has_example(found),
-        options=_options(found),
+        options=_options(found.descriptor),
     )
 
 
-def has_example(found: type[TensorRestorer]) -> bool:
+def has_example(found: type[Restorer]) -> bool:
     """Say whether a backend offers a small network with random weights."""
-    return _overrides(found, "example_state_dict")
+    return has_own(found, "example_state_dict")
 
 
-def count_sizes(found: type[TensorRestorer]) -> tuple[NetworkSize, ...]:
+def count_sizes(found: type[Restorer]) -> tuple[NetworkSize, ...]:
     """Return parameters and operations of the published networks of a backend, counted on the meta device."""
-    if not hasattr(found, "published"):
-        return ()
-    with adapter_errors(f"the networks of backend '{found.name}' cannot be counted"):
-        return tuple(_count(restorer) for restorer in found.published())
+    with adapter_errors(f"the networks of backend '{found.descriptor.name}' cannot be counted"):
+        return tuple(_count(each) for each in found.published() if isinstance(each, TensorRestorer))
 
 
 def _count(restorer: TensorRestorer) -> NetworkSize:
@@ -175,11 +163,11 @@ def _count(restorer: TensorRestorer) -> NetworkSize:
 
 def _summarise(source: BackendSource, store: WeightsStore) -> BackendSummary:
     if source.problem is not None:
-        return BackendSummary(source.name, source.package, source.location, source.problem)
+        return _unusable(source, source.problem)
     try:
         found = import_backend(source)
     except FaceRestoreError as error:
-        return BackendSummary(source.name, source.package, source.location, str(error))
+        return _unusable(source, str(error))
     entries = [entry for entry in store.catalog.entries.values() if entry.purpose in TASKS]
     weights = tuple(_weights(entry, store) for entry in entries if entry.backend == source.name)
     return BackendSummary(
@@ -187,14 +175,16 @@ def _summarise(source: BackendSource, store: WeightsStore) -> BackendSummary:
         package=source.package,
         location=source.location,
         problem=None,
-        summary=getattr(found, "summary", "") or _first_line(found),
-        face_sizes=_face_sizes(found, weights),
-        needs_parsing=_flag(found, "needs_parsing", otherwise=False),
-        needs_weights=_flag(found, "needs_weights", otherwise=True),
-        missing=tuple(module for module in getattr(found, "requires", ()) if find_spec(module) is None),
+        descriptor=replace(found.descriptor, summary=found.descriptor.summary or _first_line(found)),
+        face_sizes=_face_sizes(found.descriptor, weights),
+        missing=found.descriptor.missing_modules(),
         weights=weights,
         unpublished=store.catalog.unpublished.get(source.name, ""),
     )
+
+
+def _unusable(source: BackendSource, problem: str) -> BackendSummary:
+    return BackendSummary(source.name, source.package, source.location, problem, Descriptor(name=source.name))
 
 
 def _weights(entry: WeightsEntry, store: WeightsStore) -> BackendWeights:
@@ -210,40 +200,22 @@ def _weights(entry: WeightsEntry, store: WeightsStore) -> BackendWeights:
     )
 
 
-def _face_sizes(found: type, weights: tuple[BackendWeights, ...]) -> tuple[int, ...]:
+def _face_sizes(descriptor: Descriptor, weights: tuple[BackendWeights, ...]) -> tuple[int, ...]:
     """Return the sizes that the catalog has, else the one that the class has."""
-    size = getattr(found, "face_size", None)
-    own = (size,) if isinstance(size, int) else ()
+    own = (descriptor.face_size,) if descriptor.face_size else ()
     return tuple(sorted({w.face_size for w in weights if w.face_size is not None})) or own
-
-
-def _flag(found: type, name: str, *, otherwise: bool) -> bool:
-    """Return a flag of a class; what an instance sets, or a property, is not known before there is one."""
-    value = getattr(found, name, otherwise)
-    return value if isinstance(value, bool) else otherwise
 
 
 def _first_line(found: type) -> str:
     return inspect.cleandoc(found.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
-def _overrides(found: type, method: str) -> bool:
-    """Say whether a class has a method of its own, and not that of our base class."""
-    from facerestore.backends.base import TensorRestorer
-
-    own, base = getattr(found, method, None), getattr(TensorRestorer, method)
-    return own is not None and getattr(own, "__func__", own) is not getattr(base, "__func__", base)
-
-
-def _options(found: type) -> tuple[str, ...]:
+def _options(descriptor: Descriptor) -> tuple[str, ...]:
     """Return the options of enhance that not every backend has."""
-    return tuple(
-        option
-        for option, applies in {
-            "--weights": _flag(found, "needs_weights", otherwise=True),
-            "--parser": _flag(found, "needs_parsing", otherwise=False),
-            "--fidelity": hasattr(found, "with_fidelity") and _overrides(found, "with_fidelity"),
-            "--save-stages": callable(getattr(found, "stages", None)),
-        }.items()
-        if applies
-    )
+    applies = {
+        "--weights": descriptor.needs_weights,
+        "--parser": descriptor.needs_parsing,
+        "--fidelity": descriptor.fidelity is not None,
+        "--save-stages": descriptor.has_stages,
+    }
+    return tuple(option for option, own in applies.items() if own)

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import BackendError, CheckpointError, required_package
 from facerestore.weights.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 
@@ -121,14 +122,16 @@ class GFPGANRestorer(TensorRestorer):
     so that results repeat and do not depend on which faces share a batch.
     """
 
-    name = "gfpgan"
-    network_range = (-1.0, 1.0)
-    summary = "U-shaped encoder that steers a StyleGAN2 prior by scale and shift; through spandrel"
-    paper = (
-        "Wang, Li, Zhang, Shan, Towards Real-World Blind Face Restoration with Generative Facial Prior, CVPR 2021,"
-        " arXiv 2101.04061"
+    descriptor = Descriptor(
+        name="gfpgan",
+        summary="U-shaped encoder that steers a StyleGAN2 prior by scale and shift; through spandrel",
+        paper=(
+            "Wang, Li, Zhang, Shan, Towards Real-World Blind Face Restoration with Generative Facial Prior, CVPR 2021,"
+            " arXiv 2101.04061"
+        ),
+        requires=("spandrel",),
+        network_range=(-1.0, 1.0),
     )
-    requires = ("spandrel",)
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -158,7 +161,7 @@ class GFPGANRestorer(TensorRestorer):
         """
         config = cls.config_from_state_dict(state_dict)
         network = on_meta(cls._network, config)
-        load_strictly(network, state_dict, name=f"{cls.name} {config.out_size} px")
+        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.out_size} px")
         return cls(network, face_size=config.out_size, device=device)
 
     @classmethod
@@ -185,7 +188,7 @@ class GFPGANRestorer(TensorRestorer):
 
     @classmethod
     def _network(cls, config: GFPGANConfig) -> torch.nn.Module:
-        module = _spandrel("GFPGAN", cls.name)
+        module = _spandrel("GFPGAN", cls.descriptor.name)
         network: torch.nn.Module = module.GFPGAN(**asdict(config))
         return network
 
@@ -198,14 +201,16 @@ class GFPGANRestorer(TensorRestorer):
 class RestoreFormerRestorer(TensorRestorer):
     """Restores faces with RestoreFormer (Wang et al., CVPR 2022, arXiv 2201.06374); both ranges are [-1, 1]."""
 
-    name = "restoreformer"
-    network_range = (-1.0, 1.0)
-    summary = "faces from a dictionary of facial parts, by cross-attention; through spandrel"
-    paper = (
-        "Wang, Zhang, Chen, Wang, Luo, RestoreFormer: High-Quality Blind Face Restoration from Undegraded Key-Value"
-        " Pairs, CVPR 2022, arXiv 2201.06374"
+    descriptor = Descriptor(
+        name="restoreformer",
+        summary="faces from a dictionary of facial parts, by cross-attention; through spandrel",
+        paper=(
+            "Wang, Zhang, Chen, Wang, Luo, RestoreFormer: High-Quality Blind Face Restoration from Undegraded Key-Value"
+            " Pairs, CVPR 2022, arXiv 2201.06374"
+        ),
+        requires=("spandrel",),
+        network_range=(-1.0, 1.0),
     )
-    requires = ("spandrel",)
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -235,7 +240,7 @@ class RestoreFormerRestorer(TensorRestorer):
         """
         config = cls.config_from_state_dict(state_dict)
         network = on_meta(cls._network, config)
-        load_strictly(network, state_dict, name=f"{cls.name} {config.resolution} px")
+        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.resolution} px")
         return cls(network, face_size=config.resolution, device=device)
 
     @classmethod
@@ -260,7 +265,7 @@ class RestoreFormerRestorer(TensorRestorer):
 
     @classmethod
     def _network(cls, config: RestoreFormerConfig) -> torch.nn.Module:
-        module = _spandrel("RestoreFormer", cls.name)
+        module = _spandrel("RestoreFormer", cls.descriptor.name)
         network: torch.nn.Module = module.RestoreFormer(
             **asdict(config), attn_resolutions=(ATTENTION_SIDE,), double_z=False
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.priors import noise_mode
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.weights.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 
@@ -39,15 +39,18 @@ class GPENRestorer(TensorRestorer):
     the rest from a fixed seed.
     """
 
-    name = "gpen"
-    replayable = True
-    takes_half = True
-    network_range = TASK_RANGES["restore"]
-    summary = "GAN prior embedded network: an encoder that steers StyleGAN2"
-    paper = (
-        "Yang, Ren, Xie, Zhang, GAN Prior Embedded Network for Blind Face Restoration in the Wild, CVPR 2021,"
-        " arXiv 2105.06070"
+    descriptor = Descriptor(
+        name="gpen",
+        summary="GAN prior embedded network: an encoder that steers StyleGAN2",
+        paper=(
+            "Yang, Ren, Xie, Zhang, GAN Prior Embedded Network for Blind Face Restoration in the Wild, CVPR 2021,"
+            " arXiv 2105.06070"
+        ),
+        tasks=tuple(TASK_RANGES),
+        network_range=TASK_RANGES["restore"],
+        takes_half=True,
     )
+    replayable = True
 
     def for_task(self, purpose: str) -> Self:
         """Return a restorer with the same network, in the value range of a task.
@@ -57,9 +60,7 @@ class GPENRestorer(TensorRestorer):
         """
         if purpose not in TASK_RANGES:
             raise ConfigError(f"gpen has no task '{purpose}'; choose one of {', '.join(TASK_RANGES)}")
-        other = copy.copy(self)
-        other.network_range = TASK_RANGES[purpose]
-        return other
+        return self.redeclared(network_range=TASK_RANGES[purpose])
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the fused form of the network."""
@@ -117,7 +118,7 @@ class GPENRestorer(TensorRestorer):
 
         config = cls.config_from_state_dict(state_dict)
         network = on_meta(GPENGenerator, config)
-        load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
+        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, input_size=config.input_size, device=device)
 
     @classmethod

@@ -65,7 +65,7 @@ class RestoredFaces(list[FaceImage]):
 
 def precisions_of(restored: Sequence[FaceImage]) -> list[str | None]:
     """Return the number format that each face was computed in; None where the restorer does not tell."""
-    known = getattr(restored, "precisions", None)
+    known = restored.precisions if isinstance(restored, RestoredFaces) else None
     return [None] * len(restored) if known is None else list(known)
 
 

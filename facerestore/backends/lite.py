@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError
 from facerestore.weights.checkpoint import load_strictly, on_meta, shapes_of, trained_size
 
@@ -21,12 +22,14 @@ FACE_SIZE = 256
 class LiteRestorer(TensorRestorer):
     """Restores faces with :class:`facerestore.archs.lite.LiteGenerator`; both ranges are [0, 1]."""
 
-    name = "lite"
+    descriptor = Descriptor(
+        name="lite",
+        summary="small residual network that comes with facerestore; quick on a CPU",
+        paper="none: a residual U-shaped network of ours",
+        network_range=(0.0, 1.0),
+        takes_half=True,
+    )
     replayable = True
-    takes_half = True
-    network_range = (0.0, 1.0)
-    summary = "small residual network that comes with facerestore; quick on a CPU"
-    paper = "none: a residual U-shaped network of ours"
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network as it was trained.
@@ -64,7 +67,9 @@ class LiteRestorer(TensorRestorer):
 
         config = cls.config_from_state_dict(state_dict)
         network = on_meta(LiteGenerator, config)
-        load_strictly(network, {key: value.float() for key, value in state_dict.items()}, name=cls.name)
+        load_strictly(
+            network, {key: value.float() for key, value in state_dict.items()}, name=cls.descriptor.name
+        )
         network.to(memory_format=torch.channels_last)
         return cls(network, face_size=FACE_SIZE, device=device)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.priors import MMRB_PREFIX, prior_config
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError
 from facerestore.weights.checkpoint import Shapes, load_strictly, on_meta, save_state_dict, shapes_of
 
@@ -34,15 +35,17 @@ _HEAD = re.compile(r"codec\.heads\.(\w+)\.(\d+)\.weight")
 class MMRBRestorer(TensorRestorer):
     """Restores faces with :class:`facerestore.archs.mmrb.MMRBGenerator`; both ranges are [-1, 1]."""
 
-    name = "mmrb"
-    replayable = True
-    takes_half = True
-    network_range = (-1.0, 1.0)
-    summary = "multi-path residual codec that steers a StyleGAN2 prior by styles and by scale and shift"
-    paper = (
-        "after Hu, Liu, Liu, Lu, Yu, Fu, Enhancing Quality of Pose-varied Face Restoration with Local Weak Feature"
-        " Sensing and GAN Prior, arXiv 2205.14377; the numbers of the design are ours"
+    descriptor = Descriptor(
+        name="mmrb",
+        summary="multi-path residual codec that steers a StyleGAN2 prior by styles and by scale and shift",
+        paper=(
+            "after Hu, Liu, Liu, Lu, Yu, Fu, Enhancing Quality of Pose-varied Face Restoration with Local Weak Feature"
+            " Sensing and GAN Prior, arXiv 2205.14377; the numbers of the design are ours"
+        ),
+        network_range=(-1.0, 1.0),
+        takes_half=True,
     )
+    replayable = True
 
     @classmethod
     def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
@@ -98,7 +101,7 @@ class MMRBRestorer(TensorRestorer):
             network = on_meta(MMRBGenerator, config)
         except ValueError as error:
             raise CheckpointError(f"no MMRB network: {error}; the file is incomplete or foreign") from error
-        load_strictly(network, state_dict, name=f"{cls.name} {config.face_size} px")
+        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.face_size} px")
         return cls(network, face_size=config.face_size, device=device)
 
     @classmethod
@@ -138,7 +141,7 @@ def save_mmrb(path: Path, network: MMRBGenerator, *, metadata: Mapping[str, str]
     Raises:
         CheckpointError: the file cannot be written.
     """
-    header = {"backend": MMRBRestorer.name, "config": json.dumps(asdict(network.config))}
+    header = {"backend": MMRBRestorer.descriptor.name, "config": json.dumps(asdict(network.config))}
     save_state_dict(path, network.state_dict(), {**header, **(metadata or {})})
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from facerestore.backends.base import (
-    TensorRestorer,
-    checked_crop,
-    faces_to_tensor,
-    fixed_randomness,
-    tensor_to_faces,
-)
+from facerestore.backends.base import TensorRestorer, faces_to_tensor, fixed_randomness, tensor_to_faces
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import BackendError, CheckpointError
-from facerestore.pixels import resize_face, resize_map
-from facerestore.types import AlignedFace, FaceImage, ParsingMap
+from facerestore.pixels import resize_map
+from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 from facerestore.weights.checkpoint import check_fit, load_strictly, on_meta
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 
@@ -40,24 +33,6 @@ COMPONENT_DEVIATIONS = 2.5
 EXAMPLE_RANDOM_SHARE = 0.1
 
 
-class Stage(NamedTuple):
-    """What the network has made of a face at one scale, and what that scale adds.
-
-    Attributes:
-        size: side of the features at this scale, pixels; also of the three views.
-        picture: (size, size, 3) float32 RGB in [0, 1], the picture that this scale and the coarser ones make: the
-            style blocks of the finer scales are left out. That of the finest scale is the restored face.
-        added: (size, size, 3) float32, this picture minus that without the style block of this scale, not clipped;
-            over all scales, and the picture of the learnt constant, the additions sum to the restored face.
-        features: (size, size, 3) float32 RGB in [0, 1], the three largest principal components of the features.
-    """
-
-    size: int
-    picture: FaceImage
-    added: NDArray[np.float32]
-    features: FaceImage
-
-
 class PSFRRestorer(TensorRestorer):
     """Restores faces with :class:`facerestore.archs.psfr.PSFRGenerator`; both ranges are [-1, 1].
 
@@ -65,16 +40,19 @@ class PSFRRestorer(TensorRestorer):
     so, one drawn from the five landmarks. The network is deterministic.
     """
 
-    name = "psfr"
-    replayable = True
-    takes_half = True
-    network_range = (-1.0, 1.0)
-    needs_parsing = True
-    summary: ClassVar[str] = "progressive restyling of a learnt face by the degraded one and its parsing map"
-    paper: ClassVar[str] = (
-        "Chen, Li, Yang, Lin, Zhang, Wong, Progressive Semantic-Aware Style Transformation for Blind Face"
-        " Restoration, CVPR 2021, arXiv 2009.08709"
+    descriptor = Descriptor(
+        name="psfr",
+        summary="progressive restyling of a learnt face by the degraded one and its parsing map",
+        paper=(
+            "Chen, Li, Yang, Lin, Zhang, Wong, Progressive Semantic-Aware Style Transformation for Blind Face"
+            " Restoration, CVPR 2021, arXiv 2009.08709"
+        ),
+        network_range=(-1.0, 1.0),
+        needs_parsing=True,
+        has_stages=True,
+        takes_half=True,
     )
+    replayable = True
 
     def inference_form(self, network: torch.nn.Module) -> torch.nn.Module:
         """Return the network with fused style blocks."""
@@ -136,7 +114,7 @@ class PSFRRestorer(TensorRestorer):
         from facerestore.archs.spectral import fuse, has_spectral_norm, official_shapes
 
         config = cls.config_from_state_dict(state_dict)
-        name = f"{cls.name} {config.face_size} px"
+        name = f"{cls.descriptor.name} {config.face_size} px"
         network = on_meta(PSFRGenerator, config)
         if has_spectral_norm(state_dict):
             check_fit(official_shapes(network), state_dict, name=f"{name} with spectral norm")
@@ -149,11 +127,8 @@ class PSFRRestorer(TensorRestorer):
 
     def for_header(self, header: Mapping[str, str]) -> Self:
         """Return this restorer; with the condition ``landmarks``, which recipe ``psfr`` writes, one of drawn maps."""
-        if header.get("condition") != "landmarks":
-            return self
-        other = copy.copy(self)
-        other.drawn_maps = True
-        return other
+        drawn = header.get("condition") == "landmarks"
+        return self.redeclared(drawn_maps=True) if drawn else self
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:
@@ -196,11 +171,11 @@ class PSFRRestorer(TensorRestorer):
         """
         import torch
 
-        crop = resize_face(checked_crop(face, self.name), self.input_size)
+        crops = self.crops([face])
         network = cast("PSFRGenerator", self.network)
         try:
             with torch.inference_mode():
-                x = faces_to_tensor([crop], self.network_range).to(self.device)
+                x = faces_to_tensor(crops, self.network_range).to(self.device)
                 features = network.features(x, self._planes([parsing_map]))
                 pictures = [picture.float() for picture in network.pictures(features)]
         except RuntimeError as error:

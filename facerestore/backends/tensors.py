@@ -66,11 +66,11 @@ def checked_crop(face: AlignedFace, name: str) -> FaceImage:
     Raises:
         BackendError: it is not a square float32 RGB array with values in [0, 1].
     """
-    lq = getattr(face, "lq", None)
-    if not isinstance(lq, np.ndarray):
+    if not (isinstance(face, AlignedFace) and isinstance(face.lq, np.ndarray)):
         raise BackendError(
             f"backend '{name}' restores AlignedFace records, got {type(face).__name__}; align first"
         )
+    lq = face.lq
     if lq.ndim != 3 or lq.shape[2] != 3 or lq.shape[0] != lq.shape[1] or lq.shape[0] < 1:
         raise BackendError(f"lq has shape {lq.shape}; backend '{name}' takes square (S, S, 3) RGB crops")
     if lq.dtype != np.float32:

@@ -15,14 +15,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from facerestore.backends.half import RestoredFaces, precisions_of
+from facerestore.backends.restorer import Restorer
 from facerestore.errors import BackendError
 from facerestore.parsing.network_parser import NetworkParser
 from facerestore.pipeline.per_face import AutoPipeline, FirstRestorer, Lines
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -125,16 +126,16 @@ class Gatherer(Generic[Item, Result]):
             request.answer(None, error)
 
 
-def calls_at_a_time(network: object) -> int:
+def calls_at_a_time(network: Restorer | NetworkParser) -> int:
     """Return how many calls of a network may be under way: a second one where it waits for its device by itself."""
-    return 2 if getattr(network, "overlaps", False) else 1
+    return 2 if network.overlaps else 1
 
 
 _Face = tuple[AlignedFace, ParsingMap | None]
 _Computed = tuple[FaceImage, str | None]
 
 
-class GatheringRestorer:
+class GatheringRestorer(Restorer):
     """A restorer for several threads: all faces that wait go into one call of its network.
 
     Args:
@@ -145,18 +146,19 @@ class GatheringRestorer:
     """
 
     def __init__(self, restorer: Restorer) -> None:
-        self.name = restorer.name
-        self.face_size = restorer.face_size
-        self.needs_parsing = restorer.needs_parsing
+        self.descriptor = restorer.descriptor
         self.alone = restorer
         calls = calls_at_a_time(restorer)
         self._gatherer = Gatherer[_Face, _Computed](self._serve, name=restorer.name, calls=calls)
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what else the restorer has: its fidelity, what it remarks."""
-        if name == "alone":  # not yet there: a copy is being made
-            raise AttributeError(name)
-        return getattr(self.alone, name)
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the restorer remarks."""
+        return self.alone.remarks
+
+    def stages(self, face: AlignedFace, parsing_map: ParsingMap) -> list[Stage]:
+        """Return the stages of the restorer, which has them of one face at a time."""
+        return self.alone.stages(face, parsing_map)
 
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None

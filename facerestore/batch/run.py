@@ -40,7 +40,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures.compare import compare_picture
-from facerestore.pictures.stages import stage_pictures, staged
+from facerestore.pictures.stages import check_staged, stage_pictures
 from facerestore.pipeline.report import reading_notes, storage_note
 from facerestore.pixels import to_8_bit
 from facerestore.types import DecodedImage, Image, RestoreResult
@@ -190,7 +190,7 @@ def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
         ConfigError: stages are to be saved, and the restorer has none.
     """
     if options.save_stages is not None:
-        staged(pipeline.restorer)
+        check_staged(pipeline.restorer)
 
 
 def run_job(
@@ -385,12 +385,11 @@ def _write_stages(
     stem: Path, result: RestoreResult, pipeline: RestorePipeline, options: OutputConfig
 ) -> list[Path]:
     """Write what each scale added to each restored face."""
-    restorer = staged(pipeline.restorer)
     written = []
     for index, face in enumerate(result.faces):
         if face.aligned is None or face.restored is None or face.parsing_map is None:
             continue
-        stages = restorer.stages(face.aligned, face.parsing_map)
+        stages = pipeline.restorer.stages(face.aligned, face.parsing_map)
         for ending, pixels in stage_pictures(stages, face.aligned.lq, face.parsing_map).items():
             target = _beside(stem, f"_face{index}_{ending}.png")
             written.append(_write_extra(target, _picture(pixels, result, "stage"), options))

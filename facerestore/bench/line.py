@@ -321,7 +321,7 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
         facts=PipelineFacts(
             weights=f"{request.network}, random weights",
             device=str(device),
-            precision=getattr(restorer, "precision", None),
+            precision=restorer.descriptor.precision,
         ),
     )
 

@@ -13,6 +13,7 @@ from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to
 from facerestore.backends.calling import restore_faces
 from facerestore.backends.exported import ExportedRestorer
 from facerestore.backends.psfr import fit_map
+from facerestore.backends.restorer import Restorer
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
 from facerestore.errors import BackendError, ConfigError
@@ -20,7 +21,7 @@ from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 from facerestore.pipeline.load import load_restorer
 from facerestore.pixels import resize_face
 from facerestore.testing.drawn_faces import trial_faces, trial_map
-from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
     import torch
@@ -117,7 +118,7 @@ class ShippedPart:
         self.restorer = _restorer(source, side, device)
         self.parameters = 0 if source.state_dict is None else _numel(source.state_dict)
         self.size = self.restorer.face_size
-        self._input_size: int = getattr(self.restorer, "input_size", self.size)
+        self._input_size = self.restorer.input_size
 
     def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[FaceImage]:
         """Return the restored faces."""
@@ -178,12 +179,12 @@ class ReferencePart:
         if source.state_dict is None:
             raise ConfigError(f"backend '{source.name}' has no weights, and so no reference form")
         self.name, self._source = source.name, source
-        self._network = reference_network(source.name, source.state_dict, device)
-        found = backend_class(source.name)
-        config = found.config_from_state_dict(source.state_dict)
-        self.size: int = getattr(config, "face_size", None) or _class_size(found)
-        self._input_size: int = getattr(config, "input_size", self.size)
-        self._range, self._needs_parsing = found.network_range, found.needs_parsing
+        published = _published(source.name, source.state_dict, device)
+        if not isinstance(published, TensorRestorer):
+            raise ConfigError(f"'{source.name}' restores no faces")
+        self._network = _reference(published)
+        self.size, self._input_size = published.face_size, published.input_size
+        self._range, self._needs_parsing = published.network_range, published.needs_parsing
         self._device = device
         self.parameters = _numel(source.state_dict)
 
@@ -277,14 +278,30 @@ def reference_network(
     Raises:
         ConfigError: it has none.
     """
-    from facerestore.archs.convolution import published_forms
-    from facerestore.archs.reference import REFERENCES, ReferenceNetwork
+    return _reference(_published(name, state_dict, device))
 
-    if name not in REFERENCES:
-        raise ConfigError(f"'{name}' has no reference form; those that have one are {', '.join(REFERENCES)}")
+
+def _reference(published: TensorRestorer | NetworkParser) -> torch.nn.Module:
+    from facerestore.archs.reference import ReferenceNetwork
+
+    return ReferenceNetwork(published.network).eval()
+
+
+def _published(
+    name: str, state_dict: Mapping[str, torch.Tensor], device: torch.device
+) -> TensorRestorer | NetworkParser:
+    """Return what holds a network as it was published; raises ConfigError where it has no reference form."""
+    from facerestore.archs.convolution import published_forms
+
+    if name not in reference_names():
+        raise ConfigError(
+            f"'{name}' has no reference form; those that have one are {', '.join(reference_names())}"
+        )
     with published_forms():
         built = (parser_class(name) or backend_class(name)).build(state_dict, device=device)
-    return ReferenceNetwork(built.network).eval()
+    if not isinstance(built, TensorRestorer | NetworkParser):
+        raise ConfigError(f"'{name}' is made of no torch network")
+    return built
 
 
 def reference_names() -> list[str]:
@@ -322,11 +339,6 @@ def counted_gflop(run: Callable[[], object]) -> float:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         run()
     return float(counter.get_total_flops()) / 1e9
-
-
-def _class_size(found: type) -> int:
-    """Return the size of a backend whose shapes do not tell it: the one that it publishes."""
-    return next(iter(found.published())).face_size  # type: ignore[attr-defined,no-any-return]
 
 
 def _numel(state_dict: Mapping[str, torch.Tensor]) -> int:

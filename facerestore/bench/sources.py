@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facerestore.backends import backend_class, backend_names, identify, needs_weights
-from facerestore.backends.base import fixed_randomness
+from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.description import has_example
 from facerestore.backends.exported import exported_file
 from facerestore.config import RESTORE, RestoreConfig
@@ -69,7 +69,7 @@ def published_sizes(name: str) -> list[int]:
     if parser_class(name) is not None:
         return [INPUT_SIZE, EXAMPLE_PARSER_SIZE]
     found = backend_class(name)
-    published = [restorer.face_size for restorer in found.published()] if hasattr(found, "published") else []
+    published = [restorer.face_size for restorer in found.published()]
     if has_example(found):
         example = found.build(found.example_state_dict()).face_size
         published += [example] if example not in published else []
@@ -141,8 +141,8 @@ def _drawn(word: str, size: int | None) -> Source:
             f"'{word}' cannot be drawn; random weights need one of {', '.join(drawable_names())}"
         )
     found = backend_class(word)
-    for restorer in found.published() if hasattr(found, "published") else ():
-        if size in (None, restorer.face_size):
+    for restorer in found.published():
+        if isinstance(restorer, TensorRestorer) and size in (None, restorer.face_size):
             return Source(word, "random weights", _random_like(restorer.network))
     if has_example(found):
         state_dict = found.example_state_dict()

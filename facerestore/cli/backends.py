@@ -182,12 +182,12 @@ def _print_summary(summary: BackendSummary, name_width: int) -> None:
         typer.echo(f"{summary.name:<{name_width}}BROKEN, from {summary.package}")
         _print_indented(summary.problem)
         return
-    parser = "parsing map" if summary.needs_parsing else "no parsing map"
+    parser = "parsing map" if summary.descriptor.needs_parsing else "no parsing map"
     typer.echo(
         f"{summary.name:<{name_width}}{_sizes(summary.face_sizes):<17}{parser:<16}from {summary.package}"
     )
-    if summary.summary:
-        _print_indented(summary.summary)
+    if summary.descriptor.summary:
+        _print_indented(summary.descriptor.summary)
     for module in summary.missing:
         _print_indented(f"needs the Python package {module}, which is not installed")
     _print_indented(_weights_line(summary))
@@ -195,7 +195,7 @@ def _print_summary(summary: BackendSummary, name_width: int) -> None:
 
 def _weights_line(summary: BackendSummary) -> str:
     """Return which weights are here, or how to get some."""
-    if not summary.needs_weights:
+    if not summary.descriptor.needs_weights:
         return "needs no weights"
     if here := [w for w in summary.weights if w.here]:
         more = _remedies(summary)[0] if _only_bundled(summary) else ""
@@ -240,15 +240,13 @@ def _sizes(sizes: Sequence[int]) -> str:
 def _print_details(details: BackendDetails) -> None:
     """Print all that is known of a backend."""
     summary = details.summary
-    low_high = details.network_range
     rows = {
         "backend": summary.name,
-        "what": summary.summary or "not stated",
-        "paper": details.paper or "not stated",
+        "what": summary.descriptor.summary or "not stated",
+        "paper": summary.descriptor.paper or "not stated",
         "from": f"{summary.package} ({summary.location})",
+        **summary.descriptor.in_words(),
         "faces": _sizes(summary.face_sizes),
-        "value range": "not stated" if low_high is None else f"{low_high[0]:g} to {low_high[1]:g}",
-        "parsing map": "needed" if summary.needs_parsing else "not needed",
         "options": " ".join(details.options) or "none but those of every backend",
         "check": f"facerestore backends check {summary.name}" + (" --random" if details.has_example else ""),
     }
@@ -300,7 +298,7 @@ def _print_sizes(details: BackendDetails) -> None:
 
 
 def _print_weights(summary: BackendSummary) -> None:
-    if not summary.needs_weights:
+    if not summary.descriptor.needs_weights:
         typer.echo("\nneeds no weights")
         return
     if not summary.weights:
@@ -361,9 +359,11 @@ def _width() -> int:
 
 
 def _summary_facts(summary: BackendSummary) -> dict[str, Any]:
+    """Return a summary with what the backend says of itself beside the rest, not below."""
     from dataclasses import asdict
 
-    return asdict(summary)
+    facts = asdict(summary)
+    return {**facts.pop("descriptor"), **facts}
 
 
 def _details_facts(details: BackendDetails) -> dict[str, Any]:
@@ -371,7 +371,8 @@ def _details_facts(details: BackendDetails) -> dict[str, Any]:
     from dataclasses import asdict
 
     facts = asdict(details)
-    return {**facts.pop("summary"), **facts}
+    del facts["summary"]
+    return {**_summary_facts(details.summary), **facts}
 
 
 def _finding_facts(found: Finding) -> dict[str, str]:

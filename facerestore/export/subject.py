@@ -23,7 +23,7 @@ from facerestore.weights.checkpoint import read_metadata
 from facerestore.weights.own import PERMISSIVE
 
 if TYPE_CHECKING:
-    from facerestore.types import Restorer
+    from facerestore.backends.restorer import Restorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,8 +146,8 @@ def _record(restorer: TensorRestorer) -> NetworkRecord:
         input_size=restorer.input_size,
         needs_parsing=restorer.needs_parsing,
         backend=restorer.name,
-        paper=type(restorer).paper or UNSTATED,
-        fidelity=getattr(restorer, "fidelity", None),
+        paper=restorer.descriptor.paper or UNSTATED,
+        fidelity=restorer.descriptor.fidelity,
         exporter=f"facerestore {__version__}",
     )
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.backends.psfr import PSFRRestorer, Stage
+from facerestore.backends.restorer import Restorer
 from facerestore.errors import ConfigError
 from facerestore.parsing import colour_map
 from facerestore.pictures.compare import labelled_picture
 from facerestore.pixels import to_8_bit
-from facerestore.types import FaceImage, ParsingMap, Restorer
+from facerestore.types import FaceImage, ParsingMap, Stage
 
 # An addition is drawn so that this share of its values fits in the range; a few sharp edges may be clipped.
 SHOWN_SHARE = 0.99
@@ -22,19 +22,13 @@ TILE_PX = 256
 Pixels = NDArray[np.uint8]
 
 
-def staged(restorer: Restorer) -> PSFRRestorer:
-    """Return the restorer, which works in stages.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    restorer = getattr(restorer, "alone", restorer)  # in a batch on an accelerator
-    if not isinstance(restorer, PSFRRestorer):
+def check_staged(restorer: Restorer) -> None:
+    """Raise ConfigError where a restorer does not work in stages."""
+    if not restorer.descriptor.has_stages:
         raise ConfigError(
             f"backend '{restorer.name}' does not work in stages, only 'psfr' does; leave out --save-stages, or give"
             " --backend psfr"
         )
-    return restorer
 
 
 def stage_pictures(stages: Sequence[Stage], lq: FaceImage, parsing_map: ParsingMap) -> dict[str, Pixels]:
@@ -48,7 +42,7 @@ def stage_pictures(stages: Sequence[Stage], lq: FaceImage, parsing_map: ParsingM
       scale, below them the principal components of its features.
 
     Args:
-        stages: from ``PSFRRestorer.stages``, coarsest first.
+        stages: from ``Restorer.stages``, coarsest first.
         lq: the face that they are of.
         parsing_map: (S, S) uint8 class ids of that face.
     """

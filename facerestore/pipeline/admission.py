@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 
 from facerestore.backends import BACKENDS, backend_class, backend_names, load_backend
@@ -40,7 +39,7 @@ def _restorer(entry: WeightsEntry, path: Path) -> bool:
     if entry.backend not in backend_names():
         return False
     found = backend_class(entry.backend)
-    if any(find_spec(module) is None for module in getattr(found, "requires", ())):
+    if found.descriptor.missing_modules():
         state_dict = load_state_dict(path)
         if not found.detect(state_dict):
             raise CheckpointError(f"its keys are not those of backend '{entry.backend}'")

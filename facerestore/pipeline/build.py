@@ -34,7 +34,8 @@ from facerestore.weights import WeightsStore
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.types import FaceDetector, FaceParser, Restorer, RestoreResult
+    from facerestore.backends.restorer import Restorer
+    from facerestore.types import FaceDetector, FaceParser, RestoreResult
 
 PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
 
@@ -159,7 +160,7 @@ def assemble(
         kind, config = official_kind(kind, config, restorer.name)
     if detector is None and not config.aligned:
         detector = build_detector(config, store, device)
-    preferred = LANDMARKS if getattr(restorer, "drawn_maps", False) else kind.parser_weights
+    preferred = LANDMARKS if restorer.descriptor.drawn_maps else kind.parser_weights
     needing = _needing_parser(kind, config, restorer)
     parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)
     if config.background is not None and kind.task is not RESTORE:
@@ -171,7 +172,7 @@ def assemble(
         bundled=chosen.bundled,
         commercial_use=chosen.commercial_use,
         device=restorer.place if isinstance(restorer, ExportedRestorer) else str(device),
-        precision=getattr(restorer, "precision", None),
+        precision=restorer.descriptor.precision,
         origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
         parser=_network_facts(parsing),
         background=_network_facts(behind),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from facerestore.backends import backend_class, backend_names
@@ -115,13 +114,12 @@ def _candidate(entry: WeightsEntry) -> Candidate:
 
 def _lack(entry: WeightsEntry, config: RestoreConfig, store: WeightsStore) -> str | None:
     """Return what keeps weights from being used, with the remedy; None where nothing does."""
-    found = backend_class(entry.backend)
-    missing = [module for module in getattr(found, "requires", ()) if find_spec(module) is None]
-    if missing:
+    descriptor = backend_class(entry.backend).descriptor
+    if missing := descriptor.missing_modules():
         return (
             f"it needs the Python package {', '.join(missing)}; see 'facerestore weights info {entry.name}'"
         )
-    if getattr(found, "needs_parsing", False) is True:
+    if descriptor.needs_parsing:
         try:
             choose(PARSE, config, store, needed_by=f"backend '{entry.backend}'")
         except FaceRestoreError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from facerestore.backends import create_backend, load_backend
-from facerestore.backends.base import TensorRestorer
 from facerestore.backends.exported import ExportedFile, Place, load_exported
 from facerestore.background import TiledUpsampler, holds_upsampler, load_upsampler
 from facerestore.config import RESTORE, RestoreConfig, Task
@@ -17,7 +16,8 @@ from facerestore.pipeline.choose import DETECT, LANDMARKS, ChosenWeights, choose
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.types import FaceDetector, FaceParser, Restorer
+    from facerestore.backends.restorer import Restorer
+    from facerestore.types import FaceDetector, FaceParser
     from facerestore.weights import WeightsStore
 
 
@@ -62,13 +62,7 @@ def load_restorer(
         raise ConfigError(
             f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"
         ) from error
-    if task == RESTORE:
-        return restorer
-    if isinstance(restorer, TensorRestorer):
-        return restorer.for_task(task.purpose)
-    raise ConfigError(
-        f"backend '{restorer.name}' restores faces; '{task.command}' takes weights of the backend gpen"
-    )
+    return restorer.for_task(task.purpose)
 
 
 def build_detector(config: RestoreConfig, store: WeightsStore, device: torch.device | str) -> FaceDetector:

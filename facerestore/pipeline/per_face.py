@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, template
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.blending import Paste
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError
@@ -36,7 +37,7 @@ from facerestore.types import (
 
 if TYPE_CHECKING:
     from facerestore.background import Upsampler
-    from facerestore.types import FaceDetector, FaceParser, Restorer
+    from facerestore.types import FaceDetector, FaceParser
 
 USES = {"no": "non-commercial", "unclear": "commercial use unclear"}
 """What is said of weights that are not free for every use."""
@@ -89,22 +90,20 @@ class Lines:
         return self.get(self.candidates[0].name if face.choice is None else face.choice.weights)
 
 
-class FirstRestorer:
+class FirstRestorer(Restorer):
     """The restorer of the first candidate, which stands where a line has its only one; loaded when it is used."""
-
-    needs_parsing = False
 
     def __init__(self, lines: Lines) -> None:
         first = lines.candidates[0]
-        self.name = first.backend if len(lines.candidates) == 1 else AUTO
-        self.face_size = first.face_size
+        name = first.backend if len(lines.candidates) == 1 else AUTO
+        self.descriptor = Descriptor(name=name, face_size=first.face_size)
         self._lines = lines
 
     @property
     def remarks(self) -> list[str]:
         """What people should know of how the networks run that are in memory, one sentence each."""
         loaded = (self._lines.get(name).restorer for name in self._lines.loaded)
-        return [remark for restorer in loaded for remark in getattr(restorer, "remarks", ())]
+        return [remark for restorer in loaded for remark in restorer.remarks]
 
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
@@ -251,7 +250,7 @@ class AutoPipeline(RestorePipeline):
         report = super()._report(before, after, faces, qualities, clock)
         ran = [self.lines.get(name) for name in dict.fromkeys(_weights_of(faces))]
         parsers = dict.fromkeys(line.parser.name for line in ran if line.parser is not None)
-        fidelities = [f for line in ran if (f := getattr(line.restorer, "fidelity", None)) is not None]
+        fidelities = [f for line in ran if (f := line.restorer.descriptor.fidelity) is not None]
         return report | {
             "face_size": self.restorer.face_size if len(self.lines.candidates) == 1 else None,
             "parser": ", ".join(parsers) or report["parser"],

@@ -126,7 +126,7 @@ def photo_facts(
         "mask": config.mask,
         "region": config.region,
         "background": None if line.background is None else background_facts(line.background),
-        "fidelity": getattr(line.restorer, "fidelity", None),
+        "fidelity": line.restorer.descriptor.fidelity,
         "upscale": config.upscale,
         "strength": config.strength,
         "found": len(faces),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import check_count, restore_faces
 from facerestore.backends.half import precisions_of
+from facerestore.backends.restorer import DECLARE, Restorer
 from facerestore.blending import Paste, paste_faces, replace_whole, whole_face
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
@@ -44,7 +45,7 @@ from facerestore.types import (
 
 if TYPE_CHECKING:
     from facerestore.background import OnTile, Upsampler
-    from facerestore.types import FaceDetector, FaceParser, Restorer
+    from facerestore.types import FaceDetector, FaceParser
 
 
 class RestorePipeline:
@@ -357,7 +358,7 @@ class RestorePipeline:
     def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
         """Return what people should know of this photo beside its faces' decisions, one sentence each."""
         of_faces = [note for index, face in enumerate(faces) for note in self._face_notes(index, face)]
-        return [*getattr(self.restorer, "remarks", ()), *of_faces]
+        return [*self.restorer.remarks, *of_faces]
 
     def _face_notes(self, index: int, face: RestoredFace) -> list[str]:
         """Return what people should know of how one face was computed and pasted."""
@@ -414,10 +415,12 @@ def check_parts(
         official: the line is the test pipeline of an original program.
 
     Raises:
-        BackendError: the restorer needs a parser and there is none.
+        BackendError: the restorer is none, or needs a parser and there is none.
         ConfigError: there is no detector, and the input is not said to be aligned; or one of the line and what is asked
             of it is official, and the other is not.
     """
+    if not isinstance(restorer, Restorer):
+        raise BackendError(f"{type(restorer).__name__} is no restorer; {DECLARE}")
     if restorer.needs_parsing and parser is None:
         raise BackendError(
             f"backend '{restorer.name}' needs a face parser; give one, or choose another backend"

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.backends.restorer import DECLARE, Descriptor, Restorer, has_own
 from facerestore.blending import whole_crop
-from facerestore.errors import BackendError
+from facerestore.config import TASKS
+from facerestore.errors import BackendError, ConfigError
 from facerestore.pixels import to_8_bit
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.testing.findings import Finding, Verdict, finding
 from facerestore.testing.trial import Trial, maps_of
 
 if TYPE_CHECKING:
-    from facerestore.types import FaceImage, Restorer
+    from facerestore.types import FaceImage
 
 TOLERANCE = 0.5 / 255
 """How far two results may lie apart that have to be equal but for the order of sums: half a level of 8 bits."""
 
-USE_BASE = "derive from facerestore.backends.base.TensorRestorer, which does this"
+USE_BASE = "use Restorer.crops, or derive from facerestore.TensorRestorer"
 
 
-def check_protocol(restorer: Restorer) -> Finding:
-    """Tell whether the restorer has the four members of the protocol."""
-    wrong = []
-    name, size = getattr(restorer, "name", None), getattr(restorer, "face_size", None)
-    if not (isinstance(name, str) and name):
-        wrong.append(f"name is {name!r}, not a text")
-    if not (isinstance(size, int) and size > 0):
-        wrong.append(f"face_size is {size!r}, not a number of pixels")
-    if not isinstance(getattr(restorer, "needs_parsing", None), bool):
-        wrong.append(f"needs_parsing is {getattr(restorer, 'needs_parsing', None)!r}, not True or False")
-    if not callable(getattr(restorer, "restore", None)):
-        wrong.append("there is no method restore")
-    measured = "; ".join(wrong) or f"name '{name}', {size} px faces, needs_parsing {restorer.needs_parsing}"
-    return finding("protocol", not wrong, measured, remedy="see facerestore.types.Restorer")
+_STATED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (lambda value: isinstance(value, str) and value != "", "a text"),
+    "face_size": (lambda value: isinstance(value, int) and value > 0, "a number of pixels"),
+    "input_size": (lambda value: isinstance(value, int) and value >= 0, "a number of pixels"),
+    "tasks": (lambda value: isinstance(value, tuple) and set(value) <= TASKS.keys(), "a tuple of tasks"),
+    "network_range": (lambda value: value is None or value[0] < value[1], "a low and a high value"),
+    "needs_parsing": (lambda value: isinstance(value, bool), "True or False"),
+    "fidelity": (lambda value: value is None or 0 <= value <= 1, "a number from 0 to 1"),
+    "max_batch": (lambda value: isinstance(value, int) and value >= 0, "a number of faces"),
+}
+"""What a descriptor may state of these, and in which words it is asked for."""
+
+
+def check_descriptor(restorer: object) -> Finding:
+    """Tell whether the restorer says what it is, in words that can be true."""
+    if not isinstance(restorer, Restorer):
+        return Finding("descriptor", Verdict.FAILED, f"{type(restorer).__name__} is no restorer", DECLARE)
+    wrong = [words for field in _STATED if (words := _misstated(restorer.descriptor, field))]
+    if restorer.descriptor.has_stages and not has_own(type(restorer), "stages"):
+        wrong.append("has_stages is True, and there is no method stages")
+    if wrong:
+        return Finding("descriptor", Verdict.FAILED, "; ".join(wrong), "see facerestore.Descriptor")
+    words = "; ".join(f"{what} {value}" for what, value in restorer.descriptor.in_words().items())
+    return Finding("descriptor", Verdict.PASSED, f"'{restorer.name}'; {words}")
+
+
+def _misstated(descriptor: Descriptor, field: str) -> str:
+    """Return what is wrong with a field of a descriptor; nothing where nothing is."""
+    value, (holds, words) = getattr(descriptor, field), _STATED[field]
+    try:
+        kept = holds(value)
+    except (TypeError, IndexError):  # of another kind altogether
+        kept = False
+    return "" if kept else f"{field} is {value!r}, not {words}"
 
 
 def check_form(restorer: Restorer, restored: Any, count: int) -> Finding:
@@ -129,13 +151,27 @@ def check_bad_inputs(trial: Trial) -> Finding:
         "bad inputs",
         not wrong,
         measured,
-        remedy="check crops with facerestore.backends.base.checked_crop, or derive from TensorRestorer",
+        remedy=f"refuse them with BackendError; {USE_BASE}",
     )
 
 
 def check_parsing(trial: Trial) -> Finding:
     """Tell whether `needs_parsing` says how parsing maps are treated."""
     return _check_maps_needed(trial) if trial.restorer.needs_parsing else _check_maps_harmless(trial)
+
+
+def check_fidelity(trial: Trial) -> Finding:
+    """Tell whether a dial that is declared turns, and one that is not is refused."""
+    declared, wrong = trial.restorer.descriptor.fidelity is not None, ""
+    for value, taken in {1.0: declared, -1.0: False}.items():
+        try:
+            given = trial.restorer.with_fidelity(value).descriptor.fidelity
+            wrong = wrong or ("" if taken and given == value else f"{value:g} is taken and gives {given}")
+        except ConfigError:
+            wrong = wrong or (f"{value:g} is refused" if taken else "")
+    measured = wrong or ("from 0 to 1, and no further" if declared else "no dial, and a value is refused")
+    remedy = "return self.redeclared(fidelity=value) for 0 to 1, raise ConfigError for all else"
+    return finding("fidelity", not wrong, measured, remedy=remedy)
 
 
 def check_threads(trial: Trial) -> Finding:
@@ -195,11 +231,13 @@ def _check_maps_needed(trial: Trial) -> Finding:
         except Exception as error:  # what else it may be is what is looked for
             wrong.append(f"{what} it raises {type(error).__name__}, not BackendError")
     if wrong:
-        return Finding("parsing", Verdict.FAILED, "; ".join(wrong), f"ask for one map per face; {USE_BASE}")
+        return Finding(
+            "parsing", Verdict.FAILED, "; ".join(wrong), "refuse any other number of maps than one per face"
+        )
     blank = [np.zeros_like(m) for m in maps]
     change = _largest_difference(trial.restored, trial.restorer.restore(trial.faces, blank))
     if change == 0:
-        remedy = "use the map, or set needs_parsing to False"
+        remedy = "use the map, or declare needs_parsing=False"
         return Finding("parsing", Verdict.UNCLEAR, "a blank map gives the same face", remedy)
     return Finding("parsing", Verdict.PASSED, f"maps are asked for; a blank one changes up to {change:.2g}")
 

@@ -1,11 +1,10 @@
 """The contract of every backend, as a function that a test or a person can call on any restorer.
 
-    from facerestore.testing.contract import Verdict, check_restorer
+    from facerestore import Verdict, check_restorer
 
     assert not [f for f in check_restorer(MyRestorer()) if f.verdict is Verdict.FAILED]
 
-Only the protocol `facerestore.types.Restorer` is assumed. Faces are drawn, so nothing else is needed. About twenty
-faces are restored.
+Faces are drawn, so nothing else is needed. About twenty faces are restored.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ from typing import TYPE_CHECKING
 from facerestore.testing.checks import (
     check_bad_inputs,
     check_batch,
+    check_descriptor,
     check_empty,
+    check_fidelity,
     check_form,
     check_inputs_kept,
     check_parsing,
-    check_protocol,
     check_repeats,
     check_sizes,
     check_threads,
@@ -34,7 +34,7 @@ from facerestore.testing.line import check_pipeline, check_strength_zero
 from facerestore.testing.trial import Trial, call
 
 if TYPE_CHECKING:
-    from facerestore.types import Restorer
+    from facerestore.backends.restorer import Restorer
 
 __all__ = ["Finding", "Verdict", "check_restorer", "iterate_findings"]
 
@@ -49,12 +49,13 @@ CHECKS: dict[str, Callable[[Trial], Finding]] = {
     "sizes": check_sizes,
     "bad inputs": check_bad_inputs,
     "parsing": check_parsing,
+    "fidelity": check_fidelity,
     "threads": check_threads,
     "strength 0": check_strength_zero,
     "pipeline": check_pipeline,
     "inputs kept": check_inputs_kept,  # last, so that it sees what all others did
 }
-"""The clauses by name, in order, after ``protocol``, ``restores`` and ``form``, without which none can be tried."""
+"""The clauses by name, in order, after ``descriptor``, ``restores`` and ``form``, without which none can be tried."""
 
 LIKENESS = frozenset({"tone", "place", "colour"})
 """The clauses that judge the picture, which of random weights may be any."""
@@ -64,7 +65,7 @@ def check_restorer(restorer: Restorer, *, random_weights: bool = False) -> list[
     """Return what was found of each clause of the contract.
 
     Args:
-        restorer: any object with the protocol's members.
+        restorer: derived from `facerestore.Restorer`.
         random_weights: its network is not trained, so that a picture unlike the crop is no fault of the adapter.
     """
     return list(iterate_findings(restorer, random_weights=random_weights))
@@ -74,12 +75,12 @@ def iterate_findings(restorer: Restorer, *, random_weights: bool = False) -> Ite
     """Yield the findings as they come; nothing follows a clause without which the rest cannot be tried.
 
     Args:
-        restorer: any object with the protocol's members.
+        restorer: derived from `facerestore.Restorer`.
         random_weights: its network is not trained, so that a picture unlike the crop is no fault of the adapter.
     """
-    protocol = check_protocol(restorer)
-    yield protocol
-    if protocol.verdict is Verdict.FAILED:
+    declared = check_descriptor(restorer)
+    yield declared
+    if declared.verdict is Verdict.FAILED:
         return
     faces = trial_faces(restorer.face_size)
     try:

@@ -327,7 +327,7 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
         if _difference(first, reference).mean() > DEVICE_LEVELS:
             raise FaceRestoreError(f"{device} gives another picture than the CPU; use --device cpu")
     words = "" if line.facts.precision is None else f" in {line.facts.precision}"
-    remarks = "".join(f"; {remark}" for remark in getattr(line.restorer, "remarks", ()))
+    remarks = "".join(f"; {remark}" for remark in line.restorer.remarks)
     return f"{chosen.name} restores a face on {device}{words} in {seconds:.2f} s, the same each time{remarks}"
 
 

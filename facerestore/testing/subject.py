@@ -18,7 +18,7 @@ from facerestore.pipeline.load import load_restorer
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.types import Restorer
+    from facerestore.backends.restorer import Restorer
     from facerestore.weights import WeightsStore
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from facerestore.testing.drawn_faces import trial_map
 
 if TYPE_CHECKING:
-    from facerestore.types import AlignedFace, FaceImage, ParsingMap, Restorer
+    from facerestore.backends.restorer import Restorer
+    from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 
 @dataclass(frozen=True, slots=True, eq=False)

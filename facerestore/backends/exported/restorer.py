@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.backends.base import ACCELERATOR_BATCH_PIXELS, CPU_BATCH_PIXELS, checked_crop
+from facerestore.backends.base import ACCELERATOR_BATCH_PIXELS, CPU_BATCH_PIXELS
+from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError, count
-from facerestore.pixels import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -19,50 +19,50 @@ if TYPE_CHECKING:
     from facerestore.backends.exported.record import NetworkRecord
 
 
-class ExportedRestorer:
+class ExportedRestorer(Restorer):
     """Restores faces with an exported network. Threads may share it, as far as its engine lets them.
 
+    Its name is that of runtime and file, as ``--backend`` takes them, without the folder.
+
     Attributes:
-        name: runtime and file, as ``--backend`` takes them, without the folder.
         record: what the file says of itself.
-        face_size: side of the faces that `restore` returns, pixels.
-        needs_parsing: the network takes a parsing map beside each face.
-        max_batch: most faces in one call of the network.
         place: where it runs and what runs it, for people.
-        precision: number format of its file, ``float32`` or ``float16``.
     """
 
     def __init__(self, path: Path, runtime: str, record: NetworkRecord, engine: Engine) -> None:
-        self.name = f"{runtime}:{path.name}"
+        self.descriptor = Descriptor(
+            name=f"{runtime}:{path.name}",
+            paper=record.paper,
+            tasks=(record.purpose,),
+            face_size=record.face_size,
+            input_size=record.input_size,
+            network_range=record.value_range,
+            needs_parsing=record.needs_parsing,
+            precision=record.precision,
+            max_batch=_max_batch(record, engine),
+        )
         self.record = record
-        self.face_size = record.face_size
-        self.needs_parsing = record.needs_parsing
         self.place = engine.place
-        self.precision = record.precision
         self.engine = engine
         self._exact_batch = engine.fixed_batch
-        self.max_batch = _max_batch(record, engine)
 
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
     ) -> list[FaceImage]:
         """Return one (face_size, face_size, 3) float32 RGB [0, 1] image per face, in order.
 
-        Crops of another size than the network takes are resized, as `TensorRestorer.restore` does.
-
         Raises:
             BackendError: an input is not a face image, or the network failed or gave a value that is not finite.
         """
         maps = self._checked_maps(faces, parsing_maps)
-        size = self.record.input_size
-        crops = [resize_face(checked_crop(face, self.name), size) for face in faces]
+        crops, most = self.crops(faces), self.descriptor.max_batch
         restored: list[FaceImage] = []
-        for start in range(0, len(crops), self.max_batch):
-            chunk = slice(start, start + self.max_batch)
+        for start in range(0, len(crops), most):
+            chunk = slice(start, start + most)
             restored += self._restore_batch(crops[chunk], None if maps is None else maps[chunk])
         return restored
 
-    def with_fidelity(self, value: float) -> NoReturn:
+    def with_fidelity(self, value: float) -> Self:
         """Refuse another weight between quality and fidelity: it is part of the exported graph.
 
         Raises:
@@ -70,9 +70,7 @@ class ExportedRestorer:
         """
         own = self.record.fidelity
         if own is None:
-            raise ConfigError(
-                f"backend '{self.name}' has no fidelity weight, and {value:g} was given; leave it out"
-            )
+            return super().with_fidelity(value)
         raise ConfigError(
             f"the fidelity of '{self.name}' was fixed at {own:g} when it was exported; leave it out, or export again"
             f" with --fidelity {value:g}"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.backends.restorer import Restorer
 from facerestore.config import RestoreConfig
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import (
@@ -21,7 +22,6 @@ from facerestore.types import (
     FoundFaces,
     Image,
     ParsingMap,
-    Restorer,
     search_of,
 )
 
@@ -83,7 +83,7 @@ class CachedParser:
         return self._known[key]
 
 
-class _CachedRestorer:
+class _CachedRestorer(Restorer):
     """A restorer that restores the same faces once, and caches failures too.
 
     Attributes:
@@ -91,16 +91,15 @@ class _CachedRestorer:
     """
 
     def __init__(self, restorer: Restorer) -> None:
-        self.name = restorer.name
-        self.face_size = restorer.face_size
-        self.needs_parsing = restorer.needs_parsing
+        self.descriptor = restorer.descriptor
         self.seconds_per_face: float | None = None
         self._restorer = restorer
         self._known: dict[bytes, list[FaceImage] | Exception] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        """Return what else the restorer has."""
-        return getattr(self._restorer, name)
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What the restorer remarks."""
+        return self._restorer.remarks
 
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None

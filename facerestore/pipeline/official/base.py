@@ -30,8 +30,9 @@ from facerestore.types import (
 )
 
 if TYPE_CHECKING:
+    from facerestore.backends.restorer import Restorer
     from facerestore.background import Upsampler
-    from facerestore.types import FaceDetector, FaceParser, Restorer
+    from facerestore.types import FaceDetector, FaceParser
 
 Pixels8 = NDArray[np.uint8]
 """(H, W, 3) RGB."""

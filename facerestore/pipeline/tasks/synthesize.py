@@ -63,7 +63,7 @@ class SynthesizePipeline(RestorePipeline):
         self, pixels: Image, found: Sequence[DetectedFace]
     ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
         """Return the map as a face whose crop is the map in colours."""
-        size = int(getattr(self.restorer, "input_size", self.restorer.face_size))
+        size = self.restorer.input_size
         ids = resize_map(read_ids(pixels), size)
         lq = PALETTE[ids].astype(np.float32) / np.float32(255)
         names = [CLASS_NAMES[index] for index in np.unique(ids) if index]
