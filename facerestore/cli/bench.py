@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from facerestore.cli.helping import paragraphs
+from facerestore.cli.options import command
 from facerestore.cli.terminal import Terminal, is_plain
 from facerestore.errors import ConfigError, MalformedError, parse_whole, refusing
+from facerestore.fields import names_of, option
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from facerestore.bench.report import BenchReport
+    from facerestore.bench.request import BenchRequest
     from facerestore.bench.tables import Table
 
 WIDTH = 100
@@ -54,91 +58,80 @@ EPILOG = paragraphs(
     "facerestore bench --backend gpen --device cuda --precision fp16 --against precision=float32",
 )
 
-_NETWORK, _PHOTO, _HOW, _OUT = "Networks", "Photo", "How", "What is written"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchOptions:
+    """What ``bench`` was asked for, as it was written."""
+
+    what: What = option(What.ALL, argument=True, metavar="all|line|networks")
+    """What to measure."""
+
+    backend: str | None = option(None, metavar="NAME,...")
+    """Backends, weights by name or file, exported networks, or parsers (parsenet, bisenet); restorer+parser runs both.
+    Unless given, the line with what 'enhance' takes, and whatever is installed.
+    """
+
+    random: bool = option(False)
+    """Draw the weights at the published shapes; none need be installed. Speed does not depend on weights."""
+
+    size: str | None = option(None, metavar="PX,...|all")
+    """With --random: sides of the faces; the published sizes up to 512 unless given."""
+
+    batch: int = option(1, metavar="N")
+    """Faces in one call."""
+
+    precision: str = option("float32")
+    """float32, bf16, fp16, or on CUDA tf32."""
+
+    against: str | None = option(None, metavar="REF")
+    """Run one network in turns with this (see below), and print the ratio."""
+
+    photo: Path | None = option(None, metavar="FILE")
+    """A photo of yours for the line; one is drawn unless given."""
+
+    megapixels: float = option(12.0, metavar="N")
+    """Size of the drawn photo."""
+
+    faces: int = option(4, metavar="N")
+    """Faces in the drawn photo."""
+
+    detector: str = option("auto")
+    """auto, or a detector of 'facerestore detect'."""
+
+    repeats: int | None = option(None, metavar="N")
+    """Timed runs, after a warm-up; unless given 3 of the line, 5 of a network and 7 of a pair."""
+
+    threads: int = option(0, metavar="N")
+    """CPU threads; 0 for automatic."""
+
+    device: str = option("auto")
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    as_json: Path | None = option(None, flags=("--json",), metavar="FILE.json")
+    """Also write everything to a file."""
+
+    quiet: bool = option(False, flags=("-q", "--quiet"))
+    """Print no table."""
+
+    def request(self) -> BenchRequest:
+        """Return what is to be measured; raises ConfigError where options exclude each other or a value is unfit."""
+        from facerestore.bench.request import BenchRequest
+
+        own = {name: getattr(self, name) for name in names_of(BenchRequest) if hasattr(self, name)}
+        own["what"] = self.what.value
+        return BenchRequest(**own, networks=listed(self.backend), sizes=parse_sizes(self.size))
 
 
-def bench(
-    what: Annotated[
-        What, typer.Argument(metavar="all|line|networks", help="What to measure.", show_default=True)
-    ] = What.ALL,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,...",
-            help="Backends, weights by name or file, exported networks, or parsers (parsenet, bisenet); restorer+parser"
-            " runs both. Unless given, the line with what 'enhance' takes, and whatever is installed.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = None,
-    random: Annotated[
-        bool,
-        typer.Option(
-            "--random",
-            help="Draw the weights at the published shapes; none need be installed. Speed does not depend on weights.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = False,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PX,...|all",
-            help="With --random: sides of the faces; the published sizes up to 512 unless given.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="Faces in one call.", rich_help_panel=_NETWORK)] = 1,
-    precision: Annotated[
-        str, typer.Option(help="float32, bf16, fp16, or on CUDA tf32.", rich_help_panel=_NETWORK)
-    ] = "float32",
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="REF",
-            help="Run one network in turns with this (see below), and print the ratio.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = None,
-    photo: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A photo of yours for the line; one is drawn unless given.",
-            rich_help_panel=_PHOTO,
-        ),
-    ] = None,
-    megapixels: Annotated[
-        float, typer.Option(metavar="N", help="Size of the drawn photo.", rich_help_panel=_PHOTO)
-    ] = 12.0,
-    faces: Annotated[
-        int, typer.Option(metavar="N", help="Faces in the drawn photo.", rich_help_panel=_PHOTO)
-    ] = 4,
-    detector: Annotated[
-        str, typer.Option(help="auto, or a detector of 'facerestore detect'.", rich_help_panel=_PHOTO)
-    ] = "auto",
-    repeats: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Timed runs, after a warm-up; unless given 3 of the line, 5 of a network and 7 of a pair.",
-            rich_help_panel=_HOW,
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(metavar="N", help="CPU threads; 0 for automatic.", rich_help_panel=_HOW)
-    ] = 0,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=_HOW)
-    ] = "auto",
-    as_json: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE.json", help="Also write everything to a file.", rich_help_panel=_OUT
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Print no table.", rich_help_panel=_OUT)
-    ] = False,
-) -> None:
+@command(
+    {
+        "Networks": "backend random size batch precision against",
+        "Photo": "photo megapixels faces detector",
+        "How": "repeats threads device",
+        "What is written": "as_json quiet",
+    },
+    changes={"what": {"show_default": True}},
+)
+def bench(options: BenchOptions) -> None:
     """Measure this program on this machine: the stages of the line, networks, or two of them in turns.
 
     Each stage from decoding to encoding is timed on a photo, and each network by itself: median and spread, operations,
@@ -147,33 +140,18 @@ def bench(
     since timings then mislead.
     """
     from facerestore.bench.report import check_json_name, write_json
-    from facerestore.bench.request import BenchRequest, run_request
+    from facerestore.bench.request import run_request
 
-    if as_json is not None:
-        check_json_name(as_json)
-    request = BenchRequest(
-        what=what.value,
-        networks=listed(backend),
-        random=random,
-        sizes=parse_sizes(size),
-        batch=batch,
-        precision=precision,
-        against=against,
-        photo=photo,
-        megapixels=megapixels,
-        faces=faces,
-        detector=detector,
-        repeats=repeats,
-        threads=threads,
-        device=device,
-    )
-    terminal = Terminal(-1 if quiet else 0)
+    if options.as_json is not None:
+        check_json_name(options.as_json)
+    request = options.request()
+    terminal = Terminal(-1 if options.quiet else 0)
     with terminal.steps(1) as begin:
         begin("measuring")
         report = run_request(request, tell=terminal.detail)
-    if as_json is not None:
-        write_json(as_json, report.facts())
-    if not quiet:
+    if options.as_json is not None:
+        write_json(options.as_json, report.facts())
+    if not options.quiet:
         _print(report)
     for warning in report.warnings:
         terminal.warn(f"warning: {warning}")
