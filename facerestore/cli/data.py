@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facerestore.cli.options import command
 from facerestore.cli.terminal import Terminal
 from facerestore.errors import ConfigError
+from facerestore.fields import option
 
 if TYPE_CHECKING:
     from facerestore.training.data.degraded_faces import DegradedFace
@@ -36,6 +39,92 @@ _Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only."
 _NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareOptions:
+    """What ``data prepare`` was asked for."""
+
+    photos: Path = option(argument=True, metavar="PHOTOS")
+    """Folder of photographs; its subfolders are the sets."""
+
+    out: Path = option(argument=True, metavar="OUT")
+    """Folder of the faces; one that was begun is gone on with."""
+
+    size: int = option(512, least=64, metavar="PX")
+    """Largest side of a face."""
+
+    min_size: int = option(256, least=64, metavar="PX")
+    """Smallest side; faces are never enlarged, smaller ones are dropped."""
+
+    max_blur: float = option(1.75, least=0.0, metavar="PX")
+    """Widest edges, pixels of the crop; 1 is sharp."""
+
+    max_noise: float = option(5.0, least=0.0, metavar="LEVELS")
+    """Strongest noise, levels of 255."""
+
+    max_blocks: float = option(1.25, least=1.0, metavar="X")
+    """Strongest JPEG blocks; 1 is none."""
+
+    max_turn: float = option(0.4, least=0.0, metavar="X")
+    """Furthest turn to a side; 0 is frontal, 0.3 about three quarters."""
+
+    max_outside: float = option(0.1, least=0.0, most=1.0, metavar="SHARE")
+    """Largest share of the crop that lies outside the photo."""
+
+    duplicate_bits: int = option(30, least=0, most=256, metavar="N")
+    """Faces whose 256-bit hashes differ in so many bits are one picture."""
+
+    val_share: float = option(0.05, least=0.0, most=1.0, metavar="SHARE")
+    """Share of photos whose faces go to OUT/val."""
+
+    shards: int | None = option(None, metavar="MB")
+    """Pack the faces into tar files of this size, as webdataset names them."""
+
+    detector: str = option("auto")
+    """auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face detector."""
+
+    device: str = option("auto")
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    threads: int = option(0, metavar="N")
+    """CPU threads; 0 for automatic."""
+
+    max_pixels: int | None = option(None, least=1, metavar="N")
+    """Refuse pictures with more pixels than this."""
+
+    as_json: bool = option(False, flags=("--json",))
+    """Print JSON for programs at the end."""
+
+    quiet: bool = option(False, flags=("-q", "--quiet"))
+    """Print errors only."""
+
+    no_progress: bool = option(False)
+    """Show no progress bar."""
+
+    @property
+    def settings(self) -> Preparation:
+        """How photos become faces.
+
+        Raises:
+            ConfigError: a value is unfit.
+        """
+        from facerestore.training.data.preparation import Preparation
+        from facerestore.training.engine.settings import make_settings
+
+        screening = {
+            "largest_px": self.size,
+            "smallest_px": self.min_size,
+            "max_outside": self.max_outside,
+            "max_turn": self.max_turn,
+            "max_blur_px": self.max_blur,
+            "max_noise": self.max_noise,
+            "max_blockiness": self.max_blocks,
+            "duplicate_bits": self.duplicate_bits,
+        }
+        limit = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}
+        values = {"screening": screening, "val_share": self.val_share, **limit}
+        return make_settings(Preparation, values, source="data prepare")
+
+
 @data_app.command(
     "prepare",
     help="Cut the faces out of photographs: aligned, screened, split, and listed.\n\n"
@@ -44,123 +133,26 @@ _NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progre
     " photos that failed again, and does photos that were added since.",
     epilog="facerestore data prepare album faces --size 512 --min-size 288",
 )
-def prepare(
-    photos: Annotated[
-        Path, typer.Argument(metavar="PHOTOS", help="Folder of photographs; its subfolders are the sets.")
-    ],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Folder of the faces; one that was begun is gone on with.")
-    ],
-    size: Annotated[int, typer.Option(metavar="PX", min=64, help="Largest side of a face.")] = 512,
-    min_size: Annotated[
-        int,
-        typer.Option(
-            metavar="PX", min=64, help="Smallest side; faces are never enlarged, smaller ones are dropped."
-        ),
-    ] = 256,
-    max_blur: Annotated[
-        float, typer.Option(metavar="PX", min=0.0, help="Widest edges, pixels of the crop; 1 is sharp.")
-    ] = 1.75,
-    max_noise: Annotated[
-        float, typer.Option(metavar="LEVELS", min=0.0, help="Strongest noise, levels of 255.")
-    ] = 5.0,
-    max_blocks: Annotated[
-        float, typer.Option(metavar="X", min=1.0, help="Strongest JPEG blocks; 1 is none.")
-    ] = 1.25,
-    max_turn: Annotated[
-        float,
-        typer.Option(
-            metavar="X", min=0.0, help="Furthest turn to a side; 0 is frontal, 0.3 about three quarters."
-        ),
-    ] = 0.4,
-    max_outside: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", min=0.0, max=1.0, help="Largest share of the crop that lies outside the photo."
-        ),
-    ] = 0.1,
-    duplicate_bits: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=256,
-            help="Faces whose 256-bit hashes differ in so many bits are one picture.",
-        ),
-    ] = 30,
-    val_share: Annotated[
-        float,
-        typer.Option(metavar="SHARE", min=0.0, max=1.0, help="Share of photos whose faces go to OUT/val."),
-    ] = 0.05,
-    shards: Annotated[
-        int | None,
-        typer.Option(
-            metavar="MB", help="Pack the faces into tar files of this size, as webdataset names them."
-        ),
-    ] = None,
-    detector: Annotated[
-        str,
-        typer.Option(
-            help="auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face detector."
-        ),
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for automatic.")] = 0,
-    max_pixels: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Refuse pictures with more pixels than this.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs at the end.")] = False,
-    quiet: _Quiet = False,
-    no_progress: _NoProgress = False,
-) -> None:
+@command({"": "*"})
+def prepare(asked: PrepareOptions) -> None:
     """Cut the faces out of photographs."""
+    out, shards = asked.out, asked.shards
     if shards is not None and shards < 1:
         raise ConfigError(f"--shards is {shards}; give megabytes, such as 1000")
-    settings = _settings(
-        {
-            "screening": {
-                "largest_px": size,
-                "smallest_px": min_size,
-                "max_outside": max_outside,
-                "max_turn": max_turn,
-                "max_blur_px": max_blur,
-                "max_noise": max_noise,
-                "max_blockiness": max_blocks,
-                "duplicate_bits": duplicate_bits,
-            },
-            "val_share": val_share,
-            **({} if max_pixels is None else {"max_pixels": max_pixels}),
-        }
-    )
-    terminal = Terminal(-1 if quiet else 0, as_json, not no_progress)
-    prepared = _prepare(photos, out, settings, detector, device=device, threads=threads, terminal=terminal)
+    settings = asked.settings
+    terminal = Terminal(-1 if asked.quiet else 0, asked.as_json, not asked.no_progress)
+    prepared = _prepare(asked, settings, terminal)
     if shards is not None:
         from facerestore.training.data.preparation import pack_faces
 
         for shard in pack_faces(out, prepared, max_bytes=shards * 10**6):
             terminal.say(f"{shard}: {shard.stat().st_size / 1e6:.1f} MB")
-    _tell_prepared(prepared, out, terminal, as_json=as_json)
+    _tell_prepared(prepared, out, terminal, as_json=asked.as_json)
     failed = len(prepared.failed)
     raise typer.Exit(0 if not failed else 1 if failed == len(prepared.photos) else 3)
 
 
-def _settings(values: dict[str, Any]) -> Preparation:
-    from facerestore.training.data.preparation import Preparation
-    from facerestore.training.engine.settings import make_settings
-
-    return make_settings(Preparation, values, source="data prepare")
-
-
-def _prepare(
-    photos: Path,
-    out: Path,
-    settings: Preparation,
-    detector: str,
-    *,
-    device: str,
-    threads: int,
-    terminal: Terminal,
-) -> Prepared:
+def _prepare(asked: PrepareOptions, settings: Preparation, terminal: Terminal) -> Prepared:
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.config import RestoreConfig
     from facerestore.device import resolve_device, set_threads
@@ -168,9 +160,11 @@ def _prepare(
     from facerestore.training.data.preparation import FacePreparation
     from facerestore.weights import WeightsStore
 
-    set_threads(threads)
-    found = build_detector(RestoreConfig(detector=detector), WeightsStore(), resolve_device(device))
-    work = FacePreparation(photos, out, found, settings)
+    set_threads(asked.threads)
+    found = build_detector(
+        RestoreConfig(detector=asked.detector), WeightsStore(), resolve_device(asked.device)
+    )
+    work = FacePreparation(asked.photos, asked.out, found, settings)
     with terminal.steps(len(work.todo)) as begin:
         for photo in work.todo:
             begin(photo)
