@@ -41,7 +41,7 @@ from facerestore.training.export import export_run
 from facerestore.training.recipes.landmarks.data import by_labels
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 from facerestore.weights.checkpoint import load_state_dict, read_metadata
-from facerestore.weights.files import safetensors_metadata, unlike_weights
+from facerestore.weights.files import unlike_weights
 from facerestore.weights.own import record_path
 from facerestore.weights.records import pin_path, read_pin, stamp_path, stamped_sha256, stamped_use
 
@@ -86,7 +86,6 @@ def _read_weights(path: Path) -> None:
     """Ask all that is asked of a file of weights before a face is seen."""
     if path.is_file():
         unlike_weights(path, path.name)
-        safetensors_metadata(path)
     for ask in (load_state_dict, load_backend, load_parser, read_metadata):
         with contextlib.suppress(FaceRestoreError):
             ask(path)
