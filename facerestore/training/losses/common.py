@@ -77,11 +77,11 @@ def feature_matching(fake: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
 
 
 PERCEPTUAL_WEIGHTS = (0.1, 0.1, 1.0, 1.0, 1.0)
-"""Of ``archs.vgg.PERCEPTUAL_TAPS``, as GFP-GAN weighs them (mmrb.md c.7)."""
+"""Of ``archs.vgg.PERCEPTUAL_TAPS``, as GFP-GAN weighs them."""
 
 
 def perceptual(restored: Sequence[Tensor], hq: Sequence[Tensor]) -> Tensor:
-    """Return the weighted sum of mean absolute distances of VGG19's activations (mmrb.md c.7)."""
+    """Return the weighted sum of mean absolute distances of VGG19's activations."""
     distances = [
         weight * functional.l1_loss(ours, real.detach())
         for weight, ours, real in zip(PERCEPTUAL_WEIGHTS, restored, hq, strict=True)
@@ -90,12 +90,12 @@ def perceptual(restored: Sequence[Tensor], hq: Sequence[Tensor]) -> Tensor:
 
 
 def identity(restored: Tensor, hq: Tensor) -> Tensor:
-    """Return the mean of 1 - cos between (B, D) unit vectors of persons (psfr_gpen.md 2.11, ArcFace)."""
+    """Return the mean of 1 - cos between (B, D) unit vectors of persons (ArcFace)."""
     return (1 - (restored * hq.detach()).sum(dim=1)).mean()
 
 
 def pyramid(heads: Mapping[int, Tensor], hq: Tensor) -> Tensor:
-    """Return the sum over sides of mean absolute distances to the real face reduced by area (mmrb.md c.7, ``L_pyr``).
+    """Return the sum over sides of mean absolute distances to the real face reduced by area (``L_pyr``).
 
     Args:
         heads: side r -> (B, 3, r, r), what a network has drawn at that side; sides divide that of ``hq``.
@@ -105,13 +105,13 @@ def pyramid(heads: Mapping[int, Tensor], hq: Tensor) -> Tensor:
     return torch.stack(distances).sum()
 
 
-CONSISTENT_LATENTS = 0.1  # mmrb.md c.6
+CONSISTENT_LATENTS = 0.1  # share of the latents in ``L_cons``: a choice of ours, not measured
 
 
 def consistency(
     features: Sequence[Tensor], teacher: Sequence[Tensor], latents: Tensor, teacher_latents: Tensor
 ) -> Tensor:
-    """Return how far a student's features are from a teacher's of the real face (mmrb.md c.6, ``L_cons``).
+    """Return how far a student's features are from a teacher's of the real face (``L_cons``).
 
     ``mean over levels of mean |IN(d_r) - IN(d_r^T)| + 0.1 mean (Delta - Delta^T)^2``; IN sets the mean of each channel
     of each face to 0 and its deviation to 1. No gradient flows to the teacher.
@@ -132,7 +132,7 @@ def consistency(
 
 
 def latent(offsets: Tensor) -> Tensor:
-    """Return the mean square of offsets from the mean latent, where the prior is at home (mmrb.md c.7, ``L_w``)."""
+    """Return the mean square of offsets from the mean latent, where the prior is at home (``L_w``)."""
     return offsets.square().mean()
 
 

@@ -2,7 +2,7 @@
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958, appendix B: logistic losses,
 R1 and path-length regularisation in every n-th step only ("lazy"), Adam with rates and betas corrected for the
-extra updates. The numbers are GPEN's, psfr_gpen.md 2.11. Images are RGB in [-1, 1].
+extra updates. The numbers are those of GPEN's training script. Images are RGB in [-1, 1].
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from facerestore.training.recipes.base import Batch, Phase, Scene, Term, Validat
 
 # Second beta of Adam before its correction (arXiv 1912.04958, appendix B); the first is a setting.
 BETA2 = 0.99
-# Parameters halve their weight in the average every 10,000 faces, in batches of 32 (psfr_gpen.md 2.11).
+# Parameters halve their weight in the average every 10,000 faces, in batches of 32.
 EMA_DECAY = 0.5 ** (32 / 10_000)
 SMALLEST_FACE, LARGEST_FACE = 32, 1024
 # Any fixed number will do: validation always looks at the same codes.
@@ -207,7 +207,7 @@ class Adversary:
 
     Networks are ``discriminator`` (:class:`WatchedDiscriminator`) and ``generator``, anything that returns faces and
     the styles that made them. The path length is taken of the full batch; StyleGAN2 takes half of it to save memory,
-    which GPEN's training declares and does not do (psfr_gpen.md 2.11).
+    which GPEN's training declares and does not do.
     """
 
     def __init__(self, settings: RegulariserSettings, *, path: bool = True) -> None:

@@ -1,7 +1,7 @@
 """The recipe of ParseNet: the parts of a degraded face, and the real face beside them.
 
 Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; terms and
-weights are those of the published code (design notes, psfr_gpen.md 1.6).
+weights are those of the published code.
 
 Batch norm sees the faces of one process in one pass; so with this recipe, unlike with others, several processes are not
 exactly one with a larger batch.
@@ -123,7 +123,7 @@ class ParseNetRecipe(Recipe):
         return {"parser": adam}
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the cross-entropy of the classes and the distance of the drawn face (psfr_gpen.md 1.6)."""
+        """Return the cross-entropy of the classes and the distance of the drawn face."""
         logits, image = scene.networks["parser"](scene.batch["lq"] * 2 - 1)
         labels = functional.cross_entropy(logits.float(), scene.batch["parsing"].long(), ignore_index=UNKNOWN)
         distance = functional.l1_loss(image, scene.batch["hq"] * 2 - 1)

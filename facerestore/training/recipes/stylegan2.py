@@ -79,7 +79,7 @@ class StyleGAN2Recipe(Recipe):
         """Return settings of a full run.
 
         Widths, size, steps and batch are those that the name of BasicSR's checkpoint tells, the usual prior of face
-        restorers: StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k (mmrb.md c.5).
+        restorers: StyleGAN2_512_Cmul1_FFHQ_B12G4_scratch_800k.
         """
         return {
             "engine": {

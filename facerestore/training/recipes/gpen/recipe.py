@@ -1,7 +1,7 @@
 """The recipe of GPEN: a GAN prior, the prior embedded in a restorer, or the restorer in a single stage.
 
 Yang, Ren, Xie, Zhang, "GAN Prior Embedded Network for Blind Face Restoration in the Wild", arXiv 2105.06070. Numbers
-are those of the public training script (psfr_gpen.md 2.11); what only the paper says is marked. Networks see RGB in
+are those of the public training script; what only the paper says is marked. Networks see RGB in
 [-1, 1], and the losses are of that range.
 """
 
@@ -55,7 +55,7 @@ Stage: TypeAlias = Literal["prior", "restore", "single"]
 """``prior`` learns to draw faces; ``restore`` puts an encoder before that prior and learns to restore, as the paper
 does; ``single`` learns the whole restorer at once, as the public script does."""
 
-# Below this side the identity loss of the public script has no pixel left (psfr_gpen.md 2.11).
+# Below this side the identity loss of the public script has no pixel left.
 SMALLEST_IDENTITY_FACE = 256
 WRAPPED = "network."
 """Begins the keys of a network in a run's checkpoint."""
@@ -146,7 +146,7 @@ class GPENRecipe(Recipe):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """Return the settings of the public training script, psfr_gpen.md 2.11."""
+        """Return the settings of the public training script."""
         return {
             "engine": {
                 "steps": 4_000_000,

@@ -1,7 +1,7 @@
 """Losses of PSFR-GAN: style by face part, and those of its discriminators at several scales.
 
 Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; numbers
-are those of the published training code (design notes, psfr_gpen.md 1.5 and 1.7), whose results ours equal.
+are those of the published training code, whose results ours equal.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def class_grams(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def region_style(restored: Sequence[Tensor], hq: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return the semantic-aware style loss (psfr_gpen.md 1.7; arXiv 2009.08709, equation 6).
+    """Return the semantic-aware style loss (arXiv 2009.08709, equation 6).
 
     Args:
         restored: features of restored faces, one B C H W for each level.
@@ -78,7 +78,7 @@ def region_style(restored: Sequence[Tensor], hq: Sequence[Tensor], labels: Tenso
 
 
 def perceptual(restored: Sequence[Tensor], hq: Sequence[Tensor]) -> Tensor:
-    """Return the weighted sum of mean squared distances of the five levels (psfr_gpen.md 1.5, "PCP")."""
+    """Return the weighted sum of mean squared distances of the five levels ("PCP")."""
     losses = [
         weight * functional.mse_loss(ours, real.detach())
         for weight, ours, real in zip(PERCEPTUAL_WEIGHTS, restored, hq, strict=True)
@@ -87,7 +87,7 @@ def perceptual(restored: Sequence[Tensor], hq: Sequence[Tensor]) -> Tensor:
 
 
 def scale_feature_matching(fake: Sequence[Judgement], real: Sequence[Judgement]) -> Tensor:
-    """Return the mean over scales of the feature distances of their discriminators (psfr_gpen.md 1.5)."""
+    """Return the mean over scales of the feature distances of their discriminators."""
     losses = [feature_matching(f.features, r.features) for f, r in zip(fake, real, strict=True)]
     return torch.stack(losses).mean()
 

@@ -1,7 +1,7 @@
 """The recipe of PSFR-GAN: pixels, style by face part, and discriminators of several scales that see the parsing map.
 
 Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709; terms and
-weights are those of the published code (design notes, psfr_gpen.md 1.5 to 1.7).
+weights are those of the published code.
 
 The published program makes one forward pass of everything, then updates the generator, then the discriminators with
 what they said before the generator's update. Ours has two phases: the generator's, and the discriminators' on the very
@@ -245,7 +245,7 @@ class PSFRRecipe(Recipe):
         return muon_for(parts, betas=self.settings.betas, still=still)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the terms of a phase (psfr_gpen.md 1.5)."""
+        """Return the terms of a phase."""
         return self._generator_terms(scene) if phase == "generator" else self._discriminator_terms(scene)
 
     def _generator_terms(self, scene: Scene) -> list[Term]:
