@@ -202,7 +202,7 @@ Pending = TypeVar("Pending")
 Result = TypeVar("Result")
 
 
-class Lane(Protocol):
+class Transfer(Protocol):
     """Carries tensors to a device and back.
 
     Attributes:
@@ -220,7 +220,7 @@ class Lane(Protocol):
         ...
 
 
-class DirectLane:
+class DirectTransfer:
     """For the CPU, and for devices whose transfers are torch's own affair."""
 
     overlaps = False
@@ -237,7 +237,7 @@ class DirectLane:
         return y.cpu
 
 
-class PinnedLane:
+class PinnedTransfer:
     """For CUDA devices: through page-locked memory, with one stream for each direction."""
 
     overlaps = True
@@ -281,9 +281,9 @@ class PinnedLane:
 
 
 @cache
-def lane_to(device: torch.device) -> Lane:
-    """Return the lane to a device: one for all networks and threads."""
-    return PinnedLane(device) if device.type == "cuda" else DirectLane(device)
+def transfer_to(device: torch.device) -> Transfer:
+    """Return the transfer to a device: one for all networks and threads."""
+    return PinnedTransfer(device) if device.type == "cuda" else DirectTransfer(device)
 
 
 def one_ahead(

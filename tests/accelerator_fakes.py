@@ -1,9 +1,9 @@
-"""Stand-ins for what only an accelerator has: a lane to a device that works by itself, and recordings of networks."""
+"""Stand-ins for what only an accelerator has: transfers to a device that works by itself, and recorded networks."""
 
 from torch import Tensor
 
 
-class FarLane:
+class FarTransfer:
     """A device that works by itself, as far as its caller can see; notes what it is asked."""
 
     overlaps = True

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from accelerator_fakes import FakeRecorder, FarLane
+from accelerator_fakes import FakeRecorder, FarTransfer
 from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
 
 from facerestore.archs.replay import ReplayedNetwork, colours_last
@@ -223,7 +223,7 @@ def test_photos_share_the_calls_of_an_accelerators_network(tmp_path, device):
     assert len(shared.restorer.calls) < 8
 
 
-def test_photos_go_over_lanes_and_recordings_as_on_cuda_and_come_out_alike(tmp_path):
+def test_photos_go_over_transfers_and_recordings_as_on_cuda_and_come_out_alike(tmp_path):
     found = backend_class("gpen")
     jobs = make_jobs(tmp_path, 24)
     state = found.example_state_dict()
@@ -234,7 +234,7 @@ def test_photos_go_over_lanes_and_recordings_as_on_cuda_and_come_out_alike(tmp_p
     restorer = found.build(state)
     recorder = FakeRecorder()
     restorer = restorer.redeclared(max_batch=3)
-    restorer._lane, restorer._layout = FarLane(), torch.channels_last
+    restorer._transfer, restorer._layout = FarTransfer(), torch.channels_last
     restorer.network = ReplayedNetwork(colours_last(restorer.network), record=recorder)
     far = pipeline(FACE, config=RestoreConfig(force=True), restorer=restorer)
     far.facts = replace(far.facts, device="cuda")

@@ -20,7 +20,7 @@ from facerestore.backends.tensors import checked_crop as checked_crop
 from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
 from facerestore.backends.tensors import fixed_randomness as fixed_randomness
 from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
-from facerestore.device import autocast_dtype, lane_to, one_ahead
+from facerestore.device import autocast_dtype, one_ahead, transfer_to
 from facerestore.errors import BackendError, count
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
@@ -88,7 +88,7 @@ class TensorRestorer(Restorer):
         self._autocast: torch.dtype | None = None
         if self.device.type != "meta" and not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
-        self._lane = lane_to(self.device)
+        self._transfer = transfer_to(self.device)
         self._layout = torch.contiguous_format
         if self.device.type == "cuda" and self.replayable and not takes_published_forms():
             self._prepare_for_cuda()
@@ -124,7 +124,7 @@ class TensorRestorer(Restorer):
     @property
     def overlaps(self) -> bool:
         """Whether a second thread may hand over faces while one fetches its own: so on CUDA."""
-        return self._lane.overlaps
+        return self._transfer.overlaps
 
     @property
     def remarks(self) -> list[str]:
@@ -174,7 +174,7 @@ class TensorRestorer(Restorer):
         most = self.descriptor.max_batch
         chunks = [slice(start, start + most) for start in range(0, len(crops), most)]
         batches = [(crops[chunk], None if parsing_maps is None else parsing_maps[chunk]) for chunk in chunks]
-        if self._lane.overlaps:
+        if self._transfer.overlaps:
             begin, finish = self._begin_where_room, self._finish_told
             computed = one_ahead(batches, begin=begin, finish=finish, otherwise=self._restore_batch)
         else:
@@ -239,10 +239,10 @@ class TensorRestorer(Restorer):
 
     def _begin(self, crops: Sequence[FaceImage], parsing_maps: Sequence[ParsingMap] | None) -> Pending:
         """Hand faces to the device, which computes them by itself; nothing here waits for it."""
-        x = self._lane.upload(faces_to_tensor(crops, self.network_range, layout=self._layout))
+        x = self._transfer.upload(faces_to_tensor(crops, self.network_range, layout=self._layout))
         y = self._forwarded(x, parsing_maps, self._autocast)
         finite, faces = all_finite(y), channels_behind(y, self.network_range)
-        return Pending(x, parsing_maps, self._lane.download(finite), self._lane.download(faces))
+        return Pending(x, parsing_maps, self._transfer.download(finite), self._transfer.download(faces))
 
     def _finish(self, pending: Pending) -> list[ComputedFace]:
         """Fetch the faces; those that are not finite are computed again in float32."""

@@ -211,7 +211,7 @@ class PSFRRestorer(TensorRestorer):
         if parsing_maps is None:
             raise BackendError(f"backend '{self.name}' needs a parsing map for each face; give parsing_maps")
         labels = np.stack([fit_map(parsing_map, self.input_size) for parsing_map in parsing_maps])
-        return one_hot(self._lane.upload(torch.from_numpy(labels)))
+        return one_hot(self._transfer.upload(torch.from_numpy(labels)))
 
 
 def fit_map(parsing_map: ParsingMap, size: int) -> ParsingMap:

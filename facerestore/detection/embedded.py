@@ -22,7 +22,7 @@ from facerestore.detection.frames import Reduction, View, apart, as_rgb, to_imag
 from facerestore.detection.landmark_frame import affine_from_landmarks, box_of_face, from_units, grey_crop
 from facerestore.detection.pyramid import Pyramid, Reach
 from facerestore.detection.searching import Extent, Judged, search_photo
-from facerestore.device import lane_to
+from facerestore.device import transfer_to
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.types import Affine, DetectedFace, FoundFaces, Image
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
@@ -177,14 +177,14 @@ def search(
 
     from facerestore.archs.detector import flatten
 
-    lane = lane_to(_device_of(network))
+    transfer = transfer_to(_device_of(network))
     height, width = (-(-side // CELL_PX) * CELL_PX for side in pixels.shape[:2])
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
     canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
     with torch.inference_mode():
         # As it lies in memory, colour last, which is what the convolutions are quickest on.
-        batch = lane.upload(torch.from_numpy(cv2.LUT(canvas, _units())))[None].permute(0, 3, 1, 2)
-        outputs = lane.download(flatten(network.maps(batch))[0])()
+        batch = transfer.upload(torch.from_numpy(cv2.LUT(canvas, _units())))[None].permute(0, 3, 1, 2)
+        outputs = transfer.download(flatten(network.maps(batch))[0])()
         if not bool(torch.isfinite(outputs).all()):
             raise BackendError("the face detector gave values that are not finite; verify its weights")
         return candidates(outputs, (height, width), threshold, at_least=at_least)
@@ -208,14 +208,14 @@ def look(
 
     from facerestore.archs.landmarks import normalise
 
-    lane = lane_to(_device_of(network))
+    transfer = transfer_to(_device_of(network))
     better, scores = np.empty_like(landmarks), np.empty(len(landmarks))
     for start in range(0, len(landmarks), LOOKS_AT_ONCE):
         affines = [affine_from_landmarks(points) for points in landmarks[start : start + LOOKS_AT_ONCE]]
         crops = np.stack([picture.crop(affine) for affine in affines])
         with torch.inference_mode():
-            found = network(normalise(lane.upload(torch.from_numpy(crops))))
-            points, logits = (wait() for wait in [lane.download(one) for one in found])
+            found = network(normalise(transfer.upload(torch.from_numpy(crops))))
+            points, logits = (wait() for wait in [transfer.download(one) for one in found])
             scores[start : start + LOOKS_AT_ONCE] = torch.sigmoid(logits).double().numpy()
         for index, (affine, own) in enumerate(zip(affines, points.numpy(), strict=True), start):
             better[index] = transform_points(invert_affine(affine), from_units(own))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.device import lane_to
+from facerestore.device import transfer_to
 from facerestore.errors import BackendError, count
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.pixels import resize_face, resize_map
@@ -81,15 +81,15 @@ class NetworkParser(ABC):
         self.network = network.eval().requires_grad_(False).to(self.device)
         if not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
-        self._lane = lane_to(self.device)
+        self._transfer = transfer_to(self.device)
         if self.device.type == "cuda":
             self.network = colours_last(self.network)
         self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
 
     @property
     def overlaps(self) -> bool:
-        """Whether a second thread may hand over faces while one fetches its maps: so on CUDA, see ``lanes``."""
-        return self._lane.overlaps
+        """Whether a second thread may hand over faces while one fetches its maps: so on CUDA (`facerestore.device`)."""
+        return self._transfer.overlaps
 
     def inference_form(self, network: torch.nn.Module) -> Any:
         """Return the network that `parse` runs: the same sums, its wide convolutions by Winograd's method."""
@@ -137,13 +137,13 @@ class NetworkParser(ABC):
         normalised = (np.stack(crops) - mean) / deviation
         try:
             with torch.inference_mode():
-                x = self._lane.upload(
+                x = self._transfer.upload(
                     torch.from_numpy(np.ascontiguousarray(normalised.transpose(0, 3, 1, 2)))
                 )
                 logits = self.network.logits(x)
                 low, high = torch.aminmax(logits)
-                finite = self._lane.download(torch.isfinite(low) & torch.isfinite(high))  # NaN is both
-                labels = self._lane.download(likeliest(logits))
+                finite = self._transfer.download(torch.isfinite(low) & torch.isfinite(high))  # NaN is both
+                labels = self._transfer.download(likeliest(logits))
                 found = labels().numpy() if bool(finite()) else None
         except RuntimeError as error:
             raise BackendError(

@@ -118,14 +118,16 @@ class RestorePipeline:
         return False
 
     @property
-    def _finder(self) -> FaceDetector | None:
+    def _active_detector(self) -> FaceDetector | None:
         """The detector, where faces are to be found at all."""
         return None if self.config.aligned else self.detector
 
     @property
     def description(self) -> str:
         """One line for people: backend, weights, device, detector, parser."""
-        detector = "aligned input" if self._finder is None else f"detector {self._finder.name}"
+        detector = (
+            "aligned input" if self._active_detector is None else f"detector {self._active_detector.name}"
+        )
         parser = "" if self.parser is None else f", {self._parser_words(self.parser)}"
         behind = "" if self.background is None else f", background {self.background.name}"
         return f"{self._network_words}, {self.facts.where}; {detector}{parser}{behind}"
@@ -228,9 +230,9 @@ class RestorePipeline:
 
     def _detect(self, pixels: Image) -> list[DetectedFace]:
         """Return the faces left to right, the order of their indices."""
-        if self._finder is None:
+        if self._active_detector is None:
             return [whole_face(pixels)]
-        return left_to_right(self._finder.detect(pixels))
+        return left_to_right(self._active_detector.detect(pixels))
 
     def _judge(
         self, pixels: Image, found: Sequence[DetectedFace]

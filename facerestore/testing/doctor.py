@@ -31,7 +31,7 @@ from facerestore.pipeline.candidates import usable
 from facerestore.pipeline.choose import AUTO, DETECT, PARSE, choose
 from facerestore.pipeline.load import build_detector, build_parser
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.testing.line import DrawnFaceFinder, trial_photo
+from facerestore.testing.line import DrawnFaceDetector, trial_photo
 from facerestore.types import DecodedImage, DetectedFace, Image
 from facerestore.weights import WeightsStore
 
@@ -348,7 +348,7 @@ def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) 
     """Return the real line, with a detector that knows the synthetic face."""
     built = build_pipeline(config, store=store)
     return RestorePipeline(
-        DrawnFaceFinder(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
+        DrawnFaceDetector(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
     )
 
 

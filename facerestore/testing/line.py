@@ -16,7 +16,7 @@ from facerestore.testing.trial import Trial, maps_of
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace, Image, ParsingMap
 
 
-class DrawnFaceFinder:
+class DrawnFaceDetector:
     """Finds the one face that is known to be there."""
 
     name = "drawn face"
@@ -82,4 +82,4 @@ def trial_photo(size: int) -> tuple[DecodedImage, DetectedFace, int]:
 def _line(restorer: Restorer, face: DetectedFace, *, strength: float) -> RestorePipeline:
     parser = DrawnFaceParser() if restorer.needs_parsing else None
     config = RestoreConfig(strength=strength, force=True)
-    return RestorePipeline(DrawnFaceFinder(face), restorer, config=config, parser=parser)
+    return RestorePipeline(DrawnFaceDetector(face), restorer, config=config, parser=parser)

@@ -135,15 +135,15 @@ class SheetMaker:
     ) -> None:
         if not pipelines or (strengths is not None and not strengths):
             raise ConfigError("a contact sheet needs at least one pipeline and one strength; give them")
-        self._lines = [
+        self._compared = [
             (pipeline, _configs_of_strengths(pipeline.config, strengths)) for pipeline in pipelines
         ]
-        for pipeline, configs in self._lines:
+        for pipeline, configs in self._compared:
             for config in configs:  # what a pipeline refuses is to be known before any work
                 pipeline.with_parts(
                     pipeline.detector, pipeline.restorer, parser=pipeline.parser, config=config
                 )
-        self.columns = _sheet_columns(self._lines)
+        self.columns = _sheet_columns(self._compared)
         if len(self.columns) > MAX_COLUMNS:
             raise ConfigError(
                 f"a sheet of {len(self.columns)} columns is too wide; give at most {MAX_COLUMNS}"
@@ -156,7 +156,7 @@ class SheetMaker:
     @property
     def facts(self) -> dict[str, Any]:
         """What holds for the whole sheet, ready for JSON."""
-        first = self._lines[0][0]
+        first = self._compared[0][0]
         return {
             "facerestore": __version__,
             "detector": None if first.config.aligned or first.detector is None else first.detector.name,
@@ -168,7 +168,7 @@ class SheetMaker:
                     "face_size": pipeline.restorer.face_size,
                     "strength": config.strength,
                 }
-                for pipeline, configs in self._lines
+                for pipeline, configs in self._compared
                 for config in configs
             ],
         }
@@ -190,14 +190,14 @@ class SheetMaker:
         cells: dict[int, list[SheetCell]] = {index: [] for index in chosen}
         facts: dict[int, list[dict[str, Any]]] = {index: [] for index in chosen}
         parsers: dict[int, CachedParser] = {}
-        for pipeline, configs in self._lines if chosen else ():
+        for pipeline, configs in self._compared if chosen else ():
             if on_pipeline is not None:
                 on_pipeline(_weights_name(pipeline))
             if pipeline.parser is not None:
                 parsers.setdefault(id(pipeline.parser), CachedParser(pipeline.parser))
-            line = Rerun(pipeline, found, parsers.get(id(pipeline.parser)))
+            rerun = Rerun(pipeline, found, parsers.get(id(pipeline.parser)))
             for config in configs:
-                for index, (cell, fact) in self._cells_of_column(line, config, image, found, chosen).items():
+                for index, (cell, fact) in self._cells_of_column(rerun, config, image, found, chosen).items():
                     cells[index].append(cell)
                     facts[index].append({"column": len(facts[index]), **fact})
         rows = tuple(
@@ -232,15 +232,15 @@ class SheetMaker:
     def _page_footer(self) -> str:
         words = [
             "faces as they lie in the finished photo",
-            *_unusual_choices(self._lines[0][0].config),
-            f"seconds measured on {self._lines[0][0].facts.device}",
+            *_unusual_choices(self._compared[0][0].config),
+            f"seconds measured on {self._compared[0][0].facts.device}",
             f"facerestore {__version__}",
         ]
         return " · ".join([*words, f"page {self._pages}"] if self._pages > 1 else words)
 
     def _find_faces(self, pixels: Image) -> tuple[list[DetectedFace], list[int]]:
         """Return all faces left to right, and the indices of those that the first configuration chooses."""
-        first = self._lines[0][0]
+        first = self._compared[0][0]
         if first.config.aligned or first.detector is None:
             found = [whole_face(pixels)]
         else:
@@ -249,7 +249,7 @@ class SheetMaker:
 
     def _cells_of_column(
         self,
-        line: Rerun,
+        rerun: Rerun,
         config: RestoreConfig,
         image: DecodedImage,
         found: Sequence[DetectedFace],
@@ -257,7 +257,7 @@ class SheetMaker:
     ) -> dict[int, tuple[SheetCell, dict[str, Any]]]:
         """Return cell and facts of each chosen face in one column; what a network raises becomes a failed cell."""
         try:
-            result = line.pipeline(config).run(image)
+            result = rerun.pipeline(config).run(image)
         except (WeightsError, ConfigError, ImageError):
             raise
         except Exception as error:  # a network's fault is told in its cells, and the other columns go on
@@ -269,7 +269,7 @@ class SheetMaker:
         for index in chosen:
             picture = self._cell_picture(result.image.pixels, found[index], scale)
             restored = result.faces[index].decision.outcome is Outcome.RESTORED
-            seconds = line.restorer.seconds_per_face if restored else None
+            seconds = rerun.restorer.seconds_per_face if restored else None
             note = "" if restored else f"kept: {result.faces[index].decision.reason}"
             fact = {
                 key: value for key, value in result.report["faces"][index].items() if key not in _OF_THE_FACE
@@ -316,9 +316,9 @@ def _unusual_choices(config: RestoreConfig) -> list[str]:
     return [word for word, shown in words.items() if shown]
 
 
-def _sheet_columns(lines: Sequence[tuple[RestorePipeline, Sequence[RestoreConfig]]]) -> list[SheetColumn]:
+def _sheet_columns(compared: Sequence[tuple[RestorePipeline, Sequence[RestoreConfig]]]) -> list[SheetColumn]:
     """Return what stands above the columns; weights of one short name are called by their long one."""
-    long = [_weights_name(pipeline) for pipeline, _ in lines]
+    long = [_weights_name(pipeline) for pipeline, _ in compared]
     short = [Path(name).name for name in long]
     names = [s if short.count(s) == 1 else n for s, n in zip(short, long, strict=True)]
     return [
@@ -329,7 +329,7 @@ def _sheet_columns(lines: Sequence[tuple[RestorePipeline, Sequence[RestoreConfig
             face_size=pipeline.restorer.face_size,
             licence=_LICENCE_NOTES.get(pipeline.facts.commercial_use or "", ""),
         )
-        for group, (pipeline, configs) in enumerate(lines)
+        for group, (pipeline, configs) in enumerate(compared)
         for config in configs
     ]
 

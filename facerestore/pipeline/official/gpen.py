@@ -94,7 +94,7 @@ class GPENPipeline(OfficialPipeline):
 
     def _detect(self, pixels: Image) -> list[DetectedFace]:
         """Return the faces left to right, found in the enlarged photo and told in pixels of the photo itself."""
-        if self._finder is None:
+        if self._active_detector is None:
             return super()._detect(pixels)
         enlarged = self._enlarged(as_8_bit(pixels))
         longest = max(enlarged.shape[:2])
@@ -106,7 +106,7 @@ class GPENPipeline(OfficialPipeline):
         to_photo = compose_affine(
             invert_affine(resize_affine(_ratio(enlarged.shape, pixels.shape))), to_enlarged
         )
-        found = self._finder.detect(seen)
+        found = self._active_detector.detect(seen)
         search = search_of(found)
         return left_to_right(
             FoundFaces(

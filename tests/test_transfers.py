@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from accelerator_fakes import FarLane
+from accelerator_fakes import FarTransfer
 from conftest import REPOSITORY
 from fakes import face_at
 
@@ -13,7 +13,7 @@ from facerestore.backends import backend_class, backend_names, needs_weights
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.restorer import Descriptor
 from facerestore.detection import create_detector
-from facerestore.device import DirectLane, PinnedLane, lane_to, one_ahead
+from facerestore.device import DirectTransfer, PinnedTransfer, one_ahead, transfer_to
 from facerestore.errors import BackendError
 from facerestore.io import read_image
 from facerestore.parsing.networks import ParseNetParser
@@ -45,7 +45,7 @@ class Halver(TensorRestorer):
 
 def halver(max_batch=2, room=99):
     restorer = Halver(torch.nn.Identity(), face_size=SIZE, max_batch=max_batch)
-    restorer._lane, restorer.room = FarLane(), room
+    restorer._transfer, restorer.room = FarTransfer(), room
     return restorer
 
 
@@ -57,7 +57,7 @@ def test_a_batch_is_handed_over_before_the_one_before_it_is_fetched():
     restorer = halver()
     restored = restorer.restore([aligned(value / 10) for value in range(5)])
     assert values(restored) == [0, 0.05, 0.1, 0.15, 0.2]
-    assert restorer._lane.order == ["up 2", "up 2", "down 2", "up 1", "down 2", "down 1"]
+    assert restorer._transfer.order == ["up 2", "up 2", "down 2", "up 1", "down 2", "down 1"]
     assert all(face.flags.owndata or face.base is None or face.base.size == face.size for face in restored)
 
 
@@ -78,7 +78,7 @@ def test_what_fails_while_it_is_fetched_is_told_with_the_number_of_faces():
 
         return wait
 
-    restorer._lane.download = download
+    restorer._transfer.download = download
     with pytest.raises(
         BackendError, match="failed on cpu with 2 faces: CUDA error: an illegal memory access"
     ):
@@ -107,15 +107,15 @@ def test_the_order_of_beginnings_and_ends():
     assert one_ahead([], begin=begin, finish=finish, otherwise=otherwise) == []
 
 
-def test_each_device_has_its_lane(monkeypatch):
-    assert isinstance(lane_to(torch.device("cpu")), DirectLane)
-    assert isinstance(lane_to(torch.device("mps")), DirectLane)
-    assert lane_to(torch.device("cpu")) is lane_to(torch.device("cpu"))
+def test_each_device_has_its_transfer(monkeypatch):
+    assert isinstance(transfer_to(torch.device("cpu")), DirectTransfer)
+    assert isinstance(transfer_to(torch.device("mps")), DirectTransfer)
+    assert transfer_to(torch.device("cpu")) is transfer_to(torch.device("cpu"))
     monkeypatch.setattr("torch.cuda.Stream", lambda device: None)
-    assert isinstance(lane_to.__wrapped__(torch.device("cuda")), PinnedLane)
+    assert isinstance(transfer_to.__wrapped__(torch.device("cuda")), PinnedTransfer)
 
 
-def test_the_lane_to_cuda_orders_its_streams(monkeypatch):
+def test_the_transfer_to_cuda_orders_its_streams(monkeypatch):
     order = []
 
     class Stream:
@@ -150,12 +150,12 @@ def test_the_lane_to_cuda_orders_its_streams(monkeypatch):
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *args, pin_memory, **kwargs: empty(*args, **kwargs))
 
-    lane = PinnedLane(torch.device("cpu"))
+    transfer = PinnedTransfer(torch.device("cpu"))
     x = torch.arange(4.0)
-    there = lane.upload(x)
+    there = transfer.upload(x)
     assert order == ["into up", "out of up", "computing waits for up", "kept for computing"]
     order.clear()
-    wait = lane.download(there)
+    wait = transfer.download(there)
     assert order == ["down waits for computing", "into down", "mark down", "out of down", "kept for down"]
     assert torch.equal(wait(), x)
     assert order[-1] == "host waits"
@@ -187,7 +187,7 @@ def test_only_networks_that_were_watched_are_prepared_for_cuda():
 def test_the_way_over_a_far_lane_gives_the_same_faces(name):
     found = backend_class(name)
     plain, far = (found.build(found.example_state_dict()) for _ in range(2))
-    far._lane, far._layout = FarLane(), torch.channels_last
+    far._transfer, far._layout = FarTransfer(), torch.channels_last
     far.network = colours_last(far.network)
     far = far.redeclared(max_batch=2)
     generator = np.random.default_rng(0)
@@ -212,23 +212,23 @@ def test_the_embedded_detector_goes_to_cuda_and_else_stays_on_the_cpu(monkeypatc
     assert placed == ["cuda", "cuda:1", "cpu", "cpu"]
 
 
-def test_faces_are_found_and_labelled_alike_over_a_far_lane(monkeypatch):
+def test_faces_are_found_and_labelled_alike_over_a_far_transfer(monkeypatch):
     image = read_image(REPOSITORY / "examples" / "astronaut_degraded.jpg").pixels
     store = WeightsStore(offline=True)
     detector = create_detector("embedded", weights_for=store.require)
     plain = detector.detect(image)
-    lane = FarLane()
-    monkeypatch.setattr("facerestore.detection.embedded.lane_to", lambda device: lane)
+    transfer = FarTransfer()
+    monkeypatch.setattr("facerestore.detection.embedded.transfer_to", lambda device: transfer)
     far = detector.detect(image)
     assert len(plain) == len(far) == 1
     assert np.array_equal(plain[0].landmarks, far[0].landmarks)
-    assert lane.order
+    assert transfer.order
 
     with fixed_randomness():
         parser = ParseNetParser(ParseNet(ParseNetConfig((4, 6, 8), 1, (6, 4))), max_batch=2)
     parser.input_size = 32
     faces = [aligned(value / 10) for value in range(3)]
     maps = parser.parse(faces)
-    parser._lane = FarLane()
+    parser._transfer = FarTransfer()
     for one, other in zip(maps, parser.parse(faces), strict=True):
         assert np.array_equal(one, other)
