@@ -197,9 +197,7 @@ def test_the_library_call_takes_a_background(tmp_path):
 
 
 def test_a_background_given_as_the_restorer_s_weights_is_told(tmp_path):
-    with pytest.raises(
-        ConfigError, match="enlarges whole photos, not one for faces; give it with --background"
-    ):
+    with pytest.raises(ConfigError, match=r"network\.pth.*give it with --background"):
         build_pipeline(RestoreConfig(weights=str(weights_file(tmp_path))))
 
 
