@@ -7,8 +7,9 @@ import numpy as np
 
 from facerestore.alignment import template
 from facerestore.backends.restorer import Descriptor, Restorer
+from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.drawn_faces import trial_faces
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace
@@ -70,4 +71,5 @@ class Brightener(Restorer):
 def pipeline(*faces, config=None, restorer=None, bundled=False):
     """Return a pipeline that finds ``faces`` and brightens them."""
     facts = PipelineFacts(weights="brightener.test", sha256="0" * 64, bundled=bundled)
+    config = config or RestoreConfig()
     return RestorePipeline(FakeDetector(*faces), restorer or Brightener(), config=config, facts=facts)

@@ -18,8 +18,8 @@ from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.evaluation.sheet import sheet_configs, sheet_pipelines
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import Available, available, usable
-from facerestore.pipeline.per_face import AutoPipeline, Lines
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts
+from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.routing import Candidate
 from facerestore.quality.judge import FaceQuality
@@ -69,9 +69,11 @@ class Workshop:
         facts = PipelineFacts(weights=name)
         return RestorePipeline(self.detector, self.restorers[name], config=self.config, facts=facts)
 
-    def pipeline(self, *candidates, passed_over=()):
-        lines = Lines(Available(candidates, passed_over), self.build)
-        return AutoPipeline(self.detector, lines, config=self.config)
+    def pipeline(self, *candidates, passed_over=(), **measures):
+        found = Available(candidates, passed_over)
+        lines = Lines(found, self.build)
+        parts = {"config": self.config, "facts": facts_of(found), "procedure": per_face(lines, **measures)}
+        return RestorePipeline(self.detector, FirstRestorer(lines), **parts)
 
 
 def workshop(*faces, **options):
@@ -94,13 +96,13 @@ def test_each_face_goes_to_its_network_and_everything_outside_stays():
 def test_a_network_is_loaded_when_a_face_needs_it_and_once_for_all_threads():
     shop = workshop(SMALL)
     line = shop.pipeline(PRIOR, CAREFUL)
-    assert line.lines.loaded == ()
+    assert line.restorer.lines.loaded == ()
     line.run(photo(60, 60))
     assert shop.built == []
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda seed: line.run(photo(seed=seed)), [1] * 8))
     assert shop.built == [CAREFUL.name]
-    assert line.lines.loaded == (CAREFUL.name,)
+    assert line.restorer.lines.loaded == (CAREFUL.name,)
     assert all(np.array_equal(r.image.pixels, results[0].image.pixels) for r in results)
 
 
@@ -182,24 +184,21 @@ def test_with_one_network_the_pixels_are_those_of_its_own_line():
     assert "face by face" not in line.description
 
 
-def test_a_nearly_sharp_face_far_larger_than_the_network_is_kept_unless_forced(monkeypatch):
+def test_a_nearly_sharp_face_far_larger_than_the_network_is_kept_unless_forced():
     measured = FaceQuality(60.0, 0.3, 1.5, 1.0, 1.0, 1.0, sharp=False)
-    monkeypatch.setattr("facerestore.pipeline.per_face.assess", lambda aligned: measured)
-    image, face = noisy(260, 260), face_at(10, 10, size=240)
-    kept = workshop(face).pipeline(CAREFUL).run(image)
+    assess, image, face = lambda aligned: measured, noisy(260, 260), face_at(10, 10, size=240)
+    kept = workshop(face).pipeline(CAREFUL, assess=assess).run(image)
     assert kept.image is image
     assert kept.report["kept"] == {"would-lose-detail": 1}
-    assert workshop(face).pipeline(PRIOR, CAREFUL).run(image).report["restored"] == 1
-    forced = workshop(face, force=True).pipeline(CAREFUL).run(image).report["faces"][0]
+    assert workshop(face).pipeline(PRIOR, CAREFUL, assess=assess).run(image).report["restored"] == 1
+    forced = workshop(face, force=True).pipeline(CAREFUL, assess=assess).run(image).report["faces"][0]
     assert (forced["decision"], forced["choice"]) == ("restored", "too-large")
 
 
 def test_other_parts_keep_the_networks():
     shop = workshop(SMALL, LARGE)
     line = shop.pipeline(PRIOR, CAREFUL)
-    half = line.with_parts(
-        FakeDetector(SMALL), line.restorer, parser=None, config=RestoreConfig(strength=0.5)
-    )
+    half = replace(line, detector=FakeDetector(SMALL), config=RestoreConfig(strength=0.5))
     result = half.run(photo())
     assert [face.choice.weights for face in result.faces] == [CAREFUL.name]
     assert result.report["faces"][0]["strength"] == 0.5
@@ -318,10 +317,10 @@ def tiny_store(tmp_path):
 def test_build_pipeline_loads_each_network_when_a_face_needs_it(tiny_store):
     line = build_pipeline(RestoreConfig(aligned=True, device="cpu"), store=tiny_store)
     assert "face by face: lite.tiny-256 (bundled, 256 px), mmrb.tiny-32" in line.description
-    assert line.lines.loaded == ()
+    assert line.restorer.lines.loaded == ()
     tiny = line.run(noisy(40, 40))
     assert tiny.report["faces"][0]["weights"] == "mmrb.tiny-32"
-    assert line.lines.loaded == ("mmrb.tiny-32",)
+    assert line.restorer.lines.loaded == ("mmrb.tiny-32",)
     large = line.run(photo(200, 200))
     assert large.report["faces"][0]["weights"] == "lite.tiny-256"
     assert large.image.pixels.shape == (200, 200, 3)

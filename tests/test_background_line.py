@@ -19,7 +19,7 @@ from facerestore.config import load_config
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.pipeline.choose import BACKGROUND, choose
 from facerestore.pipeline.load import build_upsampler
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pixels import resize_image
 from facerestore.weights import WeightsStore
@@ -122,8 +122,7 @@ def test_a_canvas_of_another_size_or_depth_is_refused():
 
 def test_tiles_are_told_to_who_asks():
     pipeline, told = line(), []
-    pipeline.on_tile = lambda done, of: told.append((done, of))
-    pipeline.run(photo())
+    pipeline.run(photo(), on_tile=lambda done, of: told.append((done, of)))
     assert told == [(1, 1)]
 
 

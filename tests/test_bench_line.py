@@ -1,6 +1,7 @@
 """The stages of the line, drawn photos, and what is asked for and reported."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,6 @@ from facerestore.bench.line import (
     STAGES,
     GivenFaces,
     LineRequest,
-    Meter,
-    TimedPipeline,
     measure_line,
     open_line,
     pass_photo,
@@ -30,6 +29,7 @@ from facerestore.device import keep_freed_memory
 from facerestore.errors import ConfigError, ImageError
 from facerestore.export import Wanted, export_network, open_export
 from facerestore.io import decode_image, encode_image
+from facerestore.pipeline.parts import StageClock
 from facerestore.weights import WeightsStore
 
 TINY = LineRequest(megapixels=0.03, faces=2, network="psfr+parsenet", random=True, size=32, repeats=2)
@@ -49,7 +49,7 @@ def here(monkeypatch):
 
 def test_stages_add_up_and_inner_ones_do_not_count_twice():
     peaks = iter([10, 30, 20])
-    meter = Meter(clock=Clock(), memory=lambda: next(peaks))
+    meter = StageClock(clock=Clock(), apart=True, memory=lambda: next(peaks))
     with meter.stage("judge"):
         with meter.stage("align"):
             pass
@@ -83,12 +83,10 @@ def test_faces_of_a_photo_of_ones_own_are_found(tmp_path):
 
 
 def test_the_restored_photo_is_the_line_s(store):
-    line = open_line(TINY)
-    assert isinstance(line, TimedPipeline)
     found = face_at(10, 10, size=64)
-    line.detector = GivenFaces(FakeDetector(), [found])
+    line = replace(open_line(TINY), detector=GivenFaces(FakeDetector(), [found]))
     picture = Photo("p", encode_image(photo(), format="PNG"), (found,))
-    size, restored = pass_photo(line, picture, Meter())
+    size, restored = pass_photo(line, picture, StageClock(apart=True))
     assert (size, restored) == ((200, 120), 1)
 
 

@@ -8,7 +8,7 @@ from fakes import Brightener, FakeDetector, face_at, photo
 
 from facerestore.cli.app import main
 from facerestore.io import decode_image, read_image, write_image
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)

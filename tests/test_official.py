@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,16 +23,17 @@ from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.cli.app import main
-from facerestore.config import COLORIZE, RestoreConfig
+from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.io import _icc, decode_image, encode_image, read_image
-from facerestore.pipeline.build import build_pipeline, official_kind
-from facerestore.pipeline.official import OFFICIAL_PIPELINES, GPENPipeline, PSFRPipeline, official_pipeline
+from facerestore.pipeline.build import assemble, build_pipeline
+from facerestore.pipeline.official import GPEN, PROGRAMS, PSFR, official_program
 from facerestore.pipeline.official.base import truncated
 from facerestore.pipeline.official.cubic import cubic_warp
-from facerestore.pipeline.official.gpen import feathered, paste_mask, warp_linear
+from facerestore.pipeline.official.gpen import feathered, front, paste_mask, warp_linear
 from facerestore.pipeline.official.psfr import paste_hard
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.tasks.colorize import COLORIZING
 from facerestore.types import DecodedImage, DetectedFace, Metadata, Outcome
 from facerestore.weights.checkpoint import save_state_dict
 
@@ -68,13 +70,15 @@ class AllSkin:
 def gpen(*faces, network=None, parser=None, **options):
     config = RestoreConfig(official=True, **options)
     detector = None if config.aligned else FakeDetector(*faces)
-    return GPENPipeline(detector, network or Network(), config=config, parser=parser or AllSkin())
+    parts = {"config": config, "parser": parser or AllSkin(), "procedure": GPEN.procedure}
+    return RestorePipeline(detector, network or Network(), **parts)
 
 
 def psfr(*faces, network=None, **options):
     config = RestoreConfig(official=True, **options)
     detector = None if config.aligned else FakeDetector(*faces)
-    return PSFRPipeline(detector, network or Network("psfr", 128), config=config, parser=AllSkin())
+    parts = {"config": config, "parser": AllSkin(), "procedure": PSFR.procedure}
+    return RestorePipeline(detector, network or Network("psfr", 128), **parts)
 
 
 def smooth_photo(height=200, width=260, *, low=40, high=200):
@@ -140,9 +144,9 @@ def test_gpen_cuts_faces_out_of_the_enlargement_and_pastes_them_on_the_backgroun
     doubled = DetectedFace(tuple(2 * v for v in face.box), face.landmarks * 2, 0.95)
     config = RestoreConfig(official=True, upscale=2, background="auto")
     networks = Network(), Network()
-    parts = {"config": config, "parser": AllSkin()}
-    on_grey = GPENPipeline(FakeDetector(doubled), networks[0], background=Grey(), **parts).run(image)
-    alone = GPENPipeline(FakeDetector(doubled), networks[1], **parts).run(image)
+    parts = {"config": config, "parser": AllSkin(), "procedure": GPEN.procedure}
+    on_grey = RestorePipeline(FakeDetector(doubled), networks[0], background=Grey(), **parts).run(image)
+    alone = RestorePipeline(FakeDetector(doubled), networks[1], **parts).run(image)
     assert np.array_equal(networks[0].given[0], networks[1].given[0])
     changed = (on_grey.image.pixels != 77).any(axis=2)
     assert not changed[:, :60].any()
@@ -167,8 +171,7 @@ def test_gpen_enlarges_linearly_and_finds_and_pastes_in_the_enlargement(upscale)
             box = tuple((value + 0.5) * ratio - 0.5 for value in face.box)
             return [DetectedFace(box, points.astype(np.float32), 0.95)]
 
-    config = RestoreConfig(official=True, upscale=upscale)
-    result = GPENPipeline(Enlarged(), Network(), config=config, parser=AllSkin()).run(image)
+    result = replace(gpen(upscale=upscale), detector=Enlarged()).run(image)
     size = (round(260 * upscale), round(200 * upscale))
     expected = cv2.resize(image.pixels, size, interpolation=cv2.INTER_LINEAR)
     assert np.abs(result.image.pixels.astype(int) - expected).max() <= 2
@@ -187,8 +190,7 @@ def test_gpen_looks_at_large_photos_in_a_small_copy():
             return [sure(100, 100, size=300)]
 
     image = DecodedImage(np.full((800, 1600, 3), 90, dtype=np.uint8))
-    config = RestoreConfig(official=True)
-    result = GPENPipeline(Watcher(), Network(), config=config, parser=AllSkin()).run(image)
+    result = replace(gpen(), detector=Watcher()).run(image)
     assert seen == [(500, 1000, 3)]
     expected = sure(100, 100, size=300).landmarks * 1.6  # divided by the factor, without half a pixel
     assert np.allclose(result.faces[0].detected.landmarks, expected, atol=1e-3)
@@ -231,9 +233,9 @@ def test_output_is_truncated_where_the_normal_line_rounds():
 def test_gpen_smooths_small_faces_only(size, levels):
     # The boxes are 102 and 96 px; a straight edge leaves 1/4 and 3/4 after the binomial kernel.
     edge = np.repeat((np.arange(512) >= 256).astype(np.float32)[None, :, None], 512, axis=0).repeat(3, axis=2)
-    pipeline = gpen(sure(10, 10, size=size), network=Network(change=lambda _: edge))
-    front, _, _ = pipeline._front(pipeline.run(smooth_photo()).faces[0], (1.0, 1.0))
-    assert set(np.unique(front)) == levels
+    result = gpen(sure(10, 10, size=size), network=Network(change=lambda _: edge)).run(smooth_photo())
+    pasted, _, _ = front(result.faces[0], (1.0, 1.0), strength=1.0)
+    assert set(np.unique(pasted)) == levels
 
 
 def test_gpen_strength_mixes_with_the_crop():
@@ -279,17 +281,17 @@ def test_gpen_restores_faces_that_the_normal_line_would_keep():
 
 
 def test_gpen_aligned_face_goes_through_whole_without_a_parser_at_the_size_of_the_network():
-    config = RestoreConfig(official=True, aligned=True)
     network = Network(face_size=64, change=lambda lq: np.full_like(lq, 100.9 / 255))
+    line = replace(gpen(aligned=True, network=network), parser=None)
     alpha = np.full((32, 32), 77, dtype=np.uint8)
     image = DecodedImage(smooth_photo(32, 32).pixels, alpha)
-    result = GPENPipeline(None, network, config=config).run(image)
+    result = line.run(image)
     assert result.image.pixels.shape == (64, 64, 3)
     assert (result.image.pixels == 100).all()
     assert (result.image.alpha == 77).all()
     assert result.image.alpha.shape == (64, 64)
     with pytest.raises(ImageError, match="square"):
-        GPENPipeline(None, network, config=config).run(smooth_photo())
+        line.run(smooth_photo())
 
 
 # --- the cubic warp --------------------------------------------------------------------------------------------------
@@ -333,12 +335,11 @@ def test_cubic_warp_keeps_flat_areas_exactly_and_zero_beyond_the_picture():
     assert (far == 0).all()
 
 
-def test_cubic_warp_does_not_depend_on_the_bands(monkeypatch):
+def test_cubic_warp_does_not_depend_on_the_bands():
     pixels = photo(height=40, width=50).pixels
     affine = np.array([[0.9, 0.1, 2.0], [-0.1, 0.9, 5.0]])
     whole = cubic_warp(pixels, affine, (45, 37))
-    monkeypatch.setattr("facerestore.pipeline.official.cubic.BAND_PIXELS", 100)
-    assert np.array_equal(cubic_warp(pixels, affine, (45, 37)), whole)
+    assert np.array_equal(cubic_warp(pixels, affine, (45, 37), band_pixels=100), whole)
 
 
 # --- PSFR-GAN: the line ----------------------------------------------------------------------------------------------
@@ -505,21 +506,21 @@ def test_options_that_the_original_does_not_know_are_refused(make, options, mess
 
 
 def test_official_pipelines_exist_for_gpen_and_psfr_with_their_own_networks():
-    assert official_pipeline("gpen") is GPENPipeline
-    assert official_pipeline("psfr") is PSFRPipeline
+    assert official_program("gpen") is GPEN
+    assert official_program("psfr") is PSFR
     with pytest.raises(ConfigError, match="gpen and psfr"):
-        official_pipeline("lite")
+        official_program("lite")
     with pytest.raises(ConfigError, match="brightener"):
         gpen(network=Brightener())
     with pytest.raises(BackendError, match=r"weights download parsenet\.gpen"):
-        GPENPipeline(FakeDetector(), Network(), config=RestoreConfig(official=True))
+        replace(gpen(), parser=None)
 
 
 def test_the_normal_line_refuses_to_be_official_and_the_reverse():
     with pytest.raises(ConfigError, match="official"):
         RestorePipeline(FakeDetector(), Brightener(), config=RestoreConfig(official=True))
     with pytest.raises(ConfigError, match="official"):
-        GPENPipeline(FakeDetector(), Network(), config=RestoreConfig(), parser=AllSkin())
+        replace(gpen(), config=RestoreConfig())
     assert gpen().description.startswith("official gpen test pipeline: gpen, 512 px faces")
 
 
@@ -527,13 +528,14 @@ def test_other_backends_and_tasks_have_no_official_pipeline():
     with pytest.raises(ConfigError, match="'lite', only for gpen and psfr"):
         build_pipeline(RestoreConfig(official=True, backend="lite", device="cpu"))
 
-    class Colouring(RestorePipeline):
-        task = COLORIZE
-
-    with pytest.raises(ConfigError, match="facerestore colorize"):
-        official_kind(Colouring, RestoreConfig(official=True), "gpen")
     with pytest.raises(ConfigError, match="--min-face"):
-        official_kind(RestorePipeline, RestoreConfig(official=True, min_face=3), "gpen")
+        GPEN.completed(RestoreConfig(official=True, min_face=3))
+
+
+def test_another_task_than_restoring_has_no_official_pipeline(gpen_weights):
+    config = RestoreConfig(official=True, weights=str(gpen_weights), device="cpu")
+    with pytest.raises(ConfigError, match="facerestore colorize"):
+        assemble(config, COLORIZING)
 
 
 @pytest.mark.parametrize(
@@ -546,9 +548,7 @@ def test_other_backends_and_tasks_have_no_official_pipeline():
     ],
 )
 def test_the_parser_is_that_of_the_program_unless_another_is_named(backend, options, parser):
-    kind, config = official_kind(RestorePipeline, RestoreConfig(official=True, **options), backend)
-    assert kind is OFFICIAL_PIPELINES[backend]
-    assert config.parser == parser
+    assert PROGRAMS[backend].completed(RestoreConfig(official=True, **options)).parser == parser
 
 
 # --- as a user runs it -----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, face_at, photo, pipeline
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.parsing import face_mask
-from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.restore import Procedure, RestorePipeline
+from facerestore.pipeline.stages import judge
 from facerestore.quality.judge import assess
 from facerestore.types import DecodedImage, Outcome
 
@@ -86,31 +88,30 @@ def test_a_small_face_is_kept_with_the_numbers_that_decided_and_restored_when_fo
     )
 
 
-def test_a_sharp_face_is_kept_and_restored_when_forced(monkeypatch):
-    real = assess
-    monkeypatch.setattr(
-        "facerestore.pipeline.restore.assess", lambda aligned: replace(real(aligned), sharp=True)
-    )
-    image = photo()
-    kept = pipeline(LEFT).run(image)
+def measuring(**measured):
+    """Return restoring where every face measures so."""
+    return Procedure(judge=partial(judge, assess=lambda aligned: replace(assess(aligned), **measured)))
+
+
+def test_a_sharp_face_is_kept_and_restored_when_forced():
+    image, line = photo(), replace(pipeline(LEFT), procedure=measuring(sharp=True))
+    kept = line.run(image)
     assert kept.faces[0].decision.code == "sharp"
     assert kept.image is image
-    forced = pipeline(LEFT, config=RestoreConfig(force=True)).run(image)
+    forced = replace(line, config=RestoreConfig(force=True)).run(image)
     assert forced.faces[0].decision.outcome is Outcome.RESTORED
     assert "forced" in forced.faces[0].decision.reason
 
 
 @pytest.mark.parametrize(("enlargement", "code"), [(0.5, "would-lose-detail"), (0.51, "restored")])
-def test_a_named_network_does_not_take_detail_from_a_large_nearly_sharp_face(monkeypatch, enlargement, code):
-    real, nearly = assess, {"enlargement": enlargement, "blur_px": 1.5, "noise_sigma": 1.0, "blockiness": 1.0}
-    monkeypatch.setattr(
-        "facerestore.pipeline.restore.assess", lambda aligned: replace(real(aligned), **nearly)
-    )
-    decision = pipeline(LEFT).run(photo()).faces[0].decision
+def test_a_named_network_does_not_take_detail_from_a_large_nearly_sharp_face(enlargement, code):
+    nearly = measuring(enlargement=enlargement, blur_px=1.5, noise_sigma=1.0, blockiness=1.0)
+    line = replace(pipeline(LEFT), procedure=nearly)
+    decision = line.run(photo()).faces[0].decision
     assert decision.code == code
     if code != "restored":
         assert "much larger than what this network gives" in decision.reason
-        forced = pipeline(LEFT, config=RestoreConfig(force=True)).run(photo()).faces[0]
+        forced = replace(line, config=RestoreConfig(force=True)).run(photo()).faces[0]
         assert forced.decision.outcome is Outcome.RESTORED
 
 
@@ -265,7 +266,7 @@ def test_the_description_says_weights_device_and_detector():
     assert "detector fake" in text
 
 
-@pytest.mark.parametrize("call", ["run", "examine", "run_spent"])
+@pytest.mark.parametrize("call", ["run", "examine"])
 def test_too_little_memory_for_a_photo_is_an_image_error(call, monkeypatch):
     line = pipeline(face_at(10, 20))
 

@@ -18,7 +18,7 @@ from facerestore.device import automatic_precision, known_precisions
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import write_image
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.types import AlignedFace
 

@@ -23,7 +23,7 @@ from facerestore.evaluation.sheet.picture import (
 )
 from facerestore.io import write_image
 from facerestore.pictures.layout import PAPER
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import save_state_dict

@@ -21,21 +21,20 @@ from facerestore.errors import BackendError, ConfigError, ImageError, WeightsErr
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 from facerestore.io import _icc, decode_image, encode_image, write_image
 from facerestore.parsing import PALETTE, LandmarkParser
+from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.build import (
-    ColorizePipeline,
-    InpaintPipeline,
     MaskFile,
     MaskPicture,
     Strokes,
-    SynthesizePipeline,
     build_colorizer,
     build_inpainter,
     build_synthesizer,
 )
-from facerestore.pipeline.tasks.colorize import keep_luma, with_luma
+from facerestore.pipeline.tasks.colorize import COLORIZING, keep_luma, with_luma
 from facerestore.pipeline.tasks.damage import find_mask, stroke
-from facerestore.pipeline.tasks.inpaint import soft_damage
+from facerestore.pipeline.tasks.inpaint import inpainting, soft_damage
 from facerestore.pipeline.tasks.parsing_pictures import decode_map, read_ids
+from facerestore.pipeline.tasks.synthesize import SYNTHESIZING
 from facerestore.types import DecodedImage, Metadata, Outcome
 from facerestore.weights.checkpoint import save_state_dict
 
@@ -76,18 +75,19 @@ def grey(image):
 
 def colorizer(*faces, restorer=None, **options):
     config = RestoreConfig(**{"mask": "whole", "colour_match": False, **options})
-    return ColorizePipeline(FakeDetector(*faces), restorer or Painter(), config=config)
+    detector = FakeDetector(*faces)
+    return RestorePipeline(detector, restorer or Painter(), config=config, procedure=COLORIZING)
 
 
 def inpainter(damage, *faces, restorer=None, **options):
     config = RestoreConfig(**{"mask": "whole", **options})
-    made = InpaintPipeline(FakeDetector(*faces), restorer or Painter(), config=config)
-    return made.with_damage(damage)
+    detector, procedure = FakeDetector(*faces), inpainting(damage)
+    return RestorePipeline(detector, restorer or Painter(), config=config, procedure=procedure)
 
 
 def synthesizer(restorer=None):
     config = RestoreConfig(aligned=True, mask="whole")
-    return SynthesizePipeline(None, restorer or Mirror(), config=config)
+    return RestorePipeline(None, restorer or Mirror(), config=config, procedure=SYNTHESIZING)
 
 
 # --- colorize
@@ -239,8 +239,10 @@ def test_the_network_sees_the_damage_white_and_the_detector_does_not():
             looked_at.append(pixels)
             return super().detect(pixels)
 
-    line = InpaintPipeline(Detector(FACE), painter, config=RestoreConfig(mask="whole"))
-    line.with_damage(MaskPicture(holes_picture((140, 160), (60, 60, 80, 80)))).run(image)
+    procedure = inpainting(MaskPicture(holes_picture((140, 160), (60, 60, 80, 80))))
+    RestorePipeline(Detector(FACE), painter, config=RestoreConfig(mask="whole"), procedure=procedure).run(
+        image
+    )
     assert looked_at[0] is image.pixels
     assert painter.seen[0][30:34, 30:34].min() > 0.99
     assert painter.seen[0][:20].max() < 0.6
@@ -332,23 +334,20 @@ def test_what_is_transparent_in_a_mask_is_sound():
     assert line.run(photo(140, 160)).report["damage"]["share"] == round(100 / (140 * 160), 6)
 
 
-def test_damage_has_to_be_said_and_the_size_stays():
-    bare = InpaintPipeline(FakeDetector(FACE), Painter(), config=RestoreConfig())
-    with pytest.raises(ConfigError, match="nothing says what is damaged"):
-        bare.for_photo(Path("a.png")).run(photo(140, 160))
+def test_the_size_stays_and_parts_are_not_chosen():
     with pytest.raises(ConfigError, match="keeps the size"):
         inpainter(Strokes(), FACE, upscale=2.0).run(photo(140, 160))
     parts = RestoreConfig(mask="whole", region="eyes=1")
-    line = InpaintPipeline(FakeDetector(FACE), Painter(), config=parts, parser=LandmarkParser())
+    line = replace(inpainter(Strokes(), FACE), config=parts, parser=LandmarkParser())
     with pytest.raises(ConfigError, match="whatever it lies on"):
-        line.with_damage(Strokes()).run(photo(140, 160))
+        line.run(photo(140, 160))
 
 
 def test_strokes_repeat_with_their_seed_and_differ_by_seed_and_name():
     image = photo(140, 160)
 
     def drawn(seed, name):
-        result = inpainter(Strokes(seed), FACE).for_photo(Path("some") / name).run(image)
+        result = inpainter(Strokes(seed), FACE).run(image, source=Path("some") / name)
         return result.before.pixels.tobytes()
 
     assert drawn(1, "a.png") == drawn(1, "a.png")
@@ -597,7 +596,8 @@ def test_builders_settle_what_a_task_has_to_have(tiny):
     assert (
         build_colorizer(RestoreConfig(weights=str(tiny), aligned=True, mask="whole")).config.mask == "whole"
     )
-    assert build_inpainter(Strokes(3), config).damage == Strokes(3)
+    drawn = build_inpainter(Strokes(3), replace(config, aligned=True, upscale=1.0)).run(photo(64, 64))
+    assert drawn.report["damage"]["source"] == "random strokes, seed 3"
     line = build_synthesizer(config)
     assert (line.config.strength, line.config.upscale, line.detector) == (1.0, 1.0, None)
     assert "from parsing maps" in line.description

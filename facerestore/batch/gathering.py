@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from copy import copy
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from facerestore.backends.half import RestoredFaces, precisions_of
 from facerestore.backends.restorer import Restorer
 from facerestore.errors import BackendError
 from facerestore.parsing.network_parser import NetworkParser
-from facerestore.pipeline.per_face import AutoPipeline, FirstRestorer, Lines
+from facerestore.pipeline.per_face import FirstRestorer, Lines, per_face
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 
@@ -203,13 +203,13 @@ class GatheringParser:
 
 def gathered(pipeline: RestorePipeline) -> RestorePipeline:
     """Return a pipeline whose networks serve all threads that wait in one call; the one given stays as it is."""
-    other = copy(pipeline)
-    if isinstance(pipeline, AutoPipeline) and isinstance(other, AutoPipeline):
-        lines = pipeline.lines
-        other.lines = Lines(lines.available, lambda name: gathered(lines.get(name)))
-        other.restorer = FirstRestorer(other.lines)
-        return other
-    other.restorer = GatheringRestorer(pipeline.restorer)
-    if isinstance(pipeline.parser, NetworkParser):
-        other.parser = GatheringParser(pipeline.parser)
-    return other
+    if isinstance(pipeline.restorer, FirstRestorer):
+        own = pipeline.restorer.lines
+        lines = Lines(own.available, lambda name: gathered(own.get(name)))
+        return replace(pipeline, restorer=FirstRestorer(lines), procedure=per_face(lines))
+    parser = pipeline.parser
+    return replace(
+        pipeline,
+        restorer=GatheringRestorer(pipeline.restorer),
+        parser=GatheringParser(parser) if isinstance(parser, NetworkParser) else parser,
+    )

@@ -21,7 +21,6 @@ from facerestore.config import OutputConfig
 from facerestore.errors import ImageError, WeightsError
 from facerestore.files import sweep
 from facerestore.io import (
-    DEFAULT_MAX_PIXELS,
     FORMATS,
     SUFFIXES,
     check_free,
@@ -46,6 +45,7 @@ from facerestore.pixels import to_8_bit
 from facerestore.types import DecodedImage, Image, RestoreResult
 
 if TYPE_CHECKING:
+    from facerestore.background import OnTile
     from facerestore.batch.ahead import Ahead
     from facerestore.pipeline.restore import RestorePipeline
 
@@ -86,6 +86,7 @@ def run_jobs(
     options: OutputConfig,
     ahead: Ahead | None = None,
     on_stop: Callable[[int], None] = lambda under_way: None,
+    on_tile: OnTile | None = None,
 ) -> Generator[PhotoOutcome, None, None]:
     """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
@@ -99,6 +100,7 @@ def run_jobs(
         options: how results are written, and how many photos are worked on at a time.
         ahead: reads one of the photos already; None where nothing was begun.
         on_stop: told how many photos are finished first, where a run of several at a time is broken off.
+        on_tile: told of the background's progress with each photo, tile by tile.
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
@@ -112,35 +114,53 @@ def run_jobs(
     photos = len(jobs) if pipeline.background is None else 1
     workers = worker_count(options.workers, photos=photos, device=pipeline.facts.device, threads=threads)
     if workers == 1:
-        yield from (_outcome(job, pipeline, options, PixelBudget(), ahead) for job in jobs)
+        work = _Work(pipeline, options, PixelBudget(), ahead, on_tile)
+        yield from (_outcome(job, work) for job in jobs)
         return
     if not on_cpu(pipeline.facts.device):
         from facerestore.batch.gathering import gathered  # not needed to begin with, and it imports much
 
         pipeline = gathered(pipeline)
-    yield from _at_a_time(workers, jobs, pipeline, options, ahead, on_stop)
+    budget = PixelBudget(pixels_at_a_time(pipeline.facts.device))
+    yield from _at_a_time(workers, jobs, _Work(pipeline, options, budget, ahead, on_tile), on_stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all jobs of a run share; see ``run_jobs``."""
+
+    pipeline: RestorePipeline
+    options: OutputConfig
+    budget: PixelBudget
+    ahead: Ahead | None = None
+    on_tile: OnTile | None = None
+
+    def pixels_of(self, data: bytes, *, name: str, page: int | None = None) -> int:
+        """Return how many pixels the result of an encoded photo has."""
+        line = self.pipeline
+        size = picture_size(data, name=name, max_pixels=line.max_pixels, page=page or line.config.page)
+        return self.result_pixels(*size)
+
+    def result_pixels(self, width: int, height: int) -> int:
+        """Return how many pixels the result of a photo has."""
+        return round(width * height * self.pipeline.config.upscale**2)
 
 
 def _at_a_time(
-    workers: int,
-    jobs: Sequence[PhotoJob],
-    pipeline: RestorePipeline,
-    options: OutputConfig,
-    ahead: Ahead | None,
-    on_stop: Callable[[int], None],
+    workers: int, jobs: Sequence[PhotoJob], work: _Work, on_stop: Callable[[int], None]
 ) -> Iterator[PhotoOutcome]:
     """Yield the outcomes in the order of the jobs, ``workers`` of which run at a time."""
-    budget, waiting = PixelBudget(pixels_at_a_time(pipeline.facts.device)), iter(jobs)
+    waiting = iter(jobs)
     pool, patient = ThreadPoolExecutor(workers), True
     running: deque[Future[PhotoOutcome]] = deque()
     try:
         # As many again wait in line, so that no worker idles while the first is told.
         for job in islice(waiting, 2 * workers):
-            running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
+            running.append(pool.submit(_outcome, job, work))
         while running:
             outcome = running[0].result()
             for job in islice(waiting, 1):
-                running.append(pool.submit(_outcome, job, pipeline, options, budget, ahead))
+                running.append(pool.submit(_outcome, job, work))
             running.popleft()  # as late as can be: broken off before, it is told below
             yield outcome
     except KeyboardInterrupt:
@@ -157,15 +177,20 @@ def _at_a_time(
         pool.shutdown(wait=patient, cancel_futures=True)
 
 
-def _outcome(
-    job: PhotoJob, pipeline: RestorePipeline, options: OutputConfig, budget: PixelBudget, ahead: Ahead | None
-) -> PhotoOutcome:
+def _outcome(job: PhotoJob, work: _Work) -> PhotoOutcome:
     """Run a job, and return what became of it."""
     start = time.perf_counter()
-    if options.skip_existing and job.target != STREAM and is_file(job.target):
+    if work.options.skip_existing and job.target != STREAM and is_file(job.target):
         return PhotoOutcome(job, Status.SKIPPED, 0.0)
     try:
-        report, written = run_job(job, pipeline, options=options, budget=budget, ahead=ahead)
+        report, written = run_job(
+            job,
+            work.pipeline,
+            options=work.options,
+            budget=work.budget,
+            ahead=work.ahead,
+            on_tile=work.on_tile,
+        )
     except WeightsError:
         raise
     except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
@@ -200,6 +225,7 @@ def run_job(
     options: OutputConfig,
     budget: PixelBudget | None = None,
     ahead: Ahead | None = None,
+    on_tile: OnTile | None = None,
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written, the result first.
 
@@ -212,6 +238,7 @@ def run_job(
         options: how results are written.
         budget: waits until the photo's pixels have room beside those of others; None for a photo alone.
         ahead: reads a photo already, which may be this one.
+        on_tile: told of the background's progress, tile by tile.
 
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
@@ -219,73 +246,56 @@ def run_job(
     if job.target != STREAM:
         targets = [job.target, *([compare_path(job.target)] if options.compare else [])]
         _check_free(targets, overwrite=options.overwrite)
-    budget = budget or PixelBudget()
+    work = _Work(pipeline, options, budget or PixelBudget(), ahead, on_tile)
     read = None if ahead is None else ahead.take(job)
     if read is not None:
         height, width = read.image.pixels.shape[:2]
-        with budget.hold(_result_pixels(width, height, pipeline)):
-            return _run_decoded(job, pipeline, options, read.data, read.image)
+        with work.budget.hold(work.result_pixels(width, height)):
+            return _run_decoded(job, work, read.data, read.image)
     data = read_encoded(job.source)
     name = "standard input" if job.source == STREAM else str(job.source)
     count = 1 if pipeline.config.page else page_count(data, name=name)
     if count > 1:
-        return _run_pages(job, pipeline, options, budget, data, count)
-    with budget.hold(_pixels_of(pipeline, data, name=name)):
-        return _run_decoded(job, pipeline, options, data, pipeline.decode(data, name=name))
-
-
-def _pixels_of(pipeline: RestorePipeline, data: bytes, *, name: str, page: int | None = None) -> int:
-    """Return how many pixels the result of an encoded photo has."""
-    limit = pipeline.config.max_pixels or DEFAULT_MAX_PIXELS
-    width, height = picture_size(data, name=name, max_pixels=limit, page=page or pipeline.config.page)
-    return _result_pixels(width, height, pipeline)
-
-
-def _result_pixels(width: int, height: int, pipeline: RestorePipeline) -> int:
-    return round(width * height * pipeline.config.upscale**2)
+        return _run_pages(job, work, data, count)
+    with work.budget.hold(work.pixels_of(data, name=name)):
+        return _run_decoded(job, work, data, pipeline.decode(data, name=name))
 
 
 def _run_pages(
-    job: PhotoJob,
-    pipeline: RestorePipeline,
-    options: OutputConfig,
-    budget: PixelBudget,
-    data: bytes,
-    count: int,
+    job: PhotoJob, work: _Work, data: bytes, count: int
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore the pages of a TIFF, and write them as one; return the report and the files written."""
     name = "standard input" if job.source == STREAM else str(job.source)
-    check_pages(name, count, _named_format(job.target, options.format) or "TIFF")
+    check_pages(name, count, _named_format(job.target, work.options.format) or "TIFF")
 
     def restore(number: int) -> Restored:
         called = f"{name}, page {number}"
-        with budget.hold(_pixels_of(pipeline, data, name=called, page=number)):
-            image = pipeline.decode(data, name=called, page=number)
-            return _restored(page_job(job, number), pipeline, options, image, "TIFF")
+        with work.budget.hold(work.pixels_of(data, name=called, page=number)):
+            image = work.pipeline.decode(data, name=called, page=number)
+            return _restored(page_job(job, number), work, image, "TIFF")
 
     report, encoded, extras = restore_pages(data, count, restore=restore)
-    written = write_encoded(job.target, encoded, overwrite=options.overwrite)
+    written = write_encoded(job.target, encoded, overwrite=work.options.overwrite)
     return report, (written, *extras)
 
 
 def _run_decoded(
-    job: PhotoJob, pipeline: RestorePipeline, options: OutputConfig, data: bytes, image: DecodedImage
+    job: PhotoJob, work: _Work, data: bytes, image: DecodedImage
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore a decoded photo and write its result; return the report and the files written."""
+    options = work.options
     format_name = result_format(job.target, image, options.format)
-    found = _restored(job, pipeline, options, image, format_name)
+    found = _restored(job, work, image, format_name)
     encoded = data if found.unchanged else None
     written = _write_result(job.target, found.image, encoded, format_name, options)
     return found.report, (written, *found.extras)
 
 
-def _restored(
-    job: PhotoJob, pipeline: RestorePipeline, options: OutputConfig, image: DecodedImage, format_name: str
-) -> Restored:
+def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str) -> Restored:
     """Restore a decoded photo and write what goes beside its result."""
     check_holds(image, format=format_name)
-    line = pipeline.for_photo(job.source)
-    result = line.run(image) if options.compare else line.run_spent(image)
+    pipeline, options = work.pipeline, work.options
+    result = pipeline.run(image, source=job.source, spent=not options.compare, on_tile=work.on_tile)
     done = pipeline.task.done if result.report["restored"] else None
     result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,20 +26,12 @@ from facerestore.io import encode_spent, read_encoded
 from facerestore.pipeline.build import assemble
 from facerestore.pipeline.choose import AUTO
 from facerestore.pipeline.load import build_detector
-from facerestore.pipeline.report import PipelineFacts
+from facerestore.pipeline.parts import PipelineFacts, StageClock
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
-    from facerestore.quality.judge import FaceQuality
-    from facerestore.types import (
-        AlignedFace,
-        DecodedImage,
-        DetectedFace,
-        FaceDetector,
-        Image,
-        RestoredFace,
-    )
+    from facerestore.types import DetectedFace, FaceDetector, Image
 
 STAGES = ("decode", "detect", "align", "judge", "parse", "restore", "blend", "encode")
 """In the order in which a photo passes them."""
@@ -144,71 +135,6 @@ class LineResult:
     others: float | None
 
 
-class Meter:
-    """Adds up the seconds of stages; what a stage inside another takes does not count for the outer one.
-
-    Args:
-        clock: returns seconds.
-        memory: returns the peak until now, bytes; None asks for none.
-    """
-
-    def __init__(
-        self, *, clock: Clock = time.perf_counter, memory: Callable[[], int | None] | None = None
-    ) -> None:
-        self.seconds: dict[str, float] = {}
-        self.peaks: dict[str, int | None] = {}
-        self._clock, self._memory = clock, memory
-        self._inner: list[float] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add how long the block takes to what ``name`` has taken before."""
-        self._inner.append(0.0)
-        start = self._clock()
-        yield
-        whole = self._clock() - start
-        inner = self._inner.pop()
-        self.seconds[name] = self.seconds.get(name, 0.0) + whole - inner
-        if self._inner:
-            self._inner[-1] += whole
-        if self._memory is not None:
-            self.peaks[name] = self._memory()
-
-
-class TimedPipeline(RestorePipeline):
-    """The line, telling a meter how long each stage takes."""
-
-    meter = Meter()
-
-    def _detect(self, pixels: Image) -> list[DetectedFace]:
-        with self.meter.stage("detect"):
-            return super()._detect(pixels)
-
-    def _judge(
-        self, pixels: Image, found: Sequence[DetectedFace]
-    ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
-        with self.meter.stage("judge"):
-            return super()._judge(pixels, found)
-
-    def _cut(self, pixels: Image, face: DetectedFace, size: int) -> AlignedFace:
-        with self.meter.stage("align"):
-            return super()._cut(pixels, face, size)
-
-    def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        if self.parser is None:
-            return super()._parse(faces)
-        with self.meter.stage("parse"):
-            return super()._parse(faces)
-
-    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        with self.meter.stage("restore"):
-            return super()._restore(faces)
-
-    def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
-        with self.meter.stage("blend"):
-            return super()._blend(image, faces)
-
-
 class GivenFaces:
     """Looks for faces as a detector does, and then gives those that are known to be there."""
 
@@ -234,13 +160,13 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
     pipeline = open_line(request)
     reset = reset_peak()  # what drawing a photo took does not count
     if photo.faces is not None and pipeline.detector is not None:
-        pipeline.detector = GivenFaces(pipeline.detector, photo.faces)
-    first = Meter(clock=clock, memory=lambda: peak(reset=reset).bytes)
+        pipeline = replace(pipeline, detector=GivenFaces(pipeline.detector, photo.faces))
+    first = StageClock(clock=clock, apart=True, memory=lambda: peak(reset=reset).bytes)
     size, faces = pass_photo(pipeline, photo, first)
     device = resolve_device(request.device)
     most = peak(reset=reset, device=device)
     watch = OthersWatch(clock=clock)
-    meters = [undisturbed(lambda: _metered(pipeline, photo, clock)) for _ in range(request.repeats)]
+    clocks = [undisturbed(lambda: _timed(pipeline, photo, clock)) for _ in range(request.repeats)]
     return LineResult(
         photo=photo.name,
         size=size,
@@ -251,11 +177,11 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
         device=pipeline.facts.device,
         threads=thread_facts(),
         stages=tuple(
-            StageResult(name, Timing(tuple(meter.seconds[name] for meter in meters)), first.peaks[name])
+            StageResult(name, Timing(tuple(run.seconds[name] for run in clocks)), first.peaks[name])
             for name in STAGES
-            if name in first.seconds
+            if name in first.seconds and not (name == "parse" and pipeline.parser is None)
         ),
-        total=Timing(tuple(sum(meter.seconds.values()) for meter in meters)),
+        total=Timing(tuple(sum(run.seconds.values()) for run in clocks)),
         peak=most,
         others=watch.share(),
     )
@@ -273,7 +199,7 @@ def open_photo(request: LineRequest) -> Photo:
     return Photo(request.photo.name, read_encoded(request.photo), None)
 
 
-def open_line(request: LineRequest) -> TimedPipeline:
+def open_line(request: LineRequest) -> RestorePipeline:
     """Return the pipeline that a request asks for; raises as ``assemble`` does, or as drawing weights does."""
     store = WeightsStore(request.home, offline=True)
     config = RestoreConfig(
@@ -285,7 +211,7 @@ def open_line(request: LineRequest) -> TimedPipeline:
         named = replace(config, backend=request.network)
         if _names_weights(request.network):
             named = replace(config, weights=request.network)
-        pipeline = assemble(TimedPipeline, named, store=store)
+        pipeline = assemble(named, store=store)
     return_freed_memory()  # as after build_pipeline
     return pipeline
 
@@ -294,7 +220,7 @@ def _names_weights(network: str) -> bool:
     return network not in (AUTO, *backend_names()) and exported_file(network) is None
 
 
-def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore) -> TimedPipeline:
+def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
     """Return a pipeline whose restorer, and parser if one is named, have random weights."""
     device = resolve_device(request.device)
     if device.type == "cpu":
@@ -313,7 +239,7 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
             f"'{request.network}' restores no faces; name a backend, such as gpen or psfr+parsenet"
         )
     restorer = with_precision(restorers[0], config.precision, device)  # as the command does
-    return TimedPipeline(
+    return RestorePipeline(
         build_detector(replace(config, detector=request.detector), store, device),
         restorer,
         config=config,
@@ -326,20 +252,19 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
     )
 
 
-def _metered(pipeline: TimedPipeline, photo: Photo, clock: Clock) -> Meter:
+def _timed(pipeline: RestorePipeline, photo: Photo, clock: Clock) -> StageClock:
     """Take a photo through all stages, and return what each took."""
-    meter = Meter(clock=clock)
-    pass_photo(pipeline, photo, meter)
-    return meter
+    stages = StageClock(clock=clock, apart=True)
+    pass_photo(pipeline, photo, stages)
+    return stages
 
 
-def pass_photo(pipeline: TimedPipeline, photo: Photo, meter: Meter) -> tuple[tuple[int, int], int]:
+def pass_photo(pipeline: RestorePipeline, photo: Photo, clock: StageClock) -> tuple[tuple[int, int], int]:
     """Take a photo through all stages as ``enhance`` does, and return its size, and how many faces were restored."""
-    pipeline.meter = meter
-    with meter.stage("decode"):
+    with clock.stage("decode"):
         image = pipeline.decode(photo.data, name=photo.name)
-    result = pipeline.run_spent(image)
-    with meter.stage("encode"):
+    result = pipeline.run(image, spent=True, clock=clock)
+    with clock.stage("encode"):
         encode_spent(result.image, format=image.format or "PNG")
     height, width = image.pixels.shape[:2]
     return (width, height), sum(face.restored is not None for face in result.faces)

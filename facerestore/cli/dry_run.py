@@ -83,11 +83,14 @@ def _examined(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     from facerestore.io import page_count, read_encoded
 
     try:
-        data, line, page = read_encoded(source), pipeline.for_photo(source), pipeline.config.page
-        count = 1 if page else page_count(data, name=str(source))
+        data, name = read_encoded(source), str(source)
+        count = 1 if pipeline.config.page else page_count(data, name=name)
         if count == 1:
-            return line.examine(pipeline.decode(data, name=str(source)))
-        looks = [line.examine(pipeline.decode(data, name=str(source), page=n)) for n in range(1, count + 1)]
+            return pipeline.examine(pipeline.decode(data, name=name), source=source)
+        looks = [
+            pipeline.examine(pipeline.decode(data, name=name, page=n), source=source)
+            for n in range(1, count + 1)
+        ]
         faces = [{**face, "page": n} for n, look in enumerate(looks, 1) for face in look["faces"]]
         return {"found": len(faces), "faces": faces}
     except Exception as error:  # any fault of one photo is that photo's row

@@ -186,8 +186,14 @@ def _do_all(run: _BatchRun) -> None:
         if (job := next(left, None)) is not None:
             begin(job.source.name)
 
-    run.pipeline.on_tile = lambda done, of: terminal.detail(f"background {done}/{of}")
-    work = run_jobs(run.jobs, run.pipeline, options=run.request.files, ahead=run.ahead, on_stop=stop)
+    work = run_jobs(
+        run.jobs,
+        run.pipeline,
+        options=run.request.files,
+        ahead=run.ahead,
+        on_stop=stop,
+        on_tile=lambda done, of: terminal.detail(f"background {done}/{of}"),
+    )
     with terminal.steps(len(run.jobs)) as begin:
         begin_next()
         for outcome in stopping.breakable(work):
@@ -282,9 +288,10 @@ def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
 
 def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
     """Say on standard error which installed networks the automatic choice cannot take, and why."""
-    from facerestore.pipeline.per_face import AutoPipeline
+    from facerestore.pipeline.per_face import FirstRestorer
 
-    networks = pipeline.lines.available.passed_over if isinstance(pipeline, AutoPipeline) else ()
+    restorer = pipeline.restorer
+    networks = restorer.lines.available.passed_over if isinstance(restorer, FirstRestorer) else ()
     for name, lack in (*networks, *pipeline.facts.passed_over):
         terminal.warn(f"warning: auto passes over {name}: {lack}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
@@ -24,11 +24,11 @@ from facerestore.pipeline.choose import (
     no_weights,
 )
 from facerestore.pipeline.load import build_detector, build_parser, build_upsampler, load_restorer
-from facerestore.pipeline.official import official_pipeline
+from facerestore.pipeline.official import official_program
 from facerestore.pipeline.one_photo import Channels, Keywords, OnePhoto
-from facerestore.pipeline.per_face import AutoPipeline, Lines, facts_of
-from facerestore.pipeline.report import NetworkFacts, PipelineFacts
-from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.parts import NetworkFacts, PipelineFacts
+from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
+from facerestore.pipeline.restore import Procedure, RestorePipeline
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from facerestore.backends.restorer import Restorer
     from facerestore.types import FaceDetector, FaceParser, RestoreResult
-
-PipelineKind = TypeVar("PipelineKind", bound=RestorePipeline)
 
 
 def build_pipeline(
@@ -61,16 +59,12 @@ def build_pipeline(
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
-    pipeline: RestorePipeline
-    if chooses_by_face(config):
-        pipeline = _assemble_auto(config, store)
-    else:
-        pipeline = assemble(RestorePipeline, config, store=store)
+    pipeline = (_assemble_auto if chooses_by_face(config) else assemble)(config, store=store)
     return_freed_memory()
     return pipeline
 
 
-def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
+def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipeline:
     """Return the pipeline that chooses a network for each face; with one to choose from it is loaded now."""
     found = usable(config, store)
     if not found.candidates:
@@ -81,10 +75,11 @@ def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
 
     def build(name: str) -> RestorePipeline:
         single = replace(config, weights=name, background=None, tile=None, threads=0)  # they are set already
-        line = assemble(RestorePipeline, single, store=store, detector=detector)
-        if line.parser is not None:  # the same for all lines that take it
-            line.parser = parsers.setdefault(line.facts.parser, line.parser)
-        return line
+        line = assemble(single, store=store, detector=detector)
+        if line.parser is None:
+            return line
+        # The same for all lines that take it.
+        return replace(line, parser=parsers.setdefault(line.facts.parser, line.parser))
 
     lines = Lines(found, build)
     behind = choose(BACKGROUND, config, store)
@@ -103,13 +98,14 @@ def _assemble_auto(config: RestoreConfig, store: WeightsStore) -> AutoPipeline:
         if parser is not None:
             parsers[facts.parser] = parser
     passed_over = (*facts.passed_over, *behind.passed_over)
-    return AutoPipeline(
+    return RestorePipeline(
         detector,
-        lines,
+        FirstRestorer(lines),
         config=config,
         parser=parser,
         facts=replace(facts, background=_network_facts(behind), passed_over=passed_over),
         background=build_upsampler(behind, tile=config.tile, device=device),
+        procedure=per_face(lines),
     )
 
 
@@ -123,17 +119,17 @@ def _prepared_device(config: RestoreConfig) -> torch.device:
 
 
 def assemble(
-    kind: type[PipelineKind],
     config: RestoreConfig | None = None,
+    procedure: Procedure = Procedure(),  # noqa: B008  # frozen
     *,
     store: WeightsStore | None = None,
     detector: FaceDetector | None = None,
-) -> PipelineKind:
-    """Return a pipeline of a class of its own with one network, as ``build_pipeline`` does.
+) -> RestorePipeline:
+    """Return a pipeline with one network, as ``build_pipeline`` does.
 
     Args:
-        kind: the class; that of another task than restoring takes the weights of its own purpose.
         config: what the user chose; defaults when None.
+        procedure: what it does; that of another task than restoring takes the weights of its own purpose.
         store: where weights are looked for; the user's own when None.
         detector: finds the faces; None makes the one that ``config`` names.
 
@@ -145,26 +141,28 @@ def assemble(
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
     device = _prepared_device(config)
-    chosen = choose(kind.task.purpose, config, store)
+    task = procedure.task
+    chosen = choose(task.purpose, config, store)
     restorer = load_restorer(
-        chosen, device=device, task=kind.task, provider=config.provider, threads=config.threads
+        chosen, device=device, task=task, provider=config.provider, threads=config.threads
     )
     if config.fidelity is not None:
         restorer = with_fidelity(restorer, config.fidelity)
     # Published pictures were made in float32, and so are those that are compared with them.
     wanted = "float32" if config.official and config.precision == AUTO else config.precision
     restorer = with_precision(restorer, wanted, device)
-    if config.official and kind.task != RESTORE:
-        raise ConfigError(f"'facerestore {kind.task.command}' has no official pipeline; leave official out")
+    if config.official and task != RESTORE:
+        raise ConfigError(f"'facerestore {task.command}' has no official pipeline; leave official out")
     if config.official:
-        kind, config = official_kind(kind, config, restorer.name)
+        program = official_program(restorer.name)
+        procedure, config = program.procedure, program.completed(config)
     if detector is None and not config.aligned:
         detector = build_detector(config, store, device)
-    preferred = LANDMARKS if restorer.descriptor.drawn_maps else kind.parser_weights
-    needing = _needing_parser(kind, config, restorer)
+    preferred = LANDMARKS if restorer.descriptor.drawn_maps else procedure.parser_weights
+    needing = _needing_parser(procedure, config, restorer)
     parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)
-    if config.background is not None and kind.task is not RESTORE:
-        raise ConfigError(f"'facerestore {kind.task.command}' takes no background; leave it out")
+    if config.background is not None and task is not RESTORE:
+        raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
     behind = choose(BACKGROUND, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
@@ -178,13 +176,14 @@ def assemble(
         background=_network_facts(behind),
         passed_over=_passed_over(choose(DETECT, config, store), parsing, behind),
     )
-    return kind(
+    return RestorePipeline(
         detector,
         restorer,
         config=config,
         parser=build_parser(parsing, device=device),
         facts=facts,
         background=build_upsampler(behind, tile=config.tile, device=device),
+        procedure=procedure,
     )
 
 
@@ -193,9 +192,9 @@ def _passed_over(*choices: ChosenWeights) -> PassedOver:
     return tuple(one for chosen in choices for one in chosen.passed_over)
 
 
-def _needing_parser(kind: type[RestorePipeline], config: RestoreConfig, restorer: Restorer) -> str | None:
+def _needing_parser(procedure: Procedure, config: RestoreConfig, restorer: Restorer) -> str | None:
     """Return what cannot do without parsing maps, in the words of messages; None where nothing is."""
-    if kind.needs_parser(config):
+    if procedure.needs_parser(config):
         return f"the official {restorer.name} test pipeline"
     return f"backend '{restorer.name}'" if restorer.needs_parsing else None
 
@@ -205,22 +204,6 @@ def _network_facts(chosen: ChosenWeights) -> NetworkFacts | None:
     if chosen.path is None:
         return None
     return NetworkFacts(weights=chosen.name, sha256=chosen.sha256, commercial_use=chosen.commercial_use)
-
-
-def official_kind(
-    kind: type[PipelineKind], config: RestoreConfig, backend: str
-) -> tuple[type[PipelineKind], RestoreConfig]:
-    """Return the class of the official test pipeline of a backend, in place of ``kind``, and what it is asked.
-
-    Raises:
-        ConfigError: the backend or the task has none, or it does not know an option.
-    """
-    official = official_pipeline(backend)
-    if not issubclass(official, kind):
-        raise ConfigError(
-            f"there is no official test pipeline for 'facerestore {kind.task.command}'; leave out --official"
-        )
-    return official, official.completed(config)
 
 
 @OnePhoto(Keywords)

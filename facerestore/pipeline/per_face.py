@@ -9,35 +9,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, template
 from facerestore.backends.restorer import Descriptor, Restorer
-from facerestore.blending import Paste
-from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.pipeline import stages
 from facerestore.pipeline.candidates import Available
 from facerestore.pipeline.choose import AUTO
-from facerestore.pipeline.report import PipelineFacts, StageClock
-from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
+from facerestore.pipeline.report import face_notes, notes_with, pasted_facts
+from facerestore.pipeline.restore import Procedure, RestorePipeline, description
 from facerestore.pipeline.routing import Candidate, choose, harm, judged_size, summary
-from facerestore.quality.judge import FaceQuality, assess
+from facerestore.pipeline.stages import Assess, Judged, LineStage
+from facerestore.quality.judge import assess
 from facerestore.types import (
     AlignedFace,
     DecodedImage,
     DetectedFace,
     FaceImage,
-    Image,
     Outcome,
     ParsingMap,
     RestoredFace,
 )
-
-if TYPE_CHECKING:
-    from facerestore.background import Upsampler
-    from facerestore.types import FaceDetector, FaceParser
 
 USES = {"no": "non-commercial", "unclear": "commercial use unclear"}
 """What is said of weights that are not free for every use."""
@@ -91,168 +88,103 @@ class Lines:
 
 
 class FirstRestorer(Restorer):
-    """The restorer of the first candidate, which stands where a line has its only one; loaded when it is used."""
+    """The restorer of the first candidate, which stands where a line has its only one; loaded when it is used.
+
+    Attributes:
+        lines: of all candidates.
+    """
 
     def __init__(self, lines: Lines) -> None:
         first = lines.candidates[0]
         name = first.backend if len(lines.candidates) == 1 else AUTO
         self.descriptor = Descriptor(name=name, face_size=first.face_size)
-        self._lines = lines
+        self.lines = lines
 
     @property
     def remarks(self) -> list[str]:
         """What people should know of how the networks run that are in memory, one sentence each."""
-        loaded = (self._lines.get(name).restorer for name in self._lines.loaded)
+        loaded = (self.lines.get(name).restorer for name in self.lines.loaded)
         return [remark for restorer in loaded for remark in restorer.remarks]
 
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
     ) -> list[FaceImage]:
         """Return one face per face, as the first candidate restores it."""
-        return self._lines.get(self._lines.candidates[0].name).restorer.restore(faces, parsing_maps)
+        return self.lines.get(self.lines.candidates[0].name).restorer.restore(faces, parsing_maps)
 
 
-class AutoPipeline(RestorePipeline):
-    """Restores each face by the installed network that serves it.
+@dataclass(frozen=True, slots=True)
+class _PerFace:
+    """The stages of a line that restores each face by the network that serves it.
 
-    Args:
-        detector: finds the faces; None for aligned input.
-        lines: one for each network that may be chosen.
-        config: strength, selection and the like; that of every line.
-        parser: labels the parts of faces, for lines whose network needs no parser of its own.
-        facts: where the networks come from, as far as one line of facts can say.
-        background: enlarges the rest of the photo.
-
-    Raises:
-        ConfigError: as for ``RestorePipeline``.
+    Attributes:
+        lines: one for each network.
+        assess: measures a face that was cut out.
     """
 
-    def __init__(
-        self,
-        detector: FaceDetector | None,
-        lines: Lines,
-        *,
-        config: RestoreConfig | None = None,
-        parser: FaceParser | None = None,
-        facts: PipelineFacts | None = None,
-        background: Upsampler | None = None,
-    ) -> None:
-        first = FirstRestorer(lines)
-        facts = facts_of(lines.available) if facts is None else facts
-        super().__init__(detector, first, config=config, parser=parser, facts=facts, background=background)
-        self.lines = lines
+    lines: Lines
+    assess: Assess
 
-    def with_parts(
-        self,
-        detector: FaceDetector | None,
-        restorer: Restorer,
-        *,
-        parser: FaceParser | None,
-        config: RestoreConfig,
-    ) -> Self:
-        """Return a pipeline with another detector, parser and configuration; its networks stay its own."""
+    def serving(self, parts: Parts, face: RestoredFace) -> RestorePipeline:
+        """Return the line of the network that serves a face, asked for what the whole is."""
+        return replace(self.lines.of(face), config=parts.config)
 
-        def build(name: str) -> RestorePipeline:
-            line = self.lines.get(name)
-            return line.with_parts(detector, line.restorer, parser=line.parser, config=config)
+    def describe(self, parts: Parts) -> str:
+        """Return who may be chosen, for people."""
+        candidates = self.lines.candidates
+        names = f"{AUTO}, face by face: {', '.join(_named(candidate) for candidate in candidates)}"
+        return description(parts, network=None if len(candidates) == 1 else names)
 
-        return type(self)(
-            detector,
-            Lines(self.lines.available, build),
-            config=config,
-            parser=parser,
-            facts=self.facts,
-            background=self.background,
-        )
-
-    @property
-    def _network_words(self) -> str:
-        """Who may be chosen, for people."""
-        if len(self.lines.candidates) == 1:
-            return super()._network_words
-        return f"{AUTO}, face by face: {', '.join(_named(candidate) for candidate in self.lines.candidates)}"
-
-    def _judge_face(self, pixels: Image, detected: DetectedFace) -> tuple[RestoredFace, FaceQuality]:
+    def judge_face(self, parts: Parts, photo: Passage, detected: DetectedFace) -> Judged:
         """Return a face, cut out for the network that serves it, with its decision, and what was measured on it."""
-        candidates, crop_px, upscale = (
-            self.lines.candidates,
-            self._crop_px(pixels, detected),
-            self.config.upscale,
-        )
+        candidates, upscale = self.lines.candidates, parts.config.upscale
+        crop_px = _crop_px(parts, photo, detected)
         size = judged_size(candidates, crop_px * upscale)
-        aligned = self._cut(pixels, detected, size)
-        quality = assess(aligned)
-        decision = self._decide(detected, quality)
-        if decision.outcome is Outcome.RESTORED and not self.config.force:
+        aligned = stages.cut(parts, photo, detected, size)
+        quality = self.assess(aligned)
+        decision = stages.worth_restoring(parts, detected, quality)
+        if decision.outcome is Outcome.RESTORED and not parts.config.force:
             decision = harm(candidates, quality, crop_px=crop_px) or decision
         if decision.outcome is Outcome.KEPT:
             return RestoredFace(detected, decision, aligned), quality
         choice = choose(candidates, quality, crop_px=crop_px, upscale=upscale)
         if choice.face_size != size:
-            aligned = self._cut(pixels, detected, choice.face_size)
+            aligned = stages.cut(parts, photo, detected, choice.face_size)
         return RestoredFace(detected, decision, aligned, choice=choice), quality
 
-    def _crop_px(self, pixels: Image, detected: DetectedFace) -> float:
-        """Return the side of a face's crop in the photo, pixels."""
-        if self.config.aligned:
-            return float(pixels.shape[0])
-        return FFHQ_SIZE / affine_scale(estimate_similarity(detected.landmarks, template(FFHQ_SIZE)))
-
-    def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        """Return the faces, those to be restored with their parsing maps where their line has a parser."""
-        return self._by_line(faces, RestorePipeline._parse)
-
-    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        """Return the faces with their networks' output; all that one network serves go to it in one call."""
-        return self._by_line(faces, _timed_restore)
-
-    def _by_line(
-        self,
-        faces: Sequence[RestoredFace],
-        step: Callable[[RestorePipeline, Sequence[RestoredFace]], list[RestoredFace]],
-    ) -> list[RestoredFace]:
-        """Return the faces after a step that each network's line takes with its own; kept ones as they are."""
-        done = list(faces)
+    def by_line(self, stage: LineStage, parts: Parts, photo: Passage) -> Passage:
+        """Return the photo after a stage that each network's line takes with its own faces; kept ones as they are."""
+        done = list(photo.faces)
         for candidate in self.lines.candidates:
-            own = [index for index, face in enumerate(faces) if _is_served(face, candidate)]
-            if not own:
-                continue
-            results = step(self.lines.get(candidate.name), [faces[index] for index in own])
-            for index, face in zip(own, results, strict=True):
-                done[index] = face
-        return done
+            own = [index for index, face in enumerate(photo.faces) if _is_served(face, candidate)]
+            if own:
+                faces = [photo.faces[index] for index in own]
+                served = stage(self.serving(parts, faces[0]), replace(photo, faces=faces))
+                for index, face in zip(own, served.faces, strict=True):
+                    done[index] = face
+        return replace(photo, faces=done)
 
-    def _paste(self, face: RestoredFace, *, grey: bool) -> Paste | None:
-        """Return how a face goes back into the photo, as its own line pastes it; None for a face that was kept."""
-        if face.restored is None:
-            return None
-        return self.lines.of(face)._paste(face, grey=grey)
+    def blend(self, parts: Parts, photo: Passage) -> DecodedImage:
+        """Return the photo with the restored faces in it, each as its own line pastes it."""
+        return stages.put_back(parts, photo, stages.pastes_of(photo, partial(self.serving, parts)))
 
-    def _face_notes(self, index: int, face: RestoredFace) -> list[str]:
-        """Return what people should know of how one face was pasted, in the words of its own line."""
-        return [] if face.restored is None else self.lines.of(face)._face_notes(index, face)
+    def notes(self, parts: Parts, photo: Passage) -> list[str]:
+        """Return what people should know of a photo, of each face in the words of its own line."""
+        return notes_with(
+            parts, photo, lambda index, face: face_notes(self.serving(parts, face), index, face)
+        )
 
-    def _pasted_facts(self, face: RestoredFace) -> dict[str, Any]:
+    def pasted(self, parts: Parts, face: RestoredFace) -> dict[str, Any]:
         """Return what of a face was pasted by its line."""
-        if face.restored is None:
-            return super()._pasted_facts(face)
-        return self.lines.of(face)._pasted_facts(face)
+        return pasted_facts(parts if face.restored is None else self.serving(parts, face), face)
 
-    def _report(
-        self,
-        before: DecodedImage,
-        after: DecodedImage,
-        faces: Sequence[RestoredFace],
-        qualities: Sequence[FaceQuality | None],
-        clock: StageClock,
-    ) -> dict[str, Any]:
-        """Return the facts of one photo, with what the choice was among and the parsers of the lines that ran."""
-        report = super()._report(before, after, faces, qualities, clock)
-        ran = [self.lines.get(name) for name in dict.fromkeys(_weights_of(faces))]
+    def tell(self, parts: Parts, photo: Passage, report: dict[str, Any]) -> dict[str, Any]:
+        """Return the report with what the choice was among, and the parsers of the lines that ran."""
+        ran = [self.lines.get(name) for name in dict.fromkeys(_weights_of(photo.faces))]
         parsers = dict.fromkeys(line.parser.name for line in ran if line.parser is not None)
         fidelities = [f for line in ran if (f := line.restorer.descriptor.fidelity) is not None]
         return report | {
-            "face_size": self.restorer.face_size if len(self.lines.candidates) == 1 else None,
+            "face_size": parts.restorer.face_size if len(self.lines.candidates) == 1 else None,
             "parser": ", ".join(parsers) or report["parser"],
             "fidelity": fidelities[0] if fidelities else None,
             "auto": {
@@ -262,6 +194,34 @@ class AutoPipeline(RestorePipeline):
                 "used": {line.facts.weights: line.facts.sha256 for line in ran},
             },
         }
+
+
+def per_face(lines: Lines, *, assess: Assess = assess) -> Procedure:
+    """Return the procedure that restores each face by the installed network that serves it.
+
+    Args:
+        lines: one for each network that may be chosen; the restorer of the pipeline is a ``FirstRestorer`` of them, its
+            parser labels the faces of lines whose network needs no parser of its own.
+        assess: measures a face that was cut out.
+    """
+    stage = _PerFace(lines, assess)
+    return Procedure(
+        describe=stage.describe,
+        judge=partial(stages.judge_each, judge_face=stage.judge_face),
+        parse=partial(stage.by_line, stages.parse),
+        restore=partial(stage.by_line, _timed_restore),
+        blend=stage.blend,
+        notes=stage.notes,
+        pasted=stage.pasted,
+        tell=stage.tell,
+    )
+
+
+def _crop_px(parts: Parts, photo: Passage, detected: DetectedFace) -> float:
+    """Return the side of a face's crop in the photo, pixels."""
+    if parts.config.aligned:
+        return float(photo.pixels.shape[0])
+    return FFHQ_SIZE / affine_scale(estimate_similarity(detected.landmarks, template(FFHQ_SIZE)))
 
 
 def _checked(line: RestorePipeline, face_size: int, name: str) -> RestorePipeline:
@@ -278,12 +238,12 @@ def _checked(line: RestorePipeline, face_size: int, name: str) -> RestorePipelin
     return line
 
 
-def _timed_restore(line: RestorePipeline, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-    """Return the faces of one line with their restored pixels and the mean seconds that they took."""
+def _timed_restore(parts: Parts, photo: Passage) -> Passage:
+    """Return the photo, the faces of one line with their restored pixels and the mean seconds that they took."""
     start = time.perf_counter()
-    restored = line._restore(faces)
+    restored = stages.restore(parts, photo).faces
     seconds = (time.perf_counter() - start) / len(restored)
-    return [replace(face, seconds=seconds) for face in restored]
+    return replace(photo, faces=[replace(face, seconds=seconds) for face in restored])
 
 
 def _is_served(face: RestoredFace, candidate: Candidate) -> bool:

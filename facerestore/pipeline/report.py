@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from facerestore import __version__
+from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.selection import absent_indices, to_restore
 from facerestore.quality.judge import FaceQuality
 from facerestore.types import DecodedImage, DetectedFace, Outcome, RestoredFace, search_of
@@ -17,56 +16,6 @@ from facerestore.types import DecodedImage, DetectedFace, Outcome, RestoredFace,
 if TYPE_CHECKING:
     from facerestore.background import Upsampler
     from facerestore.config import RestoreConfig
-    from facerestore.pipeline.restore import RestorePipeline
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkFacts:
-    """Where a network beside the restorer comes from: the parser, or the background's.
-
-    Attributes:
-        weights: catalog name or path of its weights.
-        sha256: of that file, when known.
-        commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
-    """
-
-    weights: str
-    sha256: str | None = None
-    commercial_use: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineFacts:
-    """Where the networks of a pipeline come from, for reports and for people.
-
-    Attributes:
-        weights: catalog name or path of the restorer's weights; None when unknown.
-        sha256: of that file, when known.
-        bundled: the weights are those that come with facerestore.
-        commercial_use: ``yes``, ``no`` or ``unclear``; None when unknown.
-        device: where the restorer runs.
-        precision: number format that the restorer computes in; None where it does not tell.
-        parser: where the parser network comes from; None without one.
-        background: where the background's network comes from; None without one.
-        origin: of an exported network, the weights that it was made from, and on what terms; None for others.
-        passed_over: installed weights that stood for ``auto`` and cannot be used: catalog name, and why.
-    """
-
-    weights: str | None = None
-    sha256: str | None = None
-    bundled: bool = False
-    commercial_use: str | None = None
-    device: str = "cpu"
-    precision: str | None = None
-    parser: NetworkFacts | None = None
-    background: NetworkFacts | None = None
-    origin: str | None = None
-    passed_over: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def where(self) -> str:
-        """On which device, and in which number format where that is not float32, for people."""
-        return f"on {self.device}" + ("" if self.precision in (None, "float32") else f" in {self.precision}")
 
 
 def reading_notes(image: DecodedImage, *, done: str | None = None) -> list[str]:
@@ -91,49 +40,43 @@ def storage_note(image: DecodedImage) -> str | None:
 
 
 def photo_facts(
-    line: RestorePipeline,
-    before: DecodedImage,
-    after: DecodedImage,
-    faces: Sequence[RestoredFace],
-    *,
-    notes: list[str],
-    clock: StageClock,
+    parts: Parts, photo: Passage, result: DecodedImage, *, task: str, official: bool, notes: list[str]
 ) -> dict[str, Any]:
     """Return the facts of one photo but for those of each face, ready for JSON.
 
     Args:
-        line: what restored it.
-        before: the photo.
-        after: the result.
-        faces: all of them.
+        parts: what restored it.
+        photo: at the end of its way.
+        result: what came of it.
+        task: what was done with its faces.
+        official: by the test pipeline of an original program.
         notes: what people should know beside the faces' decisions.
-        clock: of the stages.
     """
-    config = line.config
+    config, before, faces = parts.config, photo.image, photo.faces
     return {
         "facerestore": __version__,
         "size": [before.pixels.shape[1], before.pixels.shape[0]],
-        "result_size": [after.pixels.shape[1], after.pixels.shape[0]],
-        "task": line.task.purpose,
+        "result_size": [result.pixels.shape[1], result.pixels.shape[0]],
+        "task": task,
         "damage": before.damage,
         "notes": notes,
-        "backend": line.restorer.name,
-        "official": line.official,
-        "face_size": line.restorer.face_size,
-        "weights": asdict(line.facts),
-        "detector": None if config.aligned or line.detector is None else line.detector.name,
-        "parser": None if line.parser is None else line.parser.name,
+        "backend": parts.restorer.name,
+        "official": official,
+        "face_size": parts.restorer.face_size,
+        "weights": asdict(parts.facts),
+        "detector": None if parts.active_detector is None else parts.active_detector.name,
+        "parser": None if parts.parser is None else parts.parser.name,
         "mask": config.mask,
         "region": config.region,
-        "background": None if line.background is None else background_facts(line.background),
-        "fidelity": line.restorer.descriptor.fidelity,
+        "background": None if parts.background is None else background_facts(parts.background),
+        "fidelity": parts.restorer.descriptor.fidelity,
         "upscale": config.upscale,
         "strength": config.strength,
         "found": len(faces),
         "restored": len(to_restore(faces)),
         "kept": kept_by_code(faces),
         "absent_indices": absent_indices(config.faces, len(faces)),
-        "stage_seconds": clock.report(),
+        "stage_seconds": photo.clock.report(),
     }
 
 
@@ -228,14 +171,40 @@ def served_by(face: RestoredFace, backend: str, facts: PipelineFacts) -> dict[st
     }
 
 
-def precision_notes(index: int, face: RestoredFace, wanted: str | None) -> list[str]:
-    """Return what people should know where a face was not computed in the wanted number format."""
-    if face.restored is None or None in (wanted, face.precision) or face.precision == wanted:
+def photo_notes(parts: Parts, photo: Passage) -> list[str]:
+    """Return what people should know of a photo beside its faces' decisions, one sentence each."""
+    return notes_with(parts, photo, lambda index, face: face_notes(parts, index, face))
+
+
+def notes_with(parts: Parts, photo: Passage, of_face: Callable[[int, RestoredFace], list[str]]) -> list[str]:
+    """Return what the restorer remarks, and the notes that ``of_face`` has on each restored face and its index."""
+    restored = [(index, face) for index, face in enumerate(photo.faces) if face.restored is not None]
+    return [
+        *parts.restorer.remarks,
+        *(note for index, face in restored for note in of_face(index, face)),
+    ]
+
+
+def face_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:
+    """Return what people should know of how a restored face was computed and pasted."""
+    pasted = [] if face.aligned is None else parts.pasting.notes(index, face.aligned, face.parsing_map)
+    return precision_notes(parts, index, face) + pasted
+
+
+def precision_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:
+    """Return what people should know where a restored face was not computed in the wanted number format."""
+    wanted = parts.facts.precision
+    if None in (wanted, face.precision) or face.precision == wanted:
         return []
     return [
         f"face {index}: its values left the range of {wanted}, so it was computed again in {face.precision};"
         f" --precision {face.precision} computes all faces so at once"
     ]
+
+
+def pasted_facts(parts: Parts, face: RestoredFace) -> dict[str, Any]:
+    """Return what of a face was pasted, for its entry in the report."""
+    return parts.pasting.facts(face.aligned if face.restored is not None else None, face.parsing_map)
 
 
 def kept_by_code(faces: Sequence[RestoredFace]) -> dict[str, int]:
@@ -245,24 +214,3 @@ def kept_by_code(faces: Sequence[RestoredFace]) -> dict[str, int]:
 
 def _rounded(numbers: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) else v for k, v in numbers.items()}
-
-
-class StageClock:
-    """Measures the stages of one photo."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Note how long the block took under ``name``."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
-
-    def report(self) -> dict[str, float]:
-        """Return the seconds by stage and in all, in milliseconds' precision."""
-        return {
-            **{k: round(v, 4) for k, v in self.seconds.items()},
-            "total": round(sum(self.seconds.values()), 4),
-        }

@@ -12,7 +12,7 @@ from facerestore.errors import ConfigError
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.choose import AUTO, PassedOver, best, choose
-from facerestore.pipeline.report import NetworkFacts
+from facerestore.pipeline.parts import NetworkFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import FaceParser
 from facerestore.weights import WeightsStore
@@ -61,12 +61,15 @@ def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None)
         FaceRestoreError: as `sheet_configs` and ``build_pipeline``.
     """
     store = store if store is not None else WeightsStore(offline=config.offline)
-    pipelines = [build_pipeline(single, store=store) for single in sheet_configs(config, store=store)]
+    pipelines: list[RestorePipeline] = []
     parsers: dict[NetworkFacts, FaceParser] = {}
-    for pipeline in pipelines:
-        pipeline.detector = pipelines[0].detector
-        if pipeline.parser is not None and pipeline.facts.parser is not None:
-            pipeline.parser = parsers.setdefault(pipeline.facts.parser, pipeline.parser)
+    for single in sheet_configs(config, store=store):
+        built = build_pipeline(single, store=store)
+        parser, told = built.parser, built.facts.parser
+        if parser is not None and told is not None:
+            parser = parsers.setdefault(told, parser)
+        detector = pipelines[0].detector if pipelines else built.detector
+        pipelines.append(replace(built, detector=detector, parser=parser))
     return pipelines
 
 

@@ -140,9 +140,7 @@ class SheetMaker:
         ]
         for pipeline, configs in self._compared:
             for config in configs:  # what a pipeline refuses is to be known before any work
-                pipeline.with_parts(
-                    pipeline.detector, pipeline.restorer, parser=pipeline.parser, config=config
-                )
+                replace(pipeline, config=config)
         self.columns = _sheet_columns(self._compared)
         if len(self.columns) > MAX_COLUMNS:
             raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,13 @@ class Rerun:
 
     def pipeline(self, config: RestoreConfig) -> RestorePipeline:
         """Return the pipeline with another configuration."""
-        return self._pipeline.with_parts(self._detector, self.restorer, parser=self._parser, config=config)
+        return replace(
+            self._pipeline,
+            detector=self._detector,
+            restorer=self.restorer,
+            parser=self._parser,
+            config=config,
+        )
 
 
 class _GivenFaces:

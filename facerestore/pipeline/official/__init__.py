@@ -9,25 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from facerestore.errors import ConfigError
-from facerestore.pipeline.official.base import OfficialPipeline
-from facerestore.pipeline.official.gpen import GPENPipeline
-from facerestore.pipeline.official.psfr import PSFRPipeline
+from facerestore.pipeline.official.base import Program
+from facerestore.pipeline.official.gpen import GPEN
+from facerestore.pipeline.official.psfr import PSFR
 
-__all__ = ["OFFICIAL_PIPELINES", "GPENPipeline", "OfficialPipeline", "PSFRPipeline", "official_pipeline"]
+__all__ = ["GPEN", "PROGRAMS", "PSFR", "Program", "official_program"]
 
-OFFICIAL_PIPELINES: Mapping[str, type[OfficialPipeline]] = {"gpen": GPENPipeline, "psfr": PSFRPipeline}
-"""The pipeline of each backend that has an official one."""
+PROGRAMS: Mapping[str, Program] = {program.backend: program for program in (GPEN, PSFR)}
+"""By the backend that has one."""
 
 
-def official_pipeline(backend: str) -> type[OfficialPipeline]:
-    """Return the class of the official test pipeline of a backend.
+def official_program(backend: str) -> Program:
+    """Return the official test program of a backend.
 
     Raises:
         ConfigError: the backend has none.
     """
-    if backend not in OFFICIAL_PIPELINES:
+    if backend not in PROGRAMS:
         raise ConfigError(
             f"there is no official test pipeline for backend '{backend}', only for"
-            f" {' and '.join(OFFICIAL_PIPELINES)}; leave out --official, or choose one of these backends"
+            f" {' and '.join(PROGRAMS)}; leave out --official, or choose one of these backends"
         )
-    return OFFICIAL_PIPELINES[backend]
+    return PROGRAMS[backend]

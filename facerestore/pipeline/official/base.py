@@ -1,239 +1,210 @@
-"""What the official test pipelines share: 8 bits, no judgement, and truncation of what the network gives."""
+"""What the official test programs share: 8 bits, no judgement, and truncation of what the network gives."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
-from facerestore.io import PictureSource, within_memory
-from facerestore.pipeline.report import PipelineFacts
-from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline import stages
+from facerestore.pipeline.parts import Parts, Passage
+from facerestore.pipeline.report import notes_with, precision_notes
+from facerestore.pipeline.restore import Procedure, description
 from facerestore.pipeline.selection import select_faces
-from facerestore.quality.judge import FaceQuality
+from facerestore.pipeline.stages import Judged, LineStage
 from facerestore.types import (
     AlignedFace,
     Decision,
     DecodedImage,
     DetectedFace,
     FaceImage,
-    Image,
     Outcome,
     RestoredFace,
-    RestoreResult,
 )
 
-if TYPE_CHECKING:
-    from facerestore.backends.restorer import Restorer
-    from facerestore.background import Upsampler
-    from facerestore.types import FaceDetector, FaceParser
-
-Pixels8 = NDArray[np.uint8]
+Pixels8: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 
-class OfficialPipeline(RestorePipeline):
-    """The line with the choices of an original test program, one subclass each.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What an original test program does its own way.
 
     What all of them share, unlike the normal line: every face is restored, however small or sharp; crops are black
     beyond the photo; the network's output is truncated to 8 bits, which darkens it by half a level; colours are never
     matched to the photo; an aligned face comes back at the size of the network. As always, photos without a face to
     restore, and strength 0, give the input's very pixels, and files keep their format (the originals write JPEG).
+    The originals' own detectors are not part of this.
 
-    Args:
-        detector: finds the faces; None for aligned input. The originals' own detectors are not part of this.
-        restorer: the network of that program.
-        config: ``official`` is set.
-        parser: labels the parts of faces.
-        facts: where the networks come from.
-        background: enlarges what lies behind the faces, where the program can do that.
-
-    Raises:
-        ConfigError: the restorer is of another backend, or an option is set that the program does not know.
-        BackendError: there is no parser.
+    Attributes:
+        backend: whose program this is.
+        parser_weights: catalog name of the parser network that it uses.
+        refused: returns why it leaves faces out, by their index.
+        cut: returns a face's crop out of what ``enlarged`` gives for a photo of that shape, with the affine from
+            pixels of the photo itself.
+        compose: returns the canvas, or else the enlarged photo, with the faces of the photo pasted in their order;
+            there may be none.
+        enlarged: returns what faces are cut out of: the photo, or the photo enlarged.
+        unknown: returns the options that it does not know, beside those that none knows: whether given, and what is
+            said of that.
+        needs_parser: says whether a parser is needed for such input.
+        detect: finds the faces.
+        parse: labels their parts, before they are restored.
+        parse_restored: labels them after.
     """
 
-    official: ClassVar[bool] = True
-    backend: ClassVar[str]
-    """Name of the backend whose program this is."""
-    parser_weights: ClassVar[str]
-    """Catalog name of the parser network that the program uses."""
+    backend: str
+    parser_weights: str
+    refused: Callable[[Sequence[DetectedFace]], dict[int, Decision]]
+    cut: Callable[[Parts, Pixels8, DetectedFace, tuple[int, ...]], AlignedFace]
+    compose: Callable[[Parts, Passage], DecodedImage]
+    enlarged: Callable[[RestoreConfig, Pixels8], Pixels8] = lambda config, pixels: pixels
+    unknown: Callable[[RestoreConfig], list[tuple[bool, str]]] = lambda config: []
+    needs_parser: Callable[[RestoreConfig], bool] = lambda config: True
+    detect: LineStage = stages.detect
+    parse: LineStage = stages.parse
+    parse_restored: LineStage = lambda parts, photo: photo
 
-    def __init__(
-        self,
-        detector: FaceDetector | None,
-        restorer: Restorer,
-        *,
-        config: RestoreConfig | None = None,
-        parser: FaceParser | None = None,
-        facts: PipelineFacts | None = None,
-        background: Upsampler | None = None,
-    ) -> None:
-        config = config if config is not None else RestoreConfig(official=True)
-        if restorer.name != self.backend:
+    @property
+    def procedure(self) -> Procedure:
+        """What a pipeline does that repeats the program."""
+        return Procedure(
+            official=True,
+            parser_weights=self.parser_weights,
+            needs_parser=self.needs_parser,
+            check=self.check,
+            describe=lambda parts: f"official {self.backend} test pipeline: {description(parts)}",
+            detect=self._detect,
+            judge=self._judge,
+            parse=self.parse,
+            restore=self._restore,
+            blend=partial(_blend, self.compose),
+            notes=lambda parts, photo: notes_with(parts, photo, partial(precision_notes, parts)),
+            pasted=lambda parts, face: {},
+        )
+
+    def check(self, parts: Parts) -> None:
+        """Make sure that parts are those of the program.
+
+        Raises:
+            ConfigError: the restorer is of another backend, or an option is set that the program does not know.
+            BackendError: there is no parser.
+        """
+        if parts.restorer.name != self.backend:
             raise ConfigError(
-                f"the official {self.backend} test pipeline does not run backend '{restorer.name}'"
+                f"the official {self.backend} test pipeline does not run backend '{parts.restorer.name}'"
             )
-        self.check_options(config)
-        if parser is None and self.needs_parser(config):
+        self.check_options(parts.config)
+        if parts.parser is None and self.needs_parser(parts.config):
             raise BackendError(
                 f"the official {self.backend} test pipeline needs a parser;"
                 f" run 'facerestore weights download {self.parser_weights}', or give --parser"
             )
-        super().__init__(detector, restorer, config=config, parser=parser, facts=facts, background=background)
 
-    @classmethod
-    def check_options(cls, config: RestoreConfig) -> None:
-        """Check that the program knows what is asked for.
+    def check_options(self, config: RestoreConfig) -> None:
+        """Make sure that the program knows what is asked for.
 
         Raises:
             ConfigError: it does not.
         """
+        aligned = config.aligned
         unknown = [
             (config.min_face is not None, "judges no face; leave out --min-face"),
             (config.mask != "face" or config.region != "", "has its own mask; leave out --mask and --region"),
             (
-                config.aligned and config.upscale != 1,
+                aligned and config.upscale != 1,
                 "returns an aligned face at the size of the network; leave out --upscale",
             ),
             (
-                config.aligned and config.strength != 1,
+                aligned and config.strength != 1,
                 "returns an aligned face as the network gives it; leave out --strength",
             ),
             (
-                config.aligned and config.background is not None,
+                aligned and config.background is not None,
                 "returns an aligned face as the network gives it; leave out --background",
             ),
         ]
-        for refused, reason in unknown:
+        for refused, reason in [*unknown, *self.unknown(config)]:
             if refused:
                 raise ConfigError(
-                    f"the official {cls.backend} test pipeline {reason}, or leave out --official"
+                    f"the official {self.backend} test pipeline {reason}, or leave out --official"
                 )
 
-    @classmethod
-    def completed(cls, config: RestoreConfig) -> RestoreConfig:
+    def completed(self, config: RestoreConfig) -> RestoreConfig:
         """Return ``config`` with the program's own parser in place of ``auto``, or none where it parses nothing.
 
         Raises:
             ConfigError: the program does not know what is asked for.
         """
-        cls.check_options(config)
+        self.check_options(config)
         if config.parser != "auto":
             return config
-        return replace(config, parser=cls.parser_weights if cls.needs_parser(config) else "none")
+        return replace(config, parser=self.parser_weights if self.needs_parser(config) else "none")
 
-    @classmethod
-    def needs_parser(cls, config: RestoreConfig) -> bool:
-        """Say whether a parser is needed for such input."""
-        return True
-
-    @property
-    def description(self) -> str:
-        """One line for people: whose pipeline, backend, weights, device, detector."""
-        return f"official {self.backend} test pipeline: {super().description}"
-
-    @within_memory()
-    def run(self, image: PictureSource) -> RestoreResult:
-        """Restore one photo as the original program does.
-
-        Args:
-            image: the photo, 8 bits a channel; not changed. A grey one in which faces are restored becomes colour.
-
-        Raises:
-            BackendError: a network failed; nothing is restored in part.
-            ImageError: the photo has 16 bits a channel, the upscaled photo would be too large, or an aligned input is
-                not square (the originals stretch it).
-        """
-        image = self._opened(image)
-        if image.pixels.dtype != np.uint8:
+    def _detect(self, parts: Parts, photo: Passage) -> Passage:
+        """Return the photo with its faces; raises ImageError where it has 16 bits a channel."""
+        if photo.pixels.dtype != np.uint8:
             raise ImageError(
                 f"the official {self.backend} test pipeline takes 8 bits a channel, this photo has 16;"
                 " convert it to 8 bits, or leave out --official"
             )
-        return super().run(image)
+        return self.detect(parts, photo)
 
-    def _judge(
-        self, pixels: Image, found: Sequence[DetectedFace]
-    ) -> tuple[list[RestoredFace], list[FaceQuality | None]]:
-        """Return the faces, cut out where they are restored; nothing is measured on them."""
-        chosen = select_faces(self.config.faces, found, pixels.shape)
-        refused = {} if self.config.aligned else self._refused(found)
-        source = self._enlarged(as_8_bit(pixels))
-        faces: list[RestoredFace] = []
-        for index, detected in enumerate(found):
-            aside = self._set_aside(detected, index in chosen) or refused.get(index)
-            if aside is not None:
-                faces.append(RestoredFace(detected=detected, decision=aside))
-                continue
-            decision = Decision(
-                Outcome.RESTORED, "restored", f"like every face in the official {self.backend} pipeline"
-            )
-            faces.append(RestoredFace(detected, decision, self._official_cut(source, detected, pixels.shape)))
-        return faces, [None] * len(faces)
+    def _judge(self, parts: Parts, photo: Passage) -> Passage:
+        """Return the photo with its faces cut out where they are restored; nothing is measured on them."""
+        config, shape = parts.config, photo.pixels.shape
+        chosen = select_faces(config.faces, photo.found, shape)
+        refused = {} if config.aligned else self.refused(photo.found)
+        source = self.enlarged(config, as_8_bit(photo.pixels))
+        reason = f"like every face in the official {self.backend} pipeline"
+        judged: list[Judged] = []
+        for index, face in enumerate(photo.found):
+            kept = stages.unwanted(parts, index in chosen) or refused.get(index)
+            crop = None if kept else self.cut(parts, source, face, shape)
+            decision = kept or Decision(Outcome.RESTORED, "restored", reason)
+            judged.append((RestoredFace(face, decision, crop), None))
+        return stages.with_judged(photo, judged)
 
-    @property
-    def _min_eye_distance_px(self) -> float:
-        return 0.0
-
-    @abstractmethod
-    def _refused(self, found: Sequence[DetectedFace]) -> dict[int, Decision]:
-        """Return why the program leaves faces out, by their index."""
-
-    @abstractmethod
-    def _enlarged(self, pixels: Pixels8) -> Pixels8:
-        """Return what faces are cut out of: the photo, or the photo enlarged."""
-
-    @abstractmethod
-    def _official_cut(
-        self, source: Pixels8, detected: DetectedFace, photo_shape: tuple[int, ...]
-    ) -> AlignedFace:
-        """Return the face's crop out of ``source``, with the affine from pixels of the photo itself."""
-
-    @abstractmethod
-    def _compose(
-        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Pixels8 | None
-    ) -> DecodedImage:
-        """Return ``canvas``, or else the enlarged photo, with these faces pasted in their order; there may be none."""
-
-    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        """Return the faces with the restorer's output, truncated to 8 bits."""
-        return [
+    def _restore(self, parts: Parts, photo: Passage) -> Passage:
+        """Return the photo, its faces with the restorer's output, truncated to 8 bits."""
+        restored = stages.restore(parts, photo).faces
+        faces = [
             face if face.restored is None else replace(face, restored=truncated(face.restored))
-            for face in super()._restore(faces)
+            for face in restored
         ]
+        return self.parse_restored(parts, replace(photo, faces=faces))
 
-    def _blend_onto(
-        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Image | None
-    ) -> DecodedImage:
-        """Return the canvas, or else the enlarged photo, with the restored faces in it."""
-        restored = sorted(
-            (face for face in faces if face.restored is not None), key=lambda face: -face.detected.score
-        )
-        if not restored and self.config.upscale == 1 and canvas is None:
-            return image
-        if self.config.aligned and restored and restored[0].restored is not None:
-            return self._whole(image, restored[0].restored)
-        result = self._compose(image, restored, None if canvas is None else as_8_bit(canvas))
-        return in_colour(result) if restored else result
 
-    def _whole(self, image: DecodedImage, restored: FaceImage) -> DecodedImage:
-        """Return an aligned face at the size of the network."""
-        import cv2
+def _blend(compose: Callable[[Parts, Passage], DecodedImage], parts: Parts, photo: Passage) -> DecodedImage:
+    """Return the canvas, or else the enlarged photo, with the restored faces in it, the surest first."""
+    restored = [face for face in photo.faces if face.restored is not None]
+    if not restored and parts.config.upscale == 1 and photo.canvas is None:
+        return photo.image
+    if parts.config.aligned and restored and restored[0].restored is not None:
+        return _whole(photo.image, restored[0].restored)
+    surest_first = sorted(restored, key=lambda face: -face.detected.score)
+    result = compose(parts, replace(photo, faces=surest_first))
+    return in_colour(result) if restored else result
 
-        size = (restored.shape[1], restored.shape[0])
-        alpha = None if image.alpha is None else as_8_bit(cv2.resize(image.alpha, size))
-        return in_colour(replace(image, pixels=levels(restored), alpha=alpha))
 
-    def _canvas_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return (W, H) of the result for a photo of ``shape``, in whole pixels."""
-        return round(shape[1] * self.config.upscale), round(shape[0] * self.config.upscale)
+def _whole(image: DecodedImage, restored: FaceImage) -> DecodedImage:
+    """Return an aligned face at the size of the network."""
+    import cv2
+
+    size = (restored.shape[1], restored.shape[0])
+    alpha = None if image.alpha is None else as_8_bit(cv2.resize(image.alpha, size))
+    return in_colour(replace(image, pixels=levels(restored), alpha=alpha))
+
+
+def canvas_size(config: RestoreConfig, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return (W, H) of the result for a photo of ``shape``, in whole pixels."""
+    return round(shape[1] * config.upscale), round(shape[0] * config.upscale)
 
 
 def truncated(face: FaceImage) -> FaceImage:

@@ -13,14 +13,19 @@ from numpy.typing import NDArray
 from facerestore.types import Affine, Image
 
 BAND_PIXELS = 2**17
-"""Pixels computed at a time: their 16 neighbours in float64 take 50 MB."""
+"""Computed at a time: their 16 neighbours in float64 take 50 MB."""
 
 _PAD = 4
 """Zeros around the picture: as many as the taps of a point that is clipped to just outside can reach."""
 
 
 def cubic_warp(
-    pixels: Image, to_source: Affine, size: tuple[int, int], *, origin: tuple[int, int] = (0, 0)
+    pixels: Image,
+    to_source: Affine,
+    size: tuple[int, int],
+    *,
+    origin: tuple[int, int] = (0, 0),
+    band_pixels: int = BAND_PIXELS,
 ) -> NDArray[np.float64]:
     """Return the (H, W, 3) float64 picture whose pixel (x, y) is ``pixels`` at ``to_source`` of (x, y) + ``origin``.
 
@@ -32,12 +37,13 @@ def cubic_warp(
         to_source: (2, 3) float64, pixels of the result to those of ``pixels``.
         size: (W, H) of the result.
         origin: what (0, 0) of the result is called in ``to_source``.
+        band_pixels: computed at a time.
     """
     padded = np.pad(pixels, ((_PAD, _PAD), (_PAD, _PAD), (0, 0)))
     width, height = size
     result = np.empty((height, width, pixels.shape[2]), dtype=np.float64)
     columns = np.arange(width, dtype=np.float64) + origin[0]
-    rows = max(1, BAND_PIXELS // width)
+    rows = max(1, band_pixels // width)
     for top in range(0, height, rows):
         lines = np.arange(top, min(top + rows, height), dtype=np.float64)[:, None] + origin[1]
         x = to_source[0, 0] * columns + to_source[0, 1] * lines + to_source[0, 2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from facerestore.alignment import (
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.pipeline.official.base import OfficialPipeline, Pixels8, as_8_bit, levels, unit
+from facerestore.pipeline import stages
+from facerestore.pipeline.official.base import Pixels8, Program, as_8_bit, canvas_size, levels, unit
+from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.selection import left_to_right
 from facerestore.types import (
     Affine,
@@ -29,7 +31,6 @@ from facerestore.types import (
     DecodedImage,
     DetectedFace,
     FoundFaces,
-    Image,
     Mask,
     Outcome,
     ParsingMap,
@@ -62,135 +63,111 @@ BAND_ROWS = 256
 """Rows of the photo that are blended at a time, so that the floats of a large photo need not be held at once."""
 
 
-class GPENPipeline(OfficialPipeline):
-    """GPEN's test program, its defects included.
+def _needs_parser(config: RestoreConfig) -> bool:
+    """Say whether a parser is needed: an aligned face has no mask."""
+    return not config.aligned
 
-    - The photo is first enlarged bilinearly; faces are found, cut out of and pasted into that, and whether a face
-      counts as small depends on the factor.
-    - Photos with a side above 1500 px are looked at 1000 px wide or high, which loses small faces in groups; faces with
-      a score of 0.9 or less are left out. (Scores mean something else for each detector of ours.)
-    - The crop is cut with linear interpolation and no antialiasing, black beyond the photo.
-    - The mask is parsed from the restored face; its border is cut off hard at 26 of 512 px, since the blur is narrow,
-      which may show as a rectangle. Hair, neck and jewellery are pasted, up to where the parser stops.
-    - Where faces overlap, each pixel goes to the face with the larger mask, which can leave a seam.
-    - A background network enlarges what lies behind the faces and not the faces themselves, which are cut out of the
-      bilinear enlargement all the same. (It runs on our tiles, and gives the size that is asked for.)
-    - Strength mixes the restored face with its crop, before both are warped.
 
-    An image for the parser is made from the restored face bilinearly where the network's size is not 512 px; parsing
-    maps are 512 px then. Reports count the parser's time as the restorer's.
+def _enlarged(config: RestoreConfig, pixels: Pixels8) -> Pixels8:
+    return pixels if config.aligned else resize_linear(pixels, canvas_size(config, pixels.shape))
+
+
+def _detect(parts: Parts, photo: Passage) -> Passage:
+    """Return the photo with its faces, found in the enlarged photo and told in pixels of the photo itself."""
+    if parts.active_detector is None:
+        return stages.detect(parts, photo)
+    pixels = as_8_bit(photo.pixels)
+    enlarged = _enlarged(parts.config, pixels)
+    longest = max(enlarged.shape[:2])
+    shrink = DETECTION_SIDE_PX / longest if longest > REDUCED_FROM_PX else 1.0
+    seen = resize_linear(enlarged, (round(enlarged.shape[1] * shrink), round(enlarged.shape[0] * shrink)))
+    # Divided, not by pixel centres.
+    to_enlarged = np.array([[1 / shrink, 0.0, 0.0], [0.0, 1 / shrink, 0.0]])
+    to_photo = compose_affine(invert_affine(resize_affine(_ratio(enlarged.shape, pixels.shape))), to_enlarged)
+    found = parts.active_detector.detect(seen)
+    search = search_of(found)
+    moved = FoundFaces(
+        (_moved(face, to_photo) for face in found),
+        search=search and search.of_reduced(seen.shape[1] / pixels.shape[1]),
+    )
+    return replace(photo, found=left_to_right(moved))
+
+
+def _refused(found: Sequence[DetectedFace]) -> dict[int, Decision]:
+    return {
+        index: Decision(
+            Outcome.KEPT,
+            "low-score",
+            f"the detector's score is {face.score:.2f}, the official gpen pipeline asks for over {LEAST_SCORE}",
+        )
+        for index, face in enumerate(found)
+        if not face.score > LEAST_SCORE
+    }
+
+
+def _cut(parts: Parts, source: Pixels8, face: DetectedFace, photo_shape: tuple[int, ...]) -> AlignedFace:
+    size = parts.restorer.face_size
+    if parts.config.aligned:
+        affine = resize_affine(size / source.shape[0])
+        return AlignedFace(face, affine, unit(resize_linear(source, (size, size))))
+    enlarge = resize_affine(_ratio(source.shape, photo_shape))
+    affine = estimate_similarity(transform_points(enlarge, face.landmarks), gpen_template(size))
+    crop = warp_linear(source, affine, (size, size))
+    return AlignedFace(face, compose_affine(affine, enlarge), unit(crop))
+
+
+def _parse_restored(parts: Parts, photo: Passage) -> Passage:
+    """Return the photo, its restored faces with their parsing maps, of MASK_SIZE."""
+    if parts.parser is None or parts.config.aligned:
+        return photo
+    faces = list(photo.faces)
+    wanted = [
+        (index, _for_parser(face.aligned, levels(face.restored)))
+        for index, face in enumerate(faces)
+        if face.aligned is not None and face.restored is not None
+    ]
+    maps = parts.parser.parse([aligned for _, aligned in wanted]) if wanted else []
+    for (index, _), parsing_map in zip(wanted, maps, strict=True):
+        faces[index] = replace(faces[index], parsing_map=parsing_map)
+    return replace(photo, faces=faces)
+
+
+def _compose(parts: Parts, photo: Passage) -> DecodedImage:
+    image, config = photo.image, parts.config
+    behind = _enlarged(config, as_8_bit(image.pixels)) if photo.canvas is None else as_8_bit(photo.canvas)
+    height, width = behind.shape[:2]
+    mask, colours = np.zeros((height, width), dtype=np.float32), np.zeros_like(behind)
+    ratio = _ratio(behind.shape, image.pixels.shape)
+    for face in photo.faces:
+        pasted, weight, affine = front(face, ratio, strength=config.strength)
+        warped = warp_linear(weight, affine, (width, height))
+        wins = warped > mask
+        mask[wins] = warped[wins]
+        colours[wins] = warp_linear(pasted, affine, (width, height))[wins]
+    alpha = None if image.alpha is None else resize_linear(as_8_bit(image.alpha), (width, height))
+    return replace(image, pixels=blend(behind, colours, mask), alpha=alpha)
+
+
+def front(face: RestoredFace, ratio: tuple[float, float], *, strength: float) -> tuple[Pixels8, Mask, Affine]:
+    """Return what is pasted of a face: its 8-bit crop, its mask, and the affine onto the enlarged photo.
+
+    Args:
+        face: restored and parsed.
+        ratio: of the enlarged photo to the photo, in x and y.
+        strength: share of the restored face in the mix with its crop.
     """
+    import cv2
 
-    backend: ClassVar[str] = "gpen"
-    parser_weights: ClassVar[str] = "parsenet.gpen"
-
-    @classmethod
-    def needs_parser(cls, config: RestoreConfig) -> bool:
-        """Say whether a parser is needed: an aligned face has no mask."""
-        return not config.aligned
-
-    def _enlarged(self, pixels: Pixels8) -> Pixels8:
-        return pixels if self.config.aligned else resize_linear(pixels, self._canvas_size(pixels.shape))
-
-    def _detect(self, pixels: Image) -> list[DetectedFace]:
-        """Return the faces left to right, found in the enlarged photo and told in pixels of the photo itself."""
-        if self._active_detector is None:
-            return super()._detect(pixels)
-        enlarged = self._enlarged(as_8_bit(pixels))
-        longest = max(enlarged.shape[:2])
-        shrink = DETECTION_SIDE_PX / longest if longest > REDUCED_FROM_PX else 1.0
-        seen = resize_linear(enlarged, (round(enlarged.shape[1] * shrink), round(enlarged.shape[0] * shrink)))
-        to_enlarged = np.array(
-            [[1 / shrink, 0.0, 0.0], [0.0, 1 / shrink, 0.0]]
-        )  # divided, not by pixel centres
-        to_photo = compose_affine(
-            invert_affine(resize_affine(_ratio(enlarged.shape, pixels.shape))), to_enlarged
-        )
-        found = self._active_detector.detect(seen)
-        search = search_of(found)
-        return left_to_right(
-            FoundFaces(
-                (_moved(face, to_photo) for face in found),
-                search=search and search.of_reduced(seen.shape[1] / pixels.shape[1]),
-            )
-        )
-
-    def _refused(self, found: Sequence[DetectedFace]) -> dict[int, Decision]:
-        return {
-            index: Decision(
-                Outcome.KEPT,
-                "low-score",
-                f"the detector's score is {face.score:.2f}, the official gpen pipeline asks for over {LEAST_SCORE}",
-            )
-            for index, face in enumerate(found)
-            if not face.score > LEAST_SCORE
-        }
-
-    def _official_cut(
-        self, source: Pixels8, detected: DetectedFace, photo_shape: tuple[int, ...]
-    ) -> AlignedFace:
-        size = self.restorer.face_size
-        if self.config.aligned:
-            affine = resize_affine(size / source.shape[0])
-            return AlignedFace(detected, affine, unit(resize_linear(source, (size, size))))
-        enlarge = resize_affine(_ratio(source.shape, photo_shape))
-        points = transform_points(enlarge, detected.landmarks)
-        affine = estimate_similarity(points, gpen_template(size))
-        crop = warp_linear(source, affine, (size, size))
-        return AlignedFace(detected, compose_affine(affine, enlarge), unit(crop))
-
-    def _parse(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        """Return the faces as they are: GPEN parses them after they are restored."""
-        return list(faces)
-
-    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        """Return the faces with the restorer's output and its parsing maps, of MASK_SIZE."""
-        restored = super()._restore(faces)
-        if self.parser is None or self.config.aligned:
-            return restored
-        wanted = [
-            (index, _for_parser(face.aligned, levels(face.restored)))
-            for index, face in enumerate(restored)
-            if face.aligned is not None and face.restored is not None
-        ]
-        maps = self.parser.parse([aligned for _, aligned in wanted]) if wanted else []
-        for (index, _), parsing_map in zip(wanted, maps, strict=True):
-            restored[index] = replace(restored[index], parsing_map=parsing_map)
-        return restored
-
-    def _compose(
-        self, image: DecodedImage, faces: Sequence[RestoredFace], canvas: Pixels8 | None
-    ) -> DecodedImage:
-        behind = self._enlarged(as_8_bit(image.pixels)) if canvas is None else canvas
-        height, width = behind.shape[:2]
-        mask, colours = np.zeros((height, width), dtype=np.float32), np.zeros_like(behind)
-        ratio = _ratio(behind.shape, image.pixels.shape)
-        for face in faces:
-            front, weight, affine = self._front(face, ratio)
-            warped = warp_linear(weight, affine, (width, height))
-            wins = warped > mask
-            mask[wins] = warped[wins]
-            colours[wins] = warp_linear(front, affine, (width, height))[wins]
-        alpha = None if image.alpha is None else resize_linear(as_8_bit(image.alpha), (width, height))
-        return replace(image, pixels=blend(behind, colours, mask), alpha=alpha)
-
-    def _front(self, face: RestoredFace, ratio: tuple[float, float]) -> tuple[Pixels8, Mask, Affine]:
-        """Return what is pasted of a face: its 8-bit crop, its mask, and the affine onto the enlarged photo."""
-        import cv2
-
-        aligned, restored, parsing_map = face.aligned, face.restored, face.parsing_map
-        if aligned is None or restored is None or parsing_map is None:
-            raise BackendError("a face without crop, result or parsing map cannot be pasted; report this")
-        enlarge = resize_affine(ratio)
-        box = transform_points(enlarge, np.array(face.detected.box).reshape(2, 2))
-        front = levels(restored)
-        if (box[1] - box[0]).min() < SMALL_FACE_PX:
-            front = as_8_bit(cv2.filter2D(front, -1, SMOOTHING))
-        strength = self.config.strength
-        front = as_8_bit(cv2.addWeighted(front, strength, levels(aligned.lq), 1 - strength, 0.0))
-        size = restored.shape[0]
-        weight = cv2.resize(paste_mask(parsing_map), (size, size))
-        return front, np.asarray(weight), invert_affine(upscale_affine(aligned.affine, ratio))
+    aligned, restored, parsing_map = face.aligned, face.restored, face.parsing_map
+    if aligned is None or restored is None or parsing_map is None:
+        raise BackendError("a face without crop, result or parsing map cannot be pasted; report this")
+    box = transform_points(resize_affine(ratio), np.array(face.detected.box).reshape(2, 2))
+    pasted = levels(restored)
+    if (box[1] - box[0]).min() < SMALL_FACE_PX:
+        pasted = as_8_bit(cv2.filter2D(pasted, -1, SMOOTHING))
+    pasted = as_8_bit(cv2.addWeighted(pasted, strength, levels(aligned.lq), 1 - strength, 0.0))
+    weight = cv2.resize(paste_mask(parsing_map), restored.shape[:2])
+    return pasted, np.asarray(weight), invert_affine(upscale_affine(aligned.affine, ratio))
 
 
 def paste_mask(parsing_map: ParsingMap) -> Mask:
@@ -268,3 +245,34 @@ def _for_parser(aligned: AlignedFace, restored: Pixels8) -> AlignedFace:
     """Return a restored face as a parser takes it: MASK_SIZE px, with the affine to that."""
     affine = compose_affine(resize_affine(MASK_SIZE / restored.shape[0]), aligned.affine)
     return replace(aligned, affine=affine, lq=unit(resize_linear(restored, (MASK_SIZE, MASK_SIZE))))
+
+
+GPEN = Program(
+    backend="gpen",
+    parser_weights="parsenet.gpen",
+    refused=_refused,
+    cut=_cut,
+    compose=_compose,
+    enlarged=_enlarged,
+    needs_parser=_needs_parser,
+    detect=_detect,
+    parse=lambda parts, photo: photo,
+    parse_restored=_parse_restored,
+)
+"""GPEN's test program, its defects included.
+
+- The photo is first enlarged bilinearly; faces are found, cut out of and pasted into that, and whether a face
+  counts as small depends on the factor.
+- Photos with a side above 1500 px are looked at 1000 px wide or high, which loses small faces in groups; faces with
+  a score of 0.9 or less are left out. (Scores mean something else for each detector of ours.)
+- The crop is cut with linear interpolation and no antialiasing, black beyond the photo.
+- The mask is parsed from the restored face; its border is cut off hard at 26 of 512 px, since the blur is narrow,
+  which may show as a rectangle. Hair, neck and jewellery are pasted, up to where the parser stops.
+- Where faces overlap, each pixel goes to the face with the larger mask, which can leave a seam.
+- A background network enlarges what lies behind the faces and not the faces themselves, which are cut out of the
+  bilinear enlargement all the same. (It runs on our tiles, and gives the size that is asked for.)
+- Strength mixes the restored face with its crop, before both are warped.
+
+An image for the parser is made from the restored face bilinearly where the network's size is not 512 px; parsing
+maps are 512 px then. Reports count the parser's time as the restorer's.
+"""

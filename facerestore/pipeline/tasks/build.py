@@ -1,7 +1,7 @@
 """What GPEN does beside restoring: colour grey faces, fill damaged ones, and draw faces from parsing maps.
 
-Each task is a pipeline that differs from ``RestorePipeline`` in what happens before and after the network, so that
-batches, reports and errors are those of restoring. The networks are the same, key by key; what tells them apart is
+Each task is a procedure of its own for ``RestorePipeline``: some stages are other than those of restoring, and batches,
+reports and errors are the same. The networks are the same, key by key; what tells them apart is
 their purpose in the catalog, and their value range (``facerestore.backends.gpen.TASK_RANGES``).
 """
 
@@ -18,22 +18,20 @@ from facerestore.config import COLORIZE_MASK, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
 from facerestore.pipeline.build import assemble
 from facerestore.pipeline.one_photo import Channels, Keywords, OnePhoto
-from facerestore.pipeline.tasks.colorize import ColorizePipeline
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.tasks.colorize import COLORIZING
 from facerestore.pipeline.tasks.damage import DamageSource, MaskFile, MaskPicture, Strokes
-from facerestore.pipeline.tasks.inpaint import InpaintPipeline
-from facerestore.pipeline.tasks.synthesize import SynthesizePipeline
+from facerestore.pipeline.tasks.inpaint import inpainting
+from facerestore.pipeline.tasks.synthesize import SYNTHESIZING
 from facerestore.types import DecodedImage, RestoreResult
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsStore
 
 __all__ = [
-    "ColorizePipeline",
-    "InpaintPipeline",
     "MaskFile",
     "MaskPicture",
     "Strokes",
-    "SynthesizePipeline",
     "build_colorizer",
     "build_inpainter",
     "build_synthesizer",
@@ -45,7 +43,7 @@ __all__ = [
 
 def build_colorizer(
     config: RestoreConfig | None = None, *, store: WeightsStore | None = None
-) -> ColorizePipeline:
+) -> RestorePipeline:
     """Return a pipeline that colours faces; ``build_pipeline`` says what may go wrong.
 
     Args:
@@ -54,12 +52,12 @@ def build_colorizer(
         store: where weights are looked for; the user's own when None.
     """
     config = config if config is not None else RestoreConfig(mask=COLORIZE_MASK)
-    return assemble(ColorizePipeline, replace(config, colour_match=False), store=store)
+    return assemble(replace(config, colour_match=False), COLORIZING, store=store)
 
 
 def build_inpainter(
     damage: DamageSource, config: RestoreConfig | None = None, *, store: WeightsStore | None = None
-) -> InpaintPipeline:
+) -> RestorePipeline:
     """Return a pipeline that fills damage; ``build_pipeline`` says what may go wrong.
 
     Args:
@@ -69,12 +67,12 @@ def build_inpainter(
     """
     config = config if config is not None else RestoreConfig()
     bare = replace(config, mask="whole", region="", parser="none")
-    return assemble(InpaintPipeline, bare, store=store).with_damage(damage)
+    return assemble(bare, inpainting(damage), store=store)
 
 
 def build_synthesizer(
     config: RestoreConfig | None = None, *, store: WeightsStore | None = None
-) -> SynthesizePipeline:
+) -> RestorePipeline:
     """Return a pipeline that draws faces from parsing maps; ``build_pipeline`` says what may go wrong.
 
     Args:
@@ -83,7 +81,7 @@ def build_synthesizer(
     """
     config = config if config is not None else RestoreConfig()
     bare = replace(config, aligned=True, strength=1.0, upscale=1.0, mask="whole", region="", parser="none")
-    return assemble(SynthesizePipeline, bare, store=store)
+    return assemble(bare, SYNTHESIZING, store=store)
 
 
 @OnePhoto(Keywords, mask=COLORIZE_MASK)
@@ -148,7 +146,7 @@ def _photo(source: PictureSource, config: RestoreConfig, channels: Channels) -> 
     return as_decoded(source, channels=channels, max_pixels=limit, page=config.page)
 
 
-def _as_map(source: PictureSource, pipeline: SynthesizePipeline, channels: Channels) -> DecodedImage:
+def _as_map(source: PictureSource, pipeline: RestorePipeline, channels: Channels) -> DecodedImage:
     """Return a parsing map as a picture; indexed files and Pillow pictures may hold ids as indices."""
     if isinstance(source, PillowImage.Image) and source.mode == "P":
         encoded = BytesIO()

@@ -7,25 +7,22 @@ the crop, and once more in the photo, because resampling the crop would soften i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.blending import BAND_PIXELS
 from facerestore.config import COLORIZE
-from facerestore.io import PictureSource
 from facerestore.parsing import whole_mask
-from facerestore.pipeline.restore import RestorePipeline
-from facerestore.pipeline.tasks.inpaint import large_enough
+from facerestore.pipeline import stages
+from facerestore.pipeline.parts import Parts, Passage
+from facerestore.pipeline.report import photo_notes
+from facerestore.pipeline.restore import Procedure
 from facerestore.pixels import LUMA, grey_face, has_single_tone, resize_image
-from facerestore.types import Decision, DecodedImage, DetectedFace, Image, RestoredFace
-
-if TYPE_CHECKING:
-    from facerestore.quality.judge import FaceQuality
-    from facerestore.types import RestoreResult
+from facerestore.types import DecodedImage, Image, RestoredFace
 
 TINT_RMS = 3.5 / 255
 """Most deviation of a crop from a single tone that is no colour: 0.9 to 2.8 levels in five crops of sepia scans,
@@ -34,63 +31,35 @@ scratches included, 4.5 levels up in 32 crops of colour photos, hand-coloured on
 ALREADY_COLOURED = "the photo has colours already; those of its faces were replaced"
 
 
-class ColorizePipeline(RestorePipeline):
-    """Colours the faces of photos and keeps every pixel's luma.
+def _restore(parts: Parts, photo: Passage) -> Passage:
+    """Return the photo, its faces with the chroma that the network gives to their luma."""
+    coloured = stages.restore(parts, replace(photo, faces=[_seen(face) for face in photo.faces]))
+    faces = [
+        face
+        if new.restored is None or face.aligned is None
+        else replace(face, restored=with_luma(new.restored, face.aligned.lq @ LUMA))
+        for face, new in zip(photo.faces, coloured.faces, strict=True)
+    ]
+    return replace(photo, faces=faces)
 
-    Sharp faces are coloured too: sharpness is no colour. A grey file becomes a colour file where a face in it was
-    coloured; its profile is then one of the same tones in colour.
-    """
 
-    task = COLORIZE
+def _blend(parts: Parts, photo: Passage) -> DecodedImage:
+    """Return the photo with the new colours and its own luma, for which its pixels are kept."""
+    image = replace(photo.image, grey=False) if photo.image.grey else photo.image
+    blended = stages.blend(parts, replace(photo, image=image, spent=False))
+    if blended is image:
+        return photo.image
+    luma_of = resize_image(image.pixels, parts.config.upscale)
+    return replace(blended, pixels=keep_luma(blended.pixels, luma_of))
 
-    def run(self, image: PictureSource) -> RestoreResult:
-        """Colour the faces of one photo; without any the result is the very ``image``.
 
-        Raises:
-            BackendError: the network failed.
-            ImageError: the enlarged photo would be too large, or an aligned input is not square.
-        """
-        image = self._opened(image)
-        canvas = replace(image, grey=False) if image.grey else image
-        result = super().run(canvas)
-        return replace(result, image=image) if result.image is canvas else result
-
-    def run_spent(self, image: DecodedImage) -> RestoreResult:
-        """Colour the faces of one photo as ``run`` does; its pixels are kept, for their luma is taken at the end."""
-        return self.run(image)
-
-    def _decide(self, detected: DetectedFace, quality: FaceQuality) -> Decision:
-        """Return that a face is coloured, unless it is too small."""
-        return large_enough(
-            self.config, detected, least_px=self._min_eye_distance_px, reason="coloured, its luma kept"
-        )
-
-    def _restore(self, faces: Sequence[RestoredFace]) -> list[RestoredFace]:
-        """Return the faces with the chroma that the network gives to their luma."""
-        coloured = super()._restore([_seen(face) for face in faces])
-        return [
-            face
-            if new.restored is None or face.aligned is None
-            else replace(face, restored=with_luma(new.restored, face.aligned.lq @ LUMA))
-            for face, new in zip(faces, coloured, strict=True)
-        ]
-
-    def _blend(self, image: DecodedImage, faces: Sequence[RestoredFace]) -> DecodedImage:
-        """Return the photo with the new colours and its own luma."""
-        blended = super()._blend(image, faces)
-        if blended is image:
-            return image
-        return replace(
-            blended, pixels=keep_luma(blended.pixels, resize_image(image.pixels, self.config.upscale))
-        )
-
-    def _notes(self, faces: Sequence[RestoredFace]) -> list[str]:
-        """Return that the photo had colours, where a face that was coloured had."""
-        crops = [face.aligned.lq for face in faces if face.restored is not None and face.aligned is not None]
-        coloured = [
-            crop for crop in crops if not has_single_tone(crop, whole_mask(len(crop)), most_rms=TINT_RMS)
-        ]
-        return [*super()._notes(faces), *([ALREADY_COLOURED] if coloured else [])]
+def _notes(parts: Parts, photo: Passage) -> list[str]:
+    """Return that the photo had colours, where a face that was coloured had."""
+    crops = [
+        face.aligned.lq for face in photo.faces if face.restored is not None and face.aligned is not None
+    ]
+    coloured = any(not has_single_tone(crop, whole_mask(len(crop)), most_rms=TINT_RMS) for crop in crops)
+    return [*photo_notes(parts, photo), *([ALREADY_COLOURED] if coloured else [])]
 
 
 def with_luma(colours: NDArray[np.float32], luma: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,3 +113,17 @@ def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
     height = max(1, BAND_PIXELS // shape[1])
     for top in range(0, shape[0], height):
         yield slice(top, top + height)
+
+
+COLORIZING = Procedure(
+    task=COLORIZE,
+    judge=partial(stages.judge_size, reason="coloured, its luma kept"),
+    restore=_restore,
+    blend=_blend,
+    notes=_notes,
+)
+"""Colours the faces of photos and keeps every pixel's luma.
+
+Sharp faces are coloured too: sharpness is no colour. A grey file becomes a colour file where a face in it was coloured;
+its profile is then one of the same tones in colour. Without any the result is the very photo.
+"""

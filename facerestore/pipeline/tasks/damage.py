@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.alignment import affine_scale, invert_affine, transform_points
-from facerestore.errors import ConfigError, ImageError
+from facerestore.errors import ImageError
 from facerestore.io import DEFAULT_MAX_PIXELS, SUFFIXES, read_image
 from facerestore.parsing import whole_mask
 from facerestore.types import Affine, DecodedImage
@@ -70,21 +70,6 @@ class DamageSource(Protocol):
             ImageError: there is none for this photo.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Unsaid:
-    """Stands where nobody has said what is damaged."""
-
-    description: str = "unsaid"
-
-    def for_photo(self, source: Path) -> Self:
-        """Return this."""
-        return self
-
-    def holes(self, shape: tuple[int, ...], affines: Sequence[Affine], face_size: int) -> Holes:
-        """Raise ConfigError."""
-        raise ConfigError("nothing says what is damaged; give a mask, or strokes to try with")
 
 
 @dataclass(frozen=True, slots=True)
