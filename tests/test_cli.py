@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from facerestore.cli.app import app, main
 from facerestore.cli.commands import COMMANDS, COMPLETION, add_called
-from facerestore.cli.photos import TELLING, choice_lines
+from facerestore.cli.telling import TELLING, choice_lines
 from facerestore.errors import WeightsError
 from facerestore.io import decode_image, encode_image, read_image, write_image
 

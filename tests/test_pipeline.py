@@ -1,6 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 
 import numpy as np
@@ -10,8 +10,9 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, face_at, photo, pipeline
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.parsing import face_mask
+from facerestore.pipeline.parts import StageClock
 from facerestore.pipeline.restore import Procedure, RestorePipeline
-from facerestore.pipeline.stages import judge
+from facerestore.pipeline.stages import judge, parse
 from facerestore.quality.judge import assess
 from facerestore.types import DecodedImage, Outcome
 
@@ -276,3 +277,25 @@ def test_too_little_memory_for_a_photo_is_an_image_error(call, monkeypatch):
     monkeypatch.setattr(line.detector, "detect", fail)
     with pytest.raises(ImageError, match="not enough memory to restore a photo of this size"):
         getattr(line, call)(photo())
+
+
+def test_a_pipeline_is_frozen_and_has_a_stage_exchanged_in_another():
+    line, seen = pipeline(LEFT), []
+
+    def watching(parts, photo):
+        seen.append(len(photo.faces))
+        return parse(parts, photo)
+
+    with pytest.raises(FrozenInstanceError):
+        line.detector = None
+    watched = replace(line, procedure=Procedure(parse=watching))
+    np.testing.assert_array_equal(watched.run(photo()).image.pixels, line.run(photo()).image.pixels)
+    assert seen == [1]
+
+
+def test_a_stage_within_another_counts_for_the_outer_one_unless_told_apart():
+    for apart, stages in ((False, {"judge"}), (True, {"judge", "align"})):
+        clock = StageClock(apart=apart)
+        report = pipeline(LEFT).run(photo(), clock=clock).report
+        assert set(clock.seconds) == stages | {"detect", "parse", "restore", "blend"}
+        assert report["stage_seconds"].keys() == clock.report().keys()

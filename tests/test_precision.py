@@ -1,6 +1,7 @@
 """Number formats: what auto stands for, what is refused, and faces that fp16 cannot hold."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_the_report_tells_the_format_of_each_face_and_why_it_is_another(any_form
     line = pipeline(
         bright, dark, config=RestoreConfig(force=True), restorer=Overflowing().with_precision("fp16")
     )
-    line.facts = PipelineFacts(precision="fp16")
+    line = replace(line, facts=PipelineFacts(precision="fp16"))
     assert ", on cpu in fp16; detector fake" in line.description
     report = line.run(image).report
     assert report["weights"]["precision"] == "fp16"

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.photos import choice_lines, face_words, warn_passed_over
 from facerestore.cli.request import PhotosRequest
+from facerestore.cli.telling import choice_lines, face_words, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ImageError, no_face

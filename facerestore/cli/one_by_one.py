@@ -84,7 +84,7 @@ def _looked(
 
 def _words(job: PhotoJob, error: Exception | None) -> str:
     from facerestore.batch.report import describe_error
-    from facerestore.cli.photos import with_name
+    from facerestore.cli.telling import with_name
 
     assert error is not None, "there is something to tell"
     name = "standard input" if str(job.source) == "-" else str(job.source)

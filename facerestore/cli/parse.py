@@ -14,8 +14,8 @@ import typer
 from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
-from facerestore.cli.photos import absent_words
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
+from facerestore.cli.telling import absent_words
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
 from facerestore.fields import option

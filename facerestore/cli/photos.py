@@ -6,31 +6,22 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facerestore.cli import stopping
 from facerestore.cli.hints import BETTER_WEIGHTS, first_run
 from facerestore.cli.inputs import exit_code as code_for
 from facerestore.cli.inputs import missing_hints, tell_inputs
 from facerestore.cli.request import PhotosRequest
+from facerestore.cli.telling import tell, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, SYNTHESIZE
-from facerestore.errors import ConfigError, WeightsError, count, no_face
+from facerestore.errors import ConfigError, WeightsError, count
 
 if TYPE_CHECKING:
     from facerestore.batch import BatchPlan, PhotoJob, PhotoOutcome, Summary
     from facerestore.batch.ahead import Ahead
     from facerestore.pipeline.restore import RestorePipeline
-
-SHOWN_REASONS = 6
-"""How many kept faces of a photo are explained one by one before the rest is only counted."""
-
-
-TELLING = {
-    "no-prior": "heavily blurred or very small: clearer than before, yet not sharp (-v tells why)",
-    "too-large": "larger than any network here: detail finer than it gives is lost (-v tells why)",
-}
-"""Choices that a user should know of even where there was nothing to choose from, and what is said of such faces."""
 
 
 def execute(request: PhotosRequest) -> int:
@@ -200,125 +191,6 @@ def _do_all(run: _BatchRun) -> None:
             run.outcomes.append(outcome)
             tell(outcome, terminal, done=run.request.task.done)
             begin_next()
-
-
-def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done) -> None:
-    """Say what became of one photo: what was found, restored and kept and why, how long it took, where it is.
-
-    Args:
-        outcome: what became of it.
-        terminal: where to say it.
-        done: the word for what was done with faces.
-    """
-    from facerestore.batch.report import describe_error
-
-    name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
-    if outcome.error is not None:
-        terminal.warn(f"error: {with_name(name, describe_error(outcome.error))}")
-        if terminal.verbosity >= 2:
-            import traceback
-
-            terminal.warn("".join(traceback.format_exception(outcome.error)).rstrip())
-        return
-    if outcome.report is None:
-        terminal.say(f"{name}: skipped, {outcome.job.target} exists")
-        return
-    report = outcome.report
-    kept = report["found"] - report["restored"]
-    faces = (
-        f"{count(report['found'], 'face')}, {report['restored']} {done}, {kept} kept"
-        if report["found"]
-        else no_face(report.get("search"))
-    )
-    target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
-    terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
-    if outcome.job.shortened:
-        terminal.say("  its name is too long for a result's, which is shortened and ends in a hash")
-    for line in _details(report, terminal.verbosity, done):
-        terminal.say(f"  {line}")
-    for path in outcome.written[1:]:
-        terminal.say(f"  also wrote {path}", level=0 if path.name.endswith("_compare.jpg") else 1)
-
-
-def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
-    """Return the lines below a photo: why faces were kept; with -v every face and the seconds of the stages."""
-    faces = (
-        report["faces"]
-        if verbosity >= 1
-        else [face for face in report["faces"] if face["decision"] == "kept"]
-    )
-    shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
-    lines = [f"{face_words(face)} {_word(face, done)}: {face['reason']}" for face in shown]
-    if len(faces) > len(shown):
-        lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
-    lines += choice_lines(report, verbosity)
-    lines += [absent_words(index) for index in report["absent_indices"]]
-    lines += report["notes"]
-    if verbosity >= 1:
-        lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
-    return lines
-
-
-def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
-    """Return which network each face got, and why.
-
-    Where there is one network to choose from, only how many it does not serve well, unless -v asks for all.
-
-    Args:
-        report: of a photo, with ``faces`` and, where the choice was automatic, ``auto``.
-        verbosity: from 1 on each face is told.
-    """
-    auto = report.get("auto", {"candidates": []})
-    terms = {candidate["name"]: candidate["commercial_use"] for candidate in auto["candidates"]}
-    told = [face for face in report["faces"] if face["choice"] is not None]
-    if verbosity < 1 and len(terms) <= 1:
-        codes = [face["choice"] for face in told]
-        return [
-            f"{count(codes.count(code), 'face')} {words}" for code, words in TELLING.items() if code in codes
-        ]
-    shown = told if verbosity >= 1 else told[:SHOWN_REASONS]
-    lines = [
-        f"{face_words(face)} by {face['weights']}{_terms(terms.get(face['weights']))}: {face['why']}"
-        for face in shown
-    ]
-    if len(told) > len(shown):
-        lines.append(f"and {len(told) - len(shown)} more by their networks; -v or --report tells all")
-    return lines
-
-
-def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
-    """Say on standard error which installed networks the automatic choice cannot take, and why."""
-    from facerestore.pipeline.per_face import FirstRestorer
-
-    restorer = pipeline.restorer
-    networks = restorer.lines.available.passed_over if isinstance(restorer, FirstRestorer) else ()
-    for name, lack in (*networks, *pipeline.facts.passed_over):
-        terminal.warn(f"warning: auto passes over {name}: {lack}")
-
-
-def _terms(commercial_use: str | None) -> str:
-    """Return what is said of weights that are not free for every use."""
-    return {"no": " (non-commercial)", "unclear": " (commercial use unclear)"}.get(commercial_use or "", "")
-
-
-def face_words(face: dict[str, Any]) -> str:
-    """Return which face it is: its index, and its page where a photo has several."""
-    return f"face {face['index']}" + (f" on page {face['page']}" if "page" in face else "")
-
-
-def _word(face: dict[str, Any], done: str) -> str:
-    """Return the word for what became of a face."""
-    return done if face["decision"] == RESTORE.done else str(face["decision"])
-
-
-def absent_words(index: int) -> str:
-    """Return what is said of a face that was asked for and is not there."""
-    return f"there is no face {index}; 'facerestore detect' shows the indices"
-
-
-def with_name(name: str, message: str) -> str:
-    """Return an error with its photo's name, unless it says the name itself."""
-    return message if name in message else f"{name}: {message}"
 
 
 def exit_code(summary: Summary, plan: BatchPlan) -> int:

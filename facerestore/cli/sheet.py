@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.cli import stopping
 from facerestore.cli.inputs import tell_inputs
-from facerestore.cli.photos import SHOWN_REASONS
 from facerestore.cli.request import PhotosRequest
+from facerestore.cli.telling import SHOWN_REASONS
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, WeightsError, count, no_face
 
