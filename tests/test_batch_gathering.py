@@ -215,7 +215,7 @@ def test_photos_share_the_calls_of_an_accelerators_network(tmp_path, device):
     assert {own.status for own in run_jobs(jobs, alone, options=OutputConfig(workers=1))} == {Status.DONE}
     pictures = [job.target.read_bytes() for job in jobs]
     shared = pipeline(FACE, config=RestoreConfig(force=True), restorer=Crowded())
-    shared.facts = replace(shared.facts, device=device)
+    shared = replace(shared, facts=replace(shared.facts, device=device))
     outcomes = list(run_jobs(jobs, shared, options=OutputConfig(workers=4, overwrite=True)))
     assert {own.status for own in outcomes} == {Status.DONE}
     assert [job.target.read_bytes() for job in jobs] == pictures
@@ -237,7 +237,7 @@ def test_photos_go_over_transfers_and_recordings_as_on_cuda_and_come_out_alike(t
     restorer._transfer, restorer._layout = FarTransfer(), torch.channels_last
     restorer.network = ReplayedNetwork(colours_last(restorer.network), record=recorder)
     far = pipeline(FACE, config=RestoreConfig(force=True), restorer=restorer)
-    far.facts = replace(far.facts, device="cuda")
+    far = replace(far, facts=replace(far.facts, device="cuda"))
     outcomes = list(run_jobs(jobs, far, options=OutputConfig(workers=6, overwrite=True)))
     assert {own.status for own in outcomes} == {Status.DONE}
     assert recorder.recordings  # some shape came often enough
@@ -269,10 +269,10 @@ def test_lines_that_are_chosen_face_by_face_gather_too():
 
     line = build_pipeline(RestoreConfig(device="cpu", offline=True))
     other = gathered(line)
-    name = other.lines.candidates[0].name
-    inner = other.lines.get(name)
+    name = other.restorer.lines.candidates[0].name
+    inner = other.restorer.lines.get(name)
     assert isinstance(inner.restorer, GatheringRestorer)
-    assert inner.restorer.alone is line.lines.get(name).restorer
-    assert other.lines.get(name) is inner
+    assert inner.restorer.alone is line.restorer.lines.get(name).restorer
+    assert other.restorer.lines.get(name) is inner
     image = photo(256, 256)
     assert np.array_equal(other.run(image).image.pixels, line.run(image).image.pixels)

@@ -137,8 +137,8 @@ def test_on_a_gpu_the_line_is_run_until_the_network_is_recorded_and_compared_wit
 
     def on_gpu(config, store):
         line = pipeline(config=config, restorer=restorer["restorer"])
-        line.facts = replace(line.facts, device="cpu" if config.device == "cpu" else "cuda", precision="fp16")
-        return line
+        facts = replace(line.facts, device="cpu" if config.device == "cpu" else "cuda", precision="fp16")
+        return replace(line, facts=facts)
 
     monkeypatch.setattr("facerestore.testing.doctor.build_pipeline", on_gpu)
     restorer["restorer"] = Recording()
