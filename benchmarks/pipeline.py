@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from benchmarks.common import Options, Results, TimedJob, compare_jobs, main, say, start, turns_results
 from benchmarks.reference.gpen_photo import PublishedPhoto
 from facerestore.bench.environment import as_published
-from facerestore.bench.line import GivenFaces, LineRequest, Meter, open_line, pass_photo
+from facerestore.bench.line import GivenFaces, LineRequest, open_line, pass_photo
 from facerestore.bench.memory import Peak
 from facerestore.bench.pairs import WARM_UPS
 from facerestore.bench.photos import drawn_photo
@@ -26,6 +26,7 @@ from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread
 from facerestore.device import set_threads
 from facerestore.errors import count
+from facerestore.pipeline.parts import StageClock
 
 MEGAPIXELS, FACES, FACE_SIZE = 12.0, 6, 512
 QUICK_MEGAPIXELS, QUICK_FACE_SIZE = 0.1, 32
@@ -52,8 +53,8 @@ def ours(megapixels: float, face_size: int, threads: int, network: str = "gpen")
     request = LineRequest(network=network, random=True, size=face_size, threads=threads, device="cpu")
     pipeline = open_line(request)
     if pipeline.detector is not None:
-        pipeline.detector = GivenFaces(pipeline.detector, photo.faces or ())
-    return TimedJob(lambda: pass_photo(pipeline, photo, Meter()))
+        pipeline = replace(pipeline, detector=GivenFaces(pipeline.detector, photo.faces or ()))
+    return TimedJob(lambda: pass_photo(pipeline, photo, StageClock(apart=True)))
 
 
 def run(options: Options) -> Results:
