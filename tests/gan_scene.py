@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from toy_recipe import Notebook
 
+from facerestore.training.data.samples import Samples
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.loop import train
 from facerestore.training.engine.settings import EngineSettings
-from facerestore.training.recipes.base import Recipe, Samples, Scene, Term
+from facerestore.training.recipes.base import Recipe, Scene, Term
 
 
 class NoiseFaces(Samples):

@@ -21,6 +21,7 @@ from facerestore.cli.app import app
 from facerestore.degradation import preset
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.training.data.datasets import PositionsOnly
+from facerestore.training.data.samples import Samples
 from facerestore.training.engine.checkpoints import restore_average
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.loop import train
@@ -29,7 +30,7 @@ from facerestore.training.engine.step import rate_factor
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import consistency
 from facerestore.training.losses.feature_weights import FeatureWeights
-from facerestore.training.recipes.base import Samples, Scene
+from facerestore.training.recipes.base import Scene
 from facerestore.training.recipes.mmrb import parts as mmrb_parts
 from facerestore.training.recipes.mmrb import recipe as module
 from facerestore.training.recipes.mmrb.parts import Teacher, TrainedMMRB, draw_labelled, draw_noise

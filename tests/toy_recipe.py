@@ -11,19 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.loop import train
 from facerestore.training.engine.settings import EngineSettings, make_settings, resolved
-from facerestore.training.recipes.base import (
-    Batch,
-    Exported,
-    Phase,
-    Recipe,
-    Samples,
-    Scene,
-    Term,
-    Validated,
-    pair_validation,
-)
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

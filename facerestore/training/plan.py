@@ -25,6 +25,7 @@ from facerestore.training.data.datasets import (
 )
 from facerestore.training.data.face_files import MAKE_MAPS
 from facerestore.training.data.maps import coloured
+from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.curves import plot_run
 from facerestore.training.engine.folder import Listener
 from facerestore.training.engine.loop import count_parameters, train
@@ -37,7 +38,7 @@ from facerestore.training.engine.settings import (
 )
 from facerestore.training.engine.state import checkpoint_bytes
 from facerestore.training.recipes import recipe_class
-from facerestore.training.recipes.base import Batch, Recipe, Samples
+from facerestore.training.recipes.base import Recipe
 
 TABLES = ("engine", "data", "recipe", "validation")
 """The tables of a training configuration."""

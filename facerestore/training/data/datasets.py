@@ -26,7 +26,7 @@ from facerestore.training.data.face_files import (
     read_face,
     read_parsing_map,
 )
-from facerestore.training.recipes.base import Batch, Samples
+from facerestore.training.data.samples import Batch, Samples
 
 logger = logging.getLogger(__name__)
 

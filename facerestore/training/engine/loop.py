@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.checkpoints import resume, roll_back, save
 from facerestore.training.engine.folder import Listener, Silence
 from facerestore.training.engine.run import TrainingRun, prepare_run
@@ -25,7 +26,7 @@ from facerestore.training.engine.state import (
     checkpoints,
 )
 from facerestore.training.engine.step import DivergedError, batches_of, take_step
-from facerestore.training.recipes.base import Batch, Recipe, Samples
+from facerestore.training.recipes.base import Recipe
 
 SHOWN_FACES = 8
 """Validation faces on a sample grid."""

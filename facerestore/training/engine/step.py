@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from facerestore.errors import FaceRestoreError
+from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.run import TrainingRun
 from facerestore.training.engine.settings import EngineSettings
-from facerestore.training.recipes.base import Batch, Phase, Samples, Scene
+from facerestore.training.recipes.base import Phase, Scene
 
 HALVING_MILESTONES = (0.7, 0.85)
 """Shares of a run after which the schedule ``halving`` halves the rates (the design of MMRB, c.9)."""

@@ -19,6 +19,7 @@ from facerestore.archs.gpen import GPENDiscriminator, PriorGenerator
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.errors import ConfigError
 from facerestore.fields import option
+from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
 from facerestore.training.losses.adversarial import (
     PATH_MEAN_DECAY,
@@ -27,7 +28,7 @@ from facerestore.training.losses.adversarial import (
     path_length_penalty,
     r1_penalty,
 )
-from facerestore.training.recipes.base import Batch, Phase, Scene, Term, Validated
+from facerestore.training.recipes.base import Phase, Scene, Term, Validated
 
 # Second beta of Adam before its correction (arXiv 1912.04958, appendix B); the first is a setting.
 BETA2 = 0.99

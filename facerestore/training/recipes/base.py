@@ -9,28 +9,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.draw import Draw
 
 if TYPE_CHECKING:
     from facerestore.training.data.datasets import DataSettings
     from facerestore.training.data.face_files import FaceFile
-
-Batch: TypeAlias = dict[str, Tensor]
-"""One batch by name: ``lq`` and ``hq`` (B, 3, S, S) float32 RGB in [0, 1], ``parsing`` (B, S, S) uint8 ids."""
-
-
-class Samples(Dataset[Batch]):
-    """Training samples: position, 0-based and without end, to one sample; a pure function."""
-
-    def prepare(self, batch: Batch, device: torch.device) -> Batch:
-        """Return collated samples, which are on the CPU, on the device, as recipes see them."""
-        return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

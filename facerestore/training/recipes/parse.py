@@ -19,8 +19,9 @@ from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.fields import option
 from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
+from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
-from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
 

@@ -22,16 +22,8 @@ from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.fields import option
 from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
-from facerestore.training.recipes.base import (
-    Batch,
-    Exported,
-    Phase,
-    Recipe,
-    Scene,
-    Term,
-    Validated,
-    pair_validation,
-)
+from facerestore.training.data.samples import Batch
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.weights.checkpoint import SIZE_ENTRY
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
 from facerestore.archs.stylegan2 import Upsampling
 from facerestore.fields import option
+from facerestore.training.data.samples import Batch
 from facerestore.training.losses.style_gan import (
     EMA_DECAY,
     Adversary,
@@ -29,7 +30,7 @@ from facerestore.training.losses.style_gan import (
     tiny_run,
     validate_prior,
 )
-from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Exported, Recipe, Scene, Term, Validated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
-from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Samples, Scene, Term, Validated
+from facerestore.training.data.samples import Batch, Samples
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.finder.backgrounds import make_bank, read_backgrounds
 from facerestore.training.recipes.finder.losses import IGNORED, USABLE, finder_losses
 from facerestore.training.recipes.finder.scenes import FACES_MOST, FinderData, finder_data, make_composite

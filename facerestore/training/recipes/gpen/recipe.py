@@ -19,6 +19,7 @@ from torch.nn import functional
 from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
 from facerestore.errors import ConfigError
 from facerestore.fields import option
+from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import muon_for
 from facerestore.training.engine.state import checkpoints, network_file
 from facerestore.training.losses.common import feature_distance, identity
@@ -38,7 +39,7 @@ from facerestore.training.losses.style_gan import (
     tiny_run,
     validate_prior,
 )
-from facerestore.training.recipes.base import Batch, Exported, Recipe, Scene, Term, Validated, pair_validation
+from facerestore.training.recipes.base import Exported, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.gpen.parts import (
     PRIOR_PREFIX,
     SteeredRestorer,

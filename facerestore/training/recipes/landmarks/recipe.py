@@ -21,7 +21,8 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
-from facerestore.training.recipes.base import Batch, Exported, Phase, Recipe, Samples, Scene, Term, Validated
+from facerestore.training.data.samples import Batch, Samples
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated
 from facerestore.training.recipes.landmarks.data import (
     POSITIVE_SHARE,
     LandmarkData,

@@ -13,18 +13,10 @@ from torch.nn import functional
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.errors import ConfigError
 from facerestore.fields import option
+from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
 from facerestore.training.losses.common import charbonnier, frequency
-from facerestore.training.recipes.base import (
-    Batch,
-    Exported,
-    Phase,
-    Recipe,
-    Scene,
-    Term,
-    Validated,
-    pair_validation,
-)
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY

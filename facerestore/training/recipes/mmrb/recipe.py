@@ -30,6 +30,7 @@ from facerestore.archs.gpen import GPENDiscriminator
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.degradation import preset
 from facerestore.errors import ConfigError
+from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon, muon_for
 from facerestore.training.losses.adversarial import (
     discriminator_logistic_loss,
@@ -50,16 +51,7 @@ from facerestore.training.losses.feature_weights import (
     load_arcface,
     load_vgg19,
 )
-from facerestore.training.recipes.base import (
-    Batch,
-    Exported,
-    Phase,
-    Recipe,
-    Scene,
-    Term,
-    Validated,
-    pair_validation,
-)
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.mmrb.parts import (
     Drawn,
     Teacher,

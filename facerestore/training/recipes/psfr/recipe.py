@@ -28,20 +28,12 @@ from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.fields import option
 from facerestore.parsing import ParseNetParser
 from facerestore.training.data.maps import coloured, find_parser, landmark_maps, parsed_maps, parser_path
+from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.muon import Muon, muon_for
 from facerestore.training.losses.common import GANMode
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_vgg19
-from facerestore.training.recipes.base import (
-    Batch,
-    Exported,
-    Phase,
-    Recipe,
-    Scene,
-    Term,
-    Validated,
-    pair_validation,
-)
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.psfr.losses import (
     STYLE_LEVELS,
     fitting_scales,
