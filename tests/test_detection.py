@@ -212,7 +212,9 @@ def test_the_file_of_a_trained_network_is_a_detector(embedded):
 
 def test_a_landmark_network_is_no_detector():
     path = str(BUNDLED["landmarks.five-point"])
-    with pytest.raises(CheckpointError, match=r"landmarks_five_point.*landmark network.*face finder"):
+    with pytest.raises(
+        CheckpointError, match=r"landmarks_five_point.*landmark network.*facerestore train finder"
+    ):
         create_detector(path, weights_for=BUNDLED.__getitem__)
 
 
