@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import busy
@@ -44,7 +45,8 @@ def line(megapixels: float, threads: int) -> RestorePipeline:
     config = RestoreConfig(force=True, threads=threads, device="cpu", offline=True, backend="lite")
     pipeline = build_pipeline(config)
     faces = drawn_photo(megapixels, FACES).faces or ()
-    pipeline.detector = None if pipeline.detector is None else GivenFaces(pipeline.detector, faces)
+    if pipeline.detector is not None:
+        pipeline = replace(pipeline, detector=GivenFaces(pipeline.detector, faces))
     return pipeline
 
 

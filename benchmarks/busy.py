@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.common import Options, Results, main, say, start
@@ -159,7 +159,8 @@ def _line(way: Way, load: Load, weights: Path, options: Options) -> RestorePipel
     )
     pipeline = build_pipeline(config)
     faces = drawn_photo(load.megapixels, load.faces).faces or ()
-    pipeline.detector = None if pipeline.detector is None else GivenFaces(pipeline.detector, faces)
+    if pipeline.detector is not None:
+        pipeline = replace(pipeline, detector=GivenFaces(pipeline.detector, faces))
     return pipeline
 
 
