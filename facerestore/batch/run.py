@@ -166,8 +166,8 @@ def _at_a_time(
     except KeyboardInterrupt:
         # What is under way is finished and told, what waits is not begun; unless one cannot wait for that.
         begun = [future for future in running if not future.cancel()]
-        on_stop(len(begun))
         try:
+            on_stop(len(begun))
             yield from (future.result() for future in begun if future.exception() is None)
         except KeyboardInterrupt:
             patient = False
