@@ -131,10 +131,13 @@ def test_auto_takes_the_best_detector_that_facerestore_can_run(store):
 
 
 def test_an_unknown_or_missing_detector_is_refused(store):
-    with pytest.raises(ConfigError, match="haar"):
-        build_detector(RestoreConfig(detector="haar"), store, "cpu")
-    with pytest.raises(WeightsError, match="weights download yunet"):
-        build_detector(RestoreConfig(detector="yunet"), store, "cpu")
+    for name, error, told in (
+        ("haar", ConfigError, "haar"),
+        ("yunet", WeightsError, "weights download yunet"),
+    ):
+        config = RestoreConfig(detector=name)
+        with pytest.raises(error, match=told):
+            build_detector(choose(DETECT, config, store), config, store, "cpu")
 
 
 def test_an_aligned_pipeline_needs_no_detector(store):

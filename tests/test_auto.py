@@ -16,6 +16,7 @@ from facerestore.backends.mmrb import MMRBRestorer
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.evaluation.sheet import sheet_configs, sheet_pipelines
+from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import Available, available, usable
 from facerestore.pipeline.parts import PipelineFacts
@@ -335,3 +336,19 @@ def test_a_sheet_compares_networks_and_takes_the_first_for_auto(tiny_store):
     assert config.weights == "lite.tiny-256"
     (line,) = sheet_pipelines(config, store=tiny_store)
     assert line.restorer.name == "lite"
+
+
+def test_lines_share_the_parser_that_they_take(tiny_store, monkeypatch):
+    made = []
+
+    def counted(chosen, *, device="cpu"):
+        made.append(chosen.name)
+        return LandmarkParser()
+
+    monkeypatch.setattr("facerestore.pipeline.build.build_parser", counted)
+    config = RestoreConfig(aligned=True, device="cpu", parser="landmarks", region="eyes=0.5")
+    line = build_pipeline(config, store=tiny_store)
+    lines = [line.restorer.lines.get(candidate.name) for candidate in line.restorer.lines.candidates]
+    assert len(lines) == 2
+    assert {id(one.parser) for one in lines} == {id(line.parser)}
+    assert made == ["landmarks"]

@@ -24,7 +24,7 @@ from facerestore.device import keep_freed_memory, resolve_device, return_freed_m
 from facerestore.errors import ConfigError
 from facerestore.io import encode_spent, read_encoded
 from facerestore.pipeline.build import assemble
-from facerestore.pipeline.choose import AUTO
+from facerestore.pipeline.choose import AUTO, DETECT, choose
 from facerestore.pipeline.load import build_detector
 from facerestore.pipeline.parts import PipelineFacts, StageClock
 from facerestore.pipeline.restore import RestorePipeline
@@ -239,8 +239,9 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
             f"'{request.network}' restores no faces; name a backend, such as gpen or psfr+parsenet"
         )
     restorer = with_precision(restorers[0], config.precision, device)  # as the command does
+    looking = replace(config, detector=request.detector)
     return RestorePipeline(
-        build_detector(replace(config, detector=request.detector), store, device),
+        build_detector(choose(DETECT, looking, store), looking, store, device),
         restorer,
         config=config,
         parser=parsers[0] if parsers else None,

@@ -156,14 +156,14 @@ def _prepare(asked: PrepareOptions, settings: Preparation, terminal: Terminal) -
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.config import RestoreConfig
     from facerestore.device import resolve_device, set_threads
+    from facerestore.pipeline.choose import DETECT, choose
     from facerestore.pipeline.load import build_detector
     from facerestore.training.data.preparation import FacePreparation
     from facerestore.weights import WeightsStore
 
     set_threads(asked.threads)
-    found = build_detector(
-        RestoreConfig(detector=asked.detector), WeightsStore(), resolve_device(asked.device)
-    )
+    config, store = RestoreConfig(detector=asked.detector), WeightsStore()
+    found = build_detector(choose(DETECT, config, store), config, store, resolve_device(asked.device))
     work = FacePreparation(asked.photos, asked.out, found, settings)
     with terminal.steps(len(work.todo)) as begin:
         for photo in work.todo:

@@ -74,8 +74,9 @@ def detect(request: PhotosRequest) -> None:
         if where.type == "cpu":
             keep_freed_memory()
         store = WeightsStore()
-        found = build_detector(config, store, where)
-        for name, fault in choose(DETECT, config, store).passed_over:
+        chosen = choose(DETECT, config, store)
+        found = build_detector(chosen, config, store, where)
+        for name, fault in chosen.passed_over:
             terminal.warn(f"warning: auto passes over {name}: {fault}")
         used.append(found.name)
         return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=request.files.overwrite)

@@ -174,8 +174,8 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     if config.parser == NONE:
         raise ConfigError("'facerestore parse' is all about a parser; leave out --parser none")
     store, device = WeightsStore(), resolve_device(config.device)
-    chosen = choose(PARSE, config, store)
-    for name, fault in (*chosen.passed_over, *choose(DETECT, config, store).passed_over):
+    chosen, finding = choose(PARSE, config, store), choose(DETECT, config, store)
+    for name, fault in (*chosen.passed_over, *finding.passed_over):
         terminal.warn(f"warning: auto passes over {name}: {fault}")
     weights = None if chosen.path is None else chosen.name
     if weights is not None:
@@ -183,7 +183,7 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
     else:
         hint = f"; for a network {PARSER_REMEDY}" if config.parser == AUTO else ""
         terminal.say(f"parts are drawn from the five landmarks: no hair, glasses, ears or hands{hint}")
-    detector = None if config.aligned else build_detector(config, store, device)
+    detector = None if config.aligned else build_detector(finding, config, store, device)
     return _Looking(
         detector=detector,
         parser=build_parser(chosen, device=device) or LandmarkParser(),

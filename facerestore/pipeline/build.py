@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from facerestore.types import FaceDetector, FaceParser, RestoreResult
 
 
+class MakeParser(Protocol):
+    """Makes a parser, as ``build_parser`` does."""
+
+    def __call__(self, chosen: ChosenWeights, *, device: torch.device | str) -> FaceParser | None:
+        """Return the parser that was chosen; None where there is none to be."""
+        ...
+
+
 def build_pipeline(
     config: RestoreConfig | None = None, *, store: WeightsStore | None = None
 ) -> RestorePipeline:
@@ -70,16 +78,18 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
     if not found.candidates:
         raise WeightsError(no_weights(AUTO, store, RESTORE))
     device = _prepared_device(config)
-    detector = None if config.aligned else build_detector(config, store, device)
-    parsers: dict[NetworkFacts | None, FaceParser] = {}
+    finding = choose(DETECT, config, store)
+    detector = None if config.aligned else build_detector(finding, config, store, device)
+    parsers: dict[str, FaceParser | None] = {}
+
+    def shared_parser(chosen: ChosenWeights, *, device: torch.device | str) -> FaceParser | None:
+        if chosen.name not in parsers:  # the same for all lines that take it
+            parsers[chosen.name] = build_parser(chosen, device=device)
+        return parsers[chosen.name]
 
     def build(name: str) -> RestorePipeline:
         single = replace(config, weights=name, background=None, tile=None, threads=0)  # they are set already
-        line = assemble(single, store=store, detector=detector)
-        if line.parser is None:
-            return line
-        # The same for all lines that take it.
-        return replace(line, parser=parsers.setdefault(line.facts.parser, line.parser))
+        return assemble(single, store=store, detector=detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
     behind = choose(BACKGROUND, config, store)
@@ -88,15 +98,13 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         parser, facts = first.parser, first.facts
     else:
         parsing = choose(PARSE, config, store)
-        parser = build_parser(parsing, device=device)
+        parser = shared_parser(parsing, device=device)
         facts = replace(
             facts_of(found),
             device=str(device),
             parser=_network_facts(parsing),
-            passed_over=_passed_over(choose(DETECT, config, store), parsing),
+            passed_over=_passed_over(finding, parsing),
         )
-        if parser is not None:
-            parsers[facts.parser] = parser
     passed_over = (*facts.passed_over, *behind.passed_over)
     return RestorePipeline(
         detector,
@@ -124,6 +132,7 @@ def assemble(
     *,
     store: WeightsStore | None = None,
     detector: FaceDetector | None = None,
+    make_parser: MakeParser = build_parser,
 ) -> RestorePipeline:
     """Return a pipeline with one network, as ``build_pipeline`` does.
 
@@ -132,6 +141,7 @@ def assemble(
         procedure: what it does; that of another task than restoring takes the weights of its own purpose.
         store: where weights are looked for; the user's own when None.
         detector: finds the faces; None makes the one that ``config`` names.
+        make_parser: makes the parser that was chosen; lines that are made together share theirs.
 
     Raises:
         WeightsError: the weights are not installed, or are corrupt.
@@ -156,8 +166,9 @@ def assemble(
     if config.official:
         program = official_program(restorer.name)
         procedure, config = program.procedure, program.completed(config)
+    finding = choose(DETECT, config, store)
     if detector is None and not config.aligned:
-        detector = build_detector(config, store, device)
+        detector = build_detector(finding, config, store, device)
     preferred = LANDMARKS if restorer.descriptor.drawn_maps else procedure.parser_weights
     needing = _needing_parser(procedure, config, restorer)
     parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)
@@ -174,13 +185,13 @@ def assemble(
         origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
         parser=_network_facts(parsing),
         background=_network_facts(behind),
-        passed_over=_passed_over(choose(DETECT, config, store), parsing, behind),
+        passed_over=_passed_over(finding, parsing, behind),
     )
     return RestorePipeline(
         detector,
         restorer,
         config=config,
-        parser=build_parser(parsing, device=device),
+        parser=make_parser(parsing, device=device),
         facts=facts,
         background=build_upsampler(behind, tile=config.tile, device=device),
         procedure=procedure,

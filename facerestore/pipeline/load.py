@@ -11,7 +11,7 @@ from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.detection import create_detector
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import LandmarkParser, load_parser
-from facerestore.pipeline.choose import DETECT, LANDMARKS, ChosenWeights, choose
+from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
 
 if TYPE_CHECKING:
     import torch
@@ -65,15 +65,17 @@ def load_restorer(
     return restorer.for_task(task.purpose)
 
 
-def build_detector(config: RestoreConfig, store: WeightsStore, device: torch.device | str) -> FaceDetector:
-    """Return the detector of a configuration; ``auto`` takes the best whose file can be used, else ``embedded``.
+def build_detector(
+    chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore, device: torch.device | str
+) -> FaceDetector:
+    """Return the detector that was chosen, which looks as ``config`` says.
 
     Raises:
         ConfigError: the name is unknown.
         WeightsError: its weights are not installed, or corrupt.
     """
     return create_detector(
-        choose(DETECT, config, store).name,
+        chosen.name,
         weights_for=store.require,
         device=device,
         detect_size=config.detect_size,

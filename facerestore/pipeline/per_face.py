@@ -23,7 +23,7 @@ from facerestore.pipeline.choose import AUTO
 from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.report import face_notes, notes_with, pasted_facts
 from facerestore.pipeline.restore import Procedure, RestorePipeline, description
-from facerestore.pipeline.routing import Candidate, choose, harm, judged_size, summary
+from facerestore.pipeline.routing import Candidate, harm, judged_size, route, summary
 from facerestore.pipeline.stages import Assess, Judged, LineStage
 from facerestore.quality.judge import assess
 from facerestore.types import (
@@ -147,7 +147,7 @@ class _PerFace:
             decision = harm(candidates, quality, crop_px=crop_px) or decision
         if decision.outcome is Outcome.KEPT:
             return RestoredFace(detected, decision, aligned), quality
-        choice = choose(candidates, quality, crop_px=crop_px, upscale=upscale)
+        choice = route(candidates, quality, crop_px=crop_px, upscale=upscale)
         if choice.face_size != size:
             aligned = stages.cut(parts, photo, detected, choice.face_size)
         return RestoredFace(detected, decision, aligned, choice=choice), quality

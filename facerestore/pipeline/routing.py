@@ -106,7 +106,7 @@ def heavy_edge_px(face_size: int) -> float:
     return math.hypot(CLEAN_EDGE_PX, HEAVY_BLUR_PX * face_size / HEAVY_BLUR_CROP_PX)
 
 
-def choose(
+def route(
     candidates: Sequence[Candidate], quality: FaceQuality, *, crop_px: float, upscale: float = 1.0
 ) -> Choice:
     """Return which network serves a face that is to be restored, and why.

@@ -225,7 +225,8 @@ def _detectors(store: WeightsStore) -> list[Check]:
 
 
 def _try_detector(name: str, store: WeightsStore) -> str:
-    detector = build_detector(RestoreConfig(detector=name), store, resolve_device("cpu"))
+    config = RestoreConfig(detector=name)
+    detector = build_detector(choose(DETECT, config, store), config, store, resolve_device("cpu"))
     pixels = trial_photo(TRIAL_FACE_PX)[0].pixels
     start = time.perf_counter()
     detector.detect(pixels)

@@ -4,11 +4,11 @@ import pytest
 
 from facerestore.pipeline.routing import (
     Candidate,
-    choose,
     contenders,
     harm,
     heavy_edge_px,
     judged_size,
+    route,
     summary,
 )
 from facerestore.quality.judge import FaceQuality
@@ -35,7 +35,7 @@ def quality(blur_px, *, noise=1.0, blockiness=1.0):
 
 def served(candidates, crop_px, blur, *, upscale=1.0):
     size = judged_size(candidates, crop_px * upscale)
-    return choose(candidates, quality(blur * heavy_edge_px(size)), crop_px=crop_px, upscale=upscale)
+    return route(candidates, quality(blur * heavy_edge_px(size)), crop_px=crop_px, upscale=upscale)
 
 
 @pytest.mark.parametrize(
