@@ -171,7 +171,12 @@ def test_a_run_with_an_adversary_goes_on_as_if_never_interrupted_and_exports_the
 
 @pytest.mark.parametrize(
     ("assignment", "told"),
-    [("recipe.start=''", r"recipe\.start"), ("recipe.adversary.cut_size=80", "80 px")],
+    [
+        ("recipe.start=''", r"recipe\.start"),
+        ("recipe.adversary.cut_size=80", "80 px"),
+        ("data.face_size=72", "not 72"),
+        ("recipe.adversary.none_db=9", "none_db is 9"),
+    ],
 )
 def test_an_adversary_says_what_it_lacks(tmp_path, assignment, told):
     with pytest.raises(ConfigError, match=told):

@@ -16,6 +16,7 @@ from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
 from facerestore.training.losses.common import charbonnier, frequency
+from facerestore.training.losses.detail import LATTICE_WINDOW_PX
 from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
 from facerestore.training.recipes.start import take_up
@@ -195,7 +196,7 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
     """Return the adversary of a run; None where its weight is 0.
 
     Raises:
-        ConfigError: nothing is begun with, or a cut is larger than a face.
+        ConfigError: nothing is begun with, or sizes or limits do not go together.
     """
     adversary = settings.adversary
     if not adversary.weight:
@@ -209,6 +210,16 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
         raise ConfigError(
             f"recipe 'lite': recipe.adversary.cut_size is {adversary.cut_size} px, larger than the faces of"
             f" {face_size} px; give a multiple of 16 up to that"
+        )
+    if face_size % LATTICE_WINDOW_PX:
+        raise ConfigError(
+            f"recipe 'lite': an adversary takes faces of a multiple of {LATTICE_WINDOW_PX} px, not {face_size};"
+            " set data.face_size"
+        )
+    if adversary.none_db >= adversary.full_db:
+        raise ConfigError(
+            f"recipe 'lite': recipe.adversary.none_db is {adversary.none_db:g} and full_db {adversary.full_db:g}; give"
+            " none_db the smaller one"
         )
     return Adversary(adversary, face_size=face_size)
 
