@@ -10,11 +10,10 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType, NoneType
+from types import ModuleType
 from typing import Any, TypeVar
 
 
@@ -57,20 +56,6 @@ MOST_INTEGER = 2**63 - 1
 Record = TypeVar("Record")
 
 _WORDS = 300  # characters of a foreign error that a message quotes
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "str | None": (str, NoneType),
-    "bool": (bool,),
-    "int": (int,),
-    "int | None": (int, NoneType),
-    "float": (int, float),
-    "float | None": (int, float, NoneType),
-    "dict[str, Any]": (dict,),
-    "dict[str, Any] | None": (dict, NoneType),
-    "dict[str, str]": (dict,),
-}
-"""What a field may hold, by its annotation; fields of other kinds are for whoever knows them."""
 
 _PART = r"""(?:"(?:[^"\\\n]|\\.){0,255}+"|'[^'\n]{0,255}+'|[\w-]{1,255}+)"""
 _LONG_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{MOST_KEY_PARTS},}}")
@@ -185,26 +170,6 @@ def parse_whole(text: str, *, most: int = MOST_INTEGER) -> int:
         shown = text if len(text) <= 40 else f"{text[:39]}…"
         raise MalformedError(f"{shown!r} is no whole number from 0 to {most}")
     return int(digits or "0")
-
-
-def record_of(kind: type[Record], values: Any) -> Record:
-    """Return a dataclass made of the values of a JSON object, its texts, numbers and truth values of their types.
-
-    Raises:
-        MalformedError: the values are no object, or one has another type.
-        TypeError: a field is missing or unknown.
-    """
-    if not isinstance(values, Mapping):
-        raise MalformedError(f"{kind.__name__} is {type(values).__name__}, no object")
-    record = kind(**values)
-    for field in fields(record):  # type: ignore[arg-type]  # every kind is a dataclass
-        types, value = _TYPES.get(str(field.type)), getattr(record, field.name)
-        # bool is an int to Python, but not to whoever wrote true.
-        if types is not None and (
-            not isinstance(value, types) or (isinstance(value, bool) and bool not in types)
-        ):
-            raise MalformedError(f"{field.name} of {kind.__name__} is {value!r}"[:_WORDS])
-    return record
 
 
 def _check(value: Any) -> None:

@@ -179,19 +179,23 @@ def check(record: Any) -> None:
         _check_value(each.name, getattr(record, each.name), type_of(kind, each.name), each)
 
 
-def make(record: type[Record], values: Mapping[str, Any], *, within: str = "") -> Record:
+def make(record: type[Record], values: Any, *, within: str = "") -> Record:
     """Return a record, and the records within it, made of what TOML and JSON can hold, with defaults for the rest.
 
     Whole numbers become floats and lists tuples where those are declared, and a float that is whole an int.
 
     Args:
         record: a dataclass, whose own checks are made too.
-        values: by the names of its fields.
+        values: a mapping, by the names of its fields.
         within: what the record is part of, in messages: such as ``network.``.
 
     Raises:
-        FieldError: a key is unknown or missing, or a value has another type, or is out of its range.
+        FieldError: there is no mapping; a key is unknown or missing; or a value has another type, or is out of its
+            range.
     """
+    if not isinstance(values, Mapping):
+        name = within.rstrip(".") or record.__name__
+        raise FieldError(name, f"{name} is {type(values).__name__}, no table")
     known = {each.name: each for each in fields(cast(Any, record))}
     made = {}
     for name, value in values.items():

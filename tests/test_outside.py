@@ -26,10 +26,10 @@ from facerestore.errors import (
     parse_toml,
     parse_whole,
     read_text,
-    record_of,
     refusing,
 )
 from facerestore.evaluation.groups import GroupWish, _manifest_rows
+from facerestore.fields import FieldError, make
 from facerestore.training.data.shards import expand_braces, shard_faces
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import merged, read_settings
@@ -154,12 +154,12 @@ def test_whatever_a_reader_raises_is_refused_with_its_reason():
 
 def test_records_have_the_types_that_they_state():
     values = {"sha256": "a", "origin": "b", "pinned_at": "c"}
-    assert record_of(Pin, values) == Pin("a", "b", "c")
+    assert make(Pin, values) == Pin("a", "b", "c")
     for wrong in ([], {**values, "origin": 3}, {**values, "origin": None}):
-        with pytest.raises(MalformedError, match=r"origin|no object"):
-            record_of(Pin, wrong)
-    with pytest.raises(TypeError, match="more"):
-        record_of(Pin, {**values, "more": 1})
+        with pytest.raises(FieldError, match=r"origin|no table"):
+            make(Pin, wrong)
+    with pytest.raises(FieldError, match="more"):
+        make(Pin, {**values, "more": 1})
 
 
 # --- files of people --------------------------------------------------------------------------------------------------

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.errors import ConfigError, parse_json, read_text, record_of, refusing
+from facerestore.errors import ConfigError, parse_json, read_text, refusing
 from facerestore.evaluation.bootstrap import estimate
 from facerestore.evaluation.metrics import Better, Spec
+from facerestore.fields import make, names_of
 
 SCHEMA = "facerestore evaluation 1"
 """First entry of every file; a later form gets another number."""
@@ -210,18 +211,10 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _evaluation_from(content: dict[str, Any]) -> Evaluation:
-    lists: dict[str, Any] = {
-        "metrics": MetricFacts,
-        "methods": MethodFacts,
-        "faces": FaceResult,
-        "set_values": SetResult,
-        "failures": Failure,
-    }
-    known = {each.name for each in fields(Evaluation)}
+    known = set(names_of(Evaluation))
     if set(content) != known:
         raise ValueError(f"its entries are {sorted(content)}")
-    read = {key: tuple(record_of(kind, item) for item in content[key]) for key, kind in lists.items()}
-    found = record_of(Evaluation, {**content, **read, "unmatched": tuple(content["unmatched"])})
+    found = make(Evaluation, content)
     _check_shown(found)
     return found
 

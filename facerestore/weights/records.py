@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import MalformedError, WeightsError, record_of, refusing
+from facerestore.errors import MalformedError, WeightsError, refusing
+from facerestore.fields import make
 from facerestore.weights.files import read_json, write_json
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,8 +49,8 @@ def read_pin(home: Path, name: str) -> Pin | None:
 
 
 def _pin(record: Mapping[str, Any]) -> Pin:
-    """Return the pin of a record; raises TypeError or MalformedError where it is none."""
-    pin = record_of(Pin, record)
+    """Return the pin of a record; raises ValueError where it is none."""
+    pin = make(Pin, record)
     if not _is_sha256(pin.sha256):
         raise MalformedError(f"its sha256 is {pin.sha256!r}"[:200])
     return pin

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import ConfigError, ImageError, parse_json_object, record_of, refusing
+from facerestore.errors import ConfigError, ImageError, parse_json_object, refusing
+from facerestore.fields import make
 from facerestore.io import write_encoded
 from facerestore.training.data.screening import REASONS, Measures
 
@@ -108,7 +109,7 @@ class Journal:
         if lines:
             with self._unreadable():
                 before, *after = [parse_json_object(line) for line in lines]
-                rows = [_row_from_json(row) for row in after]
+                rows = [make(PhotoRow, row) for row in after]
             _check_same_settings(before, settings, path.parent)
             self.done = {row.photo: row for row in rows if not row.error}
         else:
@@ -166,14 +167,6 @@ def _flat_items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from _flat_items(value)
         else:
             yield key, value
-
-
-def _row_from_json(values: Mapping[str, Any]) -> PhotoRow:
-    faces = tuple(
-        record_of(FaceRow, {**face, "measures": record_of(Measures, face["measures"])})
-        for face in values["faces"]
-    )
-    return record_of(PhotoRow, {**values, "faces": faces})
 
 
 def write_manifest(path: Path, rows: Sequence[PhotoRow]) -> None:
