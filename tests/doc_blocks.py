@@ -2,7 +2,8 @@
 
 ``console`` blocks hold ``$ command`` lines, each with what it prints; ``python`` blocks share their names on a page,
 and a ``text`` block right behind one is what it prints. Decimals, shares, times and sizes differ between machines and
-are not compared, and ``...`` stands for anything. A block below ``<!-- not run: REASON -->`` is left out.
+are not compared; ``...`` stands for anything, such as the names and versions that a machine has. A block below
+``<!-- not run: REASON -->`` is left out.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 COMMAND = re.compile(r"^\$ .*(?:\n(?!\$ ).*)*", re.MULTILINE)
-BUSY = re.compile(r"facerestore: warning: the machine is busy.*\n")
+BUSY = re.compile(r"facerestore: warning: the machine is busy.*\n?")
 
 
 @dataclass(frozen=True)
