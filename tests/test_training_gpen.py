@@ -22,11 +22,11 @@ from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.engine.checkpoints import restore_average
 from facerestore.training.engine.settings import make_settings
 from facerestore.training.losses.feature_weights import FeatureWeights
-from facerestore.training.losses.style_gan import EMA_DECAY
 from facerestore.training.plan import make_plan, preview, run_plan
 from facerestore.training.recipes import recipe_class
 from facerestore.training.recipes.gpen import recipe as gpen
 from facerestore.training.recipes.gpen.recipe import GPENRecipe, GPENSettings
+from facerestore.training.recipes.style_gan import EMA_DECAY
 from facerestore.weights.checkpoint import save_state_dict
 
 SIZE = 32
@@ -334,7 +334,7 @@ def test_mixed_precision_reaches_every_phase(stage):
             scene = gan_scene.scene(networks, faces(2, SIZE), phase=number)
             terms = recipe.losses(phase.name, scene)
             # What is given to the engine must be what the faces were made from, not a copy in another precision.
-            assert recipe._faces_and_styles(scene)[1].dtype == torch.float32
+            assert recipe.faces(scene)[1].dtype == torch.float32
         gan_scene.total(terms).backward()
         assert all(torch.isfinite(term.value) for term in terms)
 

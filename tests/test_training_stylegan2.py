@@ -14,14 +14,13 @@ from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.engine.checkpoints import restore_average
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.settings import make_settings
-from facerestore.training.losses import style_gan
-from facerestore.training.losses.style_gan import (
+from facerestore.training.plan import make_plan, preview, run_plan
+from facerestore.training.recipes import recipe_class, style_gan
+from facerestore.training.recipes.style_gan import (
     diversity,
     draw_codes,
     spectrum_distance_db,
 )
-from facerestore.training.plan import make_plan, preview, run_plan
-from facerestore.training.recipes import recipe_class
 from facerestore.training.recipes.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
 from facerestore.weights.checkpoint import save_state_dict
 
@@ -59,7 +58,7 @@ def test_the_generator_minimises_the_logistic_loss_and_the_factors_of_the_lazy_t
     recipe = recipe_of()
     networks, batch = made(recipe), faces(2, SIZE)
     (adversarial,) = take(recipe, networks, batch, "generator")
-    fake, _ = recipe._drawn_faces(gan_scene.scene(networks, batch, phase=2))
+    fake, _ = recipe.faces(gan_scene.scene(networks, batch, phase=2))
     expected = softplus(-networks["discriminator"].network(fake)).mean()
     assert torch.isclose(gan_scene.total([adversarial]), expected, rtol=1e-5)
     assert [t.weight for t in take(recipe, networks, batch, "r1")] == [80]
@@ -71,7 +70,7 @@ def test_the_path_length_is_that_of_the_faces_along_the_styles_and_its_mean_move
     networks, batch = made(recipe), faces(2, SIZE)
     penalty, mean = take(recipe, networks, batch, "path_length")
     scene = gan_scene.scene(networks, batch, phase=3)
-    image, latents = recipe._drawn_faces(scene)
+    image, latents = recipe.faces(scene)
     noise = scene.draw.normal(3, SIZE, SIZE) / SIZE
     (gradient,) = torch.autograd.grad((image * noise).sum(), latents)
     lengths = (gradient**2).sum(dim=2).mean(dim=1).sqrt()

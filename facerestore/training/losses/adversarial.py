@@ -1,4 +1,4 @@
-"""Adversarial losses and regularisers of StyleGAN2 and GPEN, without their weights.
+"""Regularisers of the adversarial games of StyleGAN2 and GPEN, without their weights.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958, section 3.2 (path
 length) and appendix B; Mescheder et al., "Which Training Methods for GANs do actually Converge?", arXiv
@@ -11,24 +11,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 # How fast the running mean of path lengths moves (arXiv 1912.04958, appendix B).
 PATH_MEAN_DECAY = 0.01
-
-
-def _same_value(value: Tensor) -> Tensor:
-    return value
-
-
-def discriminator_logistic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Return mean softplus(-real) + mean softplus(fake)."""
-    return functional.softplus(-real_scores).mean() + functional.softplus(fake_scores).mean()
-
-
-def generator_nonsaturating_loss(fake_scores: Tensor) -> Tensor:
-    """Return mean softplus(-fake)."""
-    return functional.softplus(-fake_scores).mean()
 
 
 def r1_penalty(real_scores: Tensor, real: Tensor) -> Tensor:
@@ -49,7 +34,7 @@ def path_length_penalty(
     *,
     noise: Tensor,
     decay: float = PATH_MEAN_DECAY,
-    mean_over: Callable[[Tensor], Tensor] = _same_value,
+    mean_over: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Penalise that a step in latent space changes the image by more or less than it does on average.
 

@@ -8,7 +8,7 @@ are those of the public training script; what only the paper says is marked. Net
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, cast
 
@@ -22,24 +22,9 @@ from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import muon_for
 from facerestore.training.engine.state import checkpoints, network_file
-from facerestore.training.losses.common import feature_distance, identity
+from facerestore.training.losses.common import feature_distance, generator_score_loss, identity
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_arcface
-from facerestore.training.losses.style_gan import (
-    BETA2,
-    EMA_DECAY,
-    Adversary,
-    DiscriminatorSettings,
-    GeneratorSettings,
-    MixedStyles,
-    RegulariserSettings,
-    WatchedDiscriminator,
-    check_face_size,
-    draw_faces,
-    style_adam,
-    tiny_run,
-    validate_prior,
-)
-from facerestore.training.recipes.base import Exported, Recipe, Scene, Term, Validated, pair_validation
+from facerestore.training.recipes.base import Exported, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.gpen.parts import (
     PRIOR_PREFIX,
     SteeredRestorer,
@@ -47,6 +32,16 @@ from facerestore.training.recipes.gpen.parts import (
     take_file,
 )
 from facerestore.training.recipes.start import fill
+from facerestore.training.recipes.style_gan import (
+    BETA2,
+    MixedStyles,
+    StyleGANRecipe,
+    StyleGANSettings,
+    WatchedDiscriminator,
+    full_run,
+    prior_in,
+    style_adam,
+)
 from facerestore.weights.checkpoint import load_state_dict
 
 if TYPE_CHECKING:
@@ -63,22 +58,21 @@ WRAPPED = "network."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GPENSettings:
-    """What is trained, from what, and with which loss.
+class GPENSettings(StyleGANSettings):
+    """What is trained, from what, and with which loss; see :class:`StyleGANSettings` for the rest.
+
+    The shape of the generator is the same in stage ``prior`` and in the stage that takes it up; R1 is in all stages,
+    the path length in ``prior`` and ``single``; styles are mixed in ``prior``; and in ``restore`` the learning rate is
+    that of the encoder.
 
     Attributes:
         stage: what is learnt.
-        generator: shape of the network; the same in stage ``prior`` and in the stage that takes it up.
-        discriminator: shape of the adversary.
-        regularisers: R1 in all stages, path length in ``prior`` and ``single``.
         prior: what ``restore`` and ``single`` start from: the folder of a run of stage ``prior``, which gives generator
             and discriminator; or a weights file, of an exported prior or a whole GPEN, whose encoder is then taken too.
             Empty for random numbers.
         discriminator_weights: weights file of a discriminator to start from, under GPEN's key names; empty for none.
-        learning_rate: Adam's, before the correction for lazy regularisers; in ``restore`` that of the encoder.
         rate_ratio: encoder, decoder, discriminator in ``restore`` (the paper). A user of the published code saw it
             diverge.
-        beta1: Adam's first beta.
         muon_rate: Muon's rate for the inner convolutions of the generator, in ``prior`` and ``single``; the rest of it
             keeps Adam's rate. 0 leaves all to Adam. Ours, for runs of few steps.
         pixel_weight: of the L1 (``restore``) or smooth L1 distance with beta 1 (``single``).
@@ -88,18 +82,12 @@ class GPENSettings:
         identity: whether ArcFace is used: ``auto`` if its weights are installed, ``yes`` or an error, ``no``.
         feature_strength: with what strength the encoder's features join the generator's at first, where no prior says
             it. StyleGAN2's noise begins with 0, from where few steps do not get far: 1 lets the face through.
-        mixing_probability: share of faces drawn with two styles (``prior``; StyleGAN2's).
     """
 
     stage: Stage = "single"
-    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
-    discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
-    regularisers: RegulariserSettings = field(default_factory=RegulariserSettings)
     prior: str = ""
     discriminator_weights: str = ""
-    learning_rate: float = option(0.002, above=0)
     rate_ratio: tuple[float, float, float] = (100.0, 10.0, 1.0)
-    beta1: float = option(0.0, least=0, below=1)
     muon_rate: float = option(0.0, least=0)
     pixel_weight: float = option(1.0, least=0)
     adversarial_weight: float = option(1.0, least=0)
@@ -107,68 +95,32 @@ class GPENSettings:
     identity_weight: float = option(1.0, least=0)
     identity: Wish = "auto"
     feature_strength: float = option(0.0, least=0)
-    mixing_probability: float = option(0.9, least=0, most=1)
 
 
-class GPENRecipe(Recipe):
-    """Trains :class:`facerestore.archs.gpen.GPENGenerator`, or the prior in it.
-
-    The discriminator sees the spread of all faces of a process in one pass, as GPEN's does; so two processes equal one
-    of twice the batch only with ``discriminator.stddev_group``.
-    """
+class GPENRecipe(StyleGANRecipe):
+    """Trains :class:`facerestore.archs.gpen.GPENGenerator`, or the prior in it."""
 
     name: ClassVar[str] = "gpen"
     settings_class: ClassVar[type[Any]] = GPENSettings
-    averaged = "generator"
+    settings: GPENSettings
 
     def __init__(self, settings: GPENSettings, *, face_size: int) -> None:
-        check_face_size(face_size)
+        super().__init__(settings, face_size=face_size, path=settings.stage != "restore")
         if min(settings.rate_ratio) <= 0:
             raise ConfigError(f"recipe.rate_ratio is {settings.rate_ratio}; give three numbers above 0")
         if settings.prior and settings.stage == "prior":
             raise ConfigError("recipe.prior is set, and stage 'prior' starts from nothing; leave it out")
-        self.settings = settings
-        self.face_size = face_size
-        self._config = GPENConfig(
-            face_size,
-            style_dim=settings.generator.style_dim,
-            mapping_layers=settings.generator.mapping_layers,
-            channel_multiplier=settings.generator.channel_multiplier,
-            narrow=settings.generator.narrow,
-        )
-        self._adversary = Adversary(settings.regularisers, path=settings.stage != "restore")
+        self._config = GPENConfig(face_size, **asdict(settings.generator))
         self._without_discriminator = settings.stage == "single" and not settings.adversarial_weight
-        phases = self._adversary.phases
-        self.phases = (
-            tuple(p for p in phases if "generator" in p.trains) if self._without_discriminator else phases
-        )
+        if self._without_discriminator:
+            self.phases = tuple(phase for phase in self.phases if "generator" in phase.trains)
         self._identity_weights: str | None = None
         self.notes = tuple(self._start_notes() + self._identity_notes())
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
         """Return the settings of the public training script."""
-        return {
-            "engine": {
-                "steps": 4_000_000,
-                "batch_size": 4,
-                "schedule": "constant",
-                "ema_decay": EMA_DECAY,
-                "save_every": 10_000,
-                "validate_every": 10_000,
-                "log_every": 100,
-            },
-            "data": {
-                "face_size": 512,
-                "mix": {"gpen": 1.0},
-                "augmentation": {"jitter_probability": 0, "gamma_probability": 0},
-            },
-        }
-
-    @classmethod
-    def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
-        return tiny_run()
+        return full_run(steps=4_000_000, batch_size=4, validate_every=10_000, preset="gpen")
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the prior or the restorer, and the discriminator."""
@@ -199,44 +151,31 @@ class GPENRecipe(Recipe):
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Adam for both; in ``restore`` with the paper's rates for encoder, decoder and discriminator."""
-        rate, beta1 = self.settings.learning_rate, self.settings.beta1
-        if self.settings.stage != "restore":
-            made: dict[str, torch.optim.Optimizer] = {
-                name: self._adversary.adam(network, learning_rate=rate, beta1=beta1)
-                for name, network in networks.items()
-            }
-            if self.settings.muon_rate:
-                parts = [(networks["generator"], self.settings.muon_rate, rate)]
+        settings, beta1 = self.settings, self.settings.beta1
+        if settings.stage != "restore":
+            made = super().optimisers(networks)
+            if settings.muon_rate:
+                parts = [(networks["generator"], settings.muon_rate, settings.learning_rate)]
                 made["generator"] = muon_for(parts, betas=(beta1, BETA2))
             return made
         restorer = cast(SteeredRestorer, networks["generator"]).network
         encoder, decoder, adversary = (
-            rate * part / self.settings.rate_ratio[0] for part in self.settings.rate_ratio
+            settings.learning_rate * part / settings.rate_ratio[0] for part in settings.rate_ratio
         )
+        encoding = [p for n, p in restorer.named_parameters() if not n.startswith(PRIOR_PREFIX)]
         groups = [
-            {
-                "params": [p for n, p in restorer.named_parameters() if not n.startswith(PRIOR_PREFIX)],
-                "lr": encoder,
-            },
+            {"params": encoding, "lr": encoder},
             {"params": list(restorer.generator.parameters()), "lr": decoder},
         ]
         return {
             "generator": style_adam(groups, learning_rate=encoder, beta1=beta1, lazy_every=None),
-            "discriminator": self._adversary.adam(
-                networks["discriminator"], learning_rate=adversary, beta1=beta1
-            ),
+            "discriminator": self.adam(networks["discriminator"], learning_rate=adversary),
         }
-
-    def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the terms of a phase."""
-        return self._adversary.terms(
-            phase, scene, faces=self._faces_and_styles, generator_terms=self._generator_terms
-        )
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after; of a prior, faces of fixed codes and cheap numbers."""
         if isinstance(network, MixedStyles):
-            return validate_prior(network.network, batch)
+            return super().validate(network, batch)
         restored, _ = network(batch["lq"] * 2 - 1)
         return pair_validation(restored / 2 + 0.5, batch)
 
@@ -249,7 +188,7 @@ class GPENRecipe(Recipe):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the mean path length, and which weights of ArcFace are used."""
-        return {**self._adversary.state_dict(), "identity": self._identity_weights}
+        return {**super().state_dict(), "identity": self._identity_weights}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned.
@@ -258,29 +197,22 @@ class GPENRecipe(Recipe):
             ConfigError: the run began with other weights of ArcFace, or without.
         """
         check_same(state["identity"], self._identity_weights, what="ArcFace")
-        self._adversary.load_state_dict(state)
+        super().load_state_dict(state)
 
-    def _faces_and_styles(self, scene: Scene) -> tuple[Tensor, Tensor]:
+    def faces(self, scene: Scene) -> tuple[Tensor, Tensor]:
         """Return drawn or restored faces, and the styles that made them."""
-        generator = scene.networks["generator"]
-        if self.settings.stage != "prior":
-            faces, latents = generator(scene.batch["lq"] * 2 - 1)
-            return faces, latents
-        prior = cast(PriorGenerator, cast(MixedStyles, scene.bare["generator"]).network)
-        return draw_faces(
-            scene,
-            style_dim=self._config.style_dim,
-            latent_count=prior.latent_count,
-            noise_shapes=prior.noise_shapes(),
-            mixing_probability=self.settings.mixing_probability,
-        )
+        if self.settings.stage == "prior":
+            return super().faces(scene)
+        faces, latents = scene.networks["generator"](scene.batch["lq"] * 2 - 1)
+        return faces, latents
 
-    def _generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
+    def generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
+        """Return the terms of the generator's phase, which differ by stage."""
         settings, discriminator = self.settings, scene.networks["discriminator"]
         terms: list[Term] = []
         if not self._without_discriminator:
             scores, features = discriminator(fake)
-            adversarial = self._adversary.adversarial(scores)
+            adversarial = generator_score_loss(scores, "vanilla")
             terms.append(Term("adversarial", adversarial, settings.adversarial_weight))
         if settings.stage == "prior":
             return terms
@@ -308,7 +240,7 @@ class GPENRecipe(Recipe):
 
         stage = GPENRecipe(replace(self.settings, stage="prior", prior=""), face_size=self.face_size)
         average, _ = restore_average(stage, folder)
-        generator = cast(MixedStyles, average).network.state_dict()
+        generator = prior_in(average).state_dict()
         fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
         number = list(stage.networks()).index("discriminator")
         stored = load_state_dict(network_file(checkpoints(folder / "checkpoints")[-1], number))

@@ -32,14 +32,12 @@ from facerestore.degradation import preset
 from facerestore.errors import ConfigError
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon, muon_for
-from facerestore.training.losses.adversarial import (
-    discriminator_logistic_loss,
-    generator_nonsaturating_loss,
-    r1_penalty,
-)
+from facerestore.training.losses.adversarial import r1_penalty
 from facerestore.training.losses.common import (
     consistency,
+    discriminator_score_loss,
     feature_matching,
+    generator_score_loss,
     identity,
     latent,
     perceptual,
@@ -211,10 +209,8 @@ class MMRBRecipe(Recipe):
         if phase == "discriminator":
             with torch.no_grad():
                 fake = self._restored_by(scene, faces).faces
-            discriminator = scene.networks["discriminator"]
-            return [
-                Term("discriminator", discriminator_logistic_loss(*_of_each(discriminator, faces.hq, fake)))
-            ]
+            real_scores, fake_scores = _of_each(scene.networks["discriminator"], faces.hq, fake)
+            return [Term("discriminator", discriminator_score_loss(real_scores, fake_scores, "vanilla"))]
         with torch.autocast(faces.hq.device.type, enabled=False):  # squares of gradients leave half precision
             real = faces.hq.detach().requires_grad_(True)
             scores = scene.networks["discriminator"](real)
@@ -284,7 +280,7 @@ class MMRBRecipe(Recipe):
             judge = cast(GPENDiscriminator, scene.bare["discriminator"])
             features = judge.features(drawn.faces)
             if self.settings.stage == 2:
-                loss = generator_nonsaturating_loss(judge.score(features[-1]))
+                loss = generator_score_loss(judge.score(features[-1]), "vanilla")
                 terms.append(Term("adversarial", loss, weights.adversarial))
             if self._matches_features:
                 with torch.no_grad():

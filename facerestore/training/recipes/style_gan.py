@@ -1,4 +1,4 @@
-"""Shared by the recipes of the StyleGAN2 family: settings, the adversary's terms, mixed styles, optimisers, validation.
+"""The base of the recipes of the StyleGAN2 family: settings, adversarial game, mixed styles, optimisers, validation.
 
 Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", arXiv 1912.04958, appendix B: logistic losses,
 R1 and path-length regularisation in every n-th step only ("lazy"), Adam with rates and betas corrected for the
@@ -8,9 +8,9 @@ extra updates. The numbers are those of GPEN's training script. Images are RGB i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,9 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
-from facerestore.training.losses.adversarial import (
-    PATH_MEAN_DECAY,
-    discriminator_logistic_loss,
-    generator_nonsaturating_loss,
-    path_length_penalty,
-    r1_penalty,
-)
-from facerestore.training.recipes.base import Phase, Scene, Term, Validated
+from facerestore.training.losses.adversarial import PATH_MEAN_DECAY, path_length_penalty, r1_penalty
+from facerestore.training.losses.common import discriminator_score_loss, generator_score_loss
+from facerestore.training.recipes.base import Phase, Recipe, Scene, Term, Validated
 
 # Second beta of Adam before its correction (arXiv 1912.04958, appendix B); the first is a setting.
 BETA2 = 0.99
@@ -94,25 +89,45 @@ class RegulariserSettings:
     path_decay: float = option(PATH_MEAN_DECAY, above=0, most=1)
 
 
-def tiny_run() -> dict[str, Any]:
-    """Return the settings of a whole tiny run, of any recipe of this family."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleGANSettings:
+    """What all of this family is trained with.
+
+    Attributes:
+        generator: shape of the generator.
+        discriminator: shape of the adversary; StyleGAN2 has ``stddev_group`` 4.
+        regularisers: R1 and path length.
+        learning_rate: Adam's, before the correction for lazy regularisers.
+        beta1: Adam's first beta.
+        mixing_probability: share of faces drawn with two styles (StyleGAN2's).
+    """
+
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    regularisers: RegulariserSettings = field(default_factory=RegulariserSettings)
+    learning_rate: float = option(0.002, above=0)
+    beta1: float = option(0.0, least=0, below=1)
+    mixing_probability: float = option(0.9, least=0, most=1)
+
+
+def full_run(*, steps: int, batch_size: int, validate_every: int, preset: str) -> dict[str, Any]:
+    """Return the settings that full runs of this family share."""
     return {
-        "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6, "log_every": 1},
-        "data": {"face_size": 64},
-        "recipe": {
-            "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},
-            "discriminator": {"narrow": 1 / 32},
-            "regularisers": {"r1_every": 4, "path_every": 2},
+        "engine": {
+            "steps": steps,
+            "batch_size": batch_size,
+            "schedule": "constant",
+            "ema_decay": EMA_DECAY,
+            "save_every": 10_000,
+            "validate_every": validate_every,
+            "log_every": 100,
+        },
+        "data": {
+            "face_size": 512,
+            "mix": {preset: 1.0},
+            "augmentation": {"jitter_probability": 0, "gamma_probability": 0},
         },
     }
-
-
-def check_face_size(face_size: int) -> None:
-    """Raise ConfigError for a side that these networks are not trained at."""
-    if not SMALLEST_FACE <= face_size <= LARGEST_FACE or face_size & (face_size - 1):
-        raise ConfigError(
-            f"data.face_size is {face_size}; this recipe takes a power of two from {SMALLEST_FACE} to {LARGEST_FACE}"
-        )
 
 
 class WatchedDiscriminator(nn.Module):
@@ -120,12 +135,7 @@ class WatchedDiscriminator(nn.Module):
 
     def __init__(self, settings: DiscriminatorSettings, face_size: int) -> None:
         super().__init__()
-        self.network = GPENDiscriminator(
-            face_size,
-            channel_multiplier=settings.channel_multiplier,
-            narrow=settings.narrow,
-            stddev_group=settings.stddev_group,
-        )
+        self.network = GPENDiscriminator(face_size, **asdict(settings))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """B 3 S S -> scores B 1, and the features of S to 4 px."""
@@ -159,24 +169,6 @@ class MixedStyles(nn.Module):
         return self.network.synthesise(latents, noise=noise), latents
 
 
-def draw_faces(
-    scene: Scene,
-    *,
-    style_dim: int,
-    latent_count: int,
-    noise_shapes: Iterable[Sequence[int]],
-    mixing_probability: float,
-) -> tuple[Tensor, Tensor]:
-    """Return the faces that the network ``generator``, a :class:`MixedStyles`, draws, and the styles that made them."""
-    z, crossover = draw_codes(
-        scene.draw, style_dim=style_dim, latent_count=latent_count, mixing_probability=mixing_probability
-    )
-    faces, latents = scene.networks["generator"](
-        z, crossover, [scene.draw.normal(*shape) for shape in noise_shapes]
-    )
-    return faces, latents
-
-
 def draw_codes(
     draw: Draw, *, style_dim: int, latent_count: int, mixing_probability: float
 ) -> tuple[Tensor, Tensor]:
@@ -203,114 +195,137 @@ def style_adam(
     return torch.optim.Adam(given, lr=learning_rate * share, betas=(beta1**share, BETA2**share))
 
 
-class Adversary:
-    """The terms of the adversarial game and its regularisers, and the running mean of path lengths.
+class StyleGANRecipe(Recipe):
+    """The adversarial game and its regularisers; what draws or restores faces, and its own losses, is a recipe's.
 
     Networks are ``discriminator`` (:class:`WatchedDiscriminator`) and ``generator``, anything that returns faces and
     the styles that made them. The path length is taken of the full batch; StyleGAN2 takes half of it to save memory,
-    which GPEN's training declares and does not do.
+    which GPEN's training declares and does not do. A discriminator without ``stddev_group`` sees the spread of all
+    faces of a process in one pass; so two processes equal one of twice the batch only with a group.
     """
 
-    def __init__(self, settings: RegulariserSettings, *, path: bool = True) -> None:
+    averaged = "generator"
+    settings: StyleGANSettings
+
+    def __init__(self, settings: StyleGANSettings, *, face_size: int, path: bool = True) -> None:
         """Take the settings; without ``path`` there is no path-length regulariser."""
-        self.settings = settings
-        self.has_r1 = settings.r1_weight > 0
-        self.has_path = path and settings.path_weight > 0
+        if not SMALLEST_FACE <= face_size <= LARGEST_FACE or face_size & (face_size - 1):
+            raise ConfigError(
+                f"data.face_size is {face_size}; this recipe takes a power of two from {SMALLEST_FACE} to"
+                f" {LARGEST_FACE}"
+            )
+        self.settings, self.face_size = settings, face_size
+        lazy = settings.regularisers
+        self.r1_every = lazy.r1_every if lazy.r1_weight else None
+        self.path_every = lazy.path_every if path and lazy.path_weight else None
         self.mean_path_length = torch.zeros(())
-
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """The updates of a step: discriminator, R1, generator, path length."""
-        settings = self.settings
         found = [Phase("discriminator", ("discriminator",), "discriminator")]
-        if self.has_r1:
-            found.append(Phase("r1", ("discriminator",), "discriminator", every=settings.r1_every))
+        if self.r1_every:
+            found.append(Phase("r1", ("discriminator",), "discriminator", every=self.r1_every))
         found.append(Phase("generator", ("generator",), "generator"))
-        if self.has_path:
-            found.append(Phase("path_length", ("generator",), "generator", every=settings.path_every))
-        return tuple(found)
+        if self.path_every:
+            found.append(Phase("path_length", ("generator",), "generator", every=self.path_every))
+        self.phases = tuple(found)
 
-    def adam(self, network: nn.Module, *, learning_rate: float, beta1: float) -> torch.optim.Adam:
+    @classmethod
+    def smoke(cls) -> dict[str, Any]:
+        """Return settings of a whole tiny run."""
+        return {
+            "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6},
+            "data": {"face_size": 64},
+            "recipe": {
+                "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},
+                "discriminator": {"narrow": 1 / 32},
+                "regularisers": {"r1_every": 4, "path_every": 2},
+            },
+        }
+
+    def faces(self, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Return fake faces B 3 S S, here drawn by a :class:`MixedStyles`, and the styles that made them, B L D."""
+        prior = prior_in(scene.bare["generator"])
+        z, crossover = draw_codes(
+            scene.draw,
+            style_dim=prior.config.style_dim,
+            latent_count=prior.latent_count,
+            mixing_probability=self.settings.mixing_probability,
+        )
+        shapes = (
+            prior.noise_shapes()
+            if isinstance(prior, PriorGenerator)
+            else [(1, side, side) for side in prior.noise_sides]
+        )
+        faces, latents = scene.networks["generator"](z, crossover, [scene.draw.normal(*s) for s in shapes])
+        return faces, latents
+
+    def generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
+        """Return the terms of the generator's phase for fake and real faces, B 3 S S: the logistic loss."""
+        scores, _ = scene.networks["discriminator"](fake)
+        return [Term("adversarial", generator_score_loss(scores, "vanilla"))]
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return Adam for both."""
+        rate = self.settings.learning_rate
+        return {name: self.adam(network, learning_rate=rate) for name, network in networks.items()}
+
+    def adam(self, network: nn.Module, *, learning_rate: float) -> torch.optim.Adam:
         """Return the optimiser of a network, corrected for the regulariser that it has."""
-        if isinstance(network, WatchedDiscriminator):
-            every = self.settings.r1_every if self.has_r1 else None
-        else:
-            every = self.settings.path_every if self.has_path else None
+        every = self.r1_every if isinstance(network, WatchedDiscriminator) else self.path_every
+        beta1 = self.settings.beta1
         return style_adam(network.parameters(), learning_rate=learning_rate, beta1=beta1, lazy_every=every)
 
-    def terms(
-        self,
-        phase: str,
-        scene: Scene,
-        *,
-        faces: Callable[[Scene], tuple[Tensor, Tensor]],
-        generator_terms: Callable[[Scene, Tensor, Tensor], list[Term]],
-    ) -> list[Term]:
-        """Return the terms of a phase.
-
-        Args:
-            phase: one of `phases`.
-            scene: what there is to see.
-            faces: gives fake faces, and the styles that made them.
-            generator_terms: scene, fake and real faces to the terms of the generator's phase.
-        """
-        real = scene.batch["hq"] * 2 - 1
+    def losses(self, phase: str, scene: Scene) -> list[Term]:
+        """Return the terms of a phase."""
+        real, discriminator = scene.batch["hq"] * 2 - 1, scene.networks["discriminator"]
         if phase == "r1":
-            return self.r1_terms(scene, real=real)
+            real = real.detach().requires_grad_(True)
+            scores, _ = discriminator(real)
+            factor = self.settings.regularisers.r1_weight / 2 * self.settings.regularisers.r1_every
+            return [Term("r1", r1_penalty(scores, real) + 0 * scores.mean(), factor)]
         if phase == "discriminator":
             with torch.no_grad():
-                fake, _ = faces(scene)
-            return self.discriminator_terms(scene, real=real, fake=fake)
-        fake, latents = faces(scene)
+                fake, _ = self.faces(scene)
+            # The spread within each batch is part of a score, so real and fake faces never share one.
+            (real_scores, _), (fake_scores, _) = discriminator(real), discriminator(fake)
+            return [Term("discriminator", discriminator_score_loss(real_scores, fake_scores, "vanilla"))]
+        fake, latents = self.faces(scene)
         if phase == "path_length":
-            return self.path_terms(scene, image=fake, latents=latents)
-        return generator_terms(scene, fake, real)
+            return self._path_terms(scene, fake, latents)
+        return self.generator_terms(scene, fake, real)
 
-    def discriminator_terms(self, scene: Scene, *, real: Tensor, fake: Tensor) -> list[Term]:
-        """Return the logistic loss on faces (B, 3, S, S), ``fake`` without a graph."""
-        discriminator = scene.networks["discriminator"]
-        # The spread within each batch is part of a score, so real and fake faces never share one.
-        (real_scores, _), (fake_scores, _) = discriminator(real), discriminator(fake)
-        return [Term("discriminator", discriminator_logistic_loss(real_scores, fake_scores))]
-
-    def r1_terms(self, scene: Scene, *, real: Tensor) -> list[Term]:
-        """Return the gradient penalty on real faces."""
-        real = real.detach().requires_grad_(True)
-        scores, _ = scene.networks["discriminator"](real)
-        penalty = r1_penalty(scores, real) + 0 * scores.mean()
-        return [Term("r1", penalty, self.settings.r1_weight / 2 * self.settings.r1_every)]
-
-    def adversarial(self, scores: Tensor) -> Tensor:
-        """Return the generator's loss on the scores of its faces."""
-        return generator_nonsaturating_loss(scores)
-
-    def path_terms(self, scene: Scene, *, image: Tensor, latents: Tensor) -> list[Term]:
+    def _path_terms(self, scene: Scene, image: Tensor, latents: Tensor) -> list[Term]:
         """Return the path-length penalty, and move its running mean, which is the same in all processes."""
         height, width = image.shape[2:]
         noise = scene.draw.normal(3, height, width) / math.sqrt(height * width)
-        before = self.mean_path_length.to(image.device)
-        penalty, mean, _ = path_length_penalty(
+        lazy = self.settings.regularisers
+        penalty, self.mean_path_length, _ = path_length_penalty(
             image,
             latents,
-            before,
+            self.mean_path_length.to(image.device),
             noise=noise,
-            decay=self.settings.path_decay,
+            decay=lazy.path_decay,
             mean_over=_mean_over_processes,
         )
-        self.mean_path_length = mean
-        factor = self.settings.path_weight * self.settings.path_every
         return [
-            Term("path_length", penalty + 0 * image.mean(), factor),
+            Term("path_length", penalty + 0 * image.mean(), lazy.path_weight * lazy.path_every),
             Term("path_length_mean", self.mean_path_length, 0.0),
         ]
 
+    def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return faces of fixed codes beside real ones, and cheap numbers."""
+        return validate_prior(prior_in(network), batch)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the running mean."""
+        """Return the mean path length."""
         return {"mean_path_length": self.mean_path_length}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the running mean back."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
         self.mean_path_length = state["mean_path_length"]
+
+
+def prior_in(network: nn.Module) -> PriorGenerator | StyleGAN2Prior:
+    """Return the generator within what gives its styles too."""
+    return cast(MixedStyles, network).network
 
 
 def _mean_over_processes(value: Tensor) -> Tensor:
