@@ -142,8 +142,13 @@ def _merged_tables(
     cls: type[Recipe], config: Path | None, assignments: Iterable[str], *, smoke: bool
 ) -> dict[str, dict[str, Any]]:
     """Return the four tables, each laid over the one before."""
-    tiny = [{"engine": {"log_every": 1}}, cls.smoke()] if smoke else []
-    layers = [cls.defaults(), *tiny, *([read_settings(config)] if config else [])]
+    layers = [cls.defaults()]
+    if smoke:
+        tiny = cls.smoke()
+        half = max(1, tiny.get("engine", {}).get("steps", 2) // 2)
+        layers += [{"engine": {"log_every": 1, "save_every": half, "validate_every": half}}, tiny]
+    if config:
+        layers.append(read_settings(config))
     together: dict[str, Any] = {table: {} for table in TABLES}
     for layer in layers:
         together = _laid_over(together, layer)

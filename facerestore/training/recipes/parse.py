@@ -1,8 +1,4 @@
-"""The recipe of the small parser of ours: the labels of a real face, learnt from what degradation left of it.
-
-Chen et al., "Progressive Semantic-Aware Style Transformation for Blind Face Restoration", arXiv 2009.08709, section
-3.2, with a small network of ours. Labels may be partial: what is unknown in a map is no part of any loss.
-"""
+"""The recipe of the small parser of ours, which learns as ParseNet does but for the face that this one draws."""
 
 from __future__ import annotations
 
@@ -12,16 +8,15 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.fields import option
-from facerestore.training.data.maps import coloured, mean_iou, pixel_accuracy
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
-from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Exported, Scene, Term, Validated
+from facerestore.training.recipes.parsenet import ParserRecipe, label_loss, map_validation
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
 
@@ -53,16 +48,14 @@ class ParseSettings:
     dice_weight: float = option(1.0, least=0)
 
 
-class ParseRecipe(Recipe):
-    """Trains :class:`facerestore.archs.parts.PartsNet` on degraded faces and the real ones' maps."""
+class ParseRecipe(ParserRecipe):
+    """Trains :class:`facerestore.archs.parts.PartsNet`."""
 
     name: ClassVar[str] = "parse"
     settings_class: ClassVar[type[Any]] = ParseSettings
-    needs: ClassVar[frozenset[str]] = frozenset({"lq", "hq", "parsing"})
-    averaged = "parser"
-    phases = (Phase("parser", ("parser",), "parser"),)
 
     def __init__(self, settings: ParseSettings, *, face_size: int) -> None:
+        super().__init__(settings, face_size=face_size)
         shape = settings.network
         reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
         if face_size % reduction:
@@ -70,11 +63,6 @@ class ParseRecipe(Recipe):
                 f"recipe 'parse': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
                 f" {reduction} px"
             )
-        if shape.classes != len(CLASS_NAMES):
-            raise ConfigError(
-                f"recipe 'parse': maps have {len(CLASS_NAMES)} classes, and recipe.network.classes is {shape.classes}"
-            )
-        self.settings, self.face_size = settings, face_size
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -110,8 +98,6 @@ class ParseRecipe(Recipe):
                 "steps": 30,
                 "batch_size": 4,
                 "precision": "no",
-                "save_every": 15,
-                "validate_every": 15,
                 "ema_decay": 0.9,
             },
             "data": {"face_size": 64},
@@ -139,17 +125,20 @@ class ParseRecipe(Recipe):
         lq = (scene.batch["lq"] * 2 - 1).contiguous(memory_format=torch.channels_last)
         logits, labels = scene.networks["parser"](lq).float(), scene.batch["parsing"].long()
         return [
-            Term("labels", functional.cross_entropy(logits, labels, ignore_index=UNKNOWN)),
+            Term("labels", label_loss(logits, labels)),
             Term("dice", dice(logits, labels), self.settings.dice_weight),
         ]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return how well the maps of degraded faces fit those of the real ones, part by part."""
-        predicted, labels = network(batch["lq"] * 2 - 1).argmax(dim=1), batch["parsing"].long()
-        metrics = {"miou": mean_iou(predicted, labels), "pixel_accuracy": pixel_accuracy(predicted, labels)}
-        for part, names in MEASURED.items():
-            metrics[part] = part_iou(predicted, labels, names)
-        return Validated(metrics, (batch["lq"], coloured(predicted), coloured(labels), batch["hq"]))
+        logits = network(batch["lq"] * 2 - 1)
+        whole, predicted, labels = (
+            map_validation(logits, batch),
+            logits.argmax(dim=1),
+            batch["parsing"].long(),
+        )
+        parts = {part: part_iou(predicted, labels, names) for part, names in MEASURED.items()}
+        return Validated({**whole.metrics, **parts}, whole.rows)
 
     def export(self, network: nn.Module) -> Exported:
         """Return the parser in half precision; its header says for which size, to which faces are resized."""

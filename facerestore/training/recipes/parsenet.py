@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
@@ -46,16 +46,42 @@ class ParseNetSettings:
     image_weight: float = option(1.0, least=0)
 
 
-class ParseNetRecipe(Recipe):
-    """Trains :class:`facerestore.archs.parsenet.ParseNet` on degraded faces and the real ones' maps."""
+class ParserRecipe(Recipe):
+    """Trains a parser on degraded faces and the real ones' maps, of which parts may be unknown."""
 
-    name: ClassVar[str] = "parsenet"
-    settings_class: ClassVar[type[Any]] = ParseNetSettings
     needs: ClassVar[frozenset[str]] = frozenset({"lq", "hq", "parsing"})
     averaged = "parser"
     phases = (Phase("parser", ("parser",), "parser"),)
 
+    def __init__(self, settings: Any, *, face_size: int) -> None:
+        if settings.network.classes != len(CLASS_NAMES):
+            raise ConfigError(
+                f"recipe '{self.name}': maps have {len(CLASS_NAMES)} classes, and recipe.network.classes is"
+                f" {settings.network.classes}"
+            )
+        self.settings, self.face_size = settings, face_size
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of (B, C, S, S) logits, over the pixels of (B, S, S) labels that are known."""
+    return functional.cross_entropy(logits, labels, ignore_index=UNKNOWN)
+
+
+def map_validation(logits: Tensor, batch: Batch) -> Validated:
+    """Return how well the maps of degraded faces fit those of the real ones, and both beside the faces."""
+    predicted, labels = logits.argmax(dim=1), batch["parsing"].long()
+    metrics = {"miou": mean_iou(predicted, labels), "pixel_accuracy": pixel_accuracy(predicted, labels)}
+    return Validated(metrics, (batch["lq"], coloured(predicted), coloured(labels), batch["hq"]))
+
+
+class ParseNetRecipe(ParserRecipe):
+    """Trains :class:`facerestore.archs.parsenet.ParseNet`."""
+
+    name: ClassVar[str] = "parsenet"
+    settings_class: ClassVar[type[Any]] = ParseNetSettings
+
     def __init__(self, settings: ParseNetSettings, *, face_size: int) -> None:
+        super().__init__(settings, face_size=face_size)
         shape = settings.network
         if len(shape.decoder) != len(shape.encoder) - 1:
             raise ConfigError(
@@ -67,12 +93,6 @@ class ParseNetRecipe(Recipe):
                 f"recipe 'parsenet': faces of {face_size} px do not suit {len(shape.encoder)} widths; give a multiple"
                 f" of {shape.reduction} from {2 * shape.reduction} px on"
             )
-        if shape.classes != len(CLASS_NAMES):
-            raise ConfigError(
-                f"recipe 'parsenet': maps have {len(CLASS_NAMES)} classes, and recipe.network.classes is"
-                f" {shape.classes}"
-            )
-        self.settings, self.face_size = settings, face_size
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -93,8 +113,6 @@ class ParseNetRecipe(Recipe):
             "engine": {
                 "steps": 30,
                 "batch_size": 4,
-                "save_every": 15,
-                "validate_every": 15,
                 "ema_decay": 0.9,
             },
             "data": {"face_size": 64},
@@ -117,7 +135,7 @@ class ParseNetRecipe(Recipe):
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the cross-entropy of the classes and the distance of the drawn face."""
         logits, image = scene.networks["parser"](scene.batch["lq"] * 2 - 1)
-        labels = functional.cross_entropy(logits.float(), scene.batch["parsing"].long(), ignore_index=UNKNOWN)
+        labels = label_loss(logits.float(), scene.batch["parsing"].long())
         distance = functional.l1_loss(image, scene.batch["hq"] * 2 - 1)
         return [
             Term("labels", labels, self.settings.label_weight),
@@ -127,14 +145,8 @@ class ParseNetRecipe(Recipe):
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return how well the maps of degraded faces fit those of the real ones, and the PSNR of the drawn faces."""
         logits, image = network(batch["lq"] * 2 - 1)
-        predicted, labels = logits.argmax(dim=1), batch["parsing"].long()
-        drawn = pair_validation((image + 1) / 2, batch)
-        metrics = {
-            "miou": mean_iou(predicted, labels),
-            "pixel_accuracy": pixel_accuracy(predicted, labels),
-            **drawn.metrics,
-        }
-        return Validated(metrics, (batch["lq"], coloured(predicted), coloured(labels), *drawn.rows[1:]))
+        maps, drawn = map_validation(logits, batch), pair_validation((image + 1) / 2, batch)
+        return Validated({**maps.metrics, **drawn.metrics}, (*maps.rows[:3], *drawn.rows[1:]))
 
     def export(self, network: nn.Module) -> Exported:
         """Return the parser under the published keys; its header says for which size, to which faces are resized."""

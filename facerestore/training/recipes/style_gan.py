@@ -231,7 +231,7 @@ class StyleGANRecipe(Recipe):
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run."""
         return {
-            "engine": {"steps": 12, "batch_size": 4, "save_every": 6, "validate_every": 6},
+            "engine": {"steps": 12, "batch_size": 4},
             "data": {"face_size": 64},
             "recipe": {
                 "generator": {"style_dim": 32, "mapping_layers": 2, "narrow": 1 / 32},

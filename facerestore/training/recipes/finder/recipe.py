@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import default_collate
 
 from facerestore.archs.detector import DetectorNet, flatten
 from facerestore.detection.candidates import Candidates, candidates
@@ -20,19 +20,21 @@ from facerestore.fields import option
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.face_files import FaceFile
 from facerestore.training.data.samples import Batch, Samples
-from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Scene, Term, Validated
 from facerestore.training.recipes.finder.backgrounds import make_bank, read_backgrounds
 from facerestore.training.recipes.finder.losses import IGNORED, USABLE, finder_losses
 from facerestore.training.recipes.finder.scenes import FACES_MOST, FinderData, finder_data, make_composite
 from facerestore.training.recipes.landmarks.data import labelled_faces
-from facerestore.training.recipes.landmarks.recipe import TEACHER, landmark_source
+from facerestore.training.recipes.landmarks.recipe import (
+    TEACHER,
+    FivePointRecipe,
+    MadeSamples,
+    landmark_source,
+)
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 NO_FACE = -1
 """State of an empty place in a batch's list of faces."""
-
-VALIDATION_PICTURES = 4
-"""Composites for each validation face."""
 
 VALIDATION_BANK = 120
 """Backgrounds of the validation composites."""
@@ -49,8 +51,7 @@ class FinderSettings:
     """What is trained, and with which losses.
 
     Attributes:
-        teacher: detector whose landmarks are learnt where ``data.landmarks`` names no file: YuNet by its catalog name,
-            or its ONNX file.
+        teacher: as of the recipe ``landmarks``.
         backgrounds: folder of pictures without a face; without one, backgrounds are made from the portraits alone.
         bank: how many backgrounds are prepared.
         picture_size: side of the composites, px, a multiple of 64.
@@ -73,43 +74,14 @@ class FinderSettings:
     points_weight: float = option(0.5, least=0)
 
 
-class Composites(Samples):
-    """Pictures of portraits over backgrounds.
-
-    ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``:
-    ``picture`` (S, S, 3) uint8 RGB, ``boxes`` (F, 4) and ``points`` (F, 5, 2) float32 px, ``state`` (F,) int8.
-    """
-
-    def __init__(self, data: FinderData, side: int, seed: int) -> None:
-        self._prepared_data, self._side, self._seed = data, side, seed
-
-    def __len__(self) -> int:
-        """Return the length of an epoch: the number of portraits."""
-        return len(self._prepared_data.landmarks)
-
-    def __getitem__(self, position: int) -> Batch:
-        """Return one picture and its faces."""
-        made = make_composite(self._prepared_data, self._side, (self._seed, *divmod(position, len(self))))
-        count = len(made.boxes)
-        boxes, points = np.zeros((FACES_MOST, 4), np.float32), np.zeros((FACES_MOST, 5, 2), np.float32)
-        state = np.full(FACES_MOST, NO_FACE, np.int8)
-        boxes[:count], points[:count] = made.boxes, made.points
-        state[:count] = np.where(made.usable, USABLE, IGNORED)
-        arrays = {"picture": made.picture, "boxes": boxes, "points": points, "state": state}
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-class FinderRecipe(Recipe):
-    """Trains :class:`facerestore.archs.detector.DetectorNet`."""
+class FinderRecipe(FivePointRecipe):
+    """Trains :class:`facerestore.archs.detector.DetectorNet` on pictures of portraits over backgrounds."""
 
     name: ClassVar[str] = "finder"
     settings_class: ClassVar[type[Any]] = FinderSettings
     needs: ClassVar[frozenset[str]] = frozenset({"picture", "boxes", "points", "state"})
-    averaged = "detector"
-    phases = (Phase("detector", ("detector",), "detector"),)
-
-    def __init__(self, settings: FinderSettings, *, face_size: int) -> None:
-        self.settings = settings
+    network_class = DetectorNet
+    looks = 4
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -135,8 +107,6 @@ class FinderRecipe(Recipe):
                 "steps": 6,
                 "batch_size": 2,
                 "warmup_steps": 2,
-                "save_every": 3,
-                "validate_every": 3,
                 "ema_decay": 0.9,
             },
             "data": {"face_size": 64},
@@ -144,29 +114,23 @@ class FinderRecipe(Recipe):
         }
 
     def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples:
-        """Return composites of the faces.
-
-        Raises:
-            ConfigError: no face has landmarks, or there are no backgrounds where some were named.
-            WeightsError: the teacher's file is not there.
-        """
+        """Return composites of the faces, with the false positives of an earlier network; see :meth:`made_samples`."""
         made = self._prepared_data(files, data, self.settings.bank)
         if self.settings.first:
-            network = self._earlier_network().eval()
-            hard = mine(network, made.bank)
-            self.notes = (
-                *self.notes,
-                f"{len(hard)} false faces in {len(made.bank)} backgrounds are shown again",
-            )
+            hard = mine(self._earlier_network().eval(), made.bank)
+            note = f"{len(hard)} false faces in {len(made.bank)} backgrounds are shown again"
+            self.notes = (*self.notes, note)
             made = finder_data(made.pyramid[0], made.landmarks, made.bank, hard=hard)
-        return Composites(made, self.settings.picture_size, data.seed)
+        return self._composites(made, data.seed)
 
-    def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
-        """Return fixed composites; see :meth:`samples` for what it raises."""
-        made = self._prepared_data(files, data, min(self.settings.bank, VALIDATION_BANK))
-        samples = Composites(made, self.settings.picture_size, seed)
-        batch: Batch = default_collate([samples[n] for n in range(VALIDATION_PICTURES * len(samples))])
-        return batch
+    def made_samples(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> MadeSamples:
+        """Return composites over a few backgrounds; see the base for what it raises."""
+        bank = min(self.settings.bank, VALIDATION_BANK)
+        return self._composites(self._prepared_data(files, data, bank), seed)
+
+    def _composites(self, data: FinderData, seed: int) -> MadeSamples:
+        make = partial(composite_sample, data, self.settings.picture_size)
+        return MadeSamples(make, count=len(data.landmarks), seed=seed)
 
     def _prepared_data(self, files: Sequence[FaceFile], data: DataSettings, bank: int) -> FinderData:
         find = landmark_source(data, self.settings.teacher)
@@ -175,10 +139,6 @@ class FinderRecipe(Recipe):
         given = read_backgrounds(Path(folder).expanduser()) if folder else []
         backgrounds = make_bank(faces, given, np.random.default_rng(data.seed), size=bank)
         return finder_data(faces, landmarks, backgrounds)
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the network."""
-        return {"detector": DetectorNet()}
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:
         """Start from the network of an earlier run, where one is named; see the base for what it raises."""
@@ -192,13 +152,6 @@ class FinderRecipe(Recipe):
         network = DetectorNet()
         load_strictly(network, load_state_dict(path), name="the face detector")
         return network
-
-    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return AdamW."""
-        chosen = self.settings
-        parameters = networks["detector"].parameters()
-        adamw = torch.optim.AdamW(parameters, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
-        return {"detector": adamw}
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return quality focal loss on scores, DIoU loss on boxes, and a Huber loss on landmarks over face sides."""
@@ -228,9 +181,17 @@ class FinderRecipe(Recipe):
         drawn = torch.stack([_with_found_drawn(pictures[n], one) for n, one in enumerate(found)])
         return Validated(metrics, (drawn,))
 
-    def export(self, network: nn.Module) -> Exported:
-        """Return the network as the embedded detector loads it."""
-        return Exported(network.state_dict(), {"arch": "finder", "tag": "five-point"})
+
+def composite_sample(data: FinderData, side: int, key: tuple[int, int, int]) -> Batch:
+    """Return ``picture`` (S, S, 3) uint8, ``boxes`` (F, 4) and ``points`` (F, 5, 2) float32 px, ``state`` (F,) int8."""
+    made = make_composite(data, side, key)
+    count = len(made.boxes)
+    boxes, points = np.zeros((FACES_MOST, 4), np.float32), np.zeros((FACES_MOST, 5, 2), np.float32)
+    state = np.full(FACES_MOST, NO_FACE, np.int8)
+    boxes[:count], points[:count] = made.boxes, made.points
+    state[:count] = np.where(made.usable, USABLE, IGNORED)
+    arrays = {"picture": made.picture, "boxes": boxes, "points": points, "state": state}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def as_input(pictures: Tensor) -> Tensor:

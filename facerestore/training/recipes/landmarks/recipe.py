@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,9 +40,6 @@ from facerestore.weights import WeightsStore
 TEACHER = "yunet.2023mar"
 """Catalog name of the detector whose landmarks are learnt."""
 
-VALIDATION_LOOKS = 8
-"""Samples made of each validation face: about five with the face and three without."""
-
 PROPOSED_SCORE = 0.15
 """Least score at which a face detector's proposals are mined as negatives: half of what the detector itself uses."""
 
@@ -70,41 +69,73 @@ class LandmarksSettings:
     knee: float = option(0.02, above=0)
 
 
-class LandmarkSamples(Samples):
-    """Crops with and without a face.
+class MadeSamples(Samples):
+    """Samples that are made, not read: ``make`` takes (seed, epoch, index), and an epoch has ``count`` of them."""
 
-    ``dataset[position]`` is a pure function of (seed, epoch, index), ``epoch, index = divmod(position, len(dataset))``:
-    ``crop`` (64, 64) float32 grey in [0, 1], ``points`` (5, 2) float32 in the network's units, ``is_face`` 0 or 1.
-    """
-
-    def __init__(self, data: LandmarkData, seed: int) -> None:
-        self._data, self._seed = data, seed
+    def __init__(self, make: Callable[[tuple[int, int, int]], Batch], *, count: int, seed: int) -> None:
+        self._make, self._count, self._seed = make, count, seed
 
     def __len__(self) -> int:
-        """Return the length of an epoch: the number of faces."""
-        return len(self._data.faces)
+        """Return the length of an epoch."""
+        return self._count
 
     def __getitem__(self, position: int) -> Batch:
         """Return one sample."""
-        sample = make_sample(self._data, self._seed, *divmod(position, len(self)))
-        return {
-            "crop": torch.from_numpy(np.ascontiguousarray(sample.crop)),
-            "points": torch.from_numpy(np.ascontiguousarray(sample.points)),
-            "is_face": torch.tensor(float(sample.is_face)),
-        }
+        return self._make((self._seed, *divmod(position, self._count)))
 
 
-class LandmarksRecipe(Recipe):
-    """Trains :class:`facerestore.archs.landmarks.LandmarkNet`."""
+class FivePointRecipe(Recipe):
+    """Trains a network of the embedded detector by AdamW, on ``looks`` samples made of each face in validation."""
+
+    averaged = "detector"
+    phases = (Phase("detector", ("detector",), "detector"),)
+    network_class: ClassVar[type[nn.Module]]
+    looks: ClassVar[int]
+
+    def __init__(self, settings: Any, *, face_size: int) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def made_samples(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> MadeSamples:
+        """Return the samples made of faces.
+
+        Raises:
+            ConfigError: no face has landmarks, or a folder or file that is named cannot be used.
+            WeightsError: the teacher's file is not there.
+        """
+
+    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples:
+        """Return the training samples; see :meth:`made_samples`."""
+        return self.made_samples(files, data, seed=data.seed)
+
+    def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
+        """Return fixed samples; see :meth:`made_samples`."""
+        samples = self.made_samples(files, data, seed=seed)
+        batch: Batch = default_collate([samples[n] for n in range(self.looks * len(samples))])
+        return batch
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the network."""
+        return {"detector": self.network_class()}
+
+    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Return AdamW."""
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        return {"detector": torch.optim.AdamW(networks["detector"].parameters(), lr=rate, weight_decay=decay)}
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the network as the embedded detector loads it."""
+        return Exported(network.state_dict(), {"arch": self.name, "tag": "five-point"})
+
+
+class LandmarksRecipe(FivePointRecipe):
+    """Trains :class:`facerestore.archs.landmarks.LandmarkNet` on crops with and without a face."""
 
     name: ClassVar[str] = "landmarks"
     settings_class: ClassVar[type[Any]] = LandmarksSettings
     needs: ClassVar[frozenset[str]] = frozenset({"crop", "points", "is_face"})
-    averaged = "detector"
-    phases = (Phase("detector", ("detector",), "detector"),)
-
-    def __init__(self, settings: LandmarksSettings, *, face_size: int) -> None:
-        self.settings = settings
+    network_class = LandmarkNet
+    looks = 8  # about five with the face and three without
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -129,42 +160,16 @@ class LandmarksRecipe(Recipe):
                 "steps": 30,
                 "batch_size": 16,
                 "warmup_steps": 5,
-                "save_every": 15,
-                "validate_every": 15,
                 "ema_decay": 0.9,
             },
             "data": {"face_size": 64},
         }
 
-    def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples:
-        """Return crops of the faces and of the face detector's false positives.
-
-        Raises:
-            ConfigError: no face has landmarks.
-            WeightsError: the teacher's file is not there.
-        """
-        return LandmarkSamples(self._prepared_data(files, data), data.seed)
-
-    def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
-        """Return fixed crops; see :meth:`samples` for what it raises."""
-        samples = LandmarkSamples(self._prepared_data(files, data), seed)
-        batch: Batch = default_collate([samples[n] for n in range(VALIDATION_LOOKS * len(samples))])
-        return batch
-
-    def _prepared_data(self, files: Sequence[FaceFile], data: DataSettings) -> LandmarkData:
+    def made_samples(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> MadeSamples:
+        """Return crops of the faces and of the face detector's false positives; see the base for what it raises."""
         find = landmark_source(data, self.settings.teacher)
-        return prepare(files, data, find, propose=face_proposer(self.settings.finder))
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the network."""
-        return {"detector": LandmarkNet()}
-
-    def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return AdamW."""
-        chosen = self.settings
-        parameters = networks["detector"].parameters()
-        adamw = torch.optim.AdamW(parameters, lr=chosen.learning_rate, weight_decay=chosen.weight_decay)
-        return {"detector": adamw}
+        made = prepare(files, data, find, propose=face_proposer(self.settings.finder))
+        return MadeSamples(partial(landmark_sample, made), count=len(made.faces), seed=seed)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return a Huber loss on distances over the eye distance, of faces only, and the score's cross entropy."""
@@ -196,9 +201,15 @@ class LandmarksRecipe(Recipe):
         )
         return Validated(metrics, rows)
 
-    def export(self, network: nn.Module) -> Exported:
-        """Return the network as the embedded detector loads it."""
-        return Exported(network.state_dict(), {"arch": "landmarks", "tag": "five-point"})
+
+def landmark_sample(data: LandmarkData, key: tuple[int, int, int]) -> Batch:
+    """Return ``crop`` (64, 64) float32 grey in [0, 1], ``points`` (5, 2) in the network's units, ``is_face`` 0 or 1."""
+    sample = make_sample(data, *key)
+    return {
+        "crop": torch.from_numpy(np.ascontiguousarray(sample.crop)),
+        "points": torch.from_numpy(np.ascontiguousarray(sample.points)),
+        "is_face": torch.tensor(float(sample.is_face)),
+    }
 
 
 def face_proposer(detector: str) -> Proposer:

@@ -120,8 +120,6 @@ class LiteRecipe(Recipe):
                 "steps": 30,
                 "batch_size": 2,
                 "warmup_steps": 5,
-                "save_every": 15,
-                "validate_every": 15,
             },
             "data": {"face_size": 64},
             "recipe": {"network": {"widths": [8, 16], "blocks": [1, 1]}},

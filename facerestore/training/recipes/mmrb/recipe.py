@@ -117,7 +117,7 @@ class MMRBRecipe(Recipe):
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run of any stage."""
         return {
-            "engine": {"steps": 20, "batch_size": 2, "save_every": 10, "validate_every": 10},
+            "engine": {"steps": 20, "batch_size": 2},
             "data": {"face_size": 64},
             "recipe": {
                 "network": {"style_dim": 32, "narrow": 1 / 16, "block_counts": [1, 1, 1, 1, 1]},

@@ -181,7 +181,7 @@ class PSFRRecipe(Recipe):
     def smoke(cls) -> dict[str, Any]:
         """Return settings of a whole tiny run; it needs no parser, and gives weights for ``--parser landmarks``."""
         return {
-            "engine": {"steps": 20, "batch_size": 2, "save_every": 10, "validate_every": 10},
+            "engine": {"steps": 20, "batch_size": 2},
             "data": {"face_size": 64},
             "recipe": {"ch_range": [8, 32], "discriminator_width": 8, "condition": "landmarks"},
         }
