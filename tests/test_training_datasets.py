@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.training.data.augmentation import NO_AUGMENTATION, Augmentation, augment_with_map, mirrored
+from facerestore.training.data.augmentation import Augmentation, augment, mirrored
 from facerestore.training.data.datasets import (
     DataSettings,
     PairDataset,
@@ -26,6 +26,8 @@ from facerestore.training.engine.settings import make_settings
 from facerestore.training.plan import make_plan, preview, run_plan
 
 SIZE = 32
+
+UNVARIED = Augmentation(flip_probability=0, jitter_probability=0, gamma_probability=0)
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +142,11 @@ def test_crops_that_cannot_be_are_refused(folder, settings, fault):
 
 
 def test_sets_are_drawn_by_their_weights(folder):
-    samples = dataset(folder, set_weights={"b": 0.75, "a": 0.25}, augmentation=NO_AUGMENTATION)
+    samples = dataset(folder, set_weights={"b": 0.75, "a": 0.25}, augmentation=UNVARIED)
     of_b = [read_face(file, SIZE).tobytes() for file in face_files(folder / "faces") if file.set_name == "b"]
     drawn = [samples.face(position)[0].tobytes() in of_b for position in range(200)]
     assert 0.62 < np.mean(drawn) < 0.88
-    alike = dataset(folder, augmentation=NO_AUGMENTATION)
+    alike = dataset(folder, augmentation=UNVARIED)
     assert 0.13 < np.mean([alike.face(p)[0].tobytes() in of_b for p in range(200)]) < 0.37
 
 
@@ -271,7 +273,7 @@ def test_labels_swap_sides_when_a_face_is_flipped():
     assert np.array_equal(mirrored(mirrored(labels)), labels)
     flip = Augmentation(flip_probability=1, jitter_probability=0, gamma_probability=0)
     face, labels = drawn_face(64, np.random.default_rng(0))
-    flipped, moved = augment_with_map(face, labels, flip, np.random.default_rng(0))
+    flipped, moved = augment(face, labels, flip, np.random.default_rng(0))
     assert np.array_equal(flipped, face[:, ::-1])
     assert np.array_equal(moved, mirrored(labels))
 
@@ -282,7 +284,7 @@ def test_maps_move_with_their_faces():
         labels = np.zeros((64, 64), np.uint8)
         labels[24:44, 20:40] = 1
         face = np.repeat(labels[..., None] * 255, 3, axis=2)
-        moved_face, moved = augment_with_map(face, labels, shift, np.random.default_rng(seed))
+        moved_face, moved = augment(face, labels, shift, np.random.default_rng(seed))
         assert ((moved_face[..., 0] > 127) == (moved == 1)).mean() > 0.99
         assert set(np.unique(moved)) <= {0, 1}
 

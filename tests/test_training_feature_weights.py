@@ -7,11 +7,10 @@ from facerestore.archs.vgg import PSFR_TAPS, VGG19
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.training.losses.feature_weights import (
     FEATURES,
+    IDENTITY,
     check_same,
     find_features,
-    identity_features,
     load_vgg19,
-    perceptual_features,
 )
 from facerestore.weights import WeightsStore, parse_catalog
 from facerestore.weights.checkpoint import save_state_dict
@@ -48,8 +47,9 @@ def test_vgg_is_loaded_without_its_classifier(store):
     expected = VGG19()
     classifier = {f"classifier.{place}.weight": torch.zeros(2, 2) for place in (0, 3, 6)}
     install(store, {**expected.state_dict(), **classifier})
-    network, note = perceptual_features(store, instead="nothing is compared", taps=PSFR_TAPS)
-    assert note == "VGG19: weights 'vgg19.test'"
+    found = find_features(FEATURES, instead="nothing is compared", store=store)
+    network = load_vgg19(found.name, taps=PSFR_TAPS, store=store)
+    assert found.note == "VGG19: weights 'vgg19.test'"
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
     x = torch.rand(1, 3, 32, 32)
@@ -66,13 +66,13 @@ def test_other_keys_are_refused(store):
 
 
 def test_missing_weights_are_said_with_the_remedy():
-    network, note = perceptual_features(instead="discriminators stand in")
-    assert network is None
-    assert "discriminators stand in" in note
-    assert "facerestore weights download vgg19.imagenet" in note
-    network, note = identity_features(instead="the identity loss is left out")
-    assert network is None
-    assert "facerestore weights download arcface.ir-se50" in note
+    vgg19 = find_features(FEATURES, instead="discriminators stand in")
+    assert vgg19.name is None
+    assert "discriminators stand in" in vgg19.note
+    assert "facerestore weights download vgg19.imagenet" in vgg19.note
+    arcface = find_features(IDENTITY, instead="the identity loss is left out")
+    assert arcface.name is None
+    assert "facerestore weights download arcface.ir-se50" in arcface.note
 
 
 def test_a_wish_is_kept_or_refused(store):

@@ -34,37 +34,20 @@ class Augmentation:
     max_gamma: float = option(1.3, least=1)
 
 
-NO_AUGMENTATION = Augmentation(flip_probability=0, jitter_probability=0, gamma_probability=0)
-
-
 def augment(
-    face: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Return a varied copy of an (S, S, 3) uint8 face."""
-    flip, matrix, gamma = _draw_variation(face.shape[0], augmentation, rng)
-    face = np.ascontiguousarray(face[:, ::-1]) if flip else face
-    if matrix is not None:
-        face = _warped_by(face, matrix, cv2.INTER_CUBIC)
-    if gamma is not None:
-        face = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[face]
-    return face
-
-
-def augment_with_map(
     face: NDArray[np.uint8],
-    parsing_map: NDArray[np.uint8],
+    parsing_map: NDArray[np.uint8] | None,
     augmentation: Augmentation,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return a face and its (S, S) parsing map, varied alike: labels are moved whole, and swap sides when flipped."""
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return an (S, S, 3) face and its (S, S) map, if any, varied alike: labels are moved whole, and swap sides."""
     flip, matrix, gamma = _draw_variation(face.shape[0], augmentation, rng)
     if flip:
-        face, parsing_map = np.ascontiguousarray(face[:, ::-1]), mirrored(parsing_map)
+        face = np.ascontiguousarray(face[:, ::-1])
+        parsing_map = None if parsing_map is None else mirrored(parsing_map)
     if matrix is not None:
-        face, parsing_map = (
-            _warped_by(face, matrix, cv2.INTER_CUBIC),
-            _warped_by(parsing_map, matrix, cv2.INTER_NEAREST),
-        )
+        face = _warped_by(face, matrix, cv2.INTER_CUBIC)
+        parsing_map = None if parsing_map is None else _warped_by(parsing_map, matrix, cv2.INTER_NEAREST)
     if gamma is not None:
         face = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[face]
     return face, parsing_map

@@ -17,7 +17,7 @@ from facerestore.degradation import Degradation, DegradationDraw, apply, degrade
 from facerestore.degradation.batched import degrade_batch
 from facerestore.errors import ConfigError, ImageError
 from facerestore.fields import option
-from facerestore.training.data.augmentation import Augmentation, augment, augment_with_map
+from facerestore.training.data.augmentation import Augmentation, augment
 from facerestore.training.data.face_files import (
     IN_SHARDS,
     MAKE_MAPS,
@@ -177,9 +177,7 @@ class PairDataset(Samples):
         """Return the varied real face of a position, (S, S, 3) uint8 RGB, and its parsing map or None."""
         rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self))])
         face, parsing_map = self._draw_face(rng)
-        if parsing_map is None:
-            return augment(face, self._settings.augmentation, rng), None
-        return augment_with_map(face, parsing_map, self._settings.augmentation, rng)
+        return augment(face, parsing_map, self._settings.augmentation, rng)
 
     def degradation(self, position: int) -> tuple[DegradationDraw | None, np.random.Generator]:
         """Return how the face of a position is degraded, None for not at all, and the source of its noise."""

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +16,7 @@ from facerestore.errors import ConfigError, ImageError, parse_json_object, refus
 from facerestore.fields import make
 from facerestore.io import write_encoded
 from facerestore.training.data.screening import REASONS, Measures
+from facerestore.training.engine.settings import differing_settings
 
 DROPPED = "dropped"
 """Folder of the small pictures of dropped faces."""
@@ -110,7 +111,12 @@ class Journal:
             with self._unreadable():
                 before, *after = [parse_json_object(line) for line in lines]
                 rows = [make(PhotoRow, row) for row in after]
-            _check_same_settings(before, settings, path.parent)
+            found = differing_settings(before, settings)
+            different = "; ".join(f"{name.rpartition('.')[2]} was {a} and is {b}" for name, a, b in found)
+            if different:
+                raise ConfigError(
+                    f"'{path.parent}' was prepared with other settings ({different}); give those, or another folder"
+                )
             self.done = {row.photo: row for row in rows if not row.error}
         else:
             lines = [json.dumps(settings)]
@@ -145,28 +151,6 @@ class Journal:
                 f"{self._path}: cannot be written ({error.strerror}); free some space"
             ) from error
         self.done[row.photo] = row
-
-
-def _check_same_settings(before: Mapping[str, Any], now: Mapping[str, Any], out: Path) -> None:
-    """Raise ConfigError where the settings differ."""
-    flat = [dict(_flat_items(values)) for values in (before, now)]
-    different = [
-        f"{key} was {flat[0].get(key)} and is {flat[1].get(key)}"
-        for key in sorted(flat[0].keys() | flat[1].keys())
-        if flat[0].get(key) != flat[1].get(key)
-    ]
-    if different:
-        raise ConfigError(
-            f"'{out}' was prepared with other settings ({'; '.join(different)}); give those, or another folder"
-        )
-
-
-def _flat_items(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat_items(value)
-        else:
-            yield key, value
 
 
 def write_manifest(path: Path, rows: Sequence[PhotoRow]) -> None:

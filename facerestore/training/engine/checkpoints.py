@@ -14,6 +14,7 @@ from facerestore.training.engine.state import (
     checkpoint_folder,
     checkpoint_step,
     checkpoints,
+    last_checkpoint,
     prune,
 )
 from facerestore.training.recipes.base import Recipe
@@ -104,16 +105,14 @@ def restore_average(recipe: Recipe, folder: Path) -> tuple[nn.Module, int]:
     Raises:
         CheckpointError: there is none, or it is of another recipe.
     """
-    found = checkpoints(folder / "checkpoints")
-    if not found:
-        raise CheckpointError(f"'{folder}' has no checkpoint; is it the folder of a run?")
+    last = last_checkpoint(folder)
     network = recipe.networks()[recipe.averaged].eval()
     with refusing(
         lambda why: CheckpointError(
-            f"checkpoint '{found[-1]}' does not fit recipe '{recipe.name}': {why}; remove that folder to go on from"
+            f"checkpoint '{last}' does not fit recipe '{recipe.name}': {why}; remove that folder to go on from"
             " the one before"
         )
     ):
-        state = torch.load(found[-1] / "custom_checkpoint_1.pkl", map_location="cpu", weights_only=True)
+        state = torch.load(last / "custom_checkpoint_1.pkl", map_location="cpu", weights_only=True)
         network.load_state_dict(state)
-    return network, checkpoint_step(found[-1])
+    return network, checkpoint_step(last)

@@ -19,21 +19,22 @@ from facerestore import __version__
 from facerestore.errors import ConfigError, ImageError, MalformedError, parse_json_object, read_text, refusing
 from facerestore.files import write_text_whole, written_whole
 from facerestore.io import png_mark
+from facerestore.training.engine.settings import differing_settings
 
 FREE_TO_CHANGE = frozenset(
     {
-        "steps",
-        "workers",
-        "save_every",
-        "keep",
-        "validate_every",
-        "log_every",
-        "compile",
-        "channels_last",
-        "rollbacks",
+        "engine.steps",
+        "engine.workers",
+        "engine.save_every",
+        "engine.keep",
+        "engine.validate_every",
+        "engine.log_every",
+        "engine.compile",
+        "engine.channels_last",
+        "engine.rollbacks",
     }
 )
-"""Engine settings that may change when a run is resumed: what is learnt does not depend on them.
+"""Settings that may change when a run is resumed: what is learnt does not depend on them.
 
 ``steps`` does change the schedule of the rates from there on; a run that is to be longer needs it.
 """
@@ -47,28 +48,19 @@ class Listener(Protocol):
 
     def begin(self, first: int, steps: int) -> None:
         """Be told that steps ``first`` to ``steps`` follow."""
-        ...
+        return
 
     def step(self, record: Mapping[str, float]) -> None:
         """Be told the terms, rate and seconds of a step, by name."""
-        ...
+        return
 
     def message(self, text: str) -> None:
         """Be told a message for the user."""
-        ...
+        return
 
 
-class Silence:
+class Silence(Listener):
     """A listener that ignores everything."""
-
-    def begin(self, first: int, steps: int) -> None:
-        """Ignore it."""
-
-    def step(self, record: Mapping[str, float]) -> None:
-        """Ignore it."""
-
-    def message(self, text: str) -> None:
-        """Ignore it."""
 
 
 class RunFolder:
@@ -117,7 +109,8 @@ class RunFolder:
             raise ConfigError(
                 f"'{self.path}' holds a run of recipe '{begun}' and not of '{asked}'; give another --run folder"
             )
-        differences = _differing_settings(before, now)
+        found = differing_settings(before, now, free=FREE_TO_CHANGE)
+        differences = [f"{name} was {then!r}, is {given!r}" for name, then, given in found]
         if differences:
             more = len(differences) - DIFFERENCES_SHOWN
             shown = "; ".join(differences[:DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
@@ -208,19 +201,6 @@ def _parsed_record(line: str) -> dict[str, Any]:
     ):
         raise MalformedError("a line is no record of a step and its numbers")
     return record
-
-
-def _differing_settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the settings in which a resumed run would differ."""
-    found: list[str] = []
-    # A setting that the run does not know of came into being after it began.
-    for key in sorted(before):
-        a, b = before.get(key), now.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differing_settings(a, b, f"{prefix}{key}.")
-        elif a != b and not (prefix == "engine." and key in FREE_TO_CHANGE):
-            found.append(f"{prefix}{key} was {a!r}, is {b!r}")
-    return found
 
 
 def environment() -> dict[str, Any]:

@@ -7,7 +7,7 @@ Settings are frozen dataclasses, whose fields say what they may be. They come fr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -123,3 +123,18 @@ def resolved(record: Any) -> dict[str, Any]:
     """Return a record as plain JSON values."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(record)))
     return values
+
+
+def differing_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, within: str = "", free: Container[str] = ()
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, value then and value now of the settings that differ, but for the free ones, in work that goes on.
+
+    A setting that was not known before came into being since.
+    """
+    for key in sorted(before):
+        a, b = before[key], now.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from differing_settings(a, b, within=f"{within}{key}.", free=free)
+        elif a != b and f"{within}{key}" not in free:
+            yield f"{within}{key}", a, b

@@ -72,6 +72,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and _NAME.fullmatch(path.name))
 
 
+def last_checkpoint(run: Path) -> Path:
+    """Return the last whole checkpoint in the folder of a run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    found = checkpoints(run / "checkpoints")
+    if not found:
+        raise CheckpointError(f"'{run}' has no checkpoint; is it the folder of a run?")
+    return found[-1]
+
+
 def network_file(checkpoint: Path, number: int) -> Path:
     """Return the file of the ``number``-th trained network of a checkpoint; accelerate names them so.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from facerestore.errors import FaceRestoreError
 from facerestore.training.data.samples import Batch, Samples
@@ -40,11 +40,11 @@ def rate_factor(settings: EngineSettings, step: int) -> float:
 
 def batches_of(run: TrainingRun, samples: Samples) -> Iterator[list[Batch]]:
     """Yield the batches of each step that is left, one for each pass."""
-    settings, world = run.settings, run.accelerator.num_processes
+    settings, rank = run.settings, run.accelerator.process_index
     loader = DataLoader(
         samples,
-        batch_sampler=_Positions(
-            settings, run.progress.step, rank=run.accelerator.process_index, world=world
+        batch_sampler=_pass_positions(
+            settings, run.progress.step, rank=rank, world=run.accelerator.num_processes
         ),
         num_workers=settings.workers,
         pin_memory=run.accelerator.device.type == "cuda",
@@ -70,26 +70,12 @@ def plainly(loader: Iterable[Batch]) -> Iterator[Batch]:
         raise type(error)(message.strip()) from error
 
 
-class _Positions(Sampler[list[int]]):
-    """The positions of each pass of one process from a step to the end of the run, one list a pass."""
-
-    def __init__(self, settings: EngineSettings, first: int, *, rank: int, world: int) -> None:
-        self._settings, self._first, self._rank, self._world = settings, first, rank, world
-
-    def __len__(self) -> int:
-        return (self._settings.steps - self._first) * self._settings.accumulate
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self._first, self._settings.steps):
-            for pass_ in range(self._settings.accumulate):
-                yield list(_positions(self._settings, step, pass_, rank=self._rank, world=self._world))
-
-
-def _positions(settings: EngineSettings, step: int, pass_: int, *, rank: int, world: int) -> range:
-    """Return the positions of one pass of one process; together they cover the step's global batch in order."""
+def _pass_positions(settings: EngineSettings, first: int, *, rank: int, world: int) -> Iterator[list[int]]:
+    """Yield the positions of each pass of one process from a step on; all processes cover a step's batch in order."""
     size = settings.batch_size
-    first = ((step * settings.accumulate + pass_) * world + rank) * size
-    return range(first, first + size)
+    for number in range(first * settings.accumulate, settings.steps * settings.accumulate):
+        start = (number * world + rank) * size
+        yield list(range(start, start + size))
 
 
 def take_step(run: TrainingRun, batches: Sequence[Batch]) -> dict[str, float]:

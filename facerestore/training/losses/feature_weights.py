@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.vgg import PERCEPTUAL_TAPS, TRAINED_SIZE, VGG19
@@ -42,13 +42,6 @@ class FeatureWeights:
 
     purpose: str
     name: str | None
-    note: str
-
-
-class Found(NamedTuple):
-    """A feature network, or None where it has no weights, and a note for the user."""
-
-    network: VGG19 | ArcFace | None
     note: str
 
 
@@ -131,30 +124,6 @@ def load_arcface(name: str, *, store: WeightsStore | None = None) -> ArcFace:
     network = ArcFace()
     load_strictly(network, state_dict, name="ArcFace IR-SE50")
     return network.eval().requires_grad_(False)
-
-
-def perceptual_features(
-    store: WeightsStore | None = None, *, instead: str, taps: Sequence[str] = PERCEPTUAL_TAPS
-) -> Found:
-    """Return VGG19 if its weights are installed, else None, and a note for the user.
-
-    Raises:
-        WeightsError: they are corrupt.
-        CheckpointError: the file is of another network.
-    """
-    found = find_features("features", instead=instead, store=store)
-    return Found(None if found.name is None else load_vgg19(found.name, taps=taps, store=store), found.note)
-
-
-def identity_features(store: WeightsStore | None = None, *, instead: str) -> Found:
-    """Return ArcFace if its weights are installed, else None, and a note for the user.
-
-    Raises:
-        WeightsError: they are corrupt.
-        CheckpointError: the file is of another network.
-    """
-    found = find_features("identity", instead=instead, store=store)
-    return Found(None if found.name is None else load_arcface(found.name, store=store), found.note)
 
 
 def check_same(before: str | None, now: str | None, *, what: str) -> None:

@@ -21,7 +21,7 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import muon_for
-from facerestore.training.engine.state import checkpoints, network_file
+from facerestore.training.engine.state import last_checkpoint, network_file
 from facerestore.training.losses.common import feature_distance, generator_score_loss, identity
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_arcface
 from facerestore.training.recipes.base import Exported, Scene, Term, Validated, pair_validation
@@ -243,7 +243,7 @@ class GPENRecipe(StyleGANRecipe):
         generator = prior_in(average).state_dict()
         fill(cast(GPENGenerator, restorer).generator, generator, name=f"the prior, from '{folder}'")
         number = list(stage.networks()).index("discriminator")
-        stored = load_state_dict(network_file(checkpoints(folder / "checkpoints")[-1], number))
+        stored = load_state_dict(network_file(last_checkpoint(folder), number))
         fill(
             discriminator,
             {key.removeprefix(WRAPPED): value for key, value in stored.items()},

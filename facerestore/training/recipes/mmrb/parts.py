@@ -24,8 +24,7 @@ from facerestore.degradation import Degradation
 from facerestore.degradation.batched import degrade_batch
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.training.engine.draw import Draw
-from facerestore.training.engine.state import checkpoints
-from facerestore.training.recipes.start import fill
+from facerestore.training.engine.state import last_checkpoint
 from facerestore.weights.checkpoint import load_state_dict, shapes_of
 
 MAPPING_LAYERS = 8
@@ -155,22 +154,16 @@ class Teacher:
         self._step = int(state["step"])
 
 
-class Labelled(NamedTuple):
-    """Faces that a prior has drawn, degraded, and the styles that it drew them from.
-
-    Attributes:
-        lq: B 3 S S.
-        hq: B 3 S S.
-        latents: B L D.
-    """
+class Faces(NamedTuple):
+    """Faces in [-1, 1], the degraded ones and the real, B 3 S S, and where they are drawn their styles, B L D."""
 
     lq: Tensor
     hq: Tensor
-    latents: Tensor
+    latents: Tensor | None = None
 
 
 @torch.no_grad()
-def draw_labelled(prior: StyleGAN2Prior, degradation: Degradation, draw: Draw) -> Labelled:
+def draw_labelled(prior: StyleGAN2Prior, degradation: Degradation, draw: Draw) -> Faces:
     """Return faces with known styles (design c.6, S0); each sample depends on its own draws alone.
 
     Args:
@@ -190,7 +183,7 @@ def draw_labelled(prior: StyleGAN2Prior, degradation: Degradation, draw: Draw) -
     is_second = torch.arange(count, device=z.device) >= begins[:, None]  # B L
     latents = torch.where(is_second[..., None], w[:, 1:], w[:, :1])
     hq = prior.synthesise(latents).clamp(-1, 1)
-    return Labelled(_degraded_faces(hq, degradation, draw), hq, latents)
+    return Faces(_degraded_faces(hq, degradation, draw), hq, latents)
 
 
 def _degraded_faces(hq: Tensor, degradation: Degradation, draw: Draw) -> Tensor:
@@ -281,31 +274,15 @@ def state_of(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_dir():
         return load_state_dict(path)
-    return dict(load_state_dict(_last_checkpoint(path) / "custom_checkpoint_1.pkl"))
-
-
-def continue_network(network: nn.Module, path: Path) -> None:
-    """Give a network the parameters of a weights file or of a run's average.
-
-    Raises:
-        CheckpointError: they do not fit.
-    """
-    fill(network, state_of(path), name=f"the network of this run (to start from '{path}')")
+    return dict(load_state_dict(last_checkpoint(path) / "custom_checkpoint_1.pkl"))
 
 
 def continue_discriminator(network: nn.Module, path: Path) -> bool:
     """Give a discriminator the parameters that one of its shape has in a run, and say whether there is one."""
     shapes = shapes_of(network.state_dict())
-    for file in sorted(_last_checkpoint(path).glob("model*.safetensors")) if path.is_dir() else []:
+    for file in sorted(last_checkpoint(path).glob("model*.safetensors")) if path.is_dir() else []:
         state = load_state_dict(file)
         if shapes_of(state) == shapes:
             network.load_state_dict(state)
             return True
     return False
-
-
-def _last_checkpoint(run: Path) -> Path:
-    found = checkpoints(run / "checkpoints")
-    if not found:
-        raise CheckpointError(f"'{run}' has no checkpoint; is it the folder of a run?")
-    return found[-1]

@@ -19,7 +19,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.degradation import preset
 from facerestore.errors import ConfigError
 from facerestore.training.data.samples import Batch
-from facerestore.training.engine.muon import Muon, muon_for
+from facerestore.training.engine.muon import muon_for
 from facerestore.training.losses.adversarial import r1_penalty
 from facerestore.training.losses.common import (
     consistency,
@@ -52,16 +52,18 @@ from facerestore.training.losses.feature_weights import (
 from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.mmrb.parts import (
     Drawn,
+    Faces,
     Teacher,
     TrainedMMRB,
     continue_discriminator,
-    continue_network,
     draw_labelled,
     draw_noise,
     labelling_prior,
     prior_of,
+    state_of,
 )
 from facerestore.training.recipes.mmrb.settings import MMRBSettings, check_beginning, network_config
+from facerestore.training.recipes.start import fill
 
 Result = TypeVar("Result")
 
@@ -69,14 +71,6 @@ Result = TypeVar("Result")
 PIXEL_WEIGHT, LONE_PIXEL_WEIGHT = 0.1, 1.0
 # Faces whose features a discriminator compares with each other, as in StyleGAN2 (arXiv 1912.04958).
 STDDEV_GROUP = 4
-
-
-class _Faces(NamedTuple):
-    """Faces of a phase in [-1, 1], B 3 S S, and in stage 0 the styles of the real ones, B L D."""
-
-    lq: Tensor
-    hq: Tensor
-    latents: Tensor | None = None
 
 
 class MMRBRecipe(Recipe):
@@ -143,7 +137,8 @@ class MMRBRecipe(Recipe):
         """Load the prior, or the networks of another run."""
         settings, generator = self.settings, _generator(networks)
         if settings.start:
-            continue_network(generator, Path(settings.start))
+            own = f"the network of this run (to start from '{settings.start}')"
+            fill(generator, state_of(Path(settings.start)), name=own)
             if "discriminator" in networks:
                 continue_discriminator(networks["discriminator"], Path(settings.start))
         if settings.stage == 0:
@@ -177,29 +172,23 @@ class MMRBRecipe(Recipe):
         return settings.synthesis_rate if settings.stage == 2 and settings.finetune else None
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Adam for each network; codec and synthesis have rates of their own."""
+        """Return Adam, or Muon for inner convolutions where it has rates; codec and synthesis have their own."""
         generator, betas = _generator(networks), (0.9, 0.99)
-        groups = [{"params": list(generator.codec.parameters()), "lr": self.settings.codec_rate}]
+        codec_muon, synthesis_muon = self.settings.muon_rate
+        parts: list[tuple[nn.Module, float, float]] = [
+            (generator.codec, codec_muon, self.settings.codec_rate)
+        ]
         if self.synthesis_rate is not None:
-            groups.append({"params": list(generator.prior.parameters()), "lr": self.synthesis_rate})
-        made: dict[str, torch.optim.Optimizer] = {"generator": torch.optim.Adam(groups, betas=betas)}
-        if any(self.settings.muon_rate):
-            made["generator"] = self._muon_for(generator, betas)
+            parts.append((generator.prior, synthesis_muon, self.synthesis_rate))
+        groups = [{"params": list(network.parameters()), "lr": rate} for network, _, rate in parts]
+        made: dict[str, torch.optim.Optimizer] = {
+            "generator": muon_for(parts, betas=betas) if codec_muon else torch.optim.Adam(groups, betas=betas)
+        }
         if "discriminator" in networks:
             made["discriminator"] = torch.optim.Adam(
                 networks["discriminator"].parameters(), lr=self.settings.discriminator_rate, betas=betas
             )
         return made
-
-    def _muon_for(self, generator: TrainedMMRB, betas: tuple[float, float]) -> Muon:
-        """Return Muon for the inner convolutions of what is trained, and AdamW for the rest."""
-        codec_rate, synthesis_rate = self.settings.muon_rate
-        parts: list[tuple[nn.Module, float, float]] = [
-            (generator.codec, codec_rate, self.settings.codec_rate)
-        ]
-        if self.synthesis_rate is not None:
-            parts.append((generator.prior, synthesis_rate, self.synthesis_rate))
-        return muon_for(parts, betas=betas)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase."""
@@ -246,12 +235,15 @@ class MMRBRecipe(Recipe):
         check_same(state["arcface"], self._arcface.name, what="ArcFace")
         self._teacher.load_state_dict(state["teacher"])
 
-    def _generator_terms(self, scene: Scene, faces: _Faces) -> list[Term]:
+    def _generator_terms(self, scene: Scene, faces: Faces) -> list[Term]:
         """Return the terms of codec and synthesis."""
-        weights, drawn = self.settings.weights, self._restored_by(scene, faces)
+        settings, drawn = self.settings, self._restored_by(scene, faces)
+        weights = settings.weights
+        # The RGB views stay with weight 0 once they do not count, since their layers must have a gradient.
+        views_count = settings.stage > 0 and scene.progress < settings.pyramid_share
         terms = [
             Term("pixel", functional.l1_loss(drawn.faces, faces.hq), self.pixel_weight),
-            self._pyramid_term(scene, drawn, faces),
+            Term("pyramid", pyramid(drawn.heads, faces.hq), weights.pyramid if views_count else 0.0),
             *self._comparing_terms(scene, drawn, faces),
         ]
         if faces.latents is not None:
@@ -260,13 +252,7 @@ class MMRBRecipe(Recipe):
         terms.append(Term("latent", latent(drawn.offsets), weights.latent))
         return [*terms, *self._consistency_terms(scene, drawn, faces)]
 
-    def _pyramid_term(self, scene: Scene, drawn: Drawn, faces: _Faces) -> Term:
-        """Return the term of the RGB views; it stays with weight 0, since their layers must have a gradient."""
-        counts = self.settings.stage > 0 and scene.progress < self.settings.pyramid_share
-        weight = self.settings.weights.pyramid if counts else 0.0
-        return Term("pyramid", pyramid(drawn.heads, faces.hq), weight)
-
-    def _comparing_terms(self, scene: Scene, drawn: Drawn, faces: _Faces) -> list[Term]:
+    def _comparing_terms(self, scene: Scene, drawn: Drawn, faces: Faces) -> list[Term]:
         """Return the terms of VGG19, ArcFace and the discriminator."""
         weights, networks, terms = self.settings.weights, scene.networks, list[Term]()
         if "vgg19" in networks:
@@ -289,7 +275,7 @@ class MMRBRecipe(Recipe):
                 terms.append(Term("feature_matching", loss, weights.feature_matching))
         return terms
 
-    def _consistency_terms(self, scene: Scene, drawn: Drawn, faces: _Faces) -> list[Term]:
+    def _consistency_terms(self, scene: Scene, drawn: Drawn, faces: Faces) -> list[Term]:
         """Return the distance from the teacher's codes of the real faces."""
         settings, generator = self.settings, _generator(scene.bare)
         if not settings.weights.consistency:
@@ -302,18 +288,17 @@ class MMRBRecipe(Recipe):
         )
         return [Term("consistency", value, settings.weights.consistency * ramp)]
 
-    def _faces_of(self, scene: Scene) -> _Faces:
+    def _faces_of(self, scene: Scene) -> Faces:
         """Return the faces of a phase: drawn in stage 0, else those of the batch, some of them as they are."""
         if self.settings.stage == 0:
             prior = cast(StyleGAN2Prior, scene.networks["prior"])
             with torch.autocast(prior.w_avg.device.type, enabled=False):
-                labelled = draw_labelled(prior, self._degradation, scene.draw)
-            return _Faces(labelled.lq, labelled.hq, labelled.latents)
+                return draw_labelled(prior, self._degradation, scene.draw)
         lq, hq = scene.batch["lq"] * 2 - 1, scene.batch["hq"] * 2 - 1
         is_shown = scene.draw.uniform(1, 1, 1) < self.settings.self_reconstruction
-        return _Faces(torch.where(is_shown, hq, lq), hq)
+        return Faces(torch.where(is_shown, hq, lq), hq)
 
-    def _restored_by(self, scene: Scene, faces: _Faces) -> Drawn:
+    def _restored_by(self, scene: Scene, faces: Faces) -> Drawn:
         drawn: Drawn = scene.networks["generator"](faces.lq, draw_noise(self.config.prior(), scene.draw))
         return drawn
 

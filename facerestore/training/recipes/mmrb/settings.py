@@ -11,7 +11,7 @@ from typing import Literal
 from facerestore.archs.mmrb import BlockConfig, Injection, MMRBConfig
 from facerestore.archs.stylegan2 import Upsampling, resolutions
 from facerestore.errors import ConfigError
-from facerestore.fields import option
+from facerestore.fields import names_of, option
 from facerestore.training.losses.feature_weights import Wish
 
 
@@ -126,17 +126,7 @@ def network_config(network: MMRBNetwork, face_size: int) -> MMRBConfig:
         ConfigError: sizes and widths do not go together.
     """
     try:
-        config = MMRBConfig(
-            face_size=face_size,
-            style_dim=network.style_dim,
-            channel_multiplier=network.channel_multiplier,
-            narrow=network.narrow,
-            block=network.block,
-            block_counts=network.block_counts,
-            inject=network.inject,
-            mod_max_res=network.mod_max_res,
-            upsampling=network.upsampling,
-        )
+        config = MMRBConfig(face_size, **{name: getattr(network, name) for name in names_of(MMRBNetwork)})
         for size in resolutions(face_size):
             config.block.widths(config.width(size))
     except ValueError as error:

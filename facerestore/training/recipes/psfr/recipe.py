@@ -30,7 +30,7 @@ from facerestore.parsing import ParseNetParser
 from facerestore.training.data.maps import coloured, find_parser, landmark_maps, parsed_maps, parser_path
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
-from facerestore.training.engine.muon import Muon, muon_for
+from facerestore.training.engine.muon import muon_for
 from facerestore.training.losses.common import GANMode
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_vgg19
 from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
@@ -213,28 +213,24 @@ class PSFRRecipe(Recipe):
         return networks
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Adam for both, the discriminators' four times as quick (arXiv 1706.08500).
+        """Return Adam for both, the discriminators' four times as quick (arXiv 1706.08500); Muon where it has a rate.
 
         Biases that an instance norm removes again (see `archs.psfr`) stay where they are: their gradients are rounding
         noise, which Adam would make steps of full length of.
         """
-        rates = {"generator": self.settings.generator_rate, "discriminator": self.settings.discriminator_rate}
-        optimisers: dict[str, torch.optim.Optimizer] = {}
+        chosen, optimisers = self.settings, dict[str, torch.optim.Optimizer]()
+        rates = {"generator": chosen.generator_rate, "discriminator": chosen.discriminator_rate}
         for name, rate in rates.items():
             named = list(networks[name].named_parameters())
             still = [parameter for key, parameter in named if WITHOUT_EFFECT.search(key)]
+            if name == "generator" and chosen.muon_rate:
+                parts = [(networks[name], chosen.muon_rate, rate)]
+                optimisers[name] = muon_for(parts, betas=chosen.betas, still=still)
+                continue
             moving = [parameter for key, parameter in named if not WITHOUT_EFFECT.search(key)]
             groups: list[dict[str, Any]] = [{"params": moving}, {"params": still, "lr": 0.0}]
-            optimisers[name] = torch.optim.Adam(groups, lr=rate, betas=self.settings.betas)
-        if self.settings.muon_rate:
-            optimisers["generator"] = self._muon_for(networks["generator"])
+            optimisers[name] = torch.optim.Adam(groups, lr=rate, betas=chosen.betas)
         return optimisers
-
-    def _muon_for(self, generator: nn.Module) -> Muon:
-        """Return Muon for the inner convolutions, and AdamW for the rest; biases without effect stay here too."""
-        parts = [(generator, self.settings.muon_rate, self.settings.generator_rate)]
-        still = [p for key, p in generator.named_parameters() if WITHOUT_EFFECT.search(key)]
-        return muon_for(parts, betas=self.settings.betas, still=still)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the terms of a phase."""
