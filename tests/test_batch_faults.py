@@ -12,7 +12,7 @@ from facerestore.batch import Status, plan_jobs, run_jobs
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig
 from facerestore.io import read_image, write_image
-from facerestore.io._names import USUAL_LONGEST, fitting
+from facerestore.io._files import USUAL_LONGEST, fitting
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and bytes in names as POSIX has them")
 

@@ -163,7 +163,7 @@ def test_joined_pages_keep_what_each_carries_and_where_its_notes_lead(order):
     block = _exif.pack(
         _exif.Directory({0x010F: _exif.Field(2, 6, b"Maker\0")}, {0x8769: _exif.Directory(fields)}), order
     )
-    start = _exif.first_directory(block)[0].children[0x8769].fields[0x927C].position
+    start = _exif.first_directory(block).children[0x8769].fields[0x927C].position
     block = block.replace(note, b"Panasonic\0\0\0" + _note(order, start))
     images = [DecodedImage(photo(seed=n).pixels, metadata=Metadata(exif=block, icc=b"")) for n in range(3)]
     plain = DecodedImage(photo(seed=5).pixels)
@@ -175,7 +175,7 @@ def test_joined_pages_keep_what_each_carries_and_where_its_notes_lead(order):
         np.testing.assert_array_equal(decoded.pixels, image.pixels)
         if image is plain:
             continue
-        directory = _exif.first_directory(decoded.metadata.exif)[0]
+        directory = _exif.first_directory(decoded.metadata.exif)
         assert directory.fields[0x010F].value == b"Maker\0"
         found = directory.children[0x8769].fields
         assert found[0x9003].value.startswith(b"2020")

@@ -16,7 +16,7 @@ from PIL import Image
 from facerestore.errors import ImageError
 from facerestore.io import (
     _exif,
-    _png_chunks,
+    _png,
     as_decoded,
     decode_image,
     encode_image,
@@ -232,7 +232,7 @@ def test_a_png_that_lacks_nothing_but_its_last_chunk_is_whole():
 def interlaced(pixels):
     """Return an interlaced PNG of (H, W, 3) uint8."""
     raw = b""
-    for left, across, top, down in _png_chunks._PASSES:
+    for left, across, top, down in _png._PASSES:
         raw += b"".join(b"\0" + row.tobytes() for row in pixels[top::down, left::across])
     height, width, _ = pixels.shape
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)

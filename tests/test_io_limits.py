@@ -76,7 +76,7 @@ def test_thousands_of_scans_are_refused():
 
 
 def test_fewer_scans_are_allowed_where_each_takes_longer(monkeypatch):
-    monkeypatch.setattr("facerestore.io._jpeg_scans._MAX_SCANNED_PIXELS", 100 * SIDE * SIDE)
+    monkeypatch.setattr("facerestore.io._jpeg._MAX_SCANNED_PIXELS", 100 * SIDE * SIDE)
     with pytest.raises(ImageError, match="holds more than 100 scans"):
         decode_image(empty_scans(120))
 

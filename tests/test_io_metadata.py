@@ -153,13 +153,14 @@ def test_the_old_thumbnail_is_gone(order):
         0x0202: _exif.field_of(4, (len(thumbnail),), order),
     }
     linked = bytearray(block + _exif.write_directory(_exif.Directory(places), len(block), order) + thumbnail)
-    struct.pack_into(order + "I", linked, _exif.first_directory(block)[0].next_position, len(block))
-    assert _exif.first_directory(bytes(linked))[0].next_offset == len(block)
-    assert _exif_edit.orientation_of(bytes(linked)) == 6
-    settled, words = _exif_edit.settled(bytes(linked), 6)
+    struct.pack_into(order + "I", linked, _exif.first_directory(block).next_position, len(block))
+    assert _exif.first_directory(bytes(linked)).next_offset == len(block)
+    assert _exif_edit.opened(bytes(linked)).orientation == 6
+    words: list[str] = []
+    settled = _exif_edit.settled(bytes(linked), 6, words)
     assert words == [_claims.PREVIEWS]
-    assert _exif_edit.orientation_of(settled) == 1
-    directory = _exif.first_directory(settled)[0]
+    assert _exif_edit.opened(settled).orientation == 1
+    directory = _exif.first_directory(settled)
     assert directory.next_offset == 0
     assert directory.fields[0x010F].value == b"Maker\0"
     assert b"old face" not in settled
@@ -188,7 +189,8 @@ def test_damaged_exif_cannot_go_into_tiff_and_says_so():
 
 def test_exif_directories_that_point_at_themselves_end():
     block = _exif.header("<", 8) + struct.pack("<HHHII", 1, 0x8769, 4, 1, 8) + bytes(4)
-    assert _exif_edit.settled(block, 1) == (block, [])
+    words: list[str] = []
+    assert (_exif_edit.settled(block, 1, words), words) == (block, [])
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
@@ -198,7 +200,7 @@ def test_exif_too_long_for_one_segment_of_jpeg_is_carried(format, text):
     value = text * (150_000 // len(text))
     large = Metadata(exif=_exif.pack(_exif.Directory({0x010E: _exif.Field(2, len(value), value)}), "<"))
     back = decode_image(encode_image(DecodedImage(smooth(), metadata=large), format=format))
-    assert _exif.first_directory(back.metadata.exif)[0].fields[0x010E].value == value
+    assert _exif.first_directory(back.metadata.exif).fields[0x010E].value == value
 
 
 def test_exif_as_text_of_older_png_is_read():

@@ -86,7 +86,8 @@ def test_previews_in_maker_notes_go_with_their_entries(maker, order):
     block = exif({0x010F: text(maker)}, camera={0x927C: (7, note), 0xA434: text("A lens")}, order=order)
     assert block[NOTE_PLACE : NOTE_PLACE + len(note)] == note
     assert block.count(b"old face") == 3
-    settled, words = _exif_edit.settled(block, 1)
+    words: list[str] = []
+    settled = _exif_edit.settled(block, 1, words)
     assert len(settled) == len(block)
     assert len(words) == 1
     assert b"old face" not in settled
@@ -96,17 +97,18 @@ def test_previews_in_maker_notes_go_with_their_entries(maker, order):
     fields = _exif.read_directory(settled[base:], start, _exif.Layout(order)).fields
     assert set(fields) == {0x0082, 0x3000}
     assert fields[0x0082].value == b"A lens of some length\0"
-    child = _exif.integers(fields[0x3000], _exif.Layout(order))[0]
+    child = fields[0x3000].integers()[0]
     assert set(_exif.read_directory(settled[base:], child, _exif.Layout(order)).fields) == {0x0103}
 
 
 def test_a_note_with_a_preview_in_no_known_place_goes_whole():
     note = b"UNKNOWN" + bytes(9) + THUMBNAIL
     block = exif({}, camera={0x927C: (7, note), 0xA434: text("A lens")})
-    settled, words = _exif_edit.settled(block, 1)
+    words: list[str] = []
+    settled = _exif_edit.settled(block, 1, words)
     assert len(words) == 1
     assert b"old face" not in settled
-    fields = _exif.first_directory(settled)[0].children[_exif.EXIF_POINTER].fields
+    fields = _exif.first_directory(settled).children[_exif.EXIF_POINTER].fields
     assert set(fields) == {0xA434}
 
 
@@ -117,7 +119,8 @@ def test_a_preview_behind_the_block_loses_its_entries():
     at = 12 + len(directory({0x2020: numbers(4, 0)}, 12))
     note = b"OLYMPUS\0II\3\0" + directory({0x2020: numbers(4, at)}, 12) + settings(at)
     block = exif({}, camera={0x927C: (7, note)})
-    settled, words = _exif_edit.settled(block, 1)
+    words: list[str] = []
+    settled = _exif_edit.settled(block, 1, words)
     assert len(words) == 1
     start = settled.index(b"OLYMPUS")
     assert _exif.read_directory(settled[start:], at, _exif.Layout("<")).fields == {}
@@ -131,7 +134,7 @@ def test_notes_without_previews_and_in_the_wrong_byte_order_stay_as_they_are():
         b"Nikon\0\2",
     ):
         block = exif({}, camera={0x927C: (7, note)})
-        settled, _ = _exif_edit.settled(block, 1)
+        settled = _exif_edit.settled(block, 1, [])
         assert note in settled
 
 
@@ -177,7 +180,7 @@ def test_texts_never_take_the_place_of_what_exif_says_and_leave_maker_notes_alon
     )
     image, written = again(data, "JPEG")
     stored = decode_image(written).metadata.exif
-    found = _exif.first_directory(stored)[0]
+    found = _exif.first_directory(stored)
     assert found.fields[0x013B].value == b"EXIF's\0"
     assert found.fields[0x010E].value == b"A title\0"
     assert found.children[_exif.EXIF_POINTER].fields[0x927C].position == NOTE_PLACE
@@ -188,7 +191,8 @@ def test_texts_never_take_the_place_of_what_exif_says_and_leave_maker_notes_alon
 def test_notes_in_the_other_byte_order_than_their_block_are_read(maker):
     note = note_with_preview(maker, ">")
     block = exif({0x010F: text(maker)}, camera={0x927C: (7, note), 0xA434: text("A lens")}, order="<")
-    settled, words = _exif_edit.settled(block, 1)
+    words: list[str] = []
+    settled = _exif_edit.settled(block, 1, words)
     assert len(words) == 1
     assert b"old face" not in settled
     assert b"A lens of some length" in settled

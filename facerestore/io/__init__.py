@@ -28,16 +28,19 @@ from facerestore.io._encode import (
 from facerestore.io._files import (
     FolderContent,
     check_free,
+    exists,
     find_images,
+    fitting,
+    is_file,
+    is_folder,
     read_bytes,
     search_folder,
     write_bytes,
     write_stdout,
 )
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
-from facerestore.io._names import exists, fitting, is_file, is_folder
 from facerestore.io._source import DEFAULT_MAX_PIXELS
-from facerestore.io._tiff_join import joined
+from facerestore.io._tiff import joined
 from facerestore.types import DecodedImage, RestoreResult
 
 __all__ = [

@@ -18,7 +18,7 @@ from facerestore.io import (
     _photoshop,
     _png_metadata,
     _tiff_metadata,
-    _webp_metadata,
+    _webp,
     _xmp,
 )
 from facerestore.io._formats import FORMATS
@@ -48,7 +48,7 @@ _SILENT = {
         _png_metadata.PROFILE_NAME, _png_metadata.DENSITY, _png_metadata.PALETTE, _png_metadata.BACKGROUND, b"sRGB"
     },
     "JPEG": {_jpeg_metadata.JFIF, _jpeg_metadata.PROGRESSIVE, _jpeg_metadata.TABLES},
-    "WEBP": {_webp_metadata.LOSSLESS},
+    "WEBP": {_webp.LOSSLESS},
     "BMP": {_bmp.COLOUR},
 }  # fmt: skip
 _COLOURS = {"PNG": (*_png_metadata.COLOURS, _png_metadata.PROFILE_NAME), "BMP": (_bmp.COLOUR,)}
@@ -113,30 +113,26 @@ def _shortened(words: Sequence[str]) -> list[str]:
 def _leave_places(crossing: _Crossing) -> None:
     """Take out what is given in pixels of another size."""
     stored = crossing.metadata
-    exif, found = _exif_edit.without_subject(stored.exif) if stored.exif else (None, [])
-    photoshop, more = _photoshop.without_pixel_places(stored.photoshop) if stored.photoshop else (None, [])
-    parts = []
-    for part in stored.parts:
-        kept, others = (
-            _tiff_metadata.without_geography(part) if part.key == _tiff_metadata.TAGS else (part, [])
-        )
-        parts.append(kept)
-        more += others
-    crossing.dropped += [*found, *more]
-    xmp = _without_panorama(crossing)
-    crossing.metadata = replace(stored, exif=exif, xmp=xmp, photoshop=photoshop, parts=tuple(parts))
+    words = crossing.dropped
+    exif = _exif_edit.without_subject(stored.exif, words) if stored.exif else None
+    photoshop = _photoshop.without_pixel_places(stored.photoshop, words) if stored.photoshop else None
+    parts = tuple(
+        _tiff_metadata.without_geography(part, words) if part.key == _tiff_metadata.TAGS else part
+        for part in stored.parts
+    )
+    xmp = _without_panorama(stored.xmp, words)
+    crossing.metadata = replace(stored, exif=exif, xmp=xmp, photoshop=photoshop, parts=parts)
 
 
-def _without_panorama(crossing: _Crossing) -> bytes | None:
-    """Return the packet without the sides of a panorama, which are in pixels."""
+def _without_panorama(packet: bytes | None, words: list[str]) -> bytes | None:
+    """Return a packet without the sides of a panorama, which are in pixels, and add words for them."""
 
     def change(name: Name, _: bytes) -> bytes | None:
         if name[0] != _PANORAMA or not name[1].endswith("Pixels"):
             return None
-        crossing.dropped.append(_claims.PANORAMA)
+        words.append(_claims.PANORAMA)
         return b""
 
-    packet = crossing.metadata.xmp
     try:
         return _xmp.edited(packet, change) if packet else None
     except ValueError:
@@ -164,7 +160,8 @@ def _is_stored_so(image: DecodedImage, target: str) -> bool:
     """Say whether what EXIF and XMP state of samples and their bits is true of the file that is written."""
     colours = 1 if image.grey and FORMATS[target].grey else 3
     counts, depth = {0, colours, colours + (image.alpha is not None)}, image.pixels.dtype.itemsize * 8
-    count, bits = _exif_edit.samples_of(image.metadata.exif) if image.metadata.exif else (0, ())
+    directory = _exif_edit.opened(image.metadata.exif)
+    count, bits = directory.integer(_exif_edit.SAMPLES, 0), directory.integers(_exif_edit.BITS)
     found: dict[Name, bytes] = {}
     with suppress(ValueError):  # a packet that cannot be read stays as it is
         found = _xmp.properties(image.metadata.xmp) if image.metadata.xmp else {}
@@ -307,7 +304,7 @@ def _fit_blocks(crossing: _Crossing) -> None:
             " and ".join(n for n, b in (("EXIF", stored.exif), ("XMP", stored.xmp)) if b)
         )
         stored = replace(stored, exif=None, xmp=None)
-    if target == "TIFF" and stored.exif and not _exif_edit.is_sound(stored.exif):
+    if target == "TIFF" and stored.exif and not _exif_edit.opened(stored.exif).start:
         crossing.dropped.append("damaged EXIF")
         stored = replace(stored, exif=None)
     if target == "JPEG":
@@ -329,7 +326,7 @@ def _dpi(stored: Metadata, target: str, *, same: bool) -> tuple[float, float] | 
         and own
         and own(stored) is None
         and stored.exif
-        and dpi == sane_dpi(_exif_edit.resolution_of(stored.exif))
+        and dpi == sane_dpi(_exif_edit.opened(stored.exif).resolution)
     ):
         return None
     return dpi

@@ -79,14 +79,15 @@ def xmp_orientation(packet: bytes | None) -> int | None:
     return int(value) if value in {b"%d" % number for number in range(1, 9)} else None
 
 
-def settled_xmp(packet: bytes, turn: int) -> tuple[bytes | None, list[str]]:
-    """Return a packet with orientation 1 and without what does not come along, and words for that.
+def settled_xmp(packet: bytes, turn: int, words: list[str]) -> bytes | None:
+    """Return a packet with orientation 1 and without what does not come along; None where nothing is left of it.
 
     Args:
         packet: as found.
         turn: the orientation that was applied; the regions of people turn with the picture.
+        words: to which is added what was taken out.
     """
-    words: list[str] = []
+    found: list[str] = []
 
     def change(name: Name, value: bytes) -> bytes | None:
         if name == ORIENTATION:
@@ -94,11 +95,15 @@ def settled_xmp(packet: bytes, turn: int) -> tuple[bytes | None, list[str]]:
         if turn != 1 and name in _REGIONS:
             return _regions.turned(value, text, turn)
         claim = claim_of(name, turned=turn != 1)
-        words.extend([claim] if claim else [])
+        found.extend([claim] if claim else [])
         return b"" if claim else None
 
     try:
         text = _xmp.as_utf8(packet)
-        return _xmp.edited(text, change) or None, words
+        kept = _xmp.edited(text, change)
     except ValueError:
-        return (None, [UNREADABLE_XMP]) if _STATEMENTS.search(packet.replace(b"\x00", b"")) else (packet, [])
+        if not _STATEMENTS.search(packet.replace(b"\x00", b"")):
+            return packet
+        kept, found = b"", [UNREADABLE_XMP]
+    words += found
+    return kept or None

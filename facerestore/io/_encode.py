@@ -14,8 +14,7 @@ from facerestore.io._across import for_format
 from facerestore.io._files import Buffer
 from facerestore.io._formats import check_holds, resolve_format
 from facerestore.io._opencv import opencv_jpeg, swap_red_and_blue, with_blue_first
-from facerestore.io._rows import Rows
-from facerestore.io._source import Samples
+from facerestore.io._source import Rows, Samples
 from facerestore.types import DecodedImage, Metadata
 
 # At 95 with full colour resolution a JPEG written again differs from its source by about a level, which no eye sees;
@@ -89,7 +88,7 @@ def encoded_parts(
 
 
 def encode_page(image: DecodedImage, *, source: bytes) -> bytes:
-    """Return the TIFF of one page, as `joined_pages` takes it.
+    """Return the TIFF of one page, as `joined` takes it.
 
     Args:
         image: the page.

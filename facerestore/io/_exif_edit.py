@@ -6,17 +6,17 @@ Source: EXIF 2.32 section 4.6.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Set
 
 from facerestore.io import _exif, _makernote
 from facerestore.io._claims import PREVIEWS
-from facerestore.io._exif import LONG, SHORT, Directory, Field, Layout
+from facerestore.io._exif import LONG, SHORT, TEXT, Directory, Field, field_of
 
 _COLOUR_SPACE = 0xA001
-_BITS, _SAMPLES = 0x0102, 0x0115
+BITS, SAMPLES = 0x0102, 0x0115
 # Bits, compression, kind of colours, samples, planes; and how YCbCr is stored.
-_STRUCTURE = frozenset((_BITS, 0x0103, 0x0106, _SAMPLES, 0x011C, 0x0211, 0x0212, 0x0213, 0x0214))
-_SUBJECT = (0x9214, 0xA214)
+_STRUCTURE = frozenset((BITS, 0x0103, 0x0106, SAMPLES, 0x011C, 0x0211, 0x0212, 0x0213, 0x0214))
+_SUBJECT = frozenset((0x9214, 0xA214))
 _SUBJECT_WORDS = "subject area, given in pixels of the picture as it was"
 _SIZES = (
     ((), 0x0100, 0x0101),
@@ -31,44 +31,25 @@ _PIXEL_POINTERS = frozenset(
 )
 
 
-def _opened(exif: bytes) -> tuple[Directory, Layout] | None:
-    """Return the first directory of an EXIF block and its layout; None for one that cannot be read or patched."""
+def opened(exif: bytes | None) -> Directory:
+    """Return the first directory of an EXIF block; one at 0 that holds nothing where it cannot be read or patched."""
     try:
-        layout, offset = _exif.read_layout(exif)
-        return None if layout.big else (_exif.read_directory(exif, offset, layout), layout)
+        directory = _exif.first_directory(exif or b"")
     except (ValueError, struct.error):
-        return None
+        return Directory()
+    return Directory() if directory.layout.big else directory
 
 
-def _edited(exif: bytes, change: Callable[[bytearray, Directory, Layout], None]) -> bytes:
+def _edited(exif: bytes, change: Callable[[bytearray, Directory], object]) -> bytes:
     """Return an EXIF block that was changed where it stands; one that cannot be read as it is."""
-    opened = _opened(exif)
-    if opened is None:
-        return exif
-    block = bytearray(exif)
-    change(block, *opened)
+    directory, block = opened(exif), bytearray(exif)
+    if directory.start:
+        change(block, directory)
     return bytes(block)
 
 
-def is_sound(exif: bytes) -> bool:
-    """Say whether an EXIF block can be read, and so go where its tags are those of the file."""
-    return _opened(exif) is not None
-
-
-def resolution_of(exif: bytes) -> tuple[float, float] | None:
-    """Return the resolution that an EXIF block states, in dots per inch; None for none."""
-    opened = _opened(exif)
-    return _exif.resolution(*opened) if opened else None
-
-
-def orientation_of(exif: bytes) -> int | None:
-    """Return the orientation 1 to 8 that an EXIF block states; None for none."""
-    opened = _opened(exif)
-    return _exif.orientation_of(*opened) if opened else None
-
-
-def settled(exif: bytes, turn: int) -> tuple[bytes, list[str]]:
-    """Return an EXIF block as it is true of the picture turned upright, and words for what was taken out.
+def settled(exif: bytes, turn: int, words: list[str]) -> bytes:
+    """Return an EXIF block as it is true of the picture turned upright.
 
     The orientation becomes 1, resolutions go with their axes, thumbnails and previews are blotted out with their
     entries. A block that cannot be read is carried as it is.
@@ -76,25 +57,35 @@ def settled(exif: bytes, turn: int) -> tuple[bytes, list[str]]:
     Args:
         exif: without its ``Exif`` prefix.
         turn: the orientation that was applied.
+        words: to which is added what was taken out.
     """
-    opened = _opened(exif)
-    if opened is None:
-        return exif, []
-    (directory, layout), block = opened, bytearray(exif)
+    directory, block = opened(exif), bytearray(exif)
+    if not directory.start:
+        return exif
+    order = directory.layout.order
     # In every entry of the tag, of whatever type: readers differ in which they take.
     for slot in range(directory.start + 2, directory.next_position, 12):
-        if struct.unpack_from(layout.order + "H", block, slot)[0] == _exif.ORIENTATION:
-            struct.pack_into(layout.order + "HIHH", block, slot + 2, SHORT, 1, 1, 0)
+        if struct.unpack_from(order + "H", block, slot)[0] == _exif.ORIENTATION:
+            struct.pack_into(order + "HIHH", block, slot + 2, SHORT, 1, 1, 0)
     if turn >= 5:
         _swap_resolution(block, directory)
-    words = _drop_subject(block, directory, layout) if turn != 1 else []
-    dropped = _drop_pixels(block, directory, layout)
-    end = _blot_thumbnail(block, directory, layout)
+    if turn != 1:
+        _drop_subject(block, directory, words)
+    pointers = _drop(block, directory, _PIXEL_POINTERS)
+    directory.next_position -= 12 * pointers
+    end = _blot_thumbnail(block, directory)
     if directory.next_offset:
         block[directory.next_position : directory.next_position + 4] = bytes(4)
-    dropped |= _drop_previews(block, directory, layout)
-    words += [PREVIEWS] if dropped or directory.next_offset else []
-    return bytes(block[:end]), words
+    if _drop_previews(block, directory) or pointers or directory.next_offset:
+        words.append(PREVIEWS)
+    return bytes(block[:end])
+
+
+def _drop(block: bytearray, directory: Directory, tags: Set[int]) -> int:
+    """Take entries out of a directory; return how many there were."""
+    return _exif.without_entries(
+        block, directory.start, tags & directory.fields.keys(), directory.layout.order
+    )
 
 
 def _swap_resolution(block: bytearray, directory: Directory) -> None:
@@ -105,48 +96,37 @@ def _swap_resolution(block: bytearray, directory: Directory) -> None:
             block[entry.position : entry.position + len(entry.value)] = other.value
 
 
-def _drop_subject(block: bytearray, directory: Directory, layout: Layout) -> list[str]:
-    """Take out where the subject is, in pixels of a picture that has another size or way up; return words for it."""
-    child = directory.children.get(_exif.EXIF_POINTER, Directory())
-    dropped = _makernote.without_entries(block, child.start, set(_SUBJECT) & set(child.fields), layout.order)
-    return [_SUBJECT_WORDS] if dropped else []
+def _drop_subject(block: bytearray, directory: Directory, words: list[str]) -> None:
+    """Take out where the subject is, in pixels of a picture that has another size or way up, and add words for it."""
+    if _drop(block, directory.child(_exif.EXIF_POINTER), _SUBJECT):
+        words.append(_SUBJECT_WORDS)
 
 
-def _drop_pixels(block: bytearray, directory: Directory, layout: Layout) -> bool:
-    """Take out the entries that point at pixels; return whether there were any."""
-    found = _PIXEL_POINTERS & set(directory.fields)
-    dropped = _makernote.without_entries(block, directory.start, found, layout.order)
-    directory.next_position -= 12 * dropped
-    return dropped > 0
-
-
-def _drop_previews(block: bytearray, directory: Directory, layout: Layout) -> bool:
+def _drop_previews(block: bytearray, directory: Directory) -> bool:
     """Take previews out of the maker note, or all of it where they cannot be found; return whether there were any."""
-    child = directory.children.get(_exif.EXIF_POINTER, Directory())
+    child, order = directory.child(_exif.EXIF_POINTER), directory.layout.order
     note = child.fields.get(_makernote.TAG)
     if note is None:
         return False
-    dropped = _makernote.blot_previews(block, note.position, len(note.value), layout.order)
-    if _makernote.JPEG_START in block[note.position : note.position + len(note.value)]:
-        block[note.position : note.position + len(note.value)] = bytes(len(note.value))
-        _makernote.without_entries(block, child.start, {_makernote.TAG}, layout.order)
-        return True
+    dropped = _makernote.blot_previews(block, note.position, order)
+    end = note.position + len(note.value)
+    if _makernote.JPEG_START in block[note.position : end]:
+        block[note.position : end] = bytes(len(note.value))
+        dropped |= _drop(block, child, {_makernote.TAG}) > 0
     return dropped
 
 
-def _blot_thumbnail(block: bytearray, directory: Directory, layout: Layout) -> int:
+def _blot_thumbnail(block: bytearray, directory: Directory) -> int:
     """Fill the thumbnail of the second directory with zeros; return where the block ends without it."""
     if not directory.next_offset:
         return len(block)
     try:
-        second = _exif.read_directory(bytes(block), directory.next_offset, layout)
+        second = _exif.read_directory(bytes(block), directory.next_offset, directory.layout)
     except ValueError:
         return len(block)
-    used = list(_spans(directory))
+    used = [(0, 8), *directory.spans]
     for offsets, lengths in ((_JPEG_OFFSET, _JPEG_LENGTH), (_STRIP_OFFSETS, _STRIP_BYTES)):
-        places = _exif.value_of(second.fields, offsets, layout, default=())
-        sizes = _exif.value_of(second.fields, lengths, layout, default=())
-        for start, size in zip(places, sizes, strict=False):
+        for start, size in zip(second.integers(offsets), second.integers(lengths), strict=False):
             end = min(start + size, len(block))
             if start < end and not any(start < upper and lower < end for lower, upper in used):
                 block[start:end] = bytes(end - start)
@@ -155,77 +135,47 @@ def _blot_thumbnail(block: bytearray, directory: Directory, layout: Layout) -> i
     return len(block)
 
 
-def _spans(directory: Directory) -> Iterator[tuple[int, int]]:
-    """Yield the spans of a block that a directory and its children take."""
-    yield 0, 8
-    yield directory.start, directory.next_position + 4
-    for entry in directory.fields.values():
-        yield entry.position, entry.position + len(entry.value)
-    for child in directory.children.values():
-        yield from _spans(child)
-
-
 def with_size(exif: bytes, width: int, height: int) -> bytes:
     """Return an EXIF block whose entries of width and height, where it has any, state the given pixels."""
 
-    def change(block: bytearray, directory: Directory, layout: Layout) -> None:
+    def change(block: bytearray, directory: Directory) -> None:
         for path, across, down in _SIZES:
-            parent: Directory | None = directory
+            parent = directory
             for tag in path:
-                parent = parent.children.get(tag) if parent else None
+                parent = parent.child(tag)
             for tag, value in ((across, width), (down, height)):
-                entry = parent.fields.get(tag) if parent else None
-                if entry is not None and entry.count == 1 and _exif.integers(entry, layout) != (value,):
-                    _set_integer(block, entry, value, layout.order)
+                entry = parent.fields.get(tag)
+                if entry is not None and entry.count == 1 and entry.integers() != (value,):
+                    _set_integer(block, entry, value)
 
     return _edited(exif, change)
 
 
-def without_subject(exif: bytes) -> tuple[bytes, list[str]]:
-    """Return an EXIF block without what is given in pixels of another size, and words for that."""
-    words: list[str] = []
-    edited = _edited(exif, lambda *opened: words.extend(_drop_subject(*opened)))
-    return edited, words
+def without_subject(exif: bytes, words: list[str]) -> bytes:
+    """Return an EXIF block without what is given in pixels of another size, and add words for that."""
+    return _edited(exif, lambda block, directory: _drop_subject(block, directory, words))
 
 
-def _set_integer(block: bytearray, entry: Field, value: int, order: str) -> None:
+def _set_integer(block: bytearray, entry: Field, value: int) -> None:
     """Let an entry of one number state another, as a long one where a short one cannot."""
-    kind = SHORT if entry.kind == SHORT and value < 2**16 else LONG
-    struct.pack_into(order + "HI", block, entry.slot + 2, kind, 1)
-    block[entry.slot + 8 : entry.slot + 12] = struct.pack(order + _exif.INTEGERS[kind], value).ljust(
-        4, b"\x00"
-    )
+    made = field_of(SHORT if entry.kind == SHORT and value < 2**16 else LONG, (value,), entry.order)
+    struct.pack_into(entry.order + "HI4s", block, entry.slot + 2, made.kind, 1, made.value)
 
 
 def in_srgb(exif: bytes) -> bytes:
     """Return an EXIF block that, where it states a colour space, states sRGB."""
 
-    def change(block: bytearray, directory: Directory, layout: Layout) -> None:
-        child = directory.children.get(_exif.EXIF_POINTER, Directory())
-        if entry := child.fields.get(_COLOUR_SPACE):
-            _set_integer(block, entry, 1, layout.order)
-        _drop_structure(block, directory, layout)
+    def change(block: bytearray, directory: Directory) -> None:
+        if entry := directory.child(_exif.EXIF_POINTER).fields.get(_COLOUR_SPACE):
+            _set_integer(block, entry, 1)
+        _drop(block, directory, _STRUCTURE)
 
     return _edited(exif, change)
 
 
-def samples_of(exif: bytes) -> tuple[int, tuple[int, ...]]:
-    """Return how many samples a pixel has, and their bits, as an EXIF block states them; 0 and none for nothing."""
-    opened = _opened(exif)
-    if opened is None:
-        return 0, ()
-    fields, layout = opened[0].fields, opened[1]
-    count = _exif.value_of(fields, _SAMPLES, layout, default=(0,))[0]
-    return count, _exif.value_of(fields, _BITS, layout, default=())
-
-
 def without_structure(exif: bytes) -> bytes:
     """Return an EXIF block without the entries of its first directory on how the pixels of its file are stored."""
-    return _edited(exif, _drop_structure)
-
-
-def _drop_structure(block: bytearray, directory: Directory, layout: Layout) -> None:
-    _makernote.without_entries(block, directory.start, _STRUCTURE & set(directory.fields), layout.order)
+    return _edited(exif, lambda block, directory: _drop(block, directory, _STRUCTURE))
 
 
 def with_texts(exif: bytes | None, texts: Mapping[int, str]) -> tuple[bytes | None, set[int]]:
@@ -235,19 +185,18 @@ def with_texts(exif: bytes | None, texts: Mapping[int, str]) -> tuple[bytes | No
     """
     if exif is None:
         exif = _exif.header("<", 8) + bytes(6)
-    opened = _opened(exif)
-    if opened is None:
+    directory = opened(exif)
+    if not directory.start:
         return exif, set()
-    directory, layout = opened
     added = {tag: text.encode() + b"\x00" for tag, text in texts.items() if tag not in directory.fields}
     if not added:
         return (exif if directory.fields or directory.children else None), set()
-    return _with_values(exif, directory, layout.order, added), set(added)
+    return _with_values(exif, directory, added), set(added)
 
 
-def _with_values(exif: bytes, directory: Directory, order: str, values: Mapping[int, bytes]) -> bytes:
+def _with_values(exif: bytes, directory: Directory, values: Mapping[int, bytes]) -> bytes:
     """Return an EXIF block with entries of text added to its first directory."""
-    table = exif[directory.start + 2 : directory.next_position]
+    order, table = directory.layout.order, exif[directory.start + 2 : directory.next_position]
     slots = {
         struct.unpack_from(order + "H", table, at)[0]: table[at : at + 12] for at in range(0, len(table), 12)
     }
@@ -260,7 +209,7 @@ def _with_values(exif: bytes, directory: Directory, order: str, values: Mapping[
     for tag, value in values.items():
         inline = len(value) <= 4
         stored = value.ljust(4, b"\x00") if inline else struct.pack(order + "I", place + len(tail))
-        slots[tag] = struct.pack(order + "HHI", tag, 2, len(value)) + stored
+        slots[tag] = struct.pack(order + "HHI", tag, TEXT, len(value)) + stored
         tail += b"" if inline else value + bytes(len(value) % 2)
     rows = b"".join(slots[tag] for tag in sorted(slots))
     return bytes(block) + struct.pack(order + "H", len(slots)) + rows + bytes(4) + tail

@@ -43,18 +43,15 @@ FORMATS: Mapping[str, FormatTraits] = MappingProxyType(
 )
 """Traits by upper-case Pillow name."""
 
+_SUFFIXES = {
+    "JPEG": ".jpg .jpeg .jpe .jfif",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "TIFF": ".tif .tiff",
+    "BMP": ".bmp",
+}
 SUFFIXES: Mapping[str, str] = MappingProxyType(
-    {
-        ".jpg": "JPEG",
-        ".jpeg": "JPEG",
-        ".jpe": "JPEG",
-        ".jfif": "JPEG",
-        ".png": "PNG",
-        ".webp": "WEBP",
-        ".tif": "TIFF",
-        ".tiff": "TIFF",
-        ".bmp": "BMP",
-    }
+    {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 )
 """Format names by lower-case file suffix."""
 

@@ -7,7 +7,7 @@ Makers publish nothing. Where their directories start and what offsets count fro
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from facerestore.io import _exif
@@ -17,7 +17,6 @@ TAG = 0x927C
 """The entry of the EXIF directory that holds the note."""
 
 JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_IFD = 13
 _UNDEFINED = 7
 _MOST_ENTRIES = 2**9
 _MOST_DIRECTORIES = 2**6
@@ -67,27 +66,12 @@ _FORMS = (
 )
 
 
-def without_entries(block: bytearray, start: int, tags: Set[int], order: str) -> int:
-    """Take entries out of the classic directory at ``start``, in place, the later ones moving up; return how many."""
-    if not tags:
-        return 0
-    count = int(struct.unpack_from(order + "H", block, start)[0])
-    end = start + 2 + 12 * count
-    slots = [bytes(block[at : at + 12]) for at in range(start + 2, end, 12)]
-    kept = [slot for slot in slots if struct.unpack_from(order + "H", slot)[0] not in tags]
-    following = bytes(block[end : end + 4])
-    patched = struct.pack(order + "H", len(kept)) + b"".join(kept) + following
-    block[start : end + len(following)] = patched.ljust(2 + 12 * count + len(following), b"\x00")
-    return count - len(kept)
-
-
-def blot_previews(block: bytearray, start: int, size: int, order: str) -> bool:
+def blot_previews(block: bytearray, start: int, order: str) -> bool:
     """Fill the previews that a maker note holds or points at with zeros, and take out their entries, in place.
 
     Args:
         block: the EXIF block.
         start: of the note in it.
-        size: of the note.
         order: byte order of the block.
 
     Returns:
@@ -100,11 +84,11 @@ def blot_previews(block: bytearray, start: int, size: int, order: str) -> bool:
     for directory in _directories(view, start + form.directory - base, own):
         doomed: set[int] = set()
         for tag in directory.fields:
-            doomed |= _blot(block, base, tag, directory, own)
+            doomed |= _blot(block, base, tag, directory)
         for tags in (_THUMBNAIL, form.preview):
-            if _leads_to_preview(directory, tags, own, len(block) - base):
+            if _leads_to_preview(directory, tags, len(block) - base):
                 doomed |= set(tags)
-        found |= without_entries(block, base + directory.start, doomed, own) > 0
+        found |= _exif.without_entries(block, base + directory.start, doomed, own) > 0
     return found
 
 
@@ -131,7 +115,7 @@ def move(block: bytearray, start: int, size: int, order: str, *, by: int) -> Non
             number = (
                 struct.unpack_from(own + "I", block, slot + 8)[0] if start <= slot <= start + size - 12 else 0
             )
-            is_pointer = entry.kind in (LONG, _IFD) and entry.count == 1 and entry.slot + 8 == entry.position
+            is_pointer = entry.number is not None and entry.slot + 8 == entry.position
             if (entry.position != entry.slot + 8 or (is_pointer and _is_directory(view, number, own))) and (
                 old <= number < old + size
             ):
@@ -180,36 +164,32 @@ def _directories(view: bytes, offset: int, order: str) -> Iterator[Directory]:
             continue
         yield directory
         for entry in directory.fields.values():
-            if entry.kind in (LONG, _IFD) and entry.count == 1:
-                waiting.append(struct.unpack(order + "I", entry.value)[0])
+            if entry.number is not None:
+                waiting.append(entry.number)
             elif entry.kind == _UNDEFINED and entry.count >= 18:
                 waiting.append(entry.position)
 
 
-def _blot(block: bytearray, base: int, tag: int, directory: Directory, order: str) -> set[int]:
+def _blot(block: bytearray, base: int, tag: int, directory: Directory) -> set[int]:
     """Blot out the preview that an entry holds, or that stands where its number says; return the tags that told it."""
     entry = directory.fields[tag]
     if JPEG_START in entry.value:
         block[base + entry.position : base + entry.position + len(entry.value)] = bytes(len(entry.value))
         return {tag}
-    if entry.kind not in (LONG, _IFD) or entry.count != 1:
+    if entry.number is None or not block.startswith(JPEG_START, base + entry.number):
         return set()
-    start = base + struct.unpack(order + "I", entry.value)[0]
-    if block[start : start + 3] != JPEG_START:
-        return set()
+    start = base + entry.number
     for other, length in directory.fields.items():
-        if length.kind == LONG and length.count == 1:
-            end = start + struct.unpack(order + "I", length.value)[0]
+        if length.kind == LONG and length.number is not None:
+            end = start + length.number
             if end <= len(block) and block[end - 2 : end] == _JPEG_END:
                 block[start:end] = bytes(end - start)
                 return {tag, other}
     return {tag}
 
 
-def _leads_to_preview(directory: Directory, tags: tuple[int, ...], order: str, size: int) -> bool:
+def _leads_to_preview(directory: Directory, tags: tuple[int, ...], size: int) -> bool:
     """Say whether entries are the place and the length of a thumbnail, or of another preview behind the block."""
     entries = [directory.fields.get(tag) for tag in tags[-2:]]
-    values = [
-        struct.unpack(order + "I", e.value)[0] for e in entries if e and e.kind == LONG and e.count == 1
-    ]
+    values = [e.number for e in entries if e and e.kind == LONG and e.number is not None]
     return len(values) == 2 and (tags == _THUMBNAIL or sum(values) > size)

@@ -6,7 +6,7 @@ Source: Adobe Photoshop File Formats Specification (image resources), IPTC-NAA I
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import md5
 from typing import NamedTuple
 
@@ -73,14 +73,15 @@ def packed(items: Iterable[Resource]) -> bytes:
     )  # fmt: skip
 
 
-def settled(block: bytes, turn: int) -> tuple[bytes | None, list[str]]:
-    """Return a block as it is true of the picture turned upright, and words for what was taken out.
+def settled(block: bytes, turn: int, words: list[str]) -> bytes | None:
+    """Return a block as it is true of the picture turned upright.
 
     Args:
         block: resources as found.
         turn: the orientation that was applied.
+        words: to which is added what was taken out.
     """
-    kept, words = [], []
+    kept = []
     iptc_before = iptc_after = b""
     for item in resources(block):
         word = _word_for(item.number, turn)
@@ -89,11 +90,10 @@ def settled(block: bytes, turn: int) -> tuple[bytes | None, list[str]]:
             continue
         data = item.data
         if item.number == IPTC_RESOURCE:
-            iptc_before, (iptc_after, found) = data, settled_iptc(data)
-            data, words = iptc_after, words + found
+            iptc_before, iptc_after = data, settled_iptc(data, words)
+            data = iptc_after
         elif item.number == _XMP_RESOURCE:
-            packet, found = settled_xmp(data, turn)
-            data, words = packet or b"", words + found
+            data = settled_xmp(data, turn, words) or b""
         elif item.number == _RESOLUTION and turn >= 5 and len(data) >= 16:
             data = data[8:16] + data[:8] + data[16:]
         kept.append(item._replace(data=data))
@@ -101,7 +101,7 @@ def settled(block: bytes, turn: int) -> tuple[bytes | None, list[str]]:
     words += [DAMAGED_WORDS] if any(block[consumed:]) else []
     if iptc_before != iptc_after:
         kept = [_redigested(item, iptc_before, iptc_after) for item in kept]
-    return packed(kept) or None, words
+    return packed(kept) or None
 
 
 def _word_for(number: int, turn: int) -> str | None:
@@ -113,11 +113,12 @@ def _word_for(number: int, turn: int) -> str | None:
     return PATHS_WORDS if turn != 1 and number in (*_PATHS, *_IN_PIXELS) else None
 
 
-def without_pixel_places(block: bytes) -> tuple[bytes | None, list[str]]:
-    """Return a block without what is given in pixels of another size, and words for it."""
+def without_pixel_places(block: bytes, words: list[str]) -> bytes | None:
+    """Return a block without what is given in pixels of another size, and add words for it."""
     items = list(resources(block))
     kept = [item for item in items if item.number not in _IN_PIXELS]
-    return packed(kept) or None, [PATHS_WORDS] if len(kept) < len(items) else []
+    words += [PATHS_WORDS] if len(kept) < len(items) else []
+    return packed(kept) or None
 
 
 def _redigested(item: Resource, before: bytes, after: bytes) -> Resource:
@@ -131,16 +132,12 @@ def _digest(records: bytes) -> bytes:
     return md5(records, usedforsecurity=False).digest()
 
 
-def settled_iptc(records: bytes) -> tuple[bytes, list[str]]:
-    """Return IPTC records without the preview and the object they may hold, and words for these."""
-    return _filtered(
-        records, lambda record, number: (record, number) in _IPTC_PREVIEW or record in _IPTC_OBJECT
-    )
+def settled_iptc(records: bytes, words: list[str]) -> bytes:
+    """Return IPTC records without the preview and the object they may hold, and add words for these.
 
-
-def _filtered(records: bytes, is_doomed: Callable[[int, int], bool]) -> tuple[bytes, list[str]]:
-    """Return IPTC records without those that are doomed; bytes that are no records stay as they are."""
-    kept, begun, position, words = [], 0, 0, list[str]()
+    Bytes that are no records stay as they are.
+    """
+    kept, begun, position = [], 0, 0
     while position + 5 <= len(records) and records[position] == 0x1C:
         record, number, size = struct.unpack_from(">BBH", records, position + 1)
         start = position + 5
@@ -148,11 +145,12 @@ def _filtered(records: bytes, is_doomed: Callable[[int, int], bool]) -> tuple[by
             start += size & 0x7FFF
             size = int.from_bytes(records[position + 5 : min(start, position + 9)], "big")
         end = start + size
-        if is_doomed(record, number):
+        if (record, number) in _IPTC_PREVIEW or record in _IPTC_OBJECT:
             kept.append(records[begun:position])
-            begun, words = end, [PREVIEWS]
+            begun = end
         position = end
-    return b"".join((*kept, records[begun:])), words
+    words += [PREVIEWS] if kept else []
+    return b"".join((*kept, records[begun:]))
 
 
 def iptc_of(block: bytes | None) -> bytes | None:

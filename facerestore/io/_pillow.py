@@ -14,24 +14,10 @@ from facerestore.io._source import Samples, tripled
 
 _ROWS_PER_STRIP = 256
 # What each mode is converted to: itself where it is plain; premultiplied modes are divided out by Pillow.
-_PLAIN_MODES = {
-    "1": "L",
-    "L": "L",
-    "LA": "LA",
-    "La": "LA",
-    "PA": "RGBA",
-    "RGB": "RGB",
-    "RGBX": "RGB",
-    "RGBA": "RGBA",
-    "RGBa": "RGBA",
-    "YCbCr": "RGB",
-    "HSV": "RGB",
-    "CMYK": "CMYK",
-    "I;16": "I;16",
-    "I;16L": "I;16",
-    "I;16B": "I;16",
-    "I;16N": "I;16",
-}
+_PLAIN_MODES = {mode: mode for mode in ("L", "LA", "RGB", "RGBA", "CMYK")} | {
+    "1": "L", "La": "LA", "PA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB",
+    **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), "I;16"),
+}  # fmt: skip
 
 
 def channels(picture: PillowImage.Image, name: str) -> tuple[Samples, Samples | None, bool]:

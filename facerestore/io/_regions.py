@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from facerestore.io._xmp import Edit, applied
+
 AREAS = "http://www.metadataworkinggroup.com/schemas/regions/"
 RECTANGLES = "http://ns.microsoft.com/photo/1.2/"
 
@@ -26,7 +28,7 @@ def turned(regions: bytes, packet: bytes, turn: int) -> bytes:
         packet: that they stand in, which declares the prefixes.
         turn: the orientation that was applied.
     """
-    edits: list[tuple[int, int, bytes]] = []
+    edits: list[Edit] = []
     for found in _groups(regions, _prefix(packet, _AREA), b"[xywh]"):
         edits += _area_edits(found, turn)
     if turn >= 5:
@@ -39,11 +41,7 @@ def turned(regions: bytes, packet: bytes, turn: int) -> bytes:
             ]
     for match in _RECTANGLE.finditer(regions):
         edits += _rectangle_edits(match, turn)
-    parts, position = [], 0
-    for start, end, value in sorted(edits):
-        parts += [regions[position:start], value]
-        position = end
-    return b"".join((*parts, regions[position:]))
+    return applied(regions, edits)
 
 
 def _prefix(packet: bytes, namespace: bytes) -> bytes:
@@ -77,7 +75,7 @@ def _number(value: float) -> bytes:
     return f"{value:.6f}".rstrip("0").rstrip(".").encode() or b"0"
 
 
-def _area_edits(found: dict[bytes, Match], turn: int) -> list[tuple[int, int, bytes]]:
+def _area_edits(found: dict[bytes, Match], turn: int) -> list[Edit]:
     """Return the new centre and sides of an area."""
     try:
         values = {key: float(match[3]) for key, match in found.items()}
@@ -91,7 +89,7 @@ def _area_edits(found: dict[bytes, Match], turn: int) -> list[tuple[int, int, by
     return [(*match.span(3), _number(new[key])) for key, match in found.items()]
 
 
-def _rectangle_edits(match: Match, turn: int) -> list[tuple[int, int, bytes]]:
+def _rectangle_edits(match: Match, turn: int) -> list[Edit]:
     """Return the new corner and sides of a rectangle."""
     try:
         left, top, width, height = (float(value) for value in match[2].split(b","))

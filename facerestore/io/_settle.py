@@ -41,22 +41,18 @@ def settled(metadata: Metadata, orientation: int | None, *, converted: bool) -> 
         converted: the pixels were of another colour space and are sRGB now.
     """
     exif = metadata.exif.removeprefix(_exif.PREFIX) if metadata.exif else None
-    turn = orientation or (_exif_edit.orientation_of(exif) if exif else None)
-    turn = turn or _claims.xmp_orientation(metadata.xmp) or 1
+    turn = orientation or _exif_edit.opened(exif).orientation or _claims.xmp_orientation(metadata.xmp) or 1
     words = list(metadata.dropped)
-    if exif:
-        exif, found = _exif_edit.settled(exif, turn)
-        words += found
-    xmp, found = _claims.settled_xmp(metadata.xmp, turn) if metadata.xmp else (None, [])
-    photoshop, more = _photoshop.settled(metadata.photoshop, turn) if metadata.photoshop else (None, [])
-    iptc, others = _photoshop.settled_iptc(metadata.iptc) if metadata.iptc else (None, [])
-    parts, last = _settled_parts(metadata.parts, turn)
-    words += [*found, *more, *others, *last]
+    exif = _exif_edit.settled(exif, turn, words) if exif else None
+    xmp = _claims.settled_xmp(metadata.xmp, turn, words) if metadata.xmp else None
+    photoshop = _photoshop.settled(metadata.photoshop, turn, words) if metadata.photoshop else None
+    iptc = _photoshop.settled_iptc(metadata.iptc, words) if metadata.iptc else None
+    parts = tuple(_settled_part(part, turn, words) for part in metadata.parts)
     xmp = with_values(xmp, _iptc_digest(metadata, iptc or _photoshop.iptc_of(photoshop)))
     dpi = sane_dpi(metadata.dpi)
     if dpi and turn >= 5:
         dpi = (dpi[1], dpi[0])
-    dpi = dpi or sane_dpi(_exif_edit.resolution_of(exif) if exif else None)
+    dpi = dpi or sane_dpi(_exif_edit.opened(exif).resolution)
     if converted:
         exif, xmp = _exif_edit.in_srgb(exif) if exif else None, with_values(xmp, _IN_SRGB)
         parts = tuple(part for part in parts if part.format != "PNG")
@@ -78,22 +74,16 @@ def _iptc_digest(before: Metadata, records: bytes | None) -> dict[Name, bytes]:
     }
 
 
-def _settled_parts(parts: tuple[Part, ...], turn: int) -> tuple[tuple[Part, ...], list[str]]:
-    """Return parts as they are true of the picture turned upright, and words for what was taken out."""
-    kept, words = [], list[str]()
-    for part in parts:
-        place, code = _DENSITIES.get((part.format, part.key), (0, ""))
-        if code and turn >= 5:
-            middle, end = place + struct.calcsize(code), place + 2 * struct.calcsize(code)
-            body = part.body
-            part = part._replace(body=body[:place] + body[middle:end] + body[place:middle] + body[end:])
-        elif turn != 1 and part.key in _TEXTS and part.body.startswith(_ORIENTATION_TEXTS):
-            part = Part("PNG", b"tEXt", part.body.partition(b"\x00")[0] + b"\x001")
-        elif part.key == _tiff_metadata.TAGS:
-            part, found = _tiff_metadata.settled(part, turn)
-            words += found
-        kept.append(part)
-    return tuple(kept), words
+def _settled_part(part: Part, turn: int, words: list[str]) -> Part:
+    """Return a part as it is true of the picture turned upright, and add words for what is taken out."""
+    place, code = _DENSITIES.get((part.format, part.key), (0, ""))
+    if code and turn >= 5:
+        middle, end = place + struct.calcsize(code), place + 2 * struct.calcsize(code)
+        body = part.body
+        return part._replace(body=body[:place] + body[middle:end] + body[place:middle] + body[end:])
+    if turn != 1 and part.key in _TEXTS and part.body.startswith(_ORIENTATION_TEXTS):
+        return Part("PNG", b"tEXt", part.body.partition(b"\x00")[0] + b"\x001")
+    return _tiff_metadata.settled(part, turn, words) if part.key == _tiff_metadata.TAGS else part
 
 
 def with_values(xmp: bytes | None, values: dict[Name, bytes]) -> bytes | None:

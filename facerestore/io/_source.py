@@ -1,10 +1,13 @@
-"""What every decoder starts from and ends with: the checked source, and the upright picture."""
+"""What decoders and encoders share: the checked source, the upright picture, rows of samples, damaged zlib streams."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
@@ -18,6 +21,10 @@ Samples: TypeAlias = NDArray[Any]
 # and is 0.8 GB of 8-bit RGB.
 DEFAULT_MAX_PIXELS = 2**28
 _LEAST_SHARE = 16  # of the rows, one in so many has to be whole
+_ROWS_PER_BAND = 64  # what is computed beside the result stays small
+_STEP = (
+    64  # bytes of a zlib stream that are given at a time; what the last of them gave is lost with an error
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,45 +90,46 @@ class Source:
         return ImageError(f"{self.name}: {kind} is not handled; save it as {remedy}")
 
 
+class Decoded(NamedTuple):
+    """The pixels of a file as stored: (H, W, 3) and alpha (H, W), uint8 or uint16; the rest as DecodedImage has it."""
+
+    pixels: Samples
+    alpha: Samples | None = None
+    grey: bool = False
+    stored_as: str | None = None
+    damage: str | None = None
+    notes: tuple[str, ...] = ()
+
+
 def finish(
-    pixels: Samples,
-    alpha: Samples | None,
-    *,
-    grey: bool,
+    decoded: Decoded,
     metadata: Metadata,
     format: str | None,
+    *,
     orientation: int | None = None,
     converted: bool = False,
-    stored_as: str | None = None,
-    damage: str | None = None,
-    notes: tuple[str, ...] = (),
 ) -> DecodedImage:
     """Turn a decoded picture upright and put its parts together.
 
     Args:
-        pixels: (H, W, 3) as stored, uint8 or uint16.
-        alpha: (H, W) as stored, or None.
-        grey: the file has one colour channel.
+        decoded: the pixels; they may be turned in place.
         metadata: as found in the file; the orientation is applied, and reset to 1 wherever it is stated.
         format: upper-case Pillow name, or None.
         orientation: 1 to 8 where the container states it outside of ``exif`` (TIFF); None to ask ``exif`` and ``xmp``.
         converted: the pixels were of another colour space and are sRGB now.
-        stored_as: as DecodedImage has it, like ``damage`` and ``notes``.
-        damage: see there.
-        notes: see there.
     """
     kept, turn = settled(metadata, orientation, converted=converted)
-    turned_alpha = None if alpha is None else turned(alpha, turn)
-    upright = turned(pixels, turn)
+    alpha = None if decoded.alpha is None else turned(decoded.alpha, turn)
+    pixels = turned(decoded.pixels, turn)
     return DecodedImage(
-        upright,
-        turned_alpha,
-        grey=grey,
-        metadata=replace(kept, size=(upright.shape[1], upright.shape[0])),
+        pixels,
+        alpha,
+        grey=decoded.grey,
+        metadata=replace(kept, size=(pixels.shape[1], pixels.shape[0])),
         format=format,
-        stored_as=stored_as,
-        damage=damage,
-        notes=notes,
+        stored_as=decoded.stored_as,
+        damage=decoded.damage,
+        notes=decoded.notes,
     )
 
 
@@ -146,3 +154,63 @@ def tripled(grey: Samples) -> Image:
 
     pixels: Samples = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     return pixels
+
+
+class Rows:
+    """The samples of a picture; any rows of them are an (N, W, C) array, made when it is asked for.
+
+    Attributes:
+        shape: (H, W, C); C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        dtype: uint8 or uint16.
+    """
+
+    def __init__(self, image: DecodedImage) -> None:
+        self._image = image
+        channels = (1 if image.grey else 3) + (image.alpha is not None)
+        self.shape = (image.pixels.shape[0], image.pixels.shape[1], channels)
+        self.dtype: np.dtype[np.generic] = image.pixels.dtype
+
+    def __getitem__(self, rows: slice) -> Samples:
+        """Return the samples of these rows, without a copy where the picture's own will do."""
+        pixels = self._image.pixels[rows]
+        colour: Samples = _one_channel(pixels)[..., None] if self._image.grey else pixels
+        alpha = self._image.alpha
+        return colour if alpha is None else np.concatenate((colour, alpha[rows, :, None]), axis=2)
+
+
+def _one_channel(pixels: Samples) -> Samples:
+    """Return (H, W): the mean of three channels, rounded to nearest, which is exact where they are equal."""
+    grey: Samples = np.empty(pixels.shape[:2], pixels.dtype)
+    for top in range(0, len(pixels), _ROWS_PER_BAND):
+        band = pixels[top : top + _ROWS_PER_BAND]
+        red, green, blue = band[..., 0], band[..., 1], band[..., 2]
+        if np.array_equal(red, green) and np.array_equal(red, blue):
+            grey[top : top + _ROWS_PER_BAND] = red
+        else:
+            total = band.sum(axis=2, dtype=np.uint32)
+            grey[top : top + _ROWS_PER_BAND] = (total + 1) // 3
+    return grey
+
+
+class Inflated(NamedTuple):
+    """What a stream gives, and whether it ended as it should, with the right checksum."""
+
+    data: bytes
+    whole: bool
+
+
+def inflated_as_far(pieces: Iterable[bytes | memoryview], most: int) -> Inflated:
+    """Return what a zlib stream (RFC 1950) gives up to its end or first error, and no more than ``most`` bytes."""
+    stream, given, total = zlib.decompressobj(), list[bytes](), 0
+    for piece in pieces:
+        for start in range(0, len(piece), _STEP):
+            try:
+                # One more than is wanted, so that a limit is not taken for an end.
+                found = stream.decompress(piece[start : start + _STEP], most - total + 1)
+            except zlib.error:
+                return Inflated(b"".join(given)[:most], False)
+            given.append(found)
+            total += len(found)
+            if stream.eof or total > most:
+                return Inflated(b"".join(given)[:most], stream.eof)
+    return Inflated(b"".join(given)[:most], False)

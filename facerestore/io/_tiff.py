@@ -1,69 +1,37 @@
-"""TIFF: pages of any depth and colour, and a writer. Source: TIFF 6.0."""
+"""TIFF: pages of any depth and colour, a writer, and files of several pages. Source: TIFF 6.0."""
 
 from __future__ import annotations
 
+import struct
 import sys
 import zlib
+from collections.abc import Iterable
 from io import BytesIO
-from typing import NamedTuple
 
 import numpy as np
 
 from facerestore.errors import ImageError
-from facerestore.io import _exif, _pillow, _tiff_metadata
+from facerestore.io import _exif, _makernote, _pillow, _tiff_metadata
+from facerestore.io import _tiff_page as tags
 from facerestore.io._exif import LONG, SHORT, Directory, Field, Layout, field_of
 from facerestore.io._opencv import extracted, without_last
 from facerestore.io._overheard import overheard
-from facerestore.io._rows import Rows
-from facerestore.io._source import Samples, Source, finish, tripled
+from facerestore.io._source import Decoded, Rows, Samples, Source, finish, tripled
 from facerestore.io._tiff_numbers import as_integers
-from facerestore.io._tiff_page import (
-    BITS,
-    BLACK_IS_ZERO,
-    BYTEWISE,
-    CIE_LAB,
-    CMYK,
-    COMPRESSION,
-    DEFLATE,
-    EXTRA_SAMPLES,
-    HEIGHT,
-    ICC_LAB,
-    PALETTE,
-    PHOTOMETRIC,
-    PLANAR,
-    PREDICTOR,
-    RGB,
-    ROWS_PER_STRIP,
-    SAMPLES,
-    SINGLE,
-    STRIP_BYTES,
-    STRIP_OFFSETS,
-    UNSIGNED,
-    WHITE_IS_ZERO,
-    WIDTH,
-    YCBCR,
-    Page,
-    has_copy,
-    read_page,
-    unhandled_compression,
-)
+from facerestore.io._tiff_page import Page, has_copy, read_page, unhandled_compression
 from facerestore.io._tiff_samples import Unlimited, read_samples, with_directory
 from facerestore.types import DecodedImage, Metadata
 
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
 # Colours, and alpha where it is read; more would be lost.
 _MOST_SAMPLES = {
-    WHITE_IS_ZERO: 2,
-    BLACK_IS_ZERO: 2,
-    RGB: 4,
-    PALETTE: 2,
-    CMYK: 4,
-    YCBCR: 3,
-    CIE_LAB: 4,
-    ICC_LAB: 4,
+    **dict.fromkeys((tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO, tags.PALETTE), 2),
+    **dict.fromkeys((tags.RGB, tags.CMYK, tags.CIE_LAB, tags.ICC_LAB), 4),
+    tags.YCBCR: 3,
 }
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 _MAX_CLASSIC_BYTES = 2**32
+_ENTRY_BYTES, _INLINE_BYTES = 12, 4
 # Fast, as for PNG; the predictor does most of the work.
 _COMPRESSION_LEVEL = 1
 # TIFF 6.0 advises strips of about 8 kB; larger ones compress better and a reader today holds them easily.
@@ -77,58 +45,37 @@ def decode(source: Source) -> DecodedImage:
         ImageError: damaged, several pages and none chosen, of a kind that is not read, or over the limit on pixels.
     """
     page = read_page(source)
-    metadata = _tiff_metadata.read(page.directory, page.layout, has_copy=has_copy(source, page))
+    metadata = _tiff_metadata.read(page.directory, has_copy=has_copy(source, page))
     try:
         decoded = _decode_samples(source, page) if _is_plain(page) else _decode_whole(source, page)
     except (ImageError, OSError) as error:
         if any("not configured" in line for line in getattr(error, "__notes__", ())):
             raise unhandled_compression(source, page) from error
         raise
-    return finish(
-        decoded.pixels,
-        decoded.alpha,
-        grey=decoded.grey,
-        metadata=metadata,
-        format="TIFF",
-        orientation=_exif.orientation_of(page.directory, page.layout),
-        converted=page.colour in (CMYK, CIE_LAB, ICC_LAB),
-        stored_as=decoded.stored_as,
-        damage=decoded.damage,
-        notes=decoded.notes,
-    )
-
-
-class _Decoded(NamedTuple):
-    """The pixels of a page, and the words of a DecodedImage."""
-
-    pixels: Samples
-    alpha: Samples | None
-    grey: bool
-    stored_as: str | None
-    damage: str | None = None
-    notes: tuple[str, ...] = ()
+    converted = page.colour in (tags.CMYK, tags.CIE_LAB, tags.ICC_LAB)
+    return finish(decoded, metadata, "TIFF", orientation=page.directory.orientation, converted=converted)
 
 
 def _is_plain(page: Page) -> bool:
     """Return whether a page has grey, RGB or LAB in a compression that does not look at the samples."""
-    colours = {WHITE_IS_ZERO: (1, 2), BLACK_IS_ZERO: (1, 2), **dict.fromkeys((RGB, CIE_LAB, ICC_LAB), (3, 4))}
-    return (
-        page.channels in colours.get(page.colour, ()) and page.compression in BYTEWISE and max(page.bits) > 1
-    )
+    grey = page.colour in (tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO)
+    colours = page.colour in (tags.RGB, tags.CIE_LAB, tags.ICC_LAB)
+    counts = (1, 2) if grey else (3, 4) if colours else ()
+    return page.channels in counts and page.compression in tags.BYTEWISE and max(page.bits) > 1
 
 
-def _decode_samples(source: Source, page: Page) -> _Decoded:
+def _decode_samples(source: Source, page: Page) -> Decoded:
     """Return the pixels of a plain page."""
     (stored, bad), _ = overheard(lambda: read_samples(source, page))
     samples, stored_as, notes = as_integers(source, page, stored)
     damage = None if bad is None else f"from row {bad} on"
-    return _Decoded(*_split(page, samples), stored_as=stored_as, damage=damage, notes=notes)
+    return Decoded(*_split(page, samples), stored_as=stored_as, damage=damage, notes=notes)
 
 
-def _decode_whole(source: Source, page: Page) -> _Decoded:
+def _decode_whole(source: Source, page: Page) -> Decoded:
     """Return the pixels of a page of 8 bits or fewer that Pillow decodes as a whole."""
     colours = _MOST_SAMPLES[page.colour]
-    if max(page.bits) > 8 or page.sample_formats != {UNSIGNED} or page.channels > colours:
+    if max(page.bits) > 8 or page.sample_formats != {tags.UNSIGNED} or page.channels > colours:
         raise source.unhandled(page.words, "RGB or grey TIFF with LZW or ZIP")
 
     def decoded() -> tuple[Samples, Samples | None, bool]:
@@ -141,11 +88,11 @@ def _decode_whole(source: Source, page: Page) -> _Decoded:
     (pixels, alpha, grey), lines = overheard(decoded)
     amiss = next((line for line in lines if ": Warning, " not in line), None)
     bits = max(page.bits)
-    words = {PALETTE: f"a palette of {2**bits} colours", CMYK: "CMYK"}
+    words = {tags.PALETTE: f"a palette of {2**bits} colours", tags.CMYK: "CMYK"}
     if bits < 8:
-        words |= dict.fromkeys((WHITE_IS_ZERO, BLACK_IS_ZERO), _pillow.grey_words(bits))
+        words |= dict.fromkeys((tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO), _pillow.grey_words(bits))
     damage = f"in a place that cannot be told: {amiss}" if amiss else None
-    return _Decoded(pixels, alpha, grey, stored_as=words.get(page.colour), damage=damage)
+    return Decoded(pixels, alpha, grey, stored_as=words.get(page.colour), damage=damage)
 
 
 def _cleaned(source: Source, page: Page) -> bytes:
@@ -153,19 +100,15 @@ def _cleaned(source: Source, page: Page) -> bytes:
     if len(source.data) >= _MAX_CLASSIC_BYTES:
         raise source.unhandled("a TIFF of over 4 GB", "PNG")
     ignored = {*_exif.DESCRIPTIVE_TAGS, _exif.ORIENTATION, _tiff_metadata.XMP}
-    fields = {
-        tag: _classic(entry, page.layout)
-        for tag, entry in page.directory.fields.items()
-        if tag not in ignored
+    order, directory = page.order, page.directory
+    fields = {tag: entry for tag, entry in directory.fields.items() if tag not in ignored}
+    # BigTIFF's 64-bit integers are small here.
+    wide = {tag: entry for tag, entry in fields.items() if entry.kind == _exif.LONG8}
+    fields |= {tag: field_of(LONG, entry.integers(), order) for tag, entry in wide.items()}
+    fields |= {
+        tag: field_of(LONG, found, order) for tag in tags.SINGLE if (found := directory.integers(tag, 1))
     }
-    order = page.layout.order
-    fields |= {tag: field_of(LONG, (page.integer(tag, 0),), order) for tag in SINGLE if page.integers(tag, 1)}
     return with_directory(source.data[8:], fields, order)
-
-
-def _classic(entry: Field, layout: Layout) -> Field:
-    """Return an entry with BigTIFF's 64-bit integers, which are small here, as 32-bit ones."""
-    return field_of(LONG, _exif.integers(entry, layout), layout.order) if entry.kind == _exif.LONG8 else entry
 
 
 def _split(page: Page, samples: Samples) -> tuple[Samples, Samples | None, bool]:
@@ -175,10 +118,10 @@ def _split(page: Page, samples: Samples) -> tuple[Samples, Samples | None, bool]
     colour = (
         (extracted(samples, 0) if count == 2 else samples[..., 0]) if count <= 2 else without_last(samples)
     )
-    if page.colour == WHITE_IS_ZERO:
+    if page.colour == tags.WHITE_IS_ZERO:
         colour = ~colour
     alpha = extracted(samples, count - 1) if count in (2, 4) else None
-    if alpha is not None and page.integer(EXTRA_SAMPLES, 0) == _ASSOCIATED_ALPHA:
+    if alpha is not None and page.integer(tags.EXTRA_SAMPLES, 0) == _ASSOCIATED_ALPHA:
         colour = _divided(colour, alpha)
     return (tripled(colour), alpha, True) if count <= 2 else (colour, alpha, False)
 
@@ -234,19 +177,69 @@ def _structure(
     """Return the entries that say how the pixels are stored."""
     height, width, count = samples.shape
     entries: dict[int, tuple[int, tuple[int, ...]]] = {
-        WIDTH: (LONG, (width,)),
-        HEIGHT: (LONG, (height,)),
-        BITS: (SHORT, (samples.dtype.itemsize * 8,) * count),
-        COMPRESSION: (SHORT, (DEFLATE,)),
-        PHOTOMETRIC: (SHORT, (RGB if count > 2 else BLACK_IS_ZERO,)),
-        STRIP_OFFSETS: (LONG, tuple(offsets)),
+        tags.WIDTH: (LONG, (width,)),
+        tags.HEIGHT: (LONG, (height,)),
+        tags.BITS: (SHORT, (samples.dtype.itemsize * 8,) * count),
+        tags.COMPRESSION: (SHORT, (tags.DEFLATE,)),
+        tags.PHOTOMETRIC: (SHORT, (tags.RGB if count > 2 else tags.BLACK_IS_ZERO,)),
+        tags.STRIP_OFFSETS: (LONG, tuple(offsets)),
         _exif.ORIENTATION: (SHORT, (1,)),
-        SAMPLES: (SHORT, (count,)),
-        ROWS_PER_STRIP: (LONG, (rows,)),
-        STRIP_BYTES: (LONG, tuple(sizes)),
-        PLANAR: (SHORT, (1,)),
-        PREDICTOR: (SHORT, (2,)),
+        tags.SAMPLES: (SHORT, (count,)),
+        tags.ROWS_PER_STRIP: (LONG, (rows,)),
+        tags.STRIP_BYTES: (LONG, tuple(sizes)),
+        tags.PLANAR: (SHORT, (1,)),
+        tags.PREDICTOR: (SHORT, (2,)),
     }
     if count in (2, 4):
-        entries[EXTRA_SAMPLES] = (SHORT, (_UNASSOCIATED_ALPHA,))
+        entries[tags.EXTRA_SAMPLES] = (SHORT, (_UNASSOCIATED_ALPHA,))
     return {tag: field_of(kind, values, order) for tag, (kind, values) in entries.items()}
+
+
+def joined(pages: Iterable[bytes]) -> bytearray:
+    """Return one TIFF of the pages of several, in their order.
+
+    Each is put behind the ones before it as it is, and its offsets are moved.
+
+    Args:
+        pages: classic TIFF files of one page, all of one byte order, as `encode` makes them.
+
+    Raises:
+        ImageError: over 4 GB.
+    """
+    file, link = bytearray(), 0
+    for page in pages:
+        file += bytes(len(file) % 2)
+        base = len(file)
+        layout, start = _exif.read_layout(page)
+        file += page
+        if len(file) >= _MAX_CLASSIC_BYTES:
+            raise ImageError(
+                f"TIFF cannot hold {len(file)} bytes (at most 4 GB); restore the pages one by one"
+            )
+        if base:
+            _move(file, base + start, base, layout)
+            struct.pack_into(layout.order + "I", file, link, base + start)
+        count = struct.unpack_from(layout.order + "H", file, base + start)[0]
+        link = base + start + 2 + _ENTRY_BYTES * count
+    return file
+
+
+def _move(file: bytearray, start: int, base: int, layout: Layout) -> None:
+    """Add ``base`` to the offsets of the directory at ``start`` and of those below it, in place."""
+    order = layout.order
+    for number in range(struct.unpack_from(order + "H", file, start)[0]):
+        slot = start + 2 + _ENTRY_BYTES * number
+        tag, kind, count = struct.unpack_from(order + "HHI", file, slot)
+        place, size = slot + 8, _exif.SIZES.get(kind, 0) * count
+        if size > _INLINE_BYTES:
+            place = struct.unpack_from(order + "I", file, place)[0] + base
+            struct.pack_into(order + "I", file, slot + 8, place)
+        if tag == tags.STRIP_OFFSETS and kind == LONG:
+            offsets = struct.unpack_from(f"{order}{count}I", file, place)
+            struct.pack_into(f"{order}{count}I", file, place, *(offset + base for offset in offsets))
+        elif tag in _exif.POINTERS:
+            child = struct.unpack_from(order + "I", file, place)[0] + base
+            struct.pack_into(order + "I", file, place, child)
+            _move(file, child, base, layout)
+        elif tag == _makernote.TAG:
+            _makernote.move(file, place, size, order, by=base)

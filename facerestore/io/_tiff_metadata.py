@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facerestore.io import _claims, _exif, _makernote, _photoshop
-from facerestore.io._exif import BYTE, LONG, LONG8, UNDEFINED, Directory, Field, Layout, field_of
+from facerestore.io._exif import BYTE, LONG, LONG8, UNDEFINED, Directory, Field, field_of
 from facerestore.types import Metadata, Part
 
 XMP = 700
@@ -34,36 +34,32 @@ GEOGRAPHY_WORDS = "place of the pixels on the earth, which holds for the picture
 _LAYER_WORDS = "Photoshop's layers, which show the photo as it was"
 
 
-def read(directory: Directory, layout: Layout, *, has_copy: bool) -> Metadata:
+def read(directory: Directory, *, has_copy: bool) -> Metadata:
     """Return what a page carries beside its pixels; the descriptive tags become an EXIF block.
 
     Args:
         directory: of the page.
-        layout: of its file.
         has_copy: a reduced copy of the page follows it.
     """
-    native = {
-        tag: _narrow(entry, layout)
-        for tag, entry in directory.fields.items()
-        if tag not in _STRUCTURE | _exif.DESCRIPTIVE_TAGS
-    }
-    photometric = _exif.value_of(directory.fields, _PHOTOMETRIC, layout, default=(-1,))[0]
-    bits = _exif.value_of(directory.fields, _BITS, layout, default=(1,))[0]
-    if photometric not in (_BLACK_IS_ZERO, _RGB) or bits not in (8, 16):
-        native = {tag: entry for tag, entry in native.items() if tag not in _COLOURS}
-    raw = _CAMERA_RAW & set(native) if _DNG_VERSION in native else set()
-    native = {tag: entry for tag, entry in native.items() if tag not in raw}
+    fields, order = directory.fields, directory.layout.order
+    foreign = _STRUCTURE | _exif.DESCRIPTIVE_TAGS
+    if directory.integer(_PHOTOMETRIC, -1) not in (_BLACK_IS_ZERO, _RGB) or directory.integer(
+        _BITS, 1
+    ) not in (8, 16):
+        foreign |= _COLOURS
+    raw = _CAMERA_RAW & fields.keys() - foreign if _DNG_VERSION in fields else frozenset()
+    native = {tag: _narrow(entry) for tag, entry in fields.items() if tag not in foreign | raw}
     dropped = [_RAW_WORDS] if raw else []
-    dropped += [_claims.PREVIEWS] if has_copy or _SUB_DIRECTORIES in directory.fields else []
-    dropped += [_LAYER_WORDS] if _LAYERS in directory.fields else []
+    dropped += [_claims.PREVIEWS] if has_copy or _SUB_DIRECTORIES in fields else []
+    dropped += [_LAYER_WORDS] if _LAYERS in fields else []
     return Metadata(
-        exif=_packed_exif(directory, layout.order),
+        exif=_packed_exif(directory),
         xmp=_raw(directory, XMP),
         icc=_raw(directory, _ICC),
-        dpi=_exif.resolution(directory, layout),
+        dpi=directory.resolution,
         iptc=_raw(directory, _IPTC),
         photoshop=_raw(directory, _PHOTOSHOP),
-        parts=(Part("TIFF", TAGS, _exif.pack(Directory(native), layout.order)),) if native else (),
+        parts=(Part("TIFF", TAGS, _exif.pack(Directory(native), order)),) if native else (),
         dropped=tuple(dropped),
     )
 
@@ -74,56 +70,50 @@ def _raw(directory: Directory, tag: int) -> bytes | None:
     return entry.value if entry else None
 
 
-def _narrow(entry: Field, layout: Layout) -> Field:
+def _narrow(entry: Field) -> Field:
     """Return an entry of BigTIFF's 64-bit integers as one of 32 bits, where they fit."""
-    if entry.kind != LONG8 or max(values := _exif.integers(entry, layout)) >= 2**32:
+    if entry.kind != LONG8 or max(values := entry.integers()) >= 2**32:
         return entry
-    return field_of(LONG, values, layout.order)
+    return field_of(LONG, values, entry.order)
 
 
-def _packed_exif(directory: Directory, order: str) -> bytes | None:
+def _packed_exif(directory: Directory) -> bytes | None:
     """Return the descriptive tags and the EXIF directories as a block; a maker note's offsets move with it."""
-    described = _exif.descriptive(directory)
-    described.fields.pop(_IPTC, None)
-    block = bytearray(_exif.pack(described, order))
-    notes = [_maker_note(directory), _maker_note(_exif.first_directory(bytes(block))[0]) if block else None]
-    if notes[0] and notes[1]:
-        _makernote.move(
-            block, notes[1].position, len(notes[1].value), order, by=notes[1].position - notes[0].position
-        )
+    described = {
+        tag: directory.fields[tag] for tag in directory.fields if tag in _exif.DESCRIPTIVE_TAGS - {_IPTC}
+    }
+    order = directory.layout.order
+    block = bytearray(_exif.pack(Directory(described, directory.children), order))
+    read = _exif.first_directory(bytes(block)) if block else Directory()
+    old, new = (one.child(_exif.EXIF_POINTER).fields.get(_makernote.TAG) for one in (directory, read))
+    if old and new:
+        _makernote.move(block, new.position, len(new.value), order, by=new.position - old.position)
     return bytes(block) or None
 
 
-def _maker_note(directory: Directory) -> Field | None:
-    child = directory.children.get(_exif.EXIF_POINTER)
-    return child.fields.get(_makernote.TAG) if child else None
-
-
-def settled(part: Part, turn: int) -> tuple[Part, list[str]]:
-    """Return the tags of a page as they are true of the picture turned upright, and words for what was taken out."""
-    directory, order = _exif.first_directory(part.body)
+def settled(part: Part, turn: int, words: list[str]) -> Part:
+    """Return the tags of a page as they are true of the picture turned upright, and add words for what is taken out."""
+    directory = _exif.first_directory(part.body)
     fields = directory.fields
     across, down = (fields.get(tag) for tag in _RESOLUTION[:2])
     if turn >= 5 and across and down:
         fields[_RESOLUTION[0]], fields[_RESOLUTION[1]] = down, across
-    part = part._replace(body=_exif.pack(Directory(fields), order))
-    return without_geography(part) if turn != 1 else (part, [])
+    part = part._replace(body=_exif.pack(Directory(fields), directory.layout.order))
+    return without_geography(part, words) if turn != 1 else part
 
 
-def without_geography(part: Part) -> tuple[Part, list[str]]:
-    """Return the tags of a page without those of where on the earth its pixels lie, and words for these."""
-    directory, order = _exif.first_directory(part.body)
+def without_geography(part: Part, words: list[str]) -> Part:
+    """Return the tags of a page without those of where on the earth its pixels lie, and add words for these."""
+    directory = _exif.first_directory(part.body)
     kept = {tag: entry for tag, entry in directory.fields.items() if tag not in _GEOGRAPHY}
-    words = [GEOGRAPHY_WORDS] if len(kept) < len(directory.fields) else []
-    return part._replace(body=_exif.pack(Directory(kept), order)), words
+    words += [GEOGRAPHY_WORDS] if len(kept) < len(directory.fields) else []
+    return part._replace(body=_exif.pack(Directory(kept), directory.layout.order))
 
 
-def tags_of(part: Part) -> dict[int, Field]:
-    """Return the entries that a part holds, but for those of the resolution."""
-    if not part.body:
-        return {}
-    fields = _exif.first_directory(part.body)[0].fields
-    return {tag: entry for tag, entry in fields.items() if tag not in _RESOLUTION}
+def tags_of(part: Part) -> list[int]:
+    """Return the tags that a part holds, but for those of the resolution."""
+    fields = _exif.first_directory(part.body).fields if part.body else {}
+    return [tag for tag in fields if tag not in _RESOLUTION]
 
 
 def described(metadata: Metadata) -> tuple[Directory, str, bytes]:
@@ -134,38 +124,25 @@ def described(metadata: Metadata) -> tuple[Directory, str, bytes]:
     Raises:
         ValueError: EXIF that cannot be read.
     """
-    exif = metadata.exif or b""
-    native = metadata.body_of(TAGS) or b""
-    directory, order = _exif.first_directory(exif) if exif else (Directory(), _order_of(native))
+    exif, native = metadata.exif or b"", metadata.body_of(TAGS) or b""
+    directory = _exif.first_directory(exif) if exif else Directory()
+    stated = _exif.first_directory(native) if native else Directory(layout=directory.layout)
+    order = directory.layout.order if exif else stated.layout.order
+    if stated.layout.order != order:
+        stated.fields = {tag: entry.swapped() for tag, entry in stated.fields.items()}
+    if stated.resolution != metadata.dpi:
+        stated.fields = {tag: entry for tag, entry in stated.fields.items() if tag not in _RESOLUTION}
+        stated.fields |= _exif.resolution_fields(metadata.dpi, order) if metadata.dpi else {}
     fields = {
         tag: entry for tag, entry in directory.fields.items() if tag not in _STRUCTURE | set(_RESOLUTION)
     }
     fields |= {tag: field_of(LONG, (child.start,), order) for tag, child in directory.children.items()}
-    stated = _native_tags(native, order)
-    if _exif.resolution(Directory(stated), Layout(order)) != metadata.dpi:
-        stated = {tag: entry for tag, entry in stated.items() if tag not in _RESOLUTION}
-        stated |= _exif.resolution_fields(metadata.dpi, order) if metadata.dpi else {}
-    fields |= stated
+    fields |= stated.fields
     block, iptc = metadata.photoshop, metadata.iptc
     if block and not iptc:  # TIFF has a place of its own for IPTC
         block, iptc = _photoshop.without_iptc(block), _photoshop.iptc_of(block)
     blocks = {XMP: metadata.xmp, _IPTC: iptc, _PHOTOSHOP: block, _ICC: metadata.icc}
     for tag, value in blocks.items():
         if value:
-            fields[tag] = Field(BYTE if tag in (XMP, _PHOTOSHOP) else UNDEFINED, len(value), value)
+            fields[tag] = Field(BYTE if tag in (XMP, _PHOTOSHOP) else UNDEFINED, len(value), value, order)
     return Directory(fields), order, exif
-
-
-def _order_of(body: bytes) -> str:
-    """Return the byte order of a block; that of most machines for an empty one."""
-    return _exif.read_layout(body)[0].order if body else "<"
-
-
-def _native_tags(body: bytes, order: str) -> dict[int, Field]:
-    """Return the entries that came from a TIFF, in a byte order."""
-    if not body:
-        return {}
-    directory, own = _exif.first_directory(body)
-    if own == order:
-        return directory.fields
-    return {tag: _exif.swapped(entry) for tag, entry in directory.fields.items()}

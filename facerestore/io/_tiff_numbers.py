@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
-from facerestore.io._lab import lab_to_srgb
 from facerestore.io._source import Samples, Source
 from facerestore.io._tiff_page import CIE_LAB, FLOAT, ICC_LAB, SIGNED, Page
 
@@ -15,6 +15,17 @@ _ROWS_PER_BAND = 64
 # Of samples below zero: fewer are noise about black, more are a picture whose black is the lowest number.
 _FEW = 0.001
 _CLIPPED_MOST = 0.5
+# For CIELAB (CIE 15): ICC.1's white point, and Lindbloom's Bradford matrices.
+_D50 = np.array((0.9642, 1.0, 0.8249))
+# XYZ of D50 to linear sRGB, whose white is D65: adapted as Bradford has it.
+_TO_LINEAR = np.array(
+    (
+        (3.1338561, -1.6168667, -0.4906146),
+        (-0.9787684, 1.9161415, 0.0334540),
+        (0.0719453, -0.2289914, 1.4052427),
+    )
+)
+_KNEE = 6 / 29
 
 
 def as_integers(source: Source, page: Page, samples: Samples) -> tuple[Samples, str | None, tuple[str, ...]]:
@@ -109,8 +120,24 @@ def _from_lab(page: Page, samples: Samples, bits: int) -> Samples:
         else:
             light = band[..., :1] / white * 100
             tint = band[..., 1:3].view(f"i{bits // 8}") / np.float64(2 ** (bits - 8))
-        colours = lab_to_srgb(np.concatenate((light, tint), axis=2))
+        colours = _lab_to_srgb(np.concatenate((light, tint), axis=2))
         others = band[..., 3:] / white
         return np.rint(np.concatenate((colours, others), axis=2) * np.iinfo(dtype).max)
 
     return _in_bands(np.ascontiguousarray(samples), dtype, convert)
+
+
+def _lab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (..., 3) sRGB in [0, 1], encoded, of CIELAB with L in [0, 100], as seen under D50; clipped where it must.
+
+    Args:
+        lab: (..., 3) L, a, b.
+    """
+    middle = (lab[..., 0] + 16) / 116
+    bent = np.stack((middle + lab[..., 1] / 500, middle, middle - lab[..., 2] / 200), axis=-1)
+    xyz = np.where(bent > _KNEE, bent**3, 3 * _KNEE**2 * (bent - 4 / 29)) * _D50
+    linear = np.clip(xyz @ _TO_LINEAR.T, 0.0, 1.0)
+    encoded: NDArray[np.float64] = np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    )
+    return encoded

@@ -62,24 +62,23 @@ _RAW_REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a TIFF: its directory and layout, and its integers by tag."""
+    """A page of a TIFF: its directory, and what that states of the pixels."""
 
     directory: Directory
-    layout: Layout
 
     def integer(self, tag: int, default: int) -> int:
         """Return the first integer of a tag, or the default."""
-        entry = self.directory.fields.get(tag)
-        code = _exif.INTEGERS.get(entry.kind) if entry else None
-        return struct.unpack_from(self.layout.order + code, entry.value)[0] if entry and code else default
+        return self.directory.integer(tag, default)
 
-    def integers(self, tag: int, most: int) -> tuple[int, ...]:
-        """Return the integers of a tag, the first ``most`` of them."""
-        entry = self.directory.fields.get(tag)
-        code = _exif.INTEGERS.get(entry.kind) if entry else None
-        if not entry or not code:
-            return ()
-        return struct.unpack_from(f"{self.layout.order}{min(entry.count, most)}{code}", entry.value)
+    @property
+    def order(self) -> str:
+        """Byte order of the file."""
+        return self.directory.layout.order
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the pixels are in tiles, not in strips."""
+        return TILE_OFFSETS in self.directory.fields
 
     @property
     def size(self) -> tuple[int, int]:
@@ -104,12 +103,12 @@ class Page:
     @property
     def bits(self) -> set[int]:
         """Bits of a sample; more than one number where channels differ."""
-        return set(self.integers(BITS, self.channels) or (1,))
+        return set(self.directory.integers(BITS, self.channels) or (1,))
 
     @property
     def sample_formats(self) -> set[int]:
         """What samples are: numbers without or with a sign, or with a floating point."""
-        found = set(self.integers(SAMPLE_FORMAT, self.channels) or (UNSIGNED,))
+        found = set(self.directory.integers(SAMPLE_FORMAT, self.channels) or (UNSIGNED,))
         return {UNSIGNED if number == VOID else number for number in found}
 
     @property
@@ -155,16 +154,16 @@ def page_offsets(source: Source) -> tuple[Layout, list[int]]:
 
 def has_copy(source: Source, page: Page) -> bool:
     """Say whether the directory after a page is that of a reduced copy of it."""
-    following = next(_chain(source.data, page.directory.next_offset, page.layout), None)
+    following = next(_chain(source.data, page.directory.next_offset, page.directory.layout), None)
     return following is not None and following[1] & _REDUCED > 0
 
 
 def _chain(data: bytes, offset: int, layout: Layout) -> Iterator[tuple[int, int, int]]:
     """Yield place, kind of page and size of each directory of the chain; one that lies outside of the file ends it."""
-    count_code, entry_size, word = ("Q", 20, "Q") if layout.big else ("H", 12, "I")
+    count_code, entry_size, word = layout.codes
     tag_type, head, seen = np.dtype(layout.order + "u2"), struct.calcsize(count_code), set[int]()
     while offset and offset not in seen and offset + head <= len(data):
-        count = struct.unpack_from(layout.order + count_code, data, offset)[0]
+        count = struct.unpack_from(count_code, data, offset)[0]
         end = offset + head + count * entry_size
         if end > len(data):
             return
@@ -175,7 +174,7 @@ def _chain(data: bytes, offset: int, layout: Layout) -> Iterator[tuple[int, int,
         yield offset, struct.unpack_from(layout.order + "I", data, value)[0] if value else 0, end - offset
         seen.add(offset)
         following = end + struct.calcsize(word) <= len(data)
-        offset = struct.unpack_from(layout.order + word, data, end)[0] if following else 0
+        offset = struct.unpack_from(word, data, end)[0] if following else 0
 
 
 def read_page(source: Source) -> Page:
@@ -188,7 +187,7 @@ def read_page(source: Source) -> Page:
     layout, offsets = page_offsets(source)
     chosen = source.choose(len(offsets), "page") if offsets else 0
     offset = offsets[chosen] if offsets else _exif.read_layout(source.data)[1]
-    page = Page(_exif.read_directory(source.data, offset, layout), layout)
+    page = Page(_exif.read_directory(source.data, offset, layout))
     source.check_size(*page.size)
     check_handled(source, page)
     return page

@@ -15,9 +15,8 @@ from PIL import ImageFile, TiffImagePlugin
 from facerestore.io import _exif, _pillow
 from facerestore.io import _tiff_page as tags
 from facerestore.io._exif import LONG, SHORT, Directory, Field, field_of
-from facerestore.io._source import Samples, Source
+from facerestore.io._source import Samples, Source, inflated_as_far
 from facerestore.io._tiff_page import DEFLATE, OLD_DEFLATE, Page
-from facerestore.io._zlib import inflated_as_far
 
 _MAX_CLASSIC_BYTES = 2**32
 _NO_PREDICTOR, _DIFFERENCES, _FLOAT_DIFFERENCES = 1, 2, 3
@@ -96,7 +95,7 @@ def read_samples(source: Source, page: Page) -> tuple[Samples, int | None]:
 def _planes(source: Source, page: Page, *, planes: int) -> list[_Plane]:
     """Return how each plane is stored."""
     (width, height), count = page.size, page.channels // planes
-    tiled = tags.TILE_OFFSETS in page.directory.fields
+    tiled = page.tiled
     rows = page.integer(tags.TILE_HEIGHT, 0) if tiled else page.integer(tags.ROWS_PER_STRIP, height)
     block = page.integer(tags.TILE_WIDTH, 0) if tiled else width
     rows = rows if tiled else min(rows, height)
@@ -107,8 +106,8 @@ def _planes(source: Source, page: Page, *, planes: int) -> list[_Plane]:
     if tiled and block * rows * count * bits // 8 > _MAX_TILE_BYTES:
         raise source.unhandled(f"a TIFF with tiles of {block}x{rows} pixels", "TIFF in strips")
     wanted = across * down
-    offsets = page.integers(tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS, wanted * planes)
-    sizes = page.integers(tags.TILE_BYTES if tiled else tags.STRIP_BYTES, wanted * planes)
+    offsets = page.directory.integers(tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS, wanted * planes)
+    sizes = page.directory.integers(tags.TILE_BYTES if tiled else tags.STRIP_BYTES, wanted * planes)
     if not sizes and len(offsets) == 1 and page.compression == tags.NONE:  # old writers left it to the reader
         sizes = (len(source.data) - offsets[0],)
     found = min(len(offsets), len(sizes))
@@ -145,8 +144,7 @@ def _plain(plane: _Plane) -> Samples | None:
     Read where they lie: Pillow would hold a copy of the file and one of the picture beside them.
     """
     page, data = plane.page, plane.source.data
-    tiled = tags.TILE_OFFSETS in page.directory.fields
-    if tiled or page.compression != tags.NONE or page.integer(tags.FILL_ORDER, 1) != 1:
+    if page.tiled or page.compression != tags.NONE or page.integer(tags.FILL_ORDER, 1) != 1:
         return None
     if len(plane.offsets) != -(-plane.height // plane.rows):
         return None
@@ -176,21 +174,20 @@ def _decoded(
     shape: tuple[int, int],
 ) -> Samples:
     """Return the bytes of blocks, (H, bytes of a row of blocks), which stand in ``body`` from byte 8 on."""
-    page, order = plane.page, plane.page.layout.order
+    page, order = plane.page, plane.page.order
     height, across = shape
     numbers = {tags.WIDTH: plane.row_bytes * across, tags.HEIGHT: height, tags.COMPRESSION: page.compression}
     fields = {tag: field_of(LONG, (value,), order) for tag, value in numbers.items()}
     short = {tags.BITS: 8, tags.SAMPLES: 1, tags.PHOTOMETRIC: tags.BLACK_IS_ZERO}
     short[tags.FILL_ORDER] = page.integer(tags.FILL_ORDER, 1)
     fields |= {tag: field_of(SHORT, (value,), order) for tag, value in short.items()}
-    tiled = tags.TILE_OFFSETS in page.directory.fields
-    if tiled:
+    if page.tiled:
         fields[tags.TILE_WIDTH] = field_of(LONG, (plane.row_bytes,), order)
         fields[tags.TILE_HEIGHT] = field_of(LONG, (plane.rows,), order)
     else:
         fields[tags.ROWS_PER_STRIP] = field_of(LONG, (min(plane.rows, height),), order)
-    fields[tags.TILE_OFFSETS if tiled else tags.STRIP_OFFSETS] = field_of(LONG, offsets, order)
-    fields[tags.TILE_BYTES if tiled else tags.STRIP_BYTES] = field_of(LONG, sizes, order)
+    fields[tags.TILE_OFFSETS if page.tiled else tags.STRIP_OFFSETS] = field_of(LONG, offsets, order)
+    fields[tags.TILE_BYTES if page.tiled else tags.STRIP_BYTES] = field_of(LONG, sizes, order)
     stored = _pillow.to_array(Unlimited(BytesIO(with_directory(body, fields, order))))
     return stored.reshape(height, -1)
 
@@ -244,8 +241,7 @@ def _blocks(plane: _Plane, first: int, last: int, left: int, right: int) -> Samp
     rows = min(last * plane.rows, plane.height) - first * plane.rows
     nothing: Samples = np.empty((0, right - left, plane.row_bytes), np.uint8)
     if len(numbers) == 1:
-        tiled = tags.TILE_OFFSETS in plane.page.directory.fields
-        return _block(plane, numbers[0], plane.rows if tiled else rows)[:rows, None]
+        return _block(plane, numbers[0], plane.rows if plane.page.tiled else rows)[:rows, None]
     if numbers[-1] >= min(len(plane.offsets), len(plane.sizes)):
         return nothing
     pieces = [plane.source.data[plane.offsets[i] : plane.offsets[i] + plane.sizes[i]] for i in numbers]
@@ -296,7 +292,7 @@ def _numbers(plane: _Plane, stored: Samples) -> Samples:
         samples = _undone_float(stored, count, bits // 8).reshape(across)
     else:
         kind = _FLOATS[bits] if tags.FLOAT in page.sample_formats else f"u{bits // 8}"
-        integers = stored.view(np.dtype(f"{page.layout.order}u{bits // 8}"))
+        integers = stored.view(np.dtype(f"{page.order}u{bits // 8}"))
         integers = integers.astype(integers.dtype.newbyteorder("="), copy=False).reshape(across)
         if predictor == _DIFFERENCES:
             # Anew in each block (section 14).

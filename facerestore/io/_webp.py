@@ -1,20 +1,28 @@
-"""WebP: its RIFF chunks, its pixels, and a writer. Source: WebP Container Specification, RFC 9649."""
+"""WebP: its RIFF chunks, its pixels, what it carries, and a writer. Source: WebP Container Specification, RFC 9649."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
 
 from PIL import Image as PillowImage
 from PIL import WebPImagePlugin
 
-from facerestore.io import _pillow, _webp_metadata
+from facerestore.io import _claims, _pillow
 from facerestore.io._opencv import opencv_pixels, swap_red_and_blue, without_alpha
 from facerestore.io._overheard import overheard
-from facerestore.io._source import Samples, Source, finish
+from facerestore.io._source import Decoded, Samples, Source, finish
 from facerestore.types import DecodedImage, Metadata, Part
 
+LOSSLESS = b"VP8L"
+"""Key of the part that says that the pixels were stored without loss."""
+
+_HEADER, _ICC, _EXIF, _XMP = b"VP8X", b"ICCP", b"EXIF", b"XMP "
+_PIXELS = (b"VP8 ", LOSSLESS, b"ALPH", b"ANIM", b"ANMF")
+_HAS_ICC, _HAS_ALPHA, _HAS_EXIF, _HAS_XMP = 0x20, 0x10, 0x08, 0x04
+_CREDENTIALS = b"C2PA"
 _FRAME_HEADER = 16
 _MAX_CHUNKS = 2**16  # hours of an animation
 
@@ -25,36 +33,36 @@ def decode(source: Source) -> DecodedImage:
     Raises:
         ImageError: damaged, truncated, animated and no frame chosen, or over the limit on pixels.
     """
-    chunks = chunks_of(source)
+    chunks = _chunks_of(source)
     frames = [body for kind, body in chunks if kind == b"ANMF"]
     frame = source.choose(max(1, len(frames)), "animation frame")
     source.check_size(*_size(source, chunks))
-    metadata = _webp_metadata.read(chunks)
+    metadata = _read_metadata(chunks)
     if len(frames) > 1:
-        pixels, alpha = overheard(lambda: _frame(source, frame))[0]
-        if frames[frame][_FRAME_HEADER:][:4] == _webp_metadata.LOSSLESS:
-            metadata = replace(metadata, parts=(*metadata.parts, Part("WEBP", _webp_metadata.LOSSLESS, b"")))
+        decoded = overheard(lambda: _frame(source, frame))[0]
+        if frames[frame][_FRAME_HEADER:][:4] == LOSSLESS:
+            metadata = replace(metadata, parts=(*metadata.parts, Part("WEBP", LOSSLESS, b"")))
     else:
-        pixels, alpha = overheard(lambda: _pixels(source))[0]
-    return finish(pixels, alpha, grey=False, metadata=metadata, format="WEBP")
+        decoded = overheard(lambda: _pixels(source))[0]
+    return finish(decoded, metadata, "WEBP")
 
 
-def _pixels(source: Source) -> tuple[Samples, Samples | None]:
-    """Return (H, W, 3) RGB and (H, W) alpha or None, as stored."""
+def _pixels(source: Source) -> Decoded:
+    """Return the pixels of a picture that does not move."""
     import cv2
 
     decoded = opencv_pixels(source, [source.data], cv2.IMREAD_UNCHANGED)
-    return without_alpha(decoded) if decoded.shape[2] == 4 else (swap_red_and_blue(decoded), None)
+    return Decoded(*without_alpha(decoded)) if decoded.shape[2] == 4 else Decoded(swap_red_and_blue(decoded))
 
 
-def _frame(source: Source, frame: int) -> tuple[Samples, Samples | None]:
+def _frame(source: Source, frame: int) -> Decoded:
     """Return one frame of an animation, as it is shown."""
     picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
     picture.seek(frame)
-    return _pillow.channels(picture, source.name)[:2]
+    return Decoded(*_pillow.channels(picture, source.name)[:2])
 
 
-def chunks_of(source: Source) -> list[tuple[bytes, memoryview]]:
+def _chunks_of(source: Source) -> list[tuple[bytes, memoryview]]:
     """Return (type, body) of every chunk; each body starts at an even offset."""
     data = memoryview(source.data)
     end = 8 + struct.unpack_from("<I", data, 4)[0] if len(data) >= 12 else len(data) + 1
@@ -98,7 +106,7 @@ def encode(samples: Samples, metadata: Metadata, quality: int | None, *, default
         OSError: from Pillow, for what it cannot encode.
     """
     height, width, count = samples.shape
-    lossless = quality is None and metadata.body_of(_webp_metadata.LOSSLESS) is not None
+    lossless = quality is None and metadata.body_of(LOSSLESS) is not None
     stream = BytesIO()
     picture = PillowImage.fromarray(samples[..., 0] if count == 1 else samples)
     # exact: the colours under full transparency are the picture's too.
@@ -106,5 +114,57 @@ def encode(samples: Samples, metadata: Metadata, quality: int | None, *, default
         picture.save(stream, "WEBP", lossless=True, exact=True)
     else:
         picture.save(stream, "WEBP", quality=quality or default_quality, exact=True)
-    chunks = chunks_of(Source(stream.getvalue(), "the WebP as encoded"))
-    return _webp_metadata.container(chunks, metadata, size=(width, height), alpha=count in (2, 4))
+    chunks = _chunks_of(Source(stream.getvalue(), "the WebP as encoded"))
+    return _container(chunks, metadata, size=(width, height), alpha=count in (2, 4))
+
+
+def _read_metadata(chunks: Iterable[tuple[bytes, memoryview]]) -> Metadata:
+    """Return what a WebP carries; chunks that the specification does not know are kept, as it asks for."""
+    found: dict[bytes, bytes] = {}
+    parts, dropped = [], []
+    for kind, body in chunks:
+        if kind == LOSSLESS:
+            parts.append(Part("WEBP", LOSSLESS, b""))
+        elif kind == _CREDENTIALS:
+            dropped.append(_claims.CREDENTIALS)
+        elif kind in (_ICC, _EXIF, _XMP):
+            found.setdefault(kind, bytes(body))
+        elif kind not in (*_PIXELS, _HEADER):
+            parts.append(Part("WEBP", kind, bytes(body)))
+    return Metadata(
+        exif=found.get(_EXIF),
+        xmp=found.get(_XMP),
+        icc=found.get(_ICC),
+        parts=tuple(parts),
+        dropped=tuple(dropped),
+    )
+
+
+def _container(
+    pixels: Sequence[tuple[bytes, memoryview]], metadata: Metadata, *, size: tuple[int, int], alpha: bool
+) -> bytes:
+    """Return a WebP of the chunks of an encoded picture and of what it carries.
+
+    Args:
+        pixels: chunks of a WebP; those that are no pixels are left out.
+        metadata: every part of it has found its place already.
+        size: width and height.
+        alpha: the picture has transparency.
+    """
+    others = [(part.key, part.body) for part in metadata.parts if part.key != LOSSLESS]
+    held = {_ICC: metadata.icc, _EXIF: metadata.exif, _XMP: metadata.xmp}
+    chunks: list[tuple[bytes, bytes | memoryview]] = [chunk for chunk in pixels if chunk[0] in _PIXELS]
+    if others or any(held.values()) or any(kind == b"ALPH" for kind, _ in chunks):
+        bits = {_ICC: _HAS_ICC, _EXIF: _HAS_EXIF, _XMP: _HAS_XMP}
+        flags = sum(bits[kind] for kind, body in held.items() if body) | (_HAS_ALPHA if alpha else 0)
+        sides = b"".join((side - 1).to_bytes(3, "little") for side in size)
+        first = [
+            (_HEADER, struct.pack("<I", flags) + sides),
+            *((_ICC, body) for body in [metadata.icc] if body),
+        ]
+        after = [(kind, body) for kind, body in held.items() if body and kind != _ICC]
+        chunks = [*first, *chunks, *after, *others]
+    body = b"".join(
+        kind + struct.pack("<I", len(data)) + data + bytes(len(data) % 2) for kind, data in chunks
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body

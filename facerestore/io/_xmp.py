@@ -34,6 +34,9 @@ _ATTRIBUTE = re.compile(rb"\s+([^\s=>/]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 Name = tuple[str, str]
 """Namespace and local name of a property."""
 
+Edit = tuple[int, int, bytes]
+"""A span of a packet, and what is put in its place."""
+
 Change = Callable[[Name, bytes], bytes | None]
 """From a property's name and value to its new value: empty to take it out, None to leave it."""
 
@@ -132,16 +135,22 @@ def _read(packet: bytes) -> _Element:
         raise ValueError(f"no well-formed XMP: {error}") from error
 
 
-def _descriptions(root: _Element) -> Iterator[_Element]:
-    """Yield the elements whose attributes and children are properties of the picture; of a fragment, its root."""
-    waiting, found = list(root.children), False
+def _rdf_elements(root: _Element) -> Iterator[_Element]:
+    """Yield the RDF elements of a packet."""
+    waiting = list(root.children)
     while waiting:
         element = waiting.pop()
         if element.name == (RDF, "RDF"):
-            found = True
-            yield from (child for child in element.children if child.name == (RDF, "Description"))
+            yield element
         else:
             waiting += element.children
+
+
+def _descriptions(root: _Element) -> Iterator[_Element]:
+    """Yield the elements whose attributes and children are properties of the picture; of a fragment, its root."""
+    found = list(_rdf_elements(root))
+    for element in found:
+        yield from (child for child in element.children if child.name == (RDF, "Description"))
     if not found:
         yield root
         yield from root.children
@@ -187,7 +196,7 @@ def edited(packet: bytes, change: Change) -> bytes:
     Raises:
         ValueError: the packet cannot be read.
     """
-    edits: list[tuple[int, int, bytes]] = []
+    edits: list[Edit] = []
     removed: set[str] = set()
     for description in _descriptions(_read(packet)):
         for attribute in description.attributes:
@@ -198,10 +207,10 @@ def edited(packet: bytes, change: Change) -> bytes:
             if (value := change(child.name, packet[child.tag[1] : child.content_end])) is not None:
                 edits += _element_edits(packet, child, value)
                 removed |= set() if value else {child.name[0]}
-    return _without_unused(_applied(packet, edits), removed) if edits else packet
+    return _without_unused(applied(packet, edits), removed) if edits else packet
 
 
-def _element_edits(packet: bytes, element: _Element, value: bytes) -> list[tuple[int, int, bytes]]:
+def _element_edits(packet: bytes, element: _Element, value: bytes) -> list[Edit]:
     """Return what gives an element another content, or takes it out with the white space before it."""
     if value:
         is_empty = element.content_end == element.end
@@ -212,8 +221,8 @@ def _element_edits(packet: bytes, element: _Element, value: bytes) -> list[tuple
     return [(start, element.end, b"")]
 
 
-def _applied(packet: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
-    """Return a packet with spans replaced."""
+def applied(packet: bytes, edits: list[Edit]) -> bytes:
+    """Return a packet, or a piece of one, with spans replaced."""
     parts, position = [], 0
     for start, end, value in sorted(edits):
         parts += [packet[position:start], value]
@@ -239,10 +248,8 @@ def joined(packet: bytes, extension: bytes) -> bytes:
     Raises:
         ValueError: one of them cannot be read, or is no RDF.
     """
-    target = _rdf(_read(packet))
-    home = _rdf(_read(extension))
-    parts = []
-    for child in home.children:
+    target, parts = _rdf(packet), []
+    for child in _rdf(extension).children:
         missing = {p: uri for p, uri in child.scope.items() if target.scope.get(p) != uri}
         own = {extension[slice(*a.span)].split(b"=")[0].strip() for a in child.attributes}
         declared = b"".join(
@@ -257,15 +264,11 @@ def joined(packet: bytes, extension: bytes) -> bytes:
     return b"".join((packet[: target.content_end], *parts, packet[target.content_end :]))
 
 
-def _rdf(root: _Element) -> _Element:
-    """Return the RDF element of a packet."""
-    waiting = list(root.children)
-    while waiting:
-        element = waiting.pop()
-        if element.name == (RDF, "RDF"):
-            return element
-        waiting += element.children
-    raise ValueError("no RDF in the packet")
+def _rdf(packet: bytes) -> _Element:
+    """Return the RDF element of a packet; raises ValueError where it has none, or cannot be read."""
+    if (found := next(_rdf_elements(_read(packet)), None)) is None:
+        raise ValueError("no RDF in the packet")
+    return found
 
 
 def divided(packet: bytes, limit: int) -> tuple[bytes, bytes]:
