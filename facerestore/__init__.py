@@ -14,17 +14,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from facerestore.backends import register_backend
     from facerestore.backends.base import TensorRestorer
     from facerestore.backends.restorer import Descriptor, Restorer
     from facerestore.config import OutputConfig, RestoreConfig, load_config
+    from facerestore.degradation import register_degradation
+    from facerestore.detection import DetectorOptions, register_detector
     from facerestore.errors import (
         BackendError,
         CheckpointError,
         ConfigError,
+        ExtensionError,
         FaceRestoreError,
         ImageError,
         WeightsError,
     )
+    from facerestore.evaluation.metrics import register_metric
     from facerestore.io import read_image, write_image
     from facerestore.pipeline.build import build_pipeline, restore
     from facerestore.pipeline.restore import RestorePipeline
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
         synthesize,
     )
     from facerestore.testing.contract import Verdict, check_restorer
+    from facerestore.training.recipes import register_recipe
     from facerestore.types import (
         AlignedFace,
         Choice,
@@ -62,6 +68,8 @@ _HOMES = {
     "DecodedImage": "types",
     "Descriptor": "backends.restorer",
     "DetectedFace": "types",
+    "DetectorOptions": "detection",
+    "ExtensionError": "errors",
     "FaceImage": "types",
     "FaceRestoreError": "errors",
     "ImageError": "errors",
@@ -87,6 +95,11 @@ _HOMES = {
     "load_config": "config",
     "load_strictly": "weights.checkpoint",
     "read_image": "io",
+    "register_backend": "backends",
+    "register_degradation": "degradation",
+    "register_detector": "detection",
+    "register_metric": "evaluation.metrics",
+    "register_recipe": "training.recipes",
     "restore": "pipeline.build",
     "synthesize": "pipeline.tasks.build",
     "write_image": "io",
@@ -103,6 +116,8 @@ __all__ = [
     "DecodedImage",
     "Descriptor",
     "DetectedFace",
+    "DetectorOptions",
+    "ExtensionError",
     "FaceImage",
     "FaceRestoreError",
     "ImageError",
@@ -129,6 +144,11 @@ __all__ = [
     "load_config",
     "load_strictly",
     "read_image",
+    "register_backend",
+    "register_degradation",
+    "register_detector",
+    "register_metric",
+    "register_recipe",
     "restore",
     "synthesize",
     "write_image",

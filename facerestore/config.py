@@ -53,7 +53,9 @@ class RestoreConfig:
     """
 
     detector: str = "auto"
-    """auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, or the file of a face detector."""
+    """auto, embedded, yunet, retinaface-resnet50, retinaface-mobile0.25, one of another package, or the file of a
+    face detector.
+    """
 
     detect_size: int | None = option(
         None,

@@ -41,6 +41,10 @@ class BackendError(FaceRestoreError):
     """A network failed, or gave a result that cannot be an image."""
 
 
+class ExtensionError(FaceRestoreError):
+    """A detector, recipe, degradation or metric of another package cannot be imported, or is broken."""
+
+
 MOST_BYTES = 1 << 20
 """Of a text that people or this program write to be read as a whole; the largest of ours, the catalog, has 40 KB."""
 

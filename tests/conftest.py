@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,34 @@ def use_detector(monkeypatch):
     from facerestore.pipeline import load
 
     return lambda detector: monkeypatch.setattr(load, "create_detector", lambda *_, **__: detector)
+
+
+@pytest.fixture
+def install_package(tmp_path_factory, monkeypatch):
+    """Return a function that installs a package: its name, group to name to location, and file name to source."""
+    before = set(sys.modules)
+
+    def install(package, groups, files=None, version="1.2"):
+        folder = tmp_path_factory.mktemp(package)
+        info = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        lines = [
+            line
+            for group, points in groups.items()
+            for line in (f"[{group}]", *(f"{name} = {location}" for name, location in points.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        for name, source in (files or {}).items():
+            (folder / name).write_text(textwrap.dedent(source))
+        monkeypatch.syspath_prepend(folder)
+        installed.extend(Path(name).stem for name in files or {})
+        return folder
+
+    installed: list[str] = []
+    yield install
+    for name in set(installed) - before:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,7 @@
 
 import re
 import sys
-from importlib.metadata import EntryPoint
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -108,8 +107,8 @@ class Unfinished(TensorRestorer):
 
 
 @pytest.fixture
-def plugins(monkeypatch):
-    """Return a function that installs packages: backend name -> entry point value, or (value, package)."""
+def plugins(monkeypatch, install_package):
+    """Return a function that installs backends: (name, location), or (name, location, package)."""
     module = ModuleType("plugin_module")
     for item in (
         Darkener,
@@ -127,13 +126,11 @@ def plugins(monkeypatch):
     monkeypatch.setitem(sys.modules, "plugin_module", module)
 
     def install(*entries):
-        points = []
-        for name, value, *package in entries:
-            point = EntryPoint(name, value, GROUP)
-            if package:
-                point = point._for(SimpleNamespace(name=package[0], version="1.2"))
-            points.append(point)
-        monkeypatch.setattr(facerestore.backends, "entry_points", lambda *, group: points)
+        packages = {}
+        for name, location, *package in entries:
+            packages.setdefault((*package, "a-package")[0], {})[name] = location
+        for package, points in reversed(packages.items()):  # what is installed last is found first
+            install_package(package, {GROUP: points})
 
     return install
 
@@ -152,7 +149,8 @@ def test_backends_of_other_packages_are_listed_after_our_own(plugins):
 
 
 def test_a_package_that_is_found_twice_is_listed_once(plugins):
-    plugins(*2 * [("darkener", "plugin_module:Darkener", "dark-arts")])
+    for _ in range(2):
+        plugins(("darkener", "plugin_module:Darkener", "dark-arts"))
     assert backend_names().count("darkener") == 1
     assert backend_class("darkener") is Darkener
 

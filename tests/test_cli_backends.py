@@ -3,13 +3,11 @@
 import json
 import sys
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-import facerestore.backends
 from facerestore.backends import BACKENDS, backend_class
 from facerestore.backends.description import count_sizes, describe_backend, has_example
 from facerestore.backends.restorer import Descriptor, Restorer
@@ -43,18 +41,14 @@ class Raiser(Copier):
 
 
 @pytest.fixture
-def plugins(monkeypatch):
+def plugins(monkeypatch, install_package):
     """Return a function that installs backends of another package, by name and entry point value."""
     module = ModuleType("plugin_module")
     for item in (Copier, Swapper, Raiser):
         setattr(module, item.__name__, item)
     monkeypatch.setitem(sys.modules, "plugin_module", module)
 
-    def install(**entries):
-        points = [EntryPoint(name, value, "facerestore.backends") for name, value in entries.items()]
-        monkeypatch.setattr(facerestore.backends, "entry_points", lambda *, group: points)
-
-    return install
+    return lambda **entries: install_package("a-package", {"facerestore.backends": entries})
 
 
 @pytest.fixture(autouse=True)
@@ -90,13 +84,10 @@ def test_list_shows_a_broken_package_with_its_reason(capsys, plugins):
     code, out, _ = run(capsys, "list")
     flat = " ".join(out.split())
     assert code == 0
-    assert "gone BROKEN, from package of 'no_such_package' backend 'gone'" in flat
+    assert "gone BROKEN, from a-package 1.2 backend 'gone'" in flat
     assert "ModuleNotFoundError: No module named 'no_such_package'" in flat
     assert "its name 'lite' is that of a backend of facerestore" in flat
-    assert (
-        "copier 32 px no parsing map from package of 'plugin_module' Gives faces back needs no weights"
-        in flat
-    )
+    assert "copier 32 px no parsing map from a-package 1.2 Gives faces back needs no weights" in flat
 
 
 def test_list_as_json(capsys, plugins):

@@ -13,6 +13,7 @@ from doc_blocks import blocks_of, run_page
 import facerestore
 from facerestore.cli.app import app
 from facerestore.cli.commands import COMMANDS
+from facerestore.extensions import forget_registered
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "examples"
@@ -20,6 +21,12 @@ DOCS = REPOSITORY / "docs"
 PAGES = [*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md")), *sorted(DOCS.glob("*.md"))]
 RUN = [page for page in PAGES if any(block.language in ("console", "python") for block in blocks_of(page))]
 LEFT_OUT = [(page.name, block.reason) for page in PAGES for block in blocks_of(page) if block.reason]
+
+
+@pytest.fixture(autouse=True)
+def _unregistered():
+    yield
+    forget_registered()
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)

@@ -111,7 +111,7 @@ def test_metrics_that_compare_need_something_to_compare_with():
 def test_a_list_of_metrics_is_put_in_order_and_an_unknown_one_refused():
     assert parse_metrics("lpips, psnr") == ("psnr", "lpips")
     assert parse_metrics(None) is None
-    with pytest.raises(ConfigError, match="unknown metric 'pnsr'; choose from psnr, ssim"):
+    with pytest.raises(ConfigError, match="unknown metric 'pnsr'; choose one of psnr, ssim"):
         parse_metrics("pnsr")
 
 

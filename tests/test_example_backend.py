@@ -5,7 +5,6 @@ import re
 import sys
 import textwrap
 import tomllib
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-import facerestore.backends
 from facerestore.backends import backend_class, load_backend
 from facerestore.blending import whole_crop
 from facerestore.cli.app import main
@@ -29,15 +27,14 @@ PACKAGE = tomllib.loads((FOLDER / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
-def example(monkeypatch):
+def example(monkeypatch, install_package):
     """Return the example's module, installed as its package would."""
     module_name = LOCATION.partition(":")[0]
     spec = importlib.util.spec_from_file_location(module_name, FOLDER / f"{module_name}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, module_name, module)
     spec.loader.exec_module(module)
-    point = EntryPoint(NAME, LOCATION, "facerestore.backends")
-    monkeypatch.setattr(facerestore.backends, "entry_points", lambda *, group: [point])
+    install_package("an-example", PACKAGE["project"]["entry-points"])
     return module
 
 
@@ -83,7 +80,7 @@ def test_enhance_uses_it(example, tmp_path, capsys):
     assert not np.array_equal(read_image(out).pixels, read_image(photo).pixels)
 
 
-def test_the_route_with_weights_in_its_docstring_works(example, monkeypatch, tmp_path):
+def test_the_route_with_weights_in_its_docstring_works(example, install_package, tmp_path):
     (code,) = re.findall(r"^    class MyRestorer.*?(?=^with )", example.__doc__, flags=re.S | re.M)
 
     class MyNetwork(nn.Module):
@@ -98,8 +95,7 @@ def test_the_route_with_weights_in_its_docstring_works(example, monkeypatch, tmp
     exec(re.findall(r"``(from facerestore import .*)``", example.__doc__)[0], names)
     exec(textwrap.dedent(code), names)
     example.MyRestorer = names["MyRestorer"]
-    point = EntryPoint("mine", "custom_backend:MyRestorer", "facerestore.backends")
-    monkeypatch.setattr(facerestore.backends, "entry_points", lambda *, group: [point])
+    install_package("mine", {"facerestore.backends": {"mine": "custom_backend:MyRestorer"}})
     torch.manual_seed(0)
     save_state_dict(tmp_path / "mine.safetensors", MyNetwork(5).state_dict())
     restorer = load_backend(tmp_path / "mine.safetensors")

@@ -2,22 +2,19 @@
 
 A backend is two files: the network in `facerestore.archs`, and here an adapter derived from
 `facerestore.backends.base.TensorRestorer`. Adapters are named in a table and imported when they are asked
-for. Other packages add theirs through the entry point group ``facerestore.backends``; a package that is
-broken is an error where its backend is asked for, and nowhere else. ``examples/custom_backend`` shows how.
+for. Other packages add theirs (`facerestore.extensions`); ``examples/custom_backend`` shows how.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract, isclass
 from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import adapter_errors
 from facerestore.backends.restorer import DECLARE, Restorer, has_own
 from facerestore.errors import BackendError, CheckpointError, ConfigError
+from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 from facerestore.weights.checkpoint import load_state_dict, open_weights
 
 if TYPE_CHECKING:
@@ -36,10 +33,6 @@ BACKENDS: Mapping[str, str] = {
 }
 """Name of each backend that comes with facerestore, and where its class is."""
 
-ENTRY_POINT_GROUP = "facerestore.backends"
-
-OWN_PACKAGE = "facerestore"
-
 # How many keys of an unknown state dict a message shows: enough to recognise the network by.
 KEYS_SHOWN = 5
 
@@ -47,40 +40,14 @@ LEAST_SHARE = 0.5
 """Of a backend's keys, from which on a file that is not recognised is likened to it."""
 
 
-@dataclass(frozen=True, slots=True)
-class BackendSource:
-    """Where a backend comes from; its module is not imported yet.
-
-    Attributes:
-        name: what ``--backend`` calls it.
-        location: ``module:Class``.
-        package: the package that brings it, with its version; ``facerestore`` for our own.
-        problem: why it cannot be used, known without importing it: its name is taken. None otherwise.
-    """
-
-    name: str
-    location: str
-    package: str
-    problem: str | None = None
-
-    @property
-    def own(self) -> bool:
-        """Whether it comes with facerestore."""
-        return self.package == OWN_PACKAGE
-
-
-def backend_sources() -> list[BackendSource]:
+def backend_sources() -> list[Extension]:
     """Return all backends that are installed, our own first, those that cannot be used included."""
-    own = [BackendSource(name, location, OWN_PACKAGE) for name, location in BACKENDS.items()]
-    # The same package may be found twice, as when a checkout lies in the folder that Python starts in.
-    points = {(point.name, point.value): point for point in entry_points(group=ENTRY_POINT_GROUP)}
-    others = [BackendSource(p.name, p.value, _package(p)) for p in points.values()]
-    return [*own, *(replace(source, problem=_clash(source, others)) for source in others)]
+    return [*map(_own, BACKENDS), *EXTENSIONS.outside()]
 
 
 def backend_names() -> list[str]:
     """Return the names of the backends that may be asked for, our own first."""
-    return list(_usable())
+    return EXTENSIONS.names()
 
 
 def backend_class(name: str) -> type[Restorer]:
@@ -90,33 +57,25 @@ def backend_class(name: str) -> type[Restorer]:
         ConfigError: no backend has this name, or two packages claim it.
         BackendError: the backend's module cannot be imported, or what it holds is no backend.
     """
-    usable = _usable()
-    if name in usable:
-        return import_backend(usable[name])
-    for source in backend_sources():
-        if source.name == name:
-            raise ConfigError(f"backend '{name}' of {source.package} cannot be used: {source.problem}")
-    raise ConfigError(f"unknown backend '{name}'; choose one of {', '.join(usable)}")
+    return EXTENSIONS.import_one(_own(name)) if name in BACKENDS else EXTENSIONS.load(name)
 
 
-def import_backend(source: BackendSource) -> type[Restorer]:
-    """Return the class that a backend's entry names, imported now and looked at.
+def register_backend(name: str, backend: type[Restorer]) -> None:
+    """Let ``backend="NAME"`` mean a class of yours, in this process.
+
+    Args:
+        name: not that of another backend.
+        backend: derived from `Restorer` or `TensorRestorer`.
 
     Raises:
-        BackendError: it cannot be imported, is no class, or lacks a method that every backend has.
+        ConfigError: the name is taken.
+        BackendError: the class is no backend.
     """
-    module_name, _, class_name = source.location.partition(":")
-    named = f"backend '{source.name}' ({source.location}, from {source.package})"
-    remedy = "" if source.own else f"; update or uninstall {source.package}"
-    try:
-        found: type[Restorer] = getattr(import_module(module_name), class_name)
-    except Exception as error:  # a module of another package may raise anything
-        raise BackendError(
-            f"{named} cannot be imported: {type(error).__name__}: {error}{remedy or '; reinstall facerestore'}"
-        ) from error
-    if (lack := _lack(found)) is not None:
-        raise BackendError(f"{named} is no backend: {lack}{remedy}")
-    return found
+    EXTENSIONS.register(name, backend)
+
+
+def _own(name: str) -> Extension:
+    return Extension(EXTENSIONS.kind, name, BACKENDS[name], OWN_PACKAGE)
 
 
 def needs_weights(name: str) -> bool:
@@ -138,9 +97,8 @@ def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
     Raises:
         CheckpointError: no backend claims them, or several do; backends that could not be asked are named.
     """
-    usable = _usable()
-    own = [name for name, source in usable.items() if source.own and _claims(source, state_dict)]
-    claims, broken = (own, []) if own else _foreign_claims(usable, state_dict)
+    own = [name for name in BACKENDS if _claims(_own(name), state_dict)]
+    claims, broken = (own, []) if own else _foreign_claims(state_dict)
     if len(claims) == 1:
         return claims[0]
     shown = (
@@ -152,7 +110,8 @@ def identify(state_dict: Mapping[str, torch.Tensor]) -> str:
             f"backends {' and '.join(claims)} both claim {shown}; name one of them{unasked}"
         )
     raise CheckpointError(
-        f"no backend recognises {shown}{_nearest(state_dict)}; give weights of one of {', '.join(usable)}, such as"
+        f"no backend recognises {shown}{_nearest(state_dict)}; give weights of one of {', '.join(backend_names())},"
+        " such as"
         f" 'facerestore weights list --purpose restore' shows{unasked}"
     )
 
@@ -162,7 +121,7 @@ def _nearest(state_dict: Mapping[str, torch.Tensor]) -> str:
     best, words = LEAST_SHARE, ""
     for name in BACKENDS:
         try:
-            example = import_backend(BackendSource(name, BACKENDS[name], OWN_PACKAGE)).example_state_dict()
+            example = backend_class(name).example_state_dict()
         except (BackendError, ConfigError):  # spandrel is not installed, or there is no example
             continue
         missing = [key for key in example if key not in state_dict]
@@ -248,29 +207,7 @@ def create_backend(name: str, *, device: torch.device | str = "cpu") -> Restorer
         return _whole(found.create(device=device))
 
 
-def _usable() -> dict[str, BackendSource]:
-    return {source.name: source for source in backend_sources() if source.problem is None}
-
-
-def _package(point: EntryPoint) -> str:
-    """Return the name and version of the package that an entry point belongs to."""
-    distribution = point.dist
-    if distribution is None:  # a point that was not read from an installed package
-        return f"package of '{point.value.partition(':')[0]}'"
-    return f"{distribution.name} {distribution.version}"
-
-
-def _clash(source: BackendSource, others: list[BackendSource]) -> str | None:
-    """Return what is wrong with the name of another package's backend."""
-    if source.name in BACKENDS:
-        return f"its name '{source.name}' is that of a backend of facerestore; its author must choose another"
-    rivals = [other.package for other in others if other.name == source.name and other != source]
-    if rivals:
-        return f"{' and '.join(rivals)} has a backend '{source.name}' too; uninstall one"
-    return None
-
-
-def _lack(found: object) -> str | None:
+def _lack(_: str, found: object) -> str | None:
     """Return what a class must have and has not to be a backend; None where nothing is amiss."""
     if not isclass(found):
         return f"{found!r} is no class"
@@ -301,22 +238,24 @@ def _whole(restorer: object) -> Restorer:
     return restorer
 
 
-def _claims(source: BackendSource, state_dict: Mapping[str, torch.Tensor]) -> bool:
-    found = import_backend(source)
+def _claims(source: Extension, state_dict: Mapping[str, torch.Tensor]) -> bool:
+    found = EXTENSIONS.import_one(source)
     return found.descriptor.needs_weights and bool(found.detect(state_dict))
 
 
-def _foreign_claims(
-    usable: Mapping[str, BackendSource], state_dict: Mapping[str, torch.Tensor]
-) -> tuple[list[str], list[str]]:
+def _foreign_claims(state_dict: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
     """Return which backends of other packages claim the keys, and what is wrong with those that cannot say."""
     claims: list[str] = []
     broken: list[str] = []
-    for name, source in usable.items():
-        if source.own:
-            continue
+    for name, source in EXTENSIONS.usable().items():
         try:
             claims += [name] if _claims(source, state_dict) else []
         except Exception as error:  # one broken package must not keep the others from answering
             broken.append(str(error) if isinstance(error, BackendError) else f"backend '{name}': {error!r}")
     return claims, broken
+
+
+EXTENSIONS: Extensions[type[Restorer]] = Extensions(
+    kind="backend", own=BACKENDS, lack=_lack, reserved=("auto",), error=BackendError
+)
+"""Backends of other packages."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ import numpy as np
 from facerestore.backends.half import RestoredFaces
 from facerestore.backends.restorer import Restorer
 from facerestore.device import automatic_precision
-from facerestore.errors import BackendError, FaceRestoreError, count
+from facerestore.errors import BackendError, count
+from facerestore.extensions import foreign_errors
 
 if TYPE_CHECKING:
     import torch
@@ -19,21 +20,9 @@ if TYPE_CHECKING:
     from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 
-@contextmanager
-def adapter_errors(doing: str) -> Iterator[None]:
-    """Turn what an adapter raises into an error of our tree; ``doing`` says what it could not do.
-
-    Raises:
-        BackendError: the block raised something that is not of our tree; chained to it.
-    """
-    try:
-        yield
-    except FaceRestoreError:
-        raise
-    except Exception as error:
-        raise BackendError(
-            f"{doing}: {type(error).__name__}: {error}; report this to the backend's author"
-        ) from error
+def adapter_errors(doing: str) -> AbstractContextManager[None]:
+    """Turn what an adapter raises into a BackendError; ``doing`` says what it could not do."""
+    return foreign_errors(doing, author="the backend's author", error=BackendError)
 
 
 def restore_faces(

@@ -6,12 +6,13 @@ import inspect
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from facerestore.backends import BackendSource, backend_sources, import_backend
+from facerestore.backends import EXTENSIONS, backend_sources
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.calling import adapter_errors
 from facerestore.backends.restorer import Descriptor, Restorer, has_own
 from facerestore.config import TASKS
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError
+from facerestore.extensions import Extension
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
@@ -127,7 +128,7 @@ def describe_backend(name: str, store: WeightsStore) -> BackendDetails:
     summary = _summarise(sources[name], store)
     if summary.problem is not None:
         raise BackendError(summary.problem)
-    found = import_backend(sources[name])
+    found = EXTENSIONS.import_one(sources[name])
     return BackendDetails(
         summary=summary,
         sizes=count_sizes(found) if not summary.missing else (),
@@ -161,11 +162,11 @@ def _count(restorer: TensorRestorer) -> NetworkSize:
     return NetworkSize(restorer.face_size, side, parameters, counter.get_total_flops() / 1e9)
 
 
-def _summarise(source: BackendSource, store: WeightsStore) -> BackendSummary:
+def _summarise(source: Extension, store: WeightsStore) -> BackendSummary:
     if source.problem is not None:
         return _unusable(source, source.problem)
     try:
-        found = import_backend(source)
+        found = EXTENSIONS.import_one(source)
     except FaceRestoreError as error:
         return _unusable(source, str(error))
     entries = [entry for entry in store.catalog.entries.values() if entry.purpose in TASKS]
@@ -183,7 +184,7 @@ def _summarise(source: BackendSource, store: WeightsStore) -> BackendSummary:
     )
 
 
-def _unusable(source: BackendSource, problem: str) -> BackendSummary:
+def _unusable(source: Extension, problem: str) -> BackendSummary:
     return BackendSummary(source.name, source.package, source.location, problem, Descriptor(name=source.name))
 
 

@@ -79,6 +79,10 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             " line.",
             needs_words=False,
         ),
+        "extensions": Command(
+            "List the names of backends, detectors, recipes, degradations and metrics, and which other packages bring.",
+            needs_words=False,
+        ),
         "weights": Command(
             "See, fetch, check and remove weights: the files that hold trained networks.", group=True
         ),

@@ -225,8 +225,8 @@ def degrade(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="gfpgan, gpen, severe, psfr, sr-x4, sr-x8, sr-x16, old-photo, web, print, damage or phone. Repeat it"
-            " for more; all without it.",
+            help="gfpgan, gpen, severe, psfr, sr-x4, sr-x8, sr-x16, old-photo, web, print, damage, phone, or one"
+            " of another package. Repeat it for more; all of ours without it.",
         ),
     ] = None,
     mix: Annotated[

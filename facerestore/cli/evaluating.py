@@ -77,7 +77,9 @@ class EvaluationRequest:
     """Add non-local means and unsharp masking, tuned for PSNR on a seeded half of these faces."""
 
     metrics: str | None = option(None, metavar="LIST")
-    """Of psnr, ssim, ms-ssim, lpips, landmarks, identity, niqe, fid, kid; all that can be had unless given."""
+    """Of psnr, ssim, ms-ssim, lpips, landmarks, identity, niqe, fid, kid, and what packages add; all that can be had
+    unless given.
+    """
 
     manifest: Path | None = option(None, metavar="FILE.csv")
     """Facts of the faces, for --group."""

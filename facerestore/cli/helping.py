@@ -70,10 +70,10 @@ class Program(TyperGroup):
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
-        _settle(self, plain=is_plain(sys.stdout))
+        settle(self, plain=is_plain(sys.stdout))
 
 
-def _settle(command: Any, *, plain: bool) -> None:
+def settle(command: Any, *, plain: bool) -> None:
     """Change the help of a command and of all below it.
 
     What typer shows of a type depends on its version; metavars are shown as they are by all.
@@ -82,7 +82,7 @@ def _settle(command: Any, *, plain: bool) -> None:
         command.rich_markup_mode = None
         command.help = _MARKUP.sub("", command.help or "")
     for below in getattr(command, "commands", {}).values():
-        _settle(below, plain=plain)
+        settle(below, plain=plain)
     usual = command.get_params
 
     def get_params(context: Any) -> Any:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from facerestore.cli.helping import settle
 from facerestore.cli.terminal import is_plain
 from facerestore.errors import ConfigError, check_packages
-from facerestore.training.recipes import RECIPES
+from facerestore.training.recipes import EXTENSIONS, RECIPES, recipe_entry
 
 if TYPE_CHECKING:
     from facerestore.training.plan import TrainingPlan
@@ -92,7 +94,18 @@ On several GPUs or machines:
 
 torchrun --nproc-per-node 4 -m facerestore train gpen --data FACES/train --run-folder runs/gpen"""
 
+
+class _Recipes(TyperGroup):
+    """The commands of ``train``; a recipe of another package is looked for when it is called."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of a name; None where there is none."""
+        found = super().get_command(ctx, cmd_name)
+        return _foreign_command(cmd_name) if found is None else found
+
+
 train_app = typer.Typer(
+    cls=_Recipes,
     no_args_is_help=True,
     help="Train networks. A run that was stopped goes on with the same command, and ends as if it had never been"
     " stopped.",
@@ -137,6 +150,18 @@ def _command(name: str) -> Callable[..., None]:
 
 for _name, _entry in RECIPES.items():
     train_app.command(_name, help=f"Train {_entry.title}.", epilog=EPILOG)(_command(_name))
+
+
+def _foreign_command(name: str) -> Any:
+    """Return the command of a recipe of another package, which is not imported yet; None where nobody brings it."""
+    found = next((each for each in EXTENSIONS.outside() if each.name == name), None)
+    if found is None:
+        return None
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, help=f"Train by the recipe '{name}', from {found.package}.")(_command(name))
+    command = typer.main.get_command(alone)
+    settle(command, plain=is_plain(sys.stdout))
+    return command
 
 
 @contextmanager
@@ -193,7 +218,7 @@ def _tell_preview(name: str, plan: TrainingPlan, picture: Path | None) -> None:
     from facerestore.training.plan import preview
 
     shown = preview(plan)
-    typer.echo(f"{name}: {RECIPES[name].title}")
+    typer.echo(f"{name}: {recipe_entry(name).title}")
     for network, count in shown.networks.items():
         typer.echo(f"  {network}: {count:,} parameters")
     for network, count in shown.frozen.items():
@@ -329,7 +354,7 @@ def export(
     written = export_run(run, out, licence=licence, data=data, half=half, overwrite=overwrite)
     typer.echo(f"{written.path}: {written.recipe} after {written.step} steps, {_size(written.path)}")
     if written.installable:
-        backend = RECIPES[written.recipe].backend
+        backend = recipe_entry(written.recipe).backend
         typer.echo(f"to give it a name: facerestore weights import {backend}.NAME {written.path}")
     elif written.starts:
         typer.echo(f"to go on from it: facerestore train {written.starts}={written.path}")

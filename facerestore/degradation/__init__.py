@@ -25,6 +25,7 @@ from facerestore.degradation.presets import (
     BlurReduceNoise,
     OneOfFourBlurs,
     preset,
+    register_degradation,
 )
 from facerestore.degradation.print_scan import Print
 from facerestore.degradation.registry import STEPS
@@ -55,4 +56,5 @@ __all__ = [
     "draw_from_json",
     "gaussian_kernel",
     "preset",
+    "register_degradation",
 ]

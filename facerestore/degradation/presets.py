@@ -14,6 +14,7 @@ from facerestore.degradation.drawing import (
     SMALLEST_SIDE_PX,
     Degradation,
     DegradationDraw,
+    draw_from_json,
     reduced_side,
     uniform,
     whole_number,
@@ -36,7 +37,7 @@ from facerestore.degradation.steps import (
     round_blur,
 )
 from facerestore.degradation.web import Web
-from facerestore.errors import ConfigError
+from facerestore.extensions import Extensions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +215,46 @@ def preset(name: str) -> Degradation:
 
     Raises:
         ConfigError: there is no such preset.
+        ExtensionError: it is another package's, and broken.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown degradation '{name}'; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
+    return PRESETS[name] if name in PRESETS else EXTENSIONS.load(name)
+
+
+def register_degradation(name: str, degradation: Degradation) -> None:
+    """Let ``preset("NAME")``, and settings that name presets, mean a degradation of yours, in this process.
+
+    Args:
+        name: that of the degradation, and not that of another.
+        degradation: derived from `facerestore.degradation.Degradation`; what it draws is made of the steps of
+            `facerestore.degradation.STEPS`.
+
+    Raises:
+        ConfigError: the name is taken.
+        ExtensionError: it is no degradation, or a trial of it fails.
+    """
+    EXTENSIONS.register(name, degradation)
+
+
+TRIAL_PX = 64
+"""Face for which a degradation of another package is drawn to see whether it can."""
+
+
+def _lack(name: str, found: object) -> str | None:
+    """Return what keeps an object from being the degradation ``name``; None where nothing does."""
+    if not isinstance(found, Degradation):
+        return f"{found!r} is no instance of a class derived from facerestore.degradation.Degradation"
+    if found.name != name:
+        return f"it calls itself '{found.name}', not '{name}'"
+    try:
+        drawn = found.draw(TRIAL_PX, np.random.default_rng(0))
+        return (
+            None if draw_from_json(drawn.to_json()) == drawn else "its draws change on their way through JSON"
+        )
+    except Exception as error:  # code of another package may raise anything
+        return f"it cannot be drawn: {type(error).__name__}: {error}"
+
+
+EXTENSIONS: Extensions[Degradation] = Extensions(
+    kind="degradation", own=PRESETS, lack=_lack, reserved=("clean",)
+)
+"""Degradations of other packages."""

@@ -13,6 +13,7 @@ import torch
 
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError, required_package
 from facerestore.evaluation.cases import Face
+from facerestore.extensions import Extensions, foreign_errors
 from facerestore.weights import WeightsEntry, WeightsStore
 from facerestore.weights.files import sha256_of
 
@@ -31,7 +32,8 @@ class Spec:
         decimals: as many as tables show.
         needs_reference: it compares a face with its original.
         of_sets: it judges all faces together, and not each.
-        opener: ``module:function`` that opens it; for metrics of sets, one that raises where it is unavailable.
+        opener: what opens it, a function or its ``module:function``: takes this record and a `Setting`, and gives a
+            `FaceMetric`; for metrics of sets, it takes the setting and raises where they are unavailable.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Spec:
     decimals: int
     needs_reference: bool = True
     of_sets: bool = False
-    opener: str
+    opener: str | Callable[..., Any]
 
 
 _HERE = "facerestore.evaluation"
@@ -100,7 +102,7 @@ SPECS: Mapping[str, Spec] = {
         ),
     )
 }
-"""Every metric, in the order of the tables."""
+"""Every metric of ours, in the order of the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,58 @@ def parse_metrics(text: str | None) -> tuple[str, ...] | None:
     """
     if text is None:
         return None
-    names = [item.strip() for item in text.split(",")]
+    names, known = [item.strip() for item in text.split(",")], metric_names()
     for name in names:
-        if name not in SPECS:
-            raise ConfigError(f"unknown metric '{name}'; choose from {', '.join(SPECS)}")
-    return tuple(name for name in SPECS if name in names)
+        if name not in known:
+            metric_spec(name)
+    return tuple(name for name in known if name in names)
+
+
+def metric_names() -> list[str]:
+    """Return the names of all metrics that may be asked for, in the order of the tables."""
+    return EXTENSIONS.names()
+
+
+def metric_spec(name: str) -> Spec:
+    """Return the metric ``name``.
+
+    Raises:
+        ConfigError: there is no such metric.
+        ExtensionError: it is another package's, and broken.
+    """
+    return SPECS[name] if name in SPECS else EXTENSIONS.load(name)
+
+
+def metric_title(name: str) -> str:
+    """Return a metric of ours as tables call it, and any other by its name."""
+    return SPECS[name].title if name in SPECS else name
+
+
+def register_metric(name: str, spec: Spec) -> None:
+    """Let `open_metrics` know a metric of yours, in this process.
+
+    Args:
+        name: that of the metric, and not that of another.
+        spec: of a metric of each face.
+
+    Raises:
+        ConfigError: the name is taken.
+        ExtensionError: it is no metric of each face.
+    """
+    EXTENSIONS.register(name, spec)
+
+
+def _lack(name: str, found: object) -> str | None:
+    """Return what keeps an object from being the metric ``name``; None where nothing does."""
+    if not isinstance(found, Spec):
+        return f"{found!r} is no facerestore.evaluation.metrics.Spec"
+    if found.of_sets:
+        return "it judges sets, which FID and KID alone do; leave out of_sets"
+    return None if found.name == name else f"it calls itself '{found.name}', not '{name}'"
+
+
+EXTENSIONS: Extensions[Spec] = Extensions(kind="metric", own=SPECS, lack=_lack)
+"""Metrics of other packages."""
 
 
 def open_metrics(
@@ -181,23 +230,24 @@ def open_metrics(
     faces: list[FaceMetric] = []
     sets: list[str] = []
     unavailable: dict[str, str] = {}
-    for spec in SPECS.values():
-        if wanted is not None and spec.name not in wanted:
+    for name in metric_names():
+        if wanted is not None and name not in wanted:
             continue
         try:
+            spec = metric_spec(name)
             _check_reference(spec, has_reference, has_reference_set)
             if spec.of_sets:
                 # Their network is loaded when there are faces; here it is only looked for.
-                _opener_named(spec.opener)(setting)
-                sets.append(spec.name)
+                _opener_of(spec)(setting)
+                sets.append(name)
             else:
-                faces.append(_opener_named(spec.opener)(spec, setting))
+                faces.append(_opener_of(spec)(spec, setting) if name in SPECS else _foreign(spec, setting))
         except FaceRestoreError as error:
             if wanted is not None:
                 raise
-            unavailable[spec.name] = str(error)
+            unavailable[name] = str(error)
     if not faces and not sets:
-        reasons = "; ".join(f"{SPECS[name].title}: {reason}" for name, reason in unavailable.items())
+        reasons = "; ".join(f"{metric_title(name)}: {reason}" for name, reason in unavailable.items())
         raise ConfigError(f"nothing can be measured. {reasons}")
     return Chosen(tuple(faces), tuple(sets), unavailable)
 
@@ -247,8 +297,29 @@ def _check_reference(spec: Spec, has_reference: bool, has_reference_set: bool) -
         raise ConfigError(f"{spec.title} compares sets of faces; give real faces with --reference")
 
 
-def _opener_named(opener: str) -> Callable[..., Any]:
-    """Return the function that ``module:function`` names, imported now."""
-    module, _, function = opener.partition(":")
+def _opener_of(spec: Spec) -> Callable[..., Any]:
+    """Return the function that opens a metric, imported now."""
+    if not isinstance(spec.opener, str):
+        return spec.opener
+    module, _, function = spec.opener.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
+
+
+def _foreign(spec: Spec, setting: Setting) -> FaceMetric:
+    """Return an opened metric of another package; whatever it raises becomes an error that names it.
+
+    Raises:
+        ExtensionError: it cannot be opened.
+    """
+    author = f"the author of metric '{spec.name}'"
+    with foreign_errors(f"metric '{spec.name}' cannot be opened", author=author):
+        opened = _opener_of(spec)(spec, setting)
+        measure, protocol = opened.measure, dict(opened.protocol)
+
+    def guarded(face: Face, hq: Face | None) -> float | None:
+        with foreign_errors(f"metric '{spec.name}' failed", author=author):
+            value = measure(face, hq)
+            return None if value is None else float(value)
+
+    return FaceMetric(spec, protocol, guarded)

@@ -32,7 +32,7 @@ from facerestore.evaluation.inception import (
     subset_size,
 )
 from facerestore.evaluation.methods import Bicubic, Method, Unchanged, check_names
-from facerestore.evaluation.metrics import SPECS, Chosen, Setting, versions
+from facerestore.evaluation.metrics import SPECS, Chosen, Setting, metric_names, versions
 from facerestore.evaluation.result import (
     Evaluation,
     FaceResult,
@@ -245,6 +245,7 @@ def _with_set_metrics(
         "intervals": bootstrap.FACTS,
     }
     set_values: list[SetResult] = []
+    names = metric_names()
     unavailable = dict(order.metrics.unavailable)
     if sets is not None:
         if order.reference is not None:
@@ -262,7 +263,7 @@ def _with_set_metrics(
             metrics += sets.metrics()
     return Evaluation(
         protocol=protocol,
-        metrics=tuple(sorted(metrics, key=lambda metric: list(SPECS).index(metric.name))),
+        metrics=tuple(sorted(metrics, key=lambda metric: names.index(metric.name))),
         unavailable=unavailable,
         methods=tuple(MethodFacts(name=m.name, facts=m.facts) for m in order.all_methods),
         faces=tuple(faces),

@@ -9,7 +9,7 @@ from typing import Any
 from facerestore.evaluation.bootstrap import Estimate, estimate
 from facerestore.evaluation.cases import NAMES_SHOWN
 from facerestore.evaluation.methods import INPUT
-from facerestore.evaluation.metrics import SPECS
+from facerestore.evaluation.metrics import metric_title
 from facerestore.evaluation.result import Evaluation, FaceResult, MetricFacts
 
 NOTHING = "n/a"
@@ -163,10 +163,7 @@ def _opening_paragraph(evaluation: Evaluation) -> str:
 def _not_measured(evaluation: Evaluation) -> str:
     if not evaluation.unavailable:
         return ""
-    lines = [
-        f"- {SPECS[name].title if name in SPECS else name}: {why}"
-        for name, why in evaluation.unavailable.items()
-    ]
+    lines = [f"- {metric_title(name)}: {why}" for name, why in evaluation.unavailable.items()]
     return "## Not measured\n\n" + "\n".join(lines)
 
 

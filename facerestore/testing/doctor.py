@@ -10,21 +10,23 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerestore import __version__
 from facerestore.alignment import align_face
-from facerestore.backends import BackendSource, backend_sources, import_backend
 from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
 from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.backends.foreign import INSTALL
 from facerestore.background import load_upsampler
 from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
 from facerestore.detection import DETECTORS
+from facerestore.detection import EXTENSIONS as FOREIGN_DETECTORS
 from facerestore.device import automatic_precision, known_precisions, resolve_device
 from facerestore.errors import FaceRestoreError, count, named
+from facerestore.extensions import Extension, Extensions, all_extensions
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import usable
@@ -84,7 +86,8 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, ``backend`` or ``line``.
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, the kind of an
+            extension, or ``line``.
         name: which one.
         state: how it fares.
         detail: what was found, or what to do.
@@ -116,7 +119,7 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
         *_detectors(store),
         *_parsers(store),
         *_backgrounds(store),
-        *_backends(),
+        *_extensions(),
         _line(config, store),
     ]
 
@@ -218,10 +221,19 @@ def _detectors(store: WeightsStore) -> list[Check]:
             checks.append(Check("detector", name, State.ABSENT, f"'facerestore weights download {weights}'"))
         else:
             checks.append(_tried("detector", name, partial(_try_detector, name, store)))
+    checks += [
+        _tried("detector", each.name, partial(_try_foreign_detector, each, store))
+        for each in FOREIGN_DETECTORS.outside()
+    ]
     return [
         *checks,
         Check("detector", "auto", State.OK, f"takes {choose(DETECT, RestoreConfig(), store).name}"),
     ]
+
+
+def _try_foreign_detector(extension: Extension, store: WeightsStore) -> str:
+    FOREIGN_DETECTORS.import_one(extension)
+    return f"{_try_detector(extension.name, store)}, from {extension.package}"
 
 
 def _try_detector(name: str, store: WeightsStore) -> str:
@@ -277,17 +289,24 @@ def _try_background(name: str, store: WeightsStore) -> str:
     return f"works, enlarges {upsampler.scale} times"
 
 
-def _backends() -> list[Check]:
-    """Import each backend that another package brings; our own are tried by the line."""
-    others = [source for source in backend_sources() if not source.own]
-    return [_tried("backend", source.name, partial(_try_backend, source)) for source in others]
+def _extensions() -> list[Check]:
+    """Import what other packages bring, detectors excepted, which are made above; what is ours the line tries."""
+    return [
+        _tried(each.kind, each.name, partial(_try_extension, kind, each))
+        for kind in all_extensions()
+        if kind is not FOREIGN_DETECTORS
+        for each in kind.outside()
+    ]
 
 
-def _try_backend(source: BackendSource) -> str:
-    if source.problem is not None:
-        raise FaceRestoreError(source.problem)
-    import_backend(source)
-    return f"from {source.package}; 'facerestore backends check {source.name}' tells whether it keeps the contract"
+def _try_extension(kind: Extensions[Any], extension: Extension) -> str:
+    kind.import_one(extension)
+    more = (
+        f"; 'facerestore backends check {extension.name}' tells whether it keeps the contract"
+        if extension.kind == "backend"
+        else ""
+    )
+    return f"from {extension.package}{more}"
 
 
 def _line(config: RestoreConfig, store: WeightsStore) -> Check:

@@ -17,7 +17,7 @@ from facerestore.errors import CheckpointError, ConfigError, parse_json, read_te
 from facerestore.training.engine.checkpoints import restore_average
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
-from facerestore.training.recipes import RECIPES, recipe_class
+from facerestore.training.recipes import recipe_class, recipe_entry
 from facerestore.weights.checkpoint import save_state_dict
 
 SETTINGS = "settings.json"
@@ -138,7 +138,7 @@ def halved(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _backend_and_purpose(name: str, metadata: dict[str, str]) -> dict[str, str]:
     """Return backend and purpose, which the weights store needs to accept a file; none for a prior of a restorer."""
-    entry = RECIPES[name]
+    entry = recipe_entry(name)
     is_prior = metadata.get("arch", "").endswith("-prior")
     return {} if is_prior or not entry.backend else {"backend": entry.backend, "purpose": entry.purpose}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
+from inspect import isabstract, isclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from facerestore.errors import ConfigError
+from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 
 if TYPE_CHECKING:
     from facerestore.training.recipes.base import Recipe
@@ -82,9 +82,58 @@ def recipe_class(name: str) -> type[Recipe]:
 
     Raises:
         ConfigError: there is no such recipe.
+        ExtensionError: it is another package's, and broken.
     """
     if name not in RECIPES:
-        raise ConfigError(f"unknown recipe '{name}'; choose one of {', '.join(RECIPES)}")
-    module_name, _, class_name = RECIPES[name].location.partition(":")
-    found: type[Recipe] = getattr(import_module(module_name), class_name)
-    return found
+        return EXTENSIONS.load(name)
+    return EXTENSIONS.import_one(Extension("recipe", name, RECIPES[name].location, OWN_PACKAGE))
+
+
+def recipe_entry(name: str) -> RecipeEntry:
+    """Return what is known of a recipe; one of another package is imported now, and says it itself.
+
+    Raises:
+        FaceRestoreError: as `recipe_class`.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    found = recipe_class(name)
+    return RecipeEntry("", found.title or name, found.backend, found.purpose)
+
+
+def register_recipe(name: str, recipe: type[Recipe]) -> None:
+    """Let ``make_plan("NAME", ...)`` mean a recipe of yours, in this process.
+
+    Args:
+        name: that of the class, and not that of another recipe.
+        recipe: derived from `facerestore.training.recipes.base.Recipe`.
+
+    Raises:
+        ConfigError: the name is taken.
+        ExtensionError: the class is no recipe.
+    """
+    EXTENSIONS.register(name, recipe)
+
+
+def _lack(name: str, found: object) -> str | None:
+    """Return what a class must have and has not to be a recipe; None where nothing is amiss."""
+    from facerestore.training.recipes.base import Recipe
+
+    if not (isclass(found) and issubclass(found, Recipe)):
+        return f"{found!r} is no class derived from facerestore.training.recipes.base.Recipe"
+    if isabstract(found):
+        return f"class {found.__name__} lacks {', '.join(sorted(found.__abstractmethods__))}"
+    missing = [each for each in ("name", "settings_class") if not hasattr(found, each)]
+    if missing:
+        return f"class {found.__name__} lacks {', '.join(missing)}"
+    return None if found.name == name else f"class {found.__name__} calls itself '{found.name}', not '{name}'"
+
+
+EXTENSIONS: Extensions[type[Recipe]] = Extensions(
+    kind="recipe",
+    own=RECIPES,
+    lack=_lack,
+    # Commands of 'facerestore train', and what else the settings of a run have beside those of the recipe.
+    reserved=("export", "plot", "recipe", "engine", "data", "validation", "faces"),
+)
+"""Recipes of other packages."""

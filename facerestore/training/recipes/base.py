@@ -111,12 +111,19 @@ class Recipe(ABC):
         averaged: name of the network whose running average is validated and exported.
         phases: the updates of a step, in order.
         needs: names in a batch that the recipe uses; none for a recipe that draws its own data.
+        title: one line for people. This and the next two are for recipes of other packages; of ours,
+            `facerestore.training.recipes.RECIPES` knows them before a class is imported.
+        backend: the backend that loads its weights; empty for weights that are always given as a file.
+        purpose: what such weights are for, in the words of the weights catalog.
         notes: warnings to show before the run: fallbacks, missing weights.
     """
 
     name: ClassVar[str]
     settings_class: ClassVar[type[Any]]
     needs: ClassVar[frozenset[str]] = frozenset({"lq", "hq"})
+    title: ClassVar[str] = ""
+    backend: ClassVar[str] = ""
+    purpose: ClassVar[str] = ""
     averaged: str
     phases: tuple[Phase, ...]
     notes: tuple[str, ...] = ()
