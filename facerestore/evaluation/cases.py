@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,96 +73,51 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CaseSource(ABC):
-    """A list of faces, and how each is read.
+class CaseSource:
+    """A list of faces, and how each is read: pairs, originals that are degraded here, or faces without a reference.
 
     Attributes:
-        files: the faces, in the order of their positions.
+        files: the faces, in the order of their positions; all come with their original, or none does.
         unmatched: names of pictures without a partner; they are reported and left out.
+        degradation: the preset that degrades originals; the n-th depends on the seed and n alone.
+        seed: of all degradations.
     """
-
-    kind: ClassVar[str]
-    """What the faces are, in protocols: ``pairs``, ``degradation`` or ``faces``."""
 
     files: tuple[CaseFiles, ...]
     unmatched: tuple[str, ...] = ()
+    degradation: Degradation | None = None
+    seed: int = 0
 
     @property
     def has_reference(self) -> bool:
         """Whether each face comes with its original."""
-        return True
+        return all(files.hq is not None for files in self.files)
 
     @property
     def facts(self) -> dict[str, Any]:
         """What fixes the faces beside their pixels, for the protocol."""
-        return {"kind": self.kind}
+        if self.degradation is not None:
+            return {"kind": "degradation", "preset": self.degradation.name, "seed": self.seed}
+        return {"kind": "pairs" if self.has_reference else "faces"}
 
-    @abstractmethod
     def load(self, files: CaseFiles, face_size: int) -> Case:
         """Return a face.
 
         Raises:
             ImageError: a picture cannot be read, is not square, or would have to be enlarged to be a reference.
         """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairSource(CaseSource):
-    """Degraded pictures and their originals, both on disk."""
-
-    kind = "pairs"
-
-    def load(self, files: CaseFiles, face_size: int) -> Case:
-        """Return a face; see `CaseSource.load`."""
-        lq, hq = read_face(_needed_path(files.lq)), read_reference(_needed_path(files.hq), face_size)
-        return Case(files, lq, hq, given_px=min(lq.shape[0], face_size))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DegradedSource(CaseSource):
-    """Originals on disk, degraded here; the n-th depends on the seed and n alone.
-
-    Attributes:
-        degradation: the preset.
-        seed: of all pairs.
-    """
-
-    kind = "degradation"
-
-    degradation: Degradation
-    seed: int
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What fixes the faces beside their pixels, for the protocol."""
-        return {"kind": self.kind, "preset": self.degradation.name, "seed": self.seed}
-
-    def load(self, files: CaseFiles, face_size: int) -> Case:
-        """Return a face; see `CaseSource.load`."""
-        hq = read_reference(_needed_path(files.hq), face_size)
+        given = None if files.lq is None else read_face(files.lq)
+        hq = None if files.hq is None else read_reference(files.hq, face_size)
+        if given is not None:
+            return Case(files, given, hq, given_px=min(given.shape[0], face_size))
+        if hq is None or self.degradation is None:
+            raise ConfigError("this face has no picture; make its source with a function of this module")
         rng = np.random.default_rng([self.seed, files.position])
         lq, target, drawn = degrade(hq, self.degradation, rng)
         return Case(files, lq, target, given_px=drawn.smallest_side_px, drawn=drawn.to_json())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnpairedSource(CaseSource):
-    """Faces without a reference, for metrics of single pictures and of sets."""
-
-    kind = "faces"
-
-    @property
-    def has_reference(self) -> bool:
-        """Whether each face comes with its original."""
-        return False
-
-    def load(self, files: CaseFiles, face_size: int) -> Case:
-        """Return a face; see `CaseSource.load`."""
-        lq = read_face(_needed_path(files.lq))
-        return Case(files, lq, None, given_px=min(lq.shape[0], face_size))
-
-
-def pair_source(lq: Path, hq: Path) -> PairSource:
+def pair_source(lq: Path, hq: Path) -> CaseSource:
     """Return the pairs of two folders, matched by relative path without suffix.
 
     Raises:
@@ -183,10 +137,10 @@ def pair_source(lq: Path, hq: Path) -> PairSource:
     )
     alone = [f"{name} (only in {lq})" for name in sorted(set(degraded) - set(originals))]
     alone += [f"{name} (only in {hq})" for name in sorted(set(originals) - set(degraded))]
-    return PairSource(files=files, unmatched=tuple(alone))
+    return CaseSource(files=files, unmatched=tuple(alone))
 
 
-def degraded_source(hq: Path, *, degradation: Degradation, seed: int) -> DegradedSource:
+def degraded_source(hq: Path, *, degradation: Degradation, seed: int) -> CaseSource:
     """Return the faces of a folder with fixed degradations.
 
     Raises:
@@ -198,17 +152,17 @@ def degraded_source(hq: Path, *, degradation: Degradation, seed: int) -> Degrade
         CaseFiles(name, _set_name(name, hq), None, path, position)
         for position, (name, path) in enumerate(sorted(found.items(), key=lambda item: item[1]))
     )
-    return DegradedSource(files=files, degradation=degradation, seed=seed)
+    return CaseSource(files=files, degradation=degradation, seed=seed)
 
 
-def unpaired_source(faces: Path) -> UnpairedSource:
+def unpaired_source(faces: Path) -> CaseSource:
     """Return the faces of a folder; raises as `degraded_source`."""
     found = pictures_by_name(faces)
     files = tuple(
         CaseFiles(name, _set_name(name, faces), path, None, position)
         for position, (name, path) in enumerate(sorted(found.items()))
     )
-    return UnpairedSource(files=files)
+    return CaseSource(files=files)
 
 
 def pictures_by_name(root: Path) -> dict[str, Path]:
@@ -283,12 +237,6 @@ def fit_face(face: Face, face_size: int, *, enlarge: int = cv2.INTER_CUBIC) -> F
 
 def _set_name(name: str, root: Path) -> str:
     return PurePosixPath(name).parent.name or root.resolve().name
-
-
-def _needed_path(path: Path | None) -> Path:
-    if path is None:
-        raise ConfigError("this face has no such picture; make its source with a function of this module")
-    return path
 
 
 def _some_of(found: Mapping[str, Path]) -> str:

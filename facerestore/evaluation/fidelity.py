@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,33 +19,26 @@ LEAST_MS_SSIM_PX = (KERNEL_PX - 1) * 2 ** (SCALES - 1) + 1
 """The coarsest of the scales must hold the window."""
 
 
+WINDOW = {"gaussian_kernel": True, "sigma": 1.5, "kernel_size": KERNEL_PX, "k1": 0.01, "k2": 0.03}
+FIVE_SCALES = {"betas": (0.0448, 0.2856, 0.3001, 0.2363, 0.1333), "normalize": "relu"}
+"""Negative similarity of a scale counts as none: a fractional power of it would be no number."""
+
+
 def psnr(spec: Spec, setting: Setting) -> FaceMetric:
     """Open PSNR.
 
     Identical faces have no finite PSNR; they count as if one value differed by one level, which is the most that two
     different 8-bit pictures can have.
     """
-    image = require("torchmetrics.functional.image", metric=spec.title)
     most = 10 * math.log10(LEVELS**2 * 3 * setting.face_size**2)
-
-    def measure(restored: Face, hq: Face | None) -> float:
-        value = image.peak_signal_noise_ratio(*_face_tensors(restored, hq), data_range=LEVELS).item()
-        return min(float(value), most)
-
-    return FaceMetric(
-        spec, _metric_protocol(setting, "peak_signal_noise_ratio", {"identical_faces_db": most}), measure
-    )
+    found = _metric_of("peak_signal_noise_ratio", {}, spec, setting)
+    protocol = {**found.protocol, "settings": {"identical_faces_db": most}}
+    return FaceMetric(spec, protocol, lambda face, hq: min(found.measure(face, hq) or 0.0, most))
 
 
 def ssim(spec: Spec, setting: Setting) -> FaceMetric:
     """Open SSIM (Wang et al. 2004): means over all pixels and colour channels."""
-    image = require("torchmetrics.functional.image", metric=spec.title)
-    settings = {"gaussian_kernel": True, "sigma": 1.5, "kernel_size": KERNEL_PX, "k1": 0.01, "k2": 0.03}
-    return FaceMetric(
-        spec,
-        _metric_protocol(setting, "structural_similarity_index_measure", settings),
-        _measure_of(image.structural_similarity_index_measure, settings),
-    )
+    return _metric_of("structural_similarity_index_measure", WINDOW, spec, setting)
 
 
 def ms_ssim(spec: Spec, setting: Setting) -> FaceMetric:
@@ -60,31 +52,25 @@ def ms_ssim(spec: Spec, setting: Setting) -> FaceMetric:
             f"{spec.title} has {SCALES} scales, which needs faces of {LEAST_MS_SSIM_PX} px or more, and these are"
             f" {setting.face_size} px; choose a larger --face-size, or leave it out of --metrics"
         )
-    image = require("torchmetrics.functional.image", metric=spec.title)
-    # Negative similarity of a scale counts as none: a fractional power of it would be no number.
-    settings = {
-        "gaussian_kernel": True,
-        "sigma": 1.5,
-        "kernel_size": KERNEL_PX,
-        "k1": 0.01,
-        "k2": 0.03,
-        "betas": (0.0448, 0.2856, 0.3001, 0.2363, 0.1333),
-        "normalize": "relu",
-    }
-    return FaceMetric(
-        spec,
-        _metric_protocol(setting, "multiscale_structural_similarity_index_measure", settings),
-        _measure_of(image.multiscale_structural_similarity_index_measure, settings),
-    )
+    settings = WINDOW | FIVE_SCALES
+    return _metric_of("multiscale_structural_similarity_index_measure", settings, spec, setting)
 
 
-def _measure_of(
-    function: Callable[..., Tensor], settings: dict[str, Any]
-) -> Callable[[Face, Face | None], float]:
+def _metric_of(name: str, settings: dict[str, Any], spec: Spec, setting: Setting) -> FaceMetric:
+    """Open a function of torchmetrics."""
+    function = getattr(require("torchmetrics.functional.image", metric=spec.title), name)
+
     def measure(restored: Face, hq: Face | None) -> float:
         return float(function(*_face_tensors(restored, hq), data_range=LEVELS, **settings))
 
-    return measure
+    protocol = {
+        "implementation": f"torchmetrics {name}",
+        "colour": "RGB, 8 bit",
+        "crop": f"the whole aligned face, {setting.face_size} px",
+        "data_range": LEVELS,
+        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
+    }
+    return FaceMetric(spec, protocol, measure)
 
 
 def _face_tensors(restored: Face, hq: Face | None) -> tuple[Tensor, Tensor]:
@@ -93,13 +79,3 @@ def _face_tensors(restored: Face, hq: Face | None) -> tuple[Tensor, Tensor]:
         raise ConfigError("this metric compares a face with its original, and there is none")
     first, second = (torch.from_numpy(face.copy()).permute(2, 0, 1)[None].double() for face in (restored, hq))
     return first, second
-
-
-def _metric_protocol(setting: Setting, function: str, settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "implementation": f"torchmetrics {function}",
-        "colour": "RGB, 8 bit",
-        "crop": f"the whole aligned face, {setting.face_size} px",
-        "data_range": LEVELS,
-        "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()},
-    }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from facerestore.errors import ConfigError
+from facerestore.evaluation.bootstrap import SEED
 from facerestore.evaluation.cases import Face
 from facerestore.evaluation.metrics import Setting, best_weights, require, sha256_known
 
@@ -92,7 +93,7 @@ def frechet_distance(features: Sequence[Tensor], reference: Sequence[Tensor]) ->
     return SetValue(float(found[module.KEY_METRIC_FID]))
 
 
-def kernel_distance(features: Sequence[Tensor], reference: Sequence[Tensor], *, seed: int) -> SetValue:
+def kernel_distance(features: Sequence[Tensor], reference: Sequence[Tensor], *, seed: int = SEED) -> SetValue:
     """Return KID times 1000, the mean over subsets of half the faces, with its interval.
 
     The spread of subsets of m of n faces tells the error of the whole: its variance is that of the subsets times

@@ -24,22 +24,15 @@ SMALLEST_SIDE_PX = 4  # as in the degradations: no face is reduced further
 
 
 class Method(Protocol):
-    """Makes a face out of a degraded one.
-
-    Attributes:
-        name: in tables.
-        facts: what it is, as plain values: weights, hashes, settings.
-    """
+    """Makes a face out of a degraded one."""
 
     @property
     def name(self) -> str:
         """Its name in tables."""
-        ...
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What it is, as plain values."""
-        ...
+        """What it is, as plain values: weights, hashes, settings."""
 
     def restore(self, case: Case, face_size: int) -> Face:
         """Return the (face_size, face_size, 3) uint8 RGB face; ``case.hq`` is left alone.
@@ -47,7 +40,6 @@ class Method(Protocol):
         Raises:
             FaceRestoreError: it cannot be made.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

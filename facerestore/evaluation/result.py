@@ -54,15 +54,8 @@ class MetricFacts:
     @classmethod
     def of(cls, spec: Spec, protocol: Mapping[str, Any]) -> MetricFacts:
         """Return the facts of an opened metric."""
-        return cls(
-            name=spec.name,
-            title=spec.title,
-            unit=spec.unit,
-            better=spec.better,
-            decimals=spec.decimals,
-            of_sets=spec.of_sets,
-            protocol=dict(protocol),
-        )
+        own = {name: getattr(spec, name) for name in names_of(cls) if name != "protocol"}
+        return cls(**own, protocol=dict(protocol))
 
     @property
     def sign(self) -> int:
@@ -205,18 +198,12 @@ def read_evaluation(path: Path) -> Evaluation:
             f" {SCHEMA!r}); give an evaluation.json"
         )
     with refusing(lambda why: ConfigError(f"'{path}' is damaged: {why}; measure again")):
-        return _evaluation_from(
-            {key: value for key, value in content.items() if key not in ("schema", "summary")}
-        )
-
-
-def _evaluation_from(content: dict[str, Any]) -> Evaluation:
-    known = set(names_of(Evaluation))
-    if set(content) != known:
-        raise ValueError(f"its entries are {sorted(content)}")
-    found = make(Evaluation, content)
-    _check_shown(found)
-    return found
+        own = {key: value for key, value in content.items() if key not in ("schema", "summary")}
+        if set(own) != set(names_of(Evaluation)):
+            raise ValueError(f"its entries are {sorted(own)}")
+        found = make(Evaluation, own)
+        _check_shown(found)
+        return found
 
 
 def _check_shown(found: Evaluation) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from facerestore import __version__
 from facerestore.errors import ConfigError, FaceRestoreError, ImageError, WeightsError
 from facerestore.evaluation import bootstrap
 from facerestore.evaluation.cases import (
-    Case,
     CaseFiles,
     CaseSource,
     Face,
@@ -26,7 +25,6 @@ from facerestore.evaluation.inception import (
     KID_FACTOR,
     SUBSETS,
     InceptionFeatures,
-    SetValue,
     frechet_distance,
     kernel_distance,
     subset_size,
@@ -57,10 +55,6 @@ PACKAGES = (
 ORIGINALS = "the originals of these faces"
 
 Listener = Callable[[str], None]
-
-
-def _ignore_name(_: str) -> None:
-    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,19 +133,17 @@ class _SetFeatures:
         found = []
         for metric in self._wanted:
             for method, features in self._of.items():
-                value: SetValue = (
-                    frechet_distance(features, self._reference)
-                    if metric == "fid"
-                    else kernel_distance(features, self._reference, seed=bootstrap.SEED)
-                )
-                found.append(
-                    SetResult(method=method, metric=metric, value=value.value, low=value.low, high=value.high)
-                )
+                distance = frechet_distance if metric == "fid" else kernel_distance
+                value = asdict(distance(features, self._reference))
+                found.append(SetResult(method=method, metric=metric, **value))
         return found
 
 
 def evaluate(
-    order: Order, *, on_face: Listener = _ignore_name, on_failure: Callable[[Failure], None] | None = None
+    order: Order,
+    *,
+    on_face: Listener = lambda name: None,
+    on_failure: Callable[[Failure], None] | None = None,
 ) -> Evaluation:
     """Return the value of every metric for every method on every face.
 
@@ -206,7 +198,14 @@ def _face_or_failure(order: Order, files: CaseFiles, sets: _SetFeatures | None) 
         sets.add(restored)
         if order.reference is None and case.hq is not None:
             sets.add_reference(case.hq)
-    return _face_result(order, case, values)
+    return FaceResult(
+        name=files.name,
+        set_name=files.set_name,
+        sha256=case.sha256,
+        groups=dict(order.groups.get(files.name, {})),
+        drawn=None if case.drawn is None else dict(case.drawn),
+        values=values,
+    )
 
 
 def _measured_values(order: Order, face: Face, hq: Face | None) -> dict[str, float | None]:
@@ -214,17 +213,6 @@ def _measured_values(order: Order, face: Face, hq: Face | None) -> dict[str, flo
     return {
         name: value if value is not None and math.isfinite(value) else None for name, value in found.items()
     }
-
-
-def _face_result(order: Order, case: Case, values: dict[str, dict[str, float | None]]) -> FaceResult:
-    return FaceResult(
-        name=case.files.name,
-        set_name=case.files.set_name,
-        sha256=case.sha256,
-        groups=dict(order.groups.get(case.files.name, {})),
-        drawn=None if case.drawn is None else dict(case.drawn),
-        values=values,
-    )
 
 
 def _with_set_metrics(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
-from facerestore.pictures.layout import GAP_PX, INK, PAPER, drawable
+from facerestore.pictures.layout import GAP_PX, INK, PAPER, drawable, font_of, wrapped
 
 # The look: chosen by eye on sheets of four faces under nine degradations; nothing else depends on it.
 TITLE_PX, TEXT_PX, LINE_PX = 18, 13, 17
@@ -59,13 +59,16 @@ def contact_sheet(groups: Sequence[Group], *, columns: int, tile_px: int) -> NDA
 def _bands(group: Group, columns: int, tile_px: int, width: int) -> list[PillowImage.Image]:
     """Return the title and the rows of a group as pictures of the page's width."""
     title = PillowImage.new("RGB", (width, TITLE_PX + GAP_PX), PAPER)
-    ImageDraw.Draw(title).text((GAP_PX, 0), _plain(group.title), fill=_HEADING, font=_font(TITLE_PX))
+    ImageDraw.Draw(title).text((GAP_PX, 0), drawable(group.title), fill=_HEADING, font=font_of(TITLE_PX))
     rows = [group.tiles[start : start + columns] for start in range(0, len(group.tiles), columns)]
     return [title, *(_row(row, tile_px, width) for row in rows)]
 
 
 def _row(tiles: Sequence[Tile], tile_px: int, width: int) -> PillowImage.Image:
-    texts = [_wrapped(tile.text, tile_px) for tile in tiles]
+    texts = [
+        [line for part in tile.text.split("\n") for line in wrapped(part, TEXT_PX, tile_px) or [""]]
+        for tile in tiles
+    ]
     height = tile_px + GAP_PX // 2 + LINE_PX * max(len(lines) for lines in texts) + GAP_PX
     row = PillowImage.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(row)
@@ -74,44 +77,10 @@ def _row(tiles: Sequence[Tile], tile_px: int, width: int) -> PillowImage.Image:
         row.paste(_drawn(tile.pixels, tile_px), (left, 0))
         for line, text in enumerate(lines):
             place = (left, tile_px + GAP_PX // 2 + line * LINE_PX)
-            draw.text(place, text, fill=INK if line else _HEADING, font=_font(TEXT_PX))
+            draw.text(place, text, fill=INK if line else _HEADING, font=font_of(TEXT_PX))
     return row
 
 
 def _drawn(pixels: NDArray[np.uint8], tile_px: int) -> PillowImage.Image:
     method = PillowImage.Resampling.NEAREST if pixels.shape[0] < tile_px else PillowImage.Resampling.LANCZOS
     return PillowImage.fromarray(pixels).resize((tile_px, tile_px), method)
-
-
-def _wrapped(text: str, width_px: int) -> list[str]:
-    """Return the lines of a text, broken between words where they are wider; longer words are cut."""
-    font, lines = _font(TEXT_PX), []
-    for paragraph in _plain(text).split("\n"):
-        line = ""
-        for word in paragraph.split(" "):
-            longer = f"{line} {word}" if line else word
-            if line and font.getlength(longer) > width_px:
-                lines.append(line)
-                line = word
-            else:
-                line = longer
-        lines.append(line)
-    return [_cut(line, width_px) for line in lines]
-
-
-def _cut(line: str, width_px: int) -> str:
-    font = _font(TEXT_PX)
-    while font.getlength(line) > width_px and len(line) > 1:
-        line = line[:-1]
-    return line
-
-
-def _plain(text: str) -> str:
-    """Return a text in the letters that the embedded font has."""
-    return "\n".join(drawable(line) for line in text.split("\n"))
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)
-    return font

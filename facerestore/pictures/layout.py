@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 from PIL import Image as PillowImage
@@ -27,7 +28,7 @@ _UNKNOWN = "?"
 
 def captioned(picture: _Picture, text: str) -> _Picture:
     """Return a picture with a line of text above it."""
-    font = ImageFont.load_default(CAPTION_PX)
+    font = font_of(CAPTION_PX)
     band = CAPTION_PX + GAP_PX
     result = PillowImage.new("RGB", (picture.width, picture.height + band), PAPER)
     ImageDraw.Draw(result).text((0, 0), text, fill=INK, font=font)
@@ -71,3 +72,35 @@ def drawable(text: str) -> str:
     letters = unicodedata.normalize("NFKD", text).translate(_PLAIN)
     plain = [c for c in letters if not unicodedata.combining(c)]
     return "".join(c if c == "·" or (c.isascii() and c.isprintable()) else _UNKNOWN for c in plain)
+
+
+@lru_cache(maxsize=16)
+def font_of(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the font that comes with Pillow: the same on every machine."""
+    return ImageFont.load_default(size_px)
+
+
+def wrapped(text: str, size_px: int, width: int) -> list[str]:
+    """Return lines that fit; a word that is longer than a line is broken, after a mark where it has one."""
+    font = font_of(size_px)
+    lines: list[str] = []
+    for word in drawable(text).split():
+        for position, piece in enumerate(_pieces(word, font, width)):
+            joined = f"{lines[-1]} {piece}" if lines else piece
+            if position == 0 and lines and font.getlength(joined) <= width:
+                lines[-1] = joined
+            else:
+                lines.append(piece)
+    return lines
+
+
+def _pieces(word: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Return a word in pieces that fit ``width``: the word itself, if it can be."""
+    pieces = []
+    while font.getlength(word) > width and len(word) > 1:
+        fitting = max((n for n in range(1, len(word)) if font.getlength(word[:n]) <= width), default=1)
+        marks = [n for n in range(fitting, 0, -1) if word[n - 1] in "._-/"]
+        end = marks[0] if marks else fitting
+        pieces.append(word[:end])
+        word = word[end:]
+    return [*pieces, word]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
-from facerestore.pictures.layout import GAP_PX, INK, PAPER, drawable
+from facerestore.pictures.layout import GAP_PX, INK, PAPER, drawable, font_of, wrapped
 
 # The look: chosen by eye on sheets of two to nine columns; nothing else depends on it.
 _HEADING = (38, 41, 48)
@@ -108,7 +107,7 @@ def sheet_picture(
     """
     lefts = _lefts(columns, side_px)
     width = lefts[-1] + side_px
-    footer_lines = _wrapped(footer, _NOTE_PX, width)
+    footer_lines = wrapped(footer, _NOTE_PX, width)
     heading = _heading_height(columns, rows, side_px)
     body = sum(row_height(row, side_px) for row in rows)
     height = heading + body + _text_height(footer_lines, _NOTE_PX)
@@ -126,7 +125,7 @@ def sheet_picture(
 
 def row_height(row: SheetRow, side_px: int) -> int:
     """Return the height that a row takes: its title, the cells, the notes below them, and air."""
-    notes = [_wrapped(cell.note, _NOTE_PX, side_px) for cell in row.cells if cell.picture is not None]
+    notes = [wrapped(cell.note, _NOTE_PX, side_px) for cell in row.cells if cell.picture is not None]
     note_height = max((_text_height(lines, _NOTE_PX) for lines in notes), default=0)
     return _TITLE_PX + side_px + note_height + 2 * GAP_PX
 
@@ -163,8 +162,8 @@ def _groups(
             _details(group[0], [cell.seconds for cell in cells if cell.seconds is not None]),
             group[0].licence,
         ]
-        lines = [line for detail in details for line in _wrapped(detail, _TEXT_PX, width)]
-        groups.append((start, len(group), _wrapped(group[0].name, _HEADING_PX, width), lines))
+        lines = [line for detail in details for line in wrapped(detail, _TEXT_PX, width)]
+        groups.append((start, len(group), wrapped(group[0].name, _HEADING_PX, width), lines))
         start += len(group)
     return groups
 
@@ -223,7 +222,7 @@ def _draw_row(
             _draw_failure(draw, cell.note, (left, y), side_px)
             continue
         page.paste(PillowImage.fromarray(cell.picture), (left, y))
-        lines = _wrapped(cell.note, _NOTE_PX, side_px)
+        lines = wrapped(cell.note, _NOTE_PX, side_px)
         _draw_lines(draw, lines, (left, y + side_px + GAP_PX // 4), _NOTE_PX, INK)
 
 
@@ -234,7 +233,7 @@ def _draw_failure(draw: ImageDraw.ImageDraw, note: str, corner: tuple[int, int],
     _draw_lines(draw, ["failed"], (x + GAP_PX, y + GAP_PX), _HEADING_PX, _WARNING)
     top = y + GAP_PX + _line_height(_HEADING_PX)
     room = max(0, (y + side_px - GAP_PX - top) // _line_height(_NOTE_PX))
-    lines = _wrapped(note, _NOTE_PX, side_px - 2 * GAP_PX)
+    lines = wrapped(note, _NOTE_PX, side_px - 2 * GAP_PX)
     shown = lines if len(lines) <= room else [*lines[: room - 1], "… (the report tells all)"]
     _draw_lines(draw, shown, (x + GAP_PX, top), _NOTE_PX, INK)
 
@@ -243,36 +242,10 @@ def _title(row: SheetRow, width: int) -> str:
     """Return a row's title in one line; a long name of a photo loses its middle."""
     name, facts = drawable(row.photo), drawable(row.facts)
     title, kept = f"{name} · {facts}", len(name)
-    while _font(_TEXT_PX).getlength(title) > width and kept > 2:
+    while font_of(_TEXT_PX).getlength(title) > width and kept > 2:
         kept -= 1
         title = f"{name[: kept // 2]}…{name[len(name) - (kept - kept // 2) :]} · {facts}"
     return title
-
-
-def _wrapped(text: str, size_px: int, width: int) -> list[str]:
-    """Return lines that fit; a word that is longer than a line is broken, after a mark where it has one."""
-    font = _font(size_px)
-    lines: list[str] = []
-    for word in drawable(text).split():
-        for position, piece in enumerate(_pieces(word, font, width)):
-            joined = f"{lines[-1]} {piece}" if lines else piece
-            if position == 0 and lines and font.getlength(joined) <= width:
-                lines[-1] = joined
-            else:
-                lines.append(piece)
-    return lines
-
-
-def _pieces(word: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Return a word in pieces that fit ``width``: the word itself, if it can be."""
-    pieces = []
-    while font.getlength(word) > width and len(word) > 1:
-        fitting = max((n for n in range(1, len(word)) if font.getlength(word[:n]) <= width), default=1)
-        marks = [n for n in range(fitting, 0, -1) if word[n - 1] in "._-/"]
-        end = marks[0] if marks else fitting
-        pieces.append(word[:end])
-        word = word[end:]
-    return [*pieces, word]
 
 
 def _draw_lines(
@@ -284,7 +257,7 @@ def _draw_lines(
 ) -> None:
     for number, line in enumerate(lines):
         place = (corner[0], corner[1] + number * _line_height(size_px))
-        draw.text(place, line, fill=colour, font=_font(size_px))
+        draw.text(place, line, fill=colour, font=font_of(size_px))
 
 
 def _text_height(lines: Sequence[str], size_px: int) -> int:
@@ -293,9 +266,3 @@ def _text_height(lines: Sequence[str], size_px: int) -> int:
 
 def _line_height(size_px: int) -> int:
     return round(size_px * _LEADING)
-
-
-@lru_cache(maxsize=8)
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font that comes with Pillow: the same on every machine."""
-    return ImageFont.load_default(size_px)
