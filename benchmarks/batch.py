@@ -18,7 +18,7 @@ from benchmarks.common import Options, Results, TimedJob, compare_jobs, main, st
 from facerestore.batch import Status, plan_jobs, run_jobs
 from facerestore.bench.line import GivenFaces
 from facerestore.bench.photos import drawn_photo
-from facerestore.bench.runner import RemoteJob
+from facerestore.bench.runner import remote_job
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError
 from facerestore.io import decode_image, write_image
@@ -94,8 +94,8 @@ def run(options: Options) -> Results:
         write_photos(folder / "in", count, megapixels)
         arguments = (folder, megapixels, options.threads)
         turns = compare_jobs(
-            RemoteJob(ours, *arguments, label="batch"),
-            RemoteJob(plain, *arguments, label="loop"),
+            remote_job(ours, *arguments, label="batch"),
+            remote_job(plain, *arguments, label="loop"),
             repeats=options.repeats or (1 if options.quick else REPEATS),
             words=f"{count} photos of {megapixels:g} megapixels with {FACES} faces",
         )

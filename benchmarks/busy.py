@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks.common import Options, Results, main, say, start
+from benchmarks.gpu_watch import Ask, BusyWatch, driver_of
 from facerestore.batch import Status, plan_jobs, run_jobs
-from facerestore.bench.busy import Ask, BusyWatch, driver_of
 from facerestore.bench.line import GivenFaces
 from facerestore.bench.memory import Peak, peak, reset_peak
 from facerestore.bench.photos import drawn_photo

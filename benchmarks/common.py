@@ -16,7 +16,7 @@ from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe
 from facerestore.bench.memory import Peak, page_faults, peak, reset_peak
 from facerestore.bench.pairs import in_turns, median_faults, others_share, run_ratio
 from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_json
-from facerestore.bench.runner import RemoteJob, TimedRun
+from facerestore.bench.runner import BenchJob, TimedRun
 from facerestore.bench.statistics import Ratio, Timing
 from facerestore.bench.tables import Table, machine_words, markdown, megabytes, seconds, spread
 from facerestore.errors import FaceRestoreError, count
@@ -238,8 +238,8 @@ def ratio_cell(ratio: Ratio) -> str:
 
 
 def compare_jobs(
-    ours: RemoteJob,
-    theirs: RemoteJob,
+    ours: BenchJob,
+    theirs: BenchJob,
     *,
     repeats: int,
     words: str,

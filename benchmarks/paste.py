@@ -14,7 +14,7 @@ from benchmarks.reference.paste import paste_whole_canvas
 from facerestore.alignment import align_face
 from facerestore.bench.environment import as_published
 from facerestore.bench.photos import draw_photo
-from facerestore.bench.runner import RemoteJob
+from facerestore.bench.runner import remote_job
 from facerestore.blending import Paste, paste_faces
 from facerestore.device import keep_freed_memory, set_threads
 from facerestore.parsing.mask import geometric_mask
@@ -76,8 +76,8 @@ def run(options: Options) -> Results:
         found = difference(megapixels, face_size, upscale)
         turns.append(
             compare_jobs(
-                RemoteJob(ours, *arguments, label="paste"),
-                RemoteJob(plain, *arguments, label="plain paste", environment=as_published()),
+                remote_job(ours, *arguments, label="paste"),
+                remote_job(plain, *arguments, label="plain paste", environment=as_published()),
                 repeats=options.repeats or (1 if options.quick else repeats),
                 words=words,
                 extra=found,

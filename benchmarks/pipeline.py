@@ -20,7 +20,7 @@ from facerestore.bench.memory import Peak
 from facerestore.bench.pairs import WARM_UPS
 from facerestore.bench.photos import drawn_photo
 from facerestore.bench.report import timing_facts
-from facerestore.bench.runner import RemoteJob
+from facerestore.bench.runner import remote_job
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread
@@ -66,8 +66,8 @@ def run(options: Options) -> Results:
         options.repeats or (1 if options.quick else REPEATS),
     )
     turns = compare_jobs(
-        RemoteJob(ours, *arguments, label="facerestore"),
-        RemoteJob(plain, *arguments, label="published pipeline", environment=as_published()),
+        remote_job(ours, *arguments, label="facerestore"),
+        remote_job(plain, *arguments, label="published pipeline", environment=as_published()),
         repeats=repeats,
         words=f"{megapixels:g} megapixels, {FACES} faces, GPEN {size} px",
     )
@@ -100,7 +100,7 @@ def run(options: Options) -> Results:
 def with_masks(network: str, arguments: tuple[float, int, int], repeats: int) -> tuple[Timing, Peak]:
     """Return how long ours takes with a parser, run after run, and its most memory."""
     say(f"facerestore with {MASKS[network]}: {count(repeats, 'run')}")
-    job = RemoteJob(ours, *arguments, network, label=network)
+    job = remote_job(ours, *arguments, network, label=network)
     try:
         runs = [undisturbed(job.run) for _ in range(WARM_UPS + repeats)][WARM_UPS:]
         return Timing(tuple(run.seconds for run in runs)), job.peak()

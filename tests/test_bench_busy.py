@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import batch, busy, networks
 from benchmarks.common import Options
-from facerestore.bench.busy import BusyWatch, driver_of, smi_share
+from benchmarks.gpu_watch import BusyWatch, driver_of, smi_share
 from facerestore.bench.sides import Side, parse_against
 from facerestore.errors import ConfigError
 
@@ -53,7 +53,7 @@ def test_the_driver_is_asked_through_its_package_or_else_its_program(monkeypatch
 
     monkeypatch.setattr("torch.cuda.utilization", no_package)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(uuid="12-ab"))
-    monkeypatch.setattr("facerestore.bench.busy.smi_share", lambda gpu: {"GPU-12-ab": 0.9}[gpu])
+    monkeypatch.setattr("benchmarks.gpu_watch.smi_share", lambda gpu: {"GPU-12-ab": 0.9}[gpu])
     assert driver_of(cuda)() == 0.9
     with pytest.raises(ConfigError, match="only CUDA devices tell"):
         driver_of(torch.device("cpu"))

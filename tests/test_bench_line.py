@@ -43,7 +43,7 @@ def store(tmp_path):
 @pytest.fixture
 def here(monkeypatch):
     """Measure in this process, and once each."""
-    monkeypatch.setattr(requests, "RemoteRunner", Runner)
+    monkeypatch.setattr(requests, "remote_runner", Runner)
     monkeypatch.setattr(requests, "spawned", lambda function, *args: function(*args))
 
 

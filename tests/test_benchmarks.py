@@ -36,7 +36,7 @@ class LocalJob:
 def here(monkeypatch):
     """Measure in this process."""
     for module in (batch, paste, pipeline):
-        monkeypatch.setattr(module, "RemoteJob", LocalJob)
+        monkeypatch.setattr(module, "remote_job", LocalJob)
     monkeypatch.setattr(scaling, "spawned", lambda function, *args: function(*args))
     monkeypatch.setattr(runner, "product_rate", lambda *args, **named: 100.0)  # measured in test_bench.py
     real = networks.compare

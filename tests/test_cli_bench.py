@@ -15,7 +15,7 @@ TINY = ["--random", "--backend", "gpen", "--size", "32", "--repeats", "1"]
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch):
-    monkeypatch.setattr(requests, "RemoteRunner", Runner)
+    monkeypatch.setattr(requests, "remote_runner", Runner)
     monkeypatch.setattr(requests, "spawned", lambda function, *args: function(*args))
 
 

@@ -156,7 +156,11 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
     Raises:
         FaceRestoreError: the photo, weights, a name or the device is at fault.
     """
-    photo = open_photo(request)
+    photo = (
+        drawn_photo(request.megapixels, request.faces)
+        if request.photo is None
+        else Photo(request.photo.name, read_encoded(request.photo), None)
+    )
     pipeline = open_line(request)
     reset = reset_peak()  # what drawing a photo took does not count
     if photo.faces is not None and pipeline.detector is not None:
@@ -187,18 +191,6 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
     )
 
 
-def open_photo(request: LineRequest) -> Photo:
-    """Return the photo that a request names, or draws.
-
-    Raises:
-        ImageError: the file cannot be read.
-        ConfigError: no such photo can be drawn.
-    """
-    if request.photo is None:
-        return drawn_photo(request.megapixels, request.faces)
-    return Photo(request.photo.name, read_encoded(request.photo), None)
-
-
 def open_line(request: LineRequest) -> RestorePipeline:
     """Return the pipeline that a request asks for; raises as ``assemble`` does, or as drawing weights does."""
     store = WeightsStore(request.home, offline=True)
@@ -209,15 +201,11 @@ def open_line(request: LineRequest) -> RestorePipeline:
         pipeline = _drawn_line(request, config, store)
     else:
         named = replace(config, backend=request.network)
-        if _names_weights(request.network):
+        if request.network not in (AUTO, *backend_names()) and exported_file(request.network) is None:
             named = replace(config, weights=request.network)
         pipeline = assemble(named, store=store)
     return_freed_memory()  # as after build_pipeline
     return pipeline
-
-
-def _names_weights(network: str) -> bool:
-    return network not in (AUTO, *backend_names()) and exported_file(network) is None
 
 
 def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
@@ -239,9 +227,8 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
             f"'{request.network}' restores no faces; name a backend, such as gpen or psfr+parsenet"
         )
     restorer = with_precision(restorers[0], config.precision, device)  # as the command does
-    looking = replace(config, detector=request.detector)
     return RestorePipeline(
-        build_detector(choose(DETECT, looking, store), looking, store, device),
+        build_detector(choose(DETECT, config, store), config, store, device),
         restorer,
         config=config,
         parser=parsers[0] if parsers else None,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from facerestore.bench.memory import Peak
-from facerestore.bench.runner import BenchJob, Opened, RemoteRunner, SideRunner, TimedRun
+from facerestore.bench.runner import BenchJob, Opened, SideRunner, TimedRun, remote_runner
 from facerestore.bench.sides import Side
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Ratio, Timing, paired_ratio, relative_error
 from facerestore.errors import ConfigError
 
 OpenRunner: TypeAlias = Callable[[Side], SideRunner]
-"""Makes what runs a side; `RemoteRunner` gives each a process of its own."""
+"""Makes what runs a side; `remote_runner` gives each a process of its own."""
 
 Tell: TypeAlias = Callable[[str], None]
 """Is told what is being done."""
@@ -87,7 +87,7 @@ class PairResult:
 
 
 def measure(
-    side: Side, *, repeats: int, open_runner: OpenRunner = RemoteRunner, tell: Tell | None = None
+    side: Side, *, repeats: int, open_runner: OpenRunner = remote_runner, tell: Tell | None = None
 ) -> NetworkResult:
     """Time one side.
 
@@ -95,7 +95,7 @@ def measure(
         FaceRestoreError: weights, a name or the device is at fault, or ``repeats`` is below 1.
     """
     _check_repeats(repeats)
-    with _closing(open_runner, [side]) as (runner,):
+    with closing(open_runner(side)) as runner:
         opened = runner.open()
         turns = _told(repeats, side.label, tell, warm_ups=_warm_ups(opened))
         runs = [undisturbed(runner.run) for _ in turns][_warm_ups(opened) :]
@@ -103,7 +103,7 @@ def measure(
 
 
 def compare(
-    one: Side, other: Side, *, repeats: int, open_runner: OpenRunner = RemoteRunner, tell: Tell | None = None
+    one: Side, other: Side, *, repeats: int, open_runner: OpenRunner = remote_runner, tell: Tell | None = None
 ) -> PairResult:
     """Time two sides in turns: one, other, one, other, ..., each turn a pair.
 
@@ -113,12 +113,15 @@ def compare(
         FaceRestoreError: weights, a name or the device is at fault, or ``repeats`` is below 1.
     """
     _check_repeats(repeats)
-    with _closing(open_runner, [one, other]) as (first, second):
+    with closing(open_runner(one)) as first, closing(open_runner(other)) as second:
         opened = first.open(), second.open()
         warm_ups = max(_warm_ups(own) for own in opened)
         runs = in_turns(first, second, repeats=repeats, label=one.label, tell=tell, warm_ups=warm_ups)
         ratio = run_ratio(runs, shares=(one.batch, other.batch))
-        errors = _errors(first, second) if one.same_maths == other.same_maths else {}
+        errors = {}
+        if one.same_maths == other.same_maths:
+            found, expected = first.outputs(), second.outputs()
+            errors = {name: relative_error(found[name], expected[name]) for name in expected if name in found}
         return PairResult(
             _result(one, opened[0], runs[0], first), _result(other, opened[1], runs[1], second), ratio, errors
         )
@@ -159,11 +162,6 @@ def run_ratio(
     return paired_ratio(second, first)
 
 
-def _errors(first: SideRunner, second: SideRunner) -> dict[str, float]:
-    found, expected = first.outputs(), second.outputs()
-    return {name: relative_error(found[name], expected[name]) for name in expected if name in found}
-
-
 def _result(side: Side, opened: Opened, runs: Sequence[TimedRun], runner: SideRunner) -> NetworkResult:
     """Return what was measured; the memory is asked first, before anything else needs some."""
     peak = runner.peak()
@@ -190,18 +188,6 @@ def median_faults(runs: Sequence[TimedRun]) -> int | None:
     """Return how many pages of memory the middle run had from the system; None where it cannot be told."""
     known = sorted(run.faults for run in runs if run.faults is not None)
     return known[len(known) // 2] if known else None
-
-
-@contextmanager
-def _closing(open_runner: OpenRunner, sides: Sequence[Side]) -> Iterator[list[SideRunner]]:
-    """Yield a runner for each side, and close them all whatever happens."""
-    runners: list[SideRunner] = []
-    try:
-        runners.extend(open_runner(side) for side in sides)
-        yield runners
-    finally:
-        for runner in runners:
-            runner.close()
 
 
 def _warm_ups(opened: Opened) -> int:

@@ -50,18 +50,15 @@ class Part(Protocol):
 
     def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[NDArray[Any]]:
         """Return what the line takes from it for faces: images, or maps."""
-        ...
 
     def gflop(self) -> float | None:
         """Return the operations of the published maths for one face, in 10^9; None where they cannot be counted.
 
         A multiply-add is two operations.
         """
-        ...
 
     def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
         """Return the numbers of the network itself, neither clipped nor made labels of."""
-        ...
 
 
 def open_parts(side: Side, *, device: torch.device, store: WeightsStore) -> list[Part]:

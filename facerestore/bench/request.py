@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from facerestore.backends import backend_names
 from facerestore.bench.line import LineRequest, LineResult, measure_line
 from facerestore.bench.machine import describe_machine
 from facerestore.bench.pairs import NetworkResult, OpenRunner, compare, measure
 from facerestore.bench.report import BenchReport
-from facerestore.bench.runner import RemoteRunner
+from facerestore.bench.runner import remote_runner
 from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.sources import drawable_names, parser_class, published_sizes
 from facerestore.bench.spawn import spawned
 from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, FaceRestoreError
+from facerestore.fields import names_of
 from facerestore.pipeline.choose import AUTO
 from facerestore.weights import WeightsStore
 
@@ -103,13 +104,13 @@ def run_request(
 
     Args:
         request: what.
-        open_runner: makes what runs a side; None for `RemoteRunner`.
+        open_runner: makes what runs a side; None for `remote_runner`.
         tell: is told what is being done.
 
     Raises:
         FaceRestoreError: the photo, weights, a name or the device is at fault.
     """
-    opener = open_runner or (lambda side: RemoteRunner(side, home=request.home))
+    opener = open_runner or (lambda side: remote_runner(side, home=request.home))
     store = WeightsStore(request.home, offline=True)
     if request.against is not None:
         one = pair_side(request, store)
@@ -129,18 +130,14 @@ def run_request(
             if isinstance(item, Side):
                 networks.append(measure(item, repeats=repeats, open_runner=opener, tell=tell))
             else:
-                lines.append(_measured_line(item, tell))
+                if tell is not None:
+                    tell(item.label)
+                lines.append(spawned(measure_line, item))
         except FaceRestoreError as error:
             if len(wanted) == 1:
                 raise
             failures.append(f"{item.label}: {error}")
     return BenchReport(machine, tuple(lines), tuple(networks), failures=tuple(failures))
-
-
-def _measured_line(line: LineRequest, tell: Tell | None) -> LineResult:
-    if tell is not None:
-        tell(line.label)
-    return spawned(measure_line, line)
 
 
 def pair_side(request: BenchRequest, store: WeightsStore) -> Side:
@@ -222,15 +219,12 @@ LEAST_PUBLISHED_PX = 128
 
 
 def _side(request: BenchRequest, network: str, size: int | None) -> Side:
-    return Side(
-        network=network,
-        random=request.random,
-        size=size,
-        threads=request.threads,
-        device=request.device,
-        precision=request.precision,
-        batch=request.batch,
-    )
+    return Side(**{**_shared(request, Side), "network": network, "size": size})
+
+
+def _shared(request: BenchRequest, record: type[Side | LineRequest]) -> dict[str, Any]:
+    """Return what a request says of the fields of one of the things to be measured."""
+    return {name: getattr(request, name) for name in names_of(record) if hasattr(request, name)}
 
 
 def line_requests(request: BenchRequest) -> list[LineRequest]:
@@ -251,16 +245,7 @@ def line_requests(request: BenchRequest) -> list[LineRequest]:
 
 
 def _line_request(request: BenchRequest, network: str, size: int | None) -> LineRequest:
+    repeats = request.repeats or LINE_REPEATS
     return LineRequest(
-        photo=request.photo,
-        megapixels=request.megapixels,
-        faces=request.faces,
-        network=network,
-        random=request.random,
-        size=size,
-        detector=request.detector,
-        repeats=request.repeats or LINE_REPEATS,
-        threads=request.threads,
-        device=request.device,
-        home=request.home,
+        **{**_shared(request, LineRequest), "network": network, "size": size, "repeats": repeats}
     )

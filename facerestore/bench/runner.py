@@ -1,6 +1,6 @@
 """Runs one side: opens its networks, times them, and tells memory, operations and outputs.
 
-`Runner` works in the process that makes it. `RemoteRunner` has the same methods and a process of its own behind them,
+`Runner` works in the process that makes it. `remote_runner` gives the same with a process of its own behind it,
 so that two sides can differ in what a process has only once (threads, the allocator's settings), and that the memory of
 each is its own.
 """
@@ -26,7 +26,6 @@ from facerestore.bench.spawn import Remote
 from facerestore.device import autocast_dtype, keep_freed_memory, resolve_device, set_threads
 from facerestore.errors import ConfigError
 from facerestore.testing.drawn_faces import trial_faces, trial_map
-from facerestore.types import AlignedFace
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -83,19 +82,15 @@ class BenchJob(Protocol):
 
     def run(self) -> TimedRun:
         """Do it once, timed."""
-        ...
 
     def peak(self) -> Peak:
         """Return the most memory that was in use since it was ready to run."""
-        ...
 
     def waiting(self) -> str:
         """Return how threads were told to wait."""
-        ...
 
     def close(self) -> None:
         """Let go of everything."""
-        ...
 
 
 class SideRunner(BenchJob, Protocol):
@@ -103,51 +98,22 @@ class SideRunner(BenchJob, Protocol):
 
     def open(self) -> Opened:
         """Load the networks."""
-        ...
 
     def gflop(self) -> float | None:
         """Return the operations of the whole batch, in 10^9, a multiply-add being two; None where nothing can count."""
-        ...
 
     def product_rate(self) -> float:
         """Return the rate of a matrix product, GFLOP a second."""
-        ...
 
     def outputs(self) -> dict[str, NDArray[np.float32]]:
         """Return what each network gives for the same faces, by its name."""
-        ...
 
 
-class RemoteJob:
-    """A job in a process of its own.
-
-    Args:
-        make: class or function of a module that makes the job.
-        args: for it.
-        label: what it does, for messages.
-        environment: what the process finds changed; None for what our command sets.
-    """
-
-    def __init__(
-        self, make: Callable[..., BenchJob], *args: object, label: str, environment: Changes | None = None
-    ) -> None:
-        self._remote = Remote(make, args, label=label, environment=environment)
-
-    def run(self) -> TimedRun:
-        """Do it once, timed in its own process."""
-        return cast("TimedRun", self._remote.ask("run"))
-
-    def peak(self) -> Peak:
-        """Return the most memory that its process had in use."""
-        return cast("Peak", self._remote.ask("peak"))
-
-    def waiting(self) -> str:
-        """Return how threads of its process were told to wait."""
-        return cast("str", self._remote.ask("waiting"))
-
-    def close(self) -> None:
-        """End the process."""
-        self._remote.close()
+def remote_job(
+    make: Callable[..., BenchJob], *args: object, label: str, environment: Changes | None = None
+) -> BenchJob:
+    """Return a job in a process of its own; see `Remote` for the arguments."""
+    return cast("BenchJob", Remote(make, args, label=label, environment=environment))
 
 
 class Runner:
@@ -187,7 +153,8 @@ class Runner:
         before, start = resident(), self._clock()
         self._parts = open_parts(self._side, device=self._device, store=self._store)
         seconds = self._clock() - start
-        self._faces = _batch(self._side.batch, self._parts[-1].size)
+        faces = trial_faces(self._parts[-1].size)
+        self._faces = [faces[index % len(faces)] for index in range(self._side.batch)]
         self._maps = [trial_map(self._parts[-1].size)] * self._side.batch
         self._reset = reset_peak(self._device)
         return Opened(
@@ -258,39 +225,16 @@ class Runner:
         return torch.autocast(self._device.type, dtype=self._dtype)
 
 
-class RemoteRunner(RemoteJob):
-    """A side in a process of its own: the reference form as published programs run, all others as our command does.
+def remote_runner(side: Side, *, home: Path | None = None) -> SideRunner:
+    """Return a side in a process of its own: the reference form as published programs run, all others as ours does.
 
     Args:
         side: what is run.
         home: folder of the installed weights; the user's own when None.
     """
-
-    def __init__(self, side: Side, *, home: Path | None = None) -> None:
-        environment = as_published() if side.form == "reference" else as_shipped()
-        super().__init__(partial(Runner, home=home), side, label=side.label, environment=environment)
-
-    def open(self) -> Opened:
-        """Load the networks; raises as `Runner.open`."""
-        return cast("Opened", self._remote.ask("open"))
-
-    def gflop(self) -> float | None:
-        """Return the operations of the batch, in 10^9."""
-        return cast("float | None", self._remote.ask("gflop"))
-
-    def product_rate(self) -> float:
-        """Return the rate of a matrix product, GFLOP a second."""
-        return cast("float", self._remote.ask("product_rate"))
-
-    def outputs(self) -> dict[str, NDArray[np.float32]]:
-        """Return what each network gives for the same faces, by its name."""
-        return cast("dict[str, NDArray[np.float32]]", self._remote.ask("outputs"))
-
-
-def _batch(count: int, size: int) -> list[AlignedFace]:
-    """Return this many drawn faces."""
-    faces = trial_faces(size)
-    return [faces[index % len(faces)] for index in range(count)]
+    environment = as_published() if side.form == "reference" else as_shipped()
+    make = partial(Runner, home=home)
+    return cast("SideRunner", remote_job(make, side, label=side.label, environment=environment))
 
 
 def _dtype(precision: str, device: torch.device) -> torch.dtype | None:

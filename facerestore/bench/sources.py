@@ -91,8 +91,8 @@ def find_source(word: str, *, random: bool, size: int | None, store: WeightsStor
     """
     if random:
         return _drawn(word, size)
-    parser = parser_class(word)
-    if parser is not None or _is_parser_entry(word, store):
+    entry = store.catalog.entries.get(word)
+    if parser_class(word) is not None or (entry is not None and entry.purpose == PARSE):
         return _installed_parser(word, store)
     if exported_file(word) is not None or (word in backend_names() and not needs_weights(word)):
         return Source(word, word, None, chosen=choose(RESTORE.purpose, RestoreConfig(backend=word), store))
@@ -101,17 +101,10 @@ def find_source(word: str, *, random: bool, size: int | None, store: WeightsStor
     if chosen.source is None:  # told apart above
         raise ConfigError(f"'{word}' has no weights to measure")
     state_dict = load_state_dict(chosen.source)
-    if (
-        looks_like_path(word)
-        and (own := next((p for p in PARSERS if p.detect(state_dict)), None)) is not None
-    ):
+    own = next((parser for parser in PARSERS if parser.detect(state_dict)), None)
+    if own is not None and looks_like_path(word):
         return Source(own.name, word, state_dict)
     return Source(chosen.backend or identify(state_dict), chosen.name, state_dict)
-
-
-def _is_parser_entry(word: str, store: WeightsStore) -> bool:
-    entry = store.catalog.entries.get(word)
-    return entry is not None and entry.purpose == "parse"
 
 
 def _installed_parser(word: str, store: WeightsStore) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -73,6 +74,12 @@ class Remote:
             raise answer
         return answer
 
+    def __getattr__(self, name: str) -> Callable[[], Any]:
+        """Return a method of the object, as :meth:`ask` calls it."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return partial(self.ask, name)
+
     def close(self) -> None:
         """End the process; again does nothing."""
         if not self._connection.closed:
@@ -91,23 +98,11 @@ def spawned(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) ->
         FaceRestoreError: what the function raised.
         BackendError: it raised anything else, or the process ended without an answer.
     """
-    remote = Remote(_Call, (function, args, kwargs), label=function.__name__)
+    remote = Remote(partial, (function, *args), kwargs, label=function.__name__)
     try:
-        return cast("Result", remote.ask("run"))
+        return cast("Result", remote.ask("__call__"))
     finally:
         remote.close()
-
-
-class _Call:
-    """A call that is still to be made."""
-
-    def __init__(
-        self, function: Callable[..., object], args: tuple[object, ...], named: dict[str, object]
-    ) -> None:
-        self._function, self._args, self._named = function, args, named
-
-    def run(self) -> object:
-        return self._function(*self._args, **self._named)
 
 
 def _serve(
