@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.plots import Plot, write_plots
 from facerestore import __version__
 from facerestore.bench.environment import waiting_words
 from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe_machine
@@ -21,7 +22,6 @@ from facerestore.bench.statistics import Ratio, Timing
 from facerestore.bench.tables import Table, machine_words, markdown, megabytes, seconds, spread
 from facerestore.errors import FaceRestoreError, count
 from facerestore.io import write_encoded
-from facerestore.pictures.plots import Plot, write_plots
 
 
 @dataclass(frozen=True, slots=True)

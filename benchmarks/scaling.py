@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.batch import line, write_photos
 from benchmarks.common import Options, Results, main, say, start
+from benchmarks.plots import Line, Plot
 from facerestore.batch import Status, plan_jobs, run_jobs
 from facerestore.bench.line import STAGES, LineRequest, LineResult, measure_line
 from facerestore.bench.memory import peak, reset_peak
@@ -25,7 +26,6 @@ from facerestore.bench.standstill import undisturbed
 from facerestore.bench.tables import Table, megabytes, seconds
 from facerestore.config import OutputConfig
 from facerestore.errors import BackendError, count
-from facerestore.pictures.plots import Line, Plot
 
 MEGAPIXELS = (1.0, 3.0, 12.0, 48.0, 100.0)
 FACES_THROUGHOUT = 2

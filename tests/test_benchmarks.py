@@ -9,6 +9,7 @@ from bench_fakes import Clock
 
 from benchmarks import batch, common, engines, networks, paste, pipeline, run_all, scaling, start
 from benchmarks.common import Options, Results, TimedJob, write_results
+from benchmarks.plots import Line, Plot
 from benchmarks.reference.gpen_photo import PublishedPhoto, anchors_in_a_loop, without_overlaps
 from facerestore.bench import runner
 from facerestore.bench.machine import Machine
@@ -20,7 +21,6 @@ from facerestore.detection.retinaface import FACEXLIB_MIN_SIZES
 from facerestore.errors import BackendError, ConfigError
 from facerestore.export.writers import check_packages
 from facerestore.io import decode_image
-from facerestore.pictures.plots import Line, Plot
 
 
 class LocalJob:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.plots import PANEL_INCHES, Line, Plot, write_plots
 from facerestore.errors import ConfigError, ImageError
-from facerestore.pictures.plots import DOTS_PER_INCH, PANEL_INCHES, Line, Plot, write_plots
+from facerestore.pictures.plots import DOTS_PER_INCH
 
 GROWTH = Plot(
     "seconds by megapixels",

@@ -113,7 +113,7 @@ def compare(
         FaceRestoreError: weights, a name or the device is at fault, or ``repeats`` is below 1.
     """
     _check_repeats(repeats)
-    with closing(open_runner(one)) as first, closing(open_runner(other)) as second:
+    with closing(open_runner(other)) as second, closing(open_runner(one)) as first:
         opened = first.open(), second.open()
         warm_ups = max(_warm_ups(own) for own in opened)
         runs = in_turns(first, second, repeats=repeats, label=one.label, tell=tell, warm_ups=warm_ups)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -12,11 +12,10 @@ from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to_faces
 from facerestore.backends.calling import restore_faces
 from facerestore.backends.exported import ExportedRestorer
-from facerestore.backends.psfr import fit_map
 from facerestore.backends.restorer import Restorer
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
-from facerestore.errors import BackendError, ConfigError
+from facerestore.errors import ConfigError
 from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 from facerestore.pipeline.load import load_restorer
 from facerestore.pixels import resize_face
@@ -102,7 +101,7 @@ def _open_part(source: Source, side: Side, device: torch.device) -> Part:
         return ParserPart(source, parser, side, device)
     if side.form == "reference":
         return ReferencePart(source, device)
-    return ShippedPart(source, side, device)
+    return ShippedPart(source, _restorer(source, side, device))
 
 
 class ShippedPart:
@@ -110,9 +109,8 @@ class ShippedPart:
 
     parses = False
 
-    def __init__(self, source: Source, side: Side, device: torch.device) -> None:
-        self.name, self._source = source.name, source
-        self.restorer = _restorer(source, side, device)
+    def __init__(self, source: Source, restorer: Restorer) -> None:
+        self.name, self._source, self.restorer = source.name, source, restorer
         self.parameters = 0 if source.state_dict is None else _numel(source.state_dict)
         self.size = self.restorer.face_size
         self._input_size = self.restorer.input_size
@@ -133,16 +131,18 @@ class ShippedPart:
 
     def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
         """Return (N, 3, S, S) in the network's own range, or (N, S, S, 3) images of one that is no torch module."""
+        if not isinstance(self.restorer, TensorRestorer):
+            return np.stack(self.run(faces, maps))
+        return np.asarray(self._forward(faces, maps).float().cpu().numpy(), dtype=np.float32)
+
+    def _forward(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         import torch
 
-        restorer = self.restorer
-        if not isinstance(restorer, TensorRestorer):
-            return np.stack(self.run(faces, maps))
+        restorer = cast(TensorRestorer, self.restorer)
         crops = [resize_face(face.lq, restorer.input_size) for face in faces]
         with torch.inference_mode():
             x = faces_to_tensor(crops, restorer.network_range).to(restorer.device)
-            y = restorer.forward(x, maps if restorer.needs_parsing else None)
-        return np.asarray(y.float().cpu().numpy(), dtype=np.float32)
+            return restorer.forward(x, maps if restorer.needs_parsing else None)
 
 
 def _form(side: Side) -> AbstractContextManager[None]:
@@ -167,57 +167,22 @@ def _restorer(source: Source, side: Side, device: torch.device) -> Restorer:
     return restorer
 
 
-class ReferencePart:
+class ReferencePart(ShippedPart):
     """A restorer in its reference form; its shipped form is never built."""
-
-    parses = False
 
     def __init__(self, source: Source, device: torch.device) -> None:
         if source.state_dict is None:
             raise ConfigError(f"backend '{source.name}' has no weights, and so no reference form")
-        self.name, self._source = source.name, source
         published = _published(source.name, source.state_dict, device)
         if not isinstance(published, TensorRestorer):
             raise ConfigError(f"'{source.name}' restores no faces")
-        self._network = _reference(published)
-        self.size, self._input_size = published.face_size, published.input_size
-        self._range, self._needs_parsing = published.network_range, published.needs_parsing
-        self._device = device
-        self.parameters = _numel(source.state_dict)
+        published.network = _reference(published)
+        super().__init__(source, published)
+        self._range = published.network_range
 
     def run(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> Sequence[FaceImage]:
-        """Return the restored faces."""
+        """Return the restored faces, without what our own restoring checks."""
         return tensor_to_faces(self._forward(faces, maps), self._range)
-
-    def gflop(self) -> float:
-        """Return the operations for one face, in 10^9."""
-        return reference_gflop(self._source, self._input_size)
-
-    def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
-        """Return (N, 3, S, S) in the network's own range."""
-        return np.asarray(self._forward(faces, maps).float().cpu().numpy(), dtype=np.float32)
-
-    def _forward(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap] | None) -> torch.Tensor:
-        import torch
-
-        crops = [resize_face(face.lq, self._input_size) for face in faces]
-        with torch.inference_mode():
-            x = faces_to_tensor(crops, self._range).to(self._device)
-            y: torch.Tensor = self._network(x, *self._planes(maps))
-        return y
-
-    def _planes(self, maps: Sequence[ParsingMap] | None) -> list[torch.Tensor]:
-        """Return the one-hot planes of the maps, where the network takes them."""
-        import torch
-
-        from facerestore.archs.psfr import one_hot
-
-        if not self._needs_parsing:
-            return []
-        if maps is None:
-            raise BackendError(f"the reference form of '{self.name}' needs a parsing map for each face")
-        labels = np.stack([fit_map(own, self._input_size) for own in maps])
-        return [one_hot(torch.from_numpy(labels).to(self._device))]
 
 
 class ParserPart:
