@@ -311,3 +311,13 @@ def one_ahead(
         if begun is None:
             results += otherwise(batch)
     return results + (finish(waiting) if waiting is not None else [])
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facerestore.device import available_cores
+from facerestore.device import available_cores, synchronise
 from facerestore.errors import required_package
 
 if TYPE_CHECKING:
@@ -192,16 +192,6 @@ def _product_seconds(a: torch.Tensor, b: torch.Tensor, clock: Callable[[], float
     torch.mm(a, b)
     synchronise(a.device)
     return clock() - start
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until a device has done what it was given."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def thread_facts() -> dict[str, Any]:

@@ -298,7 +298,8 @@ def _write_sheet(
     """Write the sheet and return how many faces could not be read."""
     from facerestore.errors import ImageError, count
     from facerestore.io import marked, write_image
-    from facerestore.training.data.degraded_faces import degradation_sheet, spread
+    from facerestore.training.data.degraded_faces import degradation_sheet
+    from facerestore.training.data.face_files import spread
     from facerestore.types import DecodedImage, Metadata
 
     chosen, shown = list(spread(files, rows)), []

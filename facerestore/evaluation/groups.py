@@ -124,8 +124,10 @@ def _group_labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
     numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
     if not numbers:
         return {}
-    edges = wish.edges or _thirds(list(numbers.values()))
-    names = _bin_names(edges)
+    thirds = np.quantile(list(numbers.values()), [k / BINS for k in range(1, BINS)])
+    edges = wish.edges or sorted({float(f"{edge:.3g}") for edge in thirds})
+    inner = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    names = [f"below {edges[0]:g}", *inner, f"{edges[-1]:g} and more"]
     return {
         name: names[int(np.searchsorted(edges, number, side="right"))] for name, number in numbers.items()
     }
@@ -140,14 +142,3 @@ def _word_labels(wish: GroupWish, values: Mapping[str, str]) -> dict[str, str]:
             f"column '{wish.column}' has {different} different words; group by one with {MOST_WORDS} or fewer"
         )
     return dict(values)
-
-
-def _thirds(numbers: Sequence[float]) -> tuple[float, ...]:
-    found = np.quantile(numbers, [k / BINS for k in range(1, BINS)])
-    return tuple(sorted({float(f"{edge:.3g}") for edge in found}))
-
-
-def _bin_names(edges: Sequence[float]) -> list[str]:
-    """Return the names of the bins, from the lowest."""
-    inner = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
-    return [f"below {edges[0]:g}", *inner, f"{edges[-1]:g} and more"]

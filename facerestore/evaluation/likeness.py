@@ -55,11 +55,12 @@ def lpips(spec: Spec, setting: Setting) -> FaceMetric:
         network.reset()  # it would remember every face for a mean of its own
         return value
 
+    layers = Path(str(module.__file__)).parents[1] / "functional" / "image" / "lpips_models" / f"{net}.pth"
     protocol = {
         "implementation": "torchmetrics LearnedPerceptualImagePatchSimilarity, LPIPS 0.1",
         "network": entry.name,
         "network_sha256": sha256_known(entry, setting.store),
-        "layers_sha256": _layers_sha256(module, net),
+        "layers_sha256": sha256_of(layers) if layers.is_file() else None,  # which torchmetrics brings
         "colour": "RGB, 8 bit",
         "crop": f"the whole aligned face, {setting.face_size} px",
     }
@@ -176,12 +177,6 @@ def _torch_hub_with(path: Path, entry: WeightsEntry, net: Literal["alex", "vgg"]
             yield
         finally:
             torch.hub.set_dir(before)
-
-
-def _layers_sha256(module: Any, net: str) -> str | None:
-    """Return the hash of LPIPS' own layers, which torchmetrics brings."""
-    found = Path(module.__file__).parents[1] / "functional" / "image" / "lpips_models" / f"{net}.pth"
-    return sha256_of(found) if found.is_file() else None
 
 
 def _remembered(function: Callable[[Face], Any]) -> Callable[[Face], Any]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from facerestore.errors import ConfigError, parse_json, read_text, refusing
 from facerestore.evaluation.bootstrap import estimate
 from facerestore.evaluation.metrics import Better, Spec
-from facerestore.fields import make, names_of
+from facerestore.fields import make, names_of, option
 
 SCHEMA = "facerestore evaluation 1"
 """First entry of every file; a later form gets another number."""
@@ -25,8 +25,6 @@ MOST_DECIMALS = 15
 
 MOST_RESULT_BYTES = 1 << 25
 """Of a result: 32 MB are ten numbers each of 100,000 faces."""
-
-_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +45,7 @@ class MetricFacts:
     title: str
     unit: str
     better: Better
-    decimals: int
+    decimals: int = option(least=0, most=MOST_DECIMALS)
     of_sets: bool
     protocol: dict[str, Any]
 
@@ -207,25 +205,14 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _check_shown(found: Evaluation) -> None:
-    """Raise ValueError or KeyError where a value deep within cannot be shown or compared."""
-    for metric in found.metrics:
-        if metric.better not in get_args(Better) or not 0 <= metric.decimals <= MOST_DECIMALS:
-            raise ValueError(f"metric '{metric.name}' is shown in no way that is known")
+    """Raise ValueError where a value deep within cannot be shown or compared."""
     methods = {method.name for method in found.methods}
     for face in found.faces:
         if missing := methods - face.values.keys():
             raise ValueError(f"'{face.name}' has no values of '{min(missing)}'")
-        if not all(_is_number(value) for values in face.values.values() for value in dict(values).values()):
+        values = [value for own in face.values.values() for value in own.values() if value is not None]
+        if not all(map(math.isfinite, values)):
             raise ValueError(f"the values of '{face.name}' are no numbers")
-        if not all(isinstance(label, str) for label in face.groups.values()):
-            raise ValueError(f"the groups of '{face.name}' are no words")
-    if not all(isinstance(text, str) for text in (*found.unavailable.values(), *found.unmatched)):
-        raise ValueError("it gives reasons that are no words")
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value is None or number
 
 
 def _in_order(labels: Sequence[str]) -> list[str]:

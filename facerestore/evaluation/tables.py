@@ -184,20 +184,13 @@ def _left_out(evaluation: Evaluation) -> str:
 def _protocol_lines(evaluation: Evaluation) -> str:
     lines = [f"- {key.replace('_', ' ')}: {_in_words(value)}" for key, value in evaluation.protocol.items()]
     lines += [f"- {metric.title}: {_in_words(metric.protocol)}" for metric in evaluation.metrics]
-    lines += [
-        f"- {method.name}: {_in_words(_without_long_lists(method.facts))}" for method in evaluation.methods
-    ]
+    for method in evaluation.methods:
+        facts = {key: value for key, value in method.facts.items() if value is not None}
+        if "tuned_on" in facts:
+            facts["tuned_on"] = f"{len(facts['tuned_on'])} faces"
+        lines.append(f"- {method.name}: {_in_words(facts)}")
     lines.append(f"- versions: {_in_words(evaluation.versions)}")
     return "\n".join(lines)
-
-
-def _without_long_lists(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts with long lists counted."""
-    return {
-        key: f"{len(value)} faces" if key == "tuned_on" else value
-        for key, value in facts.items()
-        if value is not None
-    }
 
 
 def _in_words(value: Any) -> str:

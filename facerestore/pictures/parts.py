@@ -68,7 +68,9 @@ def parsing_picture(
     ]
     if not rows:
         rows = [captioned(PillowImage.new("RGB", (width, 1), PAPER), "no face to show")]
-    legend = _legend(_present(maps), max(line.width for line in rows))
+    present = {name for parsing_map in maps for name in class_shares(parsing_map)}
+    ids = [index for index, name in enumerate(CLASS_NAMES) if name in present]
+    legend = _legend(ids, max(line.width for line in rows))
     return np.asarray(framed(stacked([*rows, *([legend] if maps else [])])))
 
 
@@ -99,12 +101,6 @@ def palette_png(parsing_map: ParsingMap) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True, pnginfo=png_mark("map"))
     return stream.getvalue()
-
-
-def _present(maps: Sequence[ParsingMap]) -> list[int]:
-    """Return the ids that occur in any map, in ascending order."""
-    names = {name for parsing_map in maps for name in class_shares(parsing_map)}
-    return [index for index, name in enumerate(CLASS_NAMES) if name in names]
 
 
 def _panel(face: FaceImage, parsing_map: ParsingMap, side: int) -> _Picture:

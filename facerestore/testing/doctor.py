@@ -115,12 +115,12 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
         *_programs(),
         *_devices(),
         *_weights(store),
-        _choice(config, store),
+        _tried("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} ")),
         *_detectors(store),
         *_parsers(store),
         *_backgrounds(store),
         *_extensions(),
-        _line(config, store),
+        _tried("line", "restore", partial(_try_line, config, store)),
     ]
 
 
@@ -202,11 +202,6 @@ def _home(store: WeightsStore) -> Check:
         )
         return Check("weights", "folder", State.ABSENT, detail)
     return Check("weights", "folder", State.OK, str(store.folder))
-
-
-def _choice(config: RestoreConfig, store: WeightsStore) -> Check:
-    """Say which weights the automatic choice takes for which faces."""
-    return _tried("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} "))
 
 
 def _detectors(store: WeightsStore) -> list[Check]:
@@ -307,10 +302,6 @@ def _try_extension(kind: Extensions[Any], extension: Extension) -> str:
         else ""
     )
     return f"from {extension.package}{more}"
-
-
-def _line(config: RestoreConfig, store: WeightsStore) -> Check:
-    return _tried("line", "restore", partial(_try_line, config, store))
 
 
 def _try_line(config: RestoreConfig, store: WeightsStore) -> str:

@@ -23,7 +23,7 @@ from facerestore.training.data.datasets import (
     face_files,
     validation_batch,
 )
-from facerestore.training.data.face_files import MAKE_MAPS
+from facerestore.training.data.face_files import MAKE_MAPS, spread
 from facerestore.training.data.maps import coloured
 from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.curves import plot_run
@@ -120,7 +120,7 @@ def make_plan(
         )
     files = face_files(faces) if faces is not None else []
     held = face_files(validation_faces) if validation_faces is not None else []
-    held = _evenly_chosen(held, validation.count)
+    held = [file for _, file in spread(held, validation.count or len(held))]
     described = {
         "recipe": name,
         "engine": resolved(engine),
@@ -173,13 +173,6 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
         nested = isinstance(value, Mapping) and isinstance(old, Mapping) and key not in {"mix", "set_weights"}
         result[key] = _laid_over(old, value) if nested and isinstance(old, Mapping) else value
     return result
-
-
-def _evenly_chosen(files: list[FaceFile], count: int) -> list[FaceFile]:
-    """Return ``count`` files evenly spread over all of them."""
-    if not count or len(files) <= count:
-        return files
-    return [files[index * len(files) // count] for index in range(count)]
 
 
 def samples_of(plan: TrainingPlan) -> Samples:

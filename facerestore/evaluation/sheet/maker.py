@@ -136,7 +136,14 @@ class SheetMaker:
         if not pipelines or (strengths is not None and not strengths):
             raise ConfigError("a contact sheet needs at least one pipeline and one strength; give them")
         self._compared = [
-            (pipeline, _configs_of_strengths(pipeline.config, strengths)) for pipeline in pipelines
+            (
+                each,
+                [
+                    replace(each.config, strength=s)
+                    for s in dict.fromkeys(strengths or [each.config.strength])
+                ],
+            )
+            for each in pipelines
         ]
         for pipeline, configs in self._compared:
             for config in configs:  # what a pipeline refuses is to be known before any work
@@ -293,13 +300,6 @@ def _face_facts(index: int, face: DetectedFace, cells: list[dict[str, Any]]) -> 
         "eye_distance_px": round(face.eye_distance_px, 2),
         "cells": cells,
     }
-
-
-def _configs_of_strengths(config: RestoreConfig, strengths: Sequence[float] | None) -> list[RestoreConfig]:
-    """Return the configuration at each strength, once each."""
-    if strengths is None:
-        return [config]
-    return [replace(config, strength=strength) for strength in dict.fromkeys(strengths)]
 
 
 def _unusual_choices(config: RestoreConfig) -> list[str]:

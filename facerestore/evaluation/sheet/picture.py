@@ -108,7 +108,11 @@ def sheet_picture(
     lefts = _lefts(columns, side_px)
     width = lefts[-1] + side_px
     footer_lines = wrapped(footer, _NOTE_PX, width)
-    heading = _heading_height(columns, rows, side_px)
+    headings = [
+        _text_height(names, _HEADING_PX) + _text_height(details, _TEXT_PX)
+        for _, _, names, details in _groups(columns, rows, side_px)
+    ]
+    heading = max(headings) + _line_height(_TEXT_PX) + 2 * GAP_PX
     body = sum(row_height(row, side_px) for row in rows)
     height = heading + body + _text_height(footer_lines, _NOTE_PX)
     page = PillowImage.new("RGB", (width + 2 * MARGIN_PX, height + 2 * MARGIN_PX), PAPER)
@@ -138,15 +142,6 @@ def _lefts(columns: Sequence[SheetColumn], side_px: int) -> list[int]:
         lefts.append(lefts[-1] + side_px + gap)
         group = column.group
     return lefts
-
-
-def _heading_height(columns: Sequence[SheetColumn], rows: Sequence[SheetRow], side_px: int) -> int:
-    """Return the height of the headings: the tallest group's, and a line of strengths."""
-    heights = [
-        _text_height(names, _HEADING_PX) + _text_height(details, _TEXT_PX)
-        for _, _, names, details in _groups(columns, rows, side_px)
-    ]
-    return max(heights) + _line_height(_TEXT_PX) + 2 * GAP_PX
 
 
 def _groups(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,11 +149,3 @@ class PairFolder:
         """Write the parameters of all pairs."""
         data = "".join(f"{line}\n" for line in self._lines).encode()
         write_encoded(self._folder / PARAMETERS, data, overwrite=True)
-
-
-def spread(files: Sequence[FaceFile], count: int) -> Iterator[tuple[int, FaceFile]]:
-    """Yield ``count`` faces, evenly spread over all of them, with their numbers."""
-    count = min(count, len(files))
-    for number in range(count):
-        index = number * len(files) // count
-        yield index, files[index]

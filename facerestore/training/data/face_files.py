@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,3 +148,11 @@ def decode_parsing_map(data: bytes, name: str) -> NDArray[np.uint8]:
             f" those of CelebAMask-HQ, as 'facerestore parse --maps' writes them, and {UNKNOWN} where unknown"
         )
     return np.asarray(ids, dtype=np.uint8)
+
+
+def spread(files: Sequence[FaceFile], count: int) -> Iterator[tuple[int, FaceFile]]:
+    """Yield ``count`` faces, evenly spread over all of them, with their numbers."""
+    count = min(count, len(files))
+    for number in range(count):
+        index = number * len(files) // count
+        yield index, files[index]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,23 +31,11 @@ class Draw:
 
     def normal(self, *shape: int) -> Tensor:
         """Return (B, *shape) from a standard normal distribution."""
-        call = self._next_call()
-        return torch.stack(
-            [
-                torch.randn(shape, generator=self._generator_for(call, index), device=self._device)
-                for index in range(self._batch_size)
-            ]
-        )
+        return self._each(torch.randn, shape)
 
     def uniform(self, *shape: int) -> Tensor:
         """Return (B, *shape) from [0, 1)."""
-        call = self._next_call()
-        return torch.stack(
-            [
-                torch.rand(shape, generator=self._generator_for(call, index), device=self._device)
-                for index in range(self._batch_size)
-            ]
-        )
+        return self._each(torch.rand, shape)
 
     def common(self) -> np.random.Generator:
         """Return a generator that is the same for all samples of the step."""
@@ -54,6 +44,12 @@ class Draw:
     def _next_call(self) -> int:
         self._calls += 1
         return self._calls
+
+    def _each(self, sample: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        """Return what each sample of this process draws from a generator of its own."""
+        call = self._next_call()
+        sources = [self._generator_for(call, index) for index in range(self._batch_size)]
+        return torch.stack([sample(shape, generator=source, device=self._device) for source in sources])
 
     def _generator_for(self, call: int, index: int) -> torch.Generator:
         entropy = np.random.SeedSequence([*self._key, call, self._first + index]).generate_state(1, np.uint64)

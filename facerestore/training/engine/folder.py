@@ -98,7 +98,11 @@ class RunFolder:
         """
         stored = self.path / "settings.json"
         if stored.exists():
-            self._check_same_run(_read_stored(stored), settings)
+            with refusing(
+                lambda why: ConfigError(f"'{stored}' cannot be read ({why}); give another --run folder")
+            ):
+                before = parse_json_object(read_text(stored))
+            self._check_same_run(before, settings)
         if self._main:
             write_text_whole(stored, json.dumps(settings, indent=2) + "\n")
             write_text_whole(self.path / "environment.json", json.dumps(environment(), indent=2) + "\n")
@@ -181,16 +185,6 @@ def _strip_of(row: Tensor, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         row = torch.nn.functional.interpolate(row, size=(size, size), mode="nearest")
     levels = row.detach().float().clamp(0, 1).mul(255).round().byte().cpu()
     return levels.permute(2, 0, 3, 1).reshape(size, -1, 3).numpy()
-
-
-def _read_stored(path: Path) -> dict[str, Any]:
-    """Return the settings of the run that a folder holds.
-
-    Raises:
-        ConfigError: they cannot be read, or are no table.
-    """
-    with refusing(lambda why: ConfigError(f"'{path}' cannot be read ({why}); give another --run folder")):
-        return parse_json_object(read_text(path))
 
 
 def _parsed_record(line: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from facerestore.device import known_precisions, resolve_device
+from facerestore.device import known_precisions, resolve_device, synchronise
 
 WORTH = 1.1
 """bf16 is used where it is at least this many times as fast: its gradients are coarser, so it must gain something."""
@@ -43,16 +43,10 @@ def mixed_precision(asked: str, device: torch.device | None = None) -> str:
 def _trial_seconds(layer: nn.Module, device: torch.device, *, half: bool) -> float:
     """Return the seconds of one forward and backward pass."""
     x = torch.rand(FACES, CHANNELS, SIDE, SIDE, device=device).contiguous(memory_format=torch.channels_last)
-    _wait_for(device)
+    synchronise(device)
     started = time.perf_counter()
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         total = layer(x).float().sum()
     total.backward()
-    _wait_for(device)
+    synchronise(device)
     return time.perf_counter() - started
-
-
-def _wait_for(device: torch.device) -> None:
-    """Wait until the device is idle."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import nn
 
+from facerestore.archs.replay import colours_last
 from facerestore.training.engine.folder import Listener, RunFolder, Silence
 from facerestore.training.engine.precision import mixed_precision
 from facerestore.training.engine.settings import EngineSettings
@@ -75,7 +76,8 @@ def prepare_run(
     if not checkpoints(folder / "checkpoints"):
         recipe.start(bare)
     if settings.channels_last:
-        _lay_channels_last(bare.values())
+        for network in bare.values():
+            colours_last(network)
     average = ExponentialAverage(bare[recipe.averaged], settings.ema_decay)
     average.network.to(accelerator.device)
     optimisers = recipe.optimisers(bare)
@@ -106,11 +108,3 @@ def prepare_run(
     )
     accelerator.register_for_checkpointing(run.progress, run.average, recipe)
     return run
-
-
-def _lay_channels_last(networks: Iterable[nn.Module]) -> None:
-    """Store the weights of 2-D convolutions with channels last; others, such as those with five axes, cannot be."""
-    for network in networks:
-        for parameter in network.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

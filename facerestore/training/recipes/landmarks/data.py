@@ -231,20 +231,15 @@ def mine_negatives(
     for face in faces:
         grey = np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
         for number, clean in enumerate([grey, *_without_face(grey, rng)]):
-            picture = _degraded_grey(clean, rng) if rng.random() < MINED_DEGRADED_SHARE else clean
-            found = [
-                points
-                for points in propose(np.repeat(picture[..., None], 3, axis=2))
-                if _points_are_apart(points)
-            ]
+            seen = np.repeat(clean[..., None], 3, axis=2)
+            if rng.random() < MINED_DEGRADED_SHARE:
+                seen = np.repeat(degrade(seen, preset("gfpgan"), rng)[0][..., :1], 3, axis=2)
+            # Eyes nearer than a pixel do not say where a crop is.
+            found = [points for points in propose(seen) if np.linalg.norm(points[1] - points[0]) >= 1]
             false = found if number else [points for points in found if _is_off_face(points, len(face))]
             chosen = rng.permutation(len(false))[:MINED_PER_PICTURE]
-            crops += [_surroundings_of(picture, false[each]) for each in chosen]
+            crops += [_surroundings_of(seen, false[each]) for each in chosen]
     return np.stack(crops) if crops else np.empty((0, NEGATIVE_SIDE, NEGATIVE_SIDE), dtype=np.uint8)
-
-
-def _degraded_grey(grey: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    return degrade(np.repeat(grey[..., None], 3, axis=2), preset("gfpgan"), rng)[0][..., 0]
 
 
 def _without_face(grey: NDArray[np.uint8], rng: np.random.Generator) -> list[NDArray[np.uint8]]:
@@ -269,11 +264,6 @@ def fractal_noise(size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     return texture
 
 
-def _points_are_apart(points: NDArray[np.float64]) -> bool:
-    """Return whether (5, 2) points are far enough apart to say where a crop is."""
-    return bool(np.linalg.norm(points[1] - points[0]) >= 1)
-
-
 def _is_off_face(points: NDArray[np.float64], face_size: int) -> bool:
     """Return whether (5, 2) points in an aligned face are not of the face: an eye distance away, or under half."""
     goal = FFHQ_TEMPLATE * (face_size / FFHQ_SIZE)
@@ -283,12 +273,11 @@ def _is_off_face(points: NDArray[np.float64], face_size: int) -> bool:
 
 
 def _surroundings_of(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the (96, 96) surroundings of (5, 2) points, the network's crop in its middle."""
+    """Return the (96, 96) surroundings of (5, 2) points in a picture, (H, W, 3), the network's crop in its middle."""
     margin = (NEGATIVE_SIDE - CROP_SIZE) / 2
     to_middle = np.array([[1.0, 0.0, margin], [0.0, 1.0, margin]])
     shifted = compose_affine(to_middle, affine_from_landmarks(points))
-    crop = warp_to_crop(np.repeat(picture[..., None], 3, axis=2), shifted, NEGATIVE_SIDE)[..., 0]
-    return to_8_bit(crop)
+    return to_8_bit(warp_to_crop(picture, shifted, NEGATIVE_SIDE)[..., 0])
 
 
 def make_sample(data: LandmarkData, seed: int, epoch: int, index: int) -> Sample:
