@@ -1,4 +1,4 @@
-"""Detection: anchors and suppression, ONNX shapes, the three detectors on shared photographs."""
+"""Detection: anchors and suppression, ONNX shapes, the three detectors on photographs, or on drawn ones without any."""
 
 import threading
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import shared_root
 from fakes import trial_photo
 from golden import golden_arrays
 from PIL import Image as PillowImage
@@ -35,6 +36,18 @@ MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
 def read(path):
     with PillowImage.open(path) as picture:
         return np.asarray(picture.convert("RGB"))
+
+
+def pictures_in(folder, drawn):
+    """Return photographs of the shared fixtures; those that are drawn where the folder is absent."""
+    there = shared_root() / folder
+    return {path.name: read(path) for path in sorted(there.iterdir())} if there.is_dir() else drawn
+
+
+def drawn_faces(size=200):
+    """Return faces on larger canvases."""
+    faces = {f"drawn {which}": trial_photo(which, size) for which in range(3)}
+    return {name: np.pad(face, ((40, 60), (80, 20), (0, 0)), mode="edge") for name, face in faces.items()}
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +163,10 @@ def test_every_detector_names_its_weights():
     assert set(DETECTORS) == {"embedded", "yunet", "retinaface-resnet50", "retinaface-mobile0.25"}
 
 
-def test_faces_are_found_with_landmarks_in_place(detector, shared):
-    for path in sorted(shared("photos/cropped").iterdir()):
-        image = read(path)
+def test_faces_are_found_with_landmarks_in_place(detector):
+    for name, image in pictures_in("photos/cropped", drawn_faces()).items():
         faces = detector.detect(image)
-        assert len(faces) == 1, path.name
+        assert len(faces) == 1, name
         eyes, nose, mouth = faces[0].landmarks[:2], faces[0].landmarks[2], faces[0].landmarks[3:]
         assert eyes[0, 0] < nose[0] < eyes[1, 0]
         assert mouth[0, 0] < mouth[1, 0]
@@ -165,8 +177,8 @@ def test_faces_are_found_with_landmarks_in_place(detector, shared):
         assert 0 < faces[0].score <= 1
 
 
-def test_depth_grey_and_repetition_change_nothing(detector, shared):
-    image = read(shared("photos/small/anna.jpg"))
+def test_depth_grey_and_repetition_change_nothing(detector):
+    image = pictures_in("photos/small", {"anna.jpg": drawn_faces()["drawn 0"]})["anna.jpg"]
     first, again = detector.detect(image), detector.detect(image)
     assert len(first) == 1
     assert np.array_equal(first[0].landmarks, again[0].landmarks)
@@ -176,13 +188,13 @@ def test_depth_grey_and_repetition_change_nothing(detector, shared):
     assert np.abs(grey[0].landmarks - first[0].landmarks).max() < 0.1 * first[0].eye_distance_px
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 5, 3), (1, 300, 3), (300, 2, 3)])
-def test_tiny_and_thin_images_hold_no_face(detector, shape):
-    assert detector.detect(np.full(shape, 90, np.uint8)) == []
+def test_tiny_and_thin_images_hold_no_face(detector):
+    for shape in ((1, 1, 3), (7, 5, 3), (1, 300, 3), (300, 2, 3)):
+        assert detector.detect(np.full(shape, 90, np.uint8)) == [], shape
 
 
-def test_threads_share_a_detector(detector, shared):
-    images = [read(path) for path in sorted(shared("photos/small").iterdir())[:4]]
+def test_threads_share_a_detector(detector):
+    images = list(pictures_in("photos/small", drawn_faces()).values())[:4]
     alone = [detector.detect(image) for image in images]
     found = [None] * len(images)
 
@@ -198,9 +210,12 @@ def test_threads_share_a_detector(detector, shared):
         assert [face.landmarks.tolist() for face in one] == [face.landmarks.tolist() for face in other]
 
 
-def test_no_face_is_reported_where_there_is_none(detector, shared):
-    for path in sorted(shared("photos/no_face").iterdir()):
-        assert detector.detect(read(path)) == [], path.name
+def test_no_face_is_reported_where_there_is_none(detector):
+    x, y = np.meshgrid(np.arange(320), np.arange(240))
+    stripes = np.repeat(np.uint8(127 + 80 * np.sin(x / 9) * np.cos(y / 13))[..., None], 3, axis=2)
+    noise = np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8)
+    for name, image in pictures_in("photos/no_face", {"stripes": stripes, "noise": noise}).items():
+        assert detector.detect(image) == [], name
 
 
 def test_the_file_of_a_trained_network_is_a_detector(embedded):
