@@ -76,8 +76,12 @@ class BusyWatch:
                 return
 
 
-def driver_of(device: torch.device) -> Ask:
+def driver_of(device: torch.device, *, smi: Callable[[str], float] | None = None) -> Ask:
     """Return what asks the driver of a CUDA device: NVML where its Python package is installed, else ``nvidia-smi``.
+
+    Args:
+        device: a CUDA device.
+        smi: asks the program of a GPU; `smi_share` when None.
 
     Raises:
         ConfigError: the device is no CUDA device.
@@ -94,7 +98,7 @@ def driver_of(device: torch.device) -> Ask:
     ):  # without nvidia-ml-py, or with one that does not know the driver
         uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # torch 2.4 has none
         gpu = str(device.index or 0) if uuid is None else f"GPU-{uuid}"
-        return lambda: smi_share(gpu)
+        return lambda: (smi or smi_share)(gpu)
     return lambda: torch.cuda.utilization(device) / 100
 
 

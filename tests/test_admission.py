@@ -1,6 +1,7 @@
 """Weights are looked into before they are believed: their purpose, network and size are those of the catalog."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -141,7 +142,7 @@ def test_a_backend_whose_package_is_missing_still_knows_its_keys(tmp_path, monke
     )
     torch.save(backend_class("gfpgan").example_state_dict(), tmp_path / "right.pth")
     torch.save(backend_class("lite").example_state_dict(), tmp_path / "wrong.pth")
-    monkeypatch.setattr("facerestore.backends.restorer.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "spandrel", None)
     store = WeightsStore(tmp_path / "home", catalog=parse_catalog(text, folder=tmp_path))
     with pytest.raises(WeightsError, match="not those of backend 'gfpgan'"):
         store.import_file("gfpgan.tiny", tmp_path / "wrong.pth")

@@ -9,6 +9,7 @@ from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.batch import run as batch_run
 from facerestore.batch.workers import PixelBudget, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.device import available_cores
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.io import picture_size, read_encoded, write_image
 
@@ -16,16 +17,13 @@ FACE = face_at(10, 20)
 FORCED = RestoreConfig(force=True)
 
 
-def test_the_number_of_workers_follows_cores_photos_and_the_user(monkeypatch):
-    monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 6)
-    assert worker_count(0, photos=100, device="cpu") == 6
-    assert worker_count(0, photos=100, device="cpu", threads=2) == 2
-    assert worker_count(0, photos=100, device="cuda:0") == 6
-    monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 64)
-    assert worker_count(0, photos=100, device="cuda:0") == 16
-    monkeypatch.setattr("facerestore.batch.workers.available_cores", lambda: 6)
-    assert worker_count(0, photos=3, device="cpu") == 3
-    assert worker_count(2, photos=100, device="cpu") == 2
+def test_the_number_of_workers_follows_cores_photos_and_the_user():
+    assert worker_count(0, photos=10_000, device="cpu") == available_cores()
+    assert worker_count(0, photos=100, device="cpu", threads=6) == 6
+    assert worker_count(0, photos=100, device="cuda:0", threads=6) == 6
+    assert worker_count(0, photos=100, device="cuda:0", threads=64) == 16
+    assert worker_count(0, photos=3, device="cpu", threads=6) == 3
+    assert worker_count(2, photos=100, device="cpu", threads=6) == 2
     assert worker_count(9, photos=0, device="cpu") == 1
 
 

@@ -53,8 +53,7 @@ def test_the_driver_is_asked_through_its_package_or_else_its_program(monkeypatch
 
     monkeypatch.setattr("torch.cuda.utilization", no_package)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(uuid="12-ab"))
-    monkeypatch.setattr("benchmarks.gpu_watch.smi_share", lambda gpu: {"GPU-12-ab": 0.9}[gpu])
-    assert driver_of(cuda)() == 0.9
+    assert driver_of(cuda, smi={"GPU-12-ab": 0.9}.__getitem__)() == 0.9
     with pytest.raises(ConfigError, match="only CUDA devices tell"):
         driver_of(torch.device("cpu"))
 

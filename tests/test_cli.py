@@ -135,12 +135,11 @@ def test_an_existing_result_or_the_input_is_never_lost_without_leave(line, folde
     assert (folder / "a.png").read_bytes() != before
 
 
-def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.choose.choose", lambda *_: SimpleNamespace(name="w.x"))
+def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys):
     before = names(folder)
     assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "would restore with w.x" in out
+    assert "would restore with lite.clean-256" in out
     assert "a.png -> " in out
     assert main(["enhance", ".", "--dry-run", "--json"]) == 0
     assert [row["input"] for row in json.loads(capsys.readouterr().out)["jobs"]] == ["a.png", "b.png"]
@@ -148,8 +147,7 @@ def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys, monke
     assert line.configs == []
 
 
-def test_a_verbose_dry_run_says_what_each_face_would_get(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.choose.choose", lambda *_: SimpleNamespace(name="w.x"))
+def test_a_verbose_dry_run_says_what_each_face_would_get(line, folder, capsys):
     (folder / "bad.jpg").write_bytes(b"no picture")
     assert main(["enhance", "a.png", "bad.jpg", "--faces", "0", "--dry-run", "-v"]) == 0
     out = capsys.readouterr().out
@@ -192,8 +190,7 @@ def test_a_network_that_is_passed_over_is_a_warning(folder, capsys, monkeypatch,
     assert "weights download parsenet.psfr-90000" in err
 
 
-def test_a_dry_run_says_which_photos_are_missing(line, folder, capsys, monkeypatch):
-    monkeypatch.setattr("facerestore.pipeline.choose.choose", lambda *_: SimpleNamespace(name="w.x"))
+def test_a_dry_run_says_which_photos_are_missing(line, folder, capsys):
     assert main(["enhance", "a.png", "nowhere.png", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "nowhere.png -> nowhere_restored.png (there is no such photo: would fail)" in out

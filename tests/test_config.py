@@ -2,6 +2,7 @@ from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Literal
 
+import numpy as np
 import pytest
 
 import facerestore
@@ -123,19 +124,17 @@ def test_an_unknown_keyword_names_the_closest_field():
         facerestore.restore("photo.jpg", strenght=0.5)
 
 
-def test_keywords_win_over_the_configuration(monkeypatch):
+def test_keywords_win_over_the_configuration(use_pipeline):
     seen = []
 
     class Line:
         def run(self, image):
             return image
 
-    monkeypatch.setattr(
-        "facerestore.pipeline.build.build_pipeline", lambda config: seen.append(config) or Line()
-    )
-    monkeypatch.setattr("facerestore.pipeline.build.as_decoded", lambda source, **_: source)
-    facerestore.restore("a", RestoreConfig(strength=0.5, faces="largest"), strength=0.25)
-    facerestore.restore(source="a", config=RestoreConfig(provider="cpu"))
+    use_pipeline(lambda config: seen.append(config) or Line())
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    facerestore.restore(pixels, RestoreConfig(strength=0.5, faces="largest"), strength=0.25)
+    facerestore.restore(source=pixels, config=RestoreConfig(provider="cpu"))
     assert seen == [RestoreConfig(strength=0.25, faces="largest"), RestoreConfig(provider="cpu")]
 
 

@@ -1,6 +1,3 @@
-import os
-from types import SimpleNamespace
-
 import pytest
 import torch
 
@@ -61,7 +58,7 @@ def test_threads_are_set_where_asked_and_else_left():
 def test_a_format_without_arithmetic_for_it_is_refused_where_it_would_crawl(monkeypatch):
     import torch
 
-    monkeypatch.setattr("facerestore.device._cpu_capabilities", lambda: {"avx2": True, "avx512_bf16": False})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False}, raising=False)
     cpu = torch.device("cpu")
     assert autocast_dtype("float32", cpu) is None
     for precision in ("bf16", "fp16"):
@@ -69,24 +66,20 @@ def test_a_format_without_arithmetic_for_it_is_refused_where_it_would_crawl(monk
             autocast_dtype(precision, cpu)
     with pytest.raises(ConfigError, match="unknown precision 'half'; choose one of float32, bf16, fp16"):
         autocast_dtype("half", cpu)
-    monkeypatch.setattr("facerestore.device._cpu_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     assert autocast_dtype("bf16", cpu) is torch.bfloat16
     assert autocast_dtype("fp16", torch.device("cuda")) is torch.float16
 
 
-def test_threads_are_told_to_sleep_only_before_torch_comes_and_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert not wait_asleep()  # torch is here already
-    monkeypatch.setattr("facerestore.device.sys", SimpleNamespace(modules={}, platform="linux"))
-    monkeypatch.setenv("GOMP_SPINCOUNT", "10")
-    assert not wait_asleep()
-    monkeypatch.delenv("GOMP_SPINCOUNT")
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    assert not wait_asleep()
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    assert wait_asleep()
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+def test_threads_are_told_to_sleep_only_before_torch_comes_and_unless_the_user_says_otherwise():
+    assert not wait_asleep({})  # torch is here already
+    for name, value in (("GOMP_SPINCOUNT", "10"), ("OMP_WAIT_POLICY", "active")):
+        environ = {name: value}
+        assert not wait_asleep(environ, modules=())
+        assert environ == {name: value}
+    environ = {}
+    assert wait_asleep(environ, modules=("os",))
+    assert environ == {"GOMP_SPINCOUNT": "10000"}
 
 
 def test_memory_is_kept_and_given_back_only_where_there_may_be_glibc(monkeypatch):

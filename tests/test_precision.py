@@ -51,9 +51,8 @@ class Overflowing(TensorRestorer):
 @pytest.fixture
 def any_format(monkeypatch):
     """Let this CPU compute in every format, however slowly."""
-    monkeypatch.setattr(
-        "facerestore.device._cpu_capabilities", lambda: {"avx512_fp16": True, "avx512_bf16": True}
-    )
+    every = {"avx512_fp16": True, "avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: every, raising=False)
 
 
 def aligned(value):
@@ -102,7 +101,7 @@ def test_a_format_is_named_in_the_configuration_and_its_file(tmp_path):
 
 
 def test_a_cpu_without_arithmetic_for_a_format_refuses_it(monkeypatch):
-    monkeypatch.setattr("facerestore.device._cpu_capabilities", dict)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     assert known_precisions(CPU) == ["float32"]
     with pytest.raises(ConfigError, match="no arithmetic for fp16"):
         build_pipeline(RestoreConfig(backend="lite", precision="fp16", device="cpu"))

@@ -30,11 +30,11 @@ from facerestore.extensions import Extension, Extensions, all_extensions
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import usable
-from facerestore.pipeline.choose import AUTO, DETECT, PARSE, choose
+from facerestore.pipeline.choose import AUTO, DETECT, PARSE, ChosenWeights, choose
 from facerestore.pipeline.load import build_detector, build_parser
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.line import DrawnFaceDetector, trial_photo
-from facerestore.types import DecodedImage, DetectedFace, Image
+from facerestore.types import DecodedImage, DetectedFace, FaceDetector, Image
 from facerestore.weights import WeightsStore
 
 PACKAGES = (
@@ -63,8 +63,6 @@ TRIAL_MARGIN_PX = 8
 
 DEVICE_LEVELS = 1.0
 """Mean difference between devices, of 255: the order of sums stays far below, a wrong operation far above."""
-
-
 RECORDED_RUNS = 2
 """After two runs of a shape the next one records the network, and the one behind it runs the recording."""
 RECORDED_LEVELS = 1
@@ -86,8 +84,8 @@ class Check:
     """One thing that was looked at.
 
     Attributes:
-        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, the kind of an
-            extension, or ``line``.
+        topic: ``program``, ``device``, ``weights``, ``detector``, ``parser``, ``background``, ``line``, or another kind
+            of extension.
         name: which one.
         state: how it fares.
         detail: what was found, or what to do.
@@ -99,12 +97,35 @@ class Check:
     detail: str
 
 
-def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None = None) -> list[Check]:
+@dataclass(frozen=True, slots=True)
+class Makers:
+    """What makes that which is tried; for trials of the diagnosis itself.
+
+    Attributes:
+        choose: as `facerestore.pipeline.choose.choose`, for the weights of the trial.
+        detector: as `facerestore.pipeline.load.build_detector`.
+        pipeline: as `facerestore.pipeline.build.build_pipeline`.
+        extras: packages that may be installed, as `EXTRAS`.
+    """
+
+    choose: Callable[..., ChosenWeights] = choose
+    detector: Callable[..., FaceDetector] = build_detector
+    pipeline: Callable[..., RestorePipeline] = build_pipeline
+    extras: tuple[tuple[str, str, str], ...] = EXTRAS
+
+
+USUAL = Makers()
+
+
+def diagnose(
+    config: RestoreConfig | None = None, *, store: WeightsStore | None = None, makers: Makers = USUAL
+) -> list[Check]:
     """Look at everything that a restoration needs, and try the line on a synthetic photo.
 
     Args:
         config: device, weights and detector to try; defaults when None.
         store: where weights are looked for.
+        makers: what makes that which is tried.
 
     Raises:
         WeightsError: the weights catalog itself cannot be read.
@@ -112,24 +133,24 @@ def diagnose(config: RestoreConfig | None = None, *, store: WeightsStore | None 
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=True)
     return [
-        *_programs(),
+        *_programs(makers.extras),
         *_devices(),
         *_weights(store),
         _tried("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} ")),
-        *_detectors(store),
+        *_detectors(store, makers),
         *_parsers(store),
         *_backgrounds(store),
         *_extensions(),
-        _tried("line", "restore", partial(_try_line, config, store)),
+        _tried("line", "restore", partial(_try_line, config, store, makers)),
     ]
 
 
-def _programs() -> list[Check]:
+def _programs(extras: tuple[tuple[str, str, str], ...]) -> list[Check]:
     checks = [
         Check("program", "facerestore", State.OK, __version__),
         Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
     ]
-    return [*checks, *(_program(names) for names in PACKAGES), *(_extra(*extra) for extra in EXTRAS)]
+    return [*checks, *(_program(names) for names in PACKAGES), *(_extra(*extra) for extra in extras)]
 
 
 def _extra(name: str, purpose: str, remedy: str) -> Check:
@@ -185,11 +206,10 @@ def _weights(store: WeightsStore) -> list[Check]:
             checks.append(Check("weights", entry.name, State.BROKEN, str(error)))
             continue
         where = "bundled" if entry.bundled else f"installed, checked against {verdict.basis}"
-        remedy = (
-            f"sha256 {verdict.sha256[:8]} is not {(verdict.expected or '')[:8]}; fetch or install it again"
-        )
+        pins = f"sha256 {verdict.sha256[:8]} is not {(verdict.expected or '')[:8]}"
         state = State.OK if verdict.ok else State.BROKEN
-        checks.append(Check("weights", entry.name, state, where if verdict.ok else remedy))
+        told = where if verdict.ok else f"{pins}; fetch or install it again"
+        checks.append(Check("weights", entry.name, state, told))
     return checks
 
 
@@ -197,14 +217,12 @@ def _home(store: WeightsStore) -> Check:
     """Say where weights are put, and whether they can be; without such a place the bundled ones serve all the same."""
     there = next((place for place in (store.folder, *store.folder.parents) if os.path.lexists(place)), None)
     if there is None or not there.is_dir() or not os.access(there, os.W_OK):
-        detail = (
-            f"{store.folder} cannot be written, since {there} is not a folder of yours; set FACERESTORE_HOME"
-        )
-        return Check("weights", "folder", State.ABSENT, detail)
+        why = f"cannot be written, since {there} is not a folder of yours; set FACERESTORE_HOME"
+        return Check("weights", "folder", State.ABSENT, f"{store.folder} {why}")
     return Check("weights", "folder", State.OK, str(store.folder))
 
 
-def _detectors(store: WeightsStore) -> list[Check]:
+def _detectors(store: WeightsStore, makers: Makers) -> list[Check]:
     """Make each detector whose weights are here."""
     checks = []
     for name, weights in DETECTORS.items():
@@ -215,9 +233,9 @@ def _detectors(store: WeightsStore) -> list[Check]:
         ):
             checks.append(Check("detector", name, State.ABSENT, f"'facerestore weights download {weights}'"))
         else:
-            checks.append(_tried("detector", name, partial(_try_detector, name, store)))
+            checks.append(_tried("detector", name, partial(_try_detector, name, store, makers)))
     checks += [
-        _tried("detector", each.name, partial(_try_foreign_detector, each, store))
+        _tried("detector", each.name, partial(_try_foreign_detector, each, store, makers))
         for each in FOREIGN_DETECTORS.outside()
     ]
     return [
@@ -226,14 +244,14 @@ def _detectors(store: WeightsStore) -> list[Check]:
     ]
 
 
-def _try_foreign_detector(extension: Extension, store: WeightsStore) -> str:
+def _try_foreign_detector(extension: Extension, store: WeightsStore, makers: Makers) -> str:
     FOREIGN_DETECTORS.import_one(extension)
-    return f"{_try_detector(extension.name, store)}, from {extension.package}"
+    return f"{_try_detector(extension.name, store, makers)}, from {extension.package}"
 
 
-def _try_detector(name: str, store: WeightsStore) -> str:
+def _try_detector(name: str, store: WeightsStore, makers: Makers) -> str:
     config = RestoreConfig(detector=name)
-    detector = build_detector(choose(DETECT, config, store), config, store, resolve_device("cpu"))
+    detector = makers.detector(choose(DETECT, config, store), config, store, resolve_device("cpu"))
     pixels = trial_photo(TRIAL_FACE_PX)[0].pixels
     start = time.perf_counter()
     detector.detect(pixels)
@@ -296,28 +314,24 @@ def _extensions() -> list[Check]:
 
 def _try_extension(kind: Extensions[Any], extension: Extension) -> str:
     kind.import_one(extension)
-    more = (
-        f"; 'facerestore backends check {extension.name}' tells whether it keeps the contract"
-        if extension.kind == "backend"
-        else ""
-    )
-    return f"from {extension.package}{more}"
+    more = f"; 'facerestore backends check {extension.name}' tells whether it keeps the contract"
+    return f"from {extension.package}{more if extension.kind == 'backend' else ''}"
 
 
-def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
+def _try_line(config: RestoreConfig, store: WeightsStore, makers: Makers) -> str:
     """Restore a synthetic face twice, and on another device than the CPU compare with it; say how it went.
 
     Raises:
         FaceRestoreError: the line cannot run, or its result is not what it must be.
     """
     config = replace(config, force=True, faces="all", strength=1.0, upscale=1.0)
-    chosen = choose(RESTORE.purpose, config, store)
+    chosen = makers.choose(RESTORE.purpose, config, store)
     if chosen.path is not None:
         config = replace(
             config, weights=chosen.name
         )  # the automatic choice would take one by the face's looks
     image, face, _ = trial_photo(TRIAL_FACE_PX)
-    line = _trial_line(config, store, face)
+    line = _trial_line(makers.pipeline(config, store=store), face)
     first = line.run(image).image.pixels
     start = time.perf_counter()
     again = line.run(image).image.pixels
@@ -334,7 +348,7 @@ def _try_line(config: RestoreConfig, store: WeightsStore) -> str:
     if device != "cpu":
         _try_recorded(line, image, first)
         on_cpu = replace(config, device="cpu", precision="float32")
-        reference = _trial_line(on_cpu, store, face).run(image).image.pixels
+        reference = _trial_line(makers.pipeline(on_cpu, store=store), face).run(image).image.pixels
         if _difference(first, reference).mean() > DEVICE_LEVELS:
             raise FaceRestoreError(f"{device} gives another picture than the CPU; use --device cpu")
     words = "" if line.facts.precision is None else f" in {line.facts.precision}"
@@ -355,9 +369,8 @@ def _try_recorded(line: RestorePipeline, image: DecodedImage, expected: Image) -
             )
 
 
-def _trial_line(config: RestoreConfig, store: WeightsStore, face: DetectedFace) -> RestorePipeline:
+def _trial_line(built: RestorePipeline, face: DetectedFace) -> RestorePipeline:
     """Return the real line, with a detector that knows the synthetic face."""
-    built = build_pipeline(config, store=store)
     return RestorePipeline(
         DrawnFaceDetector(face), built.restorer, config=built.config, parser=built.parser, facts=built.facts
     )
