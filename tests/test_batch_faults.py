@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_searched_stops_none_of_the_others(album, monkey
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
-    monkeypatch.setattr("facerestore.io._files.os.scandir", forbidden)
+    monkeypatch.setattr(os, "scandir", forbidden)
     assert main(["enhance", "in", "-r", "-o", "out", "--report", "r.json"]) == 3
     assert "sub: cannot be searched (Permission denied)" in capsys.readouterr().err
     assert len(list((album / "out").iterdir())) == 2

@@ -16,7 +16,7 @@ from facerestore.evaluation.cases import degraded_source, pair_source, unpaired_
 from facerestore.evaluation.classical import STRENGTHS, Classical, denoised, sharpened, tune, tuning_half
 from facerestore.evaluation.comparison import Named, merge
 from facerestore.evaluation.methods import Bicubic, MadeElsewhere, Network, Unchanged, folder_method
-from facerestore.evaluation.metrics import Setting, open_metrics
+from facerestore.evaluation.metrics import Chosen, Setting, open_metrics
 from facerestore.evaluation.picture import case_picture, ranked_cases, ranking_metric
 from facerestore.evaluation.result import read_evaluation
 from facerestore.evaluation.run import Order, evaluate
@@ -27,11 +27,9 @@ from facerestore.weights import WeightsStore
 SIZE = 64
 
 
-def order(source, *methods, metrics=("psnr", "ssim"), size=SIZE, reference_set=False, **more):
+def order(source, *methods, metrics=("psnr", "ssim"), size=SIZE, **more):
     setting = Setting(WeightsStore(offline=True), torch.device("cpu"), size)
-    chosen = open_metrics(
-        metrics, setting, has_reference=source.has_reference, has_reference_set=reference_set
-    )
+    chosen = open_metrics(metrics, setting, has_reference=source.has_reference, has_reference_set=False)
     return Order(source=source, files=source.files, methods=methods, metrics=chosen, setting=setting, **more)
 
 
@@ -139,15 +137,15 @@ class ColourFeatures:
         return torch.from_numpy(face.reshape(-1, 3).mean(axis=0))
 
 
-@pytest.fixture
-def sets(monkeypatch):
-    monkeypatch.setattr("facerestore.evaluation.run.InceptionFeatures", ColourFeatures)
-    monkeypatch.setattr("facerestore.evaluation.inception.check_present", lambda setting: None)
+def order_of_sets(source, *sets, faces=()):
+    """Return an order in which sets are compared by their mean colours, beside these metrics of faces."""
+    ordered = order(source, Truth(), features=ColourFeatures)
+    return replace(ordered, metrics=Chosen(faces, sets))
 
 
-def test_sets_are_compared_with_the_originals_or_with_a_folder(sets, tmp_path):
+def test_sets_are_compared_with_the_originals_or_with_a_folder(tmp_path):
     faces = degraded_source(fill(tmp_path / "hq", count=6), degradation=preset("severe"), seed=3)
-    ordered = order(faces, Truth(), metrics=("fid", "kid"), reference_set=True)
+    ordered = order_of_sets(faces, "fid", "kid")
     evaluation = evaluate(ordered)
     values = {(each.metric, each.method): each for each in evaluation.set_values}
     assert values["fid", "truth"].value == pytest.approx(0, abs=1e-6)
@@ -165,12 +163,13 @@ def test_sets_are_compared_with_the_originals_or_with_a_folder(sets, tmp_path):
         merge(Named("a", evaluation), Named("b", again))
 
 
-def test_too_few_faces_for_sets_say_so_and_the_faces_own_values_stand(sets, source):
-    evaluation = evaluate(order(source, Truth(), metrics=("psnr", "kid"), reference_set=True))
+def test_too_few_faces_for_sets_say_so_and_the_faces_own_values_stand(source):
+    faces = order(source, metrics=("psnr",)).metrics.faces
+    evaluation = evaluate(order_of_sets(source, "kid", faces=faces))
     assert [each.name for each in evaluation.metrics] == ["psnr"]
     assert "10 faces or more, and one has 6" in evaluation.unavailable["kid"]
     with pytest.raises(ConfigError, match="10 faces or more, and one has 6"):
-        evaluate(order(source, Truth(), metrics=("fid",), reference_set=True))
+        evaluate(order_of_sets(source, "fid"))
 
 
 def test_a_value_that_is_no_number_is_none_and_counted(source):

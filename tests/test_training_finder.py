@@ -73,13 +73,10 @@ def test_composites_are_functions_of_their_key(data):
     assert not np.array_equal(one.picture, make_composite(data, 128, (1, 0, 4)).picture)
 
 
-def test_points_lie_where_the_composite_shows_them(data, monkeypatch):
-    monkeypatch.setattr(
-        "facerestore.training.recipes.finder.scenes.photographed", lambda picture, *_: picture
-    )
+def test_points_lie_where_the_composite_shows_them(data):
     seen = []
     for index in range(60):
-        made = make_composite(data, 128, (7, 0, index))
+        made = make_composite(data, 128, (7, 0, index), photograph=lambda picture, *_: picture)
         assert made.picture.shape == (128, 128, 3)
         sides = np.sqrt(np.prod(made.boxes[:, 2:] - made.boxes[:, :2], axis=1))
         for points, side, usable in zip(made.points, sides, made.usable, strict=True):

@@ -113,11 +113,10 @@ def test_a_range_without_a_total_proves_nothing(make_store, server):
     assert store.download("net.small").read_bytes() == CONTENT
 
 
-def test_a_body_without_end_meets_the_largest_size(make_store, server, monkeypatch):
-    monkeypatch.setattr("facerestore.weights.download.MOST_BYTES", 60_000)
+def test_a_body_without_end_meets_the_largest_size(make_store, server):
     server.faults = [chunked]
     with pytest.raises(WeightsError, match="sends more than 60000 bytes"):
-        make_store().download("net.small")
+        make_store(transfer=dataclasses.replace(PATIENT, most_bytes=60_000)).download("net.small")
 
 
 # --- addresses --------------------------------------------------------------------------------------------------------

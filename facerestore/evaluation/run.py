@@ -69,6 +69,7 @@ class Order:
         setting: where networks run, and the face size.
         reference: folder of real faces for FID and KID; the originals when None.
         groups: name of a face to column to group.
+        features: opens the network through which FID and KID see faces.
     """
 
     source: CaseSource
@@ -78,6 +79,7 @@ class Order:
     setting: Setting
     reference: Path | None = None
     groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    features: Callable[[Setting], InceptionFeatures] = InceptionFeatures
 
     @property
     def all_methods(self) -> tuple[Method, ...]:
@@ -89,7 +91,7 @@ class _SetFeatures:
     """The features of the faces of every method and of the reference, for the metrics of sets."""
 
     def __init__(self, order: Order) -> None:
-        self._inception = InceptionFeatures(order.setting)
+        self._inception = order.features(order.setting)
         self._wanted = order.metrics.sets
         self._of: dict[str, list[Tensor]] = {method.name: [] for method in order.all_methods}
         self._reference: list[Tensor] = []

@@ -46,9 +46,6 @@ __all__ = [
 
 _BACKOFF_MAX_S = 30.0
 
-MOST_BYTES = 1 << 34
-"""Of a file whose size nobody states: eight times the largest published network."""
-
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
@@ -156,7 +153,7 @@ def _attempt(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -
         remaining_bytes = (total or wanted.size_bytes or 0) - resumed
         check_room(wanted.target.parent, remaining_bytes, what=f"weights {wanted.name!r}")
         digest = part.begin(url, response.headers, resumed)
-        most = total or wanted.size_bytes or MOST_BYTES
+        most = total or wanted.size_bytes or policy.most_bytes
         _stream(
             response, part, digest, lambda done: report(_counted(wanted, url, done, total, resumed, most))
         )

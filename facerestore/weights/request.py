@@ -33,6 +33,7 @@ class TransferPolicy:
         lock_timeout_s: longest wait for another process that fetches the same file.
         grace_s: seconds that a request may take whatever it sends.
         least_bytes_per_s: what it must send on average beyond that.
+        most_bytes: of a file whose size nobody states: eight times the largest published network.
         clock: seconds that never go back.
         pause: waits so many seconds.
     """
@@ -43,6 +44,7 @@ class TransferPolicy:
     lock_timeout_s: float = 600.0
     grace_s: float = 300.0
     least_bytes_per_s: float = 10_000.0
+    most_bytes: int = 1 << 34
     clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], None] = time.sleep
 

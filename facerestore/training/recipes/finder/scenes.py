@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -28,6 +30,9 @@ USABLE_SHARE, GONE_SHARE = (
 )  # of a face's box that must be seen to be learnt, and to be called a face at all
 HEAD = (256, 262, 190, 250)  # ellipse about a head in the FFHQ frame at 512 px: centre x y, half axes
 FEATHERS = (2.0, 12.0, 30.0)  # px at 512 px over which a mask fades
+
+Photograph: TypeAlias = Callable[[NDArray[np.uint8], float, np.random.Generator], NDArray[np.uint8]]
+"""As `photographed`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,13 +133,16 @@ def _portrait_masks(side: int) -> NDArray[np.uint8]:
     return np.stack(shapes).astype(np.uint8)
 
 
-def make_composite(data: FinderData, side: int, key: tuple[int, int, int]) -> Composite:
+def make_composite(
+    data: FinderData, side: int, key: tuple[int, int, int], *, photograph: Photograph = photographed
+) -> Composite:
     """Return one (side, side) picture and its faces, a pure function of its arguments.
 
     Args:
         data: portraits and backgrounds.
         side: of the picture, px.
         key: seed, epoch and index; face ``index`` modulo their number is the first to be pasted.
+        photograph: makes the picture of what was pasted and the side of its smallest face, px.
     """
     rng = np.random.default_rng(key)
     placed = _face_layout(len(data.landmarks), key[2], side, rng)
@@ -151,7 +159,7 @@ def make_composite(data: FinderData, side: int, key: tuple[int, int, int]) -> Co
     points = np.array([_portrait_points(data, f, a) for f, a in zip(placed, affines, strict=True)])
     seen = np.array([_seen_share(owner, number, box) for number, box in enumerate(boxes)])
     smallest = min((face.side for face in placed), default=float(side))
-    picture = photographed(canvas, smallest, rng)
+    picture = photograph(canvas, smallest, rng)
     kept = seen >= GONE_SHARE
     return Composite(
         picture,
