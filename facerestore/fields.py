@@ -303,12 +303,13 @@ def documented(record: Hashable) -> Mapping[str, str]:
     from itertools import pairwise
 
     kind = cast(type, record)
+    inherited = documented(kind.__base__) if is_dataclass(kind.__base__) else {}
     try:
         module = ast.parse(getsource(sys.modules[kind.__module__]))
     except OSError:  # what is packed without its source has no help, and works
-        return {}
+        return inherited
     body = next(node.body for node in module.body if getattr(node, "name", None) == kind.__name__)  # type: ignore[attr-defined]
-    return {
+    return {**inherited} | {
         ast.unparse(declared.target): " ".join(cleandoc(text.value.value).partition("\n\n")[0].split())
         for declared, text in pairwise(body)
         if isinstance(declared, ast.AnnAssign)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.helping import paragraphs
+from facerestore.cli.helping import paragraphs, subcommand
 from facerestore.cli.terminal import print_json
-from facerestore.cli.weights_table import automatic_choice
+from facerestore.cli.weights import automatic_choice
 
 if TYPE_CHECKING:
     from facerestore.backends.description import BackendDetails, BackendSummary, BackendWeights
@@ -48,9 +48,7 @@ _Name = Annotated[
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 
 
-@backends_app.command(
-    "list", epilog=paragraphs("Examples:", "facerestore backends list", "facerestore backends list --json")
-)
+@subcommand(backends_app, "list", "facerestore backends list", "facerestore backends list --json")
 def list_command(as_json: _Json = False) -> None:
     """List all backends: what each is, which weights of it are here and on what terms, and who brings it.
 
@@ -68,15 +66,10 @@ def list_command(as_json: _Json = False) -> None:
     name_width = max(len(summary.name) for summary in summaries) + 2
     for summary in summaries:
         _print_summary(summary, name_width)
-    typer.echo(
-        textwrap.fill(automatic_choice(store), _width(), subsequent_indent=INDENT, break_on_hyphens=False)
-    )
+    _wrapped(automatic_choice(store), "")
 
 
-@backends_app.command(
-    "info",
-    epilog=paragraphs("Examples:", "facerestore backends info gpen", "facerestore backends info lite --json"),
-)
+@subcommand(backends_app, "info", "facerestore backends info gpen", "facerestore backends info lite --json")
 def info_command(name: _Name, as_json: _Json = False) -> None:
     """Show all about one backend: paper, sizes, cost, weights and terms, and how to get weights.
 
@@ -97,15 +90,13 @@ def info_command(name: _Name, as_json: _Json = False) -> None:
         _print_details(details)
 
 
-@backends_app.command(
+@subcommand(
+    backends_app,
     "check",
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore backends check lite",
-        "facerestore backends check gpen --random",
-        "facerestore backends check mine --weights mine.safetensors --device cuda",
-        "facerestore backends check onnx:gpen.onnx",
-    ),
+    "facerestore backends check lite",
+    "facerestore backends check gpen --random",
+    "facerestore backends check mine --weights mine.safetensors --device cuda",
+    "facerestore backends check onnx:gpen.onnx",
 )
 def check_command(
     name: _Name,
@@ -133,6 +124,8 @@ def check_command(
     About twenty drawn faces are restored. What cannot be told (the colours of a network with random weights, say) is
     marked ?? and is no fault. Exit code 1 if a clause is broken, 4 if no weights are installed.
     """
+    from dataclasses import asdict
+
     from facerestore.testing.contract import Verdict, iterate_findings
 
     subject = _subject(name, weights=weights, random=random, device=device, provider=provider)
@@ -152,7 +145,7 @@ def check_command(
                 "subject": subject.label,
                 "device": subject.device,
                 "ok": not broken,
-                "findings": [_finding_facts(found) for found in findings],
+                "findings": [asdict(found) | {"verdict": found.verdict.value} for found in findings],
             }
         )
     else:
@@ -180,17 +173,17 @@ def _print_summary(summary: BackendSummary, name_width: int) -> None:
     """Print a backend in a few lines."""
     if summary.problem is not None:
         typer.echo(f"{summary.name:<{name_width}}BROKEN, from {summary.package}")
-        _print_indented(summary.problem)
+        _wrapped(summary.problem)
         return
     parser = "parsing map" if summary.descriptor.needs_parsing else "no parsing map"
     typer.echo(
         f"{summary.name:<{name_width}}{_sizes(summary.face_sizes):<17}{parser:<16}from {summary.package}"
     )
     if summary.descriptor.summary:
-        _print_indented(summary.descriptor.summary)
+        _wrapped(summary.descriptor.summary)
     for module in summary.missing:
-        _print_indented(f"needs the Python package {module}, which is not installed")
-    _print_indented(_weights_line(summary))
+        _wrapped(f"needs the Python package {module}, which is not installed")
+    _wrapped(_weights_line(summary))
 
 
 def _weights_line(summary: BackendSummary) -> str:
@@ -254,16 +247,7 @@ def _print_details(details: BackendDetails) -> None:
         rows["missing"] = f"Python package {', '.join(summary.missing)}: its networks cannot be made"
     width = max(map(len, rows)) + 2
     for key, value in rows.items():
-        typer.echo(
-            textwrap.fill(
-                value,
-                _width(),
-                break_on_hyphens=False,
-                break_long_words=False,
-                initial_indent=f"{key:<{width}}",
-                subsequent_indent=" " * width,
-            )
-        )
+        _wrapped(value, f"{key:<{width}}", " " * width)
     _print_sizes(details)
     _print_weights(summary)
 
@@ -303,7 +287,7 @@ def _print_weights(summary: BackendSummary) -> None:
         return
     if not summary.weights:
         typer.echo("\nno weights in the catalog")
-        _print_indented(_remedies(summary)[0])
+        _wrapped(_remedies(summary)[0])
         return
     width = max(len(w.name) for w in summary.weights) + 2
     typer.echo(f"\n{'weights':<{width}}{'here':<11}{'for':<12}terms")
@@ -312,7 +296,7 @@ def _print_weights(summary: BackendSummary) -> None:
     if any(not w.here for w in summary.weights):
         typer.echo("to get weights:")
         for line in _remedies(summary):
-            _print_indented(line)
+            _wrapped(line)
 
 
 def _print_finding(found: Finding) -> None:
@@ -321,16 +305,7 @@ def _print_finding(found: Finding) -> None:
     mark = {Verdict.PASSED: "ok", Verdict.FAILED: "!!", Verdict.UNCLEAR: "??"}[found.verdict]
     said = found.measured if not found.remedy else f"{found.measured}; {found.remedy}"
     start = f"  {mark}  {found.name:<12}  "
-    typer.echo(
-        textwrap.fill(
-            said,
-            _width(),
-            break_on_hyphens=False,
-            break_long_words=False,
-            initial_indent=start,
-            subsequent_indent=" " * len(start),
-        )
-    )
+    _wrapped(said, start, " " * len(start))
 
 
 def _verdict_line(findings: Sequence[Finding], broken: int) -> str:
@@ -341,21 +316,11 @@ def _verdict_line(findings: Sequence[Finding], broken: int) -> str:
     return f"{'what is marked !! breaks the contract' if broken else 'the contract is kept'}: {counts}"
 
 
-def _print_indented(text: str) -> None:
-    typer.echo(
-        textwrap.fill(
-            text,
-            _width(),
-            break_on_hyphens=False,
-            break_long_words=False,
-            initial_indent=INDENT,
-            subsequent_indent=INDENT,
-        )
-    )
-
-
-def _width() -> int:
-    return min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
+def _wrapped(text: str, start: str = INDENT, indent: str = INDENT) -> None:
+    """Print a text in lines of the terminal's width, each but the first behind an indent."""
+    width = min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
+    wrapper = textwrap.TextWrapper(width, start, indent, break_on_hyphens=False, break_long_words=False)
+    typer.echo(wrapper.fill(text))
 
 
 def _summary_facts(summary: BackendSummary) -> dict[str, Any]:
@@ -373,12 +338,3 @@ def _details_facts(details: BackendDetails) -> dict[str, Any]:
     facts = asdict(details)
     del facts["summary"]
     return {**_summary_facts(details.summary), **facts}
-
-
-def _finding_facts(found: Finding) -> dict[str, str]:
-    return {
-        "name": found.name,
-        "verdict": found.verdict.value,
-        "measured": found.measured,
-        "remedy": found.remedy,
-    }

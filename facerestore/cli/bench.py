@@ -12,7 +12,7 @@ import typer
 
 from facerestore.cli.helping import paragraphs
 from facerestore.cli.options import command
-from facerestore.cli.terminal import Terminal, is_plain
+from facerestore.cli.terminal import Terminal, console, is_plain
 from facerestore.errors import ConfigError, MalformedError, parse_whole, refusing
 from facerestore.fields import names_of, option
 
@@ -189,7 +189,7 @@ def _print(report: BenchReport) -> None:
     """Print the machine, then each table."""
     from facerestore.bench.tables import line_table, machine_words, networks_table, pair_table
 
-    screen = _console()
+    screen = console(least=WIDTH, most=WIDTH)
     screen.print(machine_words(report.machine))
     for line in report.lines:
         _print_table(screen, line_table(line))
@@ -197,15 +197,6 @@ def _print(report: BenchReport) -> None:
         _print_table(screen, networks_table(report.networks))
     if report.pair is not None:
         _print_table(screen, pair_table(report.pair))
-
-
-def _console() -> Console:
-    """Return a console of at most `WIDTH` columns that takes text as it is."""
-    from rich.console import Console
-
-    found = Console(highlight=False, markup=False, emoji=False)
-    width = min(found.width, WIDTH) if found.is_terminal else WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def _print_table(screen: Console, table: Table) -> None:

@@ -11,19 +11,12 @@ from facerestore.cli.request import SMALL, PhotosRequest
 from facerestore.config import COLORIZE, COLORIZE_MASK
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
-
 facerestore weights download gpen.colorization-1024
-
 Examples:
-
 facerestore colorize grandmother.jpg
-
 facerestore colorize grandmother.jpg --strength 0.6 --compare
-
 facerestore colorize album -r -o coloured --report report.json
-
 facerestore colorize group.jpg --faces 0,2 --mask face
-
 facerestore colorize crop.png --aligned --weights my_network.pth"""
 
 TEXTS = {

@@ -6,16 +6,16 @@ Typer needs a command's function to list it, so that a list of all would import 
 from __future__ import annotations
 
 import atexit
-import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 
 import typer
 
+from facerestore.cli.helping import help_of, paragraphs
 from facerestore.cli.stopping import end_now
 
 COMPLETION = "_FACERESTORE_COMPLETE"
@@ -43,9 +43,8 @@ class Command:
             app.add_typer(getattr(module, f"{name}_app"), name=name)
             return
         function = getattr(module, name)
-        app.command(name, help=_help_of(function), epilog=module.EPILOG, no_args_is_help=self.needs_words)(
-            function
-        )
+        epilog = paragraphs(module.EPILOG)
+        app.command(name, help=help_of(function), epilog=epilog, no_args_is_help=self.needs_words)(function)
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
@@ -137,12 +136,6 @@ def add_called(app: typer.Typer, words: Sequence[str]) -> None:
 
 def _only_listed() -> None:
     """Stand for a command in a list."""
-
-
-def _help_of(command: Callable[..., None]) -> str:
-    """Return a command's docstring with one line a paragraph: the terminal's width decides where lines break."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 class QuickEnd:

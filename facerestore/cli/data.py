@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from facerestore.cli.helping import paragraphs, subcommand
 from facerestore.cli.options import command
-from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError
+from facerestore.cli.terminal import Spoken, Terminal, print_json
+from facerestore.errors import ConfigError, ImageError, count
 from facerestore.fields import option
 
 if TYPE_CHECKING:
@@ -22,25 +21,19 @@ if TYPE_CHECKING:
     from facerestore.training.data.prepared import Prepared
 
 EPILOG = """To begin:
-
 facerestore data prepare PHOTOS FACES
-
 facerestore data degrade FACES/train -o degradations.png
-
 facerestore train lite --data FACES/train --val FACES/val --run runs/lite"""
 
 data_app = typer.Typer(
     no_args_is_help=True,
     help="Make faces to learn from out of photographs, and see what degradations make of them.",
-    epilog=EPILOG,
+    epilog=paragraphs(EPILOG),
 )
-
-_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
-_NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrepareOptions:
+class PrepareOptions(Spoken):
     """What ``data prepare`` was asked for."""
 
     photos: Path = option(argument=True, metavar="PHOTOS")
@@ -94,12 +87,6 @@ class PrepareOptions:
     as_json: bool = option(False, flags=("--json",))
     """Print JSON for programs at the end."""
 
-    quiet: bool = option(False, flags=("-q", "--quiet"))
-    """Print errors only."""
-
-    no_progress: bool = option(False)
-    """Show no progress bar."""
-
     @property
     def settings(self) -> Preparation:
         """How photos become faces.
@@ -125,22 +112,20 @@ class PrepareOptions:
         return make_settings(Preparation, values, source="data prepare")
 
 
-@data_app.command(
-    "prepare",
-    help="Cut the faces out of photographs: aligned, screened, split, and listed.\n\n"
-    "OUT/train and OUT/val get one PNG a face, in folders by set. OUT/manifest.csv says what became of every face, and"
-    " OUT/dropped.jpg shows those that were dropped and why. The same command goes on where it was stopped, tries"
-    " photos that failed again, and does photos that were added since.",
-    epilog="facerestore data prepare album faces --size 512 --min-size 288",
-)
-@command({"": "*"})
+@subcommand(data_app, "prepare", "facerestore data prepare album faces --size 512 --min-size 288")
+@command({"": "* quiet no_progress"})
 def prepare(asked: PrepareOptions) -> None:
-    """Cut the faces out of photographs."""
+    """Cut the faces out of photographs: aligned, screened, split, and listed.
+
+    OUT/train and OUT/val get one PNG a face, in folders by set. OUT/manifest.csv says what became of every face, and
+    OUT/dropped.jpg shows those that were dropped and why. The same command goes on where it was stopped, tries photos
+    that failed again, and does photos that were added since.
+    """
     out, shards = asked.out, asked.shards
     if shards is not None and shards < 1:
         raise ConfigError(f"--shards is {shards}; give megabytes, such as 1000")
     settings = asked.settings
-    terminal = Terminal(-1 if asked.quiet else 0, asked.as_json, not asked.no_progress)
+    terminal = asked.terminal(stdout_taken=asked.as_json)
     prepared = _prepare(asked, settings, terminal)
     if shards is not None:
         from facerestore.training.data.preparation import pack_faces
@@ -175,8 +160,6 @@ def _prepare(asked: PrepareOptions, settings: Preparation, terminal: Terminal) -
 
 
 def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json: bool) -> None:
-    from facerestore.errors import count
-
     kept, dropped = prepared.kept, prepared.dropped
     without = sum(not row.faces and not row.error for row in prepared.photos)
     splits = {split: sum(face.split == split for face in kept) for split in ("train", "val")}
@@ -190,7 +173,7 @@ def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json
             "manifest": str(out / "manifest.csv"),
             "sheet": None if prepared.sheet is None else str(prepared.sheet),
         }
-        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+        print_json(values)
         return
     why = f" ({', '.join(f'{number} {reason}' for reason, number in dropped.items())})" if dropped else ""
     terminal.say(
@@ -207,136 +190,111 @@ def _tell_prepared(prepared: Prepared, out: Path, terminal: Terminal, *, as_json
         terminal.say(f"dropped faces: {prepared.sheet}")
 
 
-@data_app.command(
-    "degrade",
-    help="Show what degradations make of faces, with the parameters that were drawn, and write pairs.\n\n"
-    "A pair depends on the seed and on the face's number among all faces alone, and can be made again from its line in"
-    " pairs.jsonl.",
-    epilog="facerestore data degrade faces/val --preset psfr --pairs pairs --seed 7",
-)
-def degrade(
-    faces: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FACES", help="Aligned faces: a folder, a tar shard, or shards/{000..099}.tar."
-        ),
-    ],
-    preset: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="gfpgan, gpen, severe, psfr, sr-x4, sr-x8, sr-x16, old-photo, web, print, damage, phone, or one"
-            " of another package. Repeat it for more; all of ours without it.",
-        ),
-    ] = None,
-    mix: Annotated[
-        str | None,
-        typer.Option(metavar="SHARES", help="Draw a preset for each face instead: gfpgan=0.8,clean=0.2"),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="SHEET",
-            help="Picture to write; degradations.png where neither this nor --pairs is given.",
-        ),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write the pairs of all faces: DIR/lq, DIR/hq and DIR/pairs.jsonl with all parameters; in a folder"
-            " for each preset where there are several.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Another number, other parameters.")] = 7,
-    size: Annotated[
-        int, typer.Option(metavar="PX", min=16, help="Side of the faces; larger ones are reduced.")
-    ] = 256,
-    rows: Annotated[int, typer.Option(metavar="N", min=1, help="Faces on the sheet, spread over all.")] = 4,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    quiet: _Quiet = False,
-    no_progress: _NoProgress = False,
-) -> None:
-    """Show what degradations make of faces, and write pairs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DegradeOptions(Spoken):
+    """What ``data degrade`` was asked for."""
+
+    faces: Path = option(argument=True, metavar="FACES")
+    """Aligned faces: a folder, a tar shard, or shards/{000..099}.tar."""
+
+    preset: tuple[str, ...] = option((), metavar="NAME")
+    """gfpgan, gpen, severe, psfr, sr-x4, sr-x8, sr-x16, old-photo, web, print, damage, phone, or one of another
+    package. Repeat it for more; all of ours without it.
+    """
+
+    mix: str | None = option(None, metavar="SHARES")
+    """Draw a preset for each face instead: gfpgan=0.8,clean=0.2"""
+
+    output: Path | None = option(None, flags=("-o", "--output"), metavar="SHEET")
+    """Picture to write; degradations.png where neither this nor --pairs is given."""
+
+    pairs: Path | None = option(None, metavar="DIR")
+    """Write the pairs of all faces: DIR/lq, DIR/hq and DIR/pairs.jsonl with all parameters; in a folder for each preset
+    where there are several.
+    """
+
+    seed: int = option(7, least=0, metavar="N")
+    """Another number, other parameters."""
+
+    size: int = option(256, least=16, metavar="PX")
+    """Side of the faces; larger ones are reduced."""
+
+    rows: int = option(4, least=1, metavar="N")
+    """Faces on the sheet, spread over all."""
+
+    overwrite: bool = option(False)
+    """Replace files that exist."""
+
+
+@subcommand(data_app, "degrade", "facerestore data degrade faces/val --preset psfr --pairs pairs --seed 7")
+@command({"": "* quiet no_progress"})
+def degrade(asked: DegradeOptions) -> None:
+    """Show what degradations make of faces, with the parameters that were drawn, and write pairs.
+
+    A pair depends on the seed and on the face's number among all faces alone, and can be made again from its line in
+    pairs.jsonl.
+    """
     from facerestore.degradation import PRESETS
     from facerestore.training.data.degraded_faces import parse_mix
     from facerestore.training.data.face_files import face_files
 
-    if preset and mix:
+    if asked.preset and asked.mix:
         raise ConfigError(
             "--preset shows every face in each preset, --mix in one that is drawn; give one of both"
         )
-    mixes = [parse_mix(mix)] if mix else [parse_mix(name) for name in preset or PRESETS]
-    files = face_files(faces)
-    terminal = Terminal(-1 if quiet else 0, False, not no_progress)
+    mixes = [parse_mix(asked.mix)] if asked.mix else [parse_mix(name) for name in asked.preset or PRESETS]
+    files = face_files(asked.faces)
+    terminal = asked.terminal()
     failures = 0
-    if output is not None or pairs is None:
-        target = output or Path("degradations.png")
-        failures += _write_sheet(
-            files, mixes, target, rows=rows, size=size, seed=seed, overwrite=overwrite, terminal=terminal
-        )
-    if pairs is not None:
-        failures += _write_pairs(
-            files, mixes, pairs, size=size, seed=seed, overwrite=overwrite, terminal=terminal
-        )
+    if asked.output is not None or asked.pairs is None:
+        failures += _write_sheet(asked, files, mixes, terminal)
+    if asked.pairs is not None:
+        failures += _write_pairs(asked, files, mixes, asked.pairs, terminal)
     raise typer.Exit(3 if failures else 0)
 
 
 def _write_sheet(
-    files: list[FaceFile],
-    mixes: list[dict[str, float]],
-    target: Path,
-    *,
-    rows: int,
-    size: int,
-    seed: int,
-    overwrite: bool,
-    terminal: Terminal,
+    asked: DegradeOptions, files: list[FaceFile], mixes: list[dict[str, float]], terminal: Terminal
 ) -> int:
     """Write the sheet and return how many faces could not be read."""
-    from facerestore.errors import ImageError, count
     from facerestore.io import marked, write_image
     from facerestore.training.data.degraded_faces import degradation_sheet
     from facerestore.training.data.face_files import spread
     from facerestore.types import DecodedImage, Metadata
 
-    chosen, shown = list(spread(files, rows)), []
+    chosen, shown = list(spread(files, asked.rows)), []
     for index, file in chosen:
-        row = [_degraded(file, index, size, mix, seed, terminal) for mix in mixes]
+        row = [_degraded(asked, file, index, mix, terminal) for mix in mixes]
         whole = [pair for pair in row if pair is not None]
         shown += [whole] if len(whole) == len(row) else []
     if not shown:
         raise ImageError(f"none of {len(chosen)} faces can be shown; the lines above say why")
-    page = degradation_sheet(shown, tile_px=min(size, 256))
-    write_image(target, DecodedImage(page, metadata=marked(Metadata(), "sheet")), overwrite=overwrite)
+    page = degradation_sheet(shown, tile_px=min(asked.size, 256))
+    target = asked.output or Path("degradations.png")
+    picture = DecodedImage(page, metadata=marked(Metadata(), "sheet"))
+    write_image(target, picture, overwrite=asked.overwrite)
     terminal.say(f"{target}: {count(len(shown), 'face')}, {count(len(mixes), 'degradation')}")
     return len(chosen) - len(shown)
 
 
 def _degraded(
-    file: FaceFile, index: int, size: int, mix: dict[str, float], seed: int, terminal: Terminal
+    asked: DegradeOptions, file: FaceFile, index: int, mix: dict[str, float], terminal: Terminal
 ) -> DegradedFace | None:
     """Return a pair, or None where the face cannot be read, which is said."""
-    from facerestore.errors import ImageError
     from facerestore.training.data.degraded_faces import degraded_face
 
     try:
-        return degraded_face(file, index, face_size=size, mix=mix, seed=seed)
+        return degraded_face(file, index, face_size=asked.size, mix=mix, seed=asked.seed)
     except ImageError as error:
         terminal.warn(f"error: {error}")
         return None
 
 
 def _write_pairs(
+    asked: DegradeOptions,
     files: list[FaceFile],
     mixes: list[dict[str, float]],
     folder: Path,
-    *,
-    size: int,
-    seed: int,
-    overwrite: bool,
     terminal: Terminal,
 ) -> int:
     """Write the pairs of all faces and return how many could not be."""
@@ -346,10 +304,10 @@ def _write_pairs(
     with terminal.steps(len(files) * len(mixes)) as begin:
         for mix in mixes:
             place = folder / next(iter(mix)) if len(mixes) > 1 else folder
-            written = PairFolder(place, overwrite=overwrite)
+            written = PairFolder(place, overwrite=asked.overwrite)
             for index, file in enumerate(files):
                 begin(file.name)
-                pair = _degraded(file, index, size, mix, seed, terminal)
+                pair = _degraded(asked, file, index, mix, terminal)
                 if pair is None:
                     failures += 1
                 else:

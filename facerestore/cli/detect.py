@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
@@ -23,11 +20,8 @@ if TYPE_CHECKING:
     from facerestore.types import DetectedFace, FaceDetector
 
 EPILOG = """Examples:
-
 facerestore detect group.jpg
-
 facerestore detect group.jpg -o found.png
-
 facerestore detect album -r --json > faces.json"""
 
 
@@ -62,10 +56,10 @@ def detect(request: PhotosRequest) -> None:
         recursive=request.recursive,
         takes=("found", "face"),
     )
-    _check_streams(plan.jobs, drawn=drawn, as_json=request.as_json)
-    to_stdout = drawn and str(request.output) == "-"
-    terminal = Terminal(request.verbosity, request.as_json or to_stdout, not request.no_progress)
-    tell_inputs(plan, terminal)
+    to_stdout = drawn and any(str(job.target) == "-" for job in plan.jobs)
+    if to_stdout:
+        request.check_stdout("picture", example="faces.jpg")
+    terminal = request.terminal(stdout_taken=request.as_json or to_stdout)
     used: list[str] = []
 
     def assemble() -> Look:
@@ -83,23 +77,10 @@ def detect(request: PhotosRequest) -> None:
 
     blank: Row = {"output": None, "search": None, "faces": [], "notes": []}
     tell = partial(_tell, terminal=terminal)
-    rows, code = one_by_one(plan.jobs, assemble, blank=blank, tell=tell, terminal=terminal)
+    rows, code = one_by_one(plan, assemble, blank=blank, tell=tell, terminal=terminal)
     if request.as_json:
         print_json({"detector": used[0] if used else None, "photos": rows})
-    failed = sum(row["error"] is not None for row in rows)
-    raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))
-
-
-def _check_streams(jobs: Sequence[PhotoJob], *, drawn: bool, as_json: bool) -> None:
-    from facerestore.errors import ConfigError
-
-    to_stdout = drawn and any(str(job.target) == "-" for job in jobs)
-    if to_stdout and as_json:
-        raise ConfigError("standard output cannot carry the picture and --json; give -o FILE")
-    if to_stdout and sys.stdout.isatty():
-        raise ConfigError(
-            "the picture would go to the terminal; redirect it ('> faces.jpg'), or give -o FILE"
-        )
+    raise typer.Exit(code)
 
 
 def _detect_one(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facerestore.cli.hints import BETTER_WEIGHTS
 from facerestore.cli.options import command
+from facerestore.cli.telling import BETTER_WEIGHTS
 from facerestore.cli.terminal import print_json
 from facerestore.config import RestoreConfig
 
@@ -18,13 +18,9 @@ if TYPE_CHECKING:
 MARKS = {"ok": "ok", "absent": "--", "broken": "!!"}
 
 EPILOG = """Examples:
-
 facerestore doctor
-
 facerestore doctor --device cuda
-
 facerestore doctor --device cuda --precision fp16
-
 facerestore doctor --json"""
 
 

@@ -8,36 +8,21 @@ from facerestore.cli.options import command
 from facerestore.cli.request import PhotosRequest
 
 EPILOG = """Examples:
-
 facerestore enhance photo.jpg
-
 facerestore enhance photo.jpg -o better.png --compare
-
 facerestore enhance album -r -o restored --report report.json
-
 facerestore enhance group.jpg --faces 0,2 --strength 0.7
-
 facerestore enhance portrait.jpg --region eyes=0.3,mouth=1
-
 facerestore enhance portrait.jpg --mask face,hair
-
 facerestore enhance old.tif --upscale 2 --format png
-
 facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
-
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
-
 facerestore enhance album -r -o restored --device cuda --precision float32
-
 facerestore enhance portrait.jpg --backend onnx:gpen.onnx --provider cuda
-
 facerestore enhance group.jpg --backend lite,gpen --strength 0.5,1 --sheet sheet.jpg
-
 cat in.jpg | facerestore enhance - -o - > out.jpg
-
 Better weights:
-
-The bundled weights are small. For better ones: 'facerestore weights list', then for example 'facerestore weights
+The bundled weights are small. For better ones: 'facerestore weights list', then for example 'facerestore weights \
 download gpen.bfr-512' (for non-commercial use)."""
 
 

@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from facerestore.cli.evaluating import (
-    JSON_FILE,
-    MARKDOWN_FILE,
-    EvaluationRequest,
-    check_results_free,
-    execute,
-    report,
-)
+from facerestore.cli.helping import paragraphs, subcommand
 from facerestore.cli.options import command
-from facerestore.errors import ConfigError
+from facerestore.cli.terminal import Spoken, Terminal
+from facerestore.errors import ConfigError, ImageError
+from facerestore.fields import option
+
+if TYPE_CHECKING:
+    from facerestore.evaluation.cases import CaseFiles, CaseSource
+    from facerestore.evaluation.methods import Method, Network
+    from facerestore.evaluation.metrics import Setting
+    from facerestore.evaluation.result import Evaluation, Failure
+    from facerestore.evaluation.run import Order
+    from facerestore.weights import WeightsStore
 
 _OUT = "Results"
 
+MARKDOWN_FILE, JSON_FILE = "evaluation.md", "evaluation.json"
+
+DEFAULT_SEED = 7  # that of the model cards
+
+LEAST_FACE_PX = 16
+"""Smallest face that is judged: as small as 'data degrade' and training go; SSIM needs 11 px."""
+
 EPILOG = """Examples:
-
 facerestore evaluate --hq val --degradation gfpgan --seed 7
-
 facerestore evaluate --hq val --degradation severe --backend lite,gpen.bfr-512,my.pth --classical -o results
-
 facerestore evaluate --lq degraded --hq originals --backend all --restored rival=their_pictures
-
 facerestore evaluate --faces restored --reference real_faces --metrics niqe,fid,kid
-
 facerestore evaluate --hq val --degradation gfpgan --manifest manifest.csv --group yaw_proxy=0.05,0.1
-
 facerestore evaluate compare monday/evaluation.json today/evaluation.json"""
 
 evaluate_app = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=True,
-    epilog=EPILOG,
+    epilog=paragraphs(EPILOG),
     help=(
         "Measure how well faces are restored, as a table with intervals and its whole protocol.\n\n"
         "The faces are aligned crops: pairs (--lq and --hq), originals that a preset degrades (--hq and"
@@ -48,22 +55,84 @@ evaluate_app = typer.Typer(
     ),
 )
 
-_Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        metavar="DIR",
-        help=f"Write {MARKDOWN_FILE}, {JSON_FILE} (with every face's values) and cases_METHOD.png (best and worst).",
-        rich_help_panel=_OUT,
-    ),
-]
-_Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results that exist.", rich_help_panel=_OUT)
-]
-_AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON instead of Markdown.", rich_help_panel=_OUT)
-]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Spoken):
+    """Where results go."""
+
+    output: Path | None = option(None, flags=("-o", "--output"), metavar="DIR")
+    """Write evaluation.md, evaluation.json (with every face's values) and cases_METHOD.png (best and worst)."""
+
+    overwrite: bool = option(False)
+    """Replace results that exist."""
+
+    as_json: bool = option(False, flags=("--json",))
+    """Print JSON instead of Markdown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRequest(Results):
+    """What ``evaluate`` was asked for."""
+
+    lq: Path | None = option(None, metavar="DIR")
+    """Degraded faces, of the same names as those of --hq."""
+
+    hq: Path | None = option(None, metavar="DIR")
+    """Original faces."""
+
+    degradation: str | None = option(None, metavar="PRESET")
+    """Degrade the faces of --hq: gfpgan, severe, web, print, phone and others; the n-th by the seed and n."""
+
+    seed: int = option(DEFAULT_SEED, least=0, metavar="N")
+    """Of the degradations."""
+
+    faces: Path | None = option(None, metavar="DIR")
+    """Faces without originals, restored or not."""
+
+    reference: Path | None = option(None, metavar="DIR")
+    """Real faces that FID and KID compare with; the originals unless given."""
+
+    face_size: int | None = option(None, metavar="PX")
+    """Side at which all is judged; the largest that a network gives, else 512. Originals are reduced, and never
+    enlarged.
+    """
+
+    limit: int | None = option(None, metavar="N")
+    """A quick look: only N faces, evenly over the folder."""
+
+    backend: str | None = option(None, metavar="LIST")
+    """What restores: backends, names of weights or files, or all (whatever is installed); auto unless --restored or
+    --faces is given.
+    """
+
+    weights: str | None = option(None, metavar="LIST")
+    """The same, as names of weights or files."""
+
+    parser: str = option("auto", metavar="NAME|FILE")
+    """Parser of the backends that need one; see 'enhance'."""
+
+    restored: tuple[str, ...] = option((), metavar="[NAME=]DIR")
+    """Pictures that another program made, of the same names as the faces. Repeat it for more."""
+
+    classical: bool = option(False)
+    """Add non-local means and unsharp masking, tuned for PSNR on a seeded half of these faces."""
+
+    metrics: str | None = option(None, metavar="LIST")
+    """Of psnr, ssim, ms-ssim, lpips, landmarks, identity, niqe, fid, kid, and what packages add; all that can be had
+    unless given.
+    """
+
+    manifest: Path | None = option(None, metavar="FILE.csv")
+    """Facts of the faces, for --group."""
+
+    group: tuple[str, ...] = option((), metavar="COLUMN[=EDGE,EDGE]")
+    """Also a table by this column: bins between the edges, else thirds of a number, or words. Repeat it for more."""
+
+    device: str | None = option(None)
+    """auto, cpu, cuda, cuda:N or mps."""
+
+    threads: int | None = option(None, metavar="N")
+    """CPU threads; 0 for automatic."""
 
 
 @evaluate_app.callback()
@@ -80,19 +149,23 @@ _AsJson = Annotated[
 def evaluate(context: typer.Context, request: EvaluationRequest) -> None:
     """Measure how well faces are restored."""
     if context.invoked_subcommand is None:
-        raise typer.Exit(execute(request))
+        raise typer.Exit(_execute(request))
 
 
-@evaluate_app.command("compare")
-def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="EVALUATION.json...", help="Two results or more.")],
-    against: Annotated[
-        str, typer.Option(metavar="METHOD", help="The method that gains are over, face by face.")
-    ] = "input",
-    output: _Output = None,
-    overwrite: _Overwrite = False,
-    as_json: _AsJson = False,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareRequest(Results):
+    """What ``evaluate compare`` was asked for."""
+
+    results: tuple[Path, ...] = option(argument=True, metavar="EVALUATION.json...")
+    """Two results or more."""
+
+    against: str = option("input", metavar="METHOD")
+    """The method that gains are over, face by face."""
+
+
+@subcommand(evaluate_app, "compare")
+@command({"": "against", _OUT: "output overwrite as_json"})
+def compare(asked: CompareRequest) -> None:
     """Merge results into one table, or say in what they were not measured alike.
 
     Methods of both stand side by side on the same faces; results whose faces, degradations, face sizes, networks or
@@ -101,16 +174,207 @@ def compare(
     from facerestore.evaluation.comparison import Named, merge
     from facerestore.evaluation.result import read_evaluation
 
-    if len(results) < 2:
+    if len(asked.results) < 2:
         raise ConfigError("one result has nothing to be compared with; give two or more")
-    check_results_free(output, overwrite)
-    first, *others = [Named(str(path), read_evaluation(path)) for path in results]
+    _check_free(asked)
+    first, *others = [Named(str(path), read_evaluation(path)) for path in asked.results]
     notes: list[str] = []
     for other in others:
         merged, more = merge(first, other)
         first = Named(first.name, merged)
         notes += more
     names = [method.name for method in first.evaluation.methods]
-    if against not in names:
-        raise ConfigError(f"--against is '{against}'; the methods are {', '.join(names)}")
-    report(first.evaluation, output, overwrite, as_json, against=against, notes=notes)
+    if asked.against not in names:
+        raise ConfigError(f"--against is '{asked.against}'; the methods are {', '.join(names)}")
+    _report(first.evaluation, asked, against=asked.against, notes=notes)
+
+
+def _execute(request: EvaluationRequest) -> int:
+    """Measure and report; return the exit code."""
+    from facerestore.evaluation.cases import spread_over
+    from facerestore.evaluation.run import evaluate as measure
+
+    terminal = request.terminal(stdout_taken=True)
+    _check_free(request)
+    source = _source(request)
+    files = spread_over(source.files, request.limit)
+    order = _order(request, source, files, terminal)
+    with terminal.steps(len(files)) as begin:
+        found = measure(order, on_face=begin, on_failure=lambda failure: _tell(terminal, failure))
+    for name in source.unmatched:
+        terminal.warn(f"without a partner: {name}")
+    _report(found, request)
+    if request.output is not None:
+        _write_pictures(order, found, request, terminal)
+        terminal.say(f"{len(found.faces)} faces, {len(found.failures)} failed -> {request.output}")
+    return 3 if found.failures else 0
+
+
+def _source(request: EvaluationRequest) -> CaseSource:
+    """Return where the faces come from.
+
+    Raises:
+        ConfigError: the options name no source, or several.
+    """
+    from facerestore.degradation import preset
+    from facerestore.evaluation.cases import degraded_source, pair_source, unpaired_source
+
+    match request.lq, request.hq, request.degradation, request.faces:
+        case Path() as lq, Path() as hq, None, None:
+            return pair_source(lq, hq)
+        case None, Path() as hq, str() as name, None:
+            return degraded_source(hq, degradation=preset(name), seed=request.seed)
+        case None, None, None, Path() as faces:
+            return unpaired_source(faces)
+    raise ConfigError(
+        "give the faces in one of three ways: --lq DIR --hq DIR, --hq DIR --degradation PRESET, or --faces DIR"
+    )
+
+
+def _order(
+    request: EvaluationRequest, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal
+) -> Order:
+    """Return what is to be measured, everything loaded."""
+    from facerestore.device import resolve_device, set_threads
+    from facerestore.evaluation.methods import folder_method
+    from facerestore.evaluation.metrics import Setting, open_metrics, parse_metrics
+    from facerestore.evaluation.run import Order
+    from facerestore.weights import WeightsStore
+
+    wanted = parse_metrics(request.metrics)
+    groups = _groups(request, files)
+    store = WeightsStore(offline=True)
+    set_threads(request.threads or 0)
+    networks = _networks(request, store, terminal)
+    face_size = _face_size(request, networks)
+    setting = Setting(store, resolve_device(request.device or "auto"), face_size)
+    metrics = open_metrics(
+        wanted,
+        setting,
+        has_reference=source.has_reference,
+        has_reference_set=source.has_reference or request.reference is not None,
+    )
+    methods: list[Method] = [*networks, *(folder_method(text) for text in request.restored)]
+    if request.classical:
+        methods.insert(0, _classical(request, source, files, setting, terminal))
+    return Order(
+        source=source,
+        files=files,
+        methods=tuple(methods),
+        metrics=metrics,
+        setting=setting,
+        reference=request.reference,
+        groups=groups,
+    )
+
+
+def _groups(request: EvaluationRequest, files: tuple[CaseFiles, ...]) -> dict[str, dict[str, str]]:
+    from facerestore.evaluation.groups import group_faces, parse_group
+
+    if not request.group and request.manifest is None:
+        return {}
+    if request.manifest is None or not request.group:
+        raise ConfigError("tables by group need both --manifest FILE.csv and --group COLUMN")
+    return group_faces(files, request.manifest, [parse_group(text) for text in request.group])
+
+
+def _networks(request: EvaluationRequest, store: WeightsStore, terminal: Terminal) -> list[Network]:
+    """Return the networks that are asked for; the best installed one where nothing is."""
+    from facerestore.config import RestoreConfig
+    from facerestore.evaluation.methods import Network
+    from facerestore.evaluation.sheet import sheet_pipelines
+
+    if (
+        request.backend is None
+        and request.weights is None
+        and (request.restored or request.faces is not None)
+    ):
+        return []
+    config = RestoreConfig(
+        backend=request.backend or "auto",
+        weights=request.weights,
+        parser=request.parser,
+        aligned=True,
+        device=request.device or "auto",
+        threads=request.threads or 0,
+        offline=True,
+    )
+    pipelines = sheet_pipelines(config, store=store)
+    for pipeline in pipelines:
+        terminal.say(f"evaluating {pipeline.description}")
+    return [Network(pipeline) for pipeline in pipelines]
+
+
+def _face_size(request: EvaluationRequest, networks: list[Network]) -> int:
+    from facerestore.degradation import REFERENCE_SIZE
+
+    if request.face_size is None:
+        return max((network.face_size for network in networks), default=REFERENCE_SIZE)
+    if request.face_size < LEAST_FACE_PX:
+        raise ConfigError(f"--face-size is {request.face_size}; give {LEAST_FACE_PX} px or more")
+    return request.face_size
+
+
+def _classical(
+    request: EvaluationRequest,
+    source: CaseSource,
+    files: tuple[CaseFiles, ...],
+    setting: Setting,
+    terminal: Terminal,
+) -> Method:
+    """Return the classical baseline, tuned."""
+    from facerestore.evaluation.classical import tune, tuning_half
+
+    with terminal.steps(len(tuning_half(files, seed=request.seed))) as begin:
+        return tune(source, files, setting.face_size, seed=request.seed, on_face=begin)
+
+
+def _tell(terminal: Terminal, failure: Failure) -> None:
+    by = "" if failure.method is None else f" ({failure.method})"
+    terminal.warn(f"error: {failure.name}{by}: {failure.message}")
+
+
+def _check_free(asked: Results) -> None:
+    """Raise before any work where a result would replace one that is to stay."""
+    from facerestore.io import check_free
+
+    folder = asked.output
+    if folder is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        raise ImageError(f"'{folder}' is a file; give a directory with -o")
+    for name in (MARKDOWN_FILE, JSON_FILE):
+        check_free(folder / name, overwrite=asked.overwrite)
+
+
+def _report(found: Evaluation, asked: Results, *, against: str = "input", notes: Sequence[str] = ()) -> None:
+    """Print the report, and write it where a folder is given."""
+    from facerestore.evaluation.tables import markdown
+    from facerestore.io import write_encoded
+
+    text = markdown(found, against=against, notes=notes)
+    if asked.output is not None:
+        write_encoded(asked.output / MARKDOWN_FILE, text.encode(), overwrite=asked.overwrite)
+        write_encoded(asked.output / JSON_FILE, found.to_json().encode(), overwrite=asked.overwrite)
+    typer.echo(found.to_json() if asked.as_json else text, nl=False)
+
+
+def _write_pictures(order: Order, found: Evaluation, request: EvaluationRequest, terminal: Terminal) -> None:
+    """Write the picture of best and worst cases of every method beside the input and bicubic interpolation."""
+    from facerestore.evaluation.picture import case_picture, ranking_metric
+    from facerestore.io import marked, write_image
+    from facerestore.types import DecodedImage, Metadata
+
+    metric = ranking_metric(found)
+    if metric is None or request.output is None:
+        terminal.say("no picture of best and worst cases: nothing that could rank them was measured")
+        return
+    before = order.all_methods[0]
+    for method in order.methods:
+        picture = case_picture(found, order.source, method, metric=metric, before=before)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", method.name)
+        write_image(
+            request.output / f"cases_{name}.png",
+            DecodedImage(picture, metadata=marked(Metadata(), "sheet"), format="PNG"),
+            overwrite=request.overwrite,
+        )

@@ -2,94 +2,74 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from facerestore.cli.terminal import Terminal, megabytes, print_json
+from facerestore.cli.options import command
+from facerestore.cli.terminal import Spoken, Terminal, megabytes, print_json
 from facerestore.errors import count
+from facerestore.fields import option
 
 if TYPE_CHECKING:
     from facerestore.export import Exported
 
 EPILOG = """Examples:
-
 facerestore export lite
-
 facerestore export gpen.bfr-512 -o gpen.onnx
-
 facerestore export lite --format openvino
-
 facerestore export gpen --weights mine.safetensors -o mine.torchscript
-
 facerestore export codeformer --fidelity 0.8 --half
-
 facerestore export psfr --random
-
 What comes of it is a backend:
-
 facerestore enhance photo.jpg --backend onnx:gpen.onnx
-
 facerestore enhance photo.jpg --backend onnx:gpen.onnx --provider cuda
-
 facerestore enhance photo.jpg --backend openvino:lite.clean-256.xml
-
 facerestore backends info onnx:gpen.onnx
-
 Packages: pip install "facerestore\\[onnx]" or "facerestore\\[openvino]"; TorchScript needs none."""
 
 
-def export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="BACKEND",
-            help="A name of 'facerestore backends list', or weights by a name of 'facerestore weights list'.",
-        ),
-    ],
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="The file; its ending tells the format: .onnx, .xml or .torchscript. NAME.onnx in this directory,"
-            " after the weights, unless given.",
-        ),
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="onnx, openvino or torchscript; onnx unless -o tells another.")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE", help="Export these weights; unless given, those that 'enhance' takes."
-        ),
-    ] = None,
-    random: Annotated[
-        bool, typer.Option("--random", help="Export a small network with random weights, to try it out.")
-    ] = False,
-    half: Annotated[
-        bool,
-        typer.Option(
-            "--half",
-            help="In float16: half the size. ONNX also computes so, but for styles and norms, where the provider can;"
-            " a CPU cannot, and is slower with it. The comparison then allows 0.02.",
-        ),
-    ] = False,
-    fidelity: Annotated[
-        float | None,
-        typer.Option(metavar="0..1", help="For codeformer: it becomes part of the file. 0.5 unless given."),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-    threads: Annotated[
-        int, typer.Option(metavar="N", help="CPU threads of the comparison; 0 for automatic.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; text goes to standard error.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")] = False,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions(Spoken):
+    """What ``export`` was asked for."""
+
+    name: str = option(argument=True, metavar="BACKEND")
+    """A name of 'facerestore backends list', or weights by a name of 'facerestore weights list'."""
+
+    output: Path | None = option(None, flags=("-o", "--output"), metavar="FILE")
+    """The file; its ending tells the format: .onnx, .xml or .torchscript. NAME.onnx in this directory, after the
+    weights, unless given.
+    """
+
+    format: str | None = option(None)
+    """onnx, openvino or torchscript; onnx unless -o tells another."""
+
+    weights: str | None = option(None, metavar="NAME|FILE")
+    """Export these weights; unless given, those that 'enhance' takes."""
+
+    random: bool = option(False)
+    """Export a small network with random weights, to try it out."""
+
+    half: bool = option(False)
+    """In float16: half the size. ONNX also computes so, but for styles and norms, where the provider can; a CPU cannot,
+    and is slower with it. The comparison then allows 0.02.
+    """
+
+    fidelity: float | None = option(None, metavar="0..1")
+    """For codeformer: it becomes part of the file. 0.5 unless given."""
+
+    overwrite: bool = option(False)
+    """Replace a file that exists."""
+
+    threads: int = option(0, metavar="N")
+    """CPU threads of the comparison; 0 for automatic."""
+
+    as_json: bool = option(False, flags=("--json",))
+    """Print JSON; text goes to standard error."""
+
+
+@command({"": "* quiet no_progress"})
+def export(asked: ExportOptions) -> None:
     """Write a network as a file that other programs run: ONNX, OpenVINO or TorchScript; and compare it at once.
 
     The file is loaded again and given four fixed faces. Where any value that it gives departs from the network's own by
@@ -116,23 +96,29 @@ def export(
     )
     from facerestore.weights import WeightsStore
 
-    kind = format_of(output, format)
-    wanted = Wanted(name=name, weights=weights, random=random, fidelity=fidelity)
+    kind = format_of(asked.output, asked.format)
+    wanted = Wanted(name=asked.name, weights=asked.weights, random=asked.random, fidelity=asked.fidelity)
     store = WeightsStore(offline=True)
-    target = output if output is not None else default_path(wanted, store, format=kind)
-    check_target(target, format=kind, half=half, overwrite=overwrite)
+    target = asked.output if asked.output is not None else default_path(wanted, store, format=kind)
+    check_target(target, format=kind, half=asked.half, overwrite=asked.overwrite)
     keep_freed_memory()
-    set_threads(threads)
-    terminal = Terminal(-1 if quiet else 0, as_json, not no_progress)
+    set_threads(asked.threads)
+    terminal = asked.terminal(stdout_taken=asked.as_json)
     with terminal.steps(len(STEPS) + 1) as begin:
         begin("loading the weights")
         subject = open_export(wanted, store)
         terminal.say(f"exporting {subject.record.weights} ({subject.shipped.name}) to {kind}")
         exported = export_network(
-            subject, target, format=kind, half=half, overwrite=overwrite, threads=threads, on_step=begin
+            subject,
+            target,
+            format=kind,
+            half=asked.half,
+            overwrite=asked.overwrite,
+            threads=asked.threads,
+            on_step=begin,
         )
     _tell(exported, terminal)
-    if as_json:
+    if asked.as_json:
         print_json(_facts(exported))
 
 
@@ -157,8 +143,6 @@ def _tell(exported: Exported, terminal: Terminal) -> None:
 
 def _facts(exported: Exported) -> dict[str, Any]:
     """Return all of it, ready for JSON."""
-    from dataclasses import asdict
-
     return {
         "backend": exported.name,
         "files": [str(path) for path in exported.files],

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from facerestore.extensions import Extension, Extensions
 
 EPILOG = """Examples:
-
 facerestore extensions
-
 facerestore extensions --json"""
 
 WIDTH = 100

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+import typer
 from typer.core import TyperGroup
 
 from facerestore.cli.terminal import is_plain
@@ -62,6 +64,8 @@ FOREIGN_COMMANDS = {
 _NAMELESS = ("-o", "--output")
 """Options in which an empty word, as an unset variable gives it, would be the current directory or nothing."""
 
+Command = TypeVar("Command", bound=Callable[..., None])
+
 _MARKUP = re.compile(r"\[/?(?:bold|italic|dim)\]")
 
 
@@ -111,9 +115,26 @@ def _settled(parameter: Any) -> Any:
     return parameter
 
 
-def paragraphs(*lines: str) -> str:
-    """Join paragraphs of one long line each: the terminal's width, not the source's, decides where lines break."""
-    return "\n\n".join(lines)
+def paragraphs(*texts: str) -> str:
+    """Return texts with each line as a paragraph: the terminal's width, not the source's, decides where lines break."""
+    return "\n\n".join(line for text in texts for line in text.splitlines() if line)
+
+
+def help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with one line a paragraph."""
+    written = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return paragraphs(*(" ".join(paragraph.split()) for paragraph in written))
+
+
+def subcommand(app: typer.Typer, name: str, *examples: str) -> Callable[[Command], Command]:
+    """Return what adds a command to a group; its docstring is its help, with examples below."""
+
+    def added(function: Command) -> Command:
+        epilog = paragraphs("Examples:", *examples) if len(examples) > 1 else "".join(examples)
+        app.command(name, help=help_of(function), epilog=epilog)(function)
+        return function
+
+    return added
 
 
 def foreign_answer(option: str, command: str) -> str | None:

@@ -18,17 +18,11 @@ if TYPE_CHECKING:
     from facerestore.pipeline.tasks.build import MaskFile, Strokes
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
-
 facerestore weights download gpen.inpainting-1024
-
 Examples:
-
 facerestore inpaint torn.jpg --mask torn_mask.png
-
 facerestore inpaint scans -o filled --mask masks
-
 facerestore inpaint photo.jpg --strokes --seed 3 --compare
-
 facerestore inpaint crop.png --aligned --strokes --save-damaged damaged"""
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from facerestore.cli import stopping
+from facerestore.cli.telling import exit_code, missing_hints, stream_name, tell_inputs, with_name
+from facerestore.errors import WeightsError
 
 if TYPE_CHECKING:
-    from facerestore.batch import PhotoJob
+    from facerestore.batch import BatchPlan, PhotoJob
     from facerestore.cli.terminal import Terminal
 
 Row: TypeAlias = dict[str, Any]
@@ -17,17 +19,17 @@ Look: TypeAlias = "Callable[[PhotoJob], Row]"
 
 
 def one_by_one(
-    jobs: Sequence[PhotoJob],
+    plan: BatchPlan,
     assemble: Callable[[], Look],
     *,
     blank: Row,
     tell: Callable[[Row], None],
     terminal: Terminal,
 ) -> tuple[list[Row], int]:
-    """Return what was found in each photo, in their order, and 0, or the exit code of a run that was broken off.
+    """Return what was found in each photo, in their order, and the exit code.
 
     Args:
-        jobs: the photos.
+        plan: of the photos, which is told first.
         assemble: loads what looks at them; not called where no photo is there.
         blank: a photo's row where nothing is found, ``input`` and ``error`` apart.
         tell: says what is in the row of a photo that was read.
@@ -37,8 +39,9 @@ def one_by_one(
         WeightsError: the networks cannot be used, which no other photo would change.
     """
     from facerestore.batch import missing_photos
-    from facerestore.cli.inputs import missing_hints
 
+    tell_inputs(plan, terminal)
+    jobs = plan.jobs
     faults = {outcome.job: outcome.error for outcome in missing_photos(jobs)}
     for job, error in faults.items():
         terminal.warn(f"error: {_words(job, error)}")
@@ -63,14 +66,14 @@ def one_by_one(
         except KeyboardInterrupt as stopped:
             code = stopping.code_of(stopped)
             terminal.warn(f"interrupted after {len(rows)} of {len(jobs)} photos; no file is half written")
-    return [rows[job] for job in jobs if job in rows], code
+    found = [rows[job] for job in jobs if job in rows]
+    failed = sum(row["error"] is not None for row in found)
+    return found, code or exit_code(failed, len(found), faults=len(plan.faults))
 
 
 def _looked(
     jobs: Sequence[PhotoJob], look: Look, begin: Callable[[str], None]
 ) -> Generator[tuple[PhotoJob, Row, Exception | None], None, None]:
-    from facerestore.errors import WeightsError
-
     for job in jobs:
         begin(job.source.name)
         try:
@@ -84,8 +87,6 @@ def _looked(
 
 def _words(job: PhotoJob, error: Exception | None) -> str:
     from facerestore.batch.report import describe_error
-    from facerestore.cli.telling import with_name
 
     assert error is not None, "there is something to tell"
-    name = "standard input" if str(job.source) == "-" else str(job.source)
-    return with_name(name, describe_error(error))
+    return with_name(stream_name(job.source, "standard input"), describe_error(error))

@@ -50,7 +50,7 @@ def command(
     Fields of the two configurations have no default of their own on the command line, for the file may have one.
 
     Args:
-        panels: the options of each panel of the help, in their order; ``*`` for all that are in no other panel, and an
+        panels: the options of each panel of the help, in their order; ``*`` for all that are named nowhere, and an
             empty name for the first panel, which has none. Fields that are in no panel are no options.
         without: fields that are none although a panel has them.
         texts: help that says another thing than the field's documentation.
@@ -92,7 +92,12 @@ def _shown(panels: Mapping[str, str], names: Sequence[str], without: Sequence[st
     placed = {name for own in listed.values() for name in own}
     rest = [name for name in names if name not in placed]
     return {
-        panel: [name for name in (rest if own == ["*"] else own) if name in names and name not in without]
+        panel: [
+            name
+            for word in own
+            for name in (rest if word == "*" else [word])
+            if name in names and name not in without
+        ]
         for panel, own in listed.items()
     }
 

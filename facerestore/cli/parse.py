@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from facerestore.cli.inputs import exit_code, tell_inputs
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
-from facerestore.cli.telling import absent_words
+from facerestore.cli.telling import absent_words, stream_name
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.errors import count, no_face
+from facerestore.errors import ConfigError, ImageError, count, no_face
 from facerestore.fields import option
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from facerestore.config import OutputConfig, RestoreConfig
     from facerestore.types import (
         AlignedFace,
-        DecodedImage,
         DetectedFace,
         FaceDetector,
         FaceParser,
@@ -37,13 +34,9 @@ SHOWN_FACES, SHOWN_CLASSES = 6, 5
 """How many faces of a photo, and parts of each, the largest first, are told in text; --json tells all."""
 
 EPILOG = """Examples:
-
 facerestore parse portrait.jpg
-
 facerestore parse portrait.jpg -o parts.png --parser bisenet.facexlib
-
 facerestore parse album -r -o parts --maps maps
-
 facerestore parse crop.png --aligned --json"""
 
 
@@ -112,10 +105,10 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
         takes=("face",) if config.aligned else (),
     )
     to_stdout = any(str(job.target) == "-" for job in plan.jobs)
-    _check_streams(to_stdout=to_stdout, as_json=as_json)
+    if to_stdout:
+        request.check_stdout("picture", example="parts.png")
     set_threads(config.threads)
-    terminal = Terminal(request.verbosity, as_json or to_stdout, not request.no_progress)
-    tell_inputs(plan, terminal)
+    terminal = request.terminal(stdout_taken=as_json or to_stdout)
     lines: list[_Looking] = []
 
     def assemble() -> Look:
@@ -129,18 +122,16 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
         "search": None,
         "faces": [],
         "absent_indices": [],
-        "notes": [],
     }
 
     def tell(row: Row) -> None:
         _tell(row, lines[0], terminal)
 
-    rows, code = one_by_one(plan.jobs, assemble, blank=blank, tell=tell, terminal=terminal)
+    rows, code = one_by_one(plan, assemble, blank=blank | {"notes": []}, tell=tell, terminal=terminal)
     if as_json:
         names = {"parser": lines[0].parser.name, "weights": lines[0].weights} if lines else {}
         print_json({"parser": None, "weights": None, **names, "photos": rows})
-    failed = sum(row["error"] is not None for row in rows)
-    raise typer.Exit(code or exit_code(failed, len(rows), faults=len(plan.faults)))
+    raise typer.Exit(code)
 
 
 def _files(request: PhotosRequest) -> OutputConfig:
@@ -150,21 +141,9 @@ def _files(request: PhotosRequest) -> OutputConfig:
     return replace(request.files, format=None if named else "png", suffix="_parsing")
 
 
-def _check_streams(*, to_stdout: bool, as_json: bool) -> None:
-    from facerestore.errors import ConfigError
-
-    if to_stdout and as_json:
-        raise ConfigError("standard output cannot carry the picture and --json; give -o FILE")
-    if to_stdout and sys.stdout.isatty():
-        raise ConfigError(
-            "the picture would go to the terminal; redirect it ('> parts.png'), or give -o FILE"
-        )
-
-
 def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Looking:
     """Return the line, and say who labels."""
     from facerestore.device import resolve_device
-    from facerestore.errors import ConfigError
     from facerestore.parsing import LandmarkParser
     from facerestore.parsing.pasting import PARSER_REMEDY
     from facerestore.pipeline.choose import AUTO, DETECT, NONE, PARSE, choose
@@ -197,11 +176,11 @@ def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, termina
 def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
     from facerestore.batch.run import result_format
-    from facerestore.errors import ImageError
+    from facerestore.blending import whole_face
     from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
     from facerestore.pictures.parts import parsing_picture
     from facerestore.pipeline.report import reading_notes, search_facts
-    from facerestore.pipeline.selection import absent_indices
+    from facerestore.pipeline.selection import absent_indices, left_to_right, select_faces
     from facerestore.types import DecodedImage, Metadata
 
     if not line.overwrite and str(job.target) != "-" and exists(job.target):
@@ -209,8 +188,10 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     image = read_image(
         job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS, page=line.config.page
     )
-    detected = _detect(image, line)
-    found = _chosen(image, detected, line)
+    looked = [whole_face(image.pixels)] if line.detector is None else line.detector.detect(image.pixels)
+    detected = left_to_right(looked)
+    chosen = select_faces(line.config.faces, detected, image.pixels.shape)
+    found = [(i, _cut(image.pixels, face, line)) for i, face in enumerate(detected) if i in chosen]
     faces = [face for _, face in found]
     maps = line.parser.parse(faces)
     captions = [f"face {index}, {line.labeller}" for index, _ in found]
@@ -230,28 +211,6 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
         "absent_indices": absent,
         "notes": reading_notes(image),
     }
-
-
-def _detect(image: DecodedImage, line: _Looking) -> list[DetectedFace]:
-    """Return the faces of a photo, left to right."""
-    from facerestore.blending import whole_face
-    from facerestore.pipeline.selection import left_to_right
-
-    return (
-        [whole_face(image.pixels)]
-        if line.detector is None
-        else left_to_right(line.detector.detect(image.pixels))
-    )
-
-
-def _chosen(
-    image: DecodedImage, found: Sequence[DetectedFace], line: _Looking
-) -> list[tuple[int, AlignedFace]]:
-    """Return index and crop of the faces that are asked for."""
-    from facerestore.pipeline.selection import select_faces
-
-    chosen = select_faces(line.config.faces, found, image.pixels.shape)
-    return [(index, _cut(image.pixels, face, line)) for index, face in enumerate(found) if index in chosen]
 
 
 def _cut(pixels: Image, face: DetectedFace, line: _Looking) -> AlignedFace:
@@ -293,17 +252,12 @@ def _facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, 
     }
 
 
-def _called(source: Path) -> str:
-    return "standard input" if str(source) == "-" else str(source)
-
-
 def _tell(row: dict[str, Any], line: _Looking, terminal: Terminal) -> None:
     """Say what was found in one photo, and where its picture is."""
     faces = count(row["found"], "face") if row["found"] else no_face(row["search"])
     if len(row["faces"]) != row["found"]:
         faces += f", {len(row['faces'])} shown"
-    name = _called(Path(row["input"]))
-    target = "standard output" if row["output"] == "-" else row["output"]
+    name, target = stream_name(row["input"], "standard input"), stream_name(row["output"], "standard output")
     terminal.say(f"{name}: {faces} -> {target}")
     # What is drawn from landmarks has the same shares in every face.
     for face in row["faces"][:SHOWN_FACES] if line.weights is not None else []:

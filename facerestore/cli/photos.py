@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facerestore.cli import stopping
-from facerestore.cli.hints import BETTER_WEIGHTS, first_run
-from facerestore.cli.inputs import exit_code as code_for
-from facerestore.cli.inputs import missing_hints, tell_inputs
 from facerestore.cli.request import PhotosRequest
-from facerestore.cli.telling import tell, warn_passed_over
+from facerestore.cli.telling import (
+    BETTER_WEIGHTS,
+    exit_code,
+    first_run,
+    missing_hints,
+    tell,
+    tell_inputs,
+    warn_passed_over,
+)
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, SYNTHESIZE
 from facerestore.errors import ConfigError, WeightsError, count
 
 if TYPE_CHECKING:
-    from facerestore.batch import BatchPlan, PhotoJob, PhotoOutcome, Summary
+    from facerestore.batch import BatchPlan, PhotoJob, PhotoOutcome
     from facerestore.batch.ahead import Ahead
     from facerestore.pipeline.restore import RestorePipeline
 
@@ -43,7 +47,7 @@ def execute(request: PhotosRequest) -> int:
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
-    terminal = Terminal(request.verbosity, to_stdout or request.as_json, not request.no_progress)
+    terminal = request.terminal(stdout_taken=to_stdout or request.as_json)
     tell_inputs(plan, terminal)
     if not request.dry_run:
         return _restore(request, plan, terminal)
@@ -66,17 +70,14 @@ def _takes(request: PhotosRequest) -> list[str]:
 
 def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
     """Raise ConfigError unless the wanted outputs go together."""
-    if to_stdout and request.as_json:
-        raise ConfigError("standard output cannot carry the picture and --json; use --report FILE.json")
     files = request.files
     if to_stdout and (files.compare or files.save_faces or files.save_stages or files.save_damaged):
         raise ConfigError(
             "--compare, --save-faces, --save-stages and --save-damaged need a named result; give -o FILE"
         )
-    if to_stdout and not request.dry_run and sys.stdout.isatty():
-        raise ConfigError("the picture would go to the terminal; redirect it ('> out.jpg'), or give -o FILE")
-    if request.report is not None and request.report.suffix.lower() != ".json":
-        raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
+    if to_stdout:
+        request.check_stdout("picture", example="out.jpg", json="use --report FILE.json")
+    request.check_report()
 
 
 def _restore(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
@@ -146,7 +147,11 @@ def _finish(run: _BatchRun) -> int:
         return code
     if run.pipeline is not None and run.pipeline.facts.bundled and summary.restored:
         _tell_better_weights(run.terminal)
-    return exit_code(summary, run.plan)
+    return (
+        1
+        if summary.broken_backends
+        else exit_code(summary.failed, summary.photos, faults=len(run.plan.faults))
+    )
 
 
 def _ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
@@ -191,13 +196,6 @@ def _do_all(run: _BatchRun) -> None:
             run.outcomes.append(outcome)
             tell(outcome, terminal, done=run.request.task.done)
             begin_next()
-
-
-def exit_code(summary: Summary, plan: BatchPlan) -> int:
-    """Return 0, or 1 when all failed or a network did, or 3 when some photos failed or a directory was at fault."""
-    if summary.broken_backends:
-        return 1
-    return code_for(summary.failed, summary.photos, faults=len(plan.faults))
 
 
 def _tell_better_weights(terminal: Terminal) -> None:

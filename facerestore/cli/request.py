@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from facerestore.cli.terminal import Spoken
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig, Task
+from facerestore.errors import ConfigError
 from facerestore.fields import option
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ SMALL = "Take faces too that are too small to know."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhotosRequest:
+class PhotosRequest(Spoken):
     """What ``enhance`` and the other tasks were asked for.
 
     The fields below ``config`` that no option gives say what the command is.
@@ -65,14 +68,8 @@ class PhotosRequest:
     as_json: bool = option(False, flags=("--json",))
     """Print the report as JSON; text goes to standard error."""
 
-    quiet: bool = option(False, flags=("-q", "--quiet"))
-    """Print errors only."""
-
     verbose: int = option(0, count=True, flags=("-v", "--verbose"))
     """Say more: each face and stage; twice, the trace of errors."""
-
-    no_progress: bool = option(False)
-    """Show no progress bar."""
 
     restore: RestoreConfig
     files: OutputConfig
@@ -86,3 +83,24 @@ class PhotosRequest:
     def verbosity(self) -> int:
         """How much is said: -1 quiet, 0 normal, 1 verbose, 2 with traces."""
         return -1 if self.quiet else self.verbose
+
+    def check_stdout(
+        self, what: str, *, example: str, json: str = "give -o FILE", name: str = "give -o FILE"
+    ) -> None:
+        """Raise ConfigError where standard output, which a picture goes to, is to carry JSON too, or is a terminal.
+
+        Args:
+            what: the picture.
+            example: a name to redirect it to.
+            json: how to have both.
+            name: how to name a file.
+        """
+        if self.as_json:
+            raise ConfigError(f"standard output cannot carry the {what} and --json; {json}")
+        if not self.dry_run and sys.stdout.isatty():
+            raise ConfigError(f"the {what} would go to the terminal; redirect it ('> {example}'), or {name}")
+
+    def check_report(self) -> None:
+        """Raise ConfigError unless the report, where one is asked for, has the name of one."""
+        if self.report is not None and self.report.suffix.lower() != ".json":
+            raise ConfigError(f"the report '{self.report}' needs a name that ends in .json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.cli import stopping
-from facerestore.cli.inputs import tell_inputs
 from facerestore.cli.request import PhotosRequest
-from facerestore.cli.telling import SHOWN_REASONS
+from facerestore.cli.telling import (
+    SHOWN_REASONS,
+    absent_words,
+    exit_code,
+    stream_name,
+    tell_inputs,
+    with_name,
+)
 from facerestore.cli.terminal import Terminal, print_json
+from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, ImageError, WeightsError, count, no_face
 
 if TYPE_CHECKING:
@@ -53,13 +59,15 @@ class _SheetRun:
     failed_cells: int = 0
 
     @property
+    def failed(self) -> int:
+        """How many photos could not be used."""
+        return sum(photo["error"] is not None for photo in self.photos)
+
+    @property
     def exit_code(self) -> int:
         """0, or 1 when all photos or all cells failed, or 3 when some did."""
-        failed = sum(photo["error"] is not None for photo in self.photos)
-        if failed == 0 and self.failed_cells == 0:
-            return 0
-        everything = failed == len(self.photos) or (self.cells > 0 and self.failed_cells == self.cells)
-        return 1 if everything else 3
+        every_cell = self.cells > 0 and self.failed_cells == self.cells
+        return 1 if every_cell else exit_code(self.failed, len(self.photos), faults=self.failed_cells)
 
 
 def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
@@ -76,7 +84,7 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
 
     _check_options(request, sheet)
     _check_free(request, sheet)
-    terminal = Terminal(request.verbosity, str(sheet) == "-" or request.as_json, not request.no_progress)
+    terminal = request.terminal(stdout_taken=str(sheet) == "-" or request.as_json)
     jobs = _jobs(request, sheet, terminal)
     if request.dry_run:
         return _show_plan(request, jobs, sheet, terminal)
@@ -143,11 +151,10 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
     for option, is_given in others.items():
         if is_given:
             raise ConfigError(f"--sheet writes the sheet alone, no restored photos; leave out {option}")
-    if request.report is not None and request.report.suffix.lower() != ".json":
-        raise ConfigError(f"the report '{request.report}' needs a name that ends in .json")
+    request.check_report()
     wanted = None if files.format is None else resolve_format(files.format)
     if str(sheet) == "-":
-        _check_stream(request)
+        request.check_stdout("sheet", example="sheet.jpg", json="use --report FILE.json", name="name a file")
         return
     named = SUFFIXES.get(sheet.suffix.lower())
     if named is None and wanted is None:
@@ -156,13 +163,6 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
         raise ConfigError(
             f"'{sheet}' is a name for {named}, but the format is to be {wanted}; change one of both"
         )
-
-
-def _check_stream(request: PhotosRequest) -> None:
-    if request.as_json:
-        raise ConfigError("standard output cannot carry the sheet and --json; use --report FILE.json")
-    if not request.dry_run and sys.stdout.isatty():
-        raise ConfigError("the sheet would go to the terminal; redirect it ('> sheet.jpg'), or name a file")
 
 
 def _page_path(sheet: Path, number: int) -> Path:
@@ -235,7 +235,6 @@ def _show_plan(request: PhotosRequest, jobs: Sequence[PhotoJob], sheet: Path, te
 
 def _names(request: PhotosRequest) -> list[str]:
     """Return the names of the weights that are compared."""
-    from facerestore.config import RESTORE
     from facerestore.evaluation.sheet import sheet_configs
     from facerestore.pipeline.choose import choose
     from facerestore.weights import WeightsStore
@@ -271,8 +270,7 @@ def _compare(run: _SheetRun, job: PhotoJob, name: str, begin: Callable[[str], No
         raise
     except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
         message = describe_error(error)
-        shown = message if str(job.source) in message else f"{name}: {message}"
-        run.terminal.warn(f"error: {shown}")
+        run.terminal.warn(f"error: {message if str(job.source) in message else with_name(name, message)}")
         run.photos.append({"input": str(job.source), "error": message, "found": 0, "faces": []})
         return None
     seconds = time.perf_counter() - start
@@ -302,7 +300,7 @@ def _tell(run: _SheetRun, name: str, found: PhotoRows, seconds: float) -> None:
     for line in _cell_lines(run, found.facts["faces"]):
         run.terminal.say(f"  {line}")
     for index in absent_indices(run.request.restore.faces, number):
-        run.terminal.say(f"  there is no face {index}; 'facerestore detect' shows the indices")
+        run.terminal.say(f"  {absent_words(index)}")
     for message in _failures(run, found.facts["faces"]):
         run.terminal.warn(f"error: {name}: {message}")
 
@@ -363,11 +361,10 @@ def _write_pages(run: _SheetRun, pages: Iterable[NDArray[np.uint8]]) -> None:
 def _sum_up(run: _SheetRun, *, interrupted: bool, planned: int) -> None:
     """Say where the sheet is and how many faces are on it, and write the reports."""
     faces = sum(len(photo["faces"]) for photo in run.photos)
-    failed = sum(photo["error"] is not None for photo in run.photos)
-    counts = f"{count(len(run.photos), 'photo')}, {failed} failed; {count(faces, 'face')}"
+    counts = f"{count(len(run.photos), 'photo')}, {run.failed} failed; {count(faces, 'face')}"
     cells = f" in {count(len(run.maker.columns), 'column')}"
     cells += f", {count(run.failed_cells, 'cell')} failed" if run.failed_cells else ""
-    where = ", ".join("standard output" if str(path) == "-" else str(path) for path in run.written)
+    where = ", ".join(stream_name(path, "standard output") for path in run.written)
     run.terminal.say(f"{counts}{cells} -> {where}" if where else f"{counts}: no sheet is written")
     stale = [path for path in _pages_there(run.sheet) if path not in run.written]
     if run.written and stale:
@@ -388,7 +385,7 @@ def _write_reports(run: _SheetRun, *, interrupted: bool) -> None:
         **run.maker.facts,
         "summary": {
             "photos": len(run.photos),
-            "failed": sum(photo["error"] is not None for photo in run.photos),
+            "failed": run.failed,
             "faces": sum(len(photo["faces"]) for photo in run.photos),
             "cells": run.cells,
             "failed_cells": run.failed_cells,

@@ -13,19 +13,12 @@ from facerestore.config import SYNTHESIZE
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
 
 EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
-
 facerestore weights download gpen.seg2face-512
-
 Examples:
-
 facerestore synthesize map.png
-
 facerestore synthesize map.png -o face.png --compare
-
 facerestore parse photo.jpg --maps maps
-
 facerestore synthesize maps -o faces
-
 facerestore synthesize --legend"""
 
 

@@ -1,20 +1,34 @@
-"""What people are told of each photo: what was found, restored and kept, by which network, and why."""
+"""What people are told of a run's inputs, and of each photo: what was found, restored and kept, by which network."""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.cli.terminal import Terminal
 from facerestore.config import RESTORE
-from facerestore.errors import count, no_face
+from facerestore.errors import WeightsError, count, no_face
 
 if TYPE_CHECKING:
-    from facerestore.batch import PhotoOutcome
+    from facerestore.batch import BatchPlan, PhotoOutcome
     from facerestore.pipeline.restore import RestorePipeline
 
 SHOWN_REASONS = 6
 """How many kept faces of a photo are explained one by one before the rest is only counted."""
 
+
+SHOWN_NAMES = 3
+"""How many files that are left out are named."""
+
+BETTER_WEIGHTS = (
+    "The bundled weights are small. For better ones: 'facerestore weights list', then for example"
+    " 'facerestore weights download gpen.bfr-512' (for non-commercial use)."
+)
+"""What is said once to who is new."""
 
 TELLING = {
     "no-prior": "heavily blurred or very small: clearer than before, yet not sharp (-v tells why)",
@@ -33,7 +47,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     """
     from facerestore.batch.report import describe_error
 
-    name = "standard input" if str(outcome.job.source) == "-" else str(outcome.job.source)
+    name = stream_name(outcome.job.source, "standard input")
     if outcome.error is not None:
         terminal.warn(f"error: {with_name(name, describe_error(outcome.error))}")
         if terminal.verbosity >= 2:
@@ -51,7 +65,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
         if report["found"]
         else no_face(report.get("search"))
     )
-    target = "standard output" if str(outcome.job.target) == "-" else str(outcome.job.target)
+    target = stream_name(outcome.job.target, "standard output")
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
     if outcome.job.shortened:
         terminal.say("  its name is too long for a result's, which is shortened and ends in a hash")
@@ -137,6 +151,81 @@ def absent_words(index: int) -> str:
     return f"there is no face {index}; 'facerestore detect' shows the indices"
 
 
+def stream_name(path: Path | str, stream: str) -> str:
+    """Return what a path is called, and ``stream`` for ``-``."""
+    return stream if str(path) == "-" else str(path)
+
+
 def with_name(name: str, message: str) -> str:
     """Return an error with its photo's name, unless it says the name itself."""
     return message if name in message else f"{name}: {message}"
+
+
+def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
+    """Say what in the directories is no photo for this run, and which of them are at fault."""
+    from facerestore.batch import kinds_of
+
+    if plan.left_out:
+        terminal.say(f"left out as results of an earlier run: {_some(plan.left_out)}")
+    if plan.not_read:
+        number = count(len(plan.not_read), "file")
+        terminal.say(
+            f"not read, since no picture of a format known here: {number} ({kinds_of(plan.not_read)})"
+        )
+    if plan.not_searched:
+        terminal.say(f"not looked into without -r: {_some(plan.not_searched)}")
+    for fault in plan.faults:
+        terminal.warn(f"error: {fault}")
+
+
+def missing_hints(inputs: Sequence[Path]) -> list[str]:
+    """Return what may be meant by inputs that are not there: words of one name, addresses, lists, misplaced options."""
+    hints = []
+    for number, path in enumerate(inputs):
+        word = str(path)
+        if word == "-" or os.path.lexists(path):
+            continue
+        joined = [" ".join(map(str, inputs[number:end])) for end in range(number + 2, len(inputs) + 1)]
+        hints += [
+            f"a name with spaces goes into quotes: {shlex.quote(n)}" for n in joined if os.path.lexists(n)
+        ]
+        if re.match(r"[a-z]+:/", word):
+            hints.append(f"'{word}' is an address, and nothing is fetched here; download the picture first")
+        elif word.startswith("--"):
+            hints.append(f"'{word}' stands behind --, where all is a name; put options before it")
+        elif word.startswith("~") and os.path.lexists(home := os.path.expanduser(word)):  # noqa: PTH111
+            hints.append(f"~ within quotes is no home; write {home}")
+        elif "," in word and all(os.path.lexists(part) for part in word.split(",")):
+            hints.append("inputs are separated by spaces, not by commas")
+    return hints
+
+
+def _some(paths: Sequence[Path]) -> str:
+    """Return how many paths there are, and the names of the first."""
+    names = [path.name for path in paths[:SHOWN_NAMES]]
+    return f"{len(paths)} ({', '.join(names)}{', ...' if len(paths) > SHOWN_NAMES else ''})"
+
+
+def exit_code(failed: int, photos: int, *, faults: int = 0) -> int:
+    """Return 0, or 1 when all photos failed, or 3 when some did or a directory was at fault."""
+    if failed == 0 and faults == 0:
+        return 0
+    return 1 if failed == photos else 3
+
+
+def first_run() -> bool:
+    """Say whether nothing was restored here before, and note that it was.
+
+    Where nothing can be noted, such as in a container whose home is read-only, each run would be the first: none is.
+    """
+    from facerestore.weights.files import read_json, write_json
+    from facerestore.weights.home import default_home
+
+    note = default_home() / "hints.json"
+    try:
+        if read_json(note) is not None:
+            return False
+        write_json(note, {"better_weights": "told"})
+    except WeightsError:
+        return False
+    return True

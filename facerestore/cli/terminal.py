@@ -13,11 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-
-from typing import TYPE_CHECKING
+from facerestore.fields import option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,26 +97,14 @@ class Terminal:
         if not (self.progress and self.verbosity >= 0 and sys.stderr.isatty()) or is_plain(sys.stderr):
             yield lambda name: None
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        from rich import progress
 
         # File names may hold [brackets] and :colons:, which are not to be read as markup.
-        name_column = TextColumn("{task.description}", markup=False)
-        columns = (SpinnerColumn(), name_column, BarColumn(), MofNCompleteColumn())
-        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        with Progress(
-            *columns,
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            redirect_stdout=False,
+        name_column = progress.TextColumn("{task.description}", markup=False)
+        columns = (progress.SpinnerColumn(), name_column, progress.BarColumn(), progress.MofNCompleteColumn())
+        screen, elapsed = console(stderr=True), progress.TimeElapsedColumn()
+        with progress.Progress(
+            *columns, elapsed, console=screen, transient=True, redirect_stdout=False
         ) as bar:
             task = bar.add_task("", total=total)
             begun, current = 0, ""
@@ -131,13 +115,33 @@ class Terminal:
                 bar.update(task, description=name, completed=begun)
                 begun += 1
 
-            self._live.append(console)
+            self._live.append(screen)
             self._detail.append(lambda text: bar.update(task, description=f"{current}: {text}"))
             try:
                 yield begin
             finally:
                 self._live.pop()
                 self._detail.pop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """How much a command says."""
+
+    quiet: bool = option(False, flags=("-q", "--quiet"))
+    """Print errors only."""
+
+    no_progress: bool = option(False)
+    """Show no progress bar."""
+
+    @property
+    def verbosity(self) -> int:
+        """-1 quiet, 0 normal."""
+        return -1 if self.quiet else 0
+
+    def terminal(self, *, stdout_taken: bool = False) -> Terminal:
+        """Return where the command says it; ``stdout_taken`` where standard output carries a picture or JSON."""
+        return Terminal(self.verbosity, stdout_taken, not self.no_progress)
 
 
 def print_json(value: object) -> None:
@@ -150,15 +154,20 @@ def megabytes(size_bytes: int | None) -> str:
     return "?" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
 
 
-def console(*, stderr: bool) -> Console:
-    """Return a rich console that takes text as it is."""
+def console(*, stderr: bool = False, least: int = 120, most: int | None = None) -> Console:
+    """Return a rich console that takes text as it is.
+
+    Args:
+        stderr: it writes to standard error.
+        least: columns of a pipe, which has no width of its own; 120 hold every row of a table of weights in one line.
+        most: columns at most.
+    """
     from rich.console import Console
 
-    found = Console(stderr=stderr, highlight=False, markup=False)
-    if found.is_terminal:
-        return found
-    # A pipe has no width of its own: 120 columns hold every row of a table of weights in one line.
-    return Console(stderr=stderr, highlight=False, markup=False, width=120)
+    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not found.is_terminal or (most is not None and found.width > most):
+        found.width = min(found.width, most or least) if found.is_terminal else least
+    return found
 
 
 @contextmanager
@@ -194,17 +203,11 @@ class _PlainProgress:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[DownloadProgress], None]]:
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich import progress as bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console(stderr=True)) as bar:
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.DownloadColumn())
+    rates = (bars.TransferSpeedColumn(), bars.TimeRemainingColumn())
+    with bars.Progress(*columns, *rates, console=console(stderr=True)) as bar:
         task = bar.add_task("", total=None)
 
         def report(progress: DownloadProgress) -> None:

@@ -2,96 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from facerestore.cli.helping import settle
-from facerestore.cli.terminal import is_plain
+from facerestore.cli.helping import paragraphs, settle, subcommand
+from facerestore.cli.options import command
+from facerestore.cli.terminal import Spoken, console, is_plain
 from facerestore.errors import ConfigError, check_packages
+from facerestore.fields import option
 from facerestore.training.recipes import EXTENSIONS, RECIPES, recipe_entry
 
 if TYPE_CHECKING:
     from facerestore.training.plan import TrainingPlan
 
-_Data = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Aligned faces to learn from, in folders by set; 'facerestore data prepare' makes them.",
-    ),
-]
-_Val = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Aligned faces that are only judged on, never learnt from.")
-]
-_Run = Annotated[
-    Path | None,
-    typer.Option(
-        "--run",
-        "--run-folder",
-        metavar="DIR",
-        help="Folder of this run; a run that is there goes on where it stands. torchrun takes --run for an option of"
-        " its own: behind it, write --run-folder.",
-    ),
-]
-_ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE.toml",
-        help="Settings, in the tables engine, data, recipe and validation; --dry-run shows all.",
-    ),
-]
-_Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="One setting, such as engine.batch_size=4; wins over the file. Repeat it for more.",
-    ),
-]
-_Steps = Annotated[
-    int | None, typer.Option(metavar="N", help="Steps of the whole run; short for --set engine.steps=N.")
-]
-_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps, for a run of one process.")]
-_DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Show networks, memory and settings, and with --run the first batch as a picture; train nothing.",
-    ),
-]
-_Smoke = Annotated[
-    bool,
-    typer.Option(
-        "--smoke",
-        help="A whole tiny run with tiny networks, on drawn faces unless --data is given: does everything work here?",
-    ),
-]
-_Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
-_NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress bar.")]
-
 EPILOG = """To begin:
-
 facerestore train lite --smoke
-
 facerestore data prepare PHOTOS FACES
-
 facerestore train lite --data FACES/train --val FACES/val --run runs/lite
-
 facerestore train plot runs/lite
-
 facerestore train export runs/lite lite.safetensors
-
 facerestore enhance photo.jpg --weights lite.safetensors
-
 On several GPUs or machines:
-
 torchrun --nproc-per-node 4 -m facerestore train gpen --data FACES/train --run-folder runs/gpen"""
 
 
@@ -109,47 +49,68 @@ train_app = typer.Typer(
     no_args_is_help=True,
     help="Train networks. A run that was stopped goes on with the same command, and ends as if it had never been"
     " stopped.",
-    epilog=EPILOG,
+    epilog=paragraphs(EPILOG),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions(Spoken):
+    """What a training is asked for."""
+
+    data: Path | None = option(None, metavar="DIR")
+    """Aligned faces to learn from, in folders by set; 'facerestore data prepare' makes them."""
+
+    val: Path | None = option(None, metavar="DIR")
+    """Aligned faces that are only judged on, never learnt from."""
+
+    run: Path | None = option(None, flags=("--run", "--run-folder"), metavar="DIR")
+    """Folder of this run; a run that is there goes on where it stands. torchrun takes --run for an option of its own:
+    behind it, write --run-folder.
+    """
+
+    config: Path | None = option(None, metavar="FILE.toml")
+    """Settings, in the tables engine, data, recipe and validation; --dry-run shows all."""
+
+    set: tuple[str, ...] = option((), metavar="KEY=VALUE")
+    """One setting, such as engine.batch_size=4; wins over the file. Repeat it for more."""
+
+    steps: int | None = option(None, metavar="N")
+    """Steps of the whole run; short for --set engine.steps=N."""
+
+    device: str = option("auto")
+    """auto, cpu, cuda, cuda:N or mps, for a run of one process."""
+
+    dry_run: bool = option(False)
+    """Show networks, memory and settings, and with --run the first batch as a picture; train nothing."""
+
+    smoke: bool = option(False)
+    """A whole tiny run with tiny networks, on drawn faces unless --data is given: does everything work here?"""
 
 
 def _command(name: str) -> Callable[..., None]:
     """Return the command that trains by one recipe."""
 
-    def command(
-        data: _Data = None,
-        val: _Val = None,
-        run: _Run = None,
-        config: _ConfigFile = None,
-        set_: _Set = None,
-        steps: _Steps = None,
-        device: _Device = "auto",
-        dry_run: _DryRun = False,
-        smoke: _Smoke = False,
-        quiet: _Quiet = False,
-        no_progress: _NoProgress = False,
-    ) -> None:
-        assignments = [*(set_ or []), *([] if steps is None else [f"engine.steps={steps}"])]
-        if run is None and not (smoke or dry_run):
+    @command({"": "* quiet no_progress"})
+    def trained(asked: TrainOptions) -> None:
+        if asked.run is None and not (asked.smoke or asked.dry_run):
             raise ConfigError("a run needs a folder; give --run DIR")
-        first_batch = None if run is None else run / f"{name}_first_batch.png"
-        with _workplace(run) as folder:
-            plan = _planned(
-                name, data, val, config=config, assignments=assignments, folder=folder, smoke=smoke
-            )
-            if dry_run:
-                _tell_preview(name, plan, first_batch)
+        with _workplace(asked.run) as folder:
+            plan = _planned(name, asked, folder)
+            if asked.dry_run:
+                _tell_preview(
+                    name, plan, None if asked.run is None else asked.run / f"{name}_first_batch.png"
+                )
                 return
-            last = _train(plan, folder, device, quiet=quiet, progress=not no_progress)
-            if not quiet and _is_first_process():
+            last = _train(plan, folder, asked)
+            if not asked.quiet and _is_first_process():
                 gone = f"done: recipe '{name}' works here; give --run DIR to keep what it makes"
-                typer.echo(gone if run is None else _report(folder, last))
+                typer.echo(gone if asked.run is None else _report(folder, last))
 
-    return command
+    return trained
 
 
 for _name, _entry in RECIPES.items():
-    train_app.command(_name, help=f"Train {_entry.title}.", epilog=EPILOG)(_command(_name))
+    train_app.command(_name, help=f"Train {_entry.title}.", epilog=paragraphs(EPILOG))(_command(_name))
 
 
 def _foreign_command(name: str) -> Any:
@@ -159,9 +120,9 @@ def _foreign_command(name: str) -> Any:
         return None
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, help=f"Train by the recipe '{name}', from {found.package}.")(_command(name))
-    command = typer.main.get_command(alone)
-    settle(command, plain=is_plain(sys.stdout))
-    return command
+    made = typer.main.get_command(alone)
+    settle(made, plain=is_plain(sys.stdout))
+    return made
 
 
 @contextmanager
@@ -170,7 +131,6 @@ def _workplace(run: Path | None) -> Iterator[Path]:
     if run is not None:
         yield run
         return
-    import os
     import tempfile
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -179,29 +139,28 @@ def _workplace(run: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _planned(
-    name: str,
-    data: Path | None,
-    val: Path | None,
-    *,
-    config: Path | None,
-    assignments: list[str],
-    folder: Path,
-    smoke: bool,
-) -> TrainingPlan:
+def _planned(name: str, asked: TrainOptions, folder: Path) -> TrainingPlan:
     """Return the plan; a smoke run without faces gets drawn ones."""
     _check_extra()
     from facerestore.training.plan import make_plan
 
-    if smoke and data is None:
+    faces, judged, assignments = asked.data, asked.val, list(asked.set)
+    if asked.steps is not None:
+        assignments.append(f"engine.steps={asked.steps}")
+    if asked.smoke and faces is None:
         from facerestore.training.data.drawn import landmarks_file, write_drawn_faces
 
-        data, maps = write_drawn_faces(folder / "drawn", count=16, face_size=128)
-        val = val or data
+        faces, maps = write_drawn_faces(folder / "drawn", count=16, face_size=128)
+        judged = judged or faces
         drawn = [f"data.parsing={str(maps)!r}", f"data.landmarks={str(landmarks_file(folder / 'drawn'))!r}"]
         assignments = [*drawn, *assignments]
     return make_plan(
-        name, faces=data, validation_faces=val, config=config, assignments=assignments, smoke=smoke
+        name,
+        faces=faces,
+        validation_faces=judged,
+        config=asked.config,
+        assignments=assignments,
+        smoke=asked.smoke,
     )
 
 
@@ -212,8 +171,6 @@ def _check_extra() -> None:
 
 def _tell_preview(name: str, plan: TrainingPlan, picture: Path | None) -> None:
     """Say what a run would be, and write its first batch as a picture, where the run has a folder."""
-    import json
-
     from facerestore.training.engine.folder import write_grid
     from facerestore.training.plan import preview
 
@@ -260,12 +217,11 @@ class _Progress:
         self._steps = steps
         if not self._wanted:
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich import progress
 
-        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        text = TextColumn("{task.description}", markup=False)
-        self._bar = Progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text, console=console)
+        text = progress.TextColumn("{task.description}", markup=False)
+        columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn(), text)
+        self._bar = progress.Progress(*columns, console=console(stderr=True))
         self._bar.start()
         self._task = self._bar.add_task("", total=steps, completed=first)
 
@@ -293,8 +249,6 @@ class _Progress:
 
 
 def _is_first_process() -> bool:
-    import os
-
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -306,23 +260,20 @@ def _report(folder: Path, last: Path) -> str:
     )
 
 
-def _train(plan: TrainingPlan, folder: Path, device: str, *, quiet: bool, progress: bool) -> Path:
+def _train(plan: TrainingPlan, folder: Path, asked: TrainOptions) -> Path:
     """Train, say how it goes, and return the last checkpoint."""
-    import os
-
     from facerestore.device import keep_freed_memory, resolve_device
     from facerestore.training.plan import run_plan
 
-    place = resolve_device(device)
+    place = resolve_device(asked.device)
     if place.type == "cpu":
         keep_freed_memory()
     # Under torchrun or accelerate each process has its own device, which accelerate knows.
     alone = "LOCAL_RANK" not in os.environ
-    listener = _Progress(quiet=quiet, bar=progress)
+    listener = _Progress(quiet=asked.quiet, bar=not asked.no_progress)
     try:
-        return run_plan(
-            plan, folder, device=place if alone or place.type == "cpu" else None, listener=listener
-        )
+        device = place if alone or place.type == "cpu" else None
+        return run_plan(plan, folder, device=device, listener=listener)
     except KeyboardInterrupt:
         listener.close()
         if _is_first_process():
@@ -332,7 +283,7 @@ def _train(plan: TrainingPlan, folder: Path, device: str, *, quiet: bool, progre
         listener.close()
 
 
-@train_app.command("export", epilog="facerestore train export runs/lite lite.safetensors --licence CC0-1.0")
+@subcommand(train_app, "export", "facerestore train export runs/lite lite.safetensors --licence CC0-1.0")
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="Weights file to write.")],
@@ -365,7 +316,7 @@ def _size(path: Path) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
 
 
-@train_app.command("plot", epilog="facerestore train plot runs/lite -o curves.png")
+@subcommand(train_app, "plot", "facerestore train plot runs/lite -o curves.png")
 def plot(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, done or going on.")],
     output: Annotated[

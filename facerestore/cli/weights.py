@@ -5,17 +5,20 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facerestore.cli.helping import paragraphs
-from facerestore.cli.terminal import print_json
-from facerestore.cli.weights_table import automatic_choice, facts_of, print_table
+from facerestore.cli.helping import paragraphs, subcommand
+from facerestore.cli.terminal import console, download_progress, is_plain, megabytes, print_json
+from facerestore.errors import WeightsError
 
 if TYPE_CHECKING:
-    from facerestore.weights import WeightsStore
+    from facerestore.weights import WeightsEntry, WeightsStore
     from facerestore.weights.records import Pin
+
+NO_ADDRESS = "no address"
+"""What is said of weights that no program can fetch."""
 
 weights_app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +46,6 @@ class LicenceFilter(StrEnum):
     PERMISSIVE = "permissive"
 
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of 'facerestore weights list'.")]
 _NameOrBackend = Annotated[
     str,
     typer.Argument(
@@ -63,14 +65,12 @@ _License = Annotated[
 ]
 
 
-@weights_app.command(
+@subcommand(
+    weights_app,
     "list",
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore weights list --purpose restore",
-        "facerestore weights list --license permissive",
-        "facerestore weights list --installed --json",
-    ),
+    "facerestore weights list --purpose restore",
+    "facerestore weights list --license permissive",
+    "facerestore weights list --installed --json",
 )
 def list_command(
     purpose: Annotated[
@@ -95,24 +95,18 @@ def list_command(
         and (not installed or store.locate(entry.name))
     ]
     if as_json:
-        print_json([facts_of(store, entry) for entry in entries])
+        print_json([_facts_of(store, entry) for entry in entries])
         return
-    print_table(store, entries)
+    _print_table(store, entries)
     typer.echo(automatic_choice(store))
 
 
-@weights_app.command(
-    "info",
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore weights info gpen.bfr-512",
-    ),
-)
+@subcommand(weights_app, "info", "facerestore weights info gpen.bfr-512")
 def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
     """Show all about one file: terms, training data, source, paper, addresses, hash, and where it lies."""
     store = _store()
     unpublished = store.catalog.unpublished.get(name)
-    facts = {"backend": name, "notes": unpublished} if unpublished else facts_of(store, store.entry(name))
+    facts = {"backend": name, "notes": unpublished} if unpublished else _facts_of(store, store.entry(name))
     if as_json:
         print_json(facts)
         return
@@ -123,22 +117,12 @@ def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
             typer.echo(f"{'' if number else key.replace('_', ' '):<{width}}{line}")
 
 
-@weights_app.command(
+@subcommand(
+    weights_app,
     "download",
-    help=paragraphs(
-        "Fetch weights, and check them as they come.",
-        "A download that breaks off goes on where it stopped when you run the command again. Where no "
-        "hash is published, the first copy is looked into and pinned: a later copy that differs is refused, unless the "
-        "first was none of these weights, or your own import and --force is given. Terms that "
-        "forbid commercial use, or leave it unclear, are shown first and must be accepted once. Prints "
-        "the path of each file.",
-    ),
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore weights download gpen.bfr-512",
-        "facerestore weights download yunet.2023mar --license permissive",
-        "facerestore weights download psfr.ffhq-512 parsenet.psfr-90000 --accept-license",
-    ),
+    "facerestore weights download gpen.bfr-512",
+    "facerestore weights download yunet.2023mar --license permissive",
+    "facerestore weights download psfr.ffhq-512 parsenet.psfr-90000 --accept-license",
 )
 def download_command(
     names: _Names,
@@ -164,9 +148,13 @@ def download_command(
         typer.Option("--offline", help="Fail instead of using the network, as FACERESTORE_OFFLINE=1 does."),
     ] = False,
 ) -> None:
-    """Fetch weights, and check them as they come."""
-    from facerestore.cli.terminal import download_progress
+    """Fetch weights, and check them as they come.
 
+    A download that breaks off goes on where it stopped when you run the command again. Where no hash is published, the
+    first copy is looked into and pinned: a later copy that differs is refused, unless the first was none of these
+    weights, or your own import and --force is given. Terms that forbid commercial use, or leave it unclear, are shown
+    first and must be accepted once. Prints the path of each file.
+    """
     store = _store(offline=offline)
     for name in names:
         _check_permissive(store, name, license_filter)
@@ -180,18 +168,7 @@ def download_command(
         typer.echo(str(path))
 
 
-@weights_app.command(
-    "verify",
-    help=paragraphs(
-        "Hash weights anew and compare with the catalog, or with the hash pinned at their first copy.",
-        "Exit code 4 if any is corrupt.",
-    ),
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore weights verify",
-        "facerestore weights verify gpen.bfr-512",
-    ),
-)
+@subcommand(weights_app, "verify", "facerestore weights verify", "facerestore weights verify gpen.bfr-512")
 def verify_command(
     names: Annotated[
         list[str] | None,
@@ -199,9 +176,10 @@ def verify_command(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Hash weights anew and compare with the catalog, or with the hash pinned at their first copy."""
-    from facerestore.errors import WeightsError
+    """Hash weights anew and compare with the catalog, or with the hash pinned at their first copy.
 
+    Exit code 4 if any is corrupt.
+    """
     store = _store()
     verdicts = [store.verify(name) for name in names or [entry.name for entry in store.installed()]]
     if as_json:
@@ -221,13 +199,7 @@ def verify_command(
         raise WeightsError("\n".join(corrupt))
 
 
-@weights_app.command(
-    "path",
-    epilog=paragraphs(
-        "Examples:",
-        'ls "$(facerestore weights path)"',
-    ),
-)
+@subcommand(weights_app, "path", 'ls "$(facerestore weights path)"')
 def path_command(
     name: Annotated[
         str | None,
@@ -239,13 +211,11 @@ def path_command(
     typer.echo(str(store.require(name) if name else store.folder))
 
 
-@weights_app.command(
+@subcommand(
+    weights_app,
     "import",
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore weights import gpen.bfr-1024 ~/Downloads/pytorch_model.pt",
-        "facerestore weights import lite.mine lite.safetensors",
-    ),
+    "facerestore weights import gpen.bfr-1024 ~/Downloads/pytorch_model.pt",
+    "facerestore weights import lite.mine lite.safetensors",
 )
 def import_command(
     name: Annotated[
@@ -276,13 +246,7 @@ def import_command(
     typer.echo(str(path))
 
 
-@weights_app.command(
-    "remove",
-    epilog=paragraphs(
-        "Examples:",
-        "facerestore weights remove gpen.bfr-512",
-    ),
-)
+@subcommand(weights_app, "remove", "facerestore weights remove gpen.bfr-512")
 def remove_command(
     names: _Names,
     forget_pin: Annotated[
@@ -304,8 +268,6 @@ def _store(*, offline: bool = False) -> WeightsStore:
 
 def _pin_before(store: WeightsStore, name: str) -> Pin | None:
     """Return the pinned hash before a file comes; None also for a damaged record, which that file may replace."""
-    from facerestore.errors import WeightsError
-
     try:
         return store.pin(name)
     except WeightsError:
@@ -320,8 +282,6 @@ def _check_purpose(purpose: str | None) -> None:
 
 
 def _check_permissive(store: WeightsStore, name: str, wanted: LicenceFilter) -> None:
-    from facerestore.errors import WeightsError
-
     entry = store.entry(name)
     if wanted is LicenceFilter.PERMISSIVE and not entry.permissive:
         raise WeightsError(
@@ -332,8 +292,6 @@ def _check_permissive(store: WeightsStore, name: str, wanted: LicenceFilter) -> 
 
 def _ask_for_licence(store: WeightsStore, name: str, *, force: bool) -> bool:
     """Show terms that are still to be accepted and ask, where somebody can answer; else leave it to the library."""
-    from facerestore.errors import WeightsError
-
     will_fetch = (force or not store.locate(name)) and not store.offline and store.urls(name)
     text = store.terms_to_accept(name) if will_fetch else None
     if text is None or not _can_ask():
@@ -358,3 +316,77 @@ def _say_basis(store: WeightsStore, name: str, *, is_new_pin: bool) -> None:
         )
     elif store.entry(name).sha256:
         typer.echo(f"{name}: sha256 as in the catalog", err=True)
+
+
+def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
+    """Return what is known of an entry, in the order in which people want it."""
+    path, licence = store.locate(entry.name), store.catalog.licence_of(entry)
+    pin = None if entry.sha256 else store.pin(entry.name)
+    return {
+        "name": entry.name,
+        "purpose": entry.purpose,
+        "backend": entry.backend,
+        "state": _state(store, entry),
+        "path": str(path or store.path_of(entry.name)),
+        "size_bytes": _size_bytes(store, entry),
+        "face_size": entry.face_size,
+        "character": entry.character,
+        "licence": entry.licence,
+        "licence_name": licence.name,
+        "licence_url": licence.url,
+        "licence_notice": licence.notice,
+        "commercial_use": entry.commercial_use,
+        "training_data": entry.training_data,
+        "source": entry.source,
+        "paper": entry.paper,
+        "fetchable": store.fetchable(entry.name),
+        "urls": list(store.urls(entry.name)),
+        "file": entry.file,
+        "sha256": entry.sha256 or (pin.sha256 if pin else None),
+        "sha256_source": f"pinned {pin.pinned_at} from {pin.origin}" if pin else entry.sha256_source,
+        "notes": entry.notes,
+    }
+
+
+def _state(store: WeightsStore, entry: WeightsEntry) -> str:
+    if store.locate(entry.name) is None:
+        return "missing" if entry.bundled else "not installed"
+    return "bundled" if entry.bundled else "installed"
+
+
+def _size_bytes(store: WeightsStore, entry: WeightsEntry) -> int | None:
+    path = store.locate(entry.name)
+    return path.stat().st_size if path else entry.size_bytes
+
+
+def _print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
+    """Print what there is, a row for each."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.ASCII2 if is_plain(sys.stdout) else box.SIMPLE, pad_edge=False)
+    for heading in ("name", "purpose", "state", "size", "licence", "commercial use"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
+    for entry in entries:
+        state, size = _state(store, entry), megabytes(_size_bytes(store, entry))
+        state = NO_ADDRESS if _by_hand_only(store, entry) else state
+        table.add_row(entry.name, entry.purpose, state, size, entry.licence, entry.commercial_use)
+    console().print(table)
+    if any(_by_hand_only(store, entry) for entry in entries):
+        typer.echo(
+            f"{NO_ADDRESS}: no program can fetch the file; 'facerestore weights info NAME' says where people get it,"
+            " and 'facerestore weights import NAME FILE' installs it"
+        )
+
+
+def _by_hand_only(store: WeightsStore, entry: WeightsEntry) -> bool:
+    """Say whether weights are not here, and come only by import."""
+    return not (entry.bundled or store.locate(entry.name) or store.fetchable(entry.name))
+
+
+def automatic_choice(store: WeightsStore) -> str:
+    """Return in one line which installed weights the automatic choice takes, for which faces."""
+    from facerestore.config import RestoreConfig
+    from facerestore.pipeline.candidates import usable
+
+    return usable(RestoreConfig(), store).words
