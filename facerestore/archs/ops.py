@@ -205,14 +205,9 @@ class FilterRef(Filter):
     resample = staticmethod(upfirdn2d_ref)
 
 
-def upsampler(taps: Sequence[float] = FIR_TAPS) -> Filter:
+def upsampler() -> Filter:
     """Return a filter B C H W -> B C 2H 2W."""
-    return Filter(taps, up=2, padding=_halves(len(taps) - 1), gain=4.0)
-
-
-def downsampler(taps: Sequence[float] = FIR_TAPS) -> Filter:
-    """Return a filter B C H W -> B C H/2 W/2."""
-    return Filter(taps, down=2, padding=_halves(len(taps) - 2))
+    return Filter(up=2, padding=_halves(len(FIR_TAPS) - 1), gain=4.0)
 
 
 def blur_before_stride(kernel_size: int, taps: Sequence[float] = FIR_TAPS) -> Filter:

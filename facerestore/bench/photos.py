@@ -61,13 +61,13 @@ class Photo:
     faces: tuple[DetectedFace, ...] | None
 
 
-def drawn_photo(megapixels: float, faces: int, *, format: str = "JPEG") -> Photo:
+def drawn_photo(megapixels: float, faces: int) -> Photo:
     """Return the encoded photo of `draw_photo`; raises as it does."""
     pixels, found = draw_photo(megapixels, faces)
-    data = encode_image(DecodedImage(pixels), format=format, quality=QUALITY if format == "JPEG" else None)
+    data = encode_image(DecodedImage(pixels), format="JPEG", quality=QUALITY)
     height, width = pixels.shape[:2]
     noun = "face" if faces == 1 else "faces"
-    return Photo(f"drawn photo, {width} x {height} px, {faces} {noun}, {format}", data, tuple(found))
+    return Photo(f"drawn photo, {width} x {height} px, {faces} {noun}, JPEG", data, tuple(found))
 
 
 def draw_photo(megapixels: float, faces: int) -> tuple[Image, list[DetectedFace]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -64,7 +63,6 @@ def case_picture(
     *,
     metric: MetricFacts,
     before: Method,
-    on_face: Callable[[str], None] | None = None,
 ) -> NDArray[np.uint8]:
     """Return the picture of the best (left) and worst (right) cases of a method; its faces are restored once more.
 
@@ -74,7 +72,6 @@ def case_picture(
         method: whose cases are shown.
         metric: by whose gain they are ranked.
         before: the method of the row ``input``.
-        on_face: called with the name of each face.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -88,8 +85,6 @@ def case_picture(
     for pair in zip_longest(best, worst):
         titles, tiles = [], list[Tile]()
         for case in filter(None, pair):
-            if on_face is not None:
-                on_face(case.face.name)
             loaded = source.load(files[case.face.name], size)
             faces = {each.name: each.restore(loaded, size) for each in (before, method)}
             faces |= {} if loaded.hq is None else {"original": loaded.hq}

@@ -15,8 +15,7 @@ from facerestore.config import TASKS
 from facerestore.errors import BackendError, ConfigError
 from facerestore.pixels import to_8_bit
 from facerestore.testing.drawn_faces import trial_faces, trial_map
-from facerestore.testing.findings import Finding, Verdict, finding
-from facerestore.testing.trial import Trial, maps_of
+from facerestore.testing.trial import Finding, Trial, Verdict, finding, maps_of
 
 if TYPE_CHECKING:
     from facerestore.types import FaceImage

@@ -28,10 +28,9 @@ from facerestore.testing.checks import (
     check_values,
 )
 from facerestore.testing.drawn_faces import trial_faces
-from facerestore.testing.findings import Finding, Verdict
 from facerestore.testing.likeness import WEIGHTS_REMEDY, check_colour, check_place, check_tone
 from facerestore.testing.line import check_pipeline, check_strength_zero
-from facerestore.testing.trial import Trial, call
+from facerestore.testing.trial import Finding, Trial, Verdict, call
 
 if TYPE_CHECKING:
     from facerestore.backends.restorer import Restorer

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.pixels import resize_face
-from facerestore.testing.findings import Finding, Verdict, finding
-from facerestore.testing.trial import Trial
+from facerestore.testing.trial import Finding, Trial, Verdict, finding
 from facerestore.types import FaceImage
 
 AREAS = 16

@@ -11,8 +11,7 @@ from facerestore.config import RestoreConfig
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pixels import to_8_bit
 from facerestore.testing.drawn_faces import trial_faces
-from facerestore.testing.findings import Finding, finding
-from facerestore.testing.trial import Trial, maps_of
+from facerestore.testing.trial import Finding, Trial, finding, maps_of
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace, Image, ParsingMap
 
 

@@ -78,7 +78,7 @@ def _point_below(point: NDArray[np.float64], distance: float) -> NDArray[np.floa
     return below
 
 
-def write_drawn_faces(folder: Path, *, count: int, face_size: int, seed: int = 0) -> tuple[Path, Path]:
+def write_drawn_faces(folder: Path, *, count: int, face_size: int) -> tuple[Path, Path]:
     """Write ``faces/drawn/*.png``, ``parsing/drawn/*.png`` and ``landmarks.json`` below ``folder``.
 
     Several processes may write the same faces at the same time: each file is whole whenever it is there.
@@ -91,7 +91,7 @@ def write_drawn_faces(folder: Path, *, count: int, face_size: int, seed: int = 0
     """
     faces, maps = folder / "faces", folder / "parsing"
     try:
-        _write_all(folder, faces, maps, count=count, face_size=face_size, seed=seed)
+        _write_all(folder, faces, maps, count=count, face_size=face_size)
     except OSError as error:
         raise ConfigError(
             f"'{folder}' cannot be written ({error.strerror}); give a folder elsewhere, or free some space"
@@ -99,12 +99,12 @@ def write_drawn_faces(folder: Path, *, count: int, face_size: int, seed: int = 0
     return faces, maps
 
 
-def _write_all(folder: Path, faces: Path, maps: Path, *, count: int, face_size: int, seed: int) -> None:
+def _write_all(folder: Path, faces: Path, maps: Path, *, count: int, face_size: int) -> None:
     for place in (faces, maps):
         (place / "drawn").mkdir(parents=True, exist_ok=True)
     shares = {}
     for index in range(count):
-        name, key = f"drawn/{index:04d}", [seed, index]
+        name, key = f"drawn/{index:04d}", [0, index]
         face, labels = drawn_face(face_size, np.random.default_rng(key))
         _write_picture(faces / f"{name}.png", face)
         _write_picture(maps / f"{name}.png", labels)

@@ -153,12 +153,12 @@ class RunFolder:
         """Return the log's lines of validations, which have no rate as those of steps have."""
         return [record for record in self.records() if "rate" not in record]
 
-    def picture(self, name: str, rows: list[Tensor], *, faces: int = 8) -> Path | None:
+    def picture(self, name: str, rows: list[Tensor]) -> Path | None:
         """Write rows of pictures, (B, 3, H, W) in [0, 1] each, as one grid; return its path."""
         if not self._main or not rows:
             return None
         path = self.samples / f"{name}.png"
-        write_grid(path, rows, faces=faces)
+        write_grid(path, rows)
         return path
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from facerestore.archs.arcface import ArcFace
-from facerestore.archs.vgg import PERCEPTUAL_TAPS, TRAINED_SIZE, VGG19
+from facerestore.archs.vgg import PERCEPTUAL_TAPS, VGG19
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.pipeline.choose import best
 from facerestore.weights import WeightsStore
@@ -91,7 +91,6 @@ def load_vgg19(
     name: str,
     *,
     taps: Sequence[str] = PERCEPTUAL_TAPS,
-    least_size: int = TRAINED_SIZE,
     store: WeightsStore | None = None,
 ) -> VGG19:
     """Return VGG19 with installed weights, frozen, in eval mode.
@@ -99,7 +98,6 @@ def load_vgg19(
     Args:
         name: catalog name.
         taps: activations that are wanted, see :class:`VGG19`.
-        least_size: narrower pictures are enlarged to this side, px.
         store: where weights are looked for; by default the user's own.
 
     Raises:
@@ -108,7 +106,7 @@ def load_vgg19(
     """
     state_dict = load_state_dict((store or WeightsStore()).require(name))
     convolutions = {k: v for k, v in state_dict.items() if not k.startswith(CLASSIFIER_PREFIX)}
-    network = VGG19(taps, least_size=least_size)
+    network = VGG19(taps)
     load_strictly(network, convolutions, name="VGG19")
     return network.eval().requires_grad_(False)
 

@@ -92,7 +92,6 @@ class ParseRecipe(ParserRecipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
         return {
             "engine": {
                 "steps": 30,
@@ -105,7 +104,6 @@ class ParseRecipe(ParserRecipe):
         }
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the parser."""
         return {"parser": PartsNet(self.settings.network)}
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:

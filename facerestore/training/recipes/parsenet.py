@@ -108,7 +108,6 @@ class ParseNetRecipe(ParserRecipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
         return {
             "engine": {
                 "steps": 30,
@@ -123,11 +122,9 @@ class ParseNetRecipe(ParserRecipe):
         }
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the parser."""
         return {"parser": ParseNet(self.settings.network)}
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Adam."""
         chosen = self.settings
         adam = torch.optim.Adam(networks["parser"].parameters(), lr=chosen.learning_rate, betas=chosen.betas)
         return {"parser": adam}

@@ -229,7 +229,6 @@ class StyleGANRecipe(Recipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
         return {
             "engine": {"steps": 12, "batch_size": 4},
             "data": {"face_size": 64},
@@ -263,7 +262,6 @@ class StyleGANRecipe(Recipe):
         return [Term("adversarial", generator_score_loss(scores, "vanilla"))]
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return Adam for both."""
         rate = self.settings.learning_rate
         return {name: self.adam(network, learning_rate=rate) for name, network in networks.items()}
 
@@ -274,7 +272,6 @@ class StyleGANRecipe(Recipe):
         return style_adam(network.parameters(), learning_rate=learning_rate, beta1=beta1, lazy_every=every)
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the terms of a phase."""
         real, discriminator = scene.batch["hq"] * 2 - 1, scene.networks["discriminator"]
         if phase == "r1":
             real = real.detach().requires_grad_(True)
@@ -311,15 +308,12 @@ class StyleGANRecipe(Recipe):
         ]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
-        """Return faces of fixed codes beside real ones, and cheap numbers."""
         return validate_prior(prior_in(network), batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the mean path length."""
         return {"mean_path_length": self.mean_path_length}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
         self.mean_path_length = state["mean_path_length"]
 
 

@@ -58,7 +58,6 @@ class StyleGAN2Recipe(StyleGANRecipe):
         return {**run, "recipe": recipe}
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the generator and the discriminator."""
         shape = asdict(self.settings.generator)
         config = PriorConfig(self.face_size, **shape, upsampling=self.settings.upsampling)
         discriminator = WatchedDiscriminator(self.settings.discriminator, self.face_size)

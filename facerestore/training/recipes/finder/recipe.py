@@ -101,7 +101,6 @@ class FinderRecipe(FivePointRecipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
         return {
             "engine": {
                 "steps": 6,

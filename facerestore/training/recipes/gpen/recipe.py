@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator, PriorGenerator
-from facerestore.errors import ConfigError
+from facerestore.errors import CheckpointError, ConfigError
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import muon_for
@@ -25,12 +25,6 @@ from facerestore.training.engine.state import last_checkpoint, network_file
 from facerestore.training.losses.common import feature_distance, generator_score_loss, identity
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_arcface
 from facerestore.training.recipes.base import Exported, Scene, Term, Validated, pair_validation
-from facerestore.training.recipes.gpen.parts import (
-    PRIOR_PREFIX,
-    SteeredRestorer,
-    let_features_through,
-    take_file,
-)
 from facerestore.training.recipes.start import fill
 from facerestore.training.recipes.style_gan import (
     BETA2,
@@ -53,6 +47,9 @@ does; ``single`` learns the whole restorer at once, as the public script does.""
 
 # Below this side the identity loss of the public script has no pixel left.
 SMALLEST_IDENTITY_FACE = 256
+PRIOR_PREFIX = "generator."
+"""Begins the keys of the prior in a restorer's file, and so in a file of the prior alone."""
+
 WRAPPED = "network."
 """Begins the keys of a network in a run's checkpoint."""
 
@@ -123,7 +120,6 @@ class GPENRecipe(StyleGANRecipe):
         return full_run(steps=4_000_000, batch_size=4, validate_every=10_000, preset="gpen")
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the prior or the restorer, and the discriminator."""
         is_prior = self.settings.stage == "prior"
         generator = MixedStyles(PriorGenerator(self._config)) if is_prior else SteeredRestorer(self._config)
         if not is_prior:
@@ -146,7 +142,6 @@ class GPENRecipe(StyleGANRecipe):
             fill(discriminator, load_state_dict(place), name=f"the discriminator, from '{place}'")
 
     def frozen(self) -> dict[str, nn.Module]:
-        """Return ArcFace, where it is used."""
         return {"identity": load_arcface(self._identity_weights)} if self._identity_weights else {}
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -207,7 +202,6 @@ class GPENRecipe(StyleGANRecipe):
         return faces, latents
 
     def generator_terms(self, scene: Scene, fake: Tensor, real: Tensor) -> list[Term]:
-        """Return the terms of the generator's phase, which differ by stage."""
         settings, discriminator = self.settings, scene.networks["discriminator"]
         terms: list[Term] = []
         if not self._without_discriminator:
@@ -275,3 +269,46 @@ class GPENRecipe(StyleGANRecipe):
         found = find_features("identity", instead=instead, wish=settings.identity)
         self._identity_weights = found.name
         return [found.note]
+
+
+class SteeredRestorer(nn.Module):
+    """A restorer that gives the styles along with the faces, which the path length needs."""
+
+    def __init__(self, config: GPENConfig) -> None:
+        super().__init__()
+        self.network = GPENGenerator(config)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """B 3 S S -> faces B 3 S S, and their styles B latent_count D float32."""
+        latents, features = self.network.encode(x)
+        # float32 also in mixed precision: a copy made later would not be what the faces are from.
+        latents = latents.float()
+        noise = self.network.layer_noise(features, [])
+        return self.network.generator.synthesise(latents, noise), latents
+
+
+@torch.no_grad()
+def let_features_through(restorer: nn.Module, strength: float) -> None:
+    """Set the strength of what takes the place of the noise, in every layer."""
+    for name, parameter in restorer.named_parameters():
+        if name.endswith("noise.weight"):
+            parameter.fill_(strength)
+
+
+def take_file(path: Path, restorer: GPENGenerator) -> None:
+    """Take a prior, or a whole restorer, from a weights file.
+
+    Raises:
+        CheckpointError: it cannot be read, or is of another network.
+    """
+    state = load_state_dict(path)
+    if "ecd0.0.0.weight" in state:
+        fill(restorer, state, name=f"GPEN, from '{path}'")
+        return
+    if not all(key.startswith(PRIOR_PREFIX) for key in state):
+        raise CheckpointError(
+            f"'{path}' is neither a prior of GPEN nor a GPEN; give the folder of a run of stage 'prior', or what"
+            " 'facerestore train export' made of it"
+        )
+    own = {key.removeprefix(PRIOR_PREFIX): value for key, value in state.items()}
+    fill(restorer.generator, own, name=f"the prior, from '{path}'")

@@ -76,11 +76,9 @@ class MadeSamples(Samples):
         self._make, self._count, self._seed = make, count, seed
 
     def __len__(self) -> int:
-        """Return the length of an epoch."""
         return self._count
 
     def __getitem__(self, position: int) -> Batch:
-        """Return one sample."""
         return self._make((self._seed, *divmod(position, self._count)))
 
 
@@ -105,26 +103,21 @@ class FivePointRecipe(Recipe):
         """
 
     def samples(self, files: Sequence[FaceFile], data: DataSettings) -> Samples:
-        """Return the training samples; see :meth:`made_samples`."""
         return self.made_samples(files, data, seed=data.seed)
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
-        """Return fixed samples; see :meth:`made_samples`."""
         samples = self.made_samples(files, data, seed=seed)
         batch: Batch = default_collate([samples[n] for n in range(self.looks * len(samples))])
         return batch
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the network."""
         return {"detector": self.network_class()}
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """Return AdamW."""
         rate, decay = self.settings.learning_rate, self.settings.weight_decay
         return {"detector": torch.optim.AdamW(networks["detector"].parameters(), lr=rate, weight_decay=decay)}
 
     def export(self, network: nn.Module) -> Exported:
-        """Return the network as the embedded detector loads it."""
         return Exported(network.state_dict(), {"arch": self.name, "tag": "five-point"})
 
 
@@ -154,7 +147,6 @@ class LandmarksRecipe(FivePointRecipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
         return {
             "engine": {
                 "steps": 30,

@@ -114,7 +114,6 @@ class LiteRecipe(Recipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run."""
         return {
             "engine": {
                 "steps": 30,
@@ -126,7 +125,6 @@ class LiteRecipe(Recipe):
         }
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the generator, and the judges where there is an adversary."""
         generator = LiteGenerator(self.settings.network)
         if self.adversary is None:
             return {"generator": generator}
@@ -181,7 +179,6 @@ class LiteRecipe(Recipe):
         ]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
-        """Return PSNR before and after."""
         return pair_validation(network(batch["lq"]), batch)
 
     def export(self, network: nn.Module) -> Exported:

@@ -149,7 +149,6 @@ class Teacher:
         return {"parameters": self._parameters, "step": self._step}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
         self._parameters = {name: value.clone() for name, value in state["parameters"].items()}
         self._step = int(state["step"])
 

@@ -109,7 +109,6 @@ class MMRBRecipe(Recipe):
 
     @classmethod
     def smoke(cls) -> dict[str, Any]:
-        """Return settings of a whole tiny run of any stage."""
         return {
             "engine": {"steps": 20, "batch_size": 2},
             "data": {"face_size": 64},
@@ -121,7 +120,6 @@ class MMRBRecipe(Recipe):
         }
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return codec and synthesis as one network, and the discriminator where the stage has one."""
         generator = TrainedMMRB(self.config, synthesis_trained=self.synthesis_rate is not None)
         if not self._has_discriminator:
             return {"generator": generator}
@@ -191,7 +189,6 @@ class MMRBRecipe(Recipe):
         return made
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the terms of a phase."""
         faces = self._faces_of(scene)
         if phase == "generator":
             return self._generator_terms(scene, faces)
@@ -208,7 +205,6 @@ class MMRBRecipe(Recipe):
             return [Term("r1", r1_penalty(scores, real) + 0 * scores.mean(), weight)]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
-        """Return PSNR before and after."""
         restored = cast(TrainedMMRB, network).restore(batch["lq"] * 2 - 1)
         return pair_validation((restored + 1) / 2, batch)
 

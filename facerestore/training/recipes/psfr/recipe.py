@@ -187,7 +187,6 @@ class PSFRRecipe(Recipe):
         }
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return generator and discriminators."""
         discriminator = PSFRDiscriminator(
             self.settings.discriminator_width, layers=self.settings.discriminator_layers, scales=self.scales
         )
@@ -233,7 +232,6 @@ class PSFRRecipe(Recipe):
         return optimisers
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the terms of a phase."""
         return self._generator_terms(scene) if phase == "generator" else self._discriminator_terms(scene)
 
     def _generator_terms(self, scene: Scene) -> list[Term]:
@@ -329,7 +327,6 @@ class PSFRRecipe(Recipe):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which weights of VGG19 are used."""
         return {"features": self.features.name}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
