@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import Distribution, distributions
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from facerestore.errors import ConfigError, ExtensionError, FaceRestoreError, why
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 OWN_PACKAGE = "facerestore"
 
@@ -230,6 +232,8 @@ def _installed(path: tuple[str, ...]) -> Mapping[str, tuple[Extension, ...]]:
 
     Not by ``importlib.metadata.entry_points``, which one damaged package keeps from telling of all others.
     """
+    from importlib.metadata import distributions  # takes longer than all else here, and help needs none of it
+
     found: dict[str, list[Extension]] = {}
     seen: set[str] = set()
     for distribution in distributions(path=list(path)):

@@ -294,8 +294,7 @@ def test_existing_files_are_kept_unless_told_otherwise(tmp_path, capsys):
     assert (tmp_path / "net.ts").stat().st_size > 1000
 
 
-def test_the_parameters_of_an_openvino_file_are_not_overwritten_either(tmp_path, monkeypatch):
-    monkeypatch.setattr("facerestore.export.writers.check_packages", lambda name: None)
+def test_the_parameters_of_an_openvino_file_are_not_overwritten_either(tmp_path):
     (tmp_path / "net.bin").write_bytes(b"mine")
     with pytest.raises(ConfigError, match=r"net\.bin' exists"):
         check_target(tmp_path / "net.xml", format="openvino")

@@ -111,14 +111,14 @@ def check_target(path: Path, *, format: str, half: bool = False, overwrite: bool
     """
     from facerestore.export.writers import FORMATS, check_packages
 
-    check_packages(format)
-    if half and not FORMATS[format].halves:
-        raise ConfigError(f"--half is for onnx and openvino; {format} is written in float32")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"the folder of '{path}' does not exist; make it, or give another name")
     existing = [found for found in _names(path) if found.exists()]
     if existing and not overwrite:
         raise ConfigError(f"'{existing[0]}' exists; give --overwrite to replace it, or another name with -o")
+    check_packages(format)
+    if half and not FORMATS[format].halves:
+        raise ConfigError(f"--half is for onnx and openvino; {format} is written in float32")
 
 
 def _names(path: Path) -> list[Path]:
