@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from facerestore.errors import ConfigError, ImageError
 from facerestore.types import FaceImage, Image, Mask, ParsingMap
 
+JPEG_LUMA_TABLE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+"""How finely JPEG quantises brightness at quality 50 (ITU-T T.81 table K.1), rows of rising vertical frequency."""
+
 
 def resize_image(pixels: Image, upscale: float) -> Image:
     """Return a resized copy of ``pixels``: Lanczos where it grows, area-averaged where it shrinks.

@@ -18,8 +18,8 @@ from facerestore.degradation import (
     preset,
 )
 from facerestore.degradation.ageing import Damage, Fading, Grain
+from facerestore.degradation.drawing import step_from_json
 from facerestore.degradation.kernels import box_kernel, motion_kernel, pillow_cubic
-from facerestore.degradation.registry import step_from_json
 from facerestore.degradation.steps import (
     GaussianBlur,
     Jpeg,

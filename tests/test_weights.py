@@ -20,8 +20,8 @@ from facerestore import weights
 from facerestore.errors import WeightsError
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 from facerestore.weights.catalog import data_folder
-from facerestore.weights.download import TransferPolicy, _UnusableError, _WebOnly
 from facerestore.weights.files import unlike_weights
+from facerestore.weights.request import TransferPolicy, UnusableError, WebOnly
 
 __all__ = ["server"]
 
@@ -320,8 +320,8 @@ def test_redirects_lead_to_the_web_only(make_store, server):
 
 def test_redirects_never_leave_https_for_http():
     request = urllib.request.Request("https://example.org/net.safetensors")
-    with pytest.raises(_UnusableError, match="not as safe"):
-        _WebOnly().redirect_request(request, io.BytesIO(), 302, "Found", Message(), "http://example.org/x")
+    with pytest.raises(UnusableError, match="not as safe"):
+        WebOnly().redirect_request(request, io.BytesIO(), 302, "Found", Message(), "http://example.org/x")
 
 
 def test_an_unreachable_server_is_an_error_with_a_remedy(make_store):

@@ -218,8 +218,7 @@ def first_run() -> bool:
 
     Where nothing can be noted, such as in a container whose home is read-only, each run would be the first: none is.
     """
-    from facerestore.weights.files import read_json, write_json
-    from facerestore.weights.home import default_home
+    from facerestore.weights.files import default_home, read_json, write_json
 
     note = default_home() / "hints.json"
     try:

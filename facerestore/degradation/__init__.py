@@ -6,19 +6,20 @@ generator that it is given. :mod:`facerestore.degradation.batched` does the same
 device; it is not imported here, since it needs torch.
 """
 
-from facerestore.degradation.damaged import DamagedFace, damage_masks, damaged
-from facerestore.degradation.damaged_print import DamagedPrint
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
+    STEPS,
+    DamagedFace,
     Degradation,
     DegradationDraw,
     apply,
+    damage_masks,
+    damaged,
     degrade,
     draw_from_json,
 )
 from facerestore.degradation.kernels import gaussian_kernel
-from facerestore.degradation.old_photo import OldPhoto
-from facerestore.degradation.phone import Phone
+from facerestore.degradation.old_prints import DamagedPrint, OldPhoto
 from facerestore.degradation.presets import (
     PRESETS,
     BicubicReduction,
@@ -28,9 +29,8 @@ from facerestore.degradation.presets import (
     register_degradation,
 )
 from facerestore.degradation.print_scan import Print
-from facerestore.degradation.registry import STEPS
+from facerestore.degradation.snapshots import Phone, Web
 from facerestore.degradation.steps import Step, apply_steps
-from facerestore.degradation.web import Web
 
 __all__ = [
     "PRESETS",

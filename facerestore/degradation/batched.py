@@ -137,10 +137,6 @@ def _whole(pictures: Tensor) -> Tensor:
     return pictures.round().clamp(0, 255)
 
 
-def _whole_levels(x: Tensor, sides: list[int], steps: list[WholeLevels], fields: Fields) -> Tensor:
-    return _whole(x)
-
-
 def _grey(x: Tensor, sides: list[int], steps: list[Grey], fields: Fields) -> Tensor:
     weights = torch.tensor(CV2_GREY, device=x.device, dtype=torch.float32)[:, None, None]
     # Whole numbers below 2^24: exact in float32.
@@ -160,10 +156,6 @@ def _fading(x: Tensor, sides: list[int], steps: list[Fading], fields: Fields) ->
 def _column_of(values: Sequence[Sequence[float]], like: Tensor) -> Tensor:
     """Return (N, K, 1, 1) of N lists of K numbers."""
     return torch.tensor(values, device=like.device, dtype=torch.float32)[..., None, None]
-
-
-def _kernel_blur(x: Tensor, sides: list[int], steps: list[KernelBlur], fields: Fields) -> Tensor:
-    return correlate(x, sides, [step.kernel() for step in steps])
 
 
 def correlate(x: Tensor, sides: Sequence[int], kernels: Sequence[np.ndarray[Any, Any]]) -> Tensor:
@@ -220,10 +212,6 @@ def median(picture: Tensor, width_px: int) -> Tensor:
     rows = max(1, MEDIAN_VALUES // (3 * side * width_px**2))
     parts = [windows[:, top : top + rows].flatten(-2).median(dim=-1).values for top in range(0, side, rows)]
     return torch.cat(parts, dim=1)
-
-
-def _resize(x: Tensor, sides: list[int], steps: list[Resize], fields: Fields) -> Tensor:
-    return resize(x, sides, [step.side_px for step in steps], [step.interpolation for step in steps])
 
 
 def _noise(x: Tensor, sides: list[int], steps: list[Noise], fields: Fields) -> Tensor:
@@ -285,15 +273,11 @@ def _on_host(x: Tensor, sides: list[int], steps: list[HostStep], fields: Fields)
     return _face_by_face(x, sides, stepped)
 
 
-def _jpeg(x: Tensor, sides: list[int], steps: list[Jpeg], fields: Fields) -> Tensor:
-    return jpeg(x, torch.tensor(sides, device=x.device), [step.quality for step in steps])
-
-
 _ON_DEVICE: Mapping[Any, Callable[..., Tensor]] = {
-    WholeLevels: _whole_levels,
+    WholeLevels: lambda x, *_: _whole(x),
     Grey: _grey,
     Toning: _toning,
-    KernelBlur: _kernel_blur,
+    KernelBlur: lambda x, sides, steps, _: correlate(x, sides, [step.kernel() for step in steps]),
     MedianBlur: _median,
     Grain: _grain,
     Fading: _fading,
@@ -301,6 +285,10 @@ _ON_DEVICE: Mapping[Any, Callable[..., Tensor]] = {
     Damage: _damage,
     HostStep: _on_host,
     Noise: _noise,
-    Jpeg: _jpeg,
-    Resize: _resize,
+    Jpeg: lambda x, sides, steps, _: jpeg(
+        x, torch.tensor(sides, device=x.device), [step.quality for step in steps]
+    ),
+    Resize: lambda x, sides, steps, _: resize(
+        x, sides, [step.side_px for step in steps], [step.interpolation for step in steps]
+    ),
 }

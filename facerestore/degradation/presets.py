@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 import numpy as np
 
-from facerestore.degradation.damaged_print import DamagedPrint
 from facerestore.degradation.drawing import (
     REFERENCE_SIZE,
     SMALLEST_SIDE_PX,
@@ -19,9 +18,9 @@ from facerestore.degradation.drawing import (
     uniform,
     whole_number,
 )
-from facerestore.degradation.old_photo import OldPhoto
-from facerestore.degradation.phone import Phone
+from facerestore.degradation.old_prints import DamagedPrint, OldPhoto
 from facerestore.degradation.print_scan import Print
+from facerestore.degradation.snapshots import Phone, Web
 from facerestore.degradation.steps import (
     BoxBlur,
     GaussianBlur,
@@ -36,7 +35,6 @@ from facerestore.degradation.steps import (
     WholeLevels,
     round_blur,
 )
-from facerestore.degradation.web import Web
 from facerestore.extensions import Extensions
 
 

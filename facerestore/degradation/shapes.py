@@ -8,7 +8,7 @@ shadow; stains are darkest at their rim, where the water dried. Points are (N, 2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 import cv2
@@ -37,6 +37,9 @@ class Line(NamedTuple):
 Speck: TypeAlias = tuple[float, float, float, float, float]
 """x and y as shares of the side, radius in px, level and opacity."""
 
+Drawing: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.int32]], None]
+"""Draws a shape of 255 into an (H, W) picture; its points are (N, 2) x y in 2^-`SUBPIXEL_BITS` px."""
+
 
 class Layers:
     """Opacity and level of damage, the later over the earlier.
@@ -53,38 +56,31 @@ class Layers:
 
     def line(self, line: Line) -> None:
         """Draw a line; a width under a pixel is drawn as a weaker one of a pixel."""
-        window = self._room_for(line.points, line.width_px)
-        if window is None:
-            return
-        shape, corner = window
-        places = np.rint((line.points * self.size_px - corner) * 2**SUBPIXEL_BITS).astype(np.int32)
         strength, thickness = round(255 * min(1.0, line.width_px)), max(1, round(line.width_px))
-        cv2.polylines(shape, [places], False, strength, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-        self._lay_shape(shape, corner, line.level, line.opacity)
+
+        def draw(shape: NDArray[np.uint8], places: NDArray[np.int32]) -> None:
+            cv2.polylines(shape, [places], False, strength, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+        self._lay(line.points, line.width_px, line.level, line.opacity, draw)
 
     def specks(self, specks: Iterable[Speck]) -> None:
         """Draw round specks."""
         for x, y, radius, tone, cover in specks:
-            centre = np.array([[x, y]])
-            window = self._room_for(centre, max(radius, 1.0))
-            if window is None:
-                continue
-            shape, corner = window
-            place = (centre[0] * self.size_px - corner) * 2**SUBPIXEL_BITS
-            middle = np.rint(place).astype(int).tolist()
             reach = max(1, round(radius * 2**SUBPIXEL_BITS))
-            cv2.circle(shape, (middle[0], middle[1]), reach, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
-            self._lay_shape(shape, corner, tone, cover * min(1.0, 2 * radius))
+
+            def draw(shape: NDArray[np.uint8], places: NDArray[np.int32], reach: int = reach) -> None:
+                left, top = places[0].tolist()
+                cv2.circle(shape, (left, top), reach, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+            self._lay(np.array([[x, y]]), max(radius, 1.0), tone, cover * min(1.0, 2 * radius), draw)
 
     def polygon(self, points: Points, level: float, cover: float) -> None:
         """Fill an outline."""
-        window = self._room_for(points, 1.0)
-        if window is None:
-            return
-        shape, corner = window
-        places = np.rint((points * self.size_px - corner) * 2**SUBPIXEL_BITS).astype(np.int32)
-        cv2.fillPoly(shape, [places], 255, cv2.LINE_AA, SUBPIXEL_BITS)
-        self._lay_shape(shape, corner, level, cover)
+
+        def draw(shape: NDArray[np.uint8], places: NDArray[np.int32]) -> None:
+            cv2.fillPoly(shape, [places], 255, cv2.LINE_AA, SUBPIXEL_BITS)
+
+        self._lay(points, 1.0, level, cover, draw)
 
     def textured(self, rng: np.random.Generator, sigma: float) -> None:
         """Give what is there the fibres of bare paper: a noise of levels two pixels wide."""
@@ -102,23 +98,19 @@ class Layers:
         self.level = np.asarray(laid / np.maximum(opacity, np.float32(1e-4)))
         self.opacity = opacity
 
-    def _room_for(
-        self, points: Points, reach_px: float
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]] | None:
-        """Return room to draw these points in, and its left upper corner in px; None where all is off the picture."""
+    def _lay(self, points: Points, reach_px: float, tone: float, cover: float, draw: Drawing) -> None:
+        """Lay on a shape that reaches so far beyond its points; nothing where all of it is off the picture."""
         places, size = points * self.size_px, self.size_px
         first = np.clip(np.floor(places.min(axis=0) - reach_px - 2), 0, size).astype(np.int64)
         last = np.clip(np.ceil(places.max(axis=0) + reach_px + 3), 0, size).astype(np.int64)
-        width, height = (last - first).tolist()
-        return (np.zeros((height, width), np.uint8), first) if width > 0 and height > 0 else None
-
-    def _lay_shape(
-        self, shape: NDArray[np.uint8], corner: NDArray[np.int64], tone: float, cover: float
-    ) -> None:
-        left, top = corner.tolist()
-        here = np.s_[top : top + shape.shape[0], left : left + shape.shape[1]]
-        share = shape.astype(np.float32) * np.float32(cover / 255)
+        (left, top), (width, height) = first.tolist(), (last - first).tolist()
+        if width <= 0 or height <= 0:
+            return
+        shape = np.zeros((height, width), np.uint8)
+        draw(shape, np.rint((places - first) * 2**SUBPIXEL_BITS).astype(np.int32))
+        here = np.s_[top : top + height, left : left + width]
         self.level[here][shape > 0] = tone
+        share = shape.astype(np.float32) * np.float32(cover / 255)
         self.opacity[here] = np.maximum(self.opacity[here], share)
 
 
@@ -143,9 +135,7 @@ def draw_scratch(rng: np.random.Generator, width_px: float) -> Line:
     length, bend = rng.uniform(0.1, 1.0), rng.normal(0, 0.04)
     along = np.linspace(0, 1, 12)
     aside = bend * np.sin(np.pi * along) + rng.normal(0, 0.002, 12)
-    direction = np.array([np.cos(angle), np.sin(angle)])
-    across = np.array([-direction[1], direction[0]])
-    points = start + length * along[:, None] * direction + aside[:, None] * across
+    points = bent(start, angle, length * along, aside)
     return Line(points, width_px * rng.uniform(0.4, 1.0), draw_tone(rng), rng.uniform(0.3, 0.9))
 
 
@@ -200,9 +190,14 @@ def fold(rng: np.random.Generator) -> Points:
     along = np.linspace(-1.2, 1.2, 60)
     bend, turn = rng.normal(0, 0.02), rng.uniform(0, 2 * np.pi)
     aside = bend * np.sin(3 * along + turn) + np.cumsum(rng.normal(0, 0.0012, 60))
+    return bent(middle, angle, along, aside)
+
+
+def bent(start: Points, angle: float, along: Points, aside: Points) -> Points:
+    """Return points that lie ``along`` a direction from a start and ``aside`` of it, (N, 2)."""
     direction = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-direction[1], direction[0]])
-    line: Points = middle + along[:, None] * direction + aside[:, None] * across
+    line: Points = start + along[:, None] * direction + aside[:, None] * across
     return line
 
 

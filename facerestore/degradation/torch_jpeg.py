@@ -13,19 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facerestore.pixels import JPEG_LUMA_TABLE
+
 BLOCK_PX = 8
-LUMA_TABLE: NDArray[np.int64] = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-)
+LUMA_TABLE: NDArray[np.int64] = np.array(JPEG_LUMA_TABLE).reshape(8, 8)
 """Quantisation of luma at quality 50 (ITU-T T.81, table K.1), rows of rising vertical frequency."""
 CHROMA_TABLE: NDArray[np.int64] = np.full((8, 8), 99)
 CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from facerestore.io import _claims, _xmp
 from facerestore.io._exif import CM_PER_INCH, PREFIX
 from facerestore.io._settle import sane_dpi
+from facerestore.pixels import JPEG_LUMA_TABLE
 from facerestore.types import Metadata, Part
 
 _APP0, _APP1, _APP2, _APP4, _APP8, _APP11 = 0xE0, 0xE1, 0xE2, 0xE4, 0xE8, 0xEB
@@ -39,12 +40,6 @@ _DOOMED = (
     (_APP11, b"HDR_RI", _claims.GAIN_MAP),
     (_APP11, b"JP", _claims.CREDENTIALS),
 )
-# ITU-T T.81 table K.1.
-_LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
 _MAX_BODY = 65533
 _MAX_ICC_PART = _MAX_BODY - len(_ICC_PREFIX) - 2
 _MAX_EXTENSION_PART = _MAX_BODY - len(_EXTENSION_PREFIX) - 40
@@ -207,7 +202,7 @@ def quality_of(metadata: Metadata, least: int) -> int:
 
 def _scaled(quality: int) -> list[int]:
     """Return the table of a quality from 50 to 100, in no order (libjpeg's jpeg_quality_scaling)."""
-    return [max(1, (value * (200 - 2 * quality) + 50) // 100) for value in _LUMINANCE]
+    return [max(1, (value * (200 - 2 * quality) + 50) // 100) for value in JPEG_LUMA_TABLE]
 
 
 def head(metadata: Metadata) -> list[bytes]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facerestore.weights.catalog import Catalog, Licence, WeightsEntry, load_catalog, parse_catalog
     from facerestore.weights.checks import Verdict
-    from facerestore.weights.download import DownloadProgress, TransferPolicy
-    from facerestore.weights.home import default_home
+    from facerestore.weights.download import DownloadProgress
+    from facerestore.weights.files import default_home
+    from facerestore.weights.request import TransferPolicy
     from facerestore.weights.store import WeightsStore
 
 _HOMES = {
@@ -20,10 +21,10 @@ _HOMES = {
     "load_catalog": "catalog",
     "parse_catalog": "catalog",
     "DownloadProgress": "download",
-    "TransferPolicy": "download",
+    "TransferPolicy": "request",
     "Verdict": "checks",
     "WeightsStore": "store",
-    "default_home": "home",
+    "default_home": "files",
 }
 
 __all__ = [

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing, why
 from facerestore.files import path_written_whole
-from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at
+from facerestore.weights.weights_file import (
+    LFS_POINTER,
+    PICKLE_MAGIC,
+    ZIP_MAGIC,
+    WeightsFile,
+    WeightsSource,
+    look_at,
+)
 from facerestore.weights.wrapping import canonical_state_dict
 
 if TYPE_CHECKING:
@@ -27,9 +34,6 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound="nn.Module")
-
-ZIP_MAGIC = b"PK\x03\x04"
-PICKLE_MAGIC = b"\x80\x02"  # protocol 2, the only one of torch.save before its zip format
 
 
 def open_weights(source: WeightsSource) -> WeightsFile:
@@ -170,9 +174,8 @@ def save_state_dict(
     tensors = {key: value.detach().to("cpu", copy=True).contiguous() for key, value in state_dict.items()}
     try:
         with path_written_whole(path) as (temporary, _):
-            mode = (
-                temporary.stat().st_mode
-            )  # by the user's umask; safetensors would leave it to the owner alone
+            # By the user's umask; safetensors would leave it to the owner alone.
+            mode = temporary.stat().st_mode
             save_file(tensors, temporary, metadata=dict(metadata or {}))
             temporary.chmod(mode)
     except (OSError, SafetensorError) as error:
@@ -216,7 +219,7 @@ def _guess(start: bytes) -> str:
         return " but a web page, perhaps an error page saved by a download"
     if start.startswith(b"\x80"):
         return " but a Python pickle, refused because loading it could run code"
-    if start.startswith(b"version https://git-lfs"):
+    if start.startswith(LFS_POINTER):
         return " but a Git LFS pointer; fetch the file itself"
     return f" (it starts with {start[:8]!r})"
 
@@ -224,9 +227,8 @@ def _guess(start: bytes) -> str:
 def _read_safetensors(file: WeightsFile) -> Mapping[str, Any]:
     from safetensors.torch import load_file
 
-    if (
-        file.fault is not None
-    ):  # looked for within bounds, which the library's own reader of headers does not know
+    # Looked for within bounds, which the library's own reader of headers does not know.
+    if file.fault is not None:
         raise file.fault
     return load_file(file.path, device="cpu")
 

@@ -16,33 +16,19 @@ from pathlib import Path
 from typing import Literal
 
 from facerestore.errors import WeightsError
-from facerestore.weights.files import CHUNK_BYTES, check_room, feed, read_json, unlike_weights, write_json
+from facerestore.weights.files import CHUNK_BYTES, check_room, read_json, unlike_weights, write_json
 from facerestore.weights.request import (
     CONTENT_RANGE,
     RangeRefusedError,
     Start,
     TransferPolicy,
     TransientError,
+    UnusableError,
     failure_of,
     length_of,
     open_url,
     scheme_of,
 )
-from facerestore.weights.request import UnusableError as _UnusableError
-from facerestore.weights.request import WebOnly as _WebOnly
-
-__all__ = [
-    "DownloadProgress",
-    "Received",
-    "Report",
-    "TransferPolicy",
-    "Wanted",
-    "_UnusableError",
-    "_WebOnly",
-    "fetch",
-    "mirrored",
-    "truthy",
-]
 
 _BACKOFF_MAX_S = 30.0
 
@@ -113,7 +99,7 @@ def fetch(wanted: Wanted, *, policy: TransferPolicy, report: Report) -> Received
     for url in wanted.urls:
         try:
             return _fetch_patiently(wanted, url, policy, report)
-        except _UnusableError as error:
+        except UnusableError as error:
             failures.append(f"{url}: {error}")
         except OSError as error:
             raise WeightsError(
@@ -135,7 +121,7 @@ def _fetch_patiently(wanted: Wanted, url: str, policy: TransferPolicy, report: R
             return Received(url, _attempt(wanted, url, policy, report))
         except TransientError as error:
             failure = str(error)
-    raise _UnusableError(f"{failure} (tried {policy.attempts} times)")
+    raise UnusableError(f"{failure} (tried {policy.attempts} times)")
 
 
 def _attempt(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -> str:
@@ -165,9 +151,9 @@ def _attempt(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -
 def _counted(
     wanted: Wanted, url: str, done: int, total: int | None, resumed: int, most: int
 ) -> DownloadProgress:
-    """Return how far a download is; raises _UnusableError where it has become longer than it can be."""
+    """Return how far a download is; raises UnusableError where it has become longer than it can be."""
     if done > most:
-        raise _UnusableError(f"it sends more than {most} bytes")
+        raise UnusableError(f"it sends more than {most} bytes")
     return DownloadProgress(wanted.name, "downloading", url, done, total or wanted.size_bytes, resumed)
 
 
@@ -190,14 +176,16 @@ class _Part:
 
     def begin(self, url: str, headers: Message, resumed: int) -> hashlib._Hash:
         """Empty the part, unless it is resumed, and return the hash of what stays."""
-        digest = hashlib.sha256()
-        if resumed:
-            feed(digest, self.path)
-        else:
+        if not resumed:
             # In this order: a new record must never vouch for old bytes.
             self.path.write_bytes(b"")
             write_json(self._record, {"url": url, "validator": _validator(headers)})
-        return digest
+        return self.digest()
+
+    def digest(self) -> hashlib._Hash:
+        """Return the hash of what is there."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256")
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -220,7 +208,7 @@ def _resumed_bytes(response: http.client.HTTPResponse, start: Start | None) -> i
         return 0
     found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if start is None or found is None or length_of(found[1]) != start.size_bytes:
-        raise _UnusableError(
+        raise UnusableError(
             f"the server sends a range that was not asked for: {response.headers.get('Content-Range')}"
         )
     return start.size_bytes
@@ -235,14 +223,14 @@ def _total_bytes(response: http.client.HTTPResponse) -> int | None:
 
 
 def _check_provable(wanted: Wanted, response: http.client.HTTPResponse, total: int | None) -> None:
-    """Raise _UnusableError where nothing would tell whether the file came whole: neither we nor the server know it.
+    """Raise UnusableError where nothing would tell whether the file came whole: neither we nor the server know it.
 
     A body in chunks has an end of its own (RFC 9112, section 7.1); one that ends with the connection has none.
     """
     if wanted.size_bytes is None and wanted.sha256 is None and total is None:
         if response.chunked and response.status == 200:
             return
-        raise _UnusableError(
+        raise UnusableError(
             "the server does not say how long the file is, and no size or hash of it is known, so that nothing would"
             " tell whether it came whole"
         )
@@ -250,7 +238,7 @@ def _check_provable(wanted: Wanted, response: http.client.HTTPResponse, total: i
 
 def _check_size(wanted: Wanted, total: int | None) -> None:
     if total is not None and wanted.size_bytes is not None and total != wanted.size_bytes:
-        raise _UnusableError(f"it has {total} bytes, expected {wanted.size_bytes}")
+        raise UnusableError(f"it has {total} bytes, expected {wanted.size_bytes}")
 
 
 def _stream(
@@ -280,9 +268,7 @@ def _finish_or_restart(wanted: Wanted, part: _Part, refused: RangeRefusedError) 
         raise TransientError(
             "what an earlier attempt left does not fit the file; it begins anew"
         ) from refused
-    digest = hashlib.sha256()
-    feed(digest, part.path)
-    return _finish(wanted, part, digest)
+    return _finish(wanted, part, part.digest())
 
 
 def _finish(wanted: Wanted, part: _Part, digest: hashlib._Hash) -> str:
@@ -291,7 +277,7 @@ def _finish(wanted: Wanted, part: _Part, digest: hashlib._Hash) -> str:
     fault = _fault(wanted, part, found)
     if fault:
         part.discard()
-        raise _UnusableError(f"{fault}; nothing was installed")
+        raise UnusableError(f"{fault}; nothing was installed")
     part.move_to(wanted.target)
     return found
 
@@ -318,7 +304,7 @@ def mirrored(mirror: str, file_name: str) -> str:
     """
     try:
         fits = scheme_of(mirror) in {"http", "https"}
-    except _UnusableError:
+    except UnusableError:
         fits = False
     if not fits:
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""Single files of weights: hash them, recognise them, and write small records whole."""
+"""Files of weights and records: where they lie, hashes, what they are by their look, one process at a time."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import os
 import shutil
 import struct
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from facerestore.errors import WeightsError, parse_json_object, read_text, refusing
 from facerestore.files import write_text_whole, written_whole
-from facerestore.weights.weights_file import WeightsSource, look_at
+from facerestore.weights.weights_file import LFS_POINTER, PICKLE_MAGIC, ZIP_MAGIC, WeightsSource, look_at
 
 CHUNK_BYTES = 1 << 20
 
-_PICKLE_2 = b"\x80\x02"  # torch.save before 1.6 begins with a protocol-2 pickle
-_ZIP = b"PK\x03\x04"  # torch.save since 1.6 writes a zip archive
 _ONNX_IR_VERSION = 0x08  # protobuf tag of ModelProto.ir_version: field 1, varint
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def sha256_of(path: Path) -> str:
@@ -35,13 +33,6 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise WeightsError(f"weights file {path} cannot be read: {error}") from error
-
-
-def feed(digest: hashlib._Hash, path: Path) -> None:
-    """Add the whole content of a file to a running hash."""
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            digest.update(chunk)
 
 
 def copy_hashed(source: Path, target: Path, *, demand: Callable[[str], None] = lambda _: None) -> str:
@@ -120,21 +111,17 @@ def unlike_weights(source: WeightsSource, file_name: str) -> str | None:
     # A safetensors file may begin so too: with the length of its header.
     if head.lstrip()[:1] == b"<" and head[8:9] != b"{":
         return "it is a web page (a login page or an error page of a proxy?)"
-    if head.startswith(_LFS_POINTER):
+    if head.startswith(LFS_POINTER):
         return "it is a git-lfs pointer, not the file itself"
     suffix = Path(file_name).suffix
     if suffix == ".safetensors":
         return file.torn
     if suffix == ".onnx":
         return None if head[:1] == bytes([_ONNX_IR_VERSION]) else "it does not begin like an ONNX model"
-    return _unlike_torch(file.path, head)
-
-
-def _unlike_torch(path: Path, head: bytes) -> str | None:
-    if head.startswith(_ZIP):
+    if head.startswith(ZIP_MAGIC):
         # The directory of a zip archive stands at its end.
-        return None if _ends(path) else "it is a torch archive whose end is missing"
-    return None if head.startswith(_PICKLE_2) else "it does not begin like a torch file"
+        return None if _ends(file.path) else "it is a torch archive whose end is missing"
+    return None if head.startswith(PICKLE_MAGIC) else "it does not begin like a torch file"
 
 
 def _ends(archive: Path) -> bool:
@@ -174,3 +161,67 @@ def read_json(path: Path) -> dict[str, Any] | None:
         if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
             return None
         raise
+
+
+@contextmanager
+def exclusive(target: Path, *, timeout_s: float, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold ``<target>.lock`` for the time of a with block; the system frees it when the process ends, however it ends.
+
+    Args:
+        target: the file to guard; its folder is made.
+        timeout_s: longest wait for the other process.
+        on_wait: called once, if there is another process to wait for.
+
+    Raises:
+        WeightsError: the other process did not finish in time, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(target.with_name(target.name + ".lock"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire(timeout=timeout_s)
+    except Timeout as error:
+        raise WeightsError(
+            f"another process has been busy with {target} for over {timeout_s:g} s; wait for it, or end it, and "
+            f"try again"
+        ) from error
+    except OSError as error:
+        raise WeightsError(
+            f"the weights folder {target.parent} cannot be written ({error}); set FACERESTORE_HOME to another"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def default_home() -> Path:
+    """Return the folder of all that facerestore keeps.
+
+    It is FACERESTORE_HOME, else XDG_DATA_HOME/facerestore, else the platform's folder for application data: not a
+    cache, since pinned hashes and accepted licences must outlive a clean-up of caches. It need not be there.
+
+    Raises:
+        WeightsError: it begins with the home of somebody who has none.
+    """
+    if own := os.environ.get("FACERESTORE_HOME"):
+        return _expanded(own)
+    if xdg := os.environ.get("XDG_DATA_HOME"):
+        return _expanded(xdg) / "facerestore"
+    from platformdirs import user_data_path
+
+    return user_data_path("facerestore", appauthor=False)
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise WeightsError(
+            f"'{text}' is in nobody's home; set FACERESTORE_HOME to a folder by its whole path"
+        ) from error

@@ -13,8 +13,7 @@ from typing import Any
 
 from facerestore.errors import WeightsError, parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
-from facerestore.weights.files import copy_hashed, read_json, write_json
-from facerestore.weights.locking import exclusive
+from facerestore.weights.files import copy_hashed, exclusive, read_json, write_json
 from facerestore.weights.weights_file import look_at
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})

@@ -9,51 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from facerestore.errors import WeightsError
-from facerestore.weights import licence as licences
+from facerestore.weights import checks, download, licence, own, records
 from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
-from facerestore.weights.checks import (
-    Verdict,
-    basis_of,
-    check_bundled_size,
-    check_kind,
-    check_may_fetch,
-    corrupt,
-    missing,
-)
-from facerestore.weights.download import (
-    DownloadProgress,
-    Report,
-    TransferPolicy,
-    Wanted,
-    fetch,
-    mirrored,
-    truthy,
-)
-from facerestore.weights.files import copy_hashed, remove_files, sha256_of
-from facerestore.weights.home import default_home
-from facerestore.weights.locking import exclusive
-from facerestore.weights.own import examine, install, record_path, with_own
-from facerestore.weights.records import (
-    Pin,
-    explain,
-    pin_path,
-    read_pin,
-    stamp,
-    stamp_path,
-    stamp_use,
-    stamped_sha256,
-    stamped_use,
-    write_pin,
-)
-from facerestore.weights.trust import (
-    Examiner,
-    check_fit,
-    demand_import,
-    is_bad_pin,
-    use_of,
-    way_in,
-    way_out,
-)
+from facerestore.weights.checks import Verdict, check_fit, use_of
+from facerestore.weights.download import DownloadProgress, Report
+from facerestore.weights.files import copy_hashed, default_home, exclusive, remove_files, sha256_of
+from facerestore.weights.records import Pin
+from facerestore.weights.request import TransferPolicy
 
 
 class WeightsStore:
@@ -69,7 +31,7 @@ class WeightsStore:
         catalog: by default the one that comes with facerestore.
         transfer: patience of downloads.
         examine: says whether a file was looked into and is fit for an entry, and raises where it is not; by default
-            ``trust.EXAMINER``.
+            ``checks.EXAMINER``.
     """
 
     def __init__(
@@ -80,15 +42,15 @@ class WeightsStore:
         mirror: str | None = None,
         catalog: Catalog | None = None,
         transfer: TransferPolicy | None = None,
-        examine: Examiner | None = None,
+        examine: checks.Examiner | None = None,
     ) -> None:
         self.home = home or default_home()
         self.folder = self.home / "weights"
-        self.offline = offline or truthy(os.environ, "FACERESTORE_OFFLINE")
+        self.offline = offline or download.truthy(os.environ, "FACERESTORE_OFFLINE")
         self.mirror = mirror or os.environ.get("FACERESTORE_MIRROR") or None
         published = catalog or load_catalog()
         self._published = frozenset(published.entries)
-        self.catalog = with_own(published, self.home)
+        self.catalog = own.with_own(published, self.home)
         self._transfer = transfer or TransferPolicy()
         self._examine = examine
 
@@ -123,9 +85,9 @@ class WeightsStore:
         if path is None:
             raise WeightsError(self._missing(entry))
         if entry.bundled:
-            check_bundled_size(entry, path)
+            checks.check_bundled_size(entry, path)
         else:
-            found = stamped_sha256(path) or self._hash(entry, path)
+            found = records.stamped_sha256(path) or self._hash(entry, path)
             self._demand(entry, path, found)
             self._keep(entry, path, found, str(path))
         return path
@@ -166,7 +128,7 @@ class WeightsStore:
         entry = self.entry(name)
         try:
             path = self.require(name)
-            if not entry.bundled and entry.sha256 is None and stamped_use(path) != use_of(entry):
+            if not entry.bundled and entry.sha256 is None and records.stamped_use(path) != use_of(entry):
                 fit = check_fit(entry, path, examine=self._examine, remedy=self._way_out(entry))
                 self._note_fit(entry, path, fit=fit)
         except WeightsError as error:
@@ -177,12 +139,12 @@ class WeightsStore:
 
     def pin(self, name: str) -> Pin | None:
         """Return the hash pinned at the first download or import of a file, or None."""
-        return read_pin(self.home, self.entry(name).name)
+        return records.read_pin(self.home, self.entry(name).name)
 
     def urls(self, name: str) -> tuple[str, ...]:
         """Return where a download would look: the mirror alone where one is set, else the catalog's URLs."""
         entry = self.entry(name)
-        return (mirrored(self.mirror, entry.file),) if self.mirror else entry.urls
+        return (download.mirrored(self.mirror, entry.file),) if self.mirror else entry.urls
 
     def fetchable(self, name: str) -> bool:
         """Say whether a download of these weights has an address to look at."""
@@ -191,8 +153,8 @@ class WeightsStore:
     def terms_to_accept(self, name: str) -> str | None:
         """Return the licence terms that a download of these weights still asks for, or None."""
         entry = self.entry(name)
-        text = licences.terms(entry, self.catalog.licence_of(entry))
-        return None if entry.permissive or licences.is_accepted(self.home, text) else text
+        text = licence.terms(entry, self.catalog.licence_of(entry))
+        return None if entry.permissive or licence.is_accepted(self.home, text) else text
 
     def download(
         self,
@@ -216,8 +178,8 @@ class WeightsStore:
         entry = self.entry(name)
         if entry.bundled or (self.locate(name) and not force):
             return self.require(name)
-        check_may_fetch(entry, self.urls(name), offline=self.offline)
-        licences.pass_gate(entry, self.terms_to_accept(name), home=self.home, accepted=accept_licence)
+        checks.check_may_fetch(entry, self.urls(name), offline=self.offline)
+        licence.pass_gate(entry, self.terms_to_accept(name), home=self.home, accepted=accept_licence)
         return self._fetch_locked(entry, force, progress or _silent)
 
     def verify(self, name: str) -> Verdict:
@@ -230,17 +192,17 @@ class WeightsStore:
         if path is None:
             raise WeightsError(self._missing(entry))
         found, expected = self._hash(entry, path), self._expected(entry)
-        verdict = Verdict(name, path, found, expected, basis_of(entry, expected))
+        verdict = Verdict(name, path, found, expected, checks.basis_of(entry, expected))
         if verdict.ok:
             self._keep(entry, path, found, str(path))
         elif not entry.bundled:
-            stamp_path(path).unlink(missing_ok=True)  # an old verdict must not outlive this one
+            records.stamp_path(path).unlink(missing_ok=True)  # an old verdict must not outlive this one
         return verdict
 
     def describe_corrupt(self, verdict: Verdict) -> str:
         """Return the message, with the remedy, for a file that is not what it must be."""
         entry = self.entry(verdict.name)
-        return corrupt(entry, verdict, pin=self._pin(entry), remedy=self._way_out(entry))
+        return checks.corrupt(entry, verdict, pin=self._pin(entry), remedy=self._way_out(entry))
 
     def import_file(self, name: str, path: Path) -> Path:
         """Copy a file that the user already has into the store; returns where it lies.
@@ -258,10 +220,12 @@ class WeightsStore:
                 f"the name {name!r} is taken by weights of your own; give another, or run"
                 f" 'facerestore weights remove {name}' first"
             )
-        own = None if name in self.catalog.entries else examine(name, path, self.catalog)
-        if own is not None:
-            target = install(own, path, self.folder, home=self.home, timeout_s=self._transfer.lock_timeout_s)
-            self.catalog = with_own(self.catalog, self.home)
+        found = None if name in self.catalog.entries else own.examine(name, path, self.catalog)
+        if found is not None:
+            target = own.install(
+                found, path, self.folder, home=self.home, timeout_s=self._transfer.lock_timeout_s
+            )
+            self.catalog = own.with_own(self.catalog, self.home)
             return target
         try:
             entry = self.entry(name)
@@ -300,11 +264,11 @@ class WeightsStore:
         entry, path = self.entry(name), self.path_of(name)
         if entry.bundled:
             raise WeightsError(f"weights {name!r} come with facerestore and cannot be removed")
-        pin = pin_path(self.home, name)
-        own = (record_path(self.home, name),) if self.is_own(name) else ()
-        extra = (*own, *((pin,) if forget_pin else ()))
+        pin = records.pin_path(self.home, name)
+        is_own = self.is_own(name)
+        extra = [own.record_path(self.home, name)] * is_own + [pin] * forget_pin
         remove_files(path, extra, name=name)
-        if own:
+        if is_own:
             left = {key: value for key, value in self.catalog.entries.items() if key != name}
             self.catalog = replace(self.catalog, entries=left)
         return path
@@ -316,16 +280,16 @@ class WeightsStore:
                 return self.require(entry.name)  # another process was faster
             pin = None if force and self._is_bad_pin(entry, imported_too=True) else self._pin(entry)
             fits: list[bool] = []
-            wanted = Wanted(
+            wanted = download.Wanted(
                 name=entry.name,
                 target=target,
                 urls=self.urls(entry.name),
                 size_bytes=entry.size_bytes,
                 sha256=pin.sha256 if pin else entry.sha256,
-                hash_basis=explain(entry.name, pin),
+                hash_basis=records.explain(entry.name, pin),
                 examine=lambda part: fits.append(check_fit(entry, part, examine=self._examine)),
             )
-            received = fetch(wanted, policy=self._transfer, report=report)
+            received = download.fetch(wanted, policy=self._transfer, report=report)
             self._keep(entry, target, received.sha256, received.url, replace_pin=pin is None)
             self._note_fit(entry, target, fit=any(fits))
         return target
@@ -336,32 +300,36 @@ class WeightsStore:
         return exclusive(target, timeout_s=timeout_s, on_wait=lambda: report(waiting))
 
     def _import_locked(self, entry: WeightsEntry, source: Path, target: Path) -> None:
-        check_kind(entry, source)
+        checks.check_kind(entry, source)
         fit = check_fit(entry, source, examine=self._examine)
         pin = None if self._is_bad_pin(entry) else self._pin(entry)
-        found = copy_hashed(source, target, demand=lambda sha256: demand_import(entry, source, sha256, pin))
+        found = copy_hashed(
+            source, target, demand=lambda sha256: checks.demand_import(entry, source, sha256, pin)
+        )
         self._keep(entry, target, found, str(source.absolute()), replace_pin=pin is None)
         self._note_fit(entry, target, fit=fit)
 
     def _note_fit(self, entry: WeightsEntry, path: Path, *, fit: bool) -> None:
         """Remember that a file was examined and found fit."""
         if fit and os.access(path.parent, os.W_OK):
-            stamp_use(path, use_of(entry))
+            records.stamp_use(path, use_of(entry))
 
     def _is_bad_pin(self, entry: WeightsEntry, *, imported_too: bool = False) -> bool:
-        return is_bad_pin(
+        return checks.is_bad_pin(
             entry, self.home, self.locate(entry.name), examine=self._examine, imported_too=imported_too
         )
 
     def _missing(self, entry: WeightsEntry) -> str:
-        return missing(entry, self.path_of(entry.name), remedy=way_in(entry, self.fetchable(entry.name)))
+        return checks.missing(
+            entry, self.path_of(entry.name), remedy=checks.way_in(entry, self.fetchable(entry.name))
+        )
 
     def _way_out(self, entry: WeightsEntry) -> str:
-        return way_out(entry, self.fetchable(entry.name), own=self.is_own(entry.name))
+        return checks.way_out(entry, self.fetchable(entry.name), own=self.is_own(entry.name))
 
     def _pin(self, entry: WeightsEntry) -> Pin | None:
         """Return the pin, where no hash of the catalog stands above it."""
-        return None if entry.sha256 else read_pin(self.home, entry.name)
+        return None if entry.sha256 else records.read_pin(self.home, entry.name)
 
     def _expected(self, entry: WeightsEntry) -> str | None:
         pin = self._pin(entry)
@@ -370,7 +338,7 @@ class WeightsStore:
     def _hash(self, entry: WeightsEntry, path: Path) -> str:
         """Hash a file; one that would be pinned, but cannot be weights at all, is refused instead."""
         if self._expected(entry) is None:
-            check_kind(entry, path, remedy=self._way_out(entry))
+            checks.check_kind(entry, path, remedy=self._way_out(entry))
         return sha256_of(path)
 
     def _demand(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
@@ -385,8 +353,8 @@ class WeightsStore:
         if entry.bundled or not os.access(path.parent, os.W_OK):
             return  # a read-only home, as in a container, is checked anew each time
         if entry.sha256 is None and (replace_pin or self._pin(entry) is None):
-            write_pin(self.home, entry.name, sha256=sha256, origin=origin)
-        stamp(path, sha256)
+            records.write_pin(self.home, entry.name, sha256=sha256, origin=origin)
+        records.stamp(path, sha256)
 
 
 def _silent(_: DownloadProgress) -> None:

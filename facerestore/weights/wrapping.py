@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WRAPPER_KEYS = (
-    "params_ema",
-    "g_ema",
-    "generator_ema",
-    "net_g_ema",
-    "ema",
-    "params",
-    "g",
-    "generator",
-    "net_g",
-    "netG",
-    "state_dict",
-    "model_state_dict",
-    "model",
+    *(
+        "params_ema",
+        "g_ema",
+        "generator_ema",
+        "net_g_ema",
+        "ema",
+        "params",
+        "g",
+        "generator",
+        "net_g",
+        "netG",
+    ),
+    *("state_dict", "model_state_dict", "model"),
 )
 """Entries under which training programs store a network, in the order in which they are looked for: averaged parameters
 first, since those are the ones to restore with."""
@@ -43,23 +43,19 @@ PART_PREFIXES = ("generator_ema.", "net_g_ema.", "net_g.", "netG.", "generator."
 averaged parameters first."""
 
 COMPANIONS = frozenset(
-    {
-        "criterion",
-        "data_preprocessor",
-        "discriminator",
-        "gan_loss",
-        "generator",
-        "generator_ema",
-        "loss",
-        "net_d",
-        "net_g",
-        "net_g_ema",
-        "netD",
-        "netG",
-        "perceptual_loss",
-        "pixel_loss",
-        "step_counter",
-    }
+    (
+        *(
+            "criterion",
+            "data_preprocessor",
+            "discriminator",
+            "gan_loss",
+            "generator",
+            "generator_ema",
+            "loss",
+            "net_d",
+        ),
+        *("net_g", "net_g_ema", "netD", "netG", "perceptual_loss", "pixel_loss", "step_counter"),
+    )
 )
 """First words of the keys in such a file. ``generator.`` begins keys of GPEN and of priors too, which have none of the
 others beside them, and keep it."""
