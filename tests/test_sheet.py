@@ -201,14 +201,15 @@ def test_pages_are_cut_between_rows_and_keep_every_row():
     assert list(maker.finish()) == []
 
 
-def test_the_small_print_says_what_was_pasted_otherwise_than_by_default(monkeypatch):
+def test_the_small_print_says_what_was_pasted_otherwise_than_by_default():
     printed = []
-    monkeypatch.setattr(
-        "facerestore.evaluation.sheet.maker.sheet_picture",
-        lambda *_, footer, **__: printed.append(footer) or PAPER,
-    )
+
+    def draw(*_, footer, **__):
+        printed.append(footer)
+        return PAPER
+
     for options in ({}, {"mask": "whole", "colour_match": False}, {"region": "eyes=0.2"}):
-        maker = SheetMaker([line(parser=Labeller(), **options)])
+        maker = SheetMaker([line(parser=Labeller(), **options)], draw=draw)
         list(maker.add(maker.compare(photo(), name="a").rows))
         list(maker.finish())
     plain, whole, eyes = printed

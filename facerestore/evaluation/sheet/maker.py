@@ -116,6 +116,7 @@ class SheetMaker:
         pipelines: at least one; the detector of the first finds the faces.
         strengths: for each pipeline, 0 to 1; None takes the one of its own configuration.
         page_height_px: a page ends before it is higher than this.
+        draw: makes a page, as `sheet_picture`.
 
     Attributes:
         columns: of every row, left to right.
@@ -132,6 +133,7 @@ class SheetMaker:
         *,
         strengths: Sequence[float] | None = None,
         page_height_px: int = PAGE_HEIGHT_PX,
+        draw: Callable[..., NDArray[np.uint8]] = sheet_picture,
     ) -> None:
         if not pipelines or (strengths is not None and not strengths):
             raise ConfigError("a contact sheet needs at least one pipeline and one strength; give them")
@@ -154,7 +156,7 @@ class SheetMaker:
                 f"a sheet of {len(self.columns)} columns is too wide; give at most {MAX_COLUMNS}"
             )
         self.side_px = cell_side(len(self.columns))
-        self._page_height_px = page_height_px
+        self._page_height_px, self._draw = page_height_px, draw
         self._waiting: list[SheetRow] = []
         self._pages = 0
 
@@ -232,7 +234,7 @@ class SheetMaker:
             return
         self._pages += 1
         rows, self._waiting = self._waiting, []
-        yield sheet_picture(self.columns, rows, side_px=self.side_px, footer=self._page_footer())
+        yield self._draw(self.columns, rows, side_px=self.side_px, footer=self._page_footer())
 
     def _page_footer(self) -> str:
         words = [
