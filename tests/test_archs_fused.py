@@ -144,8 +144,8 @@ def test_quickened_networks_keep_their_keys_and_all_but_wide_plain_convolutions(
     [
         GPENConfig(64, style_dim=16, mapping_layers=2, narrow=1 / 16),
         GPENConfig(32, style_dim=16, mapping_layers=2, narrow=1 / 16, noise_mode="add"),
-        GPENConfig(64, 32, style_dim=16, mapping_layers=2, narrow=1 / 16),
-        GPENConfig(32, 64, style_dim=16, mapping_layers=2, narrow=1 / 16),
+        GPENConfig(64, input_size=32, style_dim=16, mapping_layers=2, narrow=1 / 16),
+        GPENConfig(32, input_size=64, style_dim=16, mapping_layers=2, narrow=1 / 16),
     ],
     ids=["concat", "add", "enlarging", "reducing"],
 )

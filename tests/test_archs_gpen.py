@@ -21,7 +21,10 @@ GOLDEN = {  # constructor and tolerance from golden/README.md
         GPENConfig(64, style_dim=32, mapping_layers=4, narrow=0.125, noise_mode="add"),
         2e-4,
     ),
-    "gpen_full_sr_32to64": (GPENConfig(64, 32, style_dim=32, mapping_layers=4, narrow=0.0625), 1e-4),
+    "gpen_full_sr_32to64": (
+        GPENConfig(64, input_size=32, style_dim=32, mapping_layers=4, narrow=0.0625),
+        1e-4,
+    ),
 }
 FULL_SIZE = {
     "gpen256": (GPENConfig(256, channel_multiplier=1, narrow=0.5), 18_879_010),
@@ -37,8 +40,8 @@ FULL_SIZE_DISCRIMINATORS = {
 TINY = {
     "concat": GPENConfig(16, style_dim=8, mapping_layers=2, narrow=1 / 64),
     "add": GPENConfig(16, style_dim=8, mapping_layers=2, narrow=1 / 64, noise_mode="add"),
-    "enlarging": GPENConfig(16, 8, style_dim=8, mapping_layers=2, narrow=1 / 64),
-    "reducing": GPENConfig(8, 16, style_dim=8, mapping_layers=2, narrow=1 / 64),
+    "enlarging": GPENConfig(16, input_size=8, style_dim=8, mapping_layers=2, narrow=1 / 64),
+    "reducing": GPENConfig(8, input_size=16, style_dim=8, mapping_layers=2, narrow=1 / 64),
 }
 
 

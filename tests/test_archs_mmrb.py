@@ -16,7 +16,8 @@ from facerestore.archs.mmrb import (
     MMRBConfig,
     MMRBGenerator,
 )
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig
 
 TINY = MMRBConfig(
     32, style_dim=16, channel_multiplier=2, narrow=1 / 32, block_counts=(1, 1, 2, 1), upsampling="bilinear"
@@ -267,7 +268,9 @@ def test_a_trained_prior_is_adopted_without_its_mapping():
         assert torch.equal(network(faces(1)), expected)
     assert not any(key.startswith("prior.style.") for key in network.state_dict())
     with pytest.raises(ValueError, match="needs a prior of"):
-        network.adopt_prior(StyleGAN2Prior(PriorConfig(32, style_dim=16, mapping_layers=2, narrow=1 / 16)))
+        network.adopt_prior(
+            StyleGAN2Prior(GeneratorConfig(32, style_dim=16, mapping_layers=2, narrow=1 / 16))
+        )
 
 
 def test_bfloat16_is_within_a_stated_error():

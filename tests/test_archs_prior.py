@@ -8,11 +8,11 @@ from golden import Golden, assert_near
 from torch.utils.flop_counter import FlopCounterMode
 
 from facerestore.archs.gpen import GPENConfig, PriorGenerator
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
-from facerestore.archs.stylegan2 import enlarge_bilinear
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig, enlarge_bilinear
 
 TINY = {
-    upsampling: PriorConfig(32, style_dim=8, mapping_layers=2, narrow=1 / 64, upsampling=upsampling)
+    upsampling: GeneratorConfig(32, style_dim=8, mapping_layers=2, narrow=1 / 64, upsampling=upsampling)
     for upsampling in ("fir", "bilinear")
 }
 # face size and multiplier: parameters of mapping and synthesis, GMAC of a bilinear synthesis (design table, c.2)
@@ -43,7 +43,7 @@ def prior(request):
 def test_sizes_are_those_of_the_design(size, multiplier):
     with torch.device("meta"):
         network = StyleGAN2Prior(
-            PriorConfig(size, channel_multiplier=multiplier, upsampling="bilinear")
+            GeneratorConfig(size, channel_multiplier=multiplier, upsampling="bilinear")
         ).eval()
         latents = torch.empty(1, network.config.latent_count, 512)
     mapping, synthesis, gmac = TOTALS[size, multiplier]
@@ -59,7 +59,7 @@ def test_keys_are_those_of_the_published_generators():
     """GPEN's generator without concatenation is a plain StyleGAN2; its official listing proves our names."""
     golden = Golden("gpen_full_64_noconcat")
     official = {key: tuple(value.shape) for key, value in golden.under("sd.generator.").items()}
-    config = PriorConfig(64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125)
+    config = GeneratorConfig(64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125)
     own = {key: tuple(value.shape) for key, value in StyleGAN2Prior(config).state_dict().items()}
     extra = {key for key in own if key == "w_avg" or key.startswith("noises.")}
     assert {key: shape for key, shape in own.items() if key not in extra} == official
@@ -70,7 +70,7 @@ def test_filtered_synthesis_gives_the_official_result():
     """The network that GPEN steers, with encoder features as its noise, on the official weights."""
     golden = Golden("gpen_full_64_noconcat")
     prior = StyleGAN2Prior(
-        PriorConfig(64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125)
+        GeneratorConfig(64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125)
     ).eval()
     prior.load_state_dict(golden.under("sd.generator."), strict=False)
     reference = PriorGenerator(
@@ -87,7 +87,7 @@ def test_filtered_synthesis_gives_the_official_result():
 def test_bilinear_synthesis_is_as_written_out(prior):
     """One level by hand: enlarge, two plain styled convolutions, RGB added to the enlarged RGB."""
     torch.manual_seed(1)
-    config = PriorConfig(8, style_dim=8, mapping_layers=0, narrow=1 / 64, upsampling="bilinear")
+    config = GeneratorConfig(8, style_dim=8, mapping_layers=0, narrow=1 / 64, upsampling="bilinear")
     small = loud(StyleGAN2Prior(config)).eval()
     w = torch.randn(2, 4, 8)
     noise = small.draw_noise(2)
@@ -190,4 +190,4 @@ def test_wrong_noise_and_sizes_are_refused(prior):
         prior.synthesise(prior.expand_latents(torch.randn(1, 8)), noise=prior.draw_noise(1)[:2])
     for size in (0, 4, 100):
         with pytest.raises(ValueError, match="power of two from 8"):
-            PriorConfig(size)
+            GeneratorConfig(size)

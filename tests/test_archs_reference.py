@@ -24,8 +24,8 @@ LARGEST_ERROR = 1e-4
 GPEN = {
     "concat": GPENConfig(32, style_dim=8, mapping_layers=2, narrow=1 / 64),
     "add": GPENConfig(16, style_dim=8, mapping_layers=2, narrow=1 / 64, noise_mode="add"),
-    "enlarging": GPENConfig(16, 8, style_dim=8, mapping_layers=2, narrow=1 / 64),
-    "reducing": GPENConfig(8, 16, style_dim=8, mapping_layers=2, narrow=1 / 64),
+    "enlarging": GPENConfig(16, input_size=8, style_dim=8, mapping_layers=2, narrow=1 / 64),
+    "reducing": GPENConfig(8, input_size=16, style_dim=8, mapping_layers=2, narrow=1 / 64),
 }
 
 

@@ -38,7 +38,7 @@ def gpen_network(config):
 NETWORKS = {
     "gpen": lambda: gpen_network(GPENConfig(32, **TINY)),
     "gpen-add": lambda: gpen_network(GPENConfig(32, noise_mode="add", **TINY)),
-    "gpen-enlarging": lambda: gpen_network(GPENConfig(32, 16, **TINY)),
+    "gpen-enlarging": lambda: gpen_network(GPENConfig(32, input_size=16, **TINY)),
     "lite": lambda: LiteGenerator(LiteConfig(unshuffle=4, widths=(4, 6), blocks=(1, 1))),
     "mmrb": lambda: MMRBGenerator(MMRBConfig(32, style_dim=8, narrow=1 / 64, block_counts=(1,) * 4)),
 }
@@ -333,9 +333,9 @@ def test_official_key_listings_give_the_official_configuration(name):
     [
         GPENConfig(64, style_dim=64, mapping_layers=8, channel_multiplier=1, narrow=0.125),
         GPENConfig(64, style_dim=32, mapping_layers=4, narrow=0.125, noise_mode="add"),
-        GPENConfig(64, 32, style_dim=32, mapping_layers=4, narrow=0.0625),
-        GPENConfig(32, 64, channel_multiplier=1, narrow=0.25),
-        GPENConfig(16, 128, mapping_layers=1),
+        GPENConfig(64, input_size=32, style_dim=32, mapping_layers=4, narrow=0.0625),
+        GPENConfig(32, input_size=64, channel_multiplier=1, narrow=0.25),
+        GPENConfig(16, input_size=128, mapping_layers=1),
         GPENConfig(8),
         GPENConfig(256, channel_multiplier=3, narrow=50 / 512),
     ],

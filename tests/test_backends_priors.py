@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
-from facerestore.archs.stylegan2 import enlarge_bilinear, modulated_conv2d_ref
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig, enlarge_bilinear, modulated_conv2d_ref
 from facerestore.backends.priors import (
     canonical_prior,
     load_prior,
@@ -23,13 +23,13 @@ from facerestore.backends.priors import (
 from facerestore.errors import CheckpointError
 from facerestore.weights.checkpoint import save_state_dict
 
-CONFIG = PriorConfig(64, style_dim=16, mapping_layers=3, channel_multiplier=2, narrow=1 / 32)
+CONFIG = GeneratorConfig(64, style_dim=16, mapping_layers=3, channel_multiplier=2, narrow=1 / 32)
 
 
 def make_prior(upsampling="fir", config=CONFIG):
     torch.manual_seed(0)
     prior = StyleGAN2Prior(
-        PriorConfig(
+        GeneratorConfig(
             config.face_size,
             style_dim=config.style_dim,
             mapping_layers=config.mapping_layers,
@@ -190,7 +190,7 @@ def test_official_tensors_draw_the_official_faces():
     sizes = [4, *(size for size in (8, 16, 32, 64) for _ in range(2))]
     state_dict |= {f"noises.noise_{i}": torch.zeros(1, 1, size, size) for i, size in enumerate(sizes)}
     loaded = prior_from_state_dict(state_dict).eval()
-    assert loaded.config == PriorConfig(
+    assert loaded.config == GeneratorConfig(
         64, style_dim=32, mapping_layers=4, channel_multiplier=2, narrow=0.125
     )
     encoder = GPENGenerator(
@@ -241,7 +241,7 @@ def test_bilinear_generators_under_filtered_names_need_a_word():
     ("size", "multiplier", "depth"), [(512, 1, 8), (256, 2, 8), (1024, 2, 8), (1024, 1, 4), (32, 1, 8)]
 )
 def test_sizes_are_read_from_shapes(size, multiplier, depth):
-    config = PriorConfig(size, channel_multiplier=multiplier, mapping_layers=depth)
+    config = GeneratorConfig(size, channel_multiplier=multiplier, mapping_layers=depth)
     with torch.device("meta"):
         prior = StyleGAN2Prior(config)
     for write, origin in ((as_rosinality, "rosinality"), (as_basicsr, "basicsr"), (as_clean, "clean")):

@@ -15,9 +15,10 @@ from facerestore.archs.landmarks import LandmarkNet
 from facerestore.archs.lite import LiteConfig, LiteGenerator
 from facerestore.archs.mmrb import MMRBConfig, MMRBGenerator
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.archs.psfr import PSFRConfig, PSFRDiscriminator, PSFRGenerator
 from facerestore.archs.rrdb import RRDBNet
+from facerestore.archs.stylegan2 import GeneratorConfig
 
 
 def _face(batch: int, side: int) -> Tensor:
@@ -89,7 +90,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Inputs]] = {
         lambda batch: (_face(batch, 32),),
     ),
     "prior": (
-        lambda: StyleGAN2Prior(PriorConfig(face_size=16, style_dim=16, mapping_layers=2, narrow=1 / 32)),
+        lambda: StyleGAN2Prior(GeneratorConfig(face_size=16, style_dim=16, mapping_layers=2, narrow=1 / 32)),
         lambda batch: (torch.randn(batch, 16),),
     ),
     "psfr": (

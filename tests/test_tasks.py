@@ -630,7 +630,7 @@ def test_a_failing_network_fails_the_task():
 
 def test_a_network_that_enlarges_draws_at_its_own_sizes(tmp_path):
     torch.manual_seed(0)
-    network = GPENGenerator(GPENConfig(32, 16, style_dim=8, mapping_layers=2, narrow=1 / 64))
+    network = GPENGenerator(GPENConfig(32, input_size=16, style_dim=8, mapping_layers=2, narrow=1 / 64))
     save_state_dict(tmp_path / "enlarging.safetensors", network.state_dict())
     restorer = load_backend(tmp_path / "enlarging.safetensors").for_task("synthesize")
     seen = []

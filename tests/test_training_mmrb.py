@@ -14,7 +14,8 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from facerestore.archs.mmrb import MMRBConfig
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig
 from facerestore.backends import load_backend
 from facerestore.backends.priors import save_prior
 from facerestore.cli.app import app
@@ -39,7 +40,7 @@ from facerestore.training.recipes.mmrb.settings import MMRBSettings
 
 NETWORK = {"style_dim": 8, "narrow": 1 / 32, "block_counts": [1, 1, 1]}
 SIZE = 16
-PRIOR = PriorConfig(SIZE, style_dim=8, mapping_layers=2, narrow=1 / 32)
+PRIOR = GeneratorConfig(SIZE, style_dim=8, mapping_layers=2, narrow=1 / 32)
 
 
 def recipe_of(**settings):

@@ -23,59 +23,40 @@ from facerestore.archs.ops import (
     DownsamplingBlock,
     EqualLinear,
 )
-from facerestore.archs.stylegan2 import NoiseMode, SynthesisNetwork, layer_width, resolutions
+from facerestore.archs.stylegan2 import (
+    GeneratorConfig,
+    NoiseMode,
+    SynthesisNetwork,
+    layer_width,
+    resolutions,
+)
 
 # Any fixed number will do: it makes runs repeat.
 NOISE_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class GPENConfig:
-    """Shape of the network.
+class GPENConfig(GeneratorConfig):
+    """Shape of the network: of its generator, whose noise are the encoder's features, and of the input.
 
     Attributes:
-        face_size: side of the output, pixels; a power of two from 8.
         input_size: side of the input, pixels; a power of two from 8, or 0 for ``face_size``.
-        style_dim: length of the latent code.
-        mapping_layers: layers of the mapping network.
-        channel_multiplier: widens the layers from 64 px on.
-        narrow: scales every width.
-        noise_mode: how encoder features join the generator's.
     """
 
-    face_size: int
-    input_size: int = 0
-    style_dim: int = 512
-    mapping_layers: int = 8
     channel_multiplier: float = 2
-    narrow: float = 1
     noise_mode: NoiseMode = "concat"
+    input_size: int = 0
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        if self.input_size == 0:
-            object.__setattr__(self, "input_size", self.face_size)
+        object.__setattr__(self, "input_size", self.input_size or self.face_size)
         for size in (self.face_size, self.input_size):
             if size < 8 or size & (size - 1):
                 raise ValueError(f"face and input size must be powers of two from 8, got {size}")
 
-    def width(self, resolution: int) -> int:
-        """Return the channels of the features that are ``resolution`` pixels wide."""
-        return layer_width(resolution, multiplier=self.channel_multiplier, narrow=self.narrow)
-
 
 class PriorGenerator(SynthesisNetwork):
     """The StyleGAN2 generator inside GPEN; alone, the face prior that is trained first."""
-
-    def __init__(self, config: GPENConfig) -> None:
-        super().__init__(
-            config.width,
-            face_size=config.face_size,
-            style_dim=config.style_dim,
-            mapping_layers=config.mapping_layers,
-            noise_mode=config.noise_mode,
-        )
-        self.config = config
 
     def noise_shapes(self) -> list[tuple[int, int, int]]:
         """Return (C, H, W) of each styled convolution's noise: one at 4 px, two at each larger size."""

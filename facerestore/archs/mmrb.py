@@ -24,8 +24,8 @@ from torch.nn import functional
 
 from facerestore.archs.lite import conv
 from facerestore.archs.ops import LEAKY_SLOPE
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
-from facerestore.archs.stylegan2 import Upsampling, enlarge_bilinear, resolutions
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig, Upsampling, enlarge_bilinear, resolutions
 
 Injection: TypeAlias = Literal["sft_half", "sft_full", "add", "noise_concat"]
 """How decoder features reach the prior: scale and shift of the second half of its channels (GFPGAN's balance of
@@ -111,9 +111,9 @@ class MMRBConfig:
             )
         object.__setattr__(self, "block_counts", tuple(self.block_counts[:levels]))
 
-    def prior(self) -> PriorConfig:
+    def prior(self) -> GeneratorConfig:
         """Return the shape of the prior, without a mapping network."""
-        return PriorConfig(
+        return GeneratorConfig(
             face_size=self.face_size,
             style_dim=self.style_dim,
             mapping_layers=0,

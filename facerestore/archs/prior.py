@@ -10,19 +10,11 @@ the length of a style.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from facerestore.archs.stylegan2 import (
-    NoiseMode,
-    Steer,
-    SynthesisNetwork,
-    Upsampling,
-    layer_width,
-    resolutions,
-)
+from facerestore.archs.stylegan2 import GeneratorConfig, Steer, SynthesisNetwork
 
 # Any fixed number will do: it makes new networks alike.
 NOISE_SEED = 0
@@ -30,58 +22,13 @@ NOISE_SEED = 0
 MEAN_LATENT_SAMPLES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class PriorConfig:
-    """Shape of the generator.
-
-    Attributes:
-        face_size: side of the output, pixels; a power of two from 8.
-        style_dim: length of a style.
-        mapping_layers: layers of the mapping network; 0 leaves it out, where styles come from elsewhere.
-        channel_multiplier: widens the layers from 64 px on; 2 in the original, 1 in GFPGAN's.
-        narrow: scales every width.
-        upsampling: how sizes double; it belongs to the parameters and cannot be changed under them.
-        noise_mode: noise added as in StyleGAN2, or concatenated as in GPEN, which doubles the widths behind it.
-    """
-
-    face_size: int
-    style_dim: int = 512
-    mapping_layers: int = 8
-    channel_multiplier: float = 1
-    narrow: float = 1
-    upsampling: Upsampling = "fir"
-    noise_mode: NoiseMode = "add"
-
-    def __post_init__(self) -> None:
-        """Check the size."""
-        if self.face_size < 8 or self.face_size & (self.face_size - 1):
-            raise ValueError(f"face size must be a power of two from 8, got {self.face_size}")
-
-    def width(self, resolution: int) -> int:
-        """Return the channels of the features that are ``resolution`` pixels wide."""
-        return layer_width(resolution, multiplier=self.channel_multiplier, narrow=self.narrow)
-
-    @property
-    def latent_count(self) -> int:
-        """Styles that one face takes: 2 log2(face_size) - 2."""
-        return 2 * len(resolutions(self.face_size))
-
-
 class StyleGAN2Prior(SynthesisNetwork):
     """Draws faces from styles, with noise of its own."""
 
     w_avg: Tensor
 
-    def __init__(self, config: PriorConfig) -> None:
-        super().__init__(
-            config.width,
-            face_size=config.face_size,
-            style_dim=config.style_dim,
-            mapping_layers=config.mapping_layers,
-            noise_mode=config.noise_mode,
-            upsampling=config.upsampling,
-        )
-        self.config = config
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__(config)
         self.register_buffer("w_avg", torch.zeros(config.style_dim))
         self.noises = _stored_noise(self.noise_sides)
 

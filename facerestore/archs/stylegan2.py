@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -269,45 +270,66 @@ def mapping_network(style_dim: int, layers: int) -> nn.Sequential:
     )
 
 
-class SynthesisNetwork(nn.Module):
-    """Draws faces from styles; every layer may have its own (W+). GPEN's generator and the priors are such networks.
+@dataclass(frozen=True, slots=True)
+class GeneratorConfig:
+    """Shape of the generator.
 
-    Args:
-        width: resolution, pixels, to the channels of its features.
+    Attributes:
         face_size: side of the output, pixels; a power of two from 8.
-        style_dim: D.
-        mapping_layers: layers of the mapping network; 0 for none.
-        noise_mode: how noise joins the features.
-        upsampling: how sizes double.
+        style_dim: length of a style.
+        mapping_layers: layers of the mapping network; 0 leaves it out, where styles come from elsewhere.
+        channel_multiplier: widens the layers from 64 px on; 2 in the original, 1 in GFPGAN's.
+        narrow: scales every width.
+        upsampling: how sizes double; it belongs to the parameters and cannot be changed under them.
+        noise_mode: noise added as in StyleGAN2, or concatenated as in GPEN, which doubles the widths behind it.
     """
 
-    def __init__(
-        self,
-        width: Callable[[int], int],
-        *,
-        face_size: int,
-        style_dim: int,
-        mapping_layers: int,
-        noise_mode: NoiseMode,
-        upsampling: Upsampling = "fir",
-    ) -> None:
+    face_size: int
+    style_dim: int = 512
+    mapping_layers: int = 8
+    channel_multiplier: float = 1
+    narrow: float = 1
+    upsampling: Upsampling = "fir"
+    noise_mode: NoiseMode = "add"
+
+    def __post_init__(self) -> None:
+        """Check the size."""
+        if self.face_size < 8 or self.face_size & (self.face_size - 1):
+            raise ValueError(f"face size must be a power of two from 8, got {self.face_size}")
+
+    def width(self, resolution: int) -> int:
+        """Return the channels of the features that are ``resolution`` pixels wide."""
+        return layer_width(resolution, multiplier=self.channel_multiplier, narrow=self.narrow)
+
+    @property
+    def latent_count(self) -> int:
+        """Styles that one face takes: 2 log2(face_size) - 2."""
+        return 2 * len(resolutions(self.face_size))
+
+
+class SynthesisNetwork(nn.Module):
+    """Draws faces from styles; every layer may have its own (W+). GPEN's generator and the priors are such networks."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        styled = partial(StyledConv, style_dim=style_dim, noise_mode=noise_mode)
-        rgb = partial(ToRGB, style_dim=style_dim, upsampling=upsampling)
-        factor = NOISE_LAYERS[noise_mode].channel_factor
-        self.enlarges = upsampling == "bilinear"
-        coarsest, *self.sizes = resolutions(face_size)
-        self.latent_count = 2 * len(self.sizes) + 2
+        self.config = config
+        styled = partial(StyledConv, style_dim=config.style_dim, noise_mode=config.noise_mode)
+        rgb = partial(ToRGB, style_dim=config.style_dim, upsampling=config.upsampling)
+        factor = NOISE_LAYERS[config.noise_mode].channel_factor
+        self.enlarges = config.upsampling == "bilinear"
+        coarsest, *self.sizes = resolutions(config.face_size)
+        self.latent_count = config.latent_count
         self.noise_sides = [coarsest, *(size for size in self.sizes for _ in range(2))]
-        c = width(coarsest)
-        self.style = mapping_network(style_dim, mapping_layers) if mapping_layers else nn.Identity()
+        c = config.width(coarsest)
+        layers = config.mapping_layers
+        self.style = mapping_network(config.style_dim, layers) if layers else nn.Identity()
         self.input = ConstantInput(c)
         self.conv1 = styled(c, c)
         self.to_rgb1 = rgb(c * factor, upsample=False)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
         for size in self.sizes:
-            before, c = c, width(size)
+            before, c = c, config.width(size)
             self.convs.append(styled(before * factor, c, resample="same" if self.enlarges else "up"))
             self.convs.append(styled(c * factor, c))
             self.to_rgbs.append(rgb(c * factor, upsample=True))

@@ -33,8 +33,8 @@ from facerestore.weights.checkpoint import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
-    from facerestore.archs.stylegan2 import NoiseMode, Upsampling
+    from facerestore.archs.prior import StyleGAN2Prior
+    from facerestore.archs.stylegan2 import GeneratorConfig, NoiseMode, Upsampling
 
 Origin: TypeAlias = Literal["rosinality", "basicsr", "clean", "own"]
 """Whose names and conventions a state dict follows."""
@@ -146,19 +146,18 @@ def canonical_prior(state_dict: Mapping[str, Tensor], origin: Origin) -> dict[st
     return dict(_from_clean(_our_name(key), value) for key, value in state_dict.items())
 
 
-def prior_config(shapes: Shapes, *, upsampling: Upsampling) -> PriorConfig:
+def prior_config(shapes: Shapes, *, upsampling: Upsampling) -> GeneratorConfig:
     """Return sizes and widths, read from the shapes of canonical tensors.
 
     Raises:
         CheckpointError: they fit no generator.
     """
-    from facerestore.archs.prior import PriorConfig
-    from facerestore.archs.stylegan2 import COARSE_WIDTH
+    from facerestore.archs.stylegan2 import COARSE_WIDTH, GeneratorConfig
 
     try:
         face_size = 2 ** (count_indices(shapes, r"to_rgbs\.(\d+)\.bias") + 2)
         coarse = shapes["input.input"][1]
-        return PriorConfig(
+        return GeneratorConfig(
             face_size=face_size,
             style_dim=shapes["conv1.conv.modulation.weight"][1],
             mapping_layers=count_indices(shapes, r"style\.(\d+)\.weight"),
@@ -229,7 +228,9 @@ def _upsampling(shapes: Shapes, origin: Origin) -> Upsampling:
     return "fir"
 
 
-def _with_filters(canonical: Mapping[str, Tensor], config: PriorConfig, origin: Origin) -> dict[str, Tensor]:
+def _with_filters(
+    canonical: Mapping[str, Tensor], config: GeneratorConfig, origin: Origin
+) -> dict[str, Tensor]:
     """Add the filters that BasicSR does not store; leave them out where upsampling is bilinear."""
     from facerestore.archs.ops import fir_kernel
 

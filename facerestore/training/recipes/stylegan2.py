@@ -11,8 +11,8 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
-from facerestore.archs.stylegan2 import Upsampling
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig, Upsampling
 from facerestore.training.recipes.base import Exported
 from facerestore.training.recipes.style_gan import (
     MixedStyles,
@@ -59,7 +59,7 @@ class StyleGAN2Recipe(StyleGANRecipe):
 
     def networks(self) -> dict[str, nn.Module]:
         shape = asdict(self.settings.generator)
-        config = PriorConfig(self.face_size, **shape, upsampling=self.settings.upsampling)
+        config = GeneratorConfig(self.face_size, **shape, upsampling=self.settings.upsampling)
         discriminator = WatchedDiscriminator(self.settings.discriminator, self.face_size)
         return {"generator": MixedStyles(StyleGAN2Prior(config)), "discriminator": discriminator}
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from facerestore.archs.mmrb import Codes, MMRBConfig, MMRBGenerator
-from facerestore.archs.prior import PriorConfig, StyleGAN2Prior
-from facerestore.archs.stylegan2 import resolutions
+from facerestore.archs.prior import StyleGAN2Prior
+from facerestore.archs.stylegan2 import GeneratorConfig, resolutions
 from facerestore.backends.priors import prior_from_state_dict
 from facerestore.degradation import Degradation
 from facerestore.degradation.batched import degrade_batch
@@ -105,7 +105,7 @@ class TrainedMMRB(MMRBGenerator):
         return [self.prior.noises.get_buffer(f"noise_{n}") for n in range(len(self.prior.convs) + 1)]
 
 
-def draw_noise(config: PriorConfig, draw: Draw) -> list[Tensor]:
+def draw_noise(config: GeneratorConfig, draw: Draw) -> list[Tensor]:
     """Return normal noise for each styled convolution, coarse to fine, B 1 r r, each sample's its own."""
     sides = [4, *(side for side in resolutions(config.face_size)[1:] for _ in range(2))]
     areas = [side * side for side in sides]
@@ -198,7 +198,7 @@ def _degraded_faces(hq: Tensor, degradation: Degradation, draw: Draw) -> Tensor:
     return lq * 2 - 1
 
 
-def labelling_prior(config: PriorConfig, path: Path | None) -> StyleGAN2Prior:
+def labelling_prior(config: GeneratorConfig, path: Path | None) -> StyleGAN2Prior:
     """Return the prior that draws labelled faces: that of a file or run, or an untrained one for a trial.
 
     Args:
@@ -223,7 +223,7 @@ def labelling_prior(config: PriorConfig, path: Path | None) -> StyleGAN2Prior:
     return prior
 
 
-def prior_of(path: Path, config: PriorConfig) -> StyleGAN2Prior:
+def prior_of(path: Path, config: GeneratorConfig) -> StyleGAN2Prior:
     """Return the prior of a weights file or of a run.
 
     Raises:
