@@ -2,7 +2,7 @@
 
 A package names them in its entry points, in a group for each kind (``facerestore.detectors``); a program registers them
 for its own process. Each room holds the `Extensions` of its kind beside its table of our own. Installed packages are
-looked through once, when somebody asks for more than ours, and none is imported before its name, or all of its kind, are
+looked through once, when somebody asks for more than ours, and none is imported before its name or all of its kind are
 asked for. One that is broken is an error there and nowhere else, with its name, its package and the cause.
 """
 
