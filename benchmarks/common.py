@@ -12,12 +12,12 @@ from typing import Any
 
 from benchmarks.plots import Plot, write_plots
 from facerestore import __version__
-from facerestore.bench.environment import waiting_words
 from facerestore.bench.machine import Machine, OthersWatch, busy_words, describe_machine
 from facerestore.bench.memory import Peak, page_faults, peak, reset_peak
 from facerestore.bench.pairs import in_turns, median_faults, others_share, run_ratio
 from facerestore.bench.report import SCHEMA, ratio_facts, timing_facts, write_json
 from facerestore.bench.runner import BenchJob, TimedRun
+from facerestore.bench.spawn import waiting_words
 from facerestore.bench.statistics import Ratio, Timing
 from facerestore.bench.tables import Table, machine_words, markdown, megabytes, seconds, spread
 from facerestore.errors import FaceRestoreError, count

@@ -14,13 +14,13 @@ from dataclasses import asdict, replace
 
 from benchmarks.common import Options, Results, TimedJob, compare_jobs, main, say, start, turns_results
 from benchmarks.reference.gpen_photo import PublishedPhoto
-from facerestore.bench.environment import as_published
 from facerestore.bench.line import GivenFaces, LineRequest, open_line, pass_photo
 from facerestore.bench.memory import Peak
 from facerestore.bench.pairs import WARM_UPS
 from facerestore.bench.photos import drawn_photo
 from facerestore.bench.report import timing_facts
 from facerestore.bench.runner import remote_job
+from facerestore.bench.spawn import as_published
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread

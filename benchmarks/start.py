@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.common import Options, Results, main, say, start
-from facerestore.bench.environment import as_published, changed
 from facerestore.bench.memory import Peak
 from facerestore.bench.photos import drawn_photo
 from facerestore.bench.report import timing_facts
+from facerestore.bench.spawn import as_published, changed
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread

@@ -11,12 +11,11 @@ import pytest
 from bench_fakes import Clock, FakeRunner
 
 from facerestore.bench import machine, memory
-from facerestore.bench.environment import TUNING, as_published, as_shipped, waiting_words
 from facerestore.bench.machine import OthersWatch, busy_words, describe_machine, product_rate
 from facerestore.bench.pairs import compare, measure, others_share
 from facerestore.bench.runner import TimedRun
 from facerestore.bench.sides import Side, parse_against
-from facerestore.bench.spawn import Remote, spawned
+from facerestore.bench.spawn import TUNING, Remote, as_published, as_shipped, spawned, waiting_words
 from facerestore.bench.standstill import TRIES, StandstillWatch, undisturbed
 from facerestore.bench.statistics import LEAST_PAIRS, Timing, paired_ratio, relative_error
 from facerestore.device import SHORT_SPIN

@@ -4,8 +4,12 @@ import torch
 from golden import Golden, assert_near
 
 from facerestore.archs.gpen import GPENConfig, GPENDiscriminator, GPENGenerator
-from facerestore.training.losses.adversarial import path_length_penalty, r1_penalty
-from facerestore.training.losses.common import discriminator_score_loss, generator_score_loss
+from facerestore.training.losses.common import (
+    discriminator_score_loss,
+    generator_score_loss,
+    path_length_penalty,
+    r1_penalty,
+)
 
 
 def test_losses_and_r1_give_the_official_values():

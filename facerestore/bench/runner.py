@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.bench.environment import Changes, as_published, as_shipped, waiting_words
 from facerestore.bench.machine import OthersWatch, product_rate, thread_facts
 from facerestore.bench.memory import Peak, page_faults, peak, reset_peak, resident
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import TF32, Side
-from facerestore.bench.spawn import Remote
+from facerestore.bench.spawn import Changes, Remote, as_published, as_shipped, waiting_words
 from facerestore.device import autocast_dtype, keep_freed_memory, resolve_device, set_threads, synchronise
 from facerestore.errors import ConfigError
 from facerestore.testing.drawn_faces import trial_faces, trial_map

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from facerestore.pictures.layout import GAP_PX, PAPER, captioned, framed, side_by_side, stacked
+from facerestore.pictures.layout import GAP_PX, PAPER, captioned, framed, side_by_side, square_tile, stacked
 from facerestore.pixels import in_8_bits
 from facerestore.types import Box, DetectedFace, Image, Outcome, RestoredFace
 
@@ -98,13 +98,8 @@ def labelled_picture(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    drawn = [[captioned(_tile(pixels, side_px), label) for label, pixels in row] for row in rows]
+    drawn = [[captioned(square_tile(pixels, side_px), label) for label, pixels in row] for row in rows]
     return np.asarray(framed(stacked([side_by_side(row) for row in drawn])))
-
-
-def _tile(pixels: NDArray[np.uint8], side_px: int) -> _Picture:
-    method = PillowImage.Resampling.NEAREST if pixels.shape[0] < side_px else PillowImage.Resampling.LANCZOS
-    return PillowImage.fromarray(pixels).resize((side_px, side_px), method)
 
 
 def _tag(draw: ImageDraw.ImageDraw, box: Box, text: str, size: tuple[int, int]) -> None:

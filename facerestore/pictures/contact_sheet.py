@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from facerestore.pictures.layout import GAP_PX, INK, PAPER, drawable, font_of, wrapped
+from facerestore.pictures.layout import GAP_PX, INK, PAPER, drawable, font_of, square_tile, wrapped
 
 # The look: chosen by eye on sheets of four faces under nine degradations; nothing else depends on it.
 TITLE_PX, TEXT_PX, LINE_PX = 18, 13, 17
@@ -74,13 +74,8 @@ def _row(tiles: Sequence[Tile], tile_px: int, width: int) -> PillowImage.Image:
     draw = ImageDraw.Draw(row)
     for number, (tile, lines) in enumerate(zip(tiles, texts, strict=True)):
         left = GAP_PX + number * (tile_px + GAP_PX)
-        row.paste(_drawn(tile.pixels, tile_px), (left, 0))
+        row.paste(square_tile(tile.pixels, tile_px), (left, 0))
         for line, text in enumerate(lines):
             place = (left, tile_px + GAP_PX // 2 + line * LINE_PX)
             draw.text(place, text, fill=INK if line else _HEADING, font=font_of(TEXT_PX))
     return row
-
-
-def _drawn(pixels: NDArray[np.uint8], tile_px: int) -> PillowImage.Image:
-    method = PillowImage.Resampling.NEAREST if pixels.shape[0] < tile_px else PillowImage.Resampling.LANCZOS
-    return PillowImage.fromarray(pixels).resize((tile_px, tile_px), method)

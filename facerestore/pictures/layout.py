@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
@@ -24,6 +26,12 @@ _PLAIN = str.maketrans(
 )
 """European letters that are no plain letter with an accent."""
 _UNKNOWN = "?"
+
+
+def square_tile(pixels: NDArray[np.uint8], side_px: int) -> _Picture:
+    """Return a square picture, (S, S, 3) RGB, at a side; a smaller one keeps its pixels visible."""
+    method = PillowImage.Resampling.NEAREST if pixels.shape[0] < side_px else PillowImage.Resampling.LANCZOS
+    return PillowImage.fromarray(pixels).resize((side_px, side_px), method)
 
 
 def captioned(picture: _Picture, text: str) -> _Picture:

@@ -21,8 +21,13 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
-from facerestore.training.losses.adversarial import PATH_MEAN_DECAY, path_length_penalty, r1_penalty
-from facerestore.training.losses.common import discriminator_score_loss, generator_score_loss
+from facerestore.training.losses.common import (
+    PATH_MEAN_DECAY,
+    discriminator_score_loss,
+    generator_score_loss,
+    path_length_penalty,
+    r1_penalty,
+)
 from facerestore.training.recipes.base import Phase, Recipe, Scene, Term, Validated
 
 # Second beta of Adam before its correction (arXiv 1912.04958, appendix B); the first is a setting.

@@ -32,7 +32,6 @@ from facerestore.degradation import preset
 from facerestore.errors import ConfigError
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import muon_for
-from facerestore.training.losses.adversarial import r1_penalty
 from facerestore.training.losses.common import (
     consistency,
     discriminator_score_loss,
@@ -42,6 +41,7 @@ from facerestore.training.losses.common import (
     latent,
     perceptual,
     pyramid,
+    r1_penalty,
 )
 from facerestore.training.losses.feature_weights import (
     check_same,

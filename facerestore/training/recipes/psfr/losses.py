@@ -77,15 +77,6 @@ def region_style(restored: Sequence[Tensor], hq: Sequence[Tensor], labels: Tenso
     return torch.stack(losses).sum()
 
 
-def perceptual(restored: Sequence[Tensor], hq: Sequence[Tensor]) -> Tensor:
-    """Return the weighted sum of mean squared distances of the five levels ("PCP")."""
-    losses = [
-        weight * functional.mse_loss(ours, real.detach())
-        for weight, ours, real in zip(PERCEPTUAL_WEIGHTS, restored, hq, strict=True)
-    ]
-    return torch.stack(losses).sum()
-
-
 def scale_feature_matching(fake: Sequence[Judgement], real: Sequence[Judgement]) -> Tensor:
     """Return the mean over scales of the feature distances of their discriminators."""
     losses = [feature_matching(f.features, r.features) for f, r in zip(fake, real, strict=True)]

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, to_official
@@ -31,13 +32,13 @@ from facerestore.training.data.maps import coloured, find_parser, landmark_maps,
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
 from facerestore.training.engine.muon import muon_for
-from facerestore.training.losses.common import GANMode
+from facerestore.training.losses.common import GANMode, perceptual
 from facerestore.training.losses.feature_weights import Wish, check_same, find_features, load_vgg19
 from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
 from facerestore.training.recipes.psfr.losses import (
+    PERCEPTUAL_WEIGHTS,
     STYLE_LEVELS,
     fitting_scales,
-    perceptual,
     region_style,
     scale_adversarial,
     scale_discrimination,
@@ -281,7 +282,8 @@ class PSFRRecipe(Recipe):
             Term("style", region_style(ours[STYLE_LEVELS], real[STYLE_LEVELS], labels), chosen.style_weight)
         ]
         if chosen.perceptual_weight:
-            terms.append(Term("perceptual", perceptual(ours, real), chosen.perceptual_weight))
+            distance = perceptual(ours, real, weights=PERCEPTUAL_WEIGHTS, distance=functional.mse_loss)
+            terms.append(Term("perceptual", distance, chosen.perceptual_weight))
         return terms
 
     def _discriminator_terms(self, scene: Scene) -> list[Term]:
