@@ -90,7 +90,7 @@ def test_no_gradient_flows_to_the_real_face():
     latents, theirs = (torch.rand(1, 2, 4, requires_grad=True) for _ in range(2))
     total = (
         psfr_losses.region_style(x, y, labels)
-        + psfr_losses.perceptual(x, y)
+        + losses.perceptual(x, y, weights=psfr_losses.PERCEPTUAL_WEIGHTS, distance=functional.mse_loss)
         + losses.feature_matching(x, y)
         + losses.perceptual(x, y)
         + losses.consistency(x, y, latents, theirs)
