@@ -170,7 +170,7 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
     device = resolve_device(request.device)
     most = peak(reset=reset, device=device)
     watch = OthersWatch(clock=clock)
-    clocks = [undisturbed(lambda: _timed(pipeline, photo, clock)) for _ in range(request.repeats)]
+    clocks = [undisturbed(lambda: _timed_pass(pipeline, photo, clock)) for _ in range(request.repeats)]
     return LineResult(
         photo=photo.name,
         size=size,
@@ -240,7 +240,7 @@ def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore
     )
 
 
-def _timed(pipeline: RestorePipeline, photo: Photo, clock: Clock) -> StageClock:
+def _timed_pass(pipeline: RestorePipeline, photo: Photo, clock: Clock) -> StageClock:
     """Take a photo through all stages, and return what each took."""
     stages = StageClock(clock=clock, apart=True)
     pass_photo(pipeline, photo, stages)

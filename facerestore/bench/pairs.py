@@ -97,9 +97,9 @@ def measure(
     _check_repeats(repeats)
     with closing(open_runner(side)) as runner:
         opened = runner.open()
-        turns = _told(repeats, side.label, tell, warm_ups=_warm_ups(opened))
+        turns = _told_turns(repeats, side.label, tell, warm_ups=_warm_ups(opened))
         runs = [undisturbed(runner.run) for _ in turns][_warm_ups(opened) :]
-        return _result(side, opened, runs, runner)
+        return _network_result(side, opened, runs, runner)
 
 
 def compare(
@@ -123,7 +123,10 @@ def compare(
             found, expected = first.outputs(), second.outputs()
             errors = {name: relative_error(found[name], expected[name]) for name in expected if name in found}
         return PairResult(
-            _result(one, opened[0], runs[0], first), _result(other, opened[1], runs[1], second), ratio, errors
+            _network_result(one, opened[0], runs[0], first),
+            _network_result(other, opened[1], runs[1], second),
+            ratio,
+            errors,
         )
 
 
@@ -144,7 +147,7 @@ def in_turns(
         ConfigError: ``repeats`` is below 1.
     """
     _check_repeats(repeats)
-    turns = _told(repeats, label, tell, warm_ups=warm_ups)
+    turns = _told_turns(repeats, label, tell, warm_ups=warm_ups)
     pairs = [undisturbed(lambda: (first.run(), second.run())) for _ in turns][warm_ups:]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
@@ -162,7 +165,9 @@ def run_ratio(
     return paired_ratio(second, first)
 
 
-def _result(side: Side, opened: Opened, runs: Sequence[TimedRun], runner: SideRunner) -> NetworkResult:
+def _network_result(
+    side: Side, opened: Opened, runs: Sequence[TimedRun], runner: SideRunner
+) -> NetworkResult:
     """Return what was measured; the memory is asked first, before anything else needs some."""
     peak = runner.peak()
     return NetworkResult(
@@ -194,7 +199,7 @@ def _warm_ups(opened: Opened) -> int:
     return WARM_UPS if opened.device == "cpu" else ACCELERATOR_WARM_UPS
 
 
-def _told(repeats: int, label: str, tell: Tell | None, *, warm_ups: int) -> Iterator[int]:
+def _told_turns(repeats: int, label: str, tell: Tell | None, *, warm_ups: int) -> Iterator[int]:
     """Yield the numbers of the runs, those that do not count first, telling each."""
     for index in range(warm_ups + repeats):
         if tell is not None:

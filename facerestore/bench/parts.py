@@ -72,7 +72,7 @@ def open_parts(side: Side, *, device: torch.device, store: WeightsStore) -> list
     size_of = {word: side.size if index == 0 else None for index, word in enumerate(words)}
     parts = [
         _open_part(
-            find_source(w, random=side.random, size=_size(w, size_of[w], side), store=store), side, device
+            find_source(w, random=side.random, size=_own_size(w, size_of[w], side), store=store), side, device
         )
         for w in words
     ]
@@ -83,7 +83,7 @@ def open_parts(side: Side, *, device: torch.device, store: WeightsStore) -> list
     return sorted(parts, key=lambda part: not part.parses)
 
 
-def _size(word: str, size: int | None, side: Side) -> int | None:
+def _own_size(word: str, size: int | None, side: Side) -> int | None:
     """Return the size of one network: a parser beside a small example is a small example too."""
     if (
         size is None
@@ -101,7 +101,7 @@ def _open_part(source: Source, side: Side, device: torch.device) -> Part:
         return ParserPart(source, parser, side, device)
     if side.form == "reference":
         return ReferencePart(source, device)
-    return ShippedPart(source, _restorer(source, side, device))
+    return ShippedPart(source, _open_restorer(source, side, device))
 
 
 class ShippedPart:
@@ -111,7 +111,7 @@ class ShippedPart:
 
     def __init__(self, source: Source, restorer: Restorer) -> None:
         self.name, self._source, self.restorer = source.name, source, restorer
-        self.parameters = 0 if source.state_dict is None else _numel(source.state_dict)
+        self.parameters = 0 if source.state_dict is None else _parameter_count(source.state_dict)
         self.size = self.restorer.face_size
         self._input_size = self.restorer.input_size
 
@@ -145,17 +145,17 @@ class ShippedPart:
             return restorer.forward(x, maps if restorer.needs_parsing else None)
 
 
-def _form(side: Side) -> AbstractContextManager[None]:
+def _building_form(side: Side) -> AbstractContextManager[None]:
     """Return the context in which networks are built in the form of a side."""
     from facerestore.archs.convolution import published_forms
 
     return published_forms() if side.form == "eager" else nullcontext()
 
 
-def _restorer(source: Source, side: Side, device: torch.device) -> Restorer:
+def _open_restorer(source: Source, side: Side, device: torch.device) -> Restorer:
     """Return the restorer of a source in the form and precision of a side."""
     restorer: Restorer
-    with _form(side):
+    with _building_form(side):
         if source.chosen is not None:
             restorer = load_restorer(
                 source.chosen, device=device, provider=side.provider, threads=side.threads
@@ -173,10 +173,10 @@ class ReferencePart(ShippedPart):
     def __init__(self, source: Source, device: torch.device) -> None:
         if source.state_dict is None:
             raise ConfigError(f"backend '{source.name}' has no weights, and so no reference form")
-        published = _published(source.name, source.state_dict, device)
+        published = _published_network(source.name, source.state_dict, device)
         if not isinstance(published, TensorRestorer):
             raise ConfigError(f"'{source.name}' restores no faces")
-        published.network = _reference(published)
+        published.network = _reference_form(published)
         super().__init__(source, published)
         self._range = published.network_range
 
@@ -194,12 +194,12 @@ class ParserPart:
         if source.state_dict is None:
             raise ConfigError(f"the parser '{source.name}' has no weights")
         self.name, self._source = source.name, source
-        with _form(side):
+        with _building_form(side):
             self.parser = found.build(source.state_dict, device=device)
         if source.size is not None:
             self.parser.input_size = source.size
         self.size = self.parser.input_size
-        self.parameters = _numel(source.state_dict)
+        self.parameters = _parameter_count(source.state_dict)
         if side.form == "reference":
             self.parser.network = _Logits(reference_network(source.name, source.state_dict, device))  # type: ignore[assignment]
 
@@ -240,16 +240,16 @@ def reference_network(
     Raises:
         ConfigError: it has none.
     """
-    return _reference(_published(name, state_dict, device))
+    return _reference_form(_published_network(name, state_dict, device))
 
 
-def _reference(published: TensorRestorer | NetworkParser) -> torch.nn.Module:
+def _reference_form(published: TensorRestorer | NetworkParser) -> torch.nn.Module:
     from facerestore.archs.reference import ReferenceNetwork
 
     return ReferenceNetwork(published.network).eval()
 
 
-def _published(
+def _published_network(
     name: str, state_dict: Mapping[str, torch.Tensor], device: torch.device
 ) -> TensorRestorer | NetworkParser:
     """Return what holds a network as it was published; raises ConfigError where it has no reference form."""
@@ -303,5 +303,5 @@ def counted_gflop(run: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def _numel(state_dict: Mapping[str, torch.Tensor]) -> int:
+def _parameter_count(state_dict: Mapping[str, torch.Tensor]) -> int:
     return sum(value.numel() for value in state_dict.values())

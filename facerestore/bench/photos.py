@@ -89,16 +89,16 @@ def draw_photo(megapixels: float, faces: int) -> tuple[Image, list[DetectedFace]
         raise ConfigError(f"faces is {faces}; give 0 or more")
     height = max(1, round(math.sqrt(megapixels * 1e6 / ASPECT)))
     width = max(1, round(height * ASPECT))
-    pixels = _background(height, width)
+    pixels = _textured_ground(height, width)
     found = []
-    side, corners = _grid(height, width, faces)
+    side, corners = _face_grid(height, width, faces)
     for index, (left, top) in enumerate(corners):
-        pixels[top : top + side, left : left + side] = _crop(side, index)
-        found.append(_face(left, top, side))
+        pixels[top : top + side, left : left + side] = _drawn_crop(side, index)
+        found.append(_drawn_place(left, top, side))
     return pixels, found
 
 
-def _grid(height: int, width: int, faces: int) -> tuple[int, list[tuple[int, int]]]:
+def _face_grid(height: int, width: int, faces: int) -> tuple[int, list[tuple[int, int]]]:
     """Return the side of the faces' crops, and the left upper corner of each."""
     if not faces:
         return 0, []
@@ -117,7 +117,7 @@ def _grid(height: int, width: int, faces: int) -> tuple[int, list[tuple[int, int
     return side, corners
 
 
-def _background(height: int, width: int) -> NDArray[np.uint8]:
+def _textured_ground(height: int, width: int) -> NDArray[np.uint8]:
     """Return a textured ground, (H, W, 3): one drawn piece, mirrored again and again."""
     import cv2
 
@@ -134,7 +134,7 @@ def _background(height: int, width: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.tile(block, repeats)[:height, :width])
 
 
-def _crop(side: int, index: int) -> NDArray[np.uint8]:
+def _drawn_crop(side: int, index: int) -> NDArray[np.uint8]:
     """Return one of the drawn faces, blurred and noisy, (S, S, 3)."""
     import cv2
 
@@ -144,7 +144,7 @@ def _crop(side: int, index: int) -> NDArray[np.uint8]:
     return whole_levels(soft * 255 + noise)
 
 
-def _face(left: int, top: int, side: int) -> DetectedFace:
+def _drawn_place(left: int, top: int, side: int) -> DetectedFace:
     """Return where a drawn face is; its box has the size that detectors give: 0.6 of the crop."""
     landmarks = template(side).astype(np.float32) + np.array([left, top], dtype=np.float32)
     box = (left + 0.2 * side, top + 0.2 * side, left + 0.8 * side, top + 0.85 * side)

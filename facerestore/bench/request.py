@@ -154,7 +154,7 @@ def pair_side(request: BenchRequest, store: WeightsStore) -> Side:
     size = request.sizes[0] if request.sizes else None
     if request.random and size is None:
         size = published_sizes(network.split("+")[0])[0]
-    return _side(request, network, size)
+    return _side_of(request, network, size)
 
 
 def network_sides(request: BenchRequest, store: WeightsStore) -> list[Side]:
@@ -164,12 +164,12 @@ def network_sides(request: BenchRequest, store: WeightsStore) -> list[Side]:
         ConfigError: a name is unknown, or a network has no such size.
     """
     if not request.random:
-        names = request.networks or tuple(_installed(store)) or (AUTO,)
-        return [_side(request, name, None) for name in names]
+        names = request.networks or tuple(_installed_names(store)) or (AUTO,)
+        return [_side_of(request, name, None) for name in names]
     sides = [
-        _side(request, name, size)
+        _side_of(request, name, size)
         for name in request.networks or drawable_names()
-        for size in _sizes(request, name)
+        for size in _drawn_sizes(request, name)
     ]
     if not sides:
         sizes = ", ".join(f"{size} px" for size in request.sizes or ())
@@ -179,7 +179,7 @@ def network_sides(request: BenchRequest, store: WeightsStore) -> list[Side]:
     return sides
 
 
-def _installed(store: WeightsStore) -> list[str]:
+def _installed_names(store: WeightsStore) -> list[str]:
     """Return the catalog names of installed weights that restore faces."""
     usable = set(backend_names())
     return [
@@ -191,7 +191,7 @@ def _installed(store: WeightsStore) -> list[str]:
     ]
 
 
-def _sizes(request: BenchRequest, name: str) -> list[int]:
+def _drawn_sizes(request: BenchRequest, name: str) -> list[int]:
     """Return the sizes at which a network is drawn; without any said, the small example is left out.
 
     Where no network is named, those sizes are taken of the asked ones that this one has.
@@ -218,11 +218,11 @@ LEAST_PUBLISHED_PX = 128
 """Examples are smaller, published networks are not."""
 
 
-def _side(request: BenchRequest, network: str, size: int | None) -> Side:
-    return Side(**{**_shared(request, Side), "network": network, "size": size})
+def _side_of(request: BenchRequest, network: str, size: int | None) -> Side:
+    return Side(**{**_shared_fields(request, Side), "network": network, "size": size})
 
 
-def _shared(request: BenchRequest, record: type[Side | LineRequest]) -> dict[str, Any]:
+def _shared_fields(request: BenchRequest, record: type[Side | LineRequest]) -> dict[str, Any]:
     """Return what a request says of the fields of one of the things to be measured."""
     return {name: getattr(request, name) for name in names_of(record) if hasattr(request, name)}
 
@@ -240,12 +240,12 @@ def line_requests(request: BenchRequest) -> list[LineRequest]:
     return [
         _line_request(request, name, size)
         for name in restoring
-        for size in (_sizes(request, name) if request.random and request.sizes is not None else [None])
+        for size in (_drawn_sizes(request, name) if request.random and request.sizes is not None else [None])
     ]
 
 
 def _line_request(request: BenchRequest, network: str, size: int | None) -> LineRequest:
     repeats = request.repeats or LINE_REPEATS
     return LineRequest(
-        **{**_shared(request, LineRequest), "network": network, "size": size, "repeats": repeats}
+        **{**_shared_fields(request, LineRequest), "network": network, "size": size, "repeats": repeats}
     )

@@ -115,7 +115,7 @@ def parse_against(text: str, side: Side) -> Side:
     """
     changes: dict[str, object] = {}
     for word in (part.strip() for part in text.split(",")):
-        name, value = _meaning(word, text)
+        name, value = _word_meaning(word, text)
         if name in changes:
             raise ConfigError(f"--against '{text}' says twice what '{name}' is; say it once")
         changes[name] = value
@@ -127,7 +127,7 @@ def parse_against(text: str, side: Side) -> Side:
     return other
 
 
-def _meaning(word: str, text: str) -> tuple[str, object]:
+def _word_meaning(word: str, text: str) -> tuple[str, object]:
     """Return the field of a side that a word sets, and its value."""
     if not word:
         raise ConfigError(f"--against '{text}' has an empty word; {_VOCABULARY}")

@@ -90,7 +90,7 @@ def find_source(word: str, *, random: bool, size: int | None, store: WeightsStor
         ConfigError: nothing has this name, or it cannot be drawn, or not at this size.
     """
     if random:
-        return _drawn(word, size)
+        return _drawn_source(word, size)
     entry = store.catalog.entries.get(word)
     if parser_class(word) is not None or (entry is not None and entry.purpose == PARSE):
         return _installed_parser(word, store)
@@ -125,7 +125,7 @@ def _installed_parser(word: str, store: WeightsStore) -> Source:
     return Source(kind.name, chosen.name, state_dict)
 
 
-def _drawn(word: str, size: int | None) -> Source:
+def _drawn_source(word: str, size: int | None) -> Source:
     """Return random parameters, the same at every call and in every process."""
     if parser_class(word) is not None:
         return _drawn_parser(word, INPUT_SIZE if size is None else size)
@@ -161,7 +161,7 @@ def _drawn_parser(word: str, size: int) -> Source:
             network = ParseNet(ParseNetConfig((4, 6, 8), 1, (6, 4)) if tiny else ParseNetConfig())
         else:
             network = BiSeNet(BiSeNetConfig((4, 6, 8, 10), 6, 4, 4) if tiny else BiSeNetConfig())
-        return Source(word, "random weights", _woken(network), size)
+        return Source(word, "random weights", _woken_parameters(network), size)
 
 
 def _random_like(network: torch.nn.Module) -> Mapping[str, torch.Tensor]:
@@ -172,10 +172,10 @@ def _random_like(network: torch.nn.Module) -> Mapping[str, torch.Tensor]:
             f"{type(network).__name__} cannot be drawn: it has no configuration; give weights, or --size of the example"
         )
     with fixed_randomness():
-        return _woken(type(network)(config))
+        return _woken_parameters(type(network)(config))
 
 
-def _woken(network: torch.nn.Module) -> Mapping[str, torch.Tensor]:
+def _woken_parameters(network: torch.nn.Module) -> Mapping[str, torch.Tensor]:
     """Return the parameters of a network, those that start at zero drawn."""
     import torch
 

@@ -69,7 +69,7 @@ class Remote:
         self._label = label
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, make, args, dict(named or {})), daemon=True
+            target=_answer_questions, args=(theirs, make, args, dict(named or {})), daemon=True
         )
         with changed(as_shipped() if environment is None else environment):
             self._process.start()
@@ -126,7 +126,7 @@ def spawned(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) ->
         remote.close()
 
 
-def _serve(
+def _answer_questions(
     connection: Connection, make: Callable[..., object], args: tuple[object, ...], named: dict[str, object]
 ) -> None:
     """Answer questions until told to close: the whole life of a process."""
@@ -163,14 +163,14 @@ def as_published() -> Changes:
 def changed(changes: Changes) -> Iterator[None]:
     """Let processes that are started within find these variables; then all is as before."""
     before = {name: os.environ.get(name) for name in changes}
-    _set(changes)
+    _set_variables(changes)
     try:
         yield
     finally:
-        _set(before)
+        _set_variables(before)
 
 
-def _set(changes: Changes) -> None:
+def _set_variables(changes: Changes) -> None:
     for name, value in changes.items():
         if value is None:
             os.environ.pop(name, None)

@@ -49,7 +49,7 @@ def line_table(result: LineResult) -> Table:
             s.name,
             seconds(s.timing.median),
             spread(s.timing),
-            _share(s.timing, result.total),
+            _share_cell(s.timing, result.total),
             megabytes(s.peak_bytes),
         )
         for s in result.stages
@@ -162,14 +162,14 @@ def markdown(table: Table) -> str:
     lines = [
         f"### {table.title}",
         "",
-        _line(table.headings),
-        _line(["---", *["---:"] * (len(table.headings) - 1)]),
-        *(_line(row) for row in table.rows),
+        _markdown_line(table.headings),
+        _markdown_line(["---", *["---:"] * (len(table.headings) - 1)]),
+        *(_markdown_line(row) for row in table.rows),
     ]
     return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
 
 
-def _line(words: Sequence[str]) -> str:
+def _markdown_line(words: Sequence[str]) -> str:
     return f"| {' | '.join(word.replace('|', '/') for word in words)} |"
 
 
@@ -201,5 +201,5 @@ def threads_words(threads: dict[str, int]) -> str:
     return "threads: " + ", ".join(f"{name} {number}" for name, number in threads.items())
 
 
-def _share(part: Timing, whole: Timing) -> str:
+def _share_cell(part: Timing, whole: Timing) -> str:
     return f"{part.median / whole.median:.0%}" if whole.median else NOTHING

@@ -51,7 +51,7 @@ def lpips(spec: Spec, setting: Setting) -> FaceMetric:
 
     def measure(restored: Face, hq: Face | None) -> float:
         with torch.inference_mode():
-            value = float(network(_unit(restored, setting.device), _unit(hq, setting.device)))
+            value = float(network(_unit_tensor(restored, setting.device), _unit_tensor(hq, setting.device)))
         network.reset()  # it would remember every face for a mean of its own
         return value
 
@@ -80,7 +80,7 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
 
     def embed(face: Face) -> Tensor:
         with torch.inference_mode():
-            return network.of_aligned(_unit(face, setting.device) * 2 - 1)[0].double().cpu()
+            return network.of_aligned(_unit_tensor(face, setting.device) * 2 - 1)[0].double().cpu()
 
     protocol = {
         "implementation": "ArcFace IR-SE50, cosine of two vectors",
@@ -89,8 +89,8 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
         "colour": "RGB, 8 bit",
         "crop": "the part of the aligned face that lies in ArcFace's frame, 112 px",
     }
-    reference = _remembered(embed)
-    return FaceMetric(spec, protocol, lambda face, hq: float(embed(face) @ reference(_given(hq))))
+    reference = _with_memory_of_one(embed)
+    return FaceMetric(spec, protocol, lambda face, hq: float(embed(face) @ reference(_needed_face(hq))))
 
 
 def landmarks(spec: Spec, setting: Setting) -> FaceMetric:
@@ -112,10 +112,10 @@ def landmarks(spec: Spec, setting: Setting) -> FaceMetric:
     def find(face: Face) -> NDArray[np.float64]:
         return five_points(network, face)
 
-    reference = _remembered(find)
+    reference = _with_memory_of_one(find)
 
     def measure(restored: Face, hq: Face | None) -> float:
-        original = reference(_given(hq))
+        original = reference(_needed_face(hq))
         distances = np.linalg.norm(find(restored) - original, axis=1)
         return float(100 * distances.mean() / np.linalg.norm(original[1] - original[0]))
 
@@ -179,7 +179,7 @@ def _torch_hub_with(path: Path, entry: WeightsEntry, net: Literal["alex", "vgg"]
             torch.hub.set_dir(before)
 
 
-def _remembered(function: Callable[[Face], Any]) -> Callable[[Face], Any]:
+def _with_memory_of_one(function: Callable[[Face], Any]) -> Callable[[Face], Any]:
     """Return the function with a memory of one: every method is compared with the same original in turn."""
     last: list[tuple[Face, Any]] = []
 
@@ -191,13 +191,13 @@ def _remembered(function: Callable[[Face], Any]) -> Callable[[Face], Any]:
     return remembering
 
 
-def _unit(face: Face | None, device: torch.device) -> Tensor:
+def _unit_tensor(face: Face | None, device: torch.device) -> Tensor:
     """Return a face as a (1, 3, S, S) tensor in [0, 1]."""
-    tensor = torch.from_numpy(_given(face).copy()).permute(2, 0, 1)[None].float() / 255
+    tensor = torch.from_numpy(_needed_face(face).copy()).permute(2, 0, 1)[None].float() / 255
     return tensor.to(device)
 
 
-def _given(face: Face | None) -> Face:
+def _needed_face(face: Face | None) -> Face:
     if face is None:
         raise ConfigError("this metric compares a face with its original, and there is none")
     return face

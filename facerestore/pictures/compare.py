@@ -46,7 +46,7 @@ def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) 
     Returns:
         (H', W', 3) uint8 RGB.
     """
-    size = _fit((before.shape[1], before.shape[0]), PANEL_SIDE_PX)
+    size = _fitting_size((before.shape[1], before.shape[0]), PANEL_SIDE_PX)
     panels = [
         captioned(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
     ]
@@ -55,7 +55,7 @@ def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) 
     width = max(strip.width, LEAST_WIDTH_PX)
     columns = min(max(1, len(chosen)), max(1, width // (2 * TILE_PX)))
     side = min((width - (columns - 1) * 2 * GAP_PX - columns * PAIR_GAP_PX) // (2 * columns), MOST_TILE_PX)
-    pairs = [_pair(before, after, face, index, side) for index, face in chosen]
+    pairs = [_close_up_pair(before, after, face, index, side) for index, face in chosen]
     rows = [
         side_by_side(pairs[start : start + columns], gap_px=2 * GAP_PX)
         for start in range(0, len(pairs), columns)
@@ -82,7 +82,7 @@ def faces_picture(image: Image, faces: Sequence[DetectedFace]) -> NDArray[np.uin
         for x, y in face.landmarks.tolist():
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=LANDMARK_COLOUR)
     for index, face in enumerate(faces):
-        _tag(draw, face.box, str(index), picture.size)
+        _draw_tag(draw, face.box, str(index), picture.size)
     return np.asarray(picture)
 
 
@@ -102,7 +102,7 @@ def labelled_picture(
     return np.asarray(framed(stacked([side_by_side(row) for row in drawn])))
 
 
-def _tag(draw: ImageDraw.ImageDraw, box: Box, text: str, size: tuple[int, int]) -> None:
+def _draw_tag(draw: ImageDraw.ImageDraw, box: Box, text: str, size: tuple[int, int]) -> None:
     """Draw the index of a face on a small plate at the box's upper left corner."""
     height = max(14, min(64, round((box[2] - box[0]) * 0.22)))
     font = ImageFont.load_default(height)
@@ -122,7 +122,7 @@ def _largest_restored(faces: Sequence[RestoredFace]) -> list[tuple[int, Restored
     return sorted(largest, key=lambda item: item[0])
 
 
-def _pair(before: Image, after: Image, face: RestoredFace, index: int, side: int) -> _Picture:
+def _close_up_pair(before: Image, after: Image, face: RestoredFace, index: int, side: int) -> _Picture:
     """Return one face before and after, close up."""
     square = face_square(face.detected.box)
     scale = after.shape[1] / before.shape[1]
@@ -155,7 +155,7 @@ def close_up(pixels: Image, square: tuple[float, ...], side_px: int) -> PillowIm
     return tile.resize((side_px, side_px), PillowImage.Resampling.BICUBIC)
 
 
-def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
+def _fitting_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return the size that fits a square of ``side`` px with the same shape; small pictures grow to it at most 2x."""
     factor = min(side / max(size), 2.0)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))

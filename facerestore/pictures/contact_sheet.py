@@ -47,7 +47,7 @@ def contact_sheet(groups: Sequence[Group], *, columns: int, tile_px: int) -> NDA
         tile_px: side at which each is drawn; smaller pictures keep their pixels visible.
     """
     width = columns * (tile_px + GAP_PX) + GAP_PX
-    bands = [band for group in groups for band in _bands(group, columns, tile_px, width)]
+    bands = [band for group in groups for band in _group_bands(group, columns, tile_px, width)]
     page = PillowImage.new("RGB", (width, sum(band.height for band in bands) + 2 * GAP_PX), PAPER)
     top = GAP_PX
     for band in bands:
@@ -56,15 +56,15 @@ def contact_sheet(groups: Sequence[Group], *, columns: int, tile_px: int) -> NDA
     return np.asarray(page)
 
 
-def _bands(group: Group, columns: int, tile_px: int, width: int) -> list[PillowImage.Image]:
+def _group_bands(group: Group, columns: int, tile_px: int, width: int) -> list[PillowImage.Image]:
     """Return the title and the rows of a group as pictures of the page's width."""
     title = PillowImage.new("RGB", (width, TITLE_PX + GAP_PX), PAPER)
     ImageDraw.Draw(title).text((GAP_PX, 0), drawable(group.title), fill=_HEADING, font=font_of(TITLE_PX))
     rows = [group.tiles[start : start + columns] for start in range(0, len(group.tiles), columns)]
-    return [title, *(_row(row, tile_px, width) for row in rows)]
+    return [title, *(_tile_row(row, tile_px, width) for row in rows)]
 
 
-def _row(tiles: Sequence[Tile], tile_px: int, width: int) -> PillowImage.Image:
+def _tile_row(tiles: Sequence[Tile], tile_px: int, width: int) -> PillowImage.Image:
     texts = [
         [line for part in tile.text.split("\n") for line in wrapped(part, TEXT_PX, tile_px) or [""]]
         for tile in tiles

@@ -93,7 +93,7 @@ def wrapped(text: str, size_px: int, width: int) -> list[str]:
     font = font_of(size_px)
     lines: list[str] = []
     for word in drawable(text).split():
-        for position, piece in enumerate(_pieces(word, font, width)):
+        for position, piece in enumerate(_word_pieces(word, font, width)):
             joined = f"{lines[-1]} {piece}" if lines else piece
             if position == 0 and lines and font.getlength(joined) <= width:
                 lines[-1] = joined
@@ -102,7 +102,7 @@ def wrapped(text: str, size_px: int, width: int) -> list[str]:
     return lines
 
 
-def _pieces(word: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _word_pieces(word: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Return a word in pieces that fit ``width``: the word itself, if it can be."""
     pieces = []
     while font.getlength(word) > width and len(word) > 1:

@@ -58,7 +58,7 @@ def parsing_picture(
     """
     side, columns = (TILE_PX, 1) if len(faces) <= FEW_FACES else (SMALL_TILE_PX, 2)
     panels = [
-        captioned(_panel(face.lq, parsing_map, side), caption)
+        captioned(_face_panel(face.lq, parsing_map, side), caption)
         for face, parsing_map, caption in zip(faces, maps, captions, strict=True)
     ]
     width = 3 * side + 2 * GAP_PX
@@ -70,7 +70,7 @@ def parsing_picture(
         rows = [captioned(PillowImage.new("RGB", (width, 1), PAPER), "no face to show")]
     present = {name for parsing_map in maps for name in class_shares(parsing_map)}
     ids = [index for index, name in enumerate(CLASS_NAMES) if name in present]
-    legend = _legend(ids, max(line.width for line in rows))
+    legend = _class_legend(ids, max(line.width for line in rows))
     return np.asarray(framed(stacked([*rows, *([legend] if maps else [])])))
 
 
@@ -103,7 +103,7 @@ def palette_png(parsing_map: ParsingMap) -> bytes:
     return stream.getvalue()
 
 
-def _panel(face: FaceImage, parsing_map: ParsingMap, side: int) -> _Picture:
+def _face_panel(face: FaceImage, parsing_map: ParsingMap, side: int) -> _Picture:
     """Return a face, the face under its parts, and the parts, side by side."""
     soft, hard = PillowImage.Resampling.LANCZOS, PillowImage.Resampling.NEAREST
     tiles = [
@@ -114,7 +114,7 @@ def _panel(face: FaceImage, parsing_map: ParsingMap, side: int) -> _Picture:
     return side_by_side(tiles)
 
 
-def _legend(ids: Sequence[int], width: int) -> _Picture:
+def _class_legend(ids: Sequence[int], width: int) -> _Picture:
     """Return a swatch and a name for each class, in as many columns as fit."""
     columns = max(1, width // LEGEND_CELL_PX)
     rows = -(-len(ids) // columns)

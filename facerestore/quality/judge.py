@@ -86,7 +86,7 @@ class FaceQuality:
 def assess(aligned: AlignedFace) -> FaceQuality:
     """Return what is measured on an aligned face, and whether it is already sharp."""
     enlargement = math.sqrt(abs(float(np.linalg.det(aligned.affine[:, :2]))))
-    luma = _luma(aligned.lq)
+    luma = _luma_levels(aligned.lq)
     size = luma.shape[0]
     face = without_screens(luma, window(size))
     seen = resolution(face, size, taken_out=long_lines(face, size))
@@ -99,7 +99,7 @@ def assess(aligned: AlignedFace) -> FaceQuality:
         skin_detail=seen.fine * max(size / SKIN_LEVELS_AT_PX, 1) / _kept_detail(aligned.affine),
         sharp=False,
     )
-    return replace(measured, sharp=not _faults(measured))
+    return replace(measured, sharp=not _fault_words(measured))
 
 
 def too_small(detected: DetectedFace, *, min_eye_distance_px: float = MIN_EYE_DISTANCE_PX) -> Decision | None:
@@ -132,10 +132,10 @@ def decide(
             f"{quality.eye_distance_px:.0f} px between the eyes"
         )
         return Decision(Outcome.KEPT, "sharp", reason)
-    return Decision(Outcome.RESTORED, "restored", "; ".join(_faults(quality)))
+    return Decision(Outcome.RESTORED, "restored", "; ".join(_fault_words(quality)))
 
 
-def _faults(quality: FaceQuality) -> list[str]:
+def _fault_words(quality: FaceQuality) -> list[str]:
     """Return, one phrase each, why the face is not sharp; empty when it is."""
     faults = []
     if quality.enlargement > SHARP_ENLARGEMENT:
@@ -173,10 +173,10 @@ def _kept_detail(affine: Affine) -> float:
     start = np.rint(np.linalg.inv(affine[:, :2]) @ (TRIAL_PX / 2 - affine[:, 2])) - side // 2
     shift = affine[:, 2] + affine[:, :2] @ start
     cut = warp_to_crop(noise, np.column_stack([affine[:, :2], shift]), TRIAL_PX)
-    return detail_level(_luma(cut)) / detail_level(_luma((noise / 255).astype(np.float32)))
+    return detail_level(_luma_levels(cut)) / detail_level(_luma_levels((noise / 255).astype(np.float32)))
 
 
-def _luma(face: FaceImage) -> NDArray[np.float32]:
+def _luma_levels(face: FaceImage) -> NDArray[np.float32]:
     """Return (S, S) float32 luma in levels of 255."""
     luma: NDArray[np.float32] = (face @ LUMA) * np.float32(255)
     return luma

@@ -83,8 +83,8 @@ def _screen_gain(spectrum: NDArray[Any]) -> NDArray[np.float32] | None:
 
     height, width = spectrum.shape[:2]
     down, across = np.fft.fftfreq(height), np.fft.fftfreq(width)
-    high = _ringed(np.hypot(down[:, None], across).astype(np.float32)) > LOWEST_FREQUENCY
-    power = _ringed(np.log(spectrum[..., 0] ** 2 + spectrum[..., 1] ** 2 + LEAST_POWER))
+    high = _with_margin(np.hypot(down[:, None], across).astype(np.float32)) > LOWEST_FREQUENCY
+    power = _with_margin(np.log(spectrum[..., 0] ** 2 + spectrum[..., 1] ** 2 + LEAST_POWER))
     peaks = (power - cv2.blur(power, (AROUND_BINS, AROUND_BINS)) > math.log(PEAK_RATIO)) & high
     if not peaks.any():
         return None
@@ -99,7 +99,7 @@ def _screen_gain(spectrum: NDArray[Any]) -> NDArray[np.float32] | None:
     return np.asarray(gain[AROUND_BINS:-AROUND_BINS, AROUND_BINS:-AROUND_BINS], dtype=np.float32)
 
 
-def _ringed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _with_margin(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a spectrum with a margin on each side, since the highest frequencies have the lowest as neighbours."""
     return np.pad(values, AROUND_BINS, mode="wrap")
 

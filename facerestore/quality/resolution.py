@@ -113,13 +113,13 @@ def resolution(luma: Luma, face_size: int, *, taken_out: Mask) -> Resolution:
         face_size: side of the whole crop, pixels.
         taken_out: (H, W), what is no part of the face.
     """
-    features, skin = (_left(_zones(zones, face_size), taken_out) for zones in (FEATURES, SKIN))
+    features, skin = (_left_of_zone(_zone_mask(zones, face_size), taken_out) for zones in (FEATURES, SKIN))
     features[1::PLACE_STEP_PX] = features[:, 1::PLACE_STEP_PX] = False
     fine, coarse = _skin_levels(luma, skin)
     return Resolution(_blur_px(luma, features, skin, taken_out), fine, coarse)
 
 
-def _zones(zones: tuple[Zone, ...], face_size: int) -> Mask:
+def _zone_mask(zones: tuple[Zone, ...], face_size: int) -> Mask:
     """Return the mask of zones in the window of a crop."""
     rows, columns = window(face_size)
     mask = np.zeros((face_size, face_size), dtype=np.bool_)
@@ -129,7 +129,7 @@ def _zones(zones: tuple[Zone, ...], face_size: int) -> Mask:
     return mask[rows, columns]
 
 
-def _left(zone: Mask, taken_out: Mask) -> Mask:
+def _left_of_zone(zone: Mask, taken_out: Mask) -> Mask:
     """Return what is left of a zone; all of it where that would be next to nothing."""
     left = zone & ~taken_out
     return left if left.sum() >= LEAST_LEFT * zone.sum() else zone
@@ -157,7 +157,7 @@ def _axis_blur_px(luma: Luma, coarse: Luma, places: _Places, *, axis: int) -> fl
     (Zhuo and Sim, "Defocus map estimation from a single image", Pattern Recognition 2011). Taken here place by place,
     less the squared gradient of the skin, so that noise does not pass for detail.
     """
-    reblurred = _along(luma, _gaussian(REBLUR_SIGMA_PX), axis)
+    reblurred = _filtered_along(luma, _gaussian(REBLUR_SIGMA_PX), axis)
     before, after, content = (_place_power(each, places, axis=axis) for each in (luma, reblurred, coarse))
     ratio = np.maximum(before, LEAST_POWER) / np.maximum(after, LEAST_POWER)
     widths = REBLUR_SIGMA_PX / np.sqrt(np.maximum(ratio - 1, (REBLUR_SIGMA_PX / MOST_WIDTH_PX) ** 2))
@@ -175,7 +175,7 @@ def _place_power(luma: Luma, places: _Places, *, axis: int) -> Luma:
     """Return the squared gradient along an axis, averaged over each place, above that of the skin."""
     import cv2
 
-    power = _along(luma, np.array([-0.5, 0, 0.5], dtype=np.float32), axis) ** 2
+    power = _filtered_along(luma, np.array([-0.5, 0, 0.5], dtype=np.float32), axis) ** 2
     ground = float(np.median(power[places.skin])) / MEDIAN_OF_SQUARE
     sums = cv2.GaussianBlur(power * places.kept, (0, 0), PLACE_SIGMA_PX)[places.features]
     return np.asarray(sums * places.scale - ground, dtype=np.float32)
@@ -215,7 +215,7 @@ def detail_level(luma: Luma, where: Mask | None = None) -> float:
     return min(levels)
 
 
-def _along(luma: Luma, kernel: Luma, axis: int) -> Luma:
+def _filtered_along(luma: Luma, kernel: Luma, axis: int) -> Luma:
     """Return a picture filtered along one axis."""
     import cv2
 

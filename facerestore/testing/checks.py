@@ -69,8 +69,8 @@ def check_form(restorer: Restorer, restored: Any, count: int) -> Finding:
     if not isinstance(restored, Sequence) or len(restored) != count:
         given = len(restored) if isinstance(restored, Sequence) else type(restored).__name__
         return Finding("form", Verdict.FAILED, f"{given} for {count} faces", remedy)
-    forms = dict.fromkeys(_form(face) for face in restored)
-    kept = list(forms) == [_form(np.empty((size, size, 3), np.float32))]
+    forms = dict.fromkeys(_array_form(face) for face in restored)
+    kept = list(forms) == [_array_form(np.empty((size, size, 3), np.float32))]
     return finding("form", kept, f"{count} faces of {' and '.join(forms)}", remedy=remedy)
 
 
@@ -143,7 +143,7 @@ def check_bad_inputs(trial: Trial) -> Finding:
     wrong = [
         f"{what} {reply}"
         for what, face in _bad_faces(trial.restorer.face_size).items()
-        if (reply := _reply(trial.restorer, face)) != "refused"
+        if (reply := _reply_to(trial.restorer, face)) != "refused"
     ]
     measured = "; ".join(wrong) or "8-bit, unscaled, NaN, oblong, grey, RGBA and bare crops are refused"
     return finding(
@@ -184,7 +184,7 @@ def check_threads(trial: Trial) -> Finding:
     return finding("threads", largest <= TOLERANCE, measured, remedy=remedy)
 
 
-def _form(face: object) -> str:
+def _array_form(face: object) -> str:
     return f"{face.shape} {face.dtype}" if isinstance(face, np.ndarray) else type(face).__name__
 
 
@@ -206,7 +206,7 @@ def _bad_faces(size: int) -> dict[str, Any]:
     return {**{what: whole_crop(array) for what, array in arrays.items()}, "a bare array": good}
 
 
-def _reply(restorer: Restorer, face: Any) -> str:
+def _reply_to(restorer: Restorer, face: Any) -> str:
     """Return what becomes of one crop."""
     maps = [trial_map(restorer.face_size)] if restorer.needs_parsing else None
     try:

@@ -136,12 +136,12 @@ def diagnose(
         *_programs(makers.extras),
         *_devices(),
         *_weights(store),
-        _tried("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} ")),
+        _attempted("weights", AUTO, lambda: usable(config, store).words.removeprefix(f"{AUTO} ")),
         *_detectors(store, makers),
         *_parsers(store),
         *_backgrounds(store),
         *_extensions(),
-        _tried("line", "restore", partial(_try_line, config, store, makers)),
+        _attempted("line", "restore", partial(_try_line, config, store, makers)),
     ]
 
 
@@ -150,10 +150,14 @@ def _programs(extras: tuple[tuple[str, str, str], ...]) -> list[Check]:
         Check("program", "facerestore", State.OK, __version__),
         Check("program", "python", State.OK, f"{platform.python_version()} on {platform.platform()}"),
     ]
-    return [*checks, *(_program(names) for names in PACKAGES), *(_extra(*extra) for extra in extras)]
+    return [
+        *checks,
+        *(_program(names) for names in PACKAGES),
+        *(_optional_package(*extra) for extra in extras),
+    ]
 
 
-def _extra(name: str, purpose: str, remedy: str) -> Check:
+def _optional_package(name: str, purpose: str, remedy: str) -> Check:
     """Return the version of a package that need not be there."""
     try:
         return Check("program", name, State.OK, f"{version(name)}, {purpose}")
@@ -198,7 +202,7 @@ def _devices() -> list[Check]:
 
 
 def _weights(store: WeightsStore) -> list[Check]:
-    checks = [_home(store)]
+    checks = [_weights_home(store)]
     for entry in store.installed():
         try:
             verdict = store.verify(entry.name)
@@ -213,7 +217,7 @@ def _weights(store: WeightsStore) -> list[Check]:
     return checks
 
 
-def _home(store: WeightsStore) -> Check:
+def _weights_home(store: WeightsStore) -> Check:
     """Say where weights are put, and whether they can be; without such a place the bundled ones serve all the same."""
     there = next((place for place in (store.folder, *store.folder.parents) if os.path.lexists(place)), None)
     if there is None or not there.is_dir() or not os.access(there, os.W_OK):
@@ -233,9 +237,9 @@ def _detectors(store: WeightsStore, makers: Makers) -> list[Check]:
         ):
             checks.append(Check("detector", name, State.ABSENT, f"'facerestore weights download {weights}'"))
         else:
-            checks.append(_tried("detector", name, partial(_try_detector, name, store, makers)))
+            checks.append(_attempted("detector", name, partial(_try_detector, name, store, makers)))
     checks += [
-        _tried("detector", each.name, partial(_try_foreign_detector, each, store, makers))
+        _attempted("detector", each.name, partial(_try_foreign_detector, each, store, makers))
         for each in FOREIGN_DETECTORS.outside()
     ]
     return [
@@ -260,7 +264,7 @@ def _try_detector(name: str, store: WeightsStore, makers: Makers) -> str:
 
 def _parsers(store: WeightsStore) -> list[Check]:
     """Make each parser whose weights are here; ``landmarks`` needs none."""
-    checks = [_tried("parser", LandmarkParser.name, partial(_try_parser, LandmarkParser.name, store))]
+    checks = [_attempted("parser", LandmarkParser.name, partial(_try_parser, LandmarkParser.name, store))]
     for entry in store.catalog.entries.values():
         if entry.purpose != "parse":
             continue
@@ -269,7 +273,7 @@ def _parsers(store: WeightsStore) -> list[Check]:
             checks.append(Check("parser", entry.name, State.ABSENT, remedy))
         else:
             attempt = partial(_try_parser, entry.name, store)
-            checks.append(_tried("parser", entry.name, attempt))
+            checks.append(_attempted("parser", entry.name, attempt))
     best = choose(PARSE, RestoreConfig(), store)
     auto = f"takes {best.name}" + ("" if best.path is not None else "; faces are pasted with an oval")
     return [*checks, Check("parser", "auto", State.OK, auto)]
@@ -292,7 +296,7 @@ def _backgrounds(store: WeightsStore) -> list[Check]:
     if known and not here:
         detail = f"none installed; 'facerestore weights download {known[0]}'"
         return [Check("background", "network", State.ABSENT, detail)]
-    return [_tried("background", name, partial(_try_background, name, store)) for name in here]
+    return [_attempted("background", name, partial(_try_background, name, store)) for name in here]
 
 
 def _try_background(name: str, store: WeightsStore) -> str:
@@ -305,7 +309,7 @@ def _try_background(name: str, store: WeightsStore) -> str:
 def _extensions() -> list[Check]:
     """Import what other packages bring, detectors excepted, which are made above; what is ours the line tries."""
     return [
-        _tried(each.kind, each.name, partial(_try_extension, kind, each))
+        _attempted(each.kind, each.name, partial(_try_extension, kind, each))
         for kind in all_extensions()
         if kind is not FOREIGN_DETECTORS
         for each in kind.outside()
@@ -380,7 +384,7 @@ def _difference(one: Image, other: Image) -> NDArray[np.int16]:
     return np.abs(one.astype(np.int16) - other.astype(np.int16))
 
 
-def _tried(topic: str, name: str, attempt: Callable[[], str]) -> Check:
+def _attempted(topic: str, name: str, attempt: Callable[[], str]) -> Check:
     """Return how an attempt went; whatever it raises is what was to be found out."""
     try:
         return Check(topic, name, State.OK, attempt())

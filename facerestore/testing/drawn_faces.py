@@ -65,32 +65,32 @@ def trial_faces(size: int) -> list[AlignedFace]:
 
 def draw_face(size: int, skin: Colour, background: Colour) -> NDArray[np.float64]:
     """Return an (S, S, 3) RGB picture in [0, 1] of a face made of shaded ellipses."""
-    x, y = _frame(size)
+    x, y = _frame_coordinates(size)
     light = 1.0 + SIDE_LIGHT * (FRAME_PX / 2 - x) / FRAME_PX
     picture = np.array(background) * light[..., None]
     for _, *ellipse, lightness in PARTS:
-        alpha = np.clip((1.0 - _distance(x, y, ellipse)) * min(ellipse[2:]) / EDGE + 0.5, 0.0, 1.0)
+        alpha = np.clip((1.0 - _ellipse_distance(x, y, ellipse)) * min(ellipse[2:]) / EDGE + 0.5, 0.0, 1.0)
         picture += alpha[..., None] * (lightness * light[..., None] * np.array(skin) - picture)
     return np.clip(picture, 0.0, 1.0)
 
 
 def trial_map(size: int) -> ParsingMap:
     """Return the (S, S) uint8 map of class ids that belongs to every trial face."""
-    x, y = _frame(size)
+    x, y = _frame_coordinates(size)
     parsing_map = np.zeros((size, size), np.uint8)
     for name, *ellipse, _ in PARTS:
-        parsing_map[_distance(x, y, ellipse) <= 1.0] = CLASS_NAMES.index(name)
+        parsing_map[_ellipse_distance(x, y, ellipse) <= 1.0] = CLASS_NAMES.index(name)
     return parsing_map
 
 
-def _frame(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _frame_coordinates(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return x and y of each pixel's centre in the 512 px frame."""
     centres = (np.arange(size) + 0.5) * FRAME_PX / size - 0.5
     x, y = np.meshgrid(centres, centres)
     return x, y
 
 
-def _distance(
+def _ellipse_distance(
     x: NDArray[np.float64], y: NDArray[np.float64], ellipse: Sequence[float]
 ) -> NDArray[np.float64]:
     """Return how far each pixel lies from an ellipse's centre, 1 on its line."""

@@ -54,7 +54,10 @@ RANGE_REMEDY = (
 
 def check_tone(trial: Trial) -> Finding:
     """Tell whether brightness and contrast are those of the crop, as where value ranges are converted right."""
-    given, made = _grey(_areas([face.lq for face in trial.faces])), _grey(_areas(trial.restored))
+    given, made = (
+        _channel_mean(_area_colours([face.lq for face in trial.faces])),
+        _channel_mean(_area_colours(trial.restored)),
+    )
     if made.std() < FLAT:
         return Finding("tone", Verdict.FAILED, f"the result is flat (spread {made.std():.3f})", RANGE_REMEDY)
     follows = _correlation(given, made)
@@ -69,7 +72,10 @@ def check_tone(trial: Trial) -> Finding:
 
 def check_place(trial: Trial) -> Finding:
     """Tell whether the picture lies as the crop does: neither mirrored nor turned."""
-    given, made = _grey(_areas([face.lq for face in trial.faces])), _grey(_areas(trial.restored))
+    given, made = (
+        _channel_mean(_area_colours([face.lq for face in trial.faces])),
+        _channel_mean(_area_colours(trial.restored)),
+    )
     scores = {
         name: _correlation(np.rot90(given[:, :, ::mirror], quarters, axes=(1, 2)), made)
         for name, (quarters, mirror) in TURNS.items()
@@ -87,8 +93,8 @@ def check_place(trial: Trial) -> Finding:
 
 def check_colour(trial: Trial) -> Finding:
     """Tell whether the channels of the result are those of the crop, in the order red, green, blue."""
-    given, made = _areas([face.lq for face in trial.faces]), _areas(trial.restored)
-    follows = _correlation(_grey(given), _grey(made))
+    given, made = _area_colours([face.lq for face in trial.faces]), _area_colours(trial.restored)
+    follows = _correlation(_channel_mean(given), _channel_mean(made))
     if follows < FOLLOWS:
         return _does_not_follow("colour", follows)
     chroma, found = given - given.mean(axis=-1, keepdims=True), made - made.mean(axis=-1, keepdims=True)
@@ -117,13 +123,13 @@ def _does_not_follow(name: str, follows: float) -> Finding:
     return Finding(name, Verdict.UNCLEAR, measured, WEIGHTS_REMEDY)
 
 
-def _areas(faces: Sequence[FaceImage]) -> NDArray[np.float64]:
+def _area_colours(faces: Sequence[FaceImage]) -> NDArray[np.float64]:
     """Return the mean colours of the areas of each face: (N, AREAS, AREAS, 3), or smaller for small faces."""
     size = min(AREAS, *(len(face) for face in faces))
     return np.stack([resize_face(face, size) for face in faces]).astype(np.float64)
 
 
-def _grey(areas: NDArray[np.float64]) -> NDArray[np.float64]:
+def _channel_mean(areas: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of the channels, which no exchange of channels changes."""
     grey: NDArray[np.float64] = areas.mean(axis=-1)
     return grey

@@ -105,12 +105,12 @@ def sheet_picture(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    lefts = _lefts(columns, side_px)
+    lefts = _column_lefts(columns, side_px)
     width = lefts[-1] + side_px
     footer_lines = wrapped(footer, _NOTE_PX, width)
     headings = [
         _text_height(names, _HEADING_PX) + _text_height(details, _TEXT_PX)
-        for _, _, names, details in _groups(columns, rows, side_px)
+        for _, _, names, details in _heading_groups(columns, rows, side_px)
     ]
     heading = max(headings) + _line_height(_TEXT_PX) + 2 * GAP_PX
     body = sum(row_height(row, side_px) for row in rows)
@@ -134,7 +134,7 @@ def row_height(row: SheetRow, side_px: int) -> int:
     return _TITLE_PX + side_px + note_height + 2 * GAP_PX
 
 
-def _lefts(columns: Sequence[SheetColumn], side_px: int) -> list[int]:
+def _column_lefts(columns: Sequence[SheetColumn], side_px: int) -> list[int]:
     """Return where the input and each column begin, the input at 0."""
     lefts, group = [0], -1
     for column in columns:
@@ -144,7 +144,7 @@ def _lefts(columns: Sequence[SheetColumn], side_px: int) -> list[int]:
     return lefts
 
 
-def _groups(
+def _heading_groups(
     columns: Sequence[SheetColumn], rows: Sequence[SheetRow], side_px: int
 ) -> list[tuple[int, int, list[str], list[str]]]:
     """Return first column, number of columns, and the heading's two kinds of lines of each group."""
@@ -154,7 +154,7 @@ def _groups(
         width = len(group) * side_px + (len(group) - 1) * GAP_PX
         cells = [cell for row in rows for cell in row.cells[start : start + len(group)]]
         details = [
-            _details(group[0], [cell.seconds for cell in cells if cell.seconds is not None]),
+            _heading_details(group[0], [cell.seconds for cell in cells if cell.seconds is not None]),
             group[0].licence,
         ]
         lines = [line for detail in details for line in wrapped(detail, _TEXT_PX, width)]
@@ -163,13 +163,13 @@ def _groups(
     return groups
 
 
-def _details(column: SheetColumn, seconds: Sequence[float]) -> str:
+def _heading_details(column: SheetColumn, seconds: Sequence[float]) -> str:
     """Return what is said below the name of the weights: face size, and mean seconds of the page's faces."""
     size = f"{column.face_size} px"
-    return f"{size} · {_number(sum(seconds) / len(seconds))} s/face" if seconds else size
+    return f"{size} · {_two_digits(sum(seconds) / len(seconds))} s/face" if seconds else size
 
 
-def _number(value: float) -> str:
+def _two_digits(value: float) -> str:
     """Return two digits that count, and never an exponent."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
@@ -188,7 +188,7 @@ def _draw_heading(
     rule_y = strengths_top - GAP_PX // 2
     _draw_lines(draw, ["input"], (lefts[0], MARGIN_PX), _HEADING_PX, _HEADING)
     draw.line((lefts[0], rule_y, lefts[0] + side_px, rule_y), fill=_LINE, width=2)
-    for start, count, names, details in _groups(columns, rows, side_px):
+    for start, count, names, details in _heading_groups(columns, rows, side_px):
         left = lefts[1 + start]
         _draw_lines(draw, names, (left, MARGIN_PX), _HEADING_PX, _HEADING)
         below = MARGIN_PX + _text_height(names, _HEADING_PX)
@@ -209,7 +209,7 @@ def _draw_row(
 ) -> None:
     """Draw a row's title, its cells, and the notes below them."""
     width = lefts[-1] + side_px - lefts[0]
-    _draw_lines(draw, [_title(row, width)], (lefts[0], top), _TEXT_PX, _HEADING)
+    _draw_lines(draw, [_row_title(row, width)], (lefts[0], top), _TEXT_PX, _HEADING)
     y = top + _TITLE_PX
     page.paste(PillowImage.fromarray(row.before), (lefts[0], y))
     for cell, left in zip(row.cells, lefts[1:], strict=True):
@@ -233,7 +233,7 @@ def _draw_failure(draw: ImageDraw.ImageDraw, note: str, corner: tuple[int, int],
     _draw_lines(draw, shown, (x + GAP_PX, top), _NOTE_PX, INK)
 
 
-def _title(row: SheetRow, width: int) -> str:
+def _row_title(row: SheetRow, width: int) -> str:
     """Return a row's title in one line; a long name of a photo loses its middle."""
     name, facts = drawable(row.photo), drawable(row.facts)
     title, kept = f"{name} · {facts}", len(name)

@@ -81,8 +81,8 @@ def panels_of(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
 
     Lines of steps hold a rate and those of validations hold none. Norms of gradients are left out.
     """
-    metrics = _curves([record for record in records if "rate" not in record])
-    terms = _curves([record for record in records if "rate" in record])
+    metrics = _curves_by_name([record for record in records if "rate" not in record])
+    terms = _curves_by_name([record for record in records if "rate" in record])
     panels = [
         Panel(name, curve, METRIC_COLOUR, baseline=metrics.get(name + BASELINE))
         for name, curve in metrics.items()
@@ -92,7 +92,7 @@ def panels_of(records: Sequence[Mapping[str, Any]]) -> list[Panel]:
     return panels + [Panel(name, curve, TERM_COLOUR, smooth=True) for name, curve in shown.items()]
 
 
-def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+def _curves_by_name(records: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     """Return the finite values of each name over the steps, in the order in which names come."""
     names = dict.fromkeys(name for record in records for name in record if name not in APART)
     found = {}
@@ -118,11 +118,11 @@ def curves_figure(panels: Sequence[Panel]) -> Figure:
     last_step = max(float(panel.curve.steps.max()) for panel in panels)
     for axes, panel in zip(places, panels, strict=True):
         axes.set_xlim(0, 1.02 * last_step or 1)
-        _draw(axes, panel)
+        _draw_panel(axes, panel)
     return figure
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: Axes, panel: Panel) -> None:
     """Draw a panel; its title says where the curve ends."""
     steps, values = panel.curve.steps, panel.curve.values
     dots: dict[str, Any] = {"marker": "o" if len(steps) <= FEW else "", "markersize": 3}
