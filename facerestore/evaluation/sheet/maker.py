@@ -276,7 +276,7 @@ class SheetMaker:
         for index in chosen:
             picture = self._cell_picture(result.image.pixels, found[index], scale)
             restored = result.faces[index].decision.outcome is Outcome.RESTORED
-            seconds = rerun.restorer.seconds_per_face if restored else None
+            seconds = rerun.seconds_per_face if restored else None
             note = "" if restored else f"kept: {result.faces[index].decision.reason}"
             fact = {
                 key: value for key, value in result.report["faces"][index].items() if key not in _OF_THE_FACE

@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.backends.restorer import Restorer
 from facerestore.config import RestoreConfig
+from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.selection import to_restore
 from facerestore.types import (
     AlignedFace,
     DetectedFace,
     FaceDetector,
-    FaceImage,
     FaceParser,
     FoundFaces,
     Image,
     ParsingMap,
+    RestoredFace,
     search_of,
 )
 
 
 class Rerun:
-    """A pipeline for one photo at several strengths: faces are given, and network outputs are cached.
+    """A pipeline for one photo at several strengths: faces are given, and its networks run once.
 
     Args:
         pipeline: not changed.
@@ -36,26 +37,43 @@ class Rerun:
         parser: caches the maps of ``pipeline.parser``; other pipelines may share it.
 
     Attributes:
-        restorer: caches the faces of the pipeline's, and measures how long they took.
+        seconds_per_face: of the restorer, measured when it ran; None before.
     """
 
     def __init__(
         self, pipeline: RestorePipeline, found: Sequence[DetectedFace], parser: CachedParser | None
     ) -> None:
-        self._pipeline = pipeline
-        self._detector = None if pipeline.detector is None else _GivenFaces(pipeline.detector, found)
-        self._parser = parser
-        self.restorer = _CachedRestorer(pipeline.restorer)
+        self.seconds_per_face: float | None = None
+        self._restore = pipeline.procedure.restore
+        self._known: dict[tuple[int, ...], Sequence[RestoredFace] | Exception] = {}
+        self._pipeline = replace(
+            pipeline,
+            detector=None if pipeline.detector is None else _GivenFaces(pipeline.detector, found),
+            parser=parser,
+            procedure=replace(pipeline.procedure, restore=self._restored_once),
+        )
 
     def pipeline(self, config: RestoreConfig) -> RestorePipeline:
         """Return the pipeline with another configuration."""
-        return replace(
-            self._pipeline,
-            detector=self._detector,
-            restorer=self.restorer,
-            parser=self._parser,
-            config=config,
-        )
+        return replace(self._pipeline, config=config)
+
+    def _restored_once(self, parts: Parts, photo: Passage) -> Passage:
+        """Return the photo with its faces as the network gave them first; where it failed, it fails again."""
+        wanted = tuple(index for index, _ in to_restore(photo.faces))
+        if not wanted:
+            return photo
+        if wanted not in self._known:
+            start = time.perf_counter()
+            try:
+                self._known[wanted] = self._restore(parts, photo).faces
+            except Exception as error:  # raised again at each strength, without running the network for it
+                self._known[wanted] = error
+            else:
+                self.seconds_per_face = (time.perf_counter() - start) / len(wanted)
+        known = self._known[wanted]
+        if isinstance(known, Exception):
+            raise known
+        return replace(photo, faces=[known[n] if n in wanted else face for n, face in enumerate(photo.faces)])
 
 
 class _GivenFaces:
@@ -88,48 +106,6 @@ class CachedParser:
         if key not in self._known:
             self._known[key] = self._parser.parse(faces)
         return self._known[key]
-
-
-class _CachedRestorer(Restorer):
-    """A restorer that restores the same faces once, and caches failures too.
-
-    Attributes:
-        seconds_per_face: measured when the network ran; None before.
-    """
-
-    def __init__(self, restorer: Restorer) -> None:
-        self.descriptor = restorer.descriptor
-        self.seconds_per_face: float | None = None
-        self._restorer = restorer
-        self._known: dict[bytes, list[FaceImage] | Exception] = {}
-
-    @property
-    def remarks(self) -> Sequence[str]:
-        """What the restorer remarks."""
-        return self._restorer.remarks
-
-    def restore(
-        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
-    ) -> list[FaceImage]:
-        """Return one face per face, as the restorer does."""
-        key = _digest_of([*(face.lq for face in faces), *(parsing_maps or ())])
-        if key not in self._known:
-            self._known[key] = self._restore_or_fault(faces, parsing_maps)
-        known = self._known[key]
-        if isinstance(known, Exception):
-            raise known
-        return known
-
-    def _restore_or_fault(
-        self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None
-    ) -> list[FaceImage] | Exception:
-        start = time.perf_counter()
-        try:
-            restored = self._restorer.restore(faces, parsing_maps)
-        except Exception as error:  # raised again at each strength, without running the network for it
-            return error
-        self.seconds_per_face = (time.perf_counter() - start) / max(1, len(faces))
-        return restored
 
 
 def _digest_of(arrays: Iterable[NDArray[Any]]) -> bytes:
