@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from facerestore.batch import BatchPlan
+from facerestore.batch.report import describe_error
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.telling import choice_lines, face_words, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.config import RESTORE, OutputConfig, RestoreConfig
+from facerestore.config import RESTORE, OutputConfig
 from facerestore.errors import ImageError, no_face
-
-if TYPE_CHECKING:
-    from facerestore.batch import BatchPlan
-    from facerestore.pipeline.restore import RestorePipeline
-    from facerestore.weights import WeightsStore
+from facerestore.io import page_count, read_encoded
+from facerestore.pipeline import choose as choice
+from facerestore.pipeline.candidates import chooses_by_face, usable
+from facerestore.pipeline.restore import RestorePipeline
+from facerestore.weights import WeightsStore
 
 
 def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
@@ -24,10 +26,9 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
     """
-    from facerestore.weights import WeightsStore
-
     store = WeightsStore(offline=request.restore.offline)
-    chosen, behind = _chosen(request, store), _background(request.restore, store)
+    chosen, config = _chosen(request, store), request.restore
+    behind = None if config.background is None else choice.choose(choice.BACKGROUND, config, store).name
     pipeline = _pipeline(request) if request.verbosity >= 1 else None
     rows = [
         {
@@ -61,14 +62,11 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
 
 def _chosen(request: PhotosRequest, store: WeightsStore) -> str:
     """Return by what faces would be restored: the name of weights, or who serves whom where each face has its own."""
-    from facerestore.pipeline.candidates import chooses_by_face, usable
-    from facerestore.pipeline.choose import choose
-
     if request.task is RESTORE and chooses_by_face(request.restore):
         found = usable(request.restore, store)
         if len(found.candidates) > 1 or found.passed_over:
             return found.words
-    return choose(request.task.purpose, request.restore, store).name
+    return choice.choose(request.task.purpose, request.restore, store).name
 
 
 def _pipeline(request: PhotosRequest) -> RestorePipeline:
@@ -79,9 +77,6 @@ def _pipeline(request: PhotosRequest) -> RestorePipeline:
 
 def _examined(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     """Return what would be done with the faces of one photo; where it cannot be read, why."""
-    from facerestore.batch.report import describe_error
-    from facerestore.io import page_count, read_encoded
-
     try:
         data, name = read_encoded(source), str(source)
         count = 1 if pipeline.config.page else page_count(data, name=name)
@@ -103,13 +98,6 @@ def _face_lines(row: dict[str, Any]) -> list[str]:
         return []
     lines = [f"{face_words(face)} would be {face['decision']}: {face['reason']}" for face in row["faces"]]
     return [*lines, *choice_lines(row, 1)] or [no_face(row.get("search"))]
-
-
-def _background(config: RestoreConfig, store: WeightsStore) -> str | None:
-    """Return what the network of the background is called; None without one."""
-    from facerestore.pipeline.choose import BACKGROUND, choose
-
-    return None if config.background is None else choose(BACKGROUND, config, store).name
 
 
 def _fault(request: PhotosRequest, source: Path) -> str | None:

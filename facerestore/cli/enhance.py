@@ -39,10 +39,11 @@ def enhance(request: PhotosRequest) -> None:
 
     In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
     """
-    from facerestore.cli.photos import execute
-    from facerestore.cli.sheet import execute_sheet, refuse_lists
+    from facerestore.cli.photos import execute, refuse_lists
 
     if request.sheet is not None:
+        from facerestore.cli.sheet import execute_sheet
+
         raise typer.Exit(execute_sheet(request, request.sheet))
     refuse_lists(request)
     raise typer.Exit(execute(request))

@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from facerestore.batch import (
+    STREAM,
+    BatchPlan,
+    PhotoJob,
+    PhotoOutcome,
+    check_options,
+    missing_photos,
+    plan_jobs,
+    run_jobs,
+    run_report,
+    summarise,
+    write_report,
+)
+from facerestore.batch.ahead import Ahead, may_read
 from facerestore.cli import stopping
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.telling import (
@@ -21,11 +34,7 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, SYNTHESIZE
 from facerestore.errors import ConfigError, WeightsError, count
-
-if TYPE_CHECKING:
-    from facerestore.batch import BatchPlan, PhotoJob, PhotoOutcome
-    from facerestore.batch.ahead import Ahead
-    from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.restore import RestorePipeline
 
 
 def execute(request: PhotosRequest) -> int:
@@ -34,8 +43,6 @@ def execute(request: PhotosRequest) -> int:
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
     """
-    from facerestore.batch import STREAM, plan_jobs
-
     plan = plan_jobs(
         request.inputs,
         output=request.output,
@@ -82,7 +89,6 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
 
 def _restore(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
-    from facerestore.batch import check_options, missing_photos
     from facerestore.pipeline.build import build_pipeline
 
     outcomes = missing_photos(plan.jobs)
@@ -122,8 +128,6 @@ def _finish(run: _BatchRun) -> int:
     Raises:
         WeightsError: the networks cannot be used, which is reported too.
     """
-    from facerestore.batch import summarise
-
     code, fault = 0, None
     try:
         _do_all(run)
@@ -159,8 +163,6 @@ def _ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
 
     Other tasks read what they are given in ways of their own.
     """
-    from facerestore.batch.ahead import Ahead, may_read
-
     if request.task != RESTORE or not may_read(jobs[0], overwrite=request.files.overwrite):
         return None
     return Ahead(jobs[0], max_pixels=request.restore.max_pixels, page=request.restore.page)
@@ -168,8 +170,6 @@ def _ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
 
 def _do_all(run: _BatchRun) -> None:
     """Append the outcome of each photo as it comes, and tell it."""
-    from facerestore.batch import run_jobs
-
     if run.pipeline is None:
         return
     terminal, left = run.terminal, iter(run.jobs)
@@ -206,8 +206,6 @@ def _tell_better_weights(terminal: Terminal) -> None:
 
 def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
     """Write the report to standard output with --json, and then to its file, which may fail."""
-    from facerestore.batch import run_report, write_report
-
     request = run.request
     if not request.as_json and request.report is None:
         return
@@ -216,3 +214,23 @@ def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
         print_json(report)
     if request.report is not None:
         write_report(request.report, report)
+
+
+def refuse_lists(request: PhotosRequest) -> None:
+    """Raise ConfigError where a list was given, which only a sheet can take."""
+    lists = [
+        ("--backend", request.restore.backend if _is_list(request.restore.backend) else None),
+        ("--weights", request.restore.weights if _is_list(request.restore.weights) else None),
+        ("--strength", ",".join(f"{s:g}" for s in request.strengths) if len(request.strengths) > 1 else None),
+    ]
+    for option, value in lists:
+        if value is not None:
+            raise ConfigError(f"{option} is '{value}'; name one, or give --sheet FILE to compare several")
+
+
+def _is_list(text: str | None) -> bool:
+    if text is None or not ("," in text or text == "all"):
+        return False
+    from facerestore.evaluation.sheet import ALL, split_list
+
+    return text == ALL or len(split_list(text)) > 1

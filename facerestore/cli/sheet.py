@@ -7,8 +7,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.batch import PhotoJob, missing_photos, plan_jobs
+from facerestore.batch.report import REPORT_SCHEMA, describe_error, write_report
 from facerestore.cli import stopping
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.telling import (
@@ -22,13 +27,21 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, ImageError, WeightsError, count, no_face
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from facerestore.batch import PhotoJob
-    from facerestore.evaluation.sheet import PhotoRows, SheetMaker
+from facerestore.evaluation import sheet as sheets
+from facerestore.evaluation.sheet.choice import passed_over
+from facerestore.io import (
+    DEFAULT_MAX_PIXELS,
+    SUFFIXES,
+    exists,
+    marked,
+    read_image,
+    resolve_format,
+    write_image,
+)
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.selection import absent_indices
+from facerestore.types import DecodedImage, Metadata
+from facerestore.weights import WeightsStore
 
 STREAM_PAGE_PX = 60_000
 """Height of the only page that standard output can take; JPEG ends at 65,535."""
@@ -51,7 +64,7 @@ class _SheetRun:
 
     request: PhotosRequest
     sheet: Path
-    maker: SheetMaker
+    maker: sheets.SheetMaker
     terminal: Terminal
     written: list[Path] = field(default_factory=list)
     photos: list[dict[str, Any]] = field(default_factory=list)
@@ -80,8 +93,6 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault, or the sheet exists.
     """
-    from facerestore.batch import missing_photos
-
     _check_options(request, sheet)
     _check_free(request, sheet)
     terminal = request.terminal(stdout_taken=str(sheet) == "-" or request.as_json)
@@ -91,13 +102,9 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
     if len(missing := missing_photos(jobs)) == len(jobs):
         _names(request)  # who lacks the weights too is told of them first
         raise ImageError("; ".join(str(outcome.error) for outcome in missing))
-    from facerestore.evaluation.sheet import SheetMaker, sheet_pipelines
-    from facerestore.evaluation.sheet.choice import passed_over
-    from facerestore.evaluation.sheet.picture import PAGE_HEIGHT_PX
-
-    pipelines = sheet_pipelines(request.restore)
-    height = STREAM_PAGE_PX if str(sheet) == "-" else PAGE_HEIGHT_PX
-    maker = SheetMaker(pipelines, strengths=request.strengths or None, page_height_px=height)
+    pipelines = sheets.sheet_pipelines(request.restore)
+    height = STREAM_PAGE_PX if str(sheet) == "-" else sheets.picture.PAGE_HEIGHT_PX
+    maker = sheets.SheetMaker(pipelines, strengths=request.strengths or None, page_height_px=height)
     for name, fault in dict((*passed_over(request.restore), *pipelines[0].facts.passed_over)).items():
         terminal.warn(f"warning: auto passes over {name}: {fault}")
     for pipeline in pipelines:
@@ -115,30 +122,8 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
     return code or run.exit_code
 
 
-def refuse_lists(request: PhotosRequest) -> None:
-    """Raise ConfigError where a list was given, which only a sheet can take."""
-    lists = [
-        ("--backend", request.restore.backend if _is_list(request.restore.backend) else None),
-        ("--weights", request.restore.weights if _is_list(request.restore.weights) else None),
-        ("--strength", ",".join(f"{s:g}" for s in request.strengths) if len(request.strengths) > 1 else None),
-    ]
-    for option, value in lists:
-        if value is not None:
-            raise ConfigError(f"{option} is '{value}'; name one, or give --sheet FILE to compare several")
-
-
-def _is_list(text: str | None) -> bool:
-    if text is None or not ("," in text or text == "all"):
-        return False
-    from facerestore.evaluation.sheet import ALL, split_list
-
-    return text == ALL or len(split_list(text)) > 1
-
-
 def _check_options(request: PhotosRequest, sheet: Path) -> None:
     """Raise ConfigError unless the wanted outputs go together, and the sheet's name is one for a picture."""
-    from facerestore.io import SUFFIXES, resolve_format
-
     files = request.files
     others = {
         "-o": request.output is not None,
@@ -198,9 +183,6 @@ def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[Photo
     Raises:
         ConfigError: a page of the sheet would replace a photo.
     """
-    from facerestore.batch import plan_jobs
-    from facerestore.io import exists
-
     plan = plan_jobs(request.inputs, output=None, options=request.files, recursive=request.recursive)
     tell_inputs(plan, terminal)
     pages = _pages_there(sheet)
@@ -235,13 +217,10 @@ def _show_plan(request: PhotosRequest, jobs: Sequence[PhotoJob], sheet: Path, te
 
 def _names(request: PhotosRequest) -> list[str]:
     """Return the names of the weights that are compared."""
-    from facerestore.evaluation.sheet import sheet_configs
-    from facerestore.pipeline.choose import choose
-    from facerestore.weights import WeightsStore
-
     store = WeightsStore(offline=request.restore.offline)
     return [
-        choose(RESTORE.purpose, config, store).name for config in sheet_configs(request.restore, store=store)
+        choose(RESTORE.purpose, config, store).name
+        for config in sheets.sheet_configs(request.restore, store=store)
     ]
 
 
@@ -257,11 +236,10 @@ def _compare_all(run: _SheetRun, jobs: Sequence[PhotoJob], *, steps: int) -> Gen
             yield
 
 
-def _compare(run: _SheetRun, job: PhotoJob, name: str, begin: Callable[[str], None]) -> PhotoRows | None:
+def _compare(
+    run: _SheetRun, job: PhotoJob, name: str, begin: Callable[[str], None]
+) -> sheets.PhotoRows | None:
     """Return the rows of one photo, recorded and told; None where the photo cannot be used, which stops no other."""
-    from facerestore.batch.report import describe_error
-    from facerestore.io import DEFAULT_MAX_PIXELS, read_image
-
     start, asked = time.perf_counter(), run.request.restore
     try:
         image = read_image(job.source, max_pixels=asked.max_pixels or DEFAULT_MAX_PIXELS, page=asked.page)
@@ -290,10 +268,8 @@ def _short_names(sources: Sequence[Path]) -> list[str]:
     ]
 
 
-def _tell(run: _SheetRun, name: str, found: PhotoRows, seconds: float) -> None:
+def _tell(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: float) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
-    from facerestore.pipeline.selection import absent_indices
-
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
     run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
@@ -340,9 +316,6 @@ def _write_pages(run: _SheetRun, pages: Iterable[NDArray[np.uint8]]) -> None:
     Raises:
         ImageError: a page cannot be written, or standard output would have to take a second one.
     """
-    from facerestore.io import marked, write_image
-    from facerestore.types import DecodedImage, Metadata
-
     to_stdout = str(run.sheet) == "-"
     for page in pages:
         number = len(run.written) + 1
@@ -377,8 +350,6 @@ def _sum_up(run: _SheetRun, *, interrupted: bool, planned: int) -> None:
 
 def _write_reports(run: _SheetRun, *, interrupted: bool) -> None:
     """Write the facts of every cell to standard output with --json, and then to the report's file."""
-    from facerestore.batch.report import REPORT_SCHEMA, write_report
-
     report = {
         "schema": REPORT_SCHEMA,
         "sheet": [str(path) for path in run.written],

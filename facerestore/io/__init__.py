@@ -33,10 +33,10 @@ from facerestore.io._files import (
     fitting,
     is_file,
     is_folder,
-    read_bytes,
+    read_encoded,
     search_folder,
-    write_bytes,
-    write_stdout,
+    write_encoded,
+    write_parts,
 )
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
 from facerestore.io._source import DEFAULT_MAX_PIXELS
@@ -116,34 +116,9 @@ def write_image(
     encode = encode_spent if spent else encoded_parts
     place = Path(path)
     target = format or _format_for(place, image)
-    if str(path) == "-":
-        write_stdout(encode(image, format=target, quality=quality))
-        return place
-    # Once before the work of encoding, and again, for certain, when the name is taken.
-    check_free(place, overwrite=overwrite)
-    parts = encode(image, format=target, quality=quality)
-    return write_bytes(place, parts, overwrite=overwrite)
-
-
-def read_encoded(path: str | Path) -> bytes:
-    """Return the bytes of a picture file as they are, or of standard input for ``-``; for ``decode_image``.
-
-    Raises:
-        ImageError: missing, a directory, not readable, empty, or no picture.
-    """
-    return read_bytes(path)
-
-
-def write_encoded(path: str | Path, data: bytes | bytearray, *, overwrite: bool = False) -> Path:
-    """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
-
-    Raises:
-        ImageError: the file exists or cannot be written.
-    """
-    if str(path) == "-":
-        write_stdout([data])
-        return Path(path)
-    return write_bytes(Path(path), [data], overwrite=overwrite)
+    if str(path) != "-":  # once before the work of encoding, and again, for certain, when the name is taken
+        check_free(place, overwrite=overwrite)
+    return write_parts(place, encode(image, format=target, quality=quality), overwrite=overwrite)
 
 
 def _format_for(path: Path, image: DecodedImage) -> str:

@@ -14,7 +14,7 @@ from PIL import Image as PillowImage
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import _bmp, _exif, _jpeg, _pillow, _png, _tiff, _webp
 from facerestore.io._boundary import readable
-from facerestore.io._files import read_bytes
+from facerestore.io._files import read_encoded
 from facerestore.io._formats import SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Decoded, Samples, Source, finish, tripled
 from facerestore.io._tiff_page import page_offsets
@@ -105,7 +105,7 @@ def read_image(
         ImageError: as ``decode_image``, and for a missing, unreadable or foreign file and for a directory.
     """
     name = "standard input" if str(path) == "-" else str(path)
-    return decode_image(read_bytes(path), name=name, max_pixels=max_pixels, page=page)
+    return decode_image(read_encoded(path), name=name, max_pixels=max_pixels, page=page)
 
 
 PictureSource: TypeAlias = str | Path | bytes | PillowImage.Image | NDArray[Any] | DecodedImage

@@ -50,25 +50,18 @@ def encode_spent(image: DecodedImage, *, format: str, quality: int | None = None
 
     So a JPEG takes no copy of them. Args and errors are those of `encode_image`.
     """
-    return encoded_parts(image, format=format, quality=quality, blue_first=swap_red_and_blue)
+    return _encoded(image, format, quality, swap_red_and_blue)
 
 
-def encoded_parts(
-    image: DecodedImage,
-    *,
-    format: str,
-    quality: int | None = None,
-    blue_first: Callable[[Samples], Samples] = with_blue_first,
+def encoded_parts(image: DecodedImage, *, format: str, quality: int | None = None) -> Sequence[Buffer]:
+    """Return what `encode_image` does, in pieces; raises as it does."""
+    return _encoded(image, format, quality, with_blue_first)
+
+
+def _encoded(
+    image: DecodedImage, format: str, quality: int | None, blue_first: Callable[[Samples], Samples]
 ) -> Sequence[Buffer]:
-    """Return the bytes of a picture file, as `encode_image` does, in pieces; raises as it does.
-
-    Args:
-        image: as for `encode_image`.
-        format: as for `encode_image`.
-        quality: as for `encode_image`.
-        blue_first: returns (H, W, 3) RGB pixels as BGR; ``swap_red_and_blue``, which does so in place, is for a picture
-            that is not looked at again.
-    """
+    """Return a picture file in pieces; ``blue_first`` returns (H, W, 3) RGB pixels as BGR, in place or not."""
     target = resolve_format(format)
     if quality is not None and not 1 <= quality <= 100:
         raise ConfigError(f"quality {quality} is out of range; choose 1 to 100")

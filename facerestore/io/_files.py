@@ -30,8 +30,8 @@ _LEAST_LONGEST = 64
 """What says less does not know (some network file systems say 0)."""
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Return the bytes of a picture file, or of standard input for ``-``.
+def read_encoded(path: str | Path) -> bytes:
+    """Return the bytes of a picture file as they are, or of standard input for ``-``; for ``decode_image``.
 
     A file that does not start as a picture is not read to its end.
 
@@ -46,7 +46,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def _file_bytes(place: Path) -> bytes:
-    """Return the bytes of a file, as ``read_bytes`` does."""
+    """Return the bytes of a file, as ``read_encoded`` does."""
     try:
         if place.is_dir():
             raise ImageError(f"{place}: this is a directory; give a picture file")
@@ -73,8 +73,17 @@ def _head(stream: io.FileIO) -> bytes:
     return head
 
 
-def write_bytes(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path:
-    """Write a file whole or not at all, and return its path.
+def write_encoded(path: str | Path, data: bytes | bytearray, *, overwrite: bool = False) -> Path:
+    """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
+
+    Raises:
+        ImageError: the file exists or cannot be written.
+    """
+    return write_parts(Path(path), [data], overwrite=overwrite)
+
+
+def write_parts(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path:
+    """Write a file whole or not at all, or to standard output for ``-``, and return its path.
 
     The bytes go to a hidden file in the same folder, reach the disk, and take the name in one step. A file that is
     replaced passes on its permissions; a new one gets those of the umask. A symbolic link keeps pointing.
@@ -87,6 +96,9 @@ def write_bytes(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path
     Raises:
         ImageError: the file exists, or cannot be written.
     """
+    if str(path) == "-":
+        _write_stdout(parts)
+        return path
     check_free(path, overwrite=overwrite)
     try:
         _make_folder(path.parent)
@@ -163,7 +175,7 @@ def _claim(temporary: Path, target: Path) -> None:
             raise
 
 
-def write_stdout(parts: Iterable[Buffer]) -> None:
+def _write_stdout(parts: Iterable[Buffer]) -> None:
     """Write bytes, in pieces, to standard output.
 
     Raises:

@@ -59,7 +59,8 @@ def decode(source: Source) -> DecodedImage:
     segments = list(_segments(source))
     frame = _frame(source, segments)
     scans = _find_scans(source, segments[-1][1] - 4)
-    height, width, components = frame.height or scans.height or 0, frame.width, frame.components
+    frame = frame._replace(height=frame.height or scans.height or 0)
+    height, width, components = frame[:3]
     source.check_size(width, height)
     _check_cost(source, scans, width * height)
     picture = _picture(source, segments, frame, scans)
@@ -107,7 +108,7 @@ def tables_start(data: bytes | memoryview) -> int:
 
 
 class _Frame(NamedTuple):
-    """What the frame header states (B.2.2), and its place."""
+    """What the frame header states (B.2.2), how many rows of pixels are compressed together, and its place."""
 
     height: int
     width: int
@@ -138,7 +139,6 @@ def _frame(source: Source, segments: list[tuple[int, int, int]]) -> _Frame:
 def _picture(source: Source, segments: list[tuple[int, int, int]], frame: _Frame, scans: _Scans) -> _Picture:
     """Return what decodes a JPEG: its head without metadata, which decoders stumble over, and its scans."""
     data, head, place = source.data, bytearray(b"\xff\xd8"), 0
-    height = frame.height or scans.height or 0
     for marker, start, end in segments[:-1]:
         body = data[start:end]
         if marker == _APP0 and body.startswith(_JFIF):
@@ -148,17 +148,9 @@ def _picture(source: Source, segments: list[tuple[int, int, int]], frame: _Frame
         elif marker != _COMMENT and not _APP0 <= marker <= _APP15:
             if start == frame.start:
                 place = len(head) + 5
-                body = body[:1] + struct.pack(">H", height) + body[3:]
+                body = body[:1] + struct.pack(">H", frame.height) + body[3:]
             head += bytes((0xFF, marker)) + data[start - 2 : start] + body
-    return _Picture(
-        source,
-        bytes(head),
-        scans,
-        height_at=place,
-        height=height,
-        components=frame.components,
-        unit=frame.unit,
-    )
+    return _Picture(source, bytes(head), frame, scans, place)
 
 
 def _decode_colour(picture: _Picture) -> tuple[Samples, tuple[str, ...]]:
@@ -204,20 +196,16 @@ class _Picture:
     Attributes:
         source: the file.
         head: up to its first scan: tables and frame, and of the rest what tells the colour space.
+        frame: what the head states of the picture.
         scans: where the compressed data lie.
         height_at: place of the height within the head.
-        height: in pixels.
-        components: number of its colours.
-        unit: rows of pixels that are compressed together.
     """
 
     source: Source
     head: bytes
+    frame: _Frame
     scans: _Scans
     height_at: int
-    height: int
-    components: int
-    unit: int
 
     def parts(self) -> list[Buffer]:
         """Return the file as decoders are given it: without what they would stumble over, and with its last marker."""
@@ -312,10 +300,10 @@ def _damage_of(picture: _Picture, lines: Sequence[str]) -> tuple[str | None, str
     if unit is None:
         return f"{of}, which refines the detail of rows".lstrip(), None
     if scan == 0:
-        picture.source.check_rows(unit * picture.unit, picture.height)
+        picture.source.check_rows(unit * picture.frame.unit, picture.frame.height)
     # Where the data are all there, what is read of them may go wrong for a while before it makes no sense.
     latest = "" if picture.scans.end is None else ", at the latest"
-    return f"from row {unit * picture.unit} on{of}{latest}", None
+    return f"from row {unit * picture.frame.unit} on{of}{latest}", None
 
 
 def _lacks_scans(picture: _Picture) -> bool:
@@ -327,7 +315,7 @@ def _lacks_scans(picture: _Picture) -> bool:
         for component in data[start + 5 : start + 5 + 2 * components : 2]:
             bits = missing.setdefault(component, [1] * _COEFFICIENTS)
             bits[first : last + 1] = [approximation & 15] * len(bits[first : last + 1])
-    return len(missing) < picture.components or any(any(bits) for bits in missing.values())
+    return len(missing) < picture.frame.components or any(any(bits) for bits in missing.values())
 
 
 def _said(picture: _Picture, data: bytes) -> tuple[str, ...]:
@@ -356,13 +344,13 @@ def _first_bad_unit(picture: _Picture, scan: int) -> int | None:
     whole = _said(picture, data) if data else ()
     if not data or not whole:
         return None
-    low, high = 1, -(-picture.height // picture.unit)
+    low, high = 1, -(-picture.frame.height // picture.frame.unit)
     while low < high:
         middle = (low + high) // 2
         ending = bytearray(data)
-        struct.pack_into(">H", ending, picture.height_at, middle * picture.unit)
+        struct.pack_into(">H", ending, picture.height_at, middle * picture.frame.unit)
         same = _said(picture, bytes(ending))[:1] == whole[:1]
         low, high = (low, middle) if same else (middle + 1, high)
-    if low == -(-picture.height // picture.unit) and _LEFT_OVER.search(whole[0]):
+    if low == -(-picture.frame.height // picture.frame.unit) and _LEFT_OVER.search(whole[0]):
         return None
     return low - 1

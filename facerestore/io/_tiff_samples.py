@@ -132,7 +132,10 @@ def _bytes_of(plane: _Plane) -> tuple[Samples, int | None]:
         try:
             if len(plane.offsets) * plane.rows < plane.height * plane.across:
                 raise OSError("blocks are missing")
-            stored = _through_pillow(plane)
+            if len(plane.source.data) >= _MAX_CLASSIC_BYTES:
+                raise plane.source.unhandled("a TIFF of over 4 GB", "PNG")
+            shape = (plane.height, plane.across)
+            stored = _decoded(plane, plane.source.data[8:], plane.offsets, plane.sizes, shape=shape)
         except OSError:
             return _rescued(plane)
     return stored.reshape(plane.height, plane.across, plane.row_bytes), None
@@ -155,14 +158,6 @@ def _plain(plane: _Plane) -> Samples | None:
             return None
         part[:] = np.frombuffer(data, np.uint8, part.size, offset).reshape(part.shape)
     return stored
-
-
-def _through_pillow(plane: _Plane) -> Samples:
-    """Return the bytes of a plane, (H, bytes of a row of blocks); raises OSError for damage."""
-    body = plane.source.data
-    if len(body) >= _MAX_CLASSIC_BYTES:
-        raise plane.source.unhandled("a TIFF of over 4 GB", "PNG")
-    return _decoded(plane, body[8:], plane.offsets, plane.sizes, shape=(plane.height, plane.across))
 
 
 def _decoded(
