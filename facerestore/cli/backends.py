@@ -66,7 +66,7 @@ def list_command(as_json: _Json = False) -> None:
     name_width = max(len(summary.name) for summary in summaries) + 2
     for summary in summaries:
         _print_summary(summary, name_width)
-    _wrapped(automatic_choice(store), "")
+    _print_wrapped(automatic_choice(store), "")
 
 
 @subcommand(backends_app, "info", "facerestore backends info gpen", "facerestore backends info lite --json")
@@ -128,7 +128,7 @@ def check_command(
 
     from facerestore.testing.contract import Verdict, iterate_findings
 
-    subject = _subject(name, weights=weights, random=random, device=device, provider=provider)
+    subject = _open_subject(name, weights=weights, random=random, device=device, provider=provider)
     title = f"{subject.restorer.name}: {subject.label}, on {subject.device}"
     if not as_json:
         typer.echo(title)
@@ -153,7 +153,7 @@ def check_command(
     raise typer.Exit(1 if broken else 0)
 
 
-def _subject(
+def _open_subject(
     name: str, *, weights: str | None, random: bool, device: str | None, provider: str | None
 ) -> Any:
     """Return what is to be checked."""
@@ -173,17 +173,17 @@ def _print_summary(summary: BackendSummary, name_width: int) -> None:
     """Print a backend in a few lines."""
     if summary.problem is not None:
         typer.echo(f"{summary.name:<{name_width}}BROKEN, from {summary.package}")
-        _wrapped(summary.problem)
+        _print_wrapped(summary.problem)
         return
     parser = "parsing map" if summary.descriptor.needs_parsing else "no parsing map"
     typer.echo(
-        f"{summary.name:<{name_width}}{_sizes(summary.face_sizes):<17}{parser:<16}from {summary.package}"
+        f"{summary.name:<{name_width}}{_size_words(summary.face_sizes):<17}{parser:<16}from {summary.package}"
     )
     if summary.descriptor.summary:
-        _wrapped(summary.descriptor.summary)
+        _print_wrapped(summary.descriptor.summary)
     for module in summary.missing:
-        _wrapped(f"needs the Python package {module}, which is not installed")
-    _wrapped(_weights_line(summary))
+        _print_wrapped(f"needs the Python package {module}, which is not installed")
+    _print_wrapped(_weights_line(summary))
 
 
 def _weights_line(summary: BackendSummary) -> str:
@@ -191,12 +191,12 @@ def _weights_line(summary: BackendSummary) -> str:
     if not summary.descriptor.needs_weights:
         return "needs no weights"
     if here := [w for w in summary.weights if w.here]:
-        more = _remedies(summary)[0] if _only_bundled(summary) else ""
-        named = ", ".join(f"{w.name} ({_terms(w)})" for w in here)
+        more = _ways_to_weights(summary)[0] if _only_bundled(summary) else ""
+        named = ", ".join(f"{w.name} ({_terms_words(w)})" for w in here)
         return f"weights here: {named}" + (f"; larger ones: {more}" if more else "")
     if not summary.weights:
         return "no weights are published; give a file with --weights"
-    return f"no weights here; {_remedies(summary)[0]}"
+    return f"no weights here; {_ways_to_weights(summary)[0]}"
 
 
 def _only_bundled(summary: BackendSummary) -> bool:
@@ -205,26 +205,26 @@ def _only_bundled(summary: BackendSummary) -> bool:
     return states == {"bundled"} and any(not w.here for w in summary.weights)
 
 
-def _remedies(summary: BackendSummary) -> list[str]:
+def _ways_to_weights(summary: BackendSummary) -> list[str]:
     """Return how to get weights of a backend that are not here."""
     absent = [w for w in summary.weights if not w.here]
     lines = [
-        f"facerestore weights download {w.name} ({_terms(w)})"
+        f"facerestore weights download {w.name} ({_terms_words(w)})"
         for w in [w for w in absent if w.downloadable][:1]
     ]
     lines += [
-        f"facerestore weights import {w.name} FILE ({_terms(w)}; no direct address)"
+        f"facerestore weights import {w.name} FILE ({_terms_words(w)}; no direct address)"
         for w in [w for w in absent if not w.downloadable][:1]
     ]
     return lines or [summary.unpublished or "give a file with --weights"]
 
 
-def _terms(weights: BackendWeights) -> str:
+def _terms_words(weights: BackendWeights) -> str:
     uses = {"yes": "free to use", "no": "non-commercial", "unclear": "commercial use unclear"}
     return f"{weights.licence}, {uses[weights.commercial_use]}"
 
 
-def _sizes(sizes: Sequence[int]) -> str:
+def _size_words(sizes: Sequence[int]) -> str:
     if not sizes:
         return "size by weights"
     return f"{sizes[0]} px" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} px"
@@ -239,7 +239,7 @@ def _print_details(details: BackendDetails) -> None:
         "paper": summary.descriptor.paper or "not stated",
         "from": f"{summary.package} ({summary.location})",
         **summary.descriptor.in_words(),
-        "faces": _sizes(summary.face_sizes),
+        "faces": _size_words(summary.face_sizes),
         "options": " ".join(details.options) or "none but those of every backend",
         "check": f"facerestore backends check {summary.name}" + (" --random" if details.has_example else ""),
     }
@@ -247,7 +247,7 @@ def _print_details(details: BackendDetails) -> None:
         rows["missing"] = f"Python package {', '.join(summary.missing)}: its networks cannot be made"
     width = max(map(len, rows)) + 2
     for key, value in rows.items():
-        _wrapped(value, f"{key:<{width}}", " " * width)
+        _print_wrapped(value, f"{key:<{width}}", " " * width)
     _print_sizes(details)
     _print_weights(summary)
 
@@ -287,16 +287,16 @@ def _print_weights(summary: BackendSummary) -> None:
         return
     if not summary.weights:
         typer.echo("\nno weights in the catalog")
-        _wrapped(_remedies(summary)[0])
+        _print_wrapped(_ways_to_weights(summary)[0])
         return
     width = max(len(w.name) for w in summary.weights) + 2
     typer.echo(f"\n{'weights':<{width}}{'here':<11}{'for':<12}terms")
     for w in summary.weights:
-        typer.echo(f"{w.name:<{width}}{w.state if w.here else 'no':<11}{w.purpose:<12}{_terms(w)}")
+        typer.echo(f"{w.name:<{width}}{w.state if w.here else 'no':<11}{w.purpose:<12}{_terms_words(w)}")
     if any(not w.here for w in summary.weights):
         typer.echo("to get weights:")
-        for line in _remedies(summary):
-            _wrapped(line)
+        for line in _ways_to_weights(summary):
+            _print_wrapped(line)
 
 
 def _print_finding(found: Finding) -> None:
@@ -305,7 +305,7 @@ def _print_finding(found: Finding) -> None:
     mark = {Verdict.PASSED: "ok", Verdict.FAILED: "!!", Verdict.UNCLEAR: "??"}[found.verdict]
     said = found.measured if not found.remedy else f"{found.measured}; {found.remedy}"
     start = f"  {mark}  {found.name:<12}  "
-    _wrapped(said, start, " " * len(start))
+    _print_wrapped(said, start, " " * len(start))
 
 
 def _verdict_line(findings: Sequence[Finding], broken: int) -> str:
@@ -316,7 +316,7 @@ def _verdict_line(findings: Sequence[Finding], broken: int) -> str:
     return f"{'what is marked !! breaks the contract' if broken else 'the contract is kept'}: {counts}"
 
 
-def _wrapped(text: str, start: str = INDENT, indent: str = INDENT) -> None:
+def _print_wrapped(text: str, start: str = INDENT, indent: str = INDENT) -> None:
     """Print a text in lines of the terminal's width, each but the first behind an indent."""
     width = min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH)
     wrapper = textwrap.TextWrapper(width, start, indent, break_on_hyphens=False, break_long_words=False)

@@ -152,7 +152,7 @@ def bench(options: BenchOptions) -> None:
     if options.as_json is not None:
         write_json(options.as_json, report.facts())
     if not options.quiet:
-        _print(report)
+        _print_report(report)
     for warning in report.warnings:
         terminal.warn(f"warning: {warning}")
     for failure in report.failures:
@@ -185,7 +185,7 @@ def parse_sizes(text: str | None) -> tuple[int, ...] | None:
     return sizes
 
 
-def _print(report: BenchReport) -> None:
+def _print_report(report: BenchReport) -> None:
     """Print the machine, then each table."""
     from facerestore.bench.tables import line_table, machine_words, networks_table, pair_table
 

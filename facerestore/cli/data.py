@@ -126,7 +126,7 @@ def prepare(asked: PrepareOptions) -> None:
         raise ConfigError(f"--shards is {shards}; give megabytes, such as 1000")
     settings = asked.settings
     terminal = asked.terminal(stdout_taken=asked.as_json)
-    prepared = _prepare(asked, settings, terminal)
+    prepared = _prepare_photos(asked, settings, terminal)
     if shards is not None:
         from facerestore.training.data.preparation import pack_faces
 
@@ -137,7 +137,7 @@ def prepare(asked: PrepareOptions) -> None:
     raise typer.Exit(0 if not failed else 1 if failed == len(prepared.photos) else 3)
 
 
-def _prepare(asked: PrepareOptions, settings: Preparation, terminal: Terminal) -> Prepared:
+def _prepare_photos(asked: PrepareOptions, settings: Preparation, terminal: Terminal) -> Prepared:
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.config import RestoreConfig
     from facerestore.device import resolve_device, set_threads
@@ -264,7 +264,7 @@ def _write_sheet(
 
     chosen, shown = list(spread(files, asked.rows)), []
     for index, file in chosen:
-        row = [_degraded(asked, file, index, mix, terminal) for mix in mixes]
+        row = [_degraded_or_told(asked, file, index, mix, terminal) for mix in mixes]
         whole = [pair for pair in row if pair is not None]
         shown += [whole] if len(whole) == len(row) else []
     if not shown:
@@ -277,7 +277,7 @@ def _write_sheet(
     return len(chosen) - len(shown)
 
 
-def _degraded(
+def _degraded_or_told(
     asked: DegradeOptions, file: FaceFile, index: int, mix: dict[str, float], terminal: Terminal
 ) -> DegradedFace | None:
     """Return a pair, or None where the face cannot be read, which is said."""
@@ -307,7 +307,7 @@ def _write_pairs(
             written = PairFolder(place, overwrite=asked.overwrite)
             for index, file in enumerate(files):
                 begin(file.name)
-                pair = _degraded(asked, file, index, mix, terminal)
+                pair = _degraded_or_told(asked, file, index, mix, terminal)
                 if pair is None:
                     failures += 1
                 else:

@@ -76,7 +76,7 @@ def detect(request: PhotosRequest) -> None:
         return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=request.files.overwrite)
 
     blank: Row = {"output": None, "search": None, "faces": [], "notes": []}
-    tell = partial(_tell, terminal=terminal)
+    tell = partial(_tell_photo, terminal=terminal)
     rows, code = one_by_one(plan, assemble, blank=blank, tell=tell, terminal=terminal)
     if request.as_json:
         print_json({"detector": used[0] if used else None, "photos": rows})
@@ -105,11 +105,11 @@ def _detect_one(
         )
         write_image(job.target, picture, format=result_format(job.target, image), overwrite=overwrite)
     target = str(job.target) if drawn else None
-    rows = [_facts(index, face) for index, face in enumerate(faces)]
+    rows = [_face_facts(index, face) for index, face in enumerate(faces)]
     return {"output": target, "search": search_facts(faces), "faces": rows, "notes": reading_notes(image)}
 
 
-def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
+def _face_facts(index: int, face: DetectedFace) -> dict[str, Any]:
     return {
         "index": index,
         "box": [round(value, 1) for value in face.box],
@@ -119,7 +119,7 @@ def _facts(index: int, face: DetectedFace) -> dict[str, Any]:
     }
 
 
-def _tell(row: dict[str, Any], terminal: Terminal) -> None:
+def _tell_photo(row: dict[str, Any], terminal: Terminal) -> None:
     """Say the faces of one photo as lines of a table."""
     found = count(len(row["faces"]), "face") if row["faces"] else no_face(row["search"])
     drawn = f" -> {row['output']}" if row["output"] else ""

@@ -51,11 +51,11 @@ def doctor(config: RestoreConfig, as_json: AsJson = False) -> None:
         ]
         print_json({"ok": sound, "checks": rows})
     else:
-        _print(checks, sound)
+        _print_checks(checks, sound)
     raise typer.Exit(0 if sound else 1)
 
 
-def _print(checks: Sequence[Check], sound: bool) -> None:
+def _print_checks(checks: Sequence[Check], sound: bool) -> None:
     width = max(len(check.name) for check in checks)
     topic = ""
     for check in checks:

@@ -27,7 +27,7 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
     """
     store = WeightsStore(offline=request.restore.offline)
-    chosen, config = _chosen(request, store), request.restore
+    chosen, config = _chosen_networks(request, store), request.restore
     behind = None if config.background is None else choice.choose(choice.BACKGROUND, config, store).name
     pipeline = _pipeline(request) if request.verbosity >= 1 else None
     rows = [
@@ -37,8 +37,8 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
             "exists": str(job.target) != "-" and os.path.lexists(job.target),
             "missing": str(job.source) != "-" and not os.path.lexists(job.source),
             "name_shortened": job.shortened,
-            "fault": _fault(request, job.source),
-            **({} if pipeline is None else _examined(pipeline, job.source)),
+            "fault": _fault_of_photo(request, job.source),
+            **({} if pipeline is None else _examined_photo(pipeline, job.source)),
         }
         for job in plan.jobs
     ]
@@ -60,7 +60,7 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     return 0
 
 
-def _chosen(request: PhotosRequest, store: WeightsStore) -> str:
+def _chosen_networks(request: PhotosRequest, store: WeightsStore) -> str:
     """Return by what faces would be restored: the name of weights, or who serves whom where each face has its own."""
     if request.task is RESTORE and chooses_by_face(request.restore):
         found = usable(request.restore, store)
@@ -75,7 +75,7 @@ def _pipeline(request: PhotosRequest) -> RestorePipeline:
     return (request.build or build_pipeline)(request.restore)
 
 
-def _examined(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
+def _examined_photo(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     """Return what would be done with the faces of one photo; where it cannot be read, why."""
     try:
         data, name = read_encoded(source), str(source)
@@ -100,7 +100,7 @@ def _face_lines(row: dict[str, Any]) -> list[str]:
     return [*lines, *choice_lines(row, 1)] or [no_face(row.get("search"))]
 
 
-def _fault(request: PhotosRequest, source: Path) -> str | None:
+def _fault_of_photo(request: PhotosRequest, source: Path) -> str | None:
     """Return what a photo lacks that the task needs; None where it lacks nothing."""
     try:
         if request.check is not None:

@@ -149,7 +149,7 @@ class EvaluationRequest(Results):
 def evaluate(context: typer.Context, request: EvaluationRequest) -> None:
     """Measure how well faces are restored."""
     if context.invoked_subcommand is None:
-        raise typer.Exit(_execute(request))
+        raise typer.Exit(_measure_and_report(request))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,31 +186,31 @@ def compare(asked: CompareRequest) -> None:
     names = [method.name for method in first.evaluation.methods]
     if asked.against not in names:
         raise ConfigError(f"--against is '{asked.against}'; the methods are {', '.join(names)}")
-    _report(first.evaluation, asked, against=asked.against, notes=notes)
+    _write_report(first.evaluation, asked, against=asked.against, notes=notes)
 
 
-def _execute(request: EvaluationRequest) -> int:
+def _measure_and_report(request: EvaluationRequest) -> int:
     """Measure and report; return the exit code."""
     from facerestore.evaluation.cases import spread_over
     from facerestore.evaluation.run import evaluate as measure
 
     terminal = request.terminal(stdout_taken=True)
     _check_free(request)
-    source = _source(request)
+    source = _case_source(request)
     files = spread_over(source.files, request.limit)
-    order = _order(request, source, files, terminal)
+    order = _evaluation_order(request, source, files, terminal)
     with terminal.steps(len(files)) as begin:
-        found = measure(order, on_face=begin, on_failure=lambda failure: _tell(terminal, failure))
+        found = measure(order, on_face=begin, on_failure=lambda failure: _tell_failure(terminal, failure))
     for name in source.unmatched:
         terminal.warn(f"without a partner: {name}")
-    _report(found, request)
+    _write_report(found, request)
     if request.output is not None:
         _write_pictures(order, found, request, terminal)
         terminal.say(f"{len(found.faces)} faces, {len(found.failures)} failed -> {request.output}")
     return 3 if found.failures else 0
 
 
-def _source(request: EvaluationRequest) -> CaseSource:
+def _case_source(request: EvaluationRequest) -> CaseSource:
     """Return where the faces come from.
 
     Raises:
@@ -231,7 +231,7 @@ def _source(request: EvaluationRequest) -> CaseSource:
     )
 
 
-def _order(
+def _evaluation_order(
     request: EvaluationRequest, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal
 ) -> Order:
     """Return what is to be measured, everything loaded."""
@@ -242,10 +242,10 @@ def _order(
     from facerestore.weights import WeightsStore
 
     wanted = parse_metrics(request.metrics)
-    groups = _groups(request, files)
+    groups = _face_groups(request, files)
     store = WeightsStore(offline=True)
     set_threads(request.threads or 0)
-    networks = _networks(request, store, terminal)
+    networks = _asked_networks(request, store, terminal)
     face_size = _face_size(request, networks)
     setting = Setting(store, resolve_device(request.device or "auto"), face_size)
     metrics = open_metrics(
@@ -256,7 +256,7 @@ def _order(
     )
     methods: list[Method] = [*networks, *(folder_method(text) for text in request.restored)]
     if request.classical:
-        methods.insert(0, _classical(request, source, files, setting, terminal))
+        methods.insert(0, _classical_method(request, source, files, setting, terminal))
     return Order(
         source=source,
         files=files,
@@ -268,7 +268,7 @@ def _order(
     )
 
 
-def _groups(request: EvaluationRequest, files: tuple[CaseFiles, ...]) -> dict[str, dict[str, str]]:
+def _face_groups(request: EvaluationRequest, files: tuple[CaseFiles, ...]) -> dict[str, dict[str, str]]:
     from facerestore.evaluation.groups import group_faces, parse_group
 
     if not request.group and request.manifest is None:
@@ -278,7 +278,7 @@ def _groups(request: EvaluationRequest, files: tuple[CaseFiles, ...]) -> dict[st
     return group_faces(files, request.manifest, [parse_group(text) for text in request.group])
 
 
-def _networks(request: EvaluationRequest, store: WeightsStore, terminal: Terminal) -> list[Network]:
+def _asked_networks(request: EvaluationRequest, store: WeightsStore, terminal: Terminal) -> list[Network]:
     """Return the networks that are asked for; the best installed one where nothing is."""
     from facerestore.config import RestoreConfig
     from facerestore.evaluation.methods import Network
@@ -315,7 +315,7 @@ def _face_size(request: EvaluationRequest, networks: list[Network]) -> int:
     return request.face_size
 
 
-def _classical(
+def _classical_method(
     request: EvaluationRequest,
     source: CaseSource,
     files: tuple[CaseFiles, ...],
@@ -329,7 +329,7 @@ def _classical(
         return tune(source, files, setting.face_size, seed=request.seed, on_face=begin)
 
 
-def _tell(terminal: Terminal, failure: Failure) -> None:
+def _tell_failure(terminal: Terminal, failure: Failure) -> None:
     by = "" if failure.method is None else f" ({failure.method})"
     terminal.warn(f"error: {failure.name}{by}: {failure.message}")
 
@@ -347,7 +347,9 @@ def _check_free(asked: Results) -> None:
         check_free(folder / name, overwrite=asked.overwrite)
 
 
-def _report(found: Evaluation, asked: Results, *, against: str = "input", notes: Sequence[str] = ()) -> None:
+def _write_report(
+    found: Evaluation, asked: Results, *, against: str = "input", notes: Sequence[str] = ()
+) -> None:
     """Print the report, and write it where a folder is given."""
     from facerestore.evaluation.tables import markdown
     from facerestore.io import write_encoded

@@ -117,12 +117,12 @@ def export(asked: ExportOptions) -> None:
             threads=asked.threads,
             on_step=begin,
         )
-    _tell(exported, terminal)
+    _tell_exported(exported, terminal)
     if asked.as_json:
-        print_json(_facts(exported))
+        print_json(_export_facts(exported))
 
 
-def _tell(exported: Exported, terminal: Terminal) -> None:
+def _tell_exported(exported: Exported, terminal: Terminal) -> None:
     """Say what was written, how close it is and how to use it."""
     record, parity = exported.record, exported.parity
     batch = "any number of faces at once" if record.max_batch == 0 else "one face at once"
@@ -141,7 +141,7 @@ def _tell(exported: Exported, terminal: Terminal) -> None:
     terminal.say(f"to use it: facerestore enhance photo.jpg --backend {exported.name}")
 
 
-def _facts(exported: Exported) -> dict[str, Any]:
+def _export_facts(exported: Exported) -> dict[str, Any]:
     """Return all of it, ready for JSON."""
     return {
         "backend": exported.name,

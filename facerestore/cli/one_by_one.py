@@ -44,24 +44,25 @@ def one_by_one(
     jobs = plan.jobs
     faults = {outcome.job: outcome.error for outcome in missing_photos(jobs)}
     for job, error in faults.items():
-        terminal.warn(f"error: {_words(job, error)}")
+        terminal.warn(f"error: {_fault_words(job, error)}")
     for hint in missing_hints([job.source for job in faults]):
         terminal.warn(hint)
     there = [job for job in jobs if job not in faults]
     rows = {
-        job: blank | {"input": str(job.source), "error": _words(job, error)} for job, error in faults.items()
+        job: blank | {"input": str(job.source), "error": _fault_words(job, error)}
+        for job, error in faults.items()
     }
     code = 0
     if there:
         look = assemble()
         try:
             with stopping.finishing(), terminal.steps(len(there)) as begin:
-                for job, row, fault in stopping.breakable(_looked(there, look, begin)):
+                for job, row, fault in stopping.breakable(_look_at_each(there, look, begin)):
                     rows[job] = blank | {"input": str(job.source), **row, "error": None}
                     if fault is None:
                         tell(rows[job])
                     else:
-                        rows[job]["error"] = _words(job, fault)
+                        rows[job]["error"] = _fault_words(job, fault)
                         terminal.warn(f"error: {rows[job]['error']}")
         except KeyboardInterrupt as stopped:
             code = stopping.code_of(stopped)
@@ -71,7 +72,7 @@ def one_by_one(
     return found, code or exit_code(failed, len(found), faults=len(plan.faults))
 
 
-def _looked(
+def _look_at_each(
     jobs: Sequence[PhotoJob], look: Look, begin: Callable[[str], None]
 ) -> Generator[tuple[PhotoJob, Row, Exception | None], None, None]:
     for job in jobs:
@@ -85,7 +86,7 @@ def _looked(
         yield found
 
 
-def _words(job: PhotoJob, error: Exception | None) -> str:
+def _fault_words(job: PhotoJob, error: Exception | None) -> str:
     from facerestore.batch.report import describe_error
 
     assert error is not None, "there is something to tell"

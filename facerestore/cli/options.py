@@ -61,11 +61,11 @@ def command(
     def made(function: Callable[..., None]) -> Callable[..., None]:
         kinds_of = get_type_hints(function, include_extras=True)
         records: dict[str, Any] = {name: kind for name, kind in kinds_of.items() if is_dataclass(kind)}
-        declared = {each.name: each for record in records.values() for each in _declared(record)}
+        declared = {each.name: each for record in records.values() for each in _declared_options(record)}
         arguments = [each for each in declared.values() if each.known.argument]
         options = [each.parameter(None, texts, changes) for each in arguments]
         left_out = [*without.split(), *(each.name for each in arguments)]
-        for panel, names in _shown(panels, [*declared], left_out).items():
+        for panel, names in _shown_options(panels, [*declared], left_out).items():
             options += [declared[name].parameter(panel or None, texts, changes) for name in names]
         ordered: list[Parameter] = []
         for own in signature(function).parameters.values():
@@ -77,7 +77,7 @@ def command(
         @wraps(function)
         def called(**flags: Any) -> None:
             values = {name: flags[name] for name in kinds_of if name in flags}
-            function(**values | {name: _record(kind, flags, presets) for name, kind in records.items()})
+            function(**values | {name: _made_record(kind, flags, presets) for name, kind in records.items()})
 
         called.__signature__ = Signature(ordered)  # type: ignore[attr-defined]  # typer reads these two
         called.__annotations__ = {each.name: each.annotation for each in ordered}
@@ -86,7 +86,9 @@ def command(
     return made
 
 
-def _shown(panels: Mapping[str, str], names: Sequence[str], without: Sequence[str]) -> dict[str, list[str]]:
+def _shown_options(
+    panels: Mapping[str, str], names: Sequence[str], without: Sequence[str]
+) -> dict[str, list[str]]:
     """Return the names of a command's options by panel."""
     listed = {panel: text.split() for panel, text in panels.items()}
     placed = {name for own in listed.values() for name in own}
@@ -146,7 +148,7 @@ class _Declared:
             **changed,
         }
         if not self.configured:
-            facts |= {"min": _finite(known.least), "max": _finite(known.most)}
+            facts |= {"min": _finite_or_none(known.least), "max": _finite_or_none(known.most)}
         if known.argument:
             info: Any = typer.Argument(**facts)
         else:
@@ -162,14 +164,14 @@ class _Declared:
         return self.known.flags or ((f"--{plain}",) if switch else ())
 
 
-def _declared(record: Any) -> Iterator[_Declared]:
+def _declared_options(record: Any) -> Iterator[_Declared]:
     """Yield the options of a record and of the configurations that it holds, in their order."""
     if record in _CONFIGURATIONS:
         yield from (_Declared(record, each, configured=True) for each in fields(record))
         return
     for each in fields(record):
         if (held := next((kind for kind in _CONFIGURATIONS if kind.__name__ == each.type), None)) is not None:
-            yield from _declared(held)
+            yield from _declared_options(held)
         elif option_of(each) is not None:
             yield _Declared(record, each, configured=False)
 
@@ -179,18 +181,18 @@ def _is_several(kind: object) -> bool:
     return origin is tuple
 
 
-def _finite(end: float) -> float | None:
+def _finite_or_none(end: float) -> float | None:
     return end if math.isfinite(end) else None
 
 
-def _record(record: Any, flags: Mapping[str, Any], presets: Mapping[str, object]) -> Any:
+def _made_record(record: Any, flags: Mapping[str, Any], presets: Mapping[str, object]) -> Any:
     """Return a record made of the flags of a command.
 
     Raises:
         ConfigError: a value, or the configuration file, is unfit.
     """
     if record in _CONFIGURATIONS:
-        return make_config(record, _given(record, flags))
+        return make_config(record, _given_fields(record, flags))
     names = names_of(record)
     values = {name: flags[name] for name in names if name in flags}
     values |= {
@@ -203,15 +205,15 @@ def _record(record: Any, flags: Mapping[str, Any], presets: Mapping[str, object]
     if "restore" in names or "files" in names:
         restore, files = load_config(
             flags.get("config"),
-            restore=_given(RestoreConfig, flags),
-            output=_given(OutputConfig, flags),
+            restore=_given_fields(RestoreConfig, flags),
+            output=_given_fields(OutputConfig, flags),
             restore_defaults=presets,
         )
         values |= {name: made for name, made in (("restore", restore), ("files", files)) if name in names}
     return record(**values)
 
 
-def _given(record: type[Any], flags: Mapping[str, Any]) -> dict[str, object]:
+def _given_fields(record: type[Any], flags: Mapping[str, Any]) -> dict[str, object]:
     """Return the fields of a configuration that flags say, a path as its text."""
     found: dict[str, object] = {}
     for each in fields(record):

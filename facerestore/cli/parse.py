@@ -99,7 +99,7 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
     plan = plan_jobs(
         request.inputs,
         output=request.output,
-        options=_files(request),
+        options=_picture_files(request),
         recursive=request.recursive,
         aside=() if maps is None else (maps,),
         takes=("face",) if config.aligned else (),
@@ -112,7 +112,7 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
     lines: list[_Looking] = []
 
     def assemble() -> Look:
-        lines.append(_assemble(config, maps, request.files.overwrite, terminal))
+        lines.append(_assemble_line(config, maps, request.files.overwrite, terminal))
         return partial(_parse_one, line=lines[0])
 
     blank: Row = {
@@ -125,7 +125,7 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
     }
 
     def tell(row: Row) -> None:
-        _tell(row, lines[0], terminal)
+        _tell_photo(row, lines[0], terminal)
 
     rows, code = one_by_one(plan, assemble, blank=blank | {"notes": []}, tell=tell, terminal=terminal)
     if as_json:
@@ -134,14 +134,14 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
     raise typer.Exit(code)
 
 
-def _files(request: PhotosRequest) -> OutputConfig:
+def _picture_files(request: PhotosRequest) -> OutputConfig:
     """Return how pictures are named: PNG, which keeps edges between colours, unless a file's own name says another."""
     output = request.output
     named = output is not None and output.suffix and not output.is_dir() and len(request.inputs) == 1
     return replace(request.files, format=None if named else "png", suffix="_parsing")
 
 
-def _assemble(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Looking:
+def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Looking:
     """Return the line, and say who labels."""
     from facerestore.device import resolve_device
     from facerestore.parsing import LandmarkParser
@@ -191,7 +191,7 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     looked = [whole_face(image.pixels)] if line.detector is None else line.detector.detect(image.pixels)
     detected = left_to_right(looked)
     chosen = select_faces(line.config.faces, detected, image.pixels.shape)
-    found = [(i, _cut(image.pixels, face, line)) for i, face in enumerate(detected) if i in chosen]
+    found = [(i, _cut_face(image.pixels, face, line)) for i, face in enumerate(detected) if i in chosen]
     faces = [face for _, face in found]
     maps = line.parser.parse(faces)
     captions = [f"face {index}, {line.labeller}" for index, _ in found]
@@ -200,7 +200,7 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     indexed = [(index, parsing_map) for (index, _), parsing_map in zip(found, maps, strict=True)]
     written = _write_maps(job, indexed, line)
     write_image(job.target, picture, format=result_format(job.target, picture), overwrite=line.overwrite)
-    rows = [_facts(index, face, own) for (index, face), own in zip(found, maps, strict=True)]
+    rows = [_face_facts(index, face, own) for (index, face), own in zip(found, maps, strict=True)]
     absent = absent_indices(line.config.faces, len(detected))
     return {
         "output": str(job.target),
@@ -213,7 +213,7 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     }
 
 
-def _cut(pixels: Image, face: DetectedFace, line: _Looking) -> AlignedFace:
+def _cut_face(pixels: Image, face: DetectedFace, line: _Looking) -> AlignedFace:
     """Return the crop of a face at the size of the parsers."""
     from facerestore.alignment import align_face, resize_affine, warp_to_crop
     from facerestore.parsing.network_parser import INPUT_SIZE
@@ -241,7 +241,7 @@ def _write_maps(job: PhotoJob, maps: Sequence[tuple[int, ParsingMap]], line: _Lo
     return written
 
 
-def _facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, Any]:
+def _face_facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, Any]:
     from facerestore.parsing import class_shares
 
     return {
@@ -252,7 +252,7 @@ def _facts(index: int, face: AlignedFace, parsing_map: ParsingMap) -> dict[str, 
     }
 
 
-def _tell(row: dict[str, Any], line: _Looking, terminal: Terminal) -> None:
+def _tell_photo(row: dict[str, Any], line: _Looking, terminal: Terminal) -> None:
     """Say what was found in one photo, and where its picture is."""
     faces = count(row["found"], "face") if row["found"] else no_face(row["search"])
     if len(row["faces"]) != row["found"]:

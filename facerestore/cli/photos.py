@@ -49,28 +49,28 @@ def execute(request: PhotosRequest) -> int:
         options=request.files,
         recursive=request.recursive,
         ending=request.task.ending,
-        aside=_aside(request),
-        takes=_takes(request),
+        aside=_folders_aside(request),
+        takes=_drawn_inputs(request),
     )
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
     terminal = request.terminal(stdout_taken=to_stdout or request.as_json)
     tell_inputs(plan, terminal)
     if not request.dry_run:
-        return _restore(request, plan, terminal)
+        return _restore_photos(request, plan, terminal)
     from facerestore.cli.dry_run import show_plan
 
     return show_plan(request, plan, terminal)
 
 
-def _aside(request: PhotosRequest) -> list[Path]:
+def _folders_aside(request: PhotosRequest) -> list[Path]:
     """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
     files = request.files
     saved = (files.save_faces, files.save_stages, files.save_damaged)
     return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
 
 
-def _takes(request: PhotosRequest) -> list[str]:
+def _drawn_inputs(request: PhotosRequest) -> list[str]:
     """Return the kinds of drawn pictures that are inputs for what is asked."""
     return [*(["map"] if request.task is SYNTHESIZE else []), *(["face"] if request.restore.aligned else [])]
 
@@ -87,7 +87,7 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
     request.check_report()
 
 
-def _restore(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
+def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
     from facerestore.pipeline.build import build_pipeline
 
@@ -99,14 +99,14 @@ def _restore(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int
     missing = {outcome.job for outcome in outcomes}
     jobs = [job for job in plan.jobs if job not in missing]
     if not jobs:
-        return _finish(_BatchRun(request, plan, jobs, terminal, outcomes))
-    ahead = _ahead(request, jobs)
+        return _finish_run(_BatchRun(request, plan, jobs, terminal, outcomes))
+    ahead = _read_ahead(request, jobs)
     pipeline = (request.build or build_pipeline)(request.restore)
     check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
     warn_passed_over(pipeline, terminal)
     with stopping.finishing():
-        return _finish(_BatchRun(request, plan, jobs, terminal, outcomes, pipeline, ahead))
+        return _finish_run(_BatchRun(request, plan, jobs, terminal, outcomes, pipeline, ahead))
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class _BatchRun:
     ahead: Ahead | None = None
 
 
-def _finish(run: _BatchRun) -> int:
+def _finish_run(run: _BatchRun) -> int:
     """Restore the photos that are there, report, and return the exit code.
 
     Raises:
@@ -158,7 +158,7 @@ def _finish(run: _BatchRun) -> int:
     )
 
 
-def _ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
+def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
     """Begin to read the first photo, while the networks are loaded; None where it may not be wanted.
 
     Other tasks read what they are given in ways of their own.

@@ -96,11 +96,11 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
     _check_options(request, sheet)
     _check_free(request, sheet)
     terminal = request.terminal(stdout_taken=str(sheet) == "-" or request.as_json)
-    jobs = _jobs(request, sheet, terminal)
+    jobs = _photo_jobs(request, sheet, terminal)
     if request.dry_run:
         return _show_plan(request, jobs, sheet, terminal)
     if len(missing := missing_photos(jobs)) == len(jobs):
-        _names(request)  # who lacks the weights too is told of them first
+        _weights_names(request)  # who lacks the weights too is told of them first
         raise ImageError("; ".join(str(outcome.error) for outcome in missing))
     pipelines = sheets.sheet_pipelines(request.restore)
     height = STREAM_PAGE_PX if str(sheet) == "-" else sheets.picture.PAGE_HEIGHT_PX
@@ -177,7 +177,7 @@ def _check_free(request: PhotosRequest, sheet: Path) -> None:
         raise ImageError(f"'{there[0]}' exists; give --overwrite to replace it, or another name with --sheet")
 
 
-def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[PhotoJob]:
+def _photo_jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[PhotoJob]:
     """Return the photos; an earlier sheet of the same name in a directory is none of them.
 
     Raises:
@@ -200,7 +200,7 @@ def _jobs(request: PhotosRequest, sheet: Path, terminal: Terminal) -> list[Photo
 
 def _show_plan(request: PhotosRequest, jobs: Sequence[PhotoJob], sheet: Path, terminal: Terminal) -> int:
     """Say what would be done."""
-    names = _names(request)
+    names = _weights_names(request)
     shares = list(request.strengths) or [request.restore.strength]
     sources = [str(job.source) for job in jobs]
     if request.as_json:
@@ -215,7 +215,7 @@ def _show_plan(request: PhotosRequest, jobs: Sequence[PhotoJob], sheet: Path, te
     return 0
 
 
-def _names(request: PhotosRequest) -> list[str]:
+def _weights_names(request: PhotosRequest) -> list[str]:
     """Return the names of the weights that are compared."""
     store = WeightsStore(offline=request.restore.offline)
     return [
@@ -230,13 +230,13 @@ def _compare_all(run: _SheetRun, jobs: Sequence[PhotoJob], *, steps: int) -> Gen
     with run.terminal.steps(steps) as begin:
         for job, name in zip(jobs, names, strict=True):
             begin(name)
-            found = _compare(run, job, name, begin)
+            found = _compare_photo(run, job, name, begin)
             if found is not None:
                 _write_pages(run, run.maker.add(found.rows))
             yield
 
 
-def _compare(
+def _compare_photo(
     run: _SheetRun, job: PhotoJob, name: str, begin: Callable[[str], None]
 ) -> sheets.PhotoRows | None:
     """Return the rows of one photo, recorded and told; None where the photo cannot be used, which stops no other."""
@@ -255,7 +255,7 @@ def _compare(
     run.photos.append({"input": str(job.source), "error": None, "seconds": round(seconds, 3), **found.facts})
     run.cells += len(found.rows) * len(run.maker.columns)
     run.failed_cells += found.failed
-    _tell(run, name, found, seconds)
+    _tell_photo(run, name, found, seconds)
     return found
 
 
@@ -268,7 +268,7 @@ def _short_names(sources: Sequence[Path]) -> list[str]:
     ]
 
 
-def _tell(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: float) -> None:
+def _tell_photo(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: float) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
@@ -277,7 +277,7 @@ def _tell(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: float) ->
         run.terminal.say(f"  {line}")
     for index in absent_indices(run.request.restore.faces, number):
         run.terminal.say(f"  {absent_words(index)}")
-    for message in _failures(run, found.facts["faces"]):
+    for message in _failure_words(run, found.facts["faces"]):
         run.terminal.warn(f"error: {name}: {message}")
 
 
@@ -299,7 +299,7 @@ def _cell_lines(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _failures(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:
+def _failure_words(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:
     """Return what failed on a photo, once for each of the weights."""
     messages = {
         (column.group, cell["reason"]): f"{column.name} failed: {cell['reason']}"

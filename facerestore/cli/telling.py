@@ -69,13 +69,13 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
     if outcome.job.shortened:
         terminal.say("  its name is too long for a result's, which is shortened and ends in a hash")
-    for line in _details(report, terminal.verbosity, done):
+    for line in _detail_lines(report, terminal.verbosity, done):
         terminal.say(f"  {line}")
     for path in outcome.written[1:]:
         terminal.say(f"  also wrote {path}", level=0 if path.name.endswith("_compare.jpg") else 1)
 
 
-def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
+def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
     """Return the lines below a photo: why faces were kept; with -v every face and the seconds of the stages."""
     faces = (
         report["faces"]
@@ -83,7 +83,7 @@ def _details(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
         else [face for face in report["faces"] if face["decision"] == "kept"]
     )
     shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
-    lines = [f"{face_words(face)} {_word(face, done)}: {face['reason']}" for face in shown]
+    lines = [f"{face_words(face)} {_decision_word(face, done)}: {face['reason']}" for face in shown]
     if len(faces) > len(shown):
         lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
     lines += choice_lines(report, verbosity)
@@ -113,7 +113,7 @@ def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
         ]
     shown = told if verbosity >= 1 else told[:SHOWN_REASONS]
     lines = [
-        f"{face_words(face)} by {face['weights']}{_terms(terms.get(face['weights']))}: {face['why']}"
+        f"{face_words(face)} by {face['weights']}{_terms_words(terms.get(face['weights']))}: {face['why']}"
         for face in shown
     ]
     if len(told) > len(shown):
@@ -131,7 +131,7 @@ def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
         terminal.warn(f"warning: auto passes over {name}: {lack}")
 
 
-def _terms(commercial_use: str | None) -> str:
+def _terms_words(commercial_use: str | None) -> str:
     """Return what is said of weights that are not free for every use."""
     return {"no": " (non-commercial)", "unclear": " (commercial use unclear)"}.get(commercial_use or "", "")
 
@@ -141,7 +141,7 @@ def face_words(face: dict[str, Any]) -> str:
     return f"face {face['index']}" + (f" on page {face['page']}" if "page" in face else "")
 
 
-def _word(face: dict[str, Any], done: str) -> str:
+def _decision_word(face: dict[str, Any], done: str) -> str:
     """Return the word for what became of a face."""
     return done if face["decision"] == RESTORE.done else str(face["decision"])
 
@@ -166,14 +166,14 @@ def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
     from facerestore.batch import kinds_of
 
     if plan.left_out:
-        terminal.say(f"left out as results of an earlier run: {_some(plan.left_out)}")
+        terminal.say(f"left out as results of an earlier run: {_some_names(plan.left_out)}")
     if plan.not_read:
         number = count(len(plan.not_read), "file")
         terminal.say(
             f"not read, since no picture of a format known here: {number} ({kinds_of(plan.not_read)})"
         )
     if plan.not_searched:
-        terminal.say(f"not looked into without -r: {_some(plan.not_searched)}")
+        terminal.say(f"not looked into without -r: {_some_names(plan.not_searched)}")
     for fault in plan.faults:
         terminal.warn(f"error: {fault}")
 
@@ -200,7 +200,7 @@ def missing_hints(inputs: Sequence[Path]) -> list[str]:
     return hints
 
 
-def _some(paths: Sequence[Path]) -> str:
+def _some_names(paths: Sequence[Path]) -> str:
     """Return how many paths there are, and the names of the first."""
     names = [path.name for path in paths[:SHOWN_NAMES]]
     return f"{len(paths)} ({', '.join(names)}{', ...' if len(paths) > SHOWN_NAMES else ''})"

@@ -87,30 +87,30 @@ class TrainOptions(Spoken):
     """A whole tiny run with tiny networks, on drawn faces unless --data is given: does everything work here?"""
 
 
-def _command(name: str) -> Callable[..., None]:
+def _recipe_command(name: str) -> Callable[..., None]:
     """Return the command that trains by one recipe."""
 
     @command({"": "* quiet no_progress"})
     def trained(asked: TrainOptions) -> None:
         if asked.run is None and not (asked.smoke or asked.dry_run):
             raise ConfigError("a run needs a folder; give --run DIR")
-        with _workplace(asked.run) as folder:
-            plan = _planned(name, asked, folder)
+        with _run_folder(asked.run) as folder:
+            plan = _training_plan(name, asked, folder)
             if asked.dry_run:
                 _tell_preview(
                     name, plan, None if asked.run is None else asked.run / f"{name}_first_batch.png"
                 )
                 return
-            last = _train(plan, folder, asked)
+            last = _train_and_tell(plan, folder, asked)
             if not asked.quiet and _is_first_process():
                 gone = f"done: recipe '{name}' works here; give --run DIR to keep what it makes"
-                typer.echo(gone if asked.run is None else _report(folder, last))
+                typer.echo(gone if asked.run is None else _result_words(folder, last))
 
     return trained
 
 
 for _name, _entry in RECIPES.items():
-    train_app.command(_name, help=f"Train {_entry.title}.", epilog=paragraphs(EPILOG))(_command(_name))
+    train_app.command(_name, help=f"Train {_entry.title}.", epilog=paragraphs(EPILOG))(_recipe_command(_name))
 
 
 def _foreign_command(name: str) -> Any:
@@ -119,14 +119,14 @@ def _foreign_command(name: str) -> Any:
     if found is None:
         return None
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, help=f"Train by the recipe '{name}', from {found.package}.")(_command(name))
+    alone.command(name, help=f"Train by the recipe '{name}', from {found.package}.")(_recipe_command(name))
     made = typer.main.get_command(alone)
     settle(made, plain=is_plain(sys.stdout))
     return made
 
 
 @contextmanager
-def _workplace(run: Path | None) -> Iterator[Path]:
+def _run_folder(run: Path | None) -> Iterator[Path]:
     """Yield the run's folder, or one that goes away."""
     if run is not None:
         yield run
@@ -139,7 +139,7 @@ def _workplace(run: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _planned(name: str, asked: TrainOptions, folder: Path) -> TrainingPlan:
+def _training_plan(name: str, asked: TrainOptions, folder: Path) -> TrainingPlan:
     """Return the plan; a smoke run without faces gets drawn ones."""
     _check_extra()
     from facerestore.training.plan import make_plan
@@ -252,7 +252,7 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _report(folder: Path, last: Path) -> str:
+def _result_words(folder: Path, last: Path) -> str:
     """Return where a run's results are."""
     return (
         f"done: {last}\ncurves: {folder / 'curves.png'}\n"
@@ -260,7 +260,7 @@ def _report(folder: Path, last: Path) -> str:
     )
 
 
-def _train(plan: TrainingPlan, folder: Path, asked: TrainOptions) -> Path:
+def _train_and_tell(plan: TrainingPlan, folder: Path, asked: TrainOptions) -> Path:
     """Train, say how it goes, and return the last checkpoint."""
     from facerestore.device import keep_freed_memory, resolve_device
     from facerestore.training.plan import run_plan
@@ -303,7 +303,7 @@ def export(
     from facerestore.training.export import export_run
 
     written = export_run(run, out, licence=licence, data=data, half=half, overwrite=overwrite)
-    typer.echo(f"{written.path}: {written.recipe} after {written.step} steps, {_size(written.path)}")
+    typer.echo(f"{written.path}: {written.recipe} after {written.step} steps, {_size_words(written.path)}")
     if written.installable:
         backend = recipe_entry(written.recipe).backend
         typer.echo(f"to give it a name: facerestore weights import {backend}.NAME {written.path}")
@@ -311,7 +311,7 @@ def export(
         typer.echo(f"to go on from it: facerestore train {written.starts}={written.path}")
 
 
-def _size(path: Path) -> str:
+def _size_words(path: Path) -> str:
     size = path.stat().st_size
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
 

@@ -326,7 +326,7 @@ def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
         "name": entry.name,
         "purpose": entry.purpose,
         "backend": entry.backend,
-        "state": _state(store, entry),
+        "state": _state_words(store, entry),
         "path": str(path or store.path_of(entry.name)),
         "size_bytes": _size_bytes(store, entry),
         "face_size": entry.face_size,
@@ -348,7 +348,7 @@ def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
     }
 
 
-def _state(store: WeightsStore, entry: WeightsEntry) -> str:
+def _state_words(store: WeightsStore, entry: WeightsEntry) -> str:
     if store.locate(entry.name) is None:
         return "missing" if entry.bundled else "not installed"
     return "bundled" if entry.bundled else "installed"
@@ -368,7 +368,7 @@ def _print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
     for heading in ("name", "purpose", "state", "size", "licence", "commercial use"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "size" else "left")
     for entry in entries:
-        state, size = _state(store, entry), megabytes(_size_bytes(store, entry))
+        state, size = _state_words(store, entry), megabytes(_size_bytes(store, entry))
         state = NO_ADDRESS if _by_hand_only(store, entry) else state
         table.add_row(entry.name, entry.purpose, state, size, entry.licence, entry.commercial_use)
     console().print(table)

@@ -79,11 +79,11 @@ def for_format(image: DecodedImage, target: str) -> tuple[Metadata, str | None]:
         _leave_places(crossing)
     _state_form(crossing, image)
     if image.format not in (None, target):
-        _translate(crossing, grey=image.grey)
+        _translate_parts(crossing, grey=image.grey)
     _fit_profile(crossing, grey=image.grey)
     _fit_blocks(crossing)
-    stored = replace(crossing.metadata, dpi=_dpi(crossing.metadata, target, same=image.format == target))
-    return stored, _line(crossing)
+    stored = replace(crossing.metadata, dpi=_own_dpi(crossing.metadata, target, same=image.format == target))
+    return stored, _told_line(crossing)
 
 
 def colours_of(image: DecodedImage) -> Metadata:
@@ -93,17 +93,17 @@ def colours_of(image: DecodedImage) -> Metadata:
     return Metadata(icc=stored.icc, parts=kept)
 
 
-def _line(crossing: _Crossing) -> str | None:
+def _told_line(crossing: _Crossing) -> str | None:
     """Return the line on all that is not carried over."""
-    told = _shortened(crossing.dropped)
+    told = _first_words(crossing.dropped)
     if crossing.no_place:
-        told.append(f"{', '.join(_shortened(crossing.no_place))}, which {crossing.target} has no place for")
+        told.append(f"{', '.join(_first_words(crossing.no_place))}, which {crossing.target} has no place for")
     line = f"not carried over: {'; '.join(told)}" if told else None
     # Keywords and types of chunks are what a file says.
     return None if line is None else "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
-def _shortened(words: Sequence[str]) -> list[str]:
+def _first_words(words: Sequence[str]) -> list[str]:
     """Return words, each once, and of many the first and how many more there are."""
     every = list(dict.fromkeys(words))
     more = len(every) - _MOST_WORDS
@@ -171,7 +171,7 @@ def _is_stored_so(image: DecodedImage, target: str) -> bool:
     return stated <= counts and {*bits, *map(int, lists)} <= {depth}
 
 
-def _translate(crossing: _Crossing, *, grey: bool) -> None:
+def _translate_parts(crossing: _Crossing, *, grey: bool) -> None:
     """Say in the target's way what the parts of another format say, as far as it can."""
     stored = crossing.metadata
     foreign = [part for part in stored.parts if part.format != crossing.target]
@@ -179,12 +179,12 @@ def _translate(crossing: _Crossing, *, grey: bool) -> None:
     icc, told = _profile_of(foreign, stored.icc, grey=grey)
     left: list[Part] = []
     for part in foreign:
-        text = _text(part)
+        text = _part_text(part)
         if text is not None:
             crossing.texts.append(text)
         elif part.key not in _SILENT.get(part.format, set()) | told:
             left.append(part)
-    crossing.no_place += _names(left)
+    crossing.no_place += _part_names(left)
     exif = _exif_edit.without_structure(stored.exif) if stored.exif else None
     xmp = with_values(stored.xmp, STRUCTURE) or None
     crossing.metadata = replace(stored, parts=tuple(own), icc=icc, exif=exif, xmp=xmp)
@@ -193,17 +193,17 @@ def _translate(crossing: _Crossing, *, grey: bool) -> None:
     _place_texts(crossing)
 
 
-def _text(part: Part) -> tuple[str, str] | None:
+def _part_text(part: Part) -> tuple[str, str] | None:
     """Return the keyword and the text of a part that is text for people; None for any other."""
     if part.format == "JPEG" and part.key == _jpeg_metadata.COMMENT:
-        return _COMMENT, _decoded(part.body.rstrip(b"\x00"))
+        return _COMMENT, _decoded_text(part.body.rstrip(b"\x00"))
     text = _png_metadata.text_of(part.key, part.body) if part.key in _png_metadata.TEXTS else None
     if text is None:
         return None
     return text.keyword.decode("latin-1"), text.text.decode(text.encoding, "replace")
 
 
-def _decoded(text: bytes) -> str:
+def _decoded_text(text: bytes) -> str:
     """Return text whose encoding nothing states: UTF-8 where it is that, else Latin-1."""
     try:
         return text.decode()
@@ -240,8 +240,8 @@ def _profile_of(parts: Sequence[Part], icc: bytes | None, *, grey: bool) -> tupl
     """
     found = {part.key: part.body for part in parts if part.format == "PNG"}
     primaries, curve, told = _icc.BT709, _icc.of_curve(_icc.SRGB_CURVE), {b"gAMA", b"cHRM"}
-    if len(body := found.get(b"cICP", b"")) == 4 and body[0] in _icc.PRIMARIES and _curve(body[1]):
-        primaries, curve, told = _icc.PRIMARIES[body[0]], _curve(body[1]) or b"", {b"cICP", *told}
+    if len(body := found.get(b"cICP", b"")) == 4 and body[0] in _icc.PRIMARIES and _tone_curve(body[1]):
+        primaries, curve, told = _icc.PRIMARIES[body[0]], _tone_curve(body[1]) or b"", {b"cICP", *told}
         if (body[0], body[1]) == (1, _icc.SRGB_CURVE):
             return None, told
     elif icc or b"sRGB" in found:
@@ -262,14 +262,14 @@ def _profile_of(parts: Sequence[Part], icc: bytes | None, *, grey: bool) -> tupl
     return made or icc, told if made else set()
 
 
-def _curve(transfer: int) -> bytes | None:
+def _tone_curve(transfer: int) -> bytes | None:
     """Return the tone curve of a transfer characteristic of H.273; None for those of high dynamic range and others."""
     if transfer == _icc.SRGB_CURVE or transfer in _icc.BT709_CURVES:
         return _icc.of_curve(transfer)
     return _icc.of_gamma(_icc.GAMMAS[transfer]) if transfer in _icc.GAMMAS else None
 
 
-def _names(parts: Sequence[Part]) -> list[str]:
+def _part_names(parts: Sequence[Part]) -> list[str]:
     """Return words for parts that have no place in another format."""
     names = []
     for part in parts:
@@ -317,7 +317,7 @@ def _fit_blocks(crossing: _Crossing) -> None:
     crossing.metadata = stored
 
 
-def _dpi(stored: Metadata, target: str, *, same: bool) -> tuple[float, float] | None:
+def _own_dpi(stored: Metadata, target: str, *, same: bool) -> tuple[float, float] | None:
     """Return the resolution for the target's own field: none where EXIF alone states it, and did so in the source."""
     dpi = sane_dpi(stored.dpi)
     own = {"JPEG": _jpeg_metadata.density_of, "PNG": _png_metadata.density_of}.get(target)

@@ -179,11 +179,11 @@ def _field_pixels(
     rows = rows if header.downwards else rows[::-1]
     pixels = np.empty((*rows.shape, 3), np.uint8)
     for number, field in enumerate(fields[:3]):
-        pixels[..., number] = _channel(rows, field)
-    return pixels, _channel(rows, fields[3]) if fields[3] else None
+        pixels[..., number] = _masked_channel(rows, field)
+    return pixels, _masked_channel(rows, fields[3]) if fields[3] else None
 
 
-def _channel(rows: Samples, field: int) -> Samples:
+def _masked_channel(rows: Samples, field: int) -> Samples:
     """Return (H, W) uint8 of the bits of a mask, the most of which is white."""
     result = np.zeros(rows.shape, np.uint8)
     if not field:
@@ -227,18 +227,18 @@ def encode(samples: Rows, metadata: Metadata) -> list[Buffer]:
         "<IiiHHII", _V5_SIZE, width, height, 1, depth, _FIELDS if depth == 32 else 0, row * height
     )
     head += struct.pack("<iiII", *dots, 0, 0) + (_MASKS if depth == 32 else bytes(16))
-    head += _colour(colour, icc, row * height)
-    return [head, *_rows(samples, row), icc]
+    head += _colour_header(colour, icc, row * height)
+    return [head, *_packed_rows(samples, row), icc]
 
 
-def _colour(colour: bytes, icc: bytes, pixel_bytes: int) -> bytes:
+def _colour_header(colour: bytes, icc: bytes, pixel_bytes: int) -> bytes:
     """Return the end of a header of version 5: the colour space, and where the profile is."""
     if icc:
         return _EMBEDDED + bytes(48) + struct.pack("<4I", _PICTURES, _V5_SIZE + pixel_bytes, len(icc), 0)
     return (colour or _SRGB + bytes(48) + struct.pack("<I", _PICTURES)) + bytes(12)
 
 
-def _rows(samples: Rows, row_bytes: int) -> list[Buffer]:
+def _packed_rows(samples: Rows, row_bytes: int) -> list[Buffer]:
     """Return the rows, the lowest first, blue first, each of a multiple of four bytes."""
     height, width, count = samples.shape
     bands: list[Buffer] = []

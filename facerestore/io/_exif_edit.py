@@ -71,7 +71,7 @@ def settled(exif: bytes, turn: int, words: list[str]) -> bytes:
         _swap_resolution(block, directory)
     if turn != 1:
         _drop_subject(block, directory, words)
-    pointers = _drop(block, directory, _PIXEL_POINTERS)
+    pointers = _drop_tags(block, directory, _PIXEL_POINTERS)
     directory.next_position -= 12 * pointers
     end = _blot_thumbnail(block, directory)
     if directory.next_offset:
@@ -81,7 +81,7 @@ def settled(exif: bytes, turn: int, words: list[str]) -> bytes:
     return bytes(block[:end])
 
 
-def _drop(block: bytearray, directory: Directory, tags: Set[int]) -> int:
+def _drop_tags(block: bytearray, directory: Directory, tags: Set[int]) -> int:
     """Take entries out of a directory; return how many there were."""
     return _exif.without_entries(
         block, directory.start, tags & directory.fields.keys(), directory.layout.order
@@ -98,7 +98,7 @@ def _swap_resolution(block: bytearray, directory: Directory) -> None:
 
 def _drop_subject(block: bytearray, directory: Directory, words: list[str]) -> None:
     """Take out where the subject is, in pixels of a picture that has another size or way up, and add words for it."""
-    if _drop(block, directory.child(_exif.EXIF_POINTER), _SUBJECT):
+    if _drop_tags(block, directory.child(_exif.EXIF_POINTER), _SUBJECT):
         words.append(_SUBJECT_WORDS)
 
 
@@ -112,7 +112,7 @@ def _drop_previews(block: bytearray, directory: Directory) -> bool:
     end = note.position + len(note.value)
     if _makernote.JPEG_START in block[note.position : end]:
         block[note.position : end] = bytes(len(note.value))
-        dropped |= _drop(block, child, {_makernote.TAG}) > 0
+        dropped |= _drop_tags(block, child, {_makernote.TAG}) > 0
     return dropped
 
 
@@ -168,14 +168,14 @@ def in_srgb(exif: bytes) -> bytes:
     def change(block: bytearray, directory: Directory) -> None:
         if entry := directory.child(_exif.EXIF_POINTER).fields.get(_COLOUR_SPACE):
             _set_integer(block, entry, 1)
-        _drop(block, directory, _STRUCTURE)
+        _drop_tags(block, directory, _STRUCTURE)
 
     return _edited(exif, change)
 
 
 def without_structure(exif: bytes) -> bytes:
     """Return an EXIF block without the entries of its first directory on how the pixels of its file are stored."""
-    return _edited(exif, lambda block, directory: _drop(block, directory, _STRUCTURE))
+    return _edited(exif, lambda block, directory: _drop_tags(block, directory, _STRUCTURE))
 
 
 def with_texts(exif: bytes | None, texts: Mapping[int, str]) -> tuple[bytes | None, set[int]]:

@@ -61,7 +61,7 @@ def _file_bytes(place: Path) -> bytes:
         raise ImageError(f"{place}: no such file; check the path") from error
     except (OSError, ValueError) as error:
         raise ImageError(
-            f"{place}: cannot be read ({_reason(error)}); check the path and its permissions"
+            f"{place}: cannot be read ({_plain_reason(error)}); check the path and its permissions"
         ) from error
 
 
@@ -103,15 +103,17 @@ def write_parts(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path
     try:
         _make_folder(path.parent)
         target = path.resolve() if overwrite and path.is_symlink() else path
-        with _temporary(target, parts) as temporary:
+        with _temporary_file(target, parts) as temporary:
             if overwrite:
                 temporary.replace(target)
             else:
-                _claim(temporary, target)
+                _claim_name(temporary, target)
     except FileExistsError as error:
-        raise _exists(path) from error
+        raise _exists_error(path) from error
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be written ({_reason(error)}); choose another place") from error
+        raise ImageError(
+            f"{path}: cannot be written ({_plain_reason(error)}); choose another place"
+        ) from error
     return path
 
 
@@ -130,7 +132,7 @@ def _make_folder(folder: Path) -> None:
 def check_free(path: Path, *, overwrite: bool) -> None:
     """Raise ImageError where a file is to be written and a directory, or a file that is to stay, is in the way."""
     if not overwrite and os.path.lexists(path):
-        raise _exists(path)
+        raise _exists_error(path)
     if is_folder(path):
         raise ImageError(f"{path}: this is a directory; give a file name")
     if overwrite and is_file(path) and not path.stat().st_mode & 0o222:
@@ -141,7 +143,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _temporary(target: Path, parts: Iterable[Buffer]) -> Iterator[Path]:
+def _temporary_file(target: Path, parts: Iterable[Buffer]) -> Iterator[Path]:
     """Write a file's pieces to a hidden file beside the target; it is gone at the end, unless it was renamed."""
     with temporary_beside(target) as (temporary, stream):
         stream.writelines(parts)
@@ -154,7 +156,7 @@ def _temporary(target: Path, parts: Iterable[Buffer]) -> Iterator[Path]:
         yield temporary
 
 
-def _claim(temporary: Path, target: Path) -> None:
+def _claim_name(temporary: Path, target: Path) -> None:
     """Give a finished file its name, if the name is free at that moment.
 
     Raises:
@@ -186,7 +188,7 @@ def _write_stdout(parts: Iterable[Buffer]) -> None:
         sys.stdout.buffer.flush()
     except OSError as error:
         raise ImageError(
-            f"standard output: cannot be written ({_reason(error)}); is the reader still there?"
+            f"standard output: cannot be written ({_plain_reason(error)}); is the reader still there?"
         ) from error
 
 
@@ -247,7 +249,7 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
             entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
         except OSError as error:
             found.faults.append(
-                ImageError(f"{folder}: cannot be searched ({_reason(error)}); check its permissions")
+                ImageError(f"{folder}: cannot be searched ({_plain_reason(error)}); check its permissions")
             )
             continue
         for entry in entries:
@@ -269,14 +271,14 @@ def _sort_in(path: Path, found: FolderContent) -> None:
     (found.images if is_picture else found.others).append(path)
 
 
-def _exists(path: Path) -> ImageError:
+def _exists_error(path: Path) -> ImageError:
     """Return the error for an output that is there already."""
     return ImageError(
         f"{path}: already exists; choose another name, or allow it to be replaced with --overwrite"
     )
 
 
-def _reason(error: Exception) -> str:
+def _plain_reason(error: Exception) -> str:
     """Return the plain reason of an operating system error."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 

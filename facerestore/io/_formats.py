@@ -135,11 +135,11 @@ def check_holds(image: DecodedImage, *, format: str) -> None:
     deep = image.pixels.dtype.itemsize > 1
     if deep and not traits.deep:
         raise ImageError(
-            f"{target} cannot hold 16-bit pixels; write {_able(deep=True)}, or reduce the picture to 8 bits"
+            f"{target} cannot hold 16-bit pixels; write {_able_formats(deep=True)}, or reduce the picture to 8 bits"
         )
     if image.alpha is not None and not traits.alpha:
         raise ImageError(
-            f"{target} cannot hold transparency; write {_able(deep=deep)}, or flatten the picture first"
+            f"{target} cannot hold transparency; write {_able_formats(deep=deep)}, or flatten the picture first"
         )
     if max(height, width) > traits.max_side_px:
         raise ImageError(
@@ -147,6 +147,6 @@ def check_holds(image: DecodedImage, *, format: str) -> None:
         )
 
 
-def _able(*, deep: bool) -> str:
+def _able_formats(*, deep: bool) -> str:
     """Return the names of the formats that hold alpha, and 16 bits where asked, as ``PNG or TIFF``."""
     return " or ".join(name for name, traits in FORMATS.items() if traits.alpha and (traits.deep or not deep))

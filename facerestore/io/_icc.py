@@ -38,7 +38,7 @@ def space_of(icc: bytes) -> bytes:
     return icc[16:20]
 
 
-def _adapted(primaries: tuple[float, ...]) -> NDArray[np.float64]:
+def _adapted_primaries(primaries: tuple[float, ...]) -> NDArray[np.float64]:
     """Return (3, 3) XYZ of red, green and blue, a column each, adapted to D50."""
     xy = np.array(primaries).reshape(4, 2)
     xyz = np.stack([xy[:, 0] / xy[:, 1], np.ones(4), (1 - xy.sum(axis=1)) / xy[:, 1]])
@@ -78,19 +78,19 @@ def rgb_profile(name: str, primaries: tuple[float, ...], curve: bytes) -> bytes 
     if not all(primaries[1::2]):
         return None
     try:
-        colours = _adapted(primaries)
+        colours = _adapted_primaries(primaries)
     except np.linalg.LinAlgError:
         return None
     if not np.isfinite(colours).all() or np.abs(colours).max() > 2:
         return None
-    tags = {f"{letter}XYZ".encode(): _xyz(colours[:, i]) for i, letter in enumerate("rgb")}
+    tags = {f"{letter}XYZ".encode(): _xyz_element(colours[:, i]) for i, letter in enumerate("rgb")}
     tags |= {f"{letter}TRC".encode(): curve for letter in "rgb"}
-    return _profile(b"RGB ", name, tags)
+    return _packed_profile(b"RGB ", name, tags)
 
 
 def grey_profile(name: str, curve: bytes) -> bytes:
     """Return a profile of grey with a tone curve, an ICC element."""
-    return _profile(b"GRAY", name, {b"kTRC": curve})
+    return _packed_profile(b"GRAY", name, {b"kTRC": curve})
 
 
 def grey_as_rgb(icc: bytes) -> bytes | None:
@@ -103,18 +103,18 @@ def grey_as_rgb(icc: bytes) -> bytes | None:
     return None
 
 
-def _xyz(values: NDArray[np.float64]) -> bytes:
+def _xyz_element(values: NDArray[np.float64]) -> bytes:
     return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(float(value) * 65536) for value in values))
 
 
-def _profile(space: bytes, name: str, tags: Mapping[bytes, bytes]) -> bytes:
+def _packed_profile(space: bytes, name: str, tags: Mapping[bytes, bytes]) -> bytes:
     """Return a display profile of version 2."""
     text = name.encode("ascii") + b"\x00"
     description = b"desc" + struct.pack(">II", 0, len(text)) + text + bytes(4 + 4 + 2 + 1 + 67)
     elements = {
         b"desc": description,
         b"cprt": b"text" + bytes(4) + b"Public domain\x00",
-        b"wtpt": _xyz(np.array(_D50)),
+        b"wtpt": _xyz_element(np.array(_D50)),
         **tags,
     }
     table, body, places = b"", b"", dict[bytes, int]()
@@ -126,5 +126,5 @@ def _profile(space: bytes, name: str, tags: Mapping[bytes, bytes]) -> bytes:
         table += struct.pack(">4sII", tag, places[element], len(element))
     head = struct.pack(">I4xI4s4s4s", start + len(body), 0x02100000, b"mntr", space, b"XYZ ")
     head += struct.pack(">6H4s", 2000, 1, 1, 0, 0, 0, b"acsp").ljust(68 - len(head), b"\x00")
-    head = head.ljust(68, b"\x00") + _xyz(np.array(_D50))[8:]
+    head = head.ljust(68, b"\x00") + _xyz_element(np.array(_D50))[8:]
     return head.ljust(128, b"\x00") + struct.pack(">I", len(elements)) + table + body

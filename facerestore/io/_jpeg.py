@@ -57,13 +57,13 @@ def decode(source: Source) -> DecodedImage:
     """
     source.choose(1, "page")
     segments = list(_segments(source))
-    frame = _frame(source, segments)
+    frame = _frame_header(source, segments)
     scans = _find_scans(source, segments[-1][1] - 4)
     frame = frame._replace(height=frame.height or scans.height or 0)
     height, width, components = frame[:3]
     source.check_size(width, height)
     _check_cost(source, scans, width * height)
-    picture = _picture(source, segments, frame, scans)
+    picture = _decodable_picture(source, segments, frame, scans)
     trailer = memoryview(source.data)[len(source.data) if scans.end is None else scans.end :]
     metadata = _jpeg_metadata.read(source.data, segments, trailer)
     pixels, lines = _decode_cmyk(picture, metadata.icc) if components == 4 else _decode_colour(picture)
@@ -117,7 +117,7 @@ class _Frame(NamedTuple):
     start: int
 
 
-def _frame(source: Source, segments: list[tuple[int, int, int]]) -> _Frame:
+def _frame_header(source: Source, segments: list[tuple[int, int, int]]) -> _Frame:
     """Return the frame header; raise for a kind of JPEG that is not read."""
     for marker, start, end in segments:
         if marker in _FRAME_MARKERS and end - start >= 6:
@@ -136,7 +136,9 @@ def _frame(source: Source, segments: list[tuple[int, int, int]]) -> _Frame:
     raise source.damaged("the JPEG states no size")
 
 
-def _picture(source: Source, segments: list[tuple[int, int, int]], frame: _Frame, scans: _Scans) -> _Picture:
+def _decodable_picture(
+    source: Source, segments: list[tuple[int, int, int]], frame: _Frame, scans: _Scans
+) -> _Picture:
     """Return what decodes a JPEG: its head without metadata, which decoders stumble over, and its scans."""
     data, head, place = source.data, bytearray(b"\xff\xd8"), 0
     for marker, start, end in segments[:-1]:
@@ -171,7 +173,9 @@ def _decode_cmyk(picture: _Picture, icc: bytes | None) -> tuple[Samples, tuple[s
     """
     opened = JpegImagePlugin.JpegImageFile(BytesIO(b"".join(picture.parts())))
     opened.info["icc_profile"] = icc
-    return _pillow.channels(opened, picture.source.name)[0], _said(picture, b"".join(picture.parts()))
+    return _pillow.channels(opened, picture.source.name)[0], _libjpeg_words(
+        picture, b"".join(picture.parts())
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +229,9 @@ class _Picture:
         if first > 0 and approximation >> 4 > 0:  # it refines what earlier ones gave (G.1.2.3)
             return None
         end = (*starts, self.scans.end)[scan + 1]
-        return b"".join((self.head, *self._tables(scan), data[starts[scan] : end], _END))
+        return b"".join((self.head, *self._tables_before(scan), data[starts[scan] : end], _END))
 
-    def _tables(self, scan: int) -> Iterator[bytes]:
+    def _tables_before(self, scan: int) -> Iterator[bytes]:
         """Yield the segments between the scans before one."""
         for start in self.scans.starts[:scan]:
             for marker, first, end in _segments_behind(self.source.data, start):
@@ -318,7 +322,7 @@ def _lacks_scans(picture: _Picture) -> bool:
     return len(missing) < picture.frame.components or any(any(bits) for bits in missing.values())
 
 
-def _said(picture: _Picture, data: bytes) -> tuple[str, ...]:
+def _libjpeg_words(picture: _Picture, data: bytes) -> tuple[str, ...]:
     """Return what libjpeg says of a file, which it decodes as fast as it can."""
     import cv2
 
@@ -330,7 +334,7 @@ def _first_bad_scan(picture: _Picture) -> int:
     low, high = 0, len(picture.scans.starts) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _said(picture, picture.cut(middle + 1)) else (middle + 1, high)
+        low, high = (low, middle) if _libjpeg_words(picture, picture.cut(middle + 1)) else (middle + 1, high)
     return low
 
 
@@ -341,7 +345,7 @@ def _first_bad_unit(picture: _Picture, scan: int) -> int | None:
     in it, and otherwise wonders only about the bytes that are left over.
     """
     data = picture.only(scan)
-    whole = _said(picture, data) if data else ()
+    whole = _libjpeg_words(picture, data) if data else ()
     if not data or not whole:
         return None
     low, high = 1, -(-picture.frame.height // picture.frame.unit)
@@ -349,7 +353,7 @@ def _first_bad_unit(picture: _Picture, scan: int) -> int | None:
         middle = (low + high) // 2
         ending = bytearray(data)
         struct.pack_into(">H", ending, picture.height_at, middle * picture.frame.unit)
-        same = _said(picture, bytes(ending))[:1] == whole[:1]
+        same = _libjpeg_words(picture, bytes(ending))[:1] == whole[:1]
         low, high = (low, middle) if same else (middle + 1, high)
     if low == -(-picture.frame.height // picture.frame.unit) and _LEFT_OVER.search(whole[0]):
         return None

@@ -75,7 +75,7 @@ def read(
     found = _Found()
     for marker, start, end in segments:
         if _APP0 <= marker <= _APP15 or marker == _COMMENT:
-            _take(found, marker, data[start:end])
+            _take_segment(found, marker, data[start:end])
         elif marker == _PROGRESSIVE:
             found.parts.append(Part("JPEG", PROGRESSIVE, b""))
         elif marker == _TABLES and data[start] == 0 and end - start > 64:
@@ -97,7 +97,7 @@ def read(
     )
 
 
-def _take(found: _Found, marker: int, body: bytes) -> None:
+def _take_segment(found: _Found, marker: int, body: bytes) -> None:
     """Note what one segment gives."""
     doomed = next((w for m, prefix, w in _DOOMED if marker == m and body.startswith(prefix)), None)
     if doomed or any(marker == m and body.startswith(prefix) for m, prefix in _PACKING):
@@ -140,7 +140,7 @@ def _take_jfif(found: _Found, body: bytes) -> None:
     """Note the density of a JFIF segment; a thumbnail in it does not come along."""
     if len(body) < 12 or any(part.key == JFIF for part in found.parts):
         return
-    found.dpi = _dpi(body)
+    found.dpi = _stated_dpi(body)
     found.dropped += [_claims.PREVIEWS] if len(body) > 14 else []
     found.parts.append(Part("JPEG", JFIF, body[:12] + b"\x00\x00"))
 
@@ -197,10 +197,10 @@ def quality_of(metadata: Metadata, least: int) -> int:
     tables = metadata.body_of(TABLES)
     if not tables:
         return least
-    return next((q for q in range(least, 100) if sum(_scaled(q)) <= sum(tables)), 100)
+    return next((q for q in range(least, 100) if sum(_scaled_table(q)) <= sum(tables)), 100)
 
 
-def _scaled(quality: int) -> list[int]:
+def _scaled_table(quality: int) -> list[int]:
     """Return the table of a quality from 50 to 100, in no order (libjpeg's jpeg_quality_scaling)."""
     return [max(1, (value * (200 - 2 * quality) + 50) // 100) for value in JPEG_LUMA_TABLE]
 
@@ -218,28 +218,28 @@ def head(metadata: Metadata) -> list[bytes]:
         raise ValueError(
             f"a colour profile of {len(metadata.icc or b'')} bytes, of which JPEG holds {MAX_ICC}"
         )
-    density = _density(metadata)
-    pieces = [b"\xff\xd8", *([_segment(_APP0, density)] if density else [])]
-    pieces += [_segment(_APP1, PREFIX + piece) for piece in _exif_pieces(metadata.exif or b"")]
+    density = _density_body(metadata)
+    pieces = [b"\xff\xd8", *([_packed_segment(_APP0, density)] if density else [])]
+    pieces += [_packed_segment(_APP1, PREFIX + piece) for piece in _exif_pieces(metadata.exif or b"")]
     pieces += _xmp_segments(metadata.xmp)
-    icc = _cut(metadata.icc or b"", _MAX_ICC_PART)
+    icc = _cut_pieces(metadata.icc or b"", _MAX_ICC_PART)
     for number, piece in enumerate(icc, 1):
-        pieces.append(_segment(_APP2, _ICC_PREFIX + bytes((number, len(icc))) + piece))
-    block = _cut(metadata.photoshop or b"", _MAX_BODY - len(_PHOTOSHOP_PREFIX))
-    pieces += [_segment(_APP13, _PHOTOSHOP_PREFIX + piece) for piece in block]
+        pieces.append(_packed_segment(_APP2, _ICC_PREFIX + bytes((number, len(icc))) + piece))
+    block = _cut_pieces(metadata.photoshop or b"", _MAX_BODY - len(_PHOTOSHOP_PREFIX))
+    pieces += [_packed_segment(_APP13, _PHOTOSHOP_PREFIX + piece) for piece in block]
     others = [part for part in metadata.parts if part.key not in (JFIF, PROGRESSIVE, TABLES)]
-    return [*pieces, *(_segment(part.key[0], part.body) for part in others)]
+    return [*pieces, *(_packed_segment(part.key[0], part.body) for part in others)]
 
 
-def _segment(marker: int, body: bytes) -> bytes:
+def _packed_segment(marker: int, body: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def _cut(data: bytes, size: int) -> list[bytes]:
+def _cut_pieces(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def _density(metadata: Metadata) -> bytes:
+def _density_body(metadata: Metadata) -> bytes:
     """Return the body of a JFIF segment: as the source had it, where that is the resolution still; empty for none."""
     own = metadata.body_of(JFIF)
     if own is not None and density_of(metadata) == metadata.dpi and (own or metadata.exif):
@@ -251,10 +251,10 @@ def _density(metadata: Metadata) -> bytes:
 def density_of(metadata: Metadata) -> tuple[float, float] | None:
     """Return the resolution that the JFIF segment of the source states, in dots per inch; None for none."""
     body = metadata.body_of(JFIF)
-    return sane_dpi(_dpi(body)) if body else None
+    return sane_dpi(_stated_dpi(body)) if body else None
 
 
-def _dpi(body: bytes) -> tuple[float, float] | None:
+def _stated_dpi(body: bytes) -> tuple[float, float] | None:
     """Return the resolution in the body of a JFIF segment; None where it has no unit."""
     unit, across, down = struct.unpack_from(">BHH", body, 7)
     scale = {1: 1.0, 2: CM_PER_INCH}.get(unit)
@@ -263,7 +263,7 @@ def _dpi(body: bytes) -> tuple[float, float] | None:
 
 def comments(text: str) -> list[Part]:
     """Return text for people as comments, one unless it is long."""
-    return [Part("JPEG", COMMENT, piece) for piece in _cut(text.encode(), _MAX_BODY)]
+    return [Part("JPEG", COMMENT, piece) for piece in _cut_pieces(text.encode(), _MAX_BODY)]
 
 
 def _exif_pieces(exif: bytes) -> list[bytes]:
@@ -284,9 +284,11 @@ def _xmp_segments(xmp: bytes | None) -> list[bytes]:
         return []
     main, extension = _xmp.divided(xmp, MAX_XMP)
     start = _EXTENSION_PREFIX + _xmp.digest(extension).encode() + struct.pack(">I", len(extension))
-    segments = [_segment(_APP1, _xmp.PREFIX + main)]
+    segments = [_packed_segment(_APP1, _xmp.PREFIX + main)]
     for offset, piece in zip(
-        range(0, len(extension), _MAX_EXTENSION_PART), _cut(extension, _MAX_EXTENSION_PART), strict=True
+        range(0, len(extension), _MAX_EXTENSION_PART),
+        _cut_pieces(extension, _MAX_EXTENSION_PART),
+        strict=True,
     ):
-        segments.append(_segment(_APP1, start + struct.pack(">I", offset) + piece))
+        segments.append(_packed_segment(_APP1, start + struct.pack(">I", offset) + piece))
     return segments

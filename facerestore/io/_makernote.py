@@ -84,7 +84,7 @@ def blot_previews(block: bytearray, start: int, order: str) -> bool:
     for directory in _directories(view, start + form.directory - base, own):
         doomed: set[int] = set()
         for tag in directory.fields:
-            doomed |= _blot(block, base, tag, directory)
+            doomed |= _blot_preview(block, base, tag, directory)
         for tags in (_THUMBNAIL, form.preview):
             if _leads_to_preview(directory, tags, len(block) - base):
                 doomed |= set(tags)
@@ -170,7 +170,7 @@ def _directories(view: bytes, offset: int, order: str) -> Iterator[Directory]:
                 waiting.append(entry.position)
 
 
-def _blot(block: bytearray, base: int, tag: int, directory: Directory) -> set[int]:
+def _blot_preview(block: bytearray, base: int, tag: int, directory: Directory) -> set[int]:
     """Blot out the preview that an entry holds, or that stands where its number says; return the tags that told it."""
     entry = directory.fields[tag]
     if JPEG_START in entry.value:

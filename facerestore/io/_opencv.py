@@ -62,7 +62,7 @@ def swap_red_and_blue(pixels: Samples) -> Samples:
     """Return (H, W, 3) pixels, turned in place from red first to blue first or back."""
     import cv2
 
-    for band in _bands(pixels):
+    for band in _row_bands(pixels):
         pixels[band] = cv2.cvtColor(pixels[band], cv2.COLOR_BGR2RGB)
     return pixels
 
@@ -106,7 +106,7 @@ def without_alpha(pixels: Samples) -> tuple[Samples, Samples]:
     height, width = pixels.shape[:2]
     alpha: Samples = cv2.extractChannel(pixels, 3)
     colours = pixels.reshape(-1)[: height * width * 3].reshape(height, width, 3)
-    for band in _bands(pixels):
+    for band in _row_bands(pixels):
         # Written before or at the place where it was read, and so never over rows that are still to come.
         colours[band] = cv2.cvtColor(pixels[band], cv2.COLOR_BGRA2RGB)
     return colours, alpha
@@ -130,7 +130,7 @@ def without_last(samples: Samples) -> Samples:
     return colours
 
 
-def _bands(pixels: Samples) -> Iterator[slice]:
+def _row_bands(pixels: Samples) -> Iterator[slice]:
     """Yield the rows of a picture, some at a time."""
     rows = max(1, _BAND_PIXELS // pixels.shape[1])
     return (slice(top, top + rows) for top in range(0, pixels.shape[0], rows))

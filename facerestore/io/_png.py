@@ -90,7 +90,7 @@ def read_chunks(source: Source) -> Chunks:
     """
     found, wrong, ended, doubtful = list[Chunk](), list[str](), False, False
     limit = _CHUNKS + len(source.data) // _BYTES_PER_CHUNK
-    for kind, body, intact in _walk(source.data):
+    for kind, body, intact in _walk_chunks(source.data):
         if len(found) > limit:
             raise source.excessive("chunks", limit)
         if kind in _CRITICAL and not intact:
@@ -107,10 +107,10 @@ def read_chunks(source: Source) -> Chunks:
     if not ended:
         found.append((b"IEND", memoryview(b"")))
         notes += [] if doubtful else ["its last chunk is missing, and every row is there"]
-    return Chunks(_header(source, found), found, doubtful or not ended, tuple(notes))
+    return Chunks(_read_header(source, found), found, doubtful or not ended, tuple(notes))
 
 
-def _walk(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
+def _walk_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
     """Yield type and body of every chunk up to IEND, and whether it is whole and its checksum right."""
     view, position = memoryview(data), len(SIGNATURE)
     while position + 8 <= len(data):
@@ -128,7 +128,7 @@ def _walk(data: bytes) -> Iterator[tuple[bytes, memoryview, bool]]:
         position = end
 
 
-def _header(source: Source, chunks: Sequence[Chunk]) -> Header:
+def _read_header(source: Source, chunks: Sequence[Chunk]) -> Header:
     """Return what the first chunk states, which no other contradicts."""
     width, height, depth, colour_type, method, filters, interlacing = struct.unpack(">IIBBBBB", chunks[0][1])
     if depth not in _DEPTHS.get(colour_type, ()):
@@ -169,7 +169,7 @@ def repaired(source: Source, read: Chunks) -> tuple[list[Chunk], str | None]:
         return _with_pixels(
             read.chunks, data
         ), "in a place that cannot be told: the checksum of its pixels is wrong"
-    number, rows = _place(scans, end)
+    number, rows = _broken_pass(scans, end)
     source.check_rows(rows if number == 0 else read.header.height, read.header.height)
     kept = sum(count * width for count, width in scans[:number]) + rows * scans[number][1]
     words = (
@@ -180,7 +180,7 @@ def repaired(source: Source, read: Chunks) -> tuple[list[Chunk], str | None]:
     return _with_pixels(read.chunks, data[:kept] + bytes(wanted - kept)), words
 
 
-def _place(scans: Sequence[tuple[int, int]], end: int) -> tuple[int, int]:
+def _broken_pass(scans: Sequence[tuple[int, int]], end: int) -> tuple[int, int]:
     """Return the number of the pass that is not whole in the first ``end`` bytes, and how many of its rows are."""
     for number, (count, width) in enumerate(scans):
         if end < count * width:
@@ -226,7 +226,7 @@ def decode(source: Source) -> DecodedImage:
     source.check_size(header.width, header.height)
     metadata = _png_metadata.read(read.chunks)
     moving = max(frames, default=1) > 1
-    decoded = _frame(source, read, frame) if moving else _decode_as_far(source, read)
+    decoded = _animation_frame(source, read, frame) if moving else _decode_as_far(source, read)
     return finish(decoded._replace(notes=read.notes), metadata, "PNG")
 
 
@@ -254,7 +254,7 @@ def _decode_pixels(source: Source, header: Header, chunks: list[Chunk]) -> Decod
     return Decoded(*_pillow.channels(picture, source.name), stored_as)
 
 
-def _frame(source: Source, read: Chunks, frame: int) -> Decoded:
+def _animation_frame(source: Source, read: Chunks, frame: int) -> Decoded:
     """Return one frame of an animation, as it is shown."""
     parts = bare(read.chunks, (*_PIXEL_CHUNKS, *_ANIMATION))
     picture = PngImagePlugin.PngImageFile(BytesIO(b"".join(parts)))
@@ -291,11 +291,11 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     head = struct.pack(">IIBBBBB", width, height, samples.dtype.itemsize * 8, _COLOUR_TYPES[count], 0, 0, 0)
     kept = _png_metadata.chunks(metadata, channels=count, depth=samples.dtype.itemsize * 8)
     parts = [SIGNATURE, chunk(b"IHDR", head), *kept]
-    parts += [chunk(b"IDAT", block) for block in _compressed(samples)]
+    parts += [chunk(b"IDAT", block) for block in _compressed_rows(samples)]
     return [*parts, chunk(b"IEND", b"")]
 
 
-def _compressed(samples: Rows) -> Iterator[bytes]:
+def _compressed_rows(samples: Rows) -> Iterator[bytes]:
     """Yield the zlib stream of the filtered rows, block by block, so that no second copy of the picture is held."""
     height, width, count = samples.shape
     step = count * samples.dtype.itemsize

@@ -108,7 +108,7 @@ def read(chunks: Iterable[tuple[bytes, memoryview]]) -> Metadata:
         exif=found.blocks.get("exif"),
         xmp=found.blocks.get("xmp"),
         icc=icc,
-        dpi=_dpi(next((part.body for part in parts if part.key == DENSITY), b"")),
+        dpi=_stated_dpi(next((part.body for part in parts if part.key == DENSITY), b"")),
         iptc=found.blocks.get("iptc"),
         photoshop=found.blocks.get("photoshop"),
         parts=tuple(parts),
@@ -163,7 +163,7 @@ def _take_text(found: _Found, kind: bytes, body: bytes) -> None:
     if keyword == _XMP_KEYWORD:
         found.add("xmp", payload, second=_claims.SECOND_XMP)
         return
-    block = _unhexed(payload)
+    block = _unhexed_block(payload)
     if block is None:
         found.parts.append(Part("PNG", kind, body))
     elif block.startswith(_xmp.PREFIX) or keyword == _RAW + b"xmp":
@@ -178,7 +178,7 @@ def _take_text(found: _Found, kind: bytes, body: bytes) -> None:
         found.parts.append(Part("PNG", kind, body))
 
 
-def _dpi(body: bytes) -> tuple[float, float] | None:
+def _stated_dpi(body: bytes) -> tuple[float, float] | None:
     """Return the resolution that a pHYs chunk states, in dots per inch; None where it has no unit."""
     if len(body) != 9 or body[8] != 1:
         return None
@@ -223,7 +223,7 @@ def text_part(keyword: str, text: str) -> Part:
         return Part("PNG", b"iTXt", f"{keyword}\x00\x00\x00\x00\x00{text}".encode())
 
 
-def _unhexed(text: bytes) -> bytes | None:
+def _unhexed_block(text: bytes) -> bytes | None:
     """Return the block that ImageMagick wrote as text: a name, a length, hexadecimal lines; None for other text."""
     head = re.match(rb"\s*\S+\s+\d+\s", text)
     try:
@@ -249,9 +249,9 @@ def chunks(metadata: Metadata, *, channels: int, depth: int) -> Iterator[bytes]:
         depth: bits of a sample.
     """
     own = {part.key: part.body for part in metadata.parts if part.key not in _REPEATED}
-    own[SIGNIFICANT] = _significant(own.get(SIGNIFICANT, b""), channels, depth)
-    own[BACKGROUND] = _background(own.get(BACKGROUND, b""), own.get(PALETTE, b""), channels)
-    own[DENSITY] = _density(own.get(DENSITY, b""), metadata.dpi)
+    own[SIGNIFICANT] = _significant_bits(own.get(SIGNIFICANT, b""), channels, depth)
+    own[BACKGROUND] = _background_body(own.get(BACKGROUND, b""), own.get(PALETTE, b""), channels)
+    own[DENSITY] = _density_body(own.get(DENSITY, b""), metadata.dpi)
     name = own.pop(PROFILE_NAME, b"ICC profile")
     if metadata.icc:
         yield chunk(b"iCCP", name + b"\x00\x00" + zlib.compress(metadata.icc))
@@ -269,7 +269,7 @@ def chunks(metadata: Metadata, *, channels: int, depth: int) -> Iterator[bytes]:
             yield chunk(part.key, part.body)
 
 
-def _significant(body: bytes, channels: int, depth: int) -> bytes:
+def _significant_bits(body: bytes, channels: int, depth: int) -> bytes:
     """Return sBIT for other channels than the source's: grey for each colour, and all bits of an alpha it has not."""
     if not body or not all(0 < bits <= depth for bits in body):
         return b""
@@ -282,7 +282,7 @@ def _significant(body: bytes, channels: int, depth: int) -> bytes:
     return colour + ((alpha or bytes((depth,))) if channels in (2, 4) else b"")
 
 
-def _background(body: bytes, palette: bytes, channels: int) -> bytes:
+def _background_body(body: bytes, palette: bytes, channels: int) -> bytes:
     """Return bKGD for the channels that are written: a palette's colour, grey in each colour, or nothing."""
     if len(body) == 1:
         colour = palette[3 * body[0] : 3 * body[0] + 3]
@@ -296,12 +296,12 @@ def _background(body: bytes, palette: bytes, channels: int) -> bytes:
 
 def density_of(metadata: Metadata) -> tuple[float, float] | None:
     """Return the resolution that the pHYs chunk of the source states, in dots per inch; None for none."""
-    return sane_dpi(_dpi(metadata.body_of(DENSITY) or b""))
+    return sane_dpi(_stated_dpi(metadata.body_of(DENSITY) or b""))
 
 
-def _density(body: bytes, dpi: tuple[float, float] | None) -> bytes:
+def _density_body(body: bytes, dpi: tuple[float, float] | None) -> bytes:
     """Return pHYs: as the source had it, where that is the resolution still."""
-    if body and sane_dpi(_dpi(body)) == dpi:
+    if body and sane_dpi(_stated_dpi(body)) == dpi:
         return body
     if dpi is None:
         return b""

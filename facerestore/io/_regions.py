@@ -29,10 +29,10 @@ def turned(regions: bytes, packet: bytes, turn: int) -> bytes:
         turn: the orientation that was applied.
     """
     edits: list[Edit] = []
-    for found in _groups(regions, _prefix(packet, _AREA), b"[xywh]"):
+    for found in _value_groups(regions, _prefix_of(packet, _AREA), b"[xywh]"):
         edits += _area_edits(found, turn)
     if turn >= 5:
-        for found in _groups(regions, _prefix(packet, _SIDES), b"[wh]"):
+        for found in _value_groups(regions, _prefix_of(packet, _SIDES), b"[wh]"):
             values = [found[key][3] for key in (b"h", b"w") if key in found]
             edits += [
                 (*m.span(3), value)
@@ -44,13 +44,13 @@ def turned(regions: bytes, packet: bytes, turn: int) -> bytes:
     return applied(regions, edits)
 
 
-def _prefix(packet: bytes, namespace: bytes) -> bytes:
+def _prefix_of(packet: bytes, namespace: bytes) -> bytes:
     """Return the prefix of a namespace in a packet; one that nothing has where it is not declared."""
     found = re.search(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + re.escape(namespace) + rb"[\"']", packet)
     return found[1] if found else b"\x00"
 
 
-def _groups(regions: bytes, prefix: bytes, names: bytes) -> Iterator[dict[bytes, Match]]:
+def _value_groups(regions: bytes, prefix: bytes, names: bytes) -> Iterator[dict[bytes, Match]]:
     """Yield the values of each structure, by name: where a name comes again, the next structure starts."""
     group: dict[bytes, Match] = {}
     for match in re.finditer(rb"[\s<]" + re.escape(prefix) + _VALUE % names, regions):
@@ -62,7 +62,7 @@ def _groups(regions: bytes, prefix: bytes, names: bytes) -> Iterator[dict[bytes,
         yield group
 
 
-def _point(x: float, y: float, turn: int) -> tuple[float, float]:
+def _turned_point(x: float, y: float, turn: int) -> tuple[float, float]:
     """Return where a point of the unit square is after a turn."""
     turned_points = {
         2: (1 - x, y), 3: (1 - x, 1 - y), 4: (x, 1 - y),
@@ -71,7 +71,7 @@ def _point(x: float, y: float, turn: int) -> tuple[float, float]:
     return turned_points.get(turn, (x, y))
 
 
-def _number(value: float) -> bytes:
+def _packed_number(value: float) -> bytes:
     return f"{value:.6f}".rstrip("0").rstrip(".").encode() or b"0"
 
 
@@ -83,10 +83,10 @@ def _area_edits(found: dict[bytes, Match], turn: int) -> list[Edit]:
         return []
     new = dict(values)
     if {b"x", b"y"} <= set(values):
-        new[b"x"], new[b"y"] = _point(values[b"x"], values[b"y"], turn)
+        new[b"x"], new[b"y"] = _turned_point(values[b"x"], values[b"y"], turn)
     if turn >= 5 and {b"w", b"h"} <= set(values):
         new[b"w"], new[b"h"] = values[b"h"], values[b"w"]
-    return [(*match.span(3), _number(new[key])) for key, match in found.items()]
+    return [(*match.span(3), _packed_number(new[key])) for key, match in found.items()]
 
 
 def _rectangle_edits(match: Match, turn: int) -> list[Edit]:
@@ -95,7 +95,7 @@ def _rectangle_edits(match: Match, turn: int) -> list[Edit]:
         left, top, width, height = (float(value) for value in match[2].split(b","))
     except ValueError:
         return []
-    x, y = _point(left + width / 2, top + height / 2, turn)
+    x, y = _turned_point(left + width / 2, top + height / 2, turn)
     width, height = (height, width) if turn >= 5 else (width, height)
-    new = b", ".join(map(_number, (x - width / 2, y - height / 2, width, height)))
+    new = b", ".join(map(_packed_number, (x - width / 2, y - height / 2, width, height)))
     return [(*match.span(2), new)]

@@ -69,7 +69,7 @@ def _decode_samples(source: Source, page: Page) -> Decoded:
     (stored, bad), _ = overheard(lambda: read_samples(source, page))
     samples, stored_as, notes = as_integers(source, page, stored)
     damage = None if bad is None else f"from row {bad} on"
-    return Decoded(*_split(page, samples), stored_as=stored_as, damage=damage, notes=notes)
+    return Decoded(*_split_channels(page, samples), stored_as=stored_as, damage=damage, notes=notes)
 
 
 def _decode_whole(source: Source, page: Page) -> Decoded:
@@ -80,7 +80,7 @@ def _decode_whole(source: Source, page: Page) -> Decoded:
 
     def decoded() -> tuple[Samples, Samples | None, bool]:
         try:
-            picture = Unlimited(BytesIO(_cleaned(source, page)))
+            picture = Unlimited(BytesIO(_cleaned_file(source, page)))
         except SyntaxError as error:  # of arrangements of samples that it does not know
             raise source.unhandled(page.words, "RGB or grey TIFF with LZW or ZIP") from error
         return _pillow.channels(picture, source.name)
@@ -95,7 +95,7 @@ def _decode_whole(source: Source, page: Page) -> Decoded:
     return Decoded(pixels, alpha, grey, stored_as=words.get(page.colour), damage=damage)
 
 
-def _cleaned(source: Source, page: Page) -> bytes:
+def _cleaned_file(source: Source, page: Page) -> bytes:
     """Return the file with the tags of its pixels alone: Pillow then neither turns it nor stumbles over the rest."""
     if len(source.data) >= _MAX_CLASSIC_BYTES:
         raise source.unhandled("a TIFF of over 4 GB", "PNG")
@@ -111,7 +111,7 @@ def _cleaned(source: Source, page: Page) -> bytes:
     return with_directory(source.data[8:], fields, order)
 
 
-def _split(page: Page, samples: Samples) -> tuple[Samples, Samples | None, bool]:
+def _split_channels(page: Page, samples: Samples) -> tuple[Samples, Samples | None, bool]:
     """Return (pixels, alpha, grey) of the samples of a page."""
     count = samples.shape[2]
     samples = np.ascontiguousarray(samples)
@@ -122,11 +122,11 @@ def _split(page: Page, samples: Samples) -> tuple[Samples, Samples | None, bool]
         colour = ~colour
     alpha = extracted(samples, count - 1) if count in (2, 4) else None
     if alpha is not None and page.integer(tags.EXTRA_SAMPLES, 0) == _ASSOCIATED_ALPHA:
-        colour = _divided(colour, alpha)
+        colour = _divided_by_alpha(colour, alpha)
     return (tripled(colour), alpha, True) if count <= 2 else (colour, alpha, False)
 
 
-def _divided(colour: Samples, alpha: Samples) -> Samples:
+def _divided_by_alpha(colour: Samples, alpha: Samples) -> Samples:
     """Return colours that were stored multiplied by alpha as they are without it; zero where alpha is zero."""
     top = np.iinfo(alpha.dtype).max
     divisor = np.maximum(alpha, 1).astype(np.float64)
@@ -148,7 +148,7 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     height, width, count = samples.shape
     row_bytes = width * count * samples.dtype.itemsize
     rows = min(height, max(1, _STRIP_BYTES // row_bytes))
-    strips = [_strip(samples[top : top + rows], order) for top in range(0, height, rows)]
+    strips = [_packed_strip(samples[top : top + rows], order) for top in range(0, height, rows)]
     front = block[8:] + bytes(len(block) % 2)
     offsets = [8 + len(front)]
     for strip in strips:
@@ -156,14 +156,16 @@ def encode(samples: Rows, metadata: Metadata) -> list[bytes]:
     start = offsets.pop()
     padding = bytes(start % 2)
     start += len(padding)
-    fields = described.fields | _structure(samples, rows, offsets, [len(strip) for strip in strips], order)
+    fields = described.fields | _structure_fields(
+        samples, rows, offsets, [len(strip) for strip in strips], order
+    )
     if start >= _MAX_CLASSIC_BYTES:
         raise ImageError(f"TIFF cannot hold {start} bytes (at most 4 GB); write PNG")
     directory = _exif.write_directory(Directory(fields), start, order)
     return [_exif.header(order, start), front, *strips, padding, directory]
 
 
-def _strip(rows: Samples, order: str) -> bytes:
+def _packed_strip(rows: Samples, order: str) -> bytes:
     """Return compressed rows, each sample less its left neighbour."""
     differences = rows.copy()
     differences[:, 1:] -= rows[:, :-1]
@@ -171,7 +173,7 @@ def _strip(rows: Samples, order: str) -> bytes:
     return zlib.compress(stored.tobytes(), _COMPRESSION_LEVEL)
 
 
-def _structure(
+def _structure_fields(
     samples: Rows, rows: int, offsets: list[int], sizes: list[int], order: str
 ) -> dict[int, Field]:
     """Return the entries that say how the pixels are stored."""
@@ -217,14 +219,14 @@ def joined(pages: Iterable[bytes]) -> bytearray:
                 f"TIFF cannot hold {len(file)} bytes (at most 4 GB); restore the pages one by one"
             )
         if base:
-            _move(file, base + start, base, layout)
+            _move_offsets(file, base + start, base, layout)
             struct.pack_into(layout.order + "I", file, link, base + start)
         count = struct.unpack_from(layout.order + "H", file, base + start)[0]
         link = base + start + 2 + _ENTRY_BYTES * count
     return file
 
 
-def _move(file: bytearray, start: int, base: int, layout: Layout) -> None:
+def _move_offsets(file: bytearray, start: int, base: int, layout: Layout) -> None:
     """Add ``base`` to the offsets of the directory at ``start`` and of those below it, in place."""
     order = layout.order
     for number in range(struct.unpack_from(order + "H", file, start)[0]):
@@ -240,6 +242,6 @@ def _move(file: bytearray, start: int, base: int, layout: Layout) -> None:
         elif tag in _exif.POINTERS:
             child = struct.unpack_from(order + "I", file, place)[0] + base
             struct.pack_into(order + "I", file, place, child)
-            _move(file, child, base, layout)
+            _move_offsets(file, child, base, layout)
         elif tag == _makernote.TAG:
             _makernote.move(file, place, size, order, by=base)

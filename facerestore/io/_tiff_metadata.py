@@ -48,29 +48,29 @@ def read(directory: Directory, *, has_copy: bool) -> Metadata:
     ) not in (8, 16):
         foreign |= _COLOURS
     raw = _CAMERA_RAW & fields.keys() - foreign if _DNG_VERSION in fields else frozenset()
-    native = {tag: _narrow(entry) for tag, entry in fields.items() if tag not in foreign | raw}
+    native = {tag: _narrowed_entry(entry) for tag, entry in fields.items() if tag not in foreign | raw}
     dropped = [_RAW_WORDS] if raw else []
     dropped += [_claims.PREVIEWS] if has_copy or _SUB_DIRECTORIES in fields else []
     dropped += [_LAYER_WORDS] if _LAYERS in fields else []
     return Metadata(
         exif=_packed_exif(directory),
-        xmp=_raw(directory, XMP),
-        icc=_raw(directory, _ICC),
+        xmp=_raw_value(directory, XMP),
+        icc=_raw_value(directory, _ICC),
         dpi=directory.resolution,
-        iptc=_raw(directory, _IPTC),
-        photoshop=_raw(directory, _PHOTOSHOP),
+        iptc=_raw_value(directory, _IPTC),
+        photoshop=_raw_value(directory, _PHOTOSHOP),
         parts=(Part("TIFF", TAGS, _exif.pack(Directory(native), order)),) if native else (),
         dropped=tuple(dropped),
     )
 
 
-def _raw(directory: Directory, tag: int) -> bytes | None:
+def _raw_value(directory: Directory, tag: int) -> bytes | None:
     """Return the bytes of a tag, None where it is absent."""
     entry = directory.fields.get(tag)
     return entry.value if entry else None
 
 
-def _narrow(entry: Field) -> Field:
+def _narrowed_entry(entry: Field) -> Field:
     """Return an entry of BigTIFF's 64-bit integers as one of 32 bits, where they fit."""
     if entry.kind != LONG8 or max(values := entry.integers()) >= 2**32:
         return entry

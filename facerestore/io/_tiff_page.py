@@ -139,7 +139,7 @@ def page_offsets(source: Source) -> tuple[Layout, list[int]]:
     """
     layout, first = _exif.read_layout(source.data)
     offsets, spent = [], 0
-    for offset, kind, size in _chain(source.data, first, layout):
+    for offset, kind, size in _directory_chain(source.data, first, layout):
         spent += size
         if spent > len(source.data):
             raise source.damaged("the directories of its pages overlap")
@@ -154,11 +154,11 @@ def page_offsets(source: Source) -> tuple[Layout, list[int]]:
 
 def has_copy(source: Source, page: Page) -> bool:
     """Say whether the directory after a page is that of a reduced copy of it."""
-    following = next(_chain(source.data, page.directory.next_offset, page.directory.layout), None)
+    following = next(_directory_chain(source.data, page.directory.next_offset, page.directory.layout), None)
     return following is not None and following[1] & _REDUCED > 0
 
 
-def _chain(data: bytes, offset: int, layout: Layout) -> Iterator[tuple[int, int, int]]:
+def _directory_chain(data: bytes, offset: int, layout: Layout) -> Iterator[tuple[int, int, int]]:
     """Yield place, kind of page and size of each directory of the chain; one that lies outside of the file ends it."""
     count_code, entry_size, word = layout.codes
     tag_type, head, seen = np.dtype(layout.order + "u2"), struct.calcsize(count_code), set[int]()

@@ -81,18 +81,18 @@ def read_samples(source: Source, page: Page) -> tuple[Samples, int | None]:
         ImageError: hardly any row is whole, or the blocks are of no sane size.
     """
     count, planar = page.channels, page.integer(tags.PLANAR, 1) != 1
-    planes = _planes(source, page, planes=count if planar else 1)
+    planes = _stored_planes(source, page, planes=count if planar else 1)
     parts, bad = [], []
     for plane in planes:
         stored, row = _bytes_of(plane)
-        parts.append(_numbers(plane, stored))
+        parts.append(_as_numbers(plane, stored))
         bad += [] if row is None else [row]
     width = page.size[0]
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     return samples[:, :width], min(bad, default=None)
 
 
-def _planes(source: Source, page: Page, *, planes: int) -> list[_Plane]:
+def _stored_planes(source: Source, page: Page, *, planes: int) -> list[_Plane]:
     """Return how each plane is stored."""
     (width, height), count = page.size, page.channels // planes
     tiled = page.tiled
@@ -135,9 +135,9 @@ def _bytes_of(plane: _Plane) -> tuple[Samples, int | None]:
             if len(plane.source.data) >= _MAX_CLASSIC_BYTES:
                 raise plane.source.unhandled("a TIFF of over 4 GB", "PNG")
             shape = (plane.height, plane.across)
-            stored = _decoded(plane, plane.source.data[8:], plane.offsets, plane.sizes, shape=shape)
+            stored = _decoded_blocks(plane, plane.source.data[8:], plane.offsets, plane.sizes, shape=shape)
         except OSError:
-            return _rescued(plane)
+            return _rescued_bytes(plane)
     return stored.reshape(plane.height, plane.across, plane.row_bytes), None
 
 
@@ -160,7 +160,7 @@ def _plain(plane: _Plane) -> Samples | None:
     return stored
 
 
-def _decoded(
+def _decoded_blocks(
     plane: _Plane,
     body: bytes,
     offsets: tuple[int, ...],
@@ -198,7 +198,7 @@ def with_directory(body: bytes, fields: dict[int, Field], order: str) -> bytes:
     )
 
 
-def _rescued(plane: _Plane) -> tuple[Samples, int | None]:
+def _rescued_bytes(plane: _Plane) -> tuple[Samples, int | None]:
     """Return the bytes of a plane as `_bytes_of` does; what cannot be read is zero.
 
     Halves of what fails are tried, the upper first, so that few blocks of many are tried one by one.
@@ -236,20 +236,20 @@ def _blocks(plane: _Plane, first: int, last: int, left: int, right: int) -> Samp
     rows = min(last * plane.rows, plane.height) - first * plane.rows
     nothing: Samples = np.empty((0, right - left, plane.row_bytes), np.uint8)
     if len(numbers) == 1:
-        return _block(plane, numbers[0], plane.rows if plane.page.tiled else rows)[:rows, None]
+        return _read_block(plane, numbers[0], plane.rows if plane.page.tiled else rows)[:rows, None]
     if numbers[-1] >= min(len(plane.offsets), len(plane.sizes)):
         return nothing
     pieces = [plane.source.data[plane.offsets[i] : plane.offsets[i] + plane.sizes[i]] for i in numbers]
     offsets = np.cumsum([8, *(len(piece) for piece in pieces)]).tolist()[:-1]
     sizes = tuple(len(piece) for piece in pieces)
     try:
-        found = _decoded(plane, b"".join(pieces), tuple(offsets), sizes, shape=(rows, right - left))
+        found = _decoded_blocks(plane, b"".join(pieces), tuple(offsets), sizes, shape=(rows, right - left))
     except OSError:
         return nothing
     return found.reshape(rows, right - left, plane.row_bytes)
 
 
-def _block(plane: _Plane, number: int, rows: int) -> Samples:
+def _read_block(plane: _Plane, number: int, rows: int) -> Samples:
     """Return the rows of one block that can be read, (N, bytes of a row); no more than ``rows``."""
     nothing = np.empty((0, plane.row_bytes), np.uint8)
     if number >= min(len(plane.offsets), len(plane.sizes)):
@@ -266,12 +266,12 @@ def _block(plane: _Plane, number: int, rows: int) -> Samples:
         whole = min(rows, len(found) // plane.row_bytes)
         return np.frombuffer(found, np.uint8, whole * plane.row_bytes).reshape(whole, plane.row_bytes)
     try:
-        return _decoded(plane, body, (8,), (len(body),), shape=(rows, 1))
+        return _decoded_blocks(plane, body, (8,), (len(body),), shape=(rows, 1))
     except OSError:
         return nothing
 
 
-def _numbers(plane: _Plane, stored: Samples) -> Samples:
+def _as_numbers(plane: _Plane, stored: Samples) -> Samples:
     """Return (H, W, C) samples of (H, blocks across, bytes of a row) uint8, W with what stands out of the picture."""
     page, bits, count = plane.page, plane.bits, plane.count
     predictor = page.integer(tags.PREDICTOR, _NO_PREDICTOR)
@@ -282,7 +282,7 @@ def _numbers(plane: _Plane, stored: Samples) -> Samples:
         raise plane.source.unhandled(f"TIFF predictor {predictor} with {bits} bits", "TIFF with LZW or ZIP")
     across = (plane.height, plane.across, plane.width, count)
     if bits not in (8, 16, 32, 64):
-        samples = _unpacked(stored, plane.width * count, bits).reshape(across)
+        samples = _unpacked_bits(stored, plane.width * count, bits).reshape(across)
     elif predictor == _FLOAT_DIFFERENCES:
         samples = _undone_float(stored, count, bits // 8).reshape(across)
     else:
@@ -296,7 +296,7 @@ def _numbers(plane: _Plane, stored: Samples) -> Samples:
     return samples.reshape(plane.height, plane.across * plane.width, count)
 
 
-def _unpacked(stored: Samples, count: int, bits: int) -> Samples:
+def _unpacked_bits(stored: Samples, count: int, bits: int) -> Samples:
     """Return (H, blocks, count) samples of any number of bits up to 16, which follow each other, highest bit first."""
     dtype = np.dtype(np.uint8 if bits <= 8 else np.uint16)
     samples: Samples = np.empty((*stored.shape[:2], count), dtype)

@@ -36,18 +36,18 @@ def decode(source: Source) -> DecodedImage:
     chunks = _chunks_of(source)
     frames = [body for kind, body in chunks if kind == b"ANMF"]
     frame = source.choose(max(1, len(frames)), "animation frame")
-    source.check_size(*_size(source, chunks))
+    source.check_size(*_stated_size(source, chunks))
     metadata = _read_metadata(chunks)
     if len(frames) > 1:
-        decoded = overheard(lambda: _frame(source, frame))[0]
+        decoded = overheard(lambda: _animation_frame(source, frame))[0]
         if frames[frame][_FRAME_HEADER:][:4] == LOSSLESS:
             metadata = replace(metadata, parts=(*metadata.parts, Part("WEBP", LOSSLESS, b"")))
     else:
-        decoded = overheard(lambda: _pixels(source))[0]
+        decoded = overheard(lambda: _still_pixels(source))[0]
     return finish(decoded, metadata, "WEBP")
 
 
-def _pixels(source: Source) -> Decoded:
+def _still_pixels(source: Source) -> Decoded:
     """Return the pixels of a picture that does not move."""
     import cv2
 
@@ -55,7 +55,7 @@ def _pixels(source: Source) -> Decoded:
     return Decoded(*without_alpha(decoded)) if decoded.shape[2] == 4 else Decoded(swap_red_and_blue(decoded))
 
 
-def _frame(source: Source, frame: int) -> Decoded:
+def _animation_frame(source: Source, frame: int) -> Decoded:
     """Return one frame of an animation, as it is shown."""
     picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
     picture.seek(frame)
@@ -79,7 +79,7 @@ def _chunks_of(source: Source) -> list[tuple[bytes, memoryview]]:
     return chunks
 
 
-def _size(source: Source, chunks: list[tuple[bytes, memoryview]]) -> tuple[int, int]:
+def _stated_size(source: Source, chunks: list[tuple[bytes, memoryview]]) -> tuple[int, int]:
     """Return (width, height) as the first chunk states it: a canvas, lossless, or a key frame (RFC 6386 9.1)."""
     kind, body = chunks[0] if chunks else (b"", memoryview(b""))
     if kind == b"VP8X" and len(body) >= 10:
@@ -115,7 +115,7 @@ def encode(samples: Samples, metadata: Metadata, quality: int | None, *, default
     else:
         picture.save(stream, "WEBP", quality=quality or default_quality, exact=True)
     chunks = _chunks_of(Source(stream.getvalue(), "the WebP as encoded"))
-    return _container(chunks, metadata, size=(width, height), alpha=count in (2, 4))
+    return _packed_container(chunks, metadata, size=(width, height), alpha=count in (2, 4))
 
 
 def _read_metadata(chunks: Iterable[tuple[bytes, memoryview]]) -> Metadata:
@@ -140,7 +140,7 @@ def _read_metadata(chunks: Iterable[tuple[bytes, memoryview]]) -> Metadata:
     )
 
 
-def _container(
+def _packed_container(
     pixels: Sequence[tuple[bytes, memoryview]], metadata: Metadata, *, size: tuple[int, int], alpha: bool
 ) -> bytes:
     """Return a WebP of the chunks of an encoded picture and of what it carries.

@@ -101,8 +101,8 @@ class _Reader:
             found.append((key, match.span(), match.span(2 if match[2] is not None else 3)))
             position = match.end()
         end = self._packet.index(b">", position) + 1
-        attributes = [_Attribute(_named(key, scope), span, value) for key, span, value in found]
-        element = _Element(_named(name, scope), scope, attributes, (start, end), self._open)
+        attributes = [_Attribute(_full_name(key, scope), span, value) for key, span, value in found]
+        element = _Element(_full_name(name, scope), scope, attributes, (start, end), self._open)
         self._open.children.append(element)
         self._open = element
 
@@ -117,13 +117,13 @@ class _Reader:
         self._open = element.parent or self.root
 
 
-def _named(name: str, scope: Mapping[str, str]) -> Name:
+def _full_name(name: str, scope: Mapping[str, str]) -> Name:
     """Return a prefixed name with its namespace; one of no known prefix keeps the prefix for it."""
     prefix, _, local = name.rpartition(":")
     return scope.get(prefix, _USUAL.get(prefix, prefix)), local
 
 
-def _read(packet: bytes) -> _Element:
+def _read_elements(packet: bytes) -> _Element:
     """Return the root of a packet's elements.
 
     Raises:
@@ -178,7 +178,7 @@ def properties(packet: bytes) -> dict[Name, bytes]:
         ValueError: the packet cannot be read.
     """
     found: dict[Name, bytes] = {}
-    for description in _descriptions(_read(packet)):
+    for description in _descriptions(_read_elements(packet)):
         for attribute in description.attributes:
             found.setdefault(attribute.name, packet[slice(*attribute.value)])
         for child in description.children:
@@ -198,7 +198,7 @@ def edited(packet: bytes, change: Change) -> bytes:
     """
     edits: list[Edit] = []
     removed: set[str] = set()
-    for description in _descriptions(_read(packet)):
+    for description in _descriptions(_read_elements(packet)):
         for attribute in description.attributes:
             if (value := change(attribute.name, packet[slice(*attribute.value)])) is not None:
                 edits.append((*(attribute.value if value else attribute.span), value))
@@ -248,8 +248,8 @@ def joined(packet: bytes, extension: bytes) -> bytes:
     Raises:
         ValueError: one of them cannot be read, or is no RDF.
     """
-    target, parts = _rdf(packet), []
-    for child in _rdf(extension).children:
+    target, parts = _rdf_element(packet), []
+    for child in _rdf_element(extension).children:
         missing = {p: uri for p, uri in child.scope.items() if target.scope.get(p) != uri}
         own = {extension[slice(*a.span)].split(b"=")[0].strip() for a in child.attributes}
         declared = b"".join(
@@ -264,9 +264,9 @@ def joined(packet: bytes, extension: bytes) -> bytes:
     return b"".join((packet[: target.content_end], *parts, packet[target.content_end :]))
 
 
-def _rdf(packet: bytes) -> _Element:
+def _rdf_element(packet: bytes) -> _Element:
     """Return the RDF element of a packet; raises ValueError where it has none, or cannot be read."""
-    if (found := next(_rdf_elements(_read(packet)), None)) is None:
+    if (found := next(_rdf_elements(_read_elements(packet)), None)) is None:
         raise ValueError("no RDF in the packet")
     return found
 

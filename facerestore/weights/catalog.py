@@ -223,11 +223,11 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
         lambda why: WeightsError(f"the weights catalog is not valid TOML: {why}; mend {CATALOG_FILE}")
     ):
         data = parse_toml(text)
-    tables = _made(_Tables, data, "the top level")
+    tables = _made_record(_Tables, data, "the top level")
     if tables.schema != 1:
-        raise _wrong("schema", "the top level", f"is {tables.schema!r}; this version reads schema 1")
-    licences = {key: _licence(key, table) for key, table in tables.licences.items()}
-    entries = {name: _entry(name, table, licences) for name, table in tables.weights.items()}
+        raise _catalog_error("schema", "the top level", f"is {tables.schema!r}; this version reads schema 1")
+    licences = {key: _checked_licence(key, table) for key, table in tables.licences.items()}
+    entries = {name: _checked_entry(name, table, licences) for name, table in tables.weights.items()}
     _check_unique_files(entries)
     _check_unpublished(tables.unpublished, entries)
     return Catalog(
@@ -241,9 +241,12 @@ def extended(catalog: Catalog, weights: Mapping[str, Any], licences: Mapping[str
     Raises:
         WeightsError: see `parse_catalog`.
     """
-    more = {key: _licence(key, table) for key, table in licences.items()}
+    more = {key: _checked_licence(key, table) for key, table in licences.items()}
     known = {**more, **catalog.licences}
-    entries = {**catalog.entries, **{name: _entry(name, table, known) for name, table in weights.items()}}
+    entries = {
+        **catalog.entries,
+        **{name: _checked_entry(name, table, known) for name, table in weights.items()},
+    }
     _check_unique_files(entries)
     return replace(catalog, entries=MappingProxyType(entries), licences=MappingProxyType(known))
 
@@ -263,42 +266,42 @@ class _Tables:
     unpublished: dict[str, str] = field(default_factory=dict)
 
 
-def _wrong(key: str, where: str, what: str) -> WeightsError:
+def _catalog_error(key: str, where: str, what: str) -> WeightsError:
     return WeightsError(f"weights catalog, {where}: {key!r} {what}; mend {CATALOG_FILE}")
 
 
-def _made(record: type[Record], values: Any, where: str, **more: str) -> Record:
+def _made_record(record: type[Record], values: Any, where: str, **more: str) -> Record:
     """Return a record made of a table and of what else is known of it."""
     if not isinstance(values, dict):
-        raise _wrong(where, "the top level", "is not a table")
+        raise _catalog_error(where, "the top level", "is not a table")
     for key in more.keys() & values:
-        raise _wrong(key, where, "is no known key")
+        raise _catalog_error(key, where, "is no known key")
     try:
         return make(record, {**more, **values})
     except UnknownError as error:
-        raise _wrong(error.name, where, f"is no known key ({error.hint})") from error
+        raise _catalog_error(error.name, where, f"is no known key ({error.hint})") from error
     except UnfitError as error:
-        raise _wrong(error.name, where, f"is {error.value!r}, not {error.wanted}") from error
+        raise _catalog_error(error.name, where, f"is {error.value!r}, not {error.wanted}") from error
     except MissingError as error:
-        raise _wrong(error.name, where, "is missing") from error
+        raise _catalog_error(error.name, where, "is missing") from error
 
 
-def _licence(key: str, table: Any) -> Licence:
-    return _made(Licence, table, f"licences.{key}", id=key)
+def _checked_licence(key: str, table: Any) -> Licence:
+    return _made_record(Licence, table, f"licences.{key}", id=key)
 
 
-def _entry(name: str, table: Any, licences: Mapping[str, Licence]) -> WeightsEntry:
+def _checked_entry(name: str, table: Any, licences: Mapping[str, Licence]) -> WeightsEntry:
     where = f"weights.{name}"
     if not _NAME.fullmatch(name):
-        raise _wrong(name, "weights", "is not of the form backend.tag in lower case")
-    entry = _made(WeightsEntry, table, where, name=name)
+        raise _catalog_error(name, "weights", "is not of the form backend.tag in lower case")
+    entry = _made_record(WeightsEntry, table, where, name=name)
     if entry.licence not in licences:
-        raise _wrong("licence", where, f"is {entry.licence!r}, not one of {', '.join(licences)}")
+        raise _catalog_error("licence", where, f"is {entry.licence!r}, not one of {', '.join(licences)}")
     if entry.bundled and (entry.urls or entry.sha256 is None):
-        raise _wrong("bundled", where, "is true, which asks for a sha256 and for no urls")
+        raise _catalog_error("bundled", where, "is true, which asks for a sha256 and for no urls")
     for url in entry.urls:
         if not url.startswith(("https://", "http://")):
-            raise _wrong("urls", where, f"holds {url!r}, which is no http or https address")
+            raise _catalog_error("urls", where, f"holds {url!r}, which is no http or https address")
     return entry
 
 
@@ -308,10 +311,10 @@ def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
         # Some file systems do not tell upper from lower case.
         owner = owners.setdefault(entry.file.casefold(), name)
         if owner != name:
-            raise _wrong("file", f"weights.{name}", f"is {entry.file!r}, which {owner} has already")
+            raise _catalog_error("file", f"weights.{name}", f"is {entry.file!r}, which {owner} has already")
 
 
 def _check_unpublished(notes: Mapping[str, Any], entries: Mapping[str, WeightsEntry]) -> None:
     for entry in entries.values():
         if entry.backend in notes:
-            raise _wrong(entry.backend, "unpublished", f"has weights: {entry.name}")
+            raise _catalog_error(entry.backend, "unpublished", f"has weights: {entry.name}")

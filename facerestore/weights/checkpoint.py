@@ -68,7 +68,7 @@ def load_state_dict(source: WeightsSource, *, key: str | None = None) -> dict[st
     """
     file = open_weights(source)
     name = str(file.path)
-    state_dict = canonical_state_dict(_read(file), key=key, source=name)
+    state_dict = canonical_state_dict(_read_contents(file), key=key, source=name)
     while (bare := canonical_state_dict(state_dict, source=name)).keys() != state_dict.keys():
         state_dict = bare
     return state_dict
@@ -184,7 +184,7 @@ def save_state_dict(
         ) from error
 
 
-def _read(file: WeightsFile) -> Mapping[str, Any]:
+def _read_contents(file: WeightsFile) -> Mapping[str, Any]:
     """Return what the file holds: a mapping, by the reader that its first bytes call for."""
     path, start = file.path, file.start
     with refusing(
@@ -197,7 +197,7 @@ def _read(file: WeightsFile) -> Mapping[str, Any]:
         if start.startswith(PICKLE_MAGIC) and not _is_tar(start):
             return _read_torch(path, mmap=False)
     raise CheckpointError(
-        f"'{path}' is not a checkpoint{_guess(start)}; it must be a safetensors or PyTorch file"
+        f"'{path}' is not a checkpoint{_guess_format(start)}; it must be a safetensors or PyTorch file"
     )
 
 
@@ -213,7 +213,7 @@ def _is_tar(start: bytes) -> bool:
     return True
 
 
-def _guess(start: bytes) -> str:
+def _guess_format(start: bytes) -> str:
     """Say what a file that is no checkpoint seems to be."""
     if start.lstrip().startswith(b"<"):
         return " but a web page, perhaps an error page saved by a download"

@@ -182,7 +182,7 @@ def demand_import(entry: WeightsEntry, source: Path, found: str, pin: Pin | None
         return
     remedy = f"get {entry.file} from {entry.source}"
     if pin is not None:
-        remedy = f"import that copy, or, if you trust this one, {_forget(entry)} and import it again"
+        remedy = f"import that copy, or, if you trust this one, {_forget_words(entry)} and import it again"
     raise WeightsError(
         f"{source} has sha256 {found}, expected {expected} of the weights {entry.name!r}"
         f" ({explain(entry.name, pin)}); {remedy}"
@@ -205,8 +205,8 @@ def way_out(entry: WeightsEntry, fetchable: bool, *, own: bool) -> str:
             f"run 'facerestore weights download {entry.name} --force', or import a right file with 'facerestore weights"
             f" import {entry.name} FILE'"
         )
-    return f"{_forget(entry)}, then {way_in(entry, fetchable)}"
+    return f"{_forget_words(entry)}, then {way_in(entry, fetchable)}"
 
 
-def _forget(entry: WeightsEntry) -> str:
+def _forget_words(entry: WeightsEntry) -> str:
     return f"run 'facerestore weights remove {entry.name} --forget-pin'"

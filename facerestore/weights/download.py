@@ -118,13 +118,13 @@ def _fetch_patiently(wanted: Wanted, url: str, policy: TransferPolicy, report: R
         if attempt:
             policy.pause(min(policy.backoff_s * 2 ** (attempt - 1), _BACKOFF_MAX_S))
         try:
-            return Received(url, _attempt(wanted, url, policy, report))
+            return Received(url, _attempt_once(wanted, url, policy, report))
         except TransientError as error:
             failure = str(error)
     raise UnusableError(f"{failure} (tried {policy.attempts} times)")
 
 
-def _attempt(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -> str:
+def _attempt_once(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -> str:
     part = _Part(wanted.target)
     start = part.resume_point(url)
     try:
@@ -140,15 +140,18 @@ def _attempt(wanted: Wanted, url: str, policy: TransferPolicy, report: Report) -
         check_room(wanted.target.parent, remaining_bytes, what=f"weights {wanted.name!r}")
         digest = part.begin(url, response.headers, resumed)
         most = total or wanted.size_bytes or policy.most_bytes
-        _stream(
-            response, part, digest, lambda done: report(_counted(wanted, url, done, total, resumed, most))
+        _stream_body(
+            response,
+            part,
+            digest,
+            lambda done: report(_counted_progress(wanted, url, done, total, resumed, most)),
         )
     if total is not None and part.size_bytes() < total:
         raise TransientError(f"the connection ended after {part.size_bytes()} of {total} bytes")
-    return _finish(wanted, part, digest)
+    return _finish_part(wanted, part, digest)
 
 
-def _counted(
+def _counted_progress(
     wanted: Wanted, url: str, done: int, total: int | None, resumed: int, most: int
 ) -> DownloadProgress:
     """Return how far a download is; raises UnusableError where it has become longer than it can be."""
@@ -241,12 +244,12 @@ def _check_size(wanted: Wanted, total: int | None) -> None:
         raise UnusableError(f"it has {total} bytes, expected {wanted.size_bytes}")
 
 
-def _stream(
+def _stream_body(
     response: http.client.HTTPResponse, part: _Part, digest: hashlib._Hash, report: Callable[[int], None]
 ) -> None:
     with part.path.open("ab") as out:
         report(out.tell())
-        while chunk := _read(response):
+        while chunk := _read_chunk(response):
             out.write(chunk)
             digest.update(chunk)
             report(out.tell())
@@ -254,7 +257,7 @@ def _stream(
         os.fsync(out.fileno())
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
+def _read_chunk(response: http.client.HTTPResponse) -> bytes:
     # Errors of the connection and of the disk are both OSError: only here are they the connection's.
     try:
         return response.read1(CHUNK_BYTES)
@@ -268,13 +271,13 @@ def _finish_or_restart(wanted: Wanted, part: _Part, refused: RangeRefusedError) 
         raise TransientError(
             "what an earlier attempt left does not fit the file; it begins anew"
         ) from refused
-    return _finish(wanted, part, part.digest())
+    return _finish_part(wanted, part, part.digest())
 
 
-def _finish(wanted: Wanted, part: _Part, digest: hashlib._Hash) -> str:
+def _finish_part(wanted: Wanted, part: _Part, digest: hashlib._Hash) -> str:
     """Check the whole file and move it to its place; a wrong one is thrown away. Returns its sha256."""
     found = digest.hexdigest()
-    fault = _fault(wanted, part, found)
+    fault = _fault_of_part(wanted, part, found)
     if fault:
         part.discard()
         raise UnusableError(f"{fault}; nothing was installed")
@@ -282,7 +285,7 @@ def _finish(wanted: Wanted, part: _Part, digest: hashlib._Hash) -> str:
     return found
 
 
-def _fault(wanted: Wanted, part: _Part, found: str) -> str | None:
+def _fault_of_part(wanted: Wanted, part: _Part, found: str) -> str | None:
     if wanted.size_bytes is not None and part.size_bytes() != wanted.size_bytes:
         return f"it has {part.size_bytes()} bytes, expected {wanted.size_bytes}"
     if wanted.sha256 is not None and found != wanted.sha256:

@@ -120,11 +120,11 @@ def unlike_weights(source: WeightsSource, file_name: str) -> str | None:
         return None if head[:1] == bytes([_ONNX_IR_VERSION]) else "it does not begin like an ONNX model"
     if head.startswith(ZIP_MAGIC):
         # The directory of a zip archive stands at its end.
-        return None if _ends(file.path) else "it is a torch archive whose end is missing"
+        return None if _has_zip_end(file.path) else "it is a torch archive whose end is missing"
     return None if head.startswith(PICKLE_MAGIC) else "it does not begin like a torch file"
 
 
-def _ends(archive: Path) -> bool:
+def _has_zip_end(archive: Path) -> bool:
     """Say whether the directory at the end of a zip archive can be found."""
     try:
         return zipfile.is_zipfile(archive)
@@ -210,15 +210,15 @@ def default_home() -> Path:
         WeightsError: it begins with the home of somebody who has none.
     """
     if own := os.environ.get("FACERESTORE_HOME"):
-        return _expanded(own)
+        return _expanded_home(own)
     if xdg := os.environ.get("XDG_DATA_HOME"):
-        return _expanded(xdg) / "facerestore"
+        return _expanded_home(xdg) / "facerestore"
     from platformdirs import user_data_path
 
     return user_data_path("facerestore", appauthor=False)
 
 
-def _expanded(text: str) -> Path:
+def _expanded_home(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

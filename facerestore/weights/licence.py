@@ -33,7 +33,7 @@ def terms(entry: WeightsEntry, licence: Licence) -> str:
 
 def is_accepted(home: Path, text: str) -> bool:
     """Return whether exactly these terms were accepted on this machine."""
-    return _record(home, text).is_file()
+    return _acceptance_path(home, text).is_file()
 
 
 def accept(home: Path, text: str) -> None:
@@ -43,7 +43,8 @@ def accept(home: Path, text: str) -> None:
         WeightsError: the folder cannot be written.
     """
     write_json(
-        _record(home, text), {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "terms": text}
+        _acceptance_path(home, text),
+        {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "terms": text},
     )
 
 
@@ -64,6 +65,6 @@ def pass_gate(entry: WeightsEntry, text: str | None, *, home: Path, accepted: bo
     accept(home, text)
 
 
-def _record(home: Path, text: str) -> Path:
+def _acceptance_path(home: Path, text: str) -> Path:
     # Named by the text itself: changed terms are asked again, and processes never write the same file differently.
     return home / "licences" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"

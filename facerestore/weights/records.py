@@ -45,10 +45,10 @@ def read_pin(home: Path, name: str) -> Pin | None:
     path = pin_path(home, name)
     record = read_json(path)
     with refusing(lambda why: WeightsError(f"the record {path} is damaged ({why}); delete it and try again")):
-        return _pin(record) if record is not None else None
+        return _checked_pin(record) if record is not None else None
 
 
-def _pin(record: Mapping[str, Any]) -> Pin:
+def _checked_pin(record: Mapping[str, Any]) -> Pin:
     """Return the pin of a record; raises ValueError where it is none."""
     pin = make(Pin, record)
     if not _is_sha256(pin.sha256):
@@ -88,12 +88,12 @@ def stamp(path: Path, sha256: str) -> None:
         WeightsError: the folder cannot be written.
     """
     if stamped_sha256(path) != sha256:
-        write_json(stamp_path(path), {"sha256": sha256, **_identity(path)})
+        write_json(stamp_path(path), {"sha256": sha256, **_file_identity(path)})
 
 
 def stamped_sha256(path: Path) -> str | None:
     """Return the remembered hash of a file, or None if there is none or the file has changed since."""
-    record = _current(path)
+    record = _current_stamp(path)
     if record is None:
         return None
     if not _is_sha256(record.get("sha256")):
@@ -105,7 +105,7 @@ def stamped_sha256(path: Path) -> str | None:
 
 def stamped_use(path: Path) -> str | None:
     """Return what a file was found to be fit for, as `stamp_use` wrote it; None if nothing is known of it as it is."""
-    use = (_current(path) or {}).get("use")
+    use = (_current_stamp(path) or {}).get("use")
     return use if isinstance(use, str) else None
 
 
@@ -115,17 +115,17 @@ def stamp_use(path: Path, use: str) -> None:
     Raises:
         WeightsError: the folder cannot be written.
     """
-    if (record := _current(path)) is not None:
+    if (record := _current_stamp(path)) is not None:
         write_json(stamp_path(path), {**record, "use": use})
 
 
-def _current(path: Path) -> dict[str, Any] | None:
+def _current_stamp(path: Path) -> dict[str, Any] | None:
     """Return the record of a file; None if there is none, or the file has changed since.
 
     Raises:
         WeightsError: the record is damaged.
     """
-    record, identity = read_json(stamp_path(path)), _identity(path)
+    record, identity = read_json(stamp_path(path)), _file_identity(path)
     if record is None or {key: record.get(key) for key in identity} != identity:
         return None
     return record
@@ -135,6 +135,6 @@ def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
-def _identity(path: Path) -> dict[str, int]:
+def _file_identity(path: Path) -> dict[str, int]:
     stat = path.stat()
     return {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}

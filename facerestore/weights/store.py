@@ -83,13 +83,13 @@ class WeightsStore:
         """
         entry, path = self.entry(name), self.locate(name)
         if path is None:
-            raise WeightsError(self._missing(entry))
+            raise WeightsError(self._missing_words(entry))
         if entry.bundled:
             checks.check_bundled_size(entry, path)
         else:
-            found = records.stamped_sha256(path) or self._hash(entry, path)
-            self._demand(entry, path, found)
-            self._keep(entry, path, found, str(path))
+            found = records.stamped_sha256(path) or self._hash_file(entry, path)
+            self._demand_hash(entry, path, found)
+            self._keep_hash(entry, path, found, str(path))
         return path
 
     def installed(self) -> list[WeightsEntry]:
@@ -190,11 +190,11 @@ class WeightsStore:
         """
         entry, path = self.entry(name), self.locate(name)
         if path is None:
-            raise WeightsError(self._missing(entry))
-        found, expected = self._hash(entry, path), self._expected(entry)
+            raise WeightsError(self._missing_words(entry))
+        found, expected = self._hash_file(entry, path), self._expected(entry)
         verdict = Verdict(name, path, found, expected, checks.basis_of(entry, expected))
         if verdict.ok:
-            self._keep(entry, path, found, str(path))
+            self._keep_hash(entry, path, found, str(path))
         elif not entry.bundled:
             records.stamp_path(path).unlink(missing_ok=True)  # an old verdict must not outlive this one
         return verdict
@@ -240,7 +240,7 @@ class WeightsStore:
         if not path.is_file():
             raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
         target = self.path_of(name)
-        with self._lock(entry, _silent):
+        with self._exclusively(entry, _silent):
             try:
                 self._import_locked(entry, path, target)
             except OSError as error:
@@ -275,7 +275,7 @@ class WeightsStore:
 
     def _fetch_locked(self, entry: WeightsEntry, force: bool, report: Report) -> Path:
         target = self.path_of(entry.name)
-        with self._lock(entry, report):
+        with self._exclusively(entry, report):
             if target.is_file() and not force:
                 return self.require(entry.name)  # another process was faster
             pin = None if force and self._is_bad_pin(entry, imported_too=True) else self._pin(entry)
@@ -290,11 +290,11 @@ class WeightsStore:
                 examine=lambda part: fits.append(check_fit(entry, part, examine=self._examine)),
             )
             received = download.fetch(wanted, policy=self._transfer, report=report)
-            self._keep(entry, target, received.sha256, received.url, replace_pin=pin is None)
+            self._keep_hash(entry, target, received.sha256, received.url, replace_pin=pin is None)
             self._note_fit(entry, target, fit=any(fits))
         return target
 
-    def _lock(self, entry: WeightsEntry, report: Report) -> AbstractContextManager[None]:
+    def _exclusively(self, entry: WeightsEntry, report: Report) -> AbstractContextManager[None]:
         waiting = DownloadProgress(entry.name, "waiting", "", 0, None, 0)
         target, timeout_s = self.path_of(entry.name), self._transfer.lock_timeout_s
         return exclusive(target, timeout_s=timeout_s, on_wait=lambda: report(waiting))
@@ -306,7 +306,7 @@ class WeightsStore:
         found = copy_hashed(
             source, target, demand=lambda sha256: checks.demand_import(entry, source, sha256, pin)
         )
-        self._keep(entry, target, found, str(source.absolute()), replace_pin=pin is None)
+        self._keep_hash(entry, target, found, str(source.absolute()), replace_pin=pin is None)
         self._note_fit(entry, target, fit=fit)
 
     def _note_fit(self, entry: WeightsEntry, path: Path, *, fit: bool) -> None:
@@ -319,7 +319,7 @@ class WeightsStore:
             entry, self.home, self.locate(entry.name), examine=self._examine, imported_too=imported_too
         )
 
-    def _missing(self, entry: WeightsEntry) -> str:
+    def _missing_words(self, entry: WeightsEntry) -> str:
         return checks.missing(
             entry, self.path_of(entry.name), remedy=checks.way_in(entry, self.fetchable(entry.name))
         )
@@ -335,18 +335,18 @@ class WeightsStore:
         pin = self._pin(entry)
         return pin.sha256 if pin else entry.sha256
 
-    def _hash(self, entry: WeightsEntry, path: Path) -> str:
+    def _hash_file(self, entry: WeightsEntry, path: Path) -> str:
         """Hash a file; one that would be pinned, but cannot be weights at all, is refused instead."""
         if self._expected(entry) is None:
             checks.check_kind(entry, path, remedy=self._way_out(entry))
         return sha256_of(path)
 
-    def _demand(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
+    def _demand_hash(self, entry: WeightsEntry, path: Path, sha256: str) -> None:
         expected = self._expected(entry)
         if expected not in (None, sha256):
             raise WeightsError(self.describe_corrupt(Verdict(entry.name, path, sha256, expected, "")))
 
-    def _keep(
+    def _keep_hash(
         self, entry: WeightsEntry, path: Path, sha256: str, origin: str, *, replace_pin: bool = False
     ) -> None:
         """Remember the hash of a file that is right, and pin it where none was known, or none that is to stay."""

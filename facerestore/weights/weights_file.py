@@ -82,7 +82,7 @@ def look_at(source: WeightsSource, *, hashed: bool = False) -> WeightsFile:
         return source
     with source.open("rb") as stream:
         size_bytes, start = os.fstat(stream.fileno()).st_size, stream.read(START_BYTES)
-        metadata, end, fault = _header(stream)
+        metadata, end, fault = _read_header(stream)
         stream.seek(0)
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest() if hashed else None
     return WeightsFile(source, size_bytes, start, metadata, end, fault, sha256)
@@ -94,7 +94,7 @@ def looks_like_path(weights: str) -> bool:
     return len(path.parts) > 1 or path.suffix in SUFFIXES or path.is_file()
 
 
-def _header(stream: BinaryIO) -> tuple[Mapping[str, str], int, MalformedError | None]:
+def _read_header(stream: BinaryIO) -> tuple[Mapping[str, str], int, MalformedError | None]:
     """Return what a safetensors header says: text entries, end of the file, and why it is none."""
     stream.seek(0)
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
@@ -105,13 +105,17 @@ def _header(stream: BinaryIO) -> tuple[Mapping[str, str], int, MalformedError | 
             )
         header = parse_json_object(stream.read(length))
         texts = header.pop(_METADATA, None)
-        ends = [_end(name, tensor) for name, tensor in header.items()]
-        return _texts({} if texts is None else texts), _LENGTH_BYTES + length + max(ends, default=0), None
+        ends = [_tensor_end(name, tensor) for name, tensor in header.items()]
+        return (
+            _checked_texts({} if texts is None else texts),
+            _LENGTH_BYTES + length + max(ends, default=0),
+            None,
+        )
     except MalformedError as error:
         return {}, 0, error
 
 
-def _end(name: str, tensor: Any) -> int:
+def _tensor_end(name: str, tensor: Any) -> int:
     """Return where a tensor ends, bytes behind the header."""
     offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
     if not (
@@ -125,7 +129,7 @@ def _is_offset(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_INTEGER
 
 
-def _texts(metadata: Any) -> dict[str, str]:
+def _checked_texts(metadata: Any) -> dict[str, str]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise MalformedError(f"{_METADATA} of its safetensors header does not hold texts alone")
     return dict(metadata)

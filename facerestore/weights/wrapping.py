@@ -94,10 +94,10 @@ def canonical_state_dict(
     state_dict = _unwrap(contents, key, source)
     if all(isinstance(name, str) for name in state_dict):
         bare = _without_prefixes(_without_count(state_dict))
-        state_dict = _part(bare)
+        state_dict = _restoring_part(bare)
         if state_dict is not bare:
             state_dict = _without_prefixes(state_dict)
-    _check(state_dict, contents, source)
+    _check_tensors(state_dict, contents, source)
     return dict(state_dict)
 
 
@@ -106,7 +106,7 @@ def _unwrap(contents: Mapping[str, Any], key: str | None, source: str) -> Mappin
     if key is not None:
         if not isinstance(contents.get(key), Mapping):
             raise CheckpointError(
-                f"'{source}' has no network '{key}'; its entries are: {_entries(contents) or 'none'}"
+                f"'{source}' has no network '{key}'; its entries are: {_entry_names(contents) or 'none'}"
             )
         contents = contents[key]
     for _ in range(MOST_WRAPPED):
@@ -162,7 +162,7 @@ def _without_prefixes(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     return state_dict
 
 
-def _part(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+def _restoring_part(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the keys of the network that restores, where those of a whole training step are there."""
     words = {name.partition(".")[0] for name in state_dict}
     for prefix in PART_PREFIXES:
@@ -173,14 +173,14 @@ def _part(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
     return state_dict
 
 
-def _check(state_dict: Mapping[str, Any], contents: Mapping[str, Any], source: str) -> None:
+def _check_tensors(state_dict: Mapping[str, Any], contents: Mapping[str, Any], source: str) -> None:
     """Raise CheckpointError unless there are tensors, named, all with their numbers."""
     foreign = [
         name for name, value in state_dict.items() if not (isinstance(name, str) and _is_tensor(value))
     ]
     if foreign or not state_dict:
         held = f"'{foreign[0]}' is {type(state_dict[foreign[0]]).__name__}" if foreign else "it is empty"
-        entries = _entries(contents)
+        entries = _entry_names(contents)
         raise CheckpointError(
             f"'{source}' holds no network under {', '.join(WRAPPER_KEYS)} or at its top level ({held});"
             f" {f'its entries are {entries}: save the one that is the network by itself' if entries else REMEDY}"
@@ -190,14 +190,14 @@ def _check(state_dict: Mapping[str, Any], contents: Mapping[str, Any], source: s
             raise CheckpointError(
                 f"'{source}': no network counts as far as its key '{name[:80]}' does; {REMEDY}"
             )
-        if (fault := _fault(value)) is not None:
+        if (fault := _tensor_fault(value)) is not None:
             raise CheckpointError(f"'{source}': tensor '{name[:80]}' {fault}; {REMEDY}")
 
 
 REMEDY = "get the file that its authors publish, or save the network's state_dict()"
 
 
-def _fault(value: Tensor) -> str | None:
+def _tensor_fault(value: Tensor) -> str | None:
     """Return why a tensor cannot be a parameter; None where nothing speaks against it."""
     import torch
 
@@ -216,6 +216,6 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _entries(contents: Mapping[str, Any]) -> str:
+def _entry_names(contents: Mapping[str, Any]) -> str:
     found = [f"'{name}'" for name, value in contents.items() if isinstance(value, Mapping)]
     return ", ".join(found[:KEYS_SHOWN])
