@@ -11,6 +11,7 @@ import typer
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
+from facerestore.cli.telling import warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
 
@@ -70,8 +71,7 @@ def detect(request: PhotosRequest) -> None:
         store = WeightsStore()
         chosen = choose(DETECT, config, store)
         found = build_detector(chosen, config, store, where)
-        for name, fault in chosen.passed_over:
-            terminal.warn(f"warning: auto passes over {name}: {fault}")
+        warn_passed_over(chosen.passed_over, terminal)
         used.append(found.name)
         return lambda job: _detect_one(job, found, config, drawn=drawn, overwrite=request.files.overwrite)
 
@@ -129,5 +129,4 @@ def _tell_photo(row: dict[str, Any], terminal: Terminal) -> None:
     for face in row["faces"]:
         box = ", ".join(f"{value:.0f}" for value in face["box"])
         terminal.say(f"  {face['index']:>5}  {face['score']:.2f}   {face['eye_distance_px']:>6.1f}   {box}")
-    for note in row["notes"]:
-        terminal.say(f"  {note}")
+    terminal.say_below(row["notes"])

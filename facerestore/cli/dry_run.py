@@ -9,7 +9,7 @@ from typing import Any
 from facerestore.batch import BatchPlan
 from facerestore.batch.report import describe_error
 from facerestore.cli.request import PhotosRequest
-from facerestore.cli.telling import choice_lines, face_words, warn_passed_over
+from facerestore.cli.telling import choice_lines, face_words, networks_passed_over, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, OutputConfig
 from facerestore.errors import ImageError, no_face
@@ -48,15 +48,14 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     enlarging = "" if behind is None else f", and enlarge the background with {behind}"
     terminal.say(f"would {request.task.verb} with {chosen}{enlarging}; nothing is written")
     if pipeline is not None:
-        warn_passed_over(pipeline, terminal)
+        warn_passed_over(networks_passed_over(pipeline), terminal)
     for row in rows:
         note = " (there is no such photo: would fail)" if row["missing"] else ""
         note += f" (would fail: {row['fault']})" if row["fault"] else ""
         note += _exists_note(request.files) if row["exists"] else ""
         note += " (its name, too long for a result's, is shortened)" if row["name_shortened"] else ""
         terminal.say(f"{row['input']} -> {row['output']}{note}")
-        for line in _face_lines(row):
-            terminal.say(f"  {line}")
+        terminal.say_below(_face_lines(row))
     return 0
 
 

@@ -13,7 +13,7 @@ import typer
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
-from facerestore.cli.telling import absent_words, stream_name
+from facerestore.cli.telling import absent_words, stream_name, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, count, no_face
 from facerestore.fields import option
@@ -154,8 +154,7 @@ def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, te
         raise ConfigError("'facerestore parse' is all about a parser; leave out --parser none")
     store, device = WeightsStore(), resolve_device(config.device)
     chosen, finding = choose(PARSE, config, store), choose(DETECT, config, store)
-    for name, fault in (*chosen.passed_over, *finding.passed_over):
-        terminal.warn(f"warning: auto passes over {name}: {fault}")
+    warn_passed_over((*chosen.passed_over, *finding.passed_over), terminal)
     weights = None if chosen.path is None else chosen.name
     if weights is not None:
         terminal.say(f"parsing with {weights}, on {device}")
@@ -265,9 +264,6 @@ def _tell_photo(row: dict[str, Any], line: _Looking, terminal: Terminal) -> None
         largest = sorted(parts, key=lambda item: -item[1])[:SHOWN_CLASSES]
         shares = ", ".join(f"{part.replace('_', ' ')} {share:.0%}" for part, share in largest)
         terminal.say(f"  face {face['index']}: {shares or 'nothing but background'}")
-    for index in row["absent_indices"]:
-        terminal.say(f"  {absent_words(index)}")
-    for note in row["notes"]:
-        terminal.say(f"  {note}")
+    terminal.say_below([*map(absent_words, row["absent_indices"]), *row["notes"]])
     if row["maps"]:
         terminal.say(f"  also wrote {count(len(row['maps']), 'map')} into {Path(row['maps'][0]).parent}")

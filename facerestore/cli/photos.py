@@ -27,6 +27,7 @@ from facerestore.cli.telling import (
     exit_code,
     first_run,
     missing_hints,
+    networks_passed_over,
     tell,
     tell_inputs,
     warn_passed_over,
@@ -104,7 +105,7 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
     pipeline = (request.build or build_pipeline)(request.restore)
     check_options(pipeline, request.files)
     terminal.say(f"{request.task.doing} with {pipeline.description}")
-    warn_passed_over(pipeline, terminal)
+    warn_passed_over(networks_passed_over(pipeline), terminal)
     with stopping.finishing():
         return _finish_run(_BatchRun(request, plan, jobs, terminal, outcomes, pipeline, ahead))
 

@@ -17,11 +17,12 @@ from facerestore.batch.report import REPORT_SCHEMA, describe_error, write_report
 from facerestore.cli import stopping
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.telling import (
-    SHOWN_REASONS,
     absent_words,
     exit_code,
+    first_lines,
     stream_name,
     tell_inputs,
+    warn_passed_over,
     with_name,
 )
 from facerestore.cli.terminal import Terminal, print_json
@@ -105,8 +106,8 @@ def execute_sheet(request: PhotosRequest, sheet: Path) -> int:
     pipelines = sheets.sheet_pipelines(request.restore)
     height = STREAM_PAGE_PX if str(sheet) == "-" else sheets.picture.PAGE_HEIGHT_PX
     maker = sheets.SheetMaker(pipelines, strengths=request.strengths or None, page_height_px=height)
-    for name, fault in dict((*passed_over(request.restore), *pipelines[0].facts.passed_over)).items():
-        terminal.warn(f"warning: auto passes over {name}: {fault}")
+    passed = dict((*passed_over(request.restore), *pipelines[0].facts.passed_over))
+    warn_passed_over(passed.items(), terminal)
     for pipeline in pipelines:
         terminal.say(f"comparing {pipeline.description}")
     run = _SheetRun(request, sheet, maker, terminal)
@@ -273,10 +274,8 @@ def _tell_photo(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: flo
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
     run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
-    for line in _cell_lines(run, found.facts["faces"]):
-        run.terminal.say(f"  {line}")
-    for index in absent_indices(run.request.restore.faces, number):
-        run.terminal.say(f"  {absent_words(index)}")
+    absent = absent_indices(run.request.restore.faces, number)
+    run.terminal.say_below([*_cell_lines(run, found.facts["faces"]), *map(absent_words, absent)])
     for message in _failure_words(run, found.facts["faces"]):
         run.terminal.warn(f"error: {name}: {message}")
 
@@ -292,11 +291,8 @@ def _cell_lines(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:
     kept = [face for face in faces if all(cell["decision"] == "kept" for cell in face["cells"])]
     # Where strength 0 is one of several columns, the others tell more.
     told = [min(face["cells"], key=lambda cell: cell["code"] == "strength-0") for face in kept]
-    shown = list(zip(kept, told, strict=True))[:SHOWN_REASONS]
-    lines = [f"face {face['index']} kept: {cell['reason']}" for face, cell in shown]
-    if len(kept) > SHOWN_REASONS:
-        lines.append(f"and {len(kept) - SHOWN_REASONS} more kept; -v or --report tells all")
-    return lines
+    lines = [f"face {face['index']} kept: {cell['reason']}" for face, cell in zip(kept, told, strict=True)]
+    return first_lines(lines, "kept")
 
 
 def _failure_words(run: _SheetRun, faces: Sequence[dict[str, Any]]) -> list[str]:

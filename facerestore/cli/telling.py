@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,23 +69,16 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     terminal.say(f"{name}: {faces}, {outcome.seconds:.1f} s -> {target}")
     if outcome.job.shortened:
         terminal.say("  its name is too long for a result's, which is shortened and ends in a hash")
-    for line in _detail_lines(report, terminal.verbosity, done):
-        terminal.say(f"  {line}")
+    terminal.say_below(_detail_lines(report, terminal.verbosity, done))
     for path in outcome.written[1:]:
         terminal.say(f"  also wrote {path}", level=0 if path.name.endswith("_compare.jpg") else 1)
 
 
 def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str]:
     """Return the lines below a photo: why faces were kept; with -v every face and the seconds of the stages."""
-    faces = (
-        report["faces"]
-        if verbosity >= 1
-        else [face for face in report["faces"] if face["decision"] == "kept"]
-    )
-    shown = faces if verbosity >= 1 else faces[:SHOWN_REASONS]
-    lines = [f"{face_words(face)} {_decision_word(face, done)}: {face['reason']}" for face in shown]
-    if len(faces) > len(shown):
-        lines.append(f"and {len(faces) - len(shown)} more kept; -v or --report tells all")
+    faces = [face for face in report["faces"] if verbosity >= 1 or face["decision"] == "kept"]
+    told = [f"{face_words(face)} {_decision_word(face, done)}: {face['reason']}" for face in faces]
+    lines = told if verbosity >= 1 else first_lines(told, "kept")
     lines += choice_lines(report, verbosity)
     lines += [absent_words(index) for index in report["absent_indices"]]
     lines += report["notes"]
@@ -111,24 +104,33 @@ def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
         return [
             f"{count(codes.count(code), 'face')} {words}" for code, words in TELLING.items() if code in codes
         ]
-    shown = told if verbosity >= 1 else told[:SHOWN_REASONS]
     lines = [
         f"{face_words(face)} by {face['weights']}{_terms_words(terms.get(face['weights']))}: {face['why']}"
-        for face in shown
+        for face in told
     ]
-    if len(told) > len(shown):
-        lines.append(f"and {len(told) - len(shown)} more by their networks; -v or --report tells all")
-    return lines
+    return lines if verbosity >= 1 else first_lines(lines, "by their networks")
 
 
-def warn_passed_over(pipeline: RestorePipeline, terminal: Terminal) -> None:
+def first_lines(lines: list[str], what: str) -> list[str]:
+    """Return the first lines of a photo, and one on how many more there are of what they tell."""
+    more = len(lines) - SHOWN_REASONS
+    rest = [f"and {more} more {what}; -v or --report tells all"] if more > 0 else []
+    return [*lines[:SHOWN_REASONS], *rest]
+
+
+def warn_passed_over(passed_over: Iterable[tuple[str, str]], terminal: Terminal) -> None:
     """Say on standard error which installed networks the automatic choice cannot take, and why."""
+    for name, lack in passed_over:
+        terminal.warn(f"warning: auto passes over {name}: {lack}")
+
+
+def networks_passed_over(pipeline: RestorePipeline) -> list[tuple[str, str]]:
+    """Return the networks that a pipeline's automatic choice cannot take, each with what it lacks."""
     from facerestore.pipeline.per_face import FirstRestorer
 
     restorer = pipeline.restorer
     networks = restorer.lines.available.passed_over if isinstance(restorer, FirstRestorer) else ()
-    for name, lack in (*networks, *pipeline.facts.passed_over):
-        terminal.warn(f"warning: auto passes over {name}: {lack}")
+    return [*networks, *pipeline.facts.passed_over]
 
 
 def _terms_words(commercial_use: str | None) -> str:

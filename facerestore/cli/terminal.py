@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -59,6 +59,11 @@ class Terminal:
         """Print a line for people, where the verbosity is at least ``level``."""
         if self.verbosity >= level:
             self._print(text, sys.stderr if self.stdout_taken else sys.stdout)
+
+    def say_below(self, lines: Iterable[str]) -> None:
+        """Print lines about the one before, moved in."""
+        for line in lines:
+            self.say(f"  {line}")
 
     def warn(self, text: str) -> None:
         """Print a line to standard error, quiet or not."""
