@@ -62,14 +62,6 @@ def _weight_matrices(
     return torch.where(filled, weights, 0.0)
 
 
-def _nearest_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
-    return (j == at).float()
-
-
-def _linear_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
-    return (1 - (j - at).abs()).clamp_min(0)
-
-
 def _area_weights(j: Tensor, at: Tensor, scale: Tensor, last: Tensor) -> Tensor:
     """Return how much of pixel j the new pixel covers."""
     return (torch.minimum(j + 1, at + scale) - torch.maximum(j, at)).clamp_min(0) / scale
@@ -107,8 +99,8 @@ def _keys_cubic(distance: Tensor, a: float) -> Tensor:
 
 
 _WEIGHTS: Mapping[Interpolation, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    "nearest": _nearest_weights,
-    "linear": _linear_weights,
+    "nearest": lambda j, at, *_: (j == at).float(),
+    "linear": lambda j, at, *_: (1 - (j - at).abs()).clamp_min(0),
     "area": _area_weights,
     "cubic": _cubic_weights,
     "bicubic": _bicubic_weights,

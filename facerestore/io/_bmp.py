@@ -45,14 +45,13 @@ def decode(source: Source) -> DecodedImage:
     source.check_size(header.width, header.height)
     data, damage = _padded(source, header)
     if header.fields is not None:
-        pixels, alpha = _field_pixels(data, header, header.fields)
-        grey, stored_as, dpi = False, header.words, header.dpi
+        decoded, words, dpi = Decoded(*_field_pixels(data, header, header.fields)), None, header.dpi
     else:
         picture = BmpImagePlugin.BmpImageFile(BytesIO(data))
-        pixels, alpha, grey = _pillow.channels(picture, source.name)
-        stored_as, dpi = _pillow.storage_words(picture) or header.words, picture.info.get("dpi")
-    metadata = _read_metadata(source.data, dpi)
-    return finish(Decoded(pixels, alpha, grey, stored_as, damage), metadata, "BMP")
+        decoded = _pillow.channels(picture, source.name)
+        words, dpi = _pillow.storage_words(picture), picture.info.get("dpi")
+    decoded = decoded._replace(stored_as=words or header.words, damage=damage)
+    return finish(decoded, _read_metadata(source.data, dpi), "BMP")
 
 
 def _read_metadata(data: bytes, dpi: tuple[float, float] | None) -> Metadata:

@@ -16,7 +16,7 @@ from facerestore.io import _bmp, _exif, _jpeg, _pillow, _png, _tiff, _webp
 from facerestore.io._boundary import readable
 from facerestore.io._files import read_encoded
 from facerestore.io._formats import SIGNATURE_BYTES, sniff
-from facerestore.io._source import DEFAULT_MAX_PIXELS, Decoded, Samples, Source, finish, tripled
+from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
 from facerestore.io._tiff_page import page_offsets
 from facerestore.types import DecodedImage, Metadata
 
@@ -160,11 +160,10 @@ def _from_pillow(picture: PillowImage.Image) -> DecodedImage:
     with readable("the Pillow image"):
         # TIFF turns itself upright while it loads, and only then is its orientation tag gone.
         picture.load()
-        pixels, alpha, grey = _pillow.channels(picture, "Pillow image")
+        decoded = _pillow.channels(picture, "Pillow image")._replace(stored_as=_pillow.storage_words(picture))
         exif = picture.info.get("exif") or _pillow_exif(picture)
     info = picture.info
     metadata = Metadata(exif=exif, xmp=info.get("xmp"), icc=info.get("icc_profile"), dpi=info.get("dpi"))
-    decoded = Decoded(pixels, alpha, grey, _pillow.storage_words(picture))
     kind = "JPEG" if picture.format == "MPO" else picture.format
     return finish(decoded, metadata, kind, converted=picture.mode in ("CMYK", "LAB"))
 

@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 from facerestore.errors import ImageError
-from facerestore.io._source import Samples, tripled
+from facerestore.io._source import Decoded, Samples, tripled
 
 _ROWS_PER_STRIP = 256
 # What each mode is converted to: itself where it is plain; premultiplied modes are divided out by Pillow.
@@ -20,8 +20,8 @@ _PLAIN_MODES = {mode: mode for mode in ("L", "LA", "RGB", "RGBA", "CMYK")} | {
 }  # fmt: skip
 
 
-def channels(picture: PillowImage.Image, name: str) -> tuple[Samples, Samples | None, bool]:
-    """Return (pixels, alpha, grey) of a Pillow picture: (H, W, 3) RGB, (H, W) or None, and whether it is grey.
+def channels(picture: PillowImage.Image, name: str) -> Decoded:
+    """Return pixels and alpha of a Pillow picture, and whether it is grey.
 
     Args:
         picture: of any mode but 32-bit integer and float; CMYK is converted to sRGB through the profile in its
@@ -37,12 +37,13 @@ def channels(picture: PillowImage.Image, name: str) -> tuple[Samples, Samples | 
         plain = _cmyk_to_srgb(plain, name)
     rows = to_array(plain)
     if plain.mode == "RGB":
-        return rows, None, False
+        return Decoded(rows)
     if plain.mode == "RGBA":
-        return np.ascontiguousarray(rows[..., :3]), np.ascontiguousarray(rows[..., 3]), False
+        return Decoded(np.ascontiguousarray(rows[..., :3]), np.ascontiguousarray(rows[..., 3]))
     if plain.mode == "LA":
-        return tripled(np.ascontiguousarray(rows[..., 0])), np.ascontiguousarray(rows[..., 1]), True
-    return tripled(rows), None, True
+        grey, alpha = (np.ascontiguousarray(rows[..., channel]) for channel in (0, 1))
+        return Decoded(tripled(grey), alpha, grey=True)
+    return Decoded(tripled(rows), grey=True)
 
 
 def grey_words(bits: int) -> str:

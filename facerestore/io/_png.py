@@ -251,7 +251,7 @@ def _decode_pixels(source: Source, header: Header, chunks: list[Chunk]) -> Decod
     if header.colour_type == _PALETTE:
         entries = next(len(body) // 3 for kind, body in chunks if kind == b"PLTE")
         stored_as = f"a palette of {entries} colours"
-    return Decoded(*_pillow.channels(picture, source.name), stored_as)
+    return _pillow.channels(picture, source.name)._replace(stored_as=stored_as)
 
 
 def _animation_frame(source: Source, read: Chunks, frame: int) -> Decoded:
@@ -260,9 +260,9 @@ def _animation_frame(source: Source, read: Chunks, frame: int) -> Decoded:
     picture = PngImagePlugin.PngImageFile(BytesIO(b"".join(parts)))
     # A picture that is shown where there are no animations comes before their first frame.
     picture.seek(frame + int(bool(picture.default_image)))
-    pixels, alpha, grey = _pillow.channels(picture, source.name)
-    reduced = read.header.depth > 8 * pixels.dtype.itemsize
-    return Decoded(pixels, alpha, grey, f"{read.header.depth}-bit samples" if reduced else None)
+    decoded, depth = _pillow.channels(picture, source.name), read.header.depth
+    reduced = depth > 8 * decoded.pixels.dtype.itemsize
+    return decoded._replace(stored_as=f"{depth}-bit samples") if reduced else decoded
 
 
 def _decode_samples(source: Source, chunks: list[Chunk], colour_type: int) -> Decoded:

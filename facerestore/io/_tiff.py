@@ -69,7 +69,7 @@ def _decode_samples(source: Source, page: Page) -> Decoded:
     (stored, bad), _ = overheard(lambda: read_samples(source, page))
     samples, stored_as, notes = as_integers(source, page, stored)
     damage = None if bad is None else f"from row {bad} on"
-    return Decoded(*_split_channels(page, samples), stored_as=stored_as, damage=damage, notes=notes)
+    return _split_channels(page, samples)._replace(stored_as=stored_as, damage=damage, notes=notes)
 
 
 def _decode_whole(source: Source, page: Page) -> Decoded:
@@ -78,21 +78,21 @@ def _decode_whole(source: Source, page: Page) -> Decoded:
     if max(page.bits) > 8 or page.sample_formats != {tags.UNSIGNED} or page.channels > colours:
         raise source.unhandled(page.words, "RGB or grey TIFF with LZW or ZIP")
 
-    def decoded() -> tuple[Samples, Samples | None, bool]:
+    def through_pillow() -> Decoded:
         try:
             picture = Unlimited(BytesIO(_cleaned_file(source, page)))
         except SyntaxError as error:  # of arrangements of samples that it does not know
             raise source.unhandled(page.words, "RGB or grey TIFF with LZW or ZIP") from error
         return _pillow.channels(picture, source.name)
 
-    (pixels, alpha, grey), lines = overheard(decoded)
+    decoded, lines = overheard(through_pillow)
     amiss = next((line for line in lines if ": Warning, " not in line), None)
     bits = max(page.bits)
     words = {tags.PALETTE: f"a palette of {2**bits} colours", tags.CMYK: "CMYK"}
     if bits < 8:
         words |= dict.fromkeys((tags.WHITE_IS_ZERO, tags.BLACK_IS_ZERO), _pillow.grey_words(bits))
     damage = f"in a place that cannot be told: {amiss}" if amiss else None
-    return Decoded(pixels, alpha, grey, stored_as=words.get(page.colour), damage=damage)
+    return decoded._replace(stored_as=words.get(page.colour), damage=damage)
 
 
 def _cleaned_file(source: Source, page: Page) -> bytes:
@@ -111,19 +111,16 @@ def _cleaned_file(source: Source, page: Page) -> bytes:
     return with_directory(source.data[8:], fields, order)
 
 
-def _split_channels(page: Page, samples: Samples) -> tuple[Samples, Samples | None, bool]:
-    """Return (pixels, alpha, grey) of the samples of a page."""
-    count = samples.shape[2]
-    samples = np.ascontiguousarray(samples)
-    colour = (
-        (extracted(samples, 0) if count == 2 else samples[..., 0]) if count <= 2 else without_last(samples)
-    )
+def _split_channels(page: Page, samples: Samples) -> Decoded:
+    """Return colours and alpha of the samples of a page."""
+    count, samples = samples.shape[2], np.ascontiguousarray(samples)
+    colour = samples[..., 0] if count == 1 else extracted(samples, 0) if count == 2 else without_last(samples)
     if page.colour == tags.WHITE_IS_ZERO:
         colour = ~colour
     alpha = extracted(samples, count - 1) if count in (2, 4) else None
     if alpha is not None and page.integer(tags.EXTRA_SAMPLES, 0) == _ASSOCIATED_ALPHA:
         colour = _divided_by_alpha(colour, alpha)
-    return (tripled(colour), alpha, True) if count <= 2 else (colour, alpha, False)
+    return Decoded(tripled(colour), alpha, grey=True) if count <= 2 else Decoded(colour, alpha)
 
 
 def _divided_by_alpha(colour: Samples, alpha: Samples) -> Samples:

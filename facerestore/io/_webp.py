@@ -59,7 +59,7 @@ def _animation_frame(source: Source, frame: int) -> Decoded:
     """Return one frame of an animation, as it is shown."""
     picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
     picture.seek(frame)
-    return Decoded(*_pillow.channels(picture, source.name)[:2])
+    return _pillow.channels(picture, source.name)._replace(grey=False)
 
 
 def _chunks_of(source: Source) -> list[tuple[bytes, memoryview]]:

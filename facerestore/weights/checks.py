@@ -59,40 +59,6 @@ def check_kind(entry: WeightsEntry, path: Path, *, remedy: str | None = None) ->
         raise WeightsError(f"{path} cannot be the weights {entry.name!r}: {fault}; {remedy}")
 
 
-def basis_of(entry: WeightsEntry, expected: str | None) -> str:
-    """Return what an expected hash rests on, for a verdict."""
-    if expected is None:
-        return "pinned now"
-    return "catalog" if entry.sha256 else "first copy"
-
-
-def missing(entry: WeightsEntry, path: Path, *, remedy: str) -> str:
-    """Return the message for weights that are not here; ``remedy`` is for those that do not come with facerestore."""
-    if entry.bundled:
-        return f"bundled weights {entry.name!r} are missing: {path} does not exist; install facerestore again"
-    return f"weights {entry.name!r} are not installed; {remedy}"
-
-
-def check_bundled_size(entry: WeightsEntry, path: Path) -> None:
-    """Raise WeightsError where a bundled file has another size than the catalog says."""
-    size = path.stat().st_size
-    if entry.size_bytes is not None and size != entry.size_bytes:
-        raise WeightsError(
-            f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
-            f"install facerestore again"
-        )
-
-
-def corrupt(entry: WeightsEntry, verdict: Verdict, *, pin: Pin | None, remedy: str) -> str:
-    """Return the message for a file that is not what it must be; ``remedy`` is for those that are not bundled."""
-    what = (
-        f"weights {entry.name!r} ({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
-    )
-    if entry.bundled:
-        return f"{what}; install facerestore again"
-    return f"{what} ({explain(entry.name, pin)}); {remedy}"
-
-
 def check_may_fetch(entry: WeightsEntry, urls: tuple[str, ...], *, offline: bool) -> None:
     """Raise WeightsError where weights cannot be downloaded: there is no network to be used, or no address."""
     if offline:

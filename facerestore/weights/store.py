@@ -81,11 +81,14 @@ class WeightsStore:
         Raises:
             WeightsError: it is not here or not what it must be; the message gives the remedy.
         """
-        entry, path = self.entry(name), self.locate(name)
-        if path is None:
-            raise WeightsError(self._missing_words(entry))
+        entry, path = self._here(name)
         if entry.bundled:
-            checks.check_bundled_size(entry, path)
+            size = path.stat().st_size
+            if entry.size_bytes not in (None, size):
+                raise WeightsError(
+                    f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
+                    f"install facerestore again"
+                )
         else:
             found = records.stamped_sha256(path) or self._hash_file(entry, path)
             self._demand_hash(entry, path, found)
@@ -188,11 +191,10 @@ class WeightsStore:
         Raises:
             WeightsError: it is not here, or cannot be read.
         """
-        entry, path = self.entry(name), self.locate(name)
-        if path is None:
-            raise WeightsError(self._missing_words(entry))
+        entry, path = self._here(name)
         found, expected = self._hash_file(entry, path), self._expected(entry)
-        verdict = Verdict(name, path, found, expected, checks.basis_of(entry, expected))
+        basis = "pinned now" if expected is None else "catalog" if entry.sha256 else "first copy"
+        verdict = Verdict(name, path, found, expected, basis)
         if verdict.ok:
             self._keep_hash(entry, path, found, str(path))
         elif not entry.bundled:
@@ -202,7 +204,11 @@ class WeightsStore:
     def describe_corrupt(self, verdict: Verdict) -> str:
         """Return the message, with the remedy, for a file that is not what it must be."""
         entry = self.entry(verdict.name)
-        return checks.corrupt(entry, verdict, pin=self._pin(entry), remedy=self._way_out(entry))
+        held = f"({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
+        if entry.bundled:
+            return f"weights {entry.name!r} {held}; install facerestore again"
+        basis = records.explain(entry.name, self._pin(entry))
+        return f"weights {entry.name!r} {held} ({basis}); {self._way_out(entry)}"
 
     def import_file(self, name: str, path: Path) -> Path:
         """Copy a file that the user already has into the store; returns where it lies.
@@ -319,10 +325,17 @@ class WeightsStore:
             entry, self.home, self.locate(entry.name), examine=self._examine, imported_too=imported_too
         )
 
-    def _missing_words(self, entry: WeightsEntry) -> str:
-        return checks.missing(
-            entry, self.path_of(entry.name), remedy=checks.way_in(entry, self.fetchable(entry.name))
-        )
+    def _here(self, name: str) -> tuple[WeightsEntry, Path]:
+        """Return an entry and its file; raises WeightsError where that is not here."""
+        entry, path = self.entry(name), self.locate(name)
+        if path is not None:
+            return entry, path
+        if entry.bundled:
+            raise WeightsError(
+                f"bundled weights {name!r} are missing: {self.path_of(name)} does not exist; install facerestore again"
+            )
+        way_in = checks.way_in(entry, self.fetchable(name))
+        raise WeightsError(f"weights {name!r} are not installed; {way_in}")
 
     def _way_out(self, entry: WeightsEntry) -> str:
         return checks.way_out(entry, self.fetchable(entry.name), own=self.is_own(entry.name))
