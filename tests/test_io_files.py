@@ -83,7 +83,7 @@ def test_a_race_has_one_winner(tmp_path, monkeypatch, links):
     def write(number):
         barrier.wait()
         try:
-            _files.write_bytes(path, [bytes([number]) * 1000], overwrite=False)
+            _files.write_parts(path, [bytes([number]) * 1000], overwrite=False)
             outcomes.append(number)
         except ImageError as error:
             refusals.append(str(error))
