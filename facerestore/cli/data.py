@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from facerestore.cli.helping import paragraphs, subcommand
-from facerestore.cli.options import command
-from facerestore.cli.terminal import Spoken, Terminal, print_json
+from facerestore.cli.options import Spoken, command
+from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, count
 from facerestore.fields import option
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from facerestore.cli.helping import paragraphs, subcommand
-from facerestore.cli.options import command
-from facerestore.cli.terminal import Spoken, Terminal
+from facerestore.cli.options import Spoken, command
+from facerestore.cli.terminal import Terminal
 from facerestore.errors import ConfigError, ImageError
 from facerestore.fields import option
 

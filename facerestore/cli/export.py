@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cli.options import command
-from facerestore.cli.terminal import Spoken, Terminal, megabytes, print_json
+from facerestore.cli.options import Spoken, command
+from facerestore.cli.terminal import Terminal, megabytes, print_json
 from facerestore.errors import count
 from facerestore.fields import option
 

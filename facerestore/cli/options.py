@@ -13,9 +13,10 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from facerestore.cli.terminal import Terminal
 from facerestore.config import OutputConfig, RestoreConfig, load_config, make_config
 from facerestore.errors import ConfigError
-from facerestore.fields import Option, documented, names_of, option_of, type_of
+from facerestore.fields import Option, documented, names_of, option, option_of, type_of
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONFIGURATIONS = (RestoreConfig, OutputConfig)
@@ -35,6 +36,26 @@ SETTING: Mapping[str, str] = MappingProxyType(
 
 PANELS: Mapping[str, str] = MappingProxyType({"Files": FILES, "Restoration": "*", **SETTING})
 """All panels of ``enhance``: what is in no other panel is about restoration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """How much a command says."""
+
+    quiet: bool = option(False, flags=("-q", "--quiet"))
+    """Print errors only."""
+
+    no_progress: bool = option(False)
+    """Show no progress bar."""
+
+    @property
+    def verbosity(self) -> int:
+        """-1 quiet, 0 normal."""
+        return -1 if self.quiet else 0
+
+    def terminal(self, *, stdout_taken: bool = False) -> Terminal:
+        """Return where the command says it; ``stdout_taken`` where standard output carries a picture or JSON."""
+        return Terminal(self.verbosity, stdout_taken, not self.no_progress)
 
 
 def command(

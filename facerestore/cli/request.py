@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facerestore.cli.terminal import Spoken
+from facerestore.cli.options import Spoken
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig, Task
 from facerestore.errors import ConfigError
 from facerestore.fields import option

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from facerestore.fields import option
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -127,26 +125,6 @@ class Terminal:
             finally:
                 self._live.pop()
                 self._detail.pop()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spoken:
-    """How much a command says."""
-
-    quiet: bool = option(False, flags=("-q", "--quiet"))
-    """Print errors only."""
-
-    no_progress: bool = option(False)
-    """Show no progress bar."""
-
-    @property
-    def verbosity(self) -> int:
-        """-1 quiet, 0 normal."""
-        return -1 if self.quiet else 0
-
-    def terminal(self, *, stdout_taken: bool = False) -> Terminal:
-        """Return where the command says it; ``stdout_taken`` where standard output carries a picture or JSON."""
-        return Terminal(self.verbosity, stdout_taken, not self.no_progress)
 
 
 def print_json(value: object) -> None:

@@ -15,8 +15,8 @@ import typer
 from typer.core import TyperGroup
 
 from facerestore.cli.helping import paragraphs, settle, subcommand
-from facerestore.cli.options import command
-from facerestore.cli.terminal import Spoken, console, is_plain
+from facerestore.cli.options import Spoken, command
+from facerestore.cli.terminal import console, is_plain
 from facerestore.errors import ConfigError, check_packages
 from facerestore.fields import option
 from facerestore.training.recipes import EXTENSIONS, RECIPES, recipe_entry
