@@ -199,6 +199,14 @@ class Outcome(StrEnum):
     KEPT = "kept"
 
 
+class Effect(StrEnum):
+    """How much a restored face was changed; ``facerestore.pipeline.change`` has the limits."""
+
+    RESTORED = "restored"
+    CLEANED = "cleaned"
+    BARELY_CHANGED = "barely-changed"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether a face is restored, and why.
@@ -248,6 +256,9 @@ class RestoredFace:
         choice: which network serves it, where that was chosen for this face; None where one serves all, or none does.
         seconds: the network's time for it, the mean of its batch; None where it did not run.
         precision: number format that its network computed it in; None where it did not run, or does not tell.
+        change: mean absolute difference that restoring has made within the face's oval, levels of 255; None for kept
+            faces, and where something else than restoring was done.
+        effect: the same in a word.
     """
 
     detected: DetectedFace
@@ -258,6 +269,8 @@ class RestoredFace:
     choice: Choice | None = None
     seconds: float | None = None
     precision: str | None = None
+    change: float | None = None
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

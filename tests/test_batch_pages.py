@@ -237,7 +237,15 @@ def test_a_frame_that_was_stored_without_loss_goes_back_so(tmp_path):
 
 
 def test_reports_of_pages_are_merged():
-    plain = {"found": 1, "restored": 1, "kept": {}, "damage": None, "faces": [{"index": 0}], "notes": []}
+    plain = {
+        "found": 1,
+        "restored": 1,
+        "kept": {},
+        "effects": {},
+        "damage": None,
+        "faces": [{"index": 0}],
+        "notes": [],
+    }
     plain |= {
         "stage_seconds": {"detect": 0.25},
         "absent_indices": [],

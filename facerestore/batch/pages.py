@@ -77,9 +77,11 @@ def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
     What was searched is told page by page, as ``searches``; what else a report tells is that of the first page.
     """
     kept: Counter[str] = Counter()
+    effects: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for report in reports:
         kept.update(report["kept"])
+        effects.update(report["effects"])
         seconds.update(report["stage_seconds"])
     numbered = list(enumerate(reports, 1))
     damage = [f"on page {number} {report['damage']}" for number, report in numbered if report["damage"]]
@@ -88,6 +90,7 @@ def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "found": sum(report["found"] for report in reports),
         "restored": sum(report["restored"] for report in reports),
         "kept": dict(kept),
+        "effects": dict(effects),
         "damage": ", ".join(damage) or None,
         "search": None,
         "searches": [report["search"] for report in reports],

@@ -15,6 +15,7 @@ from facerestore.batch.run import PhotoOutcome, Status
 from facerestore.errors import BackendError, FaceRestoreError, count, named
 from facerestore.io import write_encoded
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.types import Effect
 
 REPORT_SCHEMA = 1
 """Raised when a key of the report changes its meaning or goes away."""
@@ -33,6 +34,7 @@ class Summary:
         skipped: photos whose result existed.
         damaged: photos that were done though their files are damaged.
         broken_backends: failed photos where a network was at fault, not the photo.
+        effects: the restored faces by how much they were changed, where that was measured.
     """
 
     photos: int
@@ -43,6 +45,7 @@ class Summary:
     skipped: int = 0
     damaged: int = 0
     broken_backends: int = 0
+    effects: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def line(self) -> str:
@@ -55,7 +58,8 @@ class Summary:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         damaged = f", {self.damaged} from damaged files" if self.damaged else ""
         return (
-            f"{count(self.photos, 'photo')}: {count(self.faces, 'face')}, {self.restored} {done}, {kept}"
+            f"{count(self.photos, 'photo')}: {count(self.faces, 'face')},"
+            f" {done_words(self.restored, self.effects, done)}, {kept}"
             f"{skipped}{damaged}, {self.failed} failed"
         )
 
@@ -63,9 +67,10 @@ class Summary:
 def summarise(outcomes: Sequence[PhotoOutcome]) -> Summary:
     """Count what became of photos and faces."""
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
-    kept: Counter[str] = Counter()
+    kept, effects = Counter[str](), Counter[str]()
     for report in reports:
         kept.update(report["kept"])
+        effects.update(report["effects"])
     failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
     return Summary(
         photos=len(outcomes),
@@ -76,6 +81,7 @@ def summarise(outcomes: Sequence[PhotoOutcome]) -> Summary:
         skipped=sum(outcome.status is Status.SKIPPED for outcome in outcomes),
         damaged=sum(report.get("damage") is not None for report in reports),
         broken_backends=sum(isinstance(outcome.error, BackendError) for outcome in failed),
+        effects=dict(effects),
     )
 
 
@@ -143,7 +149,24 @@ def describe_error(error: Exception) -> str:
     return " ".join(str(error).split()) if isinstance(error, FaceRestoreError) else named(error)
 
 
+def done_words(restored: int, effects: Mapping[str, int], done: str) -> str:
+    """Return how many faces something was done with: ``2 restored, 1 barely changed``.
+
+    Args:
+        restored: all of them.
+        effects: the same by how much they were changed; empty where that was not measured.
+        done: the word for what was done, where it was not.
+    """
+    words = [f"{effects[effect]} {plain(effect)}" for effect in Effect if effects.get(effect)]
+    return ", ".join(words) or f"{restored} {done}"
+
+
+def plain(code: str) -> str:
+    """Return a code of a report in the words of people."""
+    return code.replace("-", " ")
+
+
 def _reasons(kept: Mapping[str, int]) -> str:
     """Return `` (2 sharp, 1 too small)``, or nothing."""
-    words = [f"{number} {code.replace('-', ' ')}" for code, number in kept.items()]
+    words = [f"{number} {plain(code)}" for code, number in kept.items()]
     return f" ({', '.join(words)})" if words else ""

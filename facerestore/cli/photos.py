@@ -142,6 +142,8 @@ def _finish_run(run: _BatchRun) -> int:
     summary, interrupted = summarise(outcomes), code != 0
     if outcomes:
         run.terminal.say(summary.told(request.task.done))
+        if not summary.faces and run.terminal.verbosity == 0 and (advice := _advice(outcomes)) is not None:
+            run.terminal.say(advice)
     _write_reports(run, interrupted=interrupted or fault is not None)
     if fault is not None:
         raise fault
@@ -157,6 +159,12 @@ def _finish_run(run: _BatchRun) -> int:
         if summary.broken_backends
         else exit_code(summary.failed, summary.photos, faults=len(run.plan.faults))
     )
+
+
+def _advice(outcomes: Sequence[PhotoOutcome]) -> str | None:
+    """Return what to try where no photo of a run shows a face: what is said of the first; None where nothing is."""
+    told = (outcome.report.get("advice") for outcome in outcomes if outcome.report is not None)
+    return next((advice for advice in told if advice), None)
 
 
 def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:

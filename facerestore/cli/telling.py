@@ -45,7 +45,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
         terminal: where to say it.
         done: the word for what was done with faces.
     """
-    from facerestore.batch.report import describe_error
+    from facerestore.batch.report import describe_error, done_words
 
     name = stream_name(outcome.job.source, "standard input")
     if outcome.error is not None:
@@ -61,7 +61,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
     report = outcome.report
     kept = report["found"] - report["restored"]
     faces = (
-        f"{count(report['found'], 'face')}, {report['restored']} {done}, {kept} kept"
+        f"{count(report['found'], 'face')}, {done_words(report['restored'], report['effects'], done)}, {kept} kept"
         if report["found"]
         else no_face(report.get("search"))
     )
@@ -81,6 +81,8 @@ def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str
     lines = told if verbosity >= 1 else first_lines(told, "kept")
     lines += choice_lines(report, verbosity)
     lines += [absent_words(index) for index in report["absent_indices"]]
+    if verbosity >= 1 and report.get("advice"):
+        lines.append(report["advice"])
     lines += report["notes"]
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
@@ -144,7 +146,11 @@ def face_words(face: dict[str, Any]) -> str:
 
 
 def _decision_word(face: dict[str, Any], done: str) -> str:
-    """Return the word for what became of a face."""
+    """Return the word for what became of a face, and by how much it was changed."""
+    if face.get("effect"):
+        from facerestore.batch.report import plain
+
+        return f"{plain(face['effect'])} ({face['change']:.1f} levels)"
     return done if face["decision"] == RESTORE.done else str(face["decision"])
 
 

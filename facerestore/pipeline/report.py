@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ def photo_facts(
         "found": len(faces),
         "restored": len(to_restore(faces)),
         "kept": kept_by_code(faces),
+        "effects": dict(Counter(face.effect.value for face in faces if face.effect is not None)),
         "absent_indices": absent_indices(config.faces, len(faces)),
         "stage_seconds": photo.clock.report(),
     }
@@ -110,7 +111,32 @@ def with_search(
             "no face stands upright: the photo was searched turned on its side and upside down too",
             *notes,
         ]
-    return report | {"search": search, "notes": notes}
+    advice = advice_without_faces(report["size"], search, config) if not found else None
+    return report | {"search": search, "advice": advice, "notes": notes}
+
+
+def advice_without_faces(
+    size: Sequence[int], search: Mapping[str, Any] | None, config: RestoreConfig
+) -> str | None:
+    """Return what to try with a photo that shows no face; None where all was tried.
+
+    Args:
+        size: (W, H) of the photo.
+        search: what was looked at, ready for JSON; None where the detector does not tell.
+        config: what was asked for.
+    """
+    turned = search["turned_sizes"] if search is not None else []
+    tries = [
+        (config.detect_size is not None, "leave out --detect-size, which hides small faces"),
+        (
+            not config.rotations and bool(turned) and search is not None and turned[0] != search["sizes"][0],
+            "--rotations for small turned faces",
+        ),
+        (size[0] == size[1], "--aligned where the photo is a face cut out already"),
+        (config.detector in ("auto", "embedded"), "--detector retinaface-resnet50, a larger one to download"),
+    ]
+    words = [words for asked, words in tries if asked]
+    return f"no face found; to try: {', or '.join(words)}" if words else None
 
 
 def background_facts(background: Upsampler) -> dict[str, Any]:
@@ -146,6 +172,8 @@ def face_report(
         "decision": face.decision.outcome.value,
         "code": face.decision.code,
         "reason": face.decision.reason,
+        "change": None if face.change is None else round(face.change, 2),
+        "effect": None if face.effect is None else face.effect.value,
         "strength": strength if restored else 0.0,
         "seconds": round(seconds if face.seconds is None else face.seconds, 4) if restored else 0.0,
         "precision": face.precision if restored else None,

@@ -23,7 +23,7 @@ from facerestore.pipeline.report import (
     with_search,
 )
 from facerestore.pipeline.selection import to_restore
-from facerestore.pipeline.stages import Blend, LineStage
+from facerestore.pipeline.stages import Blend, LineStage, Measure
 from facerestore.pixels import check_result_size, result_size
 from facerestore.types import DecodedImage, RestoredFace, RestoreResult
 
@@ -82,6 +82,7 @@ class Procedure:
         parse: labels the parts of those that are restored.
         restore: runs the network.
         blend: puts the faces back.
+        measure: returns the faces of a photo with how much of them the result has changed.
         notes: returns what people should know of a photo at the end of its way.
         pasted: returns what of a face was pasted, for the report.
         tell: returns the report with what it has to add.
@@ -99,6 +100,7 @@ class Procedure:
     parse: LineStage = stages.parse
     restore: LineStage = stages.restore
     blend: Blend = stages.blend
+    measure: Measure = stages.measure
     notes: Callable[[Parts, Passage], list[str]] = photo_notes
     pasted: Callable[[Parts, RestoredFace], dict[str, Any]] = pasted_facts
     tell: Callable[[Parts, Passage, dict[str, Any]], dict[str, Any]] = lambda parts, photo, report: report
@@ -226,6 +228,7 @@ class RestorePipeline(Parts):
                 photo = replace(photo, canvas=canvas)
         with clock.stage("blend"):
             result = do.blend(self, photo)
+            photo = replace(photo, faces=do.measure(photo, result))
         report = self._report(photo, result)
         return RestoreResult(image=result, faces=tuple(photo.faces), report=report, before=photo.before)
 

@@ -10,6 +10,7 @@ from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import check_count, restore_faces
 from facerestore.backends.half import precisions_of
 from facerestore.blending import Paste, paste_faces, replace_whole, whole_face
+from facerestore.pipeline.change import with_changes
 from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.routing import harm_of
 from facerestore.pipeline.selection import left_to_right, select_faces, to_restore
@@ -41,6 +42,9 @@ class Blend(Protocol):
         """Return the result."""
         ...
 
+
+Measure: TypeAlias = Callable[[Passage, DecodedImage], Sequence[RestoredFace]]
+"""Returns the faces of a photo with how much of them its result has changed."""
 
 Assess: TypeAlias = Callable[[AlignedFace], FaceQuality]
 """Measures a face that was cut out."""
@@ -235,3 +239,14 @@ def put_back(parts: Parts, photo: Passage, pastes: Sequence[Paste]) -> DecodedIm
         )
     alpha = image.alpha if image.alpha is None or spends else resize_image(image.alpha, config.upscale)
     return replace(image, pixels=pixels, alpha=alpha)
+
+
+def measure(photo: Passage, result: DecodedImage) -> Sequence[RestoredFace]:
+    """Return the faces of a photo with how much of them its result has changed."""
+    height, width = photo.pixels.shape[:2]
+    return with_changes(photo.faces, result.pixels, size=(width, height))
+
+
+def unmeasured(photo: Passage, result: DecodedImage) -> Sequence[RestoredFace]:
+    """Return the faces as they are: what was done to them is told by no measure of change."""
+    return photo.faces

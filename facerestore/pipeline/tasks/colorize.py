@@ -120,6 +120,7 @@ COLORIZING = Procedure(
     judge=partial(stages.judge_size, reason="coloured, its luma kept"),
     restore=_restore,
     blend=_blend,
+    measure=stages.unmeasured,
     notes=_notes,
 )
 """Colours the faces of photos and keeps every pixel's luma.

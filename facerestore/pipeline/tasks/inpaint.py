@@ -59,6 +59,7 @@ def inpainting(source: DamageSource) -> Procedure:
         judge=_judge,
         restore=_restore,
         blend=_blend,
+        measure=stages.unmeasured,
         pasted=lambda parts, face: {"mask": None if face.restored is None else "damage", "regions": {}},
         tell=_tell,
     )

@@ -55,6 +55,7 @@ SYNTHESIZING = Procedure(
     decode=_decode,
     judge=_judge,
     blend=_blend,
+    measure=stages.unmeasured,
     notes=lambda parts, photo: [],
     pasted=lambda parts, face: {},
 )
