@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Callable, Container, Iterable, MutableMapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from facerestore.errors import ConfigError
@@ -28,31 +31,64 @@ _CPU_FEATURES = {
 }
 
 
-def resolve_device(name: str = "auto") -> torch.device:
-    """Return the torch device for ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+class Device(str):
+    """Name of a device, as torch takes it: ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; a text, which needs no torch."""
 
-    ``auto`` takes CUDA, then MPS, then the CPU.
+    __slots__ = ()
+
+    @property
+    def type(self) -> str:
+        """The kind of device, without its number."""
+        return self.partition(":")[0]
+
+
+CPU = Device("cpu")
+
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd", "C:/Windows/System32/nvcuda.dll")
+"""Files that a machine has whose driver serves NVIDIA's or AMD's devices, WSL's included; torch is asked only there."""
+
+
+def resolve_device(name: str = "auto") -> Device:
+    """Return the device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` stands for.
+
+    ``auto`` takes CUDA, then MPS, then the CPU. Torch is imported only where such a device may be.
 
     Raises:
         ConfigError: the device is unknown or absent on this machine.
     """
-    import torch
-
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    numbered = kind == "cuda" and index.isascii() and index.isdigit() and len(index) <= INDEX_DIGITS
-    if kind not in DEVICES[1:] or (kind != name and not numbered):
+        return _accelerator() or CPU
+    device = Device(name)
+    index = name.partition(":")[2]
+    numbered = device.type == "cuda" and index.isascii() and index.isdigit() and len(index) <= INDEX_DIGITS
+    if device.type not in DEVICES[1:] or (device.type != name and not numbered):
         raise ConfigError(f"unknown device '{name}'; choose one of {', '.join(DEVICES)} or cuda:N")
-    if kind == "cuda" and not (torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count()):
+    if device.type != "cpu" and not _is_here(device, int(index or 0)):
         raise ConfigError(
             f"device '{name}' is not available here; use --device cpu, or see 'facerestore doctor'"
         )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' is not available here; use --device cpu, or see 'facerestore doctor'")
-    return torch.device(name)
+    return device
+
+
+def _accelerator() -> Device | None:
+    """Return the device of this machine that is quicker than its CPU, if torch can use it."""
+    if find_spec("torch") is None:
+        return None
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return Device("mps")  # every torch for such a machine has it
+    driven, cuda = any(Path(driver).exists() for driver in DRIVERS), Device("cuda")
+    return cuda if driven and _is_here(cuda, 0) else None
+
+
+def _is_here(device: Device, index: int) -> bool:
+    """Say whether torch finds a device on this machine."""
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    if device.type == "mps":
+        return torch.backends.mps.is_available()
+    return torch.cuda.is_available() and index < torch.cuda.device_count()
 
 
 def available_cores() -> int:
@@ -65,6 +101,8 @@ def available_cores() -> int:
 def set_threads(threads: int) -> None:
     """Let torch and OpenCV use ``threads`` CPU threads each; 0 leaves their own choice.
 
+    Torch that is imported later reads the number from the environment.
+
     Raises:
         ConfigError: ``threads`` is negative.
     """
@@ -72,24 +110,25 @@ def set_threads(threads: int) -> None:
         raise ConfigError(f"threads is {threads}; give 0 for automatic, or a positive number")
     if threads:
         import cv2
-        import torch
 
-        torch.set_num_threads(threads)
         cv2.setNumThreads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
 
 
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+def autocast_dtype(precision: str, device: torch.device | Device) -> torch.dtype | None:
     """Return the format in which torch is to compute convolutions and products; None for float32.
 
     Raises:
         ConfigError: the format is unknown, or this device has no arithmetic for it.
     """
-    import torch
-
     if precision not in PRECISIONS:
         raise ConfigError(f"unknown precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
     if precision == "float32":
         return None
+    import torch
+
     if device.type == "cpu" and not any(_cpu_capabilities().get(name) for name in _CPU_FEATURES[precision]):
         raise ConfigError(
             f"this CPU has no arithmetic for {precision}, and without it {precision} is hundreds of times slower; use"
@@ -100,7 +139,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if precision == "bf16" else torch.float16
 
 
-def known_precisions(device: torch.device) -> list[str]:
+def known_precisions(device: torch.device | Device) -> list[str]:
     """Return the formats that a device has arithmetic for."""
 
     def is_known(precision: str) -> bool:
@@ -113,7 +152,7 @@ def known_precisions(device: torch.device) -> list[str]:
     return [precision for precision in PRECISIONS if is_known(precision)]
 
 
-def automatic_precision(device: torch.device) -> str:
+def automatic_precision(device: torch.device | Device) -> str:
     """Return the format that ``auto`` stands for on a device: fp16 on CUDA devices made for it, float32 elsewhere.
 
     fp16 keeps 10 bits of a factor, as many as TF32, in which torch lets such devices convolve float32 numbers anyway,
@@ -123,11 +162,11 @@ def automatic_precision(device: torch.device) -> str:
     on average, fp16 0.007 to 0.02). What either gains in time on a GPU has not been measured here. On CPUs few have the
     arithmetic, and MPS is untried.
     """
+    if device.type != "cuda":
+        return "float32"
     import torch
 
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= TENSOR_CORES:
-        return "fp16"
-    return "float32"
+    return "fp16" if torch.cuda.get_device_capability(device) >= TENSOR_CORES else "float32"
 
 
 def _cpu_capabilities() -> dict[str, object]:

@@ -180,6 +180,19 @@ def decode(outputs: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, T
     return torch.cat([middle - half, middle + half], dim=-1), centres.unsqueeze(-2) + points
 
 
+class PictureCells(nn.Module):
+    """What the detector runs: B H W 3 uint8 RGB pictures, as they lie in memory, to the B N 15 outputs of all cells."""
+
+    def __init__(self, network: DetectorNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """B H W 3 -> B N 15, H and W multiples of 64; see `flatten`."""
+        x = normalise(pictures.permute(0, 3, 1, 2).float() / 255)  # B 3 H W, colours last in memory
+        return flatten(self.network.maps(x))
+
+
 def without_norms(network: Network) -> Network:
     """Return the network for inference only, with each batch norm folded into the convolution before it."""
     return fold_batch_norms(network.eval().requires_grad_(False))

@@ -77,3 +77,16 @@ def normalise(crops: Tensor) -> Tensor:
     mean = crops.mean(dim=(1, 2), keepdim=True)
     spread = crops.std(dim=(1, 2), keepdim=True, correction=0)
     return ((crops - mean) / torch.clamp(spread, min=0.02)).unsqueeze(1)
+
+
+class CropPoints(nn.Module):
+    """What the detector runs: B 64 64 grey crops in [0, 1] to B 5 2 points and B scores in [0, 1]."""
+
+    def __init__(self, network: LandmarkNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """B 64 64 -> B 5 2 in units of half the crop's side, and B."""
+        points, logits = self.network(normalise(crops))
+        return points, torch.sigmoid(logits)

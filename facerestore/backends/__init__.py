@@ -8,11 +8,14 @@ for. Other packages add theirs (`facerestore.extensions`); ``examples/custom_bac
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from inspect import isabstract, isclass
 from typing import TYPE_CHECKING
 
 from facerestore.backends.calling import adapter_errors
 from facerestore.backends.restorer import DECLARE, Restorer, has_own
+from facerestore.engines import Place
+from facerestore.engines.graph import runs_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 from facerestore.weights.checkpoint import load_state_dict, open_weights
@@ -143,7 +146,11 @@ def _other_backend(name: str, state_dict: Mapping[str, torch.Tensor]) -> str:
 
 
 def load_backend(
-    source: WeightsSource, *, name: str | None = None, device: torch.device | str = "cpu"
+    source: WeightsSource,
+    *,
+    name: str | None = None,
+    device: torch.device | str = "cpu",
+    place: Place | None = None,
 ) -> Restorer:
     """Return a restorer with the parameters of a weights file.
 
@@ -151,13 +158,20 @@ def load_backend(
         source: safetensors or PyTorch file; read without running code.
         name: the backend; None recognises it by the file's keys.
         device: where the network runs.
+        place: where the graph that the file may hold is to run; None for torch.
 
     Raises:
         CheckpointError: the file is unsafe, corrupt or of no known network, or does not fit.
-        ConfigError: no backend is called ``name``, or it takes no weights.
+        ConfigError: no backend is called ``name``, or it takes no weights; or the provider is unknown.
         BackendError: a backend of another package is broken.
     """
     file = open_weights(source)
+    own = file.metadata.get("backend", "")
+    if place is not None and own in BACKENDS and name in (None, own) and runs_graph(file, place):
+        from facerestore.backends.graph_restorer import load_graph
+
+        in_torch = partial(load_backend, file, name=own, device=device)
+        return load_graph(file, place, own=backend_class(own).descriptor, in_torch=in_torch)
     state_dict = load_state_dict(file)
     try:
         chosen = _recognise(file, state_dict) if name is None else name

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from facerestore.backends.engine_restorer import ACCELERATOR_BATCH_PIXELS, CPU_BATCH_PIXELS
 from facerestore.backends.half import Batch, ComputedFace, Pending, RestoredFaces, all_finite, not_finite
 from facerestore.backends.restorer import Restorer
 from facerestore.backends.tensors import channels_behind, check_maps, split_faces
@@ -26,11 +27,6 @@ from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
     import torch
-
-# Face pixels of one network call. GPEN takes about 1.2 GB of memory for each 512 px face; on a CPU four 256
-# px faces in one call take as long as one after the other (measured), on an accelerator a batch is quicker.
-CPU_BATCH_PIXELS = 512 * 512
-ACCELERATOR_BATCH_PIXELS = 8 * 512 * 512
 
 
 class TensorRestorer(Restorer):

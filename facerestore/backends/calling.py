@@ -17,6 +17,7 @@ from facerestore.extensions import foreign_errors
 if TYPE_CHECKING:
     import torch
 
+    from facerestore.device import Device
     from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 
@@ -69,7 +70,7 @@ def with_fidelity(restorer: Restorer, value: float) -> Restorer:
         return _still_restorer(restorer.with_fidelity(value), "with_fidelity")
 
 
-def with_precision(restorer: Restorer, precision: str, device: torch.device) -> Restorer:
+def with_precision(restorer: Restorer, precision: str, device: torch.device | Device) -> Restorer:
     """Return a restorer that computes in another number format.
 
     Args:

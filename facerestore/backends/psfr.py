@@ -10,8 +10,8 @@ import numpy as np
 
 from facerestore.backends.base import TensorRestorer, faces_to_tensor, fixed_randomness, tensor_to_faces
 from facerestore.backends.restorer import Descriptor
+from facerestore.backends.tensors import fit_map
 from facerestore.errors import BackendError, CheckpointError
-from facerestore.pixels import resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 from facerestore.weights.checkpoint import check_fit, load_strictly, on_meta
 
@@ -212,31 +212,6 @@ class PSFRRestorer(TensorRestorer):
             raise BackendError(f"backend '{self.name}' needs a parsing map for each face; give parsing_maps")
         labels = np.stack([fit_map(parsing_map, self.input_size) for parsing_map in parsing_maps])
         return one_hot(self._transfer.upload(torch.from_numpy(labels)))
-
-
-def fit_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
-    """Return a square map of class ids at ``size`` pixels a side, by nearest pixel centres: ids are never blended.
-
-    Raises:
-        BackendError: it is no square uint8 array of ids from 0 to 18.
-    """
-    from facerestore.archs.psfr import CLASSES
-
-    labels = np.asarray(parsing_map)
-    if (
-        labels.ndim != 2
-        or labels.shape[0] != labels.shape[1]
-        or labels.shape[0] < 1
-        or labels.dtype != np.uint8
-    ):
-        raise BackendError(
-            f"a parsing map has shape {labels.shape} and dtype {labels.dtype}; it must be square uint8 class ids"
-        )
-    if labels.max() >= CLASSES:
-        raise BackendError(
-            f"a parsing map has the class id {labels.max()}; the ids are those of CelebAMask-HQ, 0 to {CLASSES - 1}"
-        )
-    return resize_map(labels, size)
 
 
 def _components(features: torch.Tensor) -> FaceImage:

@@ -222,7 +222,7 @@ class Restorer(ABC):
         """
         return self
 
-    def for_task(self, purpose: str) -> Self:
+    def for_task(self, purpose: str) -> Restorer:
         """Return this restorer as it does a task.
 
         Args:
@@ -237,7 +237,7 @@ class Restorer(ABC):
             f"backend '{self.name}' restores faces and does not {purpose} them; give weights of the backend gpen"
         )
 
-    def with_fidelity(self, value: float) -> Self:
+    def with_fidelity(self, value: float) -> Restorer:
         """Return this restorer with another weight between quality (0) and fidelity to the input (1).
 
         Raises:
@@ -248,7 +248,7 @@ class Restorer(ABC):
             " codeformer, or mix in less of the restored face with --strength"
         )
 
-    def with_precision(self, precision: str) -> Self:
+    def with_precision(self, precision: str) -> Restorer:
         """Return this restorer computing in another number format: ``float32``, ``bf16`` or ``fp16``.
 
         Raises:

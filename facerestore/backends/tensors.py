@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facerestore.errors import BackendError, count
+from facerestore.face_parts import CLASS_NAMES
+from facerestore.pixels import resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -99,6 +101,30 @@ def check_maps(
         raise BackendError(
             f"{count(len(parsing_maps), 'parsing map')} for {count(len(faces), 'face')}; give one map per face"
         )
+
+
+def fit_map(parsing_map: ParsingMap, size: int) -> ParsingMap:
+    """Return a square map of class ids at ``size`` pixels a side, by nearest pixel centres: ids are never blended.
+
+    Raises:
+        BackendError: it is no square uint8 array of ids from 0 to 18.
+    """
+    labels = np.asarray(parsing_map)
+    if (
+        labels.ndim != 2
+        or labels.shape[0] != labels.shape[1]
+        or labels.shape[0] < 1
+        or labels.dtype != np.uint8
+    ):
+        raise BackendError(
+            f"a parsing map has shape {labels.shape} and dtype {labels.dtype}; it must be square uint8 class ids"
+        )
+    if labels.max() >= len(CLASS_NAMES):
+        raise BackendError(
+            f"a parsing map has the class id {labels.max()}; the ids are those of CelebAMask-HQ, 0 to"
+            f" {len(CLASS_NAMES) - 1}"
+        )
+    return resize_map(labels, size)
 
 
 @contextmanager

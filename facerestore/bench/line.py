@@ -167,7 +167,9 @@ def measure_line(request: LineRequest, *, clock: Clock = time.perf_counter) -> L
         pipeline = replace(pipeline, detector=GivenFaces(pipeline.detector, photo.faces))
     first = StageClock(clock=clock, apart=True, memory=lambda: peak(reset=reset).bytes)
     size, faces = pass_photo(pipeline, photo, first)
-    device = resolve_device(request.device)
+    import torch
+
+    device = torch.device(resolve_device(request.device))
     most = peak(reset=reset, device=device)
     watch = OthersWatch(clock=clock)
     clocks = [undisturbed(lambda: _timed_pass(pipeline, photo, clock)) for _ in range(request.repeats)]
@@ -210,7 +212,9 @@ def open_line(request: LineRequest) -> RestorePipeline:
 
 def _drawn_line(request: LineRequest, config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
     """Return a pipeline whose restorer, and parser if one is named, have random weights."""
-    device = resolve_device(request.device)
+    import torch
+
+    device = torch.device(resolve_device(request.device))
     if device.type == "cpu":
         keep_freed_memory()
     set_threads(request.threads)

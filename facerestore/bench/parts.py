@@ -11,10 +11,11 @@ import numpy as np
 from facerestore.backends import backend_class
 from facerestore.backends.base import TensorRestorer, faces_to_tensor, tensor_to_faces
 from facerestore.backends.calling import restore_faces
-from facerestore.backends.exported import ExportedRestorer
+from facerestore.backends.engine_restorer import EngineRestorer
 from facerestore.backends.restorer import Restorer
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
+from facerestore.engines.graph import TORCH
 from facerestore.errors import ConfigError
 from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
 from facerestore.pipeline.load import load_restorer
@@ -131,7 +132,12 @@ class ShippedPart:
 
     def output(self, faces: Sequence[AlignedFace], maps: Sequence[ParsingMap]) -> NDArray[np.float32]:
         """Return (N, 3, S, S) in the network's own range, or (N, S, S, 3) images of one that is no torch module."""
-        if not isinstance(self.restorer, TensorRestorer):
+        restorer = self.restorer
+        if isinstance(restorer, EngineRestorer):
+            crops = [resize_face(face.lq, restorer.input_size) for face in faces]
+            given = faces_to_tensor(crops, restorer.network_range).numpy()
+            return restorer.run(given, restorer.fitted(maps))
+        if not isinstance(restorer, TensorRestorer):
             return np.stack(self.run(faces, maps))
         return np.asarray(self._forward(faces, maps).float().cpu().numpy(), dtype=np.float32)
 
@@ -155,14 +161,13 @@ def _building_form(side: Side) -> AbstractContextManager[None]:
 def _open_restorer(source: Source, side: Side, device: torch.device) -> Restorer:
     """Return the restorer of a source in the form and precision of a side."""
     restorer: Restorer
+    provider = side.provider if side.form == "shipped" else TORCH
     with _building_form(side):
         if source.chosen is not None:
-            restorer = load_restorer(
-                source.chosen, device=device, provider=side.provider, threads=side.threads
-            )
+            restorer = load_restorer(source.chosen, device=device, provider=provider, threads=side.threads)
         else:
             restorer = backend_class(source.name).build(source.state_dict or {}, device=device)
-    if side.precision in HALF_PRECISIONS and isinstance(restorer, TensorRestorer | ExportedRestorer):
+    if side.precision in HALF_PRECISIONS and isinstance(restorer, TensorRestorer | EngineRestorer):
         restorer = restorer.with_precision(side.precision)
     return restorer
 

@@ -131,7 +131,9 @@ class Runner:
         self, side: Side, *, home: Path | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._side, self._store, self._clock = side, WeightsStore(home, offline=True), clock
-        self._device = resolve_device(side.device)
+        import torch
+
+        self._device = torch.device(resolve_device(side.device))
         self._parts: list[Part] = []
         self._reset = False
 

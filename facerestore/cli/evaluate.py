@@ -235,6 +235,8 @@ def _evaluation_order(
     request: EvaluationRequest, source: CaseSource, files: tuple[CaseFiles, ...], terminal: Terminal
 ) -> Order:
     """Return what is to be measured, everything loaded."""
+    import torch
+
     from facerestore.device import resolve_device, set_threads
     from facerestore.evaluation.methods import folder_method
     from facerestore.evaluation.metrics import Setting, open_metrics, parse_metrics
@@ -247,7 +249,7 @@ def _evaluation_order(
     set_threads(request.threads or 0)
     networks = _asked_networks(request, store, terminal)
     face_size = _face_size(request, networks)
-    setting = Setting(store, resolve_device(request.device or "auto"), face_size)
+    setting = Setting(store, torch.device(resolve_device(request.device or "auto")), face_size)
     metrics = open_metrics(
         wanted,
         setting,

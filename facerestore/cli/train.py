@@ -262,6 +262,8 @@ def _result_words(folder: Path, last: Path) -> str:
 
 def _train_and_tell(plan: TrainingPlan, folder: Path, asked: TrainOptions) -> Path:
     """Train, say how it goes, and return the last checkpoint."""
+    import torch
+
     from facerestore.device import keep_freed_memory, resolve_device
     from facerestore.training.plan import run_plan
 
@@ -272,7 +274,7 @@ def _train_and_tell(plan: TrainingPlan, folder: Path, asked: TrainOptions) -> Pa
     alone = "LOCAL_RANK" not in os.environ
     listener = _Progress(quiet=asked.quiet, bar=not asked.no_progress)
     try:
-        device = place if alone or place.type == "cpu" else None
+        device = torch.device(place) if alone or place.type == "cpu" else None
         return run_plan(plan, folder, device=device, listener=listener)
     except KeyboardInterrupt:
         listener.close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from facerestore.engines import Place
 from facerestore.extensions import Extensions
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def create_detector(
     *,
     weights_for: Callable[[str], Path],
     device: str | torch.device = "cpu",
+    threads: int = 0,
     detect_size: int | None = None,
     rotations: bool = False,
 ) -> FaceDetector:
@@ -89,6 +91,7 @@ def create_detector(
         weights_for: gives the file of a catalog name, or raises WeightsError where it is not installed.
         device: where RetinaFace runs, and ``embedded`` too if it is CUDA, so that a batch of photos does not wait for
             the CPU to find their faces. Elsewhere ``embedded`` stays on the CPU, and so does YuNet, which is OpenCV's.
+        threads: CPU threads of ``embedded``; 0 leaves the choice to what runs it.
         detect_size: longest side at which photos are searched, px; None searches them at their own.
         rotations: look for turned faces too, and not only where a photo shows no upright one.
 
@@ -105,7 +108,7 @@ def create_detector(
         from facerestore.detection.embedded import EmbeddedDetector
 
         return EmbeddedDetector(
-            Path(name).expanduser(), weights_for(LANDMARKS), device=_cuda_or_cpu(device), extent=extent
+            Path(name).expanduser(), weights_for(LANDMARKS), place=_place(device, threads), extent=extent
         )
     if name not in DETECTORS:
         return _foreign(name, DetectorOptions(str(device), detect_size, rotations))
@@ -114,7 +117,7 @@ def create_detector(
     if name == "embedded":
         from facerestore.detection.embedded import EmbeddedDetector
 
-        return EmbeddedDetector(weights, weights_for(LANDMARKS), device=_cuda_or_cpu(device), extent=extent)
+        return EmbeddedDetector(weights, weights_for(LANDMARKS), place=_place(device, threads), extent=extent)
     if name == "yunet":
         from facerestore.detection.yunet import YuNetDetector
 
@@ -122,10 +125,6 @@ def create_detector(
     from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
 
     return RetinaFaceDetector(weights, CONFIGS[entry], device=device, extent=extent)
-
-
-def _cuda_or_cpu(device: str | torch.device) -> str:
-    return str(device) if str(device).startswith("cuda") else "cpu"
 
 
 def _foreign(name: str, options: DetectorOptions) -> FaceDetector:
@@ -137,3 +136,8 @@ def _foreign(name: str, options: DetectorOptions) -> FaceDetector:
         instead=f", or give the {DETECTOR_SUFFIX} file of a face detector, as 'facerestore train finder' makes",
     )
     return make_foreign(name, make, options)
+
+
+def _place(device: str | torch.device, threads: int) -> Place:
+    """Return where the bundled networks run: on CUDA where the rest of the line does, else on the CPU."""
+    return Place(str(device) if str(device).startswith("cuda") else "cpu", threads=threads)

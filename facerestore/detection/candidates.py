@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.detection.frames import suppress_overlaps
 
-if TYPE_CHECKING:
-    from torch import Tensor
+STRIDES = (8, 16, 32, 64)
+"""px of the picture for each cell of the four maps."""
+
+SIDE_PER_STRIDE = 3.0
+"""A cell's box before it has learnt anything, in strides: the middle of the sizes that its map is taught."""
 
 NMS_THRESHOLD = 0.4  # faces that overlap more are one
 MOST = 2000  # cells that are looked at, best first; a crowd of hundreds has fewer
@@ -30,7 +33,9 @@ class Candidates(NamedTuple):
     scores: NDArray[np.float64]
 
 
-def candidates(outputs: Tensor, size: tuple[int, int], threshold: float, *, at_least: int = 0) -> Candidates:
+def candidates(
+    outputs: NDArray[np.float32], size: tuple[int, int], threshold: float, *, at_least: int = 0
+) -> Candidates:
     """Return the faces that one picture's cells predict.
 
     Args:
@@ -39,18 +44,36 @@ def candidates(outputs: Tensor, size: tuple[int, int], threshold: float, *, at_l
         threshold: cells of a lower score are left out.
         at_least: but so many of the best are taken, whatever their score.
     """
-    import torch
-
-    from facerestore.archs.detector import cell_centres, decode
-
-    scores = torch.sigmoid(outputs[:, 0])
-    chosen = torch.nonzero(scores >= threshold).squeeze(1)
+    scores = 1 / (1 + np.exp(-outputs[:, 0].astype(np.float64)))
+    chosen = np.flatnonzero(scores >= threshold)
     if not at_least <= len(chosen) <= MOST:
-        chosen = scores.topk(min(MOST, max(at_least, len(chosen)))).indices
-    centres, strides = cell_centres(*size, outputs.device)
-    boxes, points = (
-        found.double().cpu().numpy() for found in decode(outputs[chosen], centres[chosen], strides[chosen])
-    )
-    values = scores[chosen].double().cpu().numpy()
-    kept = suppress_overlaps(boxes, values, NMS_THRESHOLD)
-    return Candidates(boxes[kept], points[kept], values[kept])
+        chosen = np.argsort(-scores, kind="stable")[: min(MOST, max(at_least, len(chosen)))]
+    boxes, points = _decoded(outputs[chosen].astype(np.float64), *_cells(chosen, size))
+    kept = suppress_overlaps(boxes, scores[chosen], NMS_THRESHOLD)
+    return Candidates(boxes[kept], points[kept], scores[chosen][kept])
+
+
+def _cells(
+    chosen: NDArray[np.intp], size: tuple[int, int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (N, 2) centres x y of cells, px, and their (N, 1) strides, px: rows of each map, finest map first."""
+    centres, strides = np.empty((len(chosen), 2)), np.empty((len(chosen), 1))
+    first = 0
+    for stride in STRIDES:
+        rows, columns = (side // stride for side in size)
+        own = (chosen >= first) & (chosen < first + rows * columns)
+        row, column = np.divmod(chosen[own] - first, columns)
+        centres[own] = (np.stack([column, row], axis=1) + 0.5) * stride - 0.5
+        strides[own] = stride
+        first += rows * columns
+    return centres, strides
+
+
+def _decoded(
+    outputs: NDArray[np.float64], centres: NDArray[np.float64], strides: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (N, 4) boxes and (N, 5, 2) points that cells stand for, px, as ``facerestore.archs.detector.decode``."""
+    middle = centres + outputs[:, 1:3] * strides
+    half = np.exp(np.clip(outputs[:, 3:5], -4, 4)) * strides * (SIDE_PER_STRIDE / 2)
+    points = centres[:, None] + outputs[:, 5:].reshape(-1, 5, 2) * (strides * SIDE_PER_STRIDE)[:, None]
+    return np.concatenate([middle - half, middle + half], axis=1), points

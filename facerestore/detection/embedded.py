@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,17 +21,19 @@ from facerestore.detection.frames import Reduction, View, apart, as_rgb, to_imag
 from facerestore.detection.landmark_frame import affine_from_landmarks, box_of_face, from_units, grey_crop
 from facerestore.detection.pyramid import Pyramid, Reach
 from facerestore.detection.searching import Extent, Judged, search_photo
-from facerestore.device import transfer_to
+from facerestore.engines import Engine, Place
+from facerestore.engines.graph import open_graph, runs_graph
+from facerestore.engines.torch_module import TorchEngine
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.types import Affine, DetectedFace, FoundFaces, Image
-from facerestore.weights.checkpoint import load_state_dict, load_strictly
+from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights
+from facerestore.weights.weights_file import WeightsFile, WeightsSource
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
-    from torch import nn
 
     from facerestore.archs.detector import DetectorNet
+    from facerestore.archs.landmarks import LandmarkNet
 
 REACH = Reach(least_px=18, sides_px=(1024, 192), step=6.0)
 """Of the first network, by itself on 30 validation portraits: it gives 0.66 or more to faces of 18 to 250 px, so that
@@ -57,7 +58,7 @@ class EmbeddedDetector:
         detector: weights of the network that finds faces.
         landmarks: weights of the network that looks at each.
         score_threshold: faces below are dropped.
-        device: where both networks run.
+        place: where both networks run; on the CPU when None.
         extent: how much of a photo is searched.
 
     Raises:
@@ -73,12 +74,11 @@ class EmbeddedDetector:
         landmarks: Path,
         *,
         score_threshold: float = SCORE_THRESHOLD,
-        device: str | torch.device = "cpu",
+        place: Place | None = None,
         extent: Extent | None = None,
     ) -> None:
         self._score_threshold, self._extent = score_threshold, extent or Extent()
-        self._detector = load_detector_network(detector).to(device)
-        self._landmarks = load_landmarks(landmarks).to(device)
+        self._detector, self._landmarks = open_cells(detector, place), open_points(landmarks, place)
 
     def detect(self, image: Image) -> FoundFaces:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first.
@@ -133,30 +133,61 @@ class Views(NamedTuple):
         return grey_crop(self.image, affine)
 
 
-def load_detector_network(weights: Path) -> DetectorNet:
-    """Return the face detector of a file, ready to be run.
+def open_cells(weights: WeightsSource, place: Place | None = None) -> Engine:
+    """Return what finds faces, B H W 3 uint8 RGB to B N 15 cells, from the file of a face detector.
+
+    Args:
+        weights: the file.
+        place: where it runs; on the CPU when None.
 
     Raises:
         WeightsError: it cannot be read.
         CheckpointError: it holds another network.
     """
+    file, place = open_weights(weights), place or Place()
+    if _is(file, "finder") and runs_graph(file, place):
+        return open_graph(file, place)
     import torch
 
-    from facerestore.archs.detector import DetectorNet, without_norms
+    from facerestore.archs.detector import PictureCells, without_norms
+
+    network = without_norms(load_detector_network(file)).to(memory_format=torch.channels_last)
+    return TorchEngine(PictureCells(network), device=place.device)
+
+
+def open_points(weights: WeightsSource, place: Place | None = None) -> Engine:
+    """Return what looks at faces, B 64 64 crops to points and scores; see `open_cells`."""
+    file, place = open_weights(weights), place or Place()
+    if _is(file, "landmarks") and runs_graph(file, place):
+        return open_graph(file, place)
+    from facerestore.archs.landmarks import CropPoints
+
+    return TorchEngine(CropPoints(load_landmarks(file)), device=place.device)
+
+
+def _is(file: WeightsFile, arch: str) -> bool:
+    """Say whether the header of a file calls its network so; what is in a file of another name, loading tells."""
+    return file.metadata.get("arch") == arch
+
+
+def load_detector_network(weights: WeightsSource) -> DetectorNet:
+    """Return the face detector of a file, as it was trained; see `open_cells` for what it raises."""
+    from facerestore.archs.detector import DetectorNet
 
     state_dict = load_state_dict(weights)
     if "points.weight" in state_dict and "score.weight" in state_dict:
+        named = weights.path if isinstance(weights, WeightsFile) else weights
         raise CheckpointError(
-            f"'{weights}' is a landmark network, which looks at faces and finds none; give a face detector, "
+            f"'{named}' is a landmark network, which looks at faces and finds none; give a face detector, "
             "such as 'facerestore train finder' makes"
         )
     network = DetectorNet()
     load_strictly(network, state_dict, name="the face detector")
-    return without_norms(network).to(memory_format=torch.channels_last)
+    return network.eval()
 
 
-def load_landmarks(weights: Path) -> nn.Module:
-    """Return the landmark network of a file; see `load_detector_network` for what it raises."""
+def load_landmarks(weights: WeightsSource) -> LandmarkNet:
+    """Return the landmark network of a file, as it was trained; see `open_cells` for what it raises."""
     from facerestore.archs.landmarks import LandmarkNet
 
     network = LandmarkNet()
@@ -164,67 +195,33 @@ def load_landmarks(weights: Path) -> nn.Module:
     return network.eval()
 
 
-def search(
-    network: DetectorNet, pixels: NDArray[np.uint8], threshold: float, *, at_least: int = 0
-) -> Candidates:
+def search(cells: Engine, pixels: NDArray[np.uint8], threshold: float, *, at_least: int = 0) -> Candidates:
     """Return the faces that a network sees in one (H, W, 3) uint8 RGB picture, at the size it has; see `candidates`.
 
     Raises:
         BackendError: the network gave a value that is not finite.
     """
-    import cv2
-    import torch
-
-    from facerestore.archs.detector import flatten
-
-    transfer = transfer_to(_device_of(network))
     height, width = (-(-side // CELL_PX) * CELL_PX for side in pixels.shape[:2])
-    canvas = np.zeros((height, width, 3), dtype=np.uint8)
-    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
-    with torch.inference_mode():
-        # As it lies in memory, colour last, which is what the convolutions are quickest on.
-        batch = transfer.upload(torch.from_numpy(cv2.LUT(canvas, _units())))[None].permute(0, 3, 1, 2)
-        outputs = transfer.download(flatten(network.maps(batch))[0])()
-        if not bool(torch.isfinite(outputs).all()):
-            raise BackendError("the face detector gave values that are not finite; verify its weights")
-        return candidates(outputs, (height, width), threshold, at_least=at_least)
-
-
-@cache
-def _units() -> NDArray[np.float32]:
-    """Return what the network sees in place of each of the 256 levels: one pass over the pixels in place of four."""
-    import torch
-
-    from facerestore.archs.detector import normalise
-
-    return normalise(torch.arange(256, dtype=torch.float32) / 255).numpy()
+    canvas = np.zeros((1, height, width, 3), dtype=np.uint8)
+    canvas[0, : pixels.shape[0], : pixels.shape[1]] = pixels
+    outputs = cells.run(canvas)[0][0]
+    if not np.isfinite(outputs).all():
+        raise BackendError("the face detector gave values that are not finite; verify its weights")
+    return candidates(outputs, (height, width), threshold, at_least=at_least)
 
 
 def look(
-    network: nn.Module, picture: Views, landmarks: NDArray[np.float64]
+    points: Engine, picture: Views, landmarks: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (N, 5, 2) better landmarks in image px, and (N,) scores, of faces at (N, 5, 2) landmarks."""
-    import torch
-
-    from facerestore.archs.landmarks import normalise
-
-    transfer = transfer_to(_device_of(network))
     better, scores = np.empty_like(landmarks), np.empty(len(landmarks))
     for start in range(0, len(landmarks), LOOKS_AT_ONCE):
-        affines = [affine_from_landmarks(points) for points in landmarks[start : start + LOOKS_AT_ONCE]]
+        affines = [affine_from_landmarks(own) for own in landmarks[start : start + LOOKS_AT_ONCE]]
         crops = np.stack([picture.crop(affine) for affine in affines])
-        with torch.inference_mode():
-            found = network(normalise(transfer.upload(torch.from_numpy(crops))))
-            points, logits = (wait() for wait in [transfer.download(one) for one in found])
-            scores[start : start + LOOKS_AT_ONCE] = torch.sigmoid(logits).double().numpy()
-        for index, (affine, own) in enumerate(zip(affines, points.numpy(), strict=True), start):
+        found, scores[start : start + LOOKS_AT_ONCE] = points.run(np.ascontiguousarray(crops, np.float32))
+        for index, (affine, own) in enumerate(zip(affines, found, strict=True), start):
             better[index] = transform_points(invert_affine(affine), from_units(own))
     return better, scores
-
-
-def _device_of(network: nn.Module) -> torch.device:
-    """Return where a network is."""
-    return next(chain(network.parameters(), network.buffers())).device
 
 
 def _detected_face(points: NDArray[np.float64], score: float) -> DetectedFace:

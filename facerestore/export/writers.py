@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from facerestore.backends.exported import NetworkRecord
-from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
-from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
-from facerestore.backends.exported.openvino import import_openvino
 from facerestore.backends.exported.reading import EXTRA_FILE, companion_of
 from facerestore.backends.exported.record import KEY
-from facerestore.backends.exported.torchscript import without_deprecation
+from facerestore.engines.openvino import INSTALL as INSTALL_OPENVINO
+from facerestore.engines.openvino import import_openvino
+from facerestore.engines.torchscript import without_deprecation
 from facerestore.errors import BackendError, ConfigError, required_package
 from facerestore.export.graph import RESTORED, input_names, record_program
 from facerestore.weights.files import sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+INSTALL_ONNX = 'pip install "facerestore[onnx]"'
 
 OPSET = 18
 """The version of ONNX's operators that torch's exporter is made for; ONNX Runtime knows it since 1.14."""
@@ -109,18 +110,8 @@ def write_onnx(job: ExportJob) -> NetworkRecord:
     """Write an ONNX file, parameters inside unless they are too large."""
     onnx = import_module("onnx")
     program, fixed = record_program(job.graph, job.inputs)
-    with _quiet_exporter():
-        names = input_names(job.inputs)
-        exported: Any = torch.onnx.export(
-            program,
-            input_names=names,
-            output_names=[RESTORED],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    model = _halved(exported.model_proto) if job.half else exported.model_proto
-    _forget_origin(model)
+    model = onnx_model(program, input_names(job.inputs), [RESTORED])
+    model = _halved(model) if job.half else model
     record = _finished(job, fixed, f"torch {torch.__version__}, ONNX opset {OPSET}")
     if _parameter_bytes(job.graph) // (2 if job.half else 1) > MOST_EMBEDDED_BYTES:
         data = f"{job.path.name}.data"
@@ -130,6 +121,21 @@ def write_onnx(job: ExportJob) -> NetworkRecord:
     model.metadata_props.add(key=KEY, value=record.to_json())
     job.path.write_bytes(model.SerializeToString())
     return record
+
+
+def onnx_model(program: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """Return a recorded program as an ONNX model, which says nothing of this machine."""
+    with _quiet_exporter():
+        exported: Any = torch.onnx.export(
+            program,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    _forget_origin(exported.model_proto)
+    return exported.model_proto
 
 
 def write_openvino(job: ExportJob) -> NetworkRecord:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
 from facerestore.config import RESTORE, RestoreConfig
-from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
+from facerestore.device import Device, keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded
 from facerestore.pipeline.candidates import chooses_by_face, usable
@@ -117,7 +117,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
     )
 
 
-def _prepared_device(config: RestoreConfig) -> torch.device:
+def _prepared_device(config: RestoreConfig) -> Device:
     """Return the device, after the settings that reach the whole process; raises ConfigError where it is unknown."""
     device = resolve_device(config.device)
     if device.type == "cpu":

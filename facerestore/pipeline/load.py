@@ -35,8 +35,9 @@ def load_restorer(
         chosen: which one.
         device: where it runs.
         task: what it has to do.
-        provider: what runs an exported network; None follows the device.
-        threads: CPU threads of an exported network; 0 leaves the choice to what runs it.
+        provider: what runs an exported network, or one of ours; ``torch`` for torch. None follows the device: torch
+            on CUDA, ONNX Runtime elsewhere where the file holds a graph for it.
+        threads: CPU threads of ONNX Runtime or OpenVINO; 0 leaves the choice to them.
 
     Raises:
         CheckpointError: the file fits no backend.
@@ -46,16 +47,12 @@ def load_restorer(
     if chosen.record is not None and chosen.backend is not None and chosen.path is not None:
         file, place = ExportedFile(chosen.backend, chosen.path), Place(str(device), provider, threads)
         return load_exported(file, place, record=chosen.record).for_task(task.purpose)
-    if provider is not None:
-        raise ConfigError(
-            f"provider '{provider}' is for exported networks (--backend onnx:FILE); for all others give --device"
-        )
     try:
-        restorer = (
-            create_backend(chosen.name, device=device)
-            if chosen.source is None
-            else load_backend(chosen.source, name=chosen.backend, device=device)
-        )
+        if chosen.source is None:
+            restorer = create_backend(chosen.name, device=device)
+        else:
+            place = Place(str(device), provider, threads)
+            restorer = load_backend(chosen.source, name=chosen.backend, device=device, place=place)
     except CheckpointError as error:
         if chosen.source is None or not holds_upsampler(chosen.source):
             raise
@@ -78,6 +75,7 @@ def build_detector(
         chosen.name,
         weights_for=store.require,
         device=device,
+        threads=config.threads,
         detect_size=config.detect_size,
         rotations=config.rotations,
     )

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from facerestore import __version__
 from facerestore.alignment import align_face
-from facerestore.backends.exported.onnx import INSTALL as INSTALL_ONNX
-from facerestore.backends.exported.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.backends.foreign import INSTALL
 from facerestore.background import load_upsampler
 from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.detection import EXTENSIONS as FOREIGN_DETECTORS
 from facerestore.device import automatic_precision, known_precisions, resolve_device
+from facerestore.engines.onnx import INSTALL as INSTALL_ONNX
+from facerestore.engines.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.errors import FaceRestoreError, count, named
 from facerestore.extensions import Extension, Extensions, all_extensions
 from facerestore.parsing import LandmarkParser

@@ -16,8 +16,6 @@ from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer
 
 if TYPE_CHECKING:
-    import torch
-
     from facerestore.backends.restorer import Restorer
     from facerestore.weights import WeightsStore
 
@@ -81,7 +79,7 @@ def open_example(name: str, *, device: str = "auto") -> Subject:
     return Subject(_build(found, where), "random weights", str(where), random_weights=True)
 
 
-def _build(found: type, device: torch.device) -> Restorer:
+def _build(found: type, device: str) -> Restorer:
     with adapter_errors(f"the example of backend '{found.__name__}' cannot be made"):
         restorer: Restorer = found.build(found.example_state_dict(), device=device)  # type: ignore[attr-defined]
     return restorer

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing, why
 from facerestore.files import path_written_whole
 from facerestore.weights.weights_file import (
+    GRAPH_TENSORS,
     LFS_POINTER,
     PICKLE_MAGIC,
     ZIP_MAGIC,
@@ -230,7 +231,8 @@ def _read_safetensors(file: WeightsFile) -> Mapping[str, Any]:
     # Looked for within bounds, which the library's own reader of headers does not know.
     if file.fault is not None:
         raise file.fault
-    return load_file(file.path, device="cpu")
+    found = load_file(file.path, device="cpu")
+    return {name: value for name, value in found.items() if not name.startswith(GRAPH_TENSORS)}
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any]:

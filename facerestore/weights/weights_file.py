@@ -23,6 +23,9 @@ START_BYTES = 512
 MOST_HEADER_BYTES = 10_000_000
 """Enough for 100,000 tensors; the format itself allows ten times as much, whose JSON alone would take gigabytes."""
 
+GRAPH_TENSORS = "onnx."
+"""What the names of tensors begin with that only the graph in the header takes, such as those that were folded."""
+
 ZIP_MAGIC = b"PK\x03\x04"  # torch.save since 1.6
 PICKLE_MAGIC = b"\x80\x02"  # protocol 2, the only one of torch.save before its zip format
 LFS_POINTER = b"version https://git-lfs"

@@ -12,16 +12,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from facerestore.backends.exported.engines import Place
 from facerestore.backends.exported.reading import companion_of, embedded_record
 from facerestore.backends.exported.record import NetworkRecord, record_beside, record_from_json, sidecar_of
 from facerestore.backends.exported.restorer import ExportedRestorer
+from facerestore.engines import Place
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.weights.files import sha256_of
 from facerestore.weights.weights_file import SUFFIXES
 
 if TYPE_CHECKING:
-    from facerestore.backends.exported.engines import Engine
+    from facerestore.engines import Engine
 
 __all__ = [
     "RUNTIMES",
@@ -52,10 +52,10 @@ class Runtime:
 
 
 RUNTIMES: Mapping[str, Runtime] = {
-    "onnx": Runtime((".onnx",), "facerestore.backends.exported.onnx:OnnxEngine"),
-    "openvino": Runtime((".xml",), "facerestore.backends.exported.openvino:OpenVinoEngine"),
+    "onnx": Runtime((".onnx",), "facerestore.engines.onnx:OnnxEngine"),
+    "openvino": Runtime((".xml",), "facerestore.engines.openvino:OpenVinoEngine"),
     "torchscript": Runtime(
-        (".torchscript", ".ts", ".pt"), "facerestore.backends.exported.torchscript:TorchScriptEngine"
+        (".torchscript", ".ts", ".pt"), "facerestore.engines.torchscript:TorchScriptEngine"
     ),
 }
 """What exported networks run on, by the word before the colon in ``--backend onnx:FILE``."""
@@ -133,7 +133,7 @@ def load_exported(
     record = record or read_record(file)
     check_companion(file.path, record)
     module, _, class_name = RUNTIMES[file.runtime].engine.partition(":")
-    engine: Engine = getattr(import_module(module), class_name)(file.path, record, place or Place())
+    engine: Engine = getattr(import_module(module), class_name)(file.path, place or Place())
     return ExportedRestorer(file.path, file.runtime, record, engine)
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from facerestore.backends.restorer import Descriptor
 from facerestore.errors import (
     CheckpointError,
     ConfigError,
@@ -48,6 +49,7 @@ class NetworkRecord:
         value_range: (low, high) of its input and output; both are RGB, B 3 S S.
         input_size: side of the faces that it takes, pixels; 0 for ``face_size``.
         needs_parsing: it takes as second input a map of CelebAMask-HQ class ids, uint8 B S S.
+        drawn_maps: it was trained on maps drawn from the five landmarks.
         max_batch: most faces in one call; `ANY_BATCH` where there is no limit.
         purpose: the task that it was trained for, such as ``restore``.
         backend: the kind of network, such as ``gpen``.
@@ -68,6 +70,7 @@ class NetworkRecord:
     value_range: tuple[float, float] = option()
     input_size: int = option(0, least=0, most=MOST_SIDE_PX, wanted="a number of pixels")
     needs_parsing: bool = False
+    drawn_maps: bool = False
     max_batch: int = option(ANY_BATCH, least=0, most=MOST_SIDE_PX, wanted="a number of faces, 0 for any")
     purpose: str = "restore"
     backend: str = "unknown"
@@ -104,6 +107,26 @@ class NetworkRecord:
     def to_json(self) -> str:
         """Return the record as one JSON object."""
         return json.dumps(asdict(self))
+
+    def described(self, name: str, usual_batch: int) -> Descriptor:
+        """Return what a restorer of this network declares.
+
+        Args:
+            name: what ``--backend`` calls it.
+            usual_batch: most faces in one call where the network sets no limit.
+        """
+        return Descriptor(
+            name=name,
+            paper=self.paper,
+            tasks=(self.purpose,),
+            face_size=self.face_size,
+            input_size=self.input_size,
+            network_range=self.value_range,
+            needs_parsing=self.needs_parsing,
+            drawn_maps=self.drawn_maps,
+            precision=self.precision,
+            max_batch=min(usual_batch, self.max_batch) if self.max_batch else usual_batch,
+        )
 
     @property
     def is_random(self) -> bool:

@@ -30,7 +30,7 @@ def mixed_precision(asked: str, device: torch.device | None = None) -> str:
     """
     if asked != "auto":
         return asked
-    device = device or resolve_device("auto")
+    device = device or torch.device(resolve_device("auto"))
     if "bf16" not in known_precisions(device):
         return "no"
     layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, device=device).to(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ from torch.utils.data import default_collate
 
 from facerestore.archs.landmarks import CROP_SIZE, LandmarkNet, normalise
 from facerestore.detection import DETECTOR_SUFFIX, DETECTORS
-from facerestore.detection.embedded import load_detector_network, search
+from facerestore.detection.embedded import open_cells, search
 from facerestore.detection.yunet import YuNetDetector
 from facerestore.errors import ConfigError
 from facerestore.fields import option
@@ -215,9 +215,7 @@ def face_proposer(detector: str) -> Proposer:
         CheckpointError: it is another network.
     """
     is_file = detector.endswith(DETECTOR_SUFFIX)
-    network = load_detector_network(
-        Path(detector).expanduser() if is_file else WeightsStore().require(detector)
-    )
+    network = open_cells(Path(detector).expanduser() if is_file else WeightsStore().require(detector))
     return lambda picture: search(network, picture, PROPOSED_SCORE).points
 
 

@@ -9,24 +9,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from facerestore.backends.exported.engines import Place
+from facerestore.engines import Place
+from facerestore.engines.torch_module import TorchEngine
 from facerestore.errors import CheckpointError, ConfigError, refusing
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from facerestore.backends.exported.record import NetworkRecord
+INPUTS = ("float32", "uint8")
+"""What such a module is given: a face, and a parsing map if it takes one; it does not tell itself."""
 
 
-class TorchScriptEngine:
-    """A TorchScript module; see `facerestore.backends.exported.engines.Engine`."""
+class TorchScriptEngine(TorchEngine):
+    """A TorchScript module; see `facerestore.engines.Engine`."""
 
-    fixed_batch = 0
-
-    def __init__(self, path: Path, record: NetworkRecord, place: Place) -> None:
+    def __init__(self, path: Path, place: Place) -> None:
         """Load the network.
 
         Raises:
@@ -45,19 +41,8 @@ class TorchScriptEngine:
             without_deprecation(),
         ):
             module: Any = torch.jit.load(str(path), map_location=place.device)  # type: ignore[no-untyped-call]
-        self._module = module.eval()
-        self._device = torch.device(place.device)
-        self.accelerated = self._device.type != "cpu"
-        self.place = f"{place.device} (torch {torch.__version__})"
-
-    def run(self, x: NDArray[np.float32], labels: NDArray[np.uint8] | None) -> NDArray[np.float32]:
-        """Return B 3 S S for B 3 S S and, where the network takes them, B S S class ids."""
-        import torch
-
-        values = [torch.from_numpy(value).to(self._device) for value in (x, labels) if value is not None]
-        with torch.inference_mode():
-            result: NDArray[np.float32] = self._module(*values).float().cpu().numpy()
-        return result
+        given = len(module.forward.schema.arguments) - 1
+        super().__init__(module, device=place.device, inputs=INPUTS[:given])
 
 
 @contextmanager

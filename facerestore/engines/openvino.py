@@ -9,14 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facerestore.backends.exported.engines import Place, check_inputs, unknown_provider
+from facerestore.engines import Place, unknown_provider
 from facerestore.errors import BackendError, CheckpointError, required_package
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-
-    from facerestore.backends.exported.record import NetworkRecord
 
 INSTALL = 'pip install "facerestore[openvino]"'
 
@@ -39,13 +36,13 @@ def import_openvino(name: str = "openvino") -> ModuleType:
 
 
 class OpenVinoEngine:
-    """A compiled network of OpenVINO; see `facerestore.backends.exported.engines.Engine`."""
+    """A compiled network of OpenVINO; see `facerestore.engines.Engine`."""
 
-    def __init__(self, path: Path, record: NetworkRecord, place: Place) -> None:
+    def __init__(self, path: Path, place: Place) -> None:
         """Load the network.
 
         Raises:
-            BackendError: openvino is not installed, or the network takes something else than faces.
+            BackendError: openvino is not installed.
             CheckpointError: the file is corrupt.
             ConfigError: the device is unknown, or not there.
         """
@@ -60,22 +57,19 @@ class OpenVinoEngine:
             raise CheckpointError(
                 f"OpenVINO cannot load '{path}' on {device}: {_last_line(error)}; export it again"
             ) from error
-        inputs, outputs = self._compiled.inputs, self._compiled.outputs
-        check_inputs(path, len(inputs), len(outputs), needs_parsing=record.needs_parsing)
-        batch = inputs[0].partial_shape[0]
+        self.inputs = tuple(port.element_type.to_dtype().name for port in self._compiled.inputs)
+        batch = self._compiled.inputs[0].partial_shape[0]
         self.fixed_batch = batch.get_length() if batch.is_static else 0
         self.accelerated = device not in ("CPU", "AUTO")
         self.place = f"{device.lower()} (openvino {openvino.__version__.partition('-')[0]})"
         self._request = self._compiled.create_infer_request()
         self._lock = threading.Lock()
 
-    def run(self, x: NDArray[np.float32], labels: NDArray[np.uint8] | None) -> NDArray[np.float32]:
-        """Return B 3 S S for B 3 S S and, where the network takes them, B S S class ids."""
-        values: list[Any] = [x] if labels is None else [x, labels]
+    def run(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return the network's outputs."""
         with self._lock:  # the request owns the memory of its results
-            self._request.infer(values)
-            result: NDArray[np.float32] = self._request.get_output_tensor(0).data.astype("float32")
-        return result
+            self._request.infer(list(inputs))
+            return [tensor.data.astype("float32") for tensor in self._request.output_tensors]
 
 
 def _device(place: Place, found: list[str]) -> str:

@@ -1,0 +1,107 @@
+"""The graph of a network in the header of its weights file: what ONNX Runtime runs where torch is not wanted.
+
+The header of a safetensors file has room for texts. There stands an ONNX model without its parameters, compressed;
+those are the tensors of the file, by name. So one file serves torch, which reads its tensors alone, and ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from facerestore.engines import Engine, Place
+from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
+from facerestore.weights.weights_file import GRAPH_TENSORS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from facerestore.weights.weights_file import WeightsFile
+
+GRAPH = "onnx"
+"""Entry of the header that holds the graph: an ONNX model, zlib, base64."""
+
+TAKEN = "onnx_tensors"
+"""Entry of the header that names the tensors which the graph takes from the file: a JSON array of texts."""
+
+TORCH = "torch"
+"""In the place of a provider of ONNX Runtime: torch is to run the network."""
+
+MOST_GRAPH_BYTES = 32_000_000
+"""Of a graph that is not compressed; those that ship have 0.2 MB at most. A damaged one is no demand of memory."""
+
+
+def packed_graph(model: bytes) -> str:
+    """Return an ONNX model as the header keeps it."""
+    return base64.b64encode(zlib.compress(model, 9)).decode("ascii")
+
+
+def unpacked_graph(text: str) -> bytes:
+    """Return the ONNX model that `packed_graph` was given.
+
+    Raises:
+        MalformedError: the text is damaged, or larger than any graph.
+    """
+    stream = zlib.decompressobj()
+    try:
+        model = stream.decompress(base64.b64decode(text, validate=True), MOST_GRAPH_BYTES)
+    except (zlib.error, binascii.Error, ValueError) as error:
+        raise MalformedError(f"its graph cannot be unpacked: {error}") from error
+    if not stream.eof:
+        raise MalformedError(f"its graph is cut short, or larger than {MOST_GRAPH_BYTES} bytes")
+    return model
+
+
+def runs_graph(file: WeightsFile, place: Place) -> bool:
+    """Say whether ONNX Runtime is to run a weights file: it holds a graph, and neither CUDA nor torch is asked for.
+
+    On MPS too: the networks that ship take a CPU less time than torch takes to be imported.
+
+    Raises:
+        ConfigError: a provider of ONNX Runtime was named, and the file holds no graph.
+    """
+    if place.provider == TORCH:
+        return False
+    if place.provider is not None and GRAPH not in file.metadata:
+        raise ConfigError(
+            f"provider '{place.provider}' is for networks with a graph, and '{file.path}' holds none; leave the"
+            " provider out and give --device, or 'facerestore export' the network to ONNX"
+        )
+    return GRAPH in file.metadata and (place.provider is not None or not place.device.startswith("cuda"))
+
+
+def open_graph(file: WeightsFile, place: Place | None = None) -> Engine:
+    """Return the network of a weights file, run by ONNX Runtime with the tensors of the file.
+
+    Args:
+        file: one with a graph.
+        place: where it runs; on the CPU when None.
+
+    Raises:
+        CheckpointError: the file is cut short or damaged, or graph and tensors do not fit each other.
+        ConfigError: the provider is unknown or not available here.
+        BackendError: ONNX Runtime is not installed.
+    """
+    from facerestore.engines.onnx import OnnxEngine
+
+    with refusing(
+        lambda why: CheckpointError(f"'{file.path}' is damaged: {why}; download or import it again")
+    ):
+        if file.torn is not None:
+            raise MalformedError(file.torn)
+        model = unpacked_graph(file.metadata[GRAPH])
+        names = parse_json(file.metadata.get(TAKEN, "[]"))
+        return OnnxEngine(model, place or Place(), name=str(file.path), parameters=_tensors(file, names))
+
+
+def _tensors(file: WeightsFile, names: Any) -> Mapping[str, NDArray[Any]]:
+    """Return the tensors of these names, as the graph calls them."""
+    from safetensors import safe_open
+
+    if not isinstance(names, list):
+        raise MalformedError(f"its header's {TAKEN} is no list of names")
+    with safe_open(file.path, "numpy") as tensors:
+        return {name.removeprefix(GRAPH_TENSORS): tensors.get_tensor(name) for name in names}

@@ -1,0 +1,218 @@
+"""Puts the graph of a network into its weights file, for ONNX Runtime; torch reads the file as before.
+
+from facerestore.export.embedding import embed_graph
+
+embed_graph(Path("lite.safetensors"))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from facerestore import __version__
+from facerestore.archs.convolution import published_forms
+from facerestore.archs.detector import PictureCells
+from facerestore.archs.landmarks import CROP_SIZE, CropPoints
+from facerestore.backends import load_backend
+from facerestore.backends.base import TensorRestorer
+from facerestore.backends.exported import NetworkRecord
+from facerestore.backends.graph_restorer import RECORD
+from facerestore.detection.embedded import CELL_PX, load_detector_network, load_landmarks
+from facerestore.engines.graph import GRAPH, TAKEN, open_graph, packed_graph
+from facerestore.engines.torch_module import TorchEngine
+from facerestore.errors import BackendError, ConfigError
+from facerestore.export.graph import FACE, LABELS, RESTORED, graph_of, record_program, sample_inputs
+from facerestore.export.writers import OPSET, check_packages, onnx_model
+from facerestore.files import path_written_whole
+from facerestore.weights.checkpoint import open_weights
+from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TOLERANCE = 1e-4
+"""Largest error of an embedded graph that is accepted, over the standard deviation of the network's output."""
+
+INLINE_BYTES = 64
+"""Tensors up to this size that the file does not have, such as factors, stay within the graph."""
+
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Subject:
+    """A network as a function of arrays.
+
+    Attributes:
+        module: it.
+        inputs: an example of each of its arrays.
+        program: what ``torch.export`` recorded of it.
+        names: of its inputs and outputs.
+        record: how faces are given to it; None of a network that restores none.
+    """
+
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    program: Any
+    names: tuple[list[str], list[str]]
+    record: NetworkRecord | None = None
+
+
+def embed_graph(path: Path) -> None:
+    """Write the graph of its network into a weights file, in its place; one that holds a graph gets a new one.
+
+    Args:
+        path: a safetensors file of a restorer, of a face detector, or of the network that looks at faces.
+
+    Raises:
+        BackendError: a package is missing, or the graph does not give what the network gives; the file is as it was.
+        CheckpointError: it holds no such network, or cannot be written.
+        ConfigError: torch cannot record the network.
+    """
+    check_packages("onnx")
+    from safetensors.numpy import load_file, save_file
+
+    file = open_weights(path)
+    tensors = {k: v for k, v in load_file(path).items() if not k.startswith(GRAPH_TENSORS)}
+    subject = _opened(file)
+    model = onnx_model(subject.program, *subject.names)
+    taken, own = _taken_out(model, tensors)
+    header = {key: value for key, value in file.metadata.items() if key != RECORD}
+    header[TAKEN] = json.dumps(taken)
+    header[GRAPH] = packed_graph(model.SerializeToString(deterministic=True))
+    if subject.record is not None:
+        header[RECORD] = subject.record.to_json()
+    with path_written_whole(path) as (temporary, _):
+        mode = temporary.stat().st_mode
+        save_file(tensors | own, temporary, metadata=header)
+        temporary.chmod(mode)
+        _compare(subject, open_weights(temporary), path)
+
+
+def _opened(file: WeightsFile) -> _Subject:
+    """Return the network of a file, recorded."""
+    opened = _OTHERS.get(file.metadata.get("arch", ""))
+    if opened is not None:
+        return opened(file)
+    with published_forms():
+        restorer = load_backend(file)
+    if not isinstance(restorer, TensorRestorer):
+        raise ConfigError(f"backend '{restorer.name}' is not made of one torch network; it has no graph")
+    module, inputs = graph_of(restorer), sample_inputs(restorer)
+    program, fixed = record_program(module, inputs)
+    record = NetworkRecord(
+        face_size=restorer.face_size,
+        value_range=restorer.network_range,
+        input_size=restorer.input_size,
+        needs_parsing=restorer.needs_parsing,
+        drawn_maps=restorer.descriptor.drawn_maps,
+        max_batch=fixed,
+        backend=restorer.name,
+        exporter=f"facerestore {__version__}, torch {torch.__version__}, ONNX opset {OPSET}",
+    )
+    return _Subject(module, inputs, program, ([FACE, LABELS][: len(inputs)], [RESTORED]), record)
+
+
+def _detector(file: WeightsFile) -> _Subject:
+    from torch.export import Dim, export
+
+    module = PictureCells(load_detector_network(file)).eval()
+    pictures = torch.zeros(1, 2 * CELL_PX, 3 * CELL_PX, 3, dtype=torch.uint8)
+    rows, columns = CELL_PX * Dim("rows", min=1, max=1024), CELL_PX * Dim("columns", min=1, max=1024)
+    with torch.no_grad():
+        program = export(module, (pictures,), dynamic_shapes=({1: rows, 2: columns},), strict=False)
+    return _Subject(module, (pictures,), program, (["pictures"], ["cells"]))
+
+
+def _looker(file: WeightsFile) -> _Subject:
+    module = CropPoints(load_landmarks(file)).eval()
+    crops = torch.zeros(2, CROP_SIZE, CROP_SIZE)
+    program, _ = record_program(module, (crops,))
+    return _Subject(module, (crops,), program, (["crops"], ["points", "scores"]))
+
+
+_OTHERS: Mapping[str, Callable[[WeightsFile], _Subject]] = {"finder": _detector, "landmarks": _looker}
+"""By what the header calls the network: those that restore no faces."""
+
+
+def _taken_out(model: Any, tensors: Mapping[str, NDArray[Any]]) -> tuple[list[str], dict[str, NDArray[Any]]]:
+    """Take a model's parameters out; return the names of all, and those that are none of the file's tensors.
+
+    What the file has in float16 the graph takes so, and makes float32 of it, once, as it is loaded.
+    """
+    onnx, helper = import_module("onnx"), import_module("onnx.numpy_helper")
+    taken: list[str] = []
+    own: dict[str, NDArray[Any]] = {}
+    casts: list[Any] = []
+    for parameter in model.graph.initializer:
+        value, name = helper.to_array(parameter), parameter.name.removeprefix("network.")
+        if value.dtype != np.float32:  # shapes, which ONNX Runtime reads from the graph alone
+            continue
+        stored = tensors.get(name)
+        if stored is None or not _is_same(stored, value):
+            if value.nbytes <= INLINE_BYTES:
+                continue
+            name, stored = f"{GRAPH_TENSORS}{len(own)}", value
+            own[name] = value
+        taken.append(name)
+        within = name.removeprefix(GRAPH_TENSORS)
+        wide = within if stored.dtype == np.float32 else f"{within}.float32"
+        _rename(model, parameter.name, wide)
+        if wide != within:
+            casts.append(onnx.helper.make_node("Cast", [within], [wide], to=onnx.TensorProto.FLOAT))
+        parameter.name, parameter.data_type = within, onnx.helper.np_dtype_to_tensor_dtype(stored.dtype)
+        parameter.ClearField("raw_data")
+        parameter.data_location = onnx.TensorProto.EXTERNAL
+        for key, stated in (("location", "tensors"), ("offset", "0"), ("length", str(stored.nbytes))):
+            parameter.external_data.add(key=key, value=stated)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return taken, own
+
+
+def _is_same(stored: NDArray[Any], value: NDArray[Any]) -> bool:
+    return stored.shape == value.shape and bool(np.array_equal(stored.astype(value.dtype), value))
+
+
+def _rename(model: Any, old: str, new: str) -> None:
+    """Give a parameter another name where it is taken."""
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+
+
+def _compare(subject: _Subject, written: WeightsFile, path: Path) -> None:
+    """Make sure that the graph gives what the network gives, on noise.
+
+    Raises:
+        BackendError: it does not.
+    """
+    draw = np.random.default_rng(SEED)
+    inputs = [_noise(draw, example.numpy()) for example in subject.inputs]
+    wanted = TorchEngine(subject.module).run(*inputs)
+    found = open_graph(written).run(*inputs)
+    for one, other in zip(wanted, found, strict=True):
+        error = float(np.abs(one - other).max() / one.std())
+        if not error <= TOLERANCE:
+            raise BackendError(
+                f"the graph of '{path}' does not give what its network gives: the largest error is {error:.2g} of the"
+                f" output's deviation, above {TOLERANCE:g}; the file is left as it was"
+            )
+
+
+def _noise(draw: np.random.Generator, example: NDArray[Any]) -> NDArray[Any]:
+    if example.dtype == np.uint8:
+        most = 256 if example.ndim == 4 else 19  # levels of pictures, or ids of classes
+        return draw.integers(0, most, example.shape, dtype=np.uint8)
+    return draw.random(example.shape, dtype=np.float32)

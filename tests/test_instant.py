@@ -1,0 +1,206 @@
+"""What ships runs without torch: the graphs in the weights files, and the commands that use them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facerestore import RestoreConfig, build_pipeline
+from facerestore.backends import load_backend
+from facerestore.backends.graph_restorer import GraphRestorer
+from facerestore.detection.embedded import open_cells, open_points
+from facerestore.engines import Place
+from facerestore.engines.graph import GRAPH, TAKEN, TORCH, open_graph, packed_graph, unpacked_graph
+from facerestore.errors import CheckpointError, ConfigError, MalformedError
+from facerestore.testing.drawn_faces import trial_faces, trial_map, trial_photo
+from facerestore.weights.checkpoint import load_state_dict, open_weights, save_state_dict
+
+BLOCKED = ("torch", "torchvision", "scipy", "facexlib", "matplotlib", "basicsr")
+"""Packages that nothing which ships may import on its way."""
+
+RUN = f"""
+import sys
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+sys.argv[0] = "facerestore"
+from facerestore.__main__ import main
+main()
+"""
+
+RESTORERS = ("lite_clean_256", "gpen_clean_128", "psfr_clean_128", "mmrb_clean_128")
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("photo") / "drawn.png"
+    Image.fromarray(trial_photo()).save(path)
+    return path
+
+
+def run_without_torch(*arguments, cwd):
+    found = subprocess.run(
+        [sys.executable, "-c", RUN, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+# --- without torch -------------------------------------------------------------------------------------------------
+
+
+def test_photos_are_restored_without_torch(photo, tmp_path):
+    found = run_without_torch(
+        "enhance", photo, "-o", "out", "--workers", "2", "--report", "report.json", cwd=tmp_path
+    )
+    assert "1 restored" in found
+    (record,) = json.loads((tmp_path / "report.json").read_text())["photos"]
+    assert record["faces"][0]["decision"] == "restored"
+
+
+@pytest.mark.parametrize("backend", ["gpen", "psfr", "mmrb"])
+def test_every_bundled_restorer_needs_no_torch(backend, photo, tmp_path):
+    assert "1 restored" in run_without_torch(
+        "enhance", photo, "-o", "out.png", "--backend", backend, cwd=tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("detect", "{photo}", "-o", "faces.json"),
+        ("parse", "{photo}", "--parser", "landmarks", "-o", "parts.png"),
+        ("enhance", "{photo}", "-o", "out.png", "--dry-run"),
+        ("enhance", "{photo}", "-o", "out.png", "--region", "eyes=0.5", "--sheet", "sheet.png"),
+        ("weights", "list"),
+        ("weights", "verify"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:1]),
+)
+def test_a_command_needs_no_torch(arguments, photo, tmp_path):
+    run_without_torch(*(word.format(photo=photo) for word in arguments), cwd=tmp_path)
+
+
+# --- the same network ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RESTORERS)
+def test_a_graph_gives_what_torch_gives(name):
+    path = WEIGHTS / f"{name}.safetensors"
+    graph, torch_form = load_backend(path, place=Place()), load_backend(path)
+    assert isinstance(graph, GraphRestorer)
+    faces = trial_faces(graph.face_size)
+    maps = [trial_map(graph.face_size)] * len(faces) if graph.needs_parsing else None
+    for ours, theirs in zip(graph.restore(faces, maps), torch_form.restore(faces, maps), strict=True):
+        assert np.abs(ours - theirs).max() < 1e-4 * theirs.std()
+
+
+def test_the_detector_gives_what_torch_gives():
+    draw = np.random.default_rng(5)
+    picture = draw.integers(0, 256, (1, 128, 192, 3), dtype=np.uint8)
+    crops = draw.random((3, 64, 64), dtype=np.float32)
+    for opened, given, file in ((open_cells, picture, "finder"), (open_points, crops, "landmarks")):
+        path = WEIGHTS / f"{file}_five_point.safetensors"
+        ours, theirs = (opened(path, Place(provider=provider)).run(given) for provider in (None, TORCH))
+        for one, other in zip(ours, theirs, strict=True):
+            assert np.abs(one - other).max() < 1e-4 * other.std()
+
+
+def test_threads_and_repeats_change_no_bit():
+    path, (face, *_) = WEIGHTS / "lite_clean_256.safetensors", trial_faces(256)
+    found = [load_backend(path, place=Place(threads=threads)).restore([face])[0] for threads in (1, 2, 2)]
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def test_a_batch_gives_what_single_faces_give():
+    restorer = load_backend(WEIGHTS / "lite_clean_256.safetensors", place=Place())
+    faces = trial_faces(256)
+    alone = [restorer.restore([face])[0] for face in faces]
+    assert all(np.abs(a - b).max() < 1e-5 for a, b in zip(restorer.restore(faces), alone, strict=True))
+
+
+# --- what only torch does ------------------------------------------------------------------------------------------
+
+
+def test_torch_does_what_the_graph_cannot():
+    graph = load_backend(WEIGHTS / "psfr_clean_128.safetensors", place=Place())
+    assert graph.descriptor.drawn_maps
+    assert graph.with_precision("float32") is graph
+    face = trial_faces(128)[0]
+    assert len(graph.stages(face, trial_map(128))) > 1
+    with pytest.raises(ConfigError, match="does not inpaint"):
+        graph.for_task("inpaint")
+
+
+def test_the_provider_torch_is_torch():
+    path = WEIGHTS / "lite_clean_256.safetensors"
+    assert not isinstance(load_backend(path, place=Place(provider=TORCH)), GraphRestorer)
+    pipeline = build_pipeline(RestoreConfig(backend="lite", provider=TORCH))
+    assert not isinstance(pipeline.restorer, GraphRestorer)
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def rewritten(tmp_path, **changes):
+    """Return a copy of the smallest restorer with other entries in its header."""
+    path = tmp_path / "copy.safetensors"
+    source = WEIGHTS / "mmrb_clean_128.safetensors"
+    header = {**open_weights(source).metadata, **changes}
+    save_state_dict(path, load_state_dict(source), {k: v for k, v in header.items() if v is not None})
+    return path
+
+
+def test_graphs_are_packed_and_unpacked():
+    assert unpacked_graph(packed_graph(b"model" * 999)) == b"model" * 999
+
+
+@pytest.mark.parametrize("text", ["", "%", "AAAA", packed_graph(b"model")[:-4]])
+def test_a_damaged_graph_is_told(text):
+    with pytest.raises(MalformedError, match="graph"):
+        unpacked_graph(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({GRAPH: "AAAA"}, "is damaged: its graph cannot be unpacked"),
+        ({TAKEN: "{}"}, "is no list of names"),
+        ({TAKEN: '["nothing"]'}, "nothing"),
+        ({"network": None}, "does not say how faces are given to it; export it again"),
+        ({"network": "[]"}, "export it again"),
+    ],
+)
+def test_a_file_whose_graph_cannot_be_run_is_told(tmp_path, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_backend(rewritten(tmp_path, **changes), place=Place())
+
+
+def test_a_provider_needs_a_graph(tmp_path):
+    path = rewritten(tmp_path, **{GRAPH: None})
+    assert not isinstance(load_backend(path, place=Place()), GraphRestorer)
+    with pytest.raises(ConfigError, match="'cpu' is for networks with a graph"):
+        load_backend(path, place=Place(provider="cpu"))
+
+
+def test_torch_reads_only_its_own_tensors():
+    names = load_state_dict(WEIGHTS / "psfr_clean_128.safetensors")
+    assert not any(name.startswith("onnx.") for name in names)
+
+
+def test_a_graph_is_run_with_the_tensors_of_its_own_file():
+    file = open_weights(WEIGHTS / "lite_clean_256.safetensors")
+    x = np.full((1, 3, 64, 64), 0.5, np.float32)
+    with pytest.raises(Exception, match="256"):  # the size of faces is part of the graph
+        open_graph(file).run(x)
