@@ -226,6 +226,11 @@ class OutputConfig:
     compare: bool = False
     """Also draw a before/after picture beside each result, as NAME_compare.jpg."""
 
+    html: str | None = option(None, metavar="DIR")
+    """Also write a gallery into this directory: all photos before and after, face by face with what was decided and
+    why. Open its index.html in a browser; nothing is fetched from a network.
+    """
+
     workers: int = option(0, least=0, wanted="0 for automatic, or photos at a time", metavar="N")
     """Photos worked on at a time; 0 for automatic: one for each core, with a GPU at most 16. Their faces then share the
     GPU's calls, so that last bits may differ from run to run; 1 repeats exactly.

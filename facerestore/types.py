@@ -206,6 +206,11 @@ class Effect(StrEnum):
     CLEANED = "cleaned"
     BARELY_CHANGED = "barely-changed"
 
+    @property
+    def words(self) -> str:
+        """The same for people."""
+        return self.value.replace("-", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -38,7 +38,8 @@ def page_job(job: PhotoJob, number: int) -> PhotoJob:
     target = job.target
     if target != STREAM:
         target = target.with_name(fitting(target.parent, target.stem, f"_page{number}{target.suffix}"))
-    return replace(job, target=target, name=job.name.with_name(f"{job.name.name}_page{number}"))
+    name = job.name.with_name(f"{job.name.name}_page{number}")
+    return replace(job, target=target, name=name, page=number)
 
 
 def restore_pages(

@@ -39,12 +39,14 @@ class PhotoJob:
         target: where the result goes, or STREAM.
         name: the result's path relative to the run, unique in it, without extension; names its side products.
         shortened: the photo's own name was too long for one of a result.
+        page: which of the photo's pages it is; None for a photo of one.
     """
 
     source: Path
     target: Path
     name: Path
     shortened: bool = False
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

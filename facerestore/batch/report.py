@@ -157,16 +157,11 @@ def done_words(restored: int, effects: Mapping[str, int], done: str) -> str:
         effects: the same by how much they were changed; empty where that was not measured.
         done: the word for what was done, where it was not.
     """
-    words = [f"{effects[effect]} {plain(effect)}" for effect in Effect if effects.get(effect)]
+    words = [f"{effects[effect]} {effect.words}" for effect in Effect if effects.get(effect)]
     return ", ".join(words) or f"{restored} {done}"
-
-
-def plain(code: str) -> str:
-    """Return a code of a report in the words of people."""
-    return code.replace("-", " ")
 
 
 def _reasons(kept: Mapping[str, int]) -> str:
     """Return `` (2 sharp, 1 too small)``, or nothing."""
-    words = [f"{number} {plain(code)}" for code, number in kept.items()]
+    words = [f"{number} {code.replace('-', ' ')}" for code, number in kept.items()]
     return f" ({', '.join(words)})" if words else ""

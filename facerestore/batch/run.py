@@ -39,6 +39,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures.compare import compare_picture
+from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
 from facerestore.pictures.stages import check_staged, stage_pictures
 from facerestore.pipeline.report import reading_notes, storage_note
 from facerestore.pixels import to_8_bit
@@ -295,6 +296,7 @@ def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str)
     """Restore a decoded photo and write what goes beside its result."""
     check_holds(image, format=format_name)
     pipeline, options = work.pipeline, work.options
+    sketch = None if options.html is None else thumbnail(image.pixels)
     result = pipeline.run(image, source=job.source, spent=not options.compare, on_tile=work.on_tile)
     done = pipeline.task.done if result.report["restored"] else None
     result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
@@ -303,6 +305,8 @@ def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str)
         result.report["notes"].append(line_left_out)
     if not unchanged and (line_stored := storage_note(result.image)):
         result.report["notes"].append(line_stored)
+    if options.html is not None and sketch is not None:
+        write_thumbnails(Path(options.html), picture_key(job.source, job.page), sketch, result)
     extras = []
     if options.compare:
         before = result.before or image

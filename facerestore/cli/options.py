@@ -23,7 +23,7 @@ _CONFIGURATIONS = (RestoreConfig, OutputConfig)
 
 FILES = (
     "output recursive format quality suffix overwrite skip_existing compare sheet save_faces save_stages save_damaged"
-    " report config dry_run page"
+    " report html config dry_run page"
 )
 
 SETTING: Mapping[str, str] = MappingProxyType(

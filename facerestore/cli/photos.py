@@ -67,7 +67,7 @@ def execute(request: PhotosRequest) -> int:
 def _folders_aside(request: PhotosRequest) -> list[Path]:
     """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
     files = request.files
-    saved = (files.save_faces, files.save_stages, files.save_damaged)
+    saved = (files.save_faces, files.save_stages, files.save_damaged, files.html)
     return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
 
 
@@ -79,13 +79,18 @@ def _drawn_inputs(request: PhotosRequest) -> list[str]:
 def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
     """Raise ConfigError unless the wanted outputs go together."""
     files = request.files
-    if to_stdout and (files.compare or files.save_faces or files.save_stages or files.save_damaged):
+    beside = (files.compare, files.save_faces, files.save_stages, files.save_damaged, files.html)
+    if to_stdout and any(beside):
         raise ConfigError(
-            "--compare, --save-faces, --save-stages and --save-damaged need a named result; give -o FILE"
+            "--compare, --save-faces, --save-stages, --save-damaged and --html need a named result; give -o FILE"
         )
     if to_stdout:
         request.check_stdout("picture", example="out.jpg", json="use --report FILE.json")
     request.check_report()
+    if files.html is not None:
+        from facerestore.pictures.gallery.page import check_gallery
+
+        check_gallery(Path(files.html))
 
 
 def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
@@ -216,6 +221,8 @@ def _tell_better_weights(terminal: Terminal) -> None:
 def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
     """Write the report to standard output with --json, and then to its file, which may fail."""
     request = run.request
+    if request.files.html is not None:
+        _write_gallery(run, Path(request.files.html))
     if not request.as_json and request.report is None:
         return
     report = run_report(run.outcomes, run.pipeline, plan=run.plan, interrupted=interrupted)
@@ -223,6 +230,17 @@ def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
         print_json(report)
     if request.report is not None:
         write_report(request.report, report)
+
+
+def _write_gallery(run: _BatchRun, folder: Path) -> None:
+    """Write the pages of the gallery, whose pictures are there."""
+    from facerestore.batch import photo_report, summarise
+    from facerestore.pictures.gallery.page import write_gallery
+
+    done = run.request.task.done
+    records = [photo_report(outcome) for outcome in run.outcomes]
+    page = write_gallery(folder, records, summary=summarise(run.outcomes).told(done), done=done)
+    run.terminal.say(f"gallery: open {page}")
 
 
 def refuse_lists(request: PhotosRequest) -> None:

@@ -148,9 +148,9 @@ def face_words(face: dict[str, Any]) -> str:
 def _decision_word(face: dict[str, Any], done: str) -> str:
     """Return the word for what became of a face, and by how much it was changed."""
     if face.get("effect"):
-        from facerestore.batch.report import plain
+        from facerestore.types import Effect
 
-        return f"{plain(face['effect'])} ({face['change']:.1f} levels)"
+        return f"{Effect(face['effect']).words} ({face['change']:.1f} levels)"
     return done if face["decision"] == RESTORE.done else str(face["decision"])
 
 

@@ -31,8 +31,8 @@ def marked(metadata: Metadata, kind: str) -> Metadata:
 
     Args:
         metadata: what else it carries.
-        kind: one word of small letters: ``comparison``, ``damage``, ``face``, ``found``, ``map``, ``parts``, ``sheet``
-            or ``stage``.
+        kind: one word of small letters: ``comparison``, ``damage``, ``face``, ``found``, ``map``, ``parts``, ``sheet``,
+            ``stage`` or ``thumbnail``.
     """
     return replace(metadata, xmp=drawn_xmp(kind))
 

@@ -48,7 +48,7 @@ def compare_picture(before: Image, after: Image, faces: Sequence[RestoredFace]) 
     """
     size = _fitting_size((before.shape[1], before.shape[0]), PANEL_SIDE_PX)
     panels = [
-        captioned(_to_picture(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
+        captioned(picture_at(pixels, size), word) for pixels, word in ((before, "before"), (after, "after"))
     ]
     strip = side_by_side(panels)
     chosen = _largest_restored(faces)
@@ -73,7 +73,7 @@ def faces_picture(image: Image, faces: Sequence[DetectedFace]) -> NDArray[np.uin
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    picture = _to_picture(image, (image.shape[1], image.shape[0]))
+    picture = picture_at(image, (image.shape[1], image.shape[0]))
     draw = ImageDraw.Draw(picture)
     stroke = max(2, round(min(picture.size) / 400))
     for face in faces:
@@ -161,7 +161,7 @@ def _fitting_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def _to_picture(pixels: Image, size: tuple[int, int]) -> _Picture:
+def picture_at(pixels: Image, size: tuple[int, int]) -> _Picture:
     """Return pixels as an 8-bit RGB Pillow image of ``size`` (width, height)."""
     factor = max(1, math.floor(min(pixels.shape[1] / size[0], pixels.shape[0] / size[1]) / 2))
     picture = PillowImage.fromarray(in_8_bits(pixels))
