@@ -82,6 +82,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "List the names of backends, detectors, recipes, degradations and metrics, and which other packages bring.",
             needs_words=False,
         ),
+        "schema": Command(
+            "Print the JSON Schema of reports, as --report FILE.json and --json of enhance and the other tasks write"
+            " them.",
+            needs_words=False,
+        ),
         "weights": Command(
             "See, fetch, check and remove weights: the files that hold trained networks.", group=True
         ),

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -156,10 +157,12 @@ def _words(record: Record, done: str) -> str:
 def _faces(folder: Path, record: Record, done: str) -> list[dict[str, Any]]:
     """Return what is said of each face of a photo, and where its small pictures are."""
     faces, columns = [], dict[int | None, int]()
+    pages = {face.get("page") for face in record.get("faces", [])}
+    keys = {page: _key(folder, record, page) for page in pages}
     for face in record.get("faces", []):
         page = face.get("page")
         column = columns[page] = columns.get(page, -1) + 1
-        key = _key(folder, record, page) if column < MOST_FACES else None
+        key = keys[page] if column < MOST_FACES else None
         faces.append(
             {
                 "title": f"Face {face['index']}" + ("" if page is None else f" on page {page}"),
@@ -205,10 +208,16 @@ def _address(folder: Path, path: str) -> str | None:
         return None
     place = Path(os.path.abspath(path))  # noqa: PTH100 - a link stays the name that was given
     try:
-        relative = os.path.relpath(os.path.realpath(place.parent), os.path.realpath(folder))
+        relative = os.path.relpath(_real(place.parent), _real(folder))
     except ValueError:  # another drive of Windows
         return place.as_uri()
     return quote(os.fsencode(Path(relative, place.name).as_posix()))
+
+
+@lru_cache(maxsize=256)
+def _real(folder: Path) -> str:
+    """Return where a folder lies, links resolved; asked for each photo of it."""
+    return os.path.realpath(folder)
 
 
 def _text(path: str | Path) -> str:
