@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ExtensionError,
         FaceRestoreError,
         ImageError,
+        JournalError,
         WeightsError,
     )
     from facerestore.evaluation.metrics import register_metric
@@ -75,6 +76,7 @@ _HOMES = {
     "FaceImage": "types",
     "FaceRestoreError": "errors",
     "ImageError": "errors",
+    "JournalError": "errors",
     "Outcome": "types",
     "OutputConfig": "config",
     "ParsingMap": "types",
@@ -124,6 +126,7 @@ __all__ = [
     "FaceImage",
     "FaceRestoreError",
     "ImageError",
+    "JournalError",
     "Outcome",
     "OutputConfig",
     "ParsingMap",

@@ -29,6 +29,10 @@ class ImageError(FaceRestoreError):
     """A picture cannot be decoded, is too large, or cannot be written."""
 
 
+class InTheWayError(ImageError):
+    """A file is where a result is to go, and may not be replaced."""
+
+
 class WeightsError(FaceRestoreError):
     """Weights are unknown, not installed, corrupt, or cannot be downloaded."""
 
@@ -39,6 +43,10 @@ class CheckpointError(WeightsError):
 
 class BackendError(FaceRestoreError):
     """A network failed, or gave a result that cannot be an image."""
+
+
+class JournalError(FaceRestoreError):
+    """The journal of a folder of results is damaged, or cannot be written."""
 
 
 class ExtensionError(FaceRestoreError):

@@ -107,7 +107,7 @@ def test_photos_really_run_at_a_time(tmp_path, monkeypatch):
         both.wait()  # breaks unless the other photo is under way too
         return {}, (job.target,)
 
-    monkeypatch.setattr(batch_run, "run_job", met)
+    monkeypatch.setattr(batch_run, "_run", met)
     assert {outcome.status for outcome in results(tmp_path, jobs, 2)} == {Status.DONE}
 
 
@@ -119,7 +119,7 @@ def test_unusable_networks_end_the_run(tmp_path, monkeypatch):
         begun.append(job)
         raise WeightsError("no weights")
 
-    monkeypatch.setattr(batch_run, "run_job", broken)
+    monkeypatch.setattr(batch_run, "_run", broken)
     with pytest.raises(WeightsError, match="no weights"):
         results(tmp_path, jobs, 2)
 
@@ -134,7 +134,7 @@ def test_photos_that_wait_are_not_begun_when_the_run_is_broken_off(tmp_path, mon
             go_on.wait(20)
         return {}, (job.target,)
 
-    monkeypatch.setattr(batch_run, "run_job", slow)
+    monkeypatch.setattr(batch_run, "_run", slow)
     line = pipeline(FACE, config=FORCED)
     outcomes = run_jobs(jobs, line, options=OutputConfig(workers=2))
     next(outcomes)
@@ -172,7 +172,7 @@ def test_an_interrupted_run_tells_what_was_under_way_and_begins_nothing_more(tmp
             raise KeyboardInterrupt  # as Ctrl-C comes while the first is waited for
         return {}, (job.target,)
 
-    monkeypatch.setattr(batch_run, "run_job", interrupted)
+    monkeypatch.setattr(batch_run, "_run", interrupted)
     told = []
     with pytest.raises(KeyboardInterrupt):
         told.extend(run_jobs(jobs, pipeline(FACE), options=OutputConfig(workers=2)))

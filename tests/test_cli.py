@@ -109,7 +109,7 @@ def test_a_directory_goes_through_with_a_bad_file_in_it_and_exit_code_3(line, fo
     assert err.startswith("facerestore: error: ")
     assert "bad.jpg" in err
     assert "3 photos: 4 faces, 4 restored, 0 kept, 1 failed" in out
-    assert sorted(p.name for p in (folder / "out").iterdir()) == [
+    assert sorted(p.name for p in (folder / "out").glob("[!.]*")) == [
         "a.png",
         "a_compare.jpg",
         "b.png",

@@ -174,7 +174,7 @@ def test_a_pattern_in_quotes_is_a_pattern_and_a_file_of_its_name_is_the_file(fol
     assert main(["enhance", "in/*.[pP][nN][gG]", "-o", "out"]) == 0
     assert "3 photos" in capsys.readouterr().out
     assert main(["enhance", "in/[1].png", "-o", "one"]) == 0
-    assert [path.name for path in (folder / "one").iterdir()] == ["[1].png"]
+    assert [path.name for path in (folder / "one").glob("[!.]*")] == ["[1].png"]
 
 
 def test_better_weights_are_told_of_once_and_where_one_looks(folder, capsys):

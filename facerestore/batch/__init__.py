@@ -1,12 +1,18 @@
 """Many photos: what to do, doing it, and telling it."""
 
+from facerestore.batch.journal import Journal
 from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, kinds_of, plan_jobs
 from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
 from facerestore.batch.run import PhotoOutcome, Status, check_options, missing_photos, run_job, run_jobs
+from facerestore.batch.settings import settings_of
+from facerestore.batch.standing import Asked, Look
 
 __all__ = [
     "STREAM",
+    "Asked",
     "BatchPlan",
+    "Journal",
+    "Look",
     "PhotoJob",
     "PhotoOutcome",
     "Status",
@@ -19,6 +25,7 @@ __all__ = [
     "run_job",
     "run_jobs",
     "run_report",
+    "settings_of",
     "summarise",
     "write_report",
 ]

@@ -95,6 +95,7 @@ def photo_report(outcome: PhotoOutcome) -> dict[str, Any]:
         "name_shortened": outcome.job.shortened,
         "error": None if outcome.error is None else describe_error(outcome.error),
         "seconds": round(outcome.seconds, 3),
+        "earlier": outcome.earlier,
         **(outcome.report or {}),
     }
 

@@ -8,7 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -16,21 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
 from facerestore.batch.plan import STREAM, PhotoJob, compare_path
+from facerestore.batch.products import (
+    beside,
+    check_target,
+    picture_of,
+    write_extra,
+    write_faces,
+    write_stages,
+)
+from facerestore.batch.standing import Claim
 from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig
-from facerestore.errors import ImageError, WeightsError
+from facerestore.errors import ImageError, JournalError, WeightsError
 from facerestore.files import sweep
 from facerestore.io import (
     FORMATS,
     SUFFIXES,
-    check_free,
     check_holds,
-    colours_of,
-    fitting,
     is_file,
-    is_folder,
     left_out,
-    marked,
     page_count,
     picture_size,
     read_encoded,
@@ -40,14 +44,15 @@ from facerestore.io import (
 )
 from facerestore.pictures.compare import compare_picture
 from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
-from facerestore.pictures.stages import check_staged, stage_pictures
+from facerestore.pictures.stages import check_staged
 from facerestore.pipeline.report import reading_notes, storage_note
-from facerestore.pixels import to_8_bit
-from facerestore.types import DecodedImage, Image, RestoreResult
+from facerestore.types import DecodedImage
 
 if TYPE_CHECKING:
     from facerestore.background import OnTile
     from facerestore.batch.ahead import Ahead
+    from facerestore.batch.journal import Journal
+    from facerestore.io import OnEncoded
     from facerestore.pipeline.restore import RestorePipeline
 
 
@@ -57,6 +62,7 @@ class Status(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
+    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,11 +71,12 @@ class PhotoOutcome:
 
     Attributes:
         job: what was to be done.
-        status: done, skipped because its result exists, or failed.
+        status: done, skipped because its result exists, failed, or left to another run that has it under way.
         seconds: wall time, reading and writing included.
         report: the pipeline's report; None unless done.
         written: the files written, the result first.
         error: why it failed; None otherwise.
+        earlier: it was another run that did it.
     """
 
     job: PhotoJob
@@ -78,6 +85,12 @@ class PhotoOutcome:
     report: dict[str, Any] | None = None
     written: tuple[Path, ...] = ()
     error: Exception | None = None
+    earlier: bool = False
+
+    @property
+    def left(self) -> bool:
+        """Whether another run has it under way."""
+        return self.status is Status.LEFT
 
 
 def run_jobs(
@@ -86,6 +99,7 @@ def run_jobs(
     *,
     options: OutputConfig,
     ahead: Ahead | None = None,
+    journal: Journal | None = None,
     on_stop: Callable[[int], None] = lambda under_way: None,
     on_tile: OnTile | None = None,
 ) -> Generator[PhotoOutcome, None, None]:
@@ -100,11 +114,13 @@ def run_jobs(
         pipeline: restores each photo.
         options: how results are written, and how many photos are worked on at a time.
         ahead: reads one of the photos already; None where nothing was begun.
+        journal: notes what becomes of each, and says which are another run's; None where none is kept.
         on_stop: told how many photos are finished first, where a run of several at a time is broken off.
         on_tile: told of the background's progress with each photo, tile by tile.
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
+        JournalError: the journal cannot be written, which no other photo would change either.
         ConfigError: stages are to be saved, and the restorer has none.
     """
     check_options(pipeline, options)
@@ -115,7 +131,7 @@ def run_jobs(
     photos = len(jobs) if pipeline.background is None else 1
     workers = worker_count(options.workers, photos=photos, device=pipeline.facts.device, threads=threads)
     if workers == 1:
-        work = _Work(pipeline, options, PixelBudget(), ahead, on_tile)
+        work = _Work(pipeline, options, PixelBudget(), ahead, on_tile, journal)
         yield from (_outcome(job, work) for job in jobs)
         return
     if not on_cpu(pipeline.facts.device):
@@ -123,7 +139,8 @@ def run_jobs(
 
         pipeline = gathered(pipeline)
     budget = PixelBudget(pixels_at_a_time(pipeline.facts.device))
-    yield from _at_a_time(workers, jobs, _Work(pipeline, options, budget, ahead, on_tile), on_stop)
+    work = _Work(pipeline, options, budget, ahead, on_tile, journal)
+    yield from _at_a_time(workers, jobs, work, on_stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +152,23 @@ class _Work:
     budget: PixelBudget
     ahead: Ahead | None = None
     on_tile: OnTile | None = None
+    journal: Journal | None = None
+    begun: bool = False
+    """A run has begun this photo before, and what it has left beside the result is ours to replace."""
+
+    @property
+    def extras(self) -> OutputConfig:
+        """How what goes beside the result is written."""
+        return replace(self.options, overwrite=True, skip_existing=False) if self.begun else self.options
+
+    def telling(
+        self, job: PhotoJob, data: bytes, report: dict[str, Any], extras: tuple[Path, ...]
+    ) -> OnEncoded | None:
+        """Return what tells the journal of a result when it is encoded; None where none is kept."""
+        journal = self.journal
+        if journal is None:
+            return None
+        return lambda parts: journal.writing(job, data, report=report, parts=parts, extras=extras)
 
     def pixels_of(self, data: bytes, *, name: str, page: int | None = None) -> int:
         """Return how many pixels the result of an encoded photo has."""
@@ -179,20 +213,25 @@ def _at_a_time(
 
 
 def _outcome(job: PhotoJob, work: _Work) -> PhotoOutcome:
-    """Run a job, and return what became of it."""
-    start = time.perf_counter()
+    """Run a job unless it is another run's, and return what became of it, which the journal knows then."""
     if work.options.skip_existing and job.target != STREAM and is_file(job.target):
         return PhotoOutcome(job, Status.SKIPPED, 0.0)
+    if work.journal is None:
+        return _attempt(job, work)
+    claim = work.journal.claim(job)
+    if claim is Claim.REFUSED:
+        return PhotoOutcome(job, Status.LEFT, 0.0)
+    outcome = _attempt(job, replace(work, begun=claim is Claim.AGAIN))
+    work.journal.settle(outcome)
+    return outcome
+
+
+def _attempt(job: PhotoJob, work: _Work) -> PhotoOutcome:
+    """Run a job, and return what became of it."""
+    start = time.perf_counter()
     try:
-        report, written = run_job(
-            job,
-            work.pipeline,
-            options=work.options,
-            budget=work.budget,
-            ahead=work.ahead,
-            on_tile=work.on_tile,
-        )
-    except WeightsError:
+        report, written = _run(job, work)
+    except (WeightsError, JournalError):
         raise
     except Exception as error:  # any fault of one photo is that photo's outcome, told and counted
         _release(error)
@@ -224,9 +263,6 @@ def run_job(
     pipeline: RestorePipeline,
     *,
     options: OutputConfig,
-    budget: PixelBudget | None = None,
-    ahead: Ahead | None = None,
-    on_tile: OnTile | None = None,
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written, the result first.
 
@@ -237,17 +273,20 @@ def run_job(
         job: the photo.
         pipeline: restores it.
         options: how results are written.
-        budget: waits until the photo's pixels have room beside those of others; None for a photo alone.
-        ahead: reads a photo already, which may be this one.
-        on_tile: told of the background's progress, tile by tile.
 
     Raises:
         FaceRestoreError: it cannot be read, restored or written.
     """
+    return _run(job, _Work(pipeline, options, PixelBudget()))
+
+
+def _run(job: PhotoJob, work: _Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Do what ``run_job`` says."""
+    pipeline, options, ahead = work.pipeline, work.options, work.ahead
     if job.target != STREAM:
-        targets = [job.target, *([compare_path(job.target)] if options.compare else [])]
-        _check_free(targets, overwrite=options.overwrite)
-    work = _Work(pipeline, options, budget or PixelBudget(), ahead, on_tile)
+        check_target(job.target, overwrite=options.overwrite)
+        if options.compare:
+            check_target(compare_path(job.target), overwrite=work.extras.overwrite)
     read = None if ahead is None else ahead.take(job)
     if read is not None:
         height, width = read.image.pixels.shape[:2]
@@ -276,7 +315,8 @@ def _run_pages(
             return _restored(page_job(job, number), work, image, "TIFF")
 
     report, encoded, extras = restore_pages(data, count, restore=restore)
-    written = write_encoded(job.target, encoded, overwrite=work.options.overwrite)
+    told = work.telling(job, data, report, extras)
+    written = write_encoded(job.target, encoded, overwrite=work.options.overwrite, on_encoded=told)
     return report, (written, *extras)
 
 
@@ -287,15 +327,26 @@ def _run_decoded(
     options = work.options
     format_name = result_format(job.target, image, options.format)
     found = _restored(job, work, image, format_name)
-    encoded = data if found.unchanged else None
-    written = _write_result(job.target, found.image, encoded, format_name, options)
+    told = work.telling(job, data, found.report, found.extras)
+    if found.unchanged:
+        written = write_encoded(job.target, data, overwrite=options.overwrite, on_encoded=told)
+    else:
+        written = write_image(
+            job.target,
+            found.image,
+            format=format_name,
+            quality=options.quality,
+            overwrite=options.overwrite,
+            spent=True,  # its pixels are not looked at again
+            on_encoded=told,
+        )
     return found.report, (written, *found.extras)
 
 
 def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str) -> Restored:
     """Restore a decoded photo and write what goes beside its result."""
     check_holds(image, format=format_name)
-    pipeline, options = work.pipeline, work.options
+    pipeline, options = work.pipeline, work.extras
     sketch = None if options.html is None else thumbnail(image.pixels)
     result = pipeline.run(image, source=job.source, spent=not options.compare, on_tile=work.on_tile)
     done = pipeline.task.done if result.report["restored"] else None
@@ -312,15 +363,15 @@ def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str)
         before = result.before or image
         picture = compare_picture(before.pixels, result.image.pixels, result.faces)
         extras.append(
-            _write_extra(compare_path(job.target), _picture(picture, result, "comparison"), options)
+            write_extra(compare_path(job.target), picture_of(picture, result, "comparison"), options)
         )
     if options.save_faces is not None:
-        extras += _write_faces(Path(options.save_faces) / job.name, result, options)
+        extras += write_faces(Path(options.save_faces) / job.name, result, options)
     if options.save_stages is not None:
-        extras += _write_stages(Path(options.save_stages) / job.name, result, pipeline, options)
+        extras += write_stages(Path(options.save_stages) / job.name, result, pipeline, options)
     if options.save_damaged is not None and result.before is not None:
-        target = _beside(Path(options.save_damaged) / job.name, "_damaged.png")
-        extras.append(_write_extra(target, _picture(result.before.pixels, result, "damage"), options))
+        target = beside(Path(options.save_damaged) / job.name, "_damaged.png")
+        extras.append(write_extra(target, picture_of(result.before.pixels, result, "damage"), options))
     return Restored(result.image, result.report, unchanged, tuple(extras))
 
 
@@ -329,31 +380,6 @@ def _release(error: BaseException | None) -> None:
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-def _write_result(
-    target: Path, image: DecodedImage, encoded: bytes | None, format_name: str, options: OutputConfig
-) -> Path:
-    """Write a result, from its bytes where it has kept them; its pixels are not looked at again."""
-    if encoded is not None:
-        return write_encoded(target, encoded, overwrite=options.overwrite)
-    return write_image(
-        target, image, format=format_name, quality=options.quality, overwrite=options.overwrite, spent=True
-    )
-
-
-def _check_free(targets: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise ImageError when a result cannot be written where it is to be, before any work is spent on it."""
-    for target in targets:
-        if is_folder(target):
-            raise ImageError(f"'{target}' is a directory; give another --suffix or -o")
-        if overwrite:
-            check_free(target, overwrite=True)
-        elif os.path.lexists(target):
-            raise ImageError(
-                f"'{target}' exists; give --overwrite to replace it, --skip-existing to leave such photos out,"
-                " or another --suffix or -o"
-            )
 
 
 def result_format(target: Path, source: DecodedImage, asked: str | None = None) -> str:
@@ -368,43 +394,3 @@ def result_format(target: Path, source: DecodedImage, asked: str | None = None) 
 def _named_format(target: Path, asked: str | None) -> str | None:
     """Return the format that is asked for, else that of a result's name; None where there is neither."""
     return SUFFIXES.get(target.suffix.lower()) if asked is None else resolve_format(asked)
-
-
-def _picture(pixels: Image, result: RestoreResult, kind: str) -> DecodedImage:
-    """Return a picture made of a photo's pixels, whose colours look as the photo's do, marked as drawn."""
-    return DecodedImage(pixels, metadata=marked(colours_of(result.image), kind), format=result.image.format)
-
-
-def _beside(stem: Path, ending: str) -> Path:
-    """Return the path of a side product: what names a job's, and what it is."""
-    return stem.with_name(fitting(stem.parent, stem.name, ending))
-
-
-def _write_extra(target: Path, image: DecodedImage, options: OutputConfig) -> Path:
-    return write_image(target, image, overwrite=options.overwrite)
-
-
-def _write_faces(stem: Path, result: RestoreResult, options: OutputConfig) -> list[Path]:
-    """Write the aligned faces, as they were and as they became."""
-    written = []
-    for index, face in enumerate(result.faces):
-        for word, pixels in (("before", face.aligned.lq if face.aligned else None), ("after", face.restored)):
-            if pixels is not None:
-                target = _beside(stem, f"_face{index}_{word}.png")
-                written.append(_write_extra(target, _picture(to_8_bit(pixels), result, "face"), options))
-    return written
-
-
-def _write_stages(
-    stem: Path, result: RestoreResult, pipeline: RestorePipeline, options: OutputConfig
-) -> list[Path]:
-    """Write what each scale added to each restored face."""
-    written = []
-    for index, face in enumerate(result.faces):
-        if face.aligned is None or face.restored is None or face.parsing_map is None:
-            continue
-        stages = pipeline.restorer.stages(face.aligned, face.parsing_map)
-        for ending, pixels in stage_pictures(stages, face.aligned.lq, face.parsing_map).items():
-            target = _beside(stem, f"_face{index}_{ending}.png")
-            written.append(_write_extra(target, _picture(pixels, result, "stage"), options))
-    return written

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from facerestore.batch import BatchPlan
+from facerestore.batch import BatchPlan, PhotoJob
+from facerestore.batch.journal import FILE
 from facerestore.batch.report import describe_error
 from facerestore.cli.request import PhotosRequest
+from facerestore.cli.resuming import journal_of, tell_look
 from facerestore.cli.telling import choice_lines, face_words, networks_passed_over, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, OutputConfig
@@ -30,12 +32,14 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     chosen, config = _chosen_networks(request, store), request.restore
     behind = None if config.background is None else choice.choose(choice.BACKGROUND, config, store).name
     pipeline = _pipeline(request) if request.verbosity >= 1 else None
+    done = _done_before(request, plan, terminal)
     rows = [
         {
             "input": str(job.source),
             "output": str(job.target),
             "exists": str(job.target) != "-" and os.path.lexists(job.target),
             "missing": str(job.source) != "-" and not os.path.lexists(job.source),
+            "done_before": job in done,
             "name_shortened": job.shortened,
             "fault": _fault_of_photo(request, job.source),
             **({} if pipeline is None else _examined_photo(pipeline, job.source)),
@@ -52,11 +56,25 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     for row in rows:
         note = " (there is no such photo: would fail)" if row["missing"] else ""
         note += f" (would fail: {row['fault']})" if row["fault"] else ""
-        note += _exists_note(request.files) if row["exists"] else ""
+        note += (
+            " (done before)" if row["done_before"] else _exists_note(request.files) if row["exists"] else ""
+        )
         note += " (its name, too long for a result's, is shortened)" if row["name_shortened"] else ""
         terminal.say(f"{row['input']} -> {row['output']}{note}")
         terminal.say_below(_face_lines(row))
     return 0
+
+
+def _done_before(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> set[PhotoJob]:
+    """Tell what earlier runs have done, and return what is left out for it; where no journal is, none is made."""
+    folder = request.journal_folder(plan)
+    if folder is None or not (folder / FILE).exists():
+        return set()
+    with journal_of(request, plan) as journal:
+        assert journal is not None, "it is there"
+        look = journal.look(plan.jobs)
+    tell_look(look, request, terminal)
+    return set(look.done)
 
 
 def _chosen_networks(request: PhotosRequest, store: WeightsStore) -> str:

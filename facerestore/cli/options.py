@@ -34,7 +34,11 @@ SETTING: Mapping[str, str] = MappingProxyType(
 )
 """The last panels of the help, each with its options in their order."""
 
-PANELS: Mapping[str, str] = MappingProxyType({"Files": FILES, "Restoration": "*", **SETTING})
+MANY = "retry_failed no_journal"
+
+PANELS: Mapping[str, str] = MappingProxyType(
+    {"Files": FILES, "Many photos": MANY, "Restoration": "*", **SETTING}
+)
 """All panels of ``enhance``: what is in no other panel is about restoration."""
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from facerestore.batch import (
     STREAM,
     BatchPlan,
+    Journal,
     PhotoJob,
     PhotoOutcome,
     check_options,
@@ -22,6 +23,7 @@ from facerestore.batch import (
 from facerestore.batch.ahead import Ahead, may_read
 from facerestore.cli import stopping
 from facerestore.cli.request import PhotosRequest
+from facerestore.cli.resuming import earlier, journal_of, noted, tell_look
 from facerestore.cli.telling import (
     BETTER_WEIGHTS,
     exit_code,
@@ -34,7 +36,7 @@ from facerestore.cli.telling import (
 )
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, SYNTHESIZE
-from facerestore.errors import ConfigError, WeightsError, count
+from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.pipeline.restore import RestorePipeline
 
 
@@ -95,8 +97,6 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
 
 def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> int:
     """Restore the photos, and return the exit code."""
-    from facerestore.pipeline.build import build_pipeline
-
     outcomes = missing_photos(plan.jobs)
     for outcome in outcomes:
         tell(outcome, terminal)
@@ -104,15 +104,15 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
         terminal.warn(hint)
     missing = {outcome.job for outcome in outcomes}
     jobs = [job for job in plan.jobs if job not in missing]
-    if not jobs:
-        return _finish_run(_BatchRun(request, plan, jobs, terminal, outcomes))
-    ahead = _read_ahead(request, jobs)
-    pipeline = (request.build or build_pipeline)(request.restore)
-    check_options(pipeline, request.files)
-    terminal.say(f"{request.task.doing} with {pipeline.description}")
-    warn_passed_over(networks_passed_over(pipeline), terminal)
-    with stopping.finishing():
-        return _finish_run(_BatchRun(request, plan, jobs, terminal, outcomes, pipeline, ahead))
+    with journal_of(request, plan) as journal:
+        run = _BatchRun(request, plan, jobs, terminal, outcomes, journal)
+        run.leave_out()
+        if not run.jobs:
+            return _finish_run(run)
+        run.ahead = _read_ahead(request, run.jobs)
+        _load_networks(run)
+        with stopping.finishing():
+            return _finish_run(run)
 
 
 @dataclass(slots=True)
@@ -124,8 +124,69 @@ class _BatchRun:
     jobs: list[PhotoJob]
     terminal: Terminal
     outcomes: list[PhotoOutcome]
+    journal: Journal | None = None
     pipeline: RestorePipeline | None = None
     ahead: Ahead | None = None
+
+    @property
+    def own(self) -> list[PhotoOutcome]:
+        """What came of the photos that this run took."""
+        return [each for each in self.outcomes if not each.earlier and not each.left]
+
+    @property
+    def reported(self) -> bool:
+        """Whether all facts are asked for."""
+        request = self.request
+        return request.as_json or request.report is not None or request.files.html is not None
+
+    def leave_out(self) -> None:
+        """Tell what earlier runs have done, and take it out of what is to do."""
+        if self.journal is None or not self.jobs:
+            return
+        look = self.journal.look(self.jobs)
+        tell_look(look, self.request, self.terminal)
+        self.outcomes += earlier(look, self.journal, reported=self.reported)
+        self.jobs = [*look.to_do, *look.busy]
+
+    def freed(self) -> list[PhotoJob]:
+        """Return what was left to other runs that have died since."""
+        if self.journal is None:
+            return []
+        found = self.journal.look([each.job for each in self.outcomes if each.left]).to_do
+        again = set(found)
+        self.outcomes[:] = [each for each in self.outcomes if each.job not in again]
+        return found
+
+    def end(self, *, interrupted: bool) -> None:
+        """Take up what other runs have made of what was left to them, and note where nothing is left."""
+        if self.journal is None:
+            return
+        left = [each for each in self.outcomes if each.left]
+        others = noted([each.job for each in left], self.journal)
+        known = {each.job for each in others}
+        self.outcomes[:] = [each for each in self.outcomes if each.job not in known or not each.left]
+        self.outcomes += others
+        if others:
+            self.terminal.say(f"{count(len(others), 'photo')} done meanwhile by another run")
+        if len(left) > len(others):
+            self.terminal.say(
+                f"{count(len(left) - len(others), 'photo')} left to another run, which has begun"
+            )
+        elif not interrupted:
+            self.journal.complete()
+
+
+def _load_networks(run: _BatchRun) -> None:
+    """Load the networks, tell which, and note that the run begins."""
+    from facerestore.pipeline.build import build_pipeline
+
+    request, terminal = run.request, run.terminal
+    run.pipeline = (request.build or build_pipeline)(request.restore)
+    check_options(run.pipeline, request.files)
+    terminal.say(f"{request.task.doing} with {run.pipeline.description}")
+    warn_passed_over(networks_passed_over(run.pipeline), terminal)
+    if run.journal is not None:
+        run.journal.begin()
 
 
 def _finish_run(run: _BatchRun) -> int:
@@ -133,37 +194,48 @@ def _finish_run(run: _BatchRun) -> int:
 
     Raises:
         WeightsError: the networks cannot be used, which is reported too.
+        JournalError: the journal cannot be written, which is reported too.
     """
     code, fault = 0, None
     try:
         _do_all(run)
     except KeyboardInterrupt as error:
         code = stopping.code_of(error)
-    except WeightsError as error:
+    except (WeightsError, JournalError) as error:
         fault = error
-    outcomes, request = run.outcomes, run.request
+    if not isinstance(fault, JournalError):
+        run.end(interrupted=code != 0 or fault is not None)
     order = {job: number for number, job in enumerate(run.plan.jobs)}
-    outcomes.sort(key=lambda outcome: order[outcome.job])
-    summary, interrupted = summarise(outcomes), code != 0
-    if outcomes:
-        run.terminal.say(summary.told(request.task.done))
-        if not summary.faces and run.terminal.verbosity == 0 and (advice := _advice(outcomes)) is not None:
+    run.outcomes.sort(key=lambda outcome: order[outcome.job])
+    summary, interrupted = summarise(run.own), code != 0
+    if run.own:
+        run.terminal.say(summary.told(run.request.task.done))
+        if not summary.faces and run.terminal.verbosity == 0 and (advice := _advice(run.own)) is not None:
             run.terminal.say(advice)
     _write_reports(run, interrupted=interrupted or fault is not None)
     if fault is not None:
         raise fault
     if interrupted:
         run.terminal.warn(
-            f"interrupted after {len(outcomes)} of {len(run.plan.jobs)} photos; no file is half written"
+            f"interrupted after {len(run.own)} of {_taken(run)} photos; no file is half written"
         )
         return code
     if run.pipeline is not None and run.pipeline.facts.bundled and summary.restored:
         _tell_better_weights(run.terminal)
-    return (
-        1
-        if summary.broken_backends
-        else exit_code(summary.failed, summary.photos, faults=len(run.plan.faults))
-    )
+    return 1 if summary.broken_backends else _exit_code(run)
+
+
+def _taken(run: _BatchRun) -> int:
+    """Return how many photos the run was to do."""
+    return len(run.plan.jobs) - sum(each.earlier for each in run.outcomes)
+
+
+def _exit_code(run: _BatchRun) -> int:
+    """Return the exit code of a run that came to its end; what is done otherwise than asked counts as failed."""
+    skipping = run.request.files.skip_existing
+    lacking = ("failed",) if skipping else ("failed", "skipped")
+    failed = sum(each.status in lacking for each in run.outcomes)
+    return exit_code(failed, len(run.outcomes), faults=len(run.plan.faults))
 
 
 def _advice(outcomes: Sequence[PhotoOutcome]) -> str | None:
@@ -188,28 +260,38 @@ def _do_all(run: _BatchRun) -> None:
         return
     terminal, left = run.terminal, iter(run.jobs)
 
-    def stop(under_way: int) -> None:
-        if under_way:
-            terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
-
     def begin_next() -> None:
         if (job := next(left, None)) is not None:
             begin(job.source.name)
 
-    work = run_jobs(
-        run.jobs,
-        run.pipeline,
-        options=run.request.files,
-        ahead=run.ahead,
-        on_stop=stop,
-        on_tile=lambda done, of: terminal.detail(f"background {done}/{of}"),
-    )
     with terminal.steps(len(run.jobs)) as begin:
         begin_next()
-        for outcome in stopping.breakable(work):
+        for outcome in stopping.breakable(_work_through(run, run.pipeline)):
             run.outcomes.append(outcome)
-            tell(outcome, terminal, done=run.request.task.done)
+            if not outcome.left:
+                tell(outcome, terminal, done=run.request.task.done)
             begin_next()
+
+
+def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOutcome, None, None]:
+    """Yield what becomes of each photo; those that a run had which died are taken over at the end."""
+    terminal, jobs = run.terminal, run.jobs
+
+    def stop(under_way: int) -> None:
+        if under_way:
+            terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
+
+    while jobs:
+        yield from run_jobs(
+            jobs,
+            pipeline,
+            options=run.request.files,
+            ahead=run.ahead,
+            journal=run.journal,
+            on_stop=stop,
+            on_tile=lambda done, of: terminal.detail(f"background {done}/{of}"),
+        )
+        jobs = run.freed()
 
 
 def _tell_better_weights(terminal: Terminal) -> None:

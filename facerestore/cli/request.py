@@ -14,6 +14,7 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 
 if TYPE_CHECKING:
+    from facerestore.batch import BatchPlan
     from facerestore.pipeline.restore import RestorePipeline
 
 ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first is 1."
@@ -54,6 +55,14 @@ class PhotosRequest(Spoken):
     """Compare only: draw each face as every backend and strength would restore it, side by side; no restored photo is
     written. --backend then takes a list such as lite,gpen.bfr-512,my.pth or all (whatever is installed), and --weights
     and --strength take lists, too.
+    """
+
+    retry_failed: bool = option(False)
+    """Try photos again that have failed in an earlier run into the same directory."""
+
+    no_journal: bool = option(False)
+    """Keep no journal in the directory of -o. By it, a run leaves out what is done with the same settings and goes on
+    where another was broken off, and several share the work.
     """
 
     report: Path | None = option(None, metavar="FILE.json")
@@ -99,6 +108,18 @@ class PhotosRequest(Spoken):
             raise ConfigError(f"standard output cannot carry the {what} and --json; {json}")
         if not self.dry_run and sys.stdout.isatty():
             raise ConfigError(f"the {what} would go to the terminal; redirect it ('> {example}'), or {name}")
+
+    def journal_folder(self, plan: BatchPlan) -> Path | None:
+        """Return where a journal is kept: in the directory of several results of ``enhance``; None for none.
+
+        Raises:
+            ConfigError: an option needs one.
+        """
+        named = self.output in (None, Path("-"), *(job.target for job in plan.jobs))
+        kept = not (named or self.no_journal) and self.task is RESTORE
+        if self.retry_failed and not kept:
+            raise ConfigError("--retry-failed goes by the journal of a directory; give one with -o DIR")
+        return self.output if kept else None
 
     def check_report(self) -> None:
         """Raise ConfigError unless the report, where one is asked for, has the name of one."""

@@ -174,14 +174,14 @@ def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
     from facerestore.batch import kinds_of
 
     if plan.left_out:
-        terminal.say(f"left out as results of an earlier run: {_some_names(plan.left_out)}")
+        terminal.say(f"left out as results of an earlier run: {some_names(plan.left_out)}")
     if plan.not_read:
         number = count(len(plan.not_read), "file")
         terminal.say(
             f"not read, since no picture of a format known here: {number} ({kinds_of(plan.not_read)})"
         )
     if plan.not_searched:
-        terminal.say(f"not looked into without -r: {_some_names(plan.not_searched)}")
+        terminal.say(f"not looked into without -r: {some_names(plan.not_searched)}")
     for fault in plan.faults:
         terminal.warn(f"error: {fault}")
 
@@ -208,7 +208,7 @@ def missing_hints(inputs: Sequence[Path]) -> list[str]:
     return hints
 
 
-def _some_names(paths: Sequence[Path]) -> str:
+def some_names(paths: Sequence[Path]) -> str:
     """Return how many paths there are, and the names of the first."""
     names = [path.name for path in paths[:SHOWN_NAMES]]
     return f"{len(paths)} ({', '.join(names)}{', ...' if len(paths) > SHOWN_NAMES else ''})"

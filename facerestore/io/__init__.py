@@ -27,6 +27,7 @@ from facerestore.io._encode import (
 )
 from facerestore.io._files import (
     FolderContent,
+    OnEncoded,
     check_free,
     exists,
     find_images,
@@ -50,6 +51,7 @@ __all__ = [
     "SUFFIXES",
     "FolderContent",
     "FormatTraits",
+    "OnEncoded",
     "PictureSource",
     "as_decoded",
     "check_free",
@@ -90,6 +92,7 @@ def write_image(
     quality: int | None = None,
     overwrite: bool = False,
     spent: bool = False,
+    on_encoded: OnEncoded | None = None,
 ) -> Path:
     """Write a picture whole or not at all, and return its path.
 
@@ -100,6 +103,7 @@ def write_image(
         quality: as for ``encode_image``.
         overwrite: replace an existing file; otherwise it is never touched, not even in a race.
         spent: the picture is not looked at again: its pixels may be changed on the way, which saves a copy of them.
+        on_encoded: told the file's pieces before it is written.
 
     Raises:
         ImageError: the file exists or cannot be written, or the format cannot hold the picture.
@@ -118,7 +122,10 @@ def write_image(
     target = format or _format_for(place, image)
     if str(path) != "-":  # once before the work of encoding, and again, for certain, when the name is taken
         check_free(place, overwrite=overwrite)
-    return write_parts(place, encode(image, format=target, quality=quality), overwrite=overwrite)
+    parts = encode(image, format=target, quality=quality)
+    if on_encoded is not None:
+        on_encoded(parts)
+    return write_parts(place, parts, overwrite=overwrite)
 
 
 def _format_for(path: Path, image: DecodedImage) -> str:

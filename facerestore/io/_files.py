@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +23,9 @@ from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """A piece of a file."""
+
+OnEncoded: TypeAlias = Callable[[Sequence[Buffer]], None]
+"""Is told the pieces of a file before it is written."""
 
 USUAL_LONGEST = 255
 """Bytes of a name on nearly all file systems (NAME_MAX)."""
@@ -73,12 +76,22 @@ def _head(stream: io.FileIO) -> bytes:
     return head
 
 
-def write_encoded(path: str | Path, data: bytes | bytearray, *, overwrite: bool = False) -> Path:
+def write_encoded(
+    path: str | Path, data: bytes | bytearray, *, overwrite: bool = False, on_encoded: OnEncoded | None = None
+) -> Path:
     """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
+
+    Args:
+        path: where to.
+        data: the file.
+        overwrite: replace an existing file; otherwise it is never touched.
+        on_encoded: told of the file before it is written.
 
     Raises:
         ImageError: the file exists or cannot be written.
     """
+    if on_encoded is not None:
+        on_encoded([data])
     return write_parts(Path(path), [data], overwrite=overwrite)
 
 

@@ -1,0 +1,366 @@
+"""What became of each photo of a folder of results, kept beside them: nothing is done twice, and nothing is lost.
+
+One SQLite file in WAL mode, a row a photo by the name of its result. A photo goes from ``claimed`` (a run has begun it)
+over ``written`` (what its result is to be is known, and the file is about to take its name) to ``done``; or it
+``failed``, or is ``open`` again where something else than the photo was at fault. A run that is dead has no claims, and
+of what it left ``written`` the hash says whether the file beside it is the whole result. So a file that somebody else
+has put there is never taken for one of ours.
+
+Several runs may work on one folder. A run is alive for `LEASE_S` after it last said so, which it does four times in
+that time; on one machine a process that is gone is dead at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facerestore.batch.journal_file import ROWS, opened
+from facerestore.batch.standing import (
+    Asked,
+    Claim,
+    Look,
+    Record,
+    Standing,
+    own_fault,
+    sha256_of,
+    size_of,
+    stamp,
+)
+from facerestore.errors import InTheWayError, JournalError, why
+
+if TYPE_CHECKING:
+    from facerestore.batch.plan import PhotoJob
+    from facerestore.batch.run import PhotoOutcome
+
+FILE = ".facerestore-journal"
+"""In the folder of results; hidden, so that no search for photos counts it."""
+
+LEASE_S = 60.0
+"""How long a run that says nothing counts as alive. Chosen: a machine that is busy is still heard within it."""
+
+
+class Journal:
+    """The journal of one folder, opened by one run; threads may share it.
+
+    Args:
+        folder: of the results, which is made where it is missing.
+        asked: of the run.
+        version: of the program, for who looks into the file.
+        clock: seconds since 1970.
+        host: name of this machine.
+        pid: of this process.
+
+    Raises:
+        JournalError: the file is damaged, of a later version, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        asked: Asked,
+        *,
+        version: str = "",
+        clock: Callable[[], float] = time.time,
+        host: str | None = None,
+        pid: int | None = None,
+    ) -> None:
+        self._folder, self._asked, self._version, self._clock = folder, asked, version, clock
+        self._host, self._pid = host or socket.gethostname(), pid or os.getpid()
+        self._lock, self._over = threading.RLock(), threading.Event()
+        self._run = 0
+        with self._told():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._base = opened(folder / FILE)
+        self._settings = self._number_of(asked.settings)
+
+    def look(self, jobs: Sequence[PhotoJob]) -> Look:
+        """Return how photos stand; results that a dead run had just finished are noted as done."""
+        found, words = Look(self._facts(self._settings)), dict[int, str]()
+        lists = {
+            Standing.TO_DO: found.to_do,
+            Standing.BUSY: found.busy,
+            Standing.DONE: found.done,
+            Standing.FAILED: found.failed,
+            Standing.CHANGED: found.changed,
+        }
+        with (
+            self._lock,
+            self._told(),
+        ):  # no transaction: photos may be read for it, and others are not to wait
+            rows = {row["name"]: row for row in self._base.execute(ROWS)}
+            for job in jobs:
+                row = rows.get(self._name(job))
+                standing = self._standing(job, row)
+                if standing is Standing.OTHERWISE:
+                    assert row is not None, "it was done"
+                    text = words.setdefault(row["settings"], self._facts(row["settings"]))
+                    found.otherwise.setdefault(text, []).append(job)
+                else:
+                    lists[standing].append(job)
+        return found
+
+    def begin(self) -> None:
+        """Note that a run begins, and keep it alive until ``close``."""
+        with self._transaction():
+            now = self._clock()
+            self._run = (
+                self._base.execute(
+                    "INSERT INTO runs (host, pid, version, settings, begun, seen) VALUES (?, ?, ?, ?, ?, ?)",
+                    (self._host, self._pid, self._version, self._settings, now, now),
+                ).lastrowid
+                or 0
+            )
+        threading.Thread(target=self._keep_alive, daemon=True).start()
+
+    def claim(self, job: PhotoJob) -> Claim:
+        """Take a photo for this run, unless another has it under way, or has done it meanwhile."""
+        with self._transaction():
+            row = self._base.execute(f"{ROWS} WHERE name = ?", (self._name(job),)).fetchone()
+            if self._standing(job, row) is not Standing.TO_DO:
+                return Claim.REFUSED
+            size, mtime_ns = stamp(job.source)
+            self._base.execute(
+                "INSERT OR REPLACE INTO photos (name, source, state, run, settings, input_size, input_mtime_ns)"
+                " VALUES (?, ?, 'claimed', ?, ?, ?, ?)",
+                (self._name(job), os.fsencode(job.source), self._run, self._settings, size, mtime_ns),
+            )
+        return Claim.FIRST if row is None else Claim.AGAIN
+
+    def writing(
+        self,
+        job: PhotoJob,
+        data: bytes,
+        *,
+        report: Mapping[str, Any],
+        parts: Iterable[bytes | bytearray | memoryview],
+        extras: Sequence[Path] = (),
+    ) -> None:
+        """Note what a result is to be, just before its file is written.
+
+        Args:
+            job: a photo that this run has claimed.
+            data: the photo's file.
+            report: the pipeline's.
+            parts: the result's file, in pieces.
+            extras: what was written beside it.
+        """
+        digest, size = hashlib.sha256(), 0
+        for part in parts:
+            digest.update(part)
+            size += memoryview(part).nbytes
+        facts = {
+            "input_sha256": hashlib.sha256(data).hexdigest(),
+            "output_size": size,
+            "output_sha256": digest.hexdigest(),
+            "written": _json([self._relative(path) for path in (job.target, *extras)]),
+            "report": _json(report),
+        }
+        # On the disk before the result is: else a power cut could leave a result that nobody knows.
+        with self._transaction(synchronous="FULL"):
+            self._update(job, state="written", **facts)
+
+    def settle(self, outcome: PhotoOutcome) -> None:
+        """Note what became of a photo that this run has claimed."""
+        job, error = outcome.job, outcome.error
+        with self._transaction():
+            if error is None:
+                self._update(job, state="done", seconds=outcome.seconds)
+            elif isinstance(
+                error, InTheWayError
+            ):  # nothing was begun: what lies there is not known to be ours
+                self._base.execute(
+                    "DELETE FROM photos WHERE name = ? AND run = ?", (self._name(job), self._run)
+                )
+            elif own_fault(error):
+                words = " ".join(str(error).split()) or type(error).__name__
+                self._update(job, state="failed", seconds=outcome.seconds, error=_plain(words))
+            else:
+                self._update(job, state="open")
+
+    def records(self, jobs: Iterable[PhotoJob]) -> dict[PhotoJob, Record]:
+        """Return what the journal has of photos that are done or have failed; nothing of others."""
+        found = {}
+        known = "SELECT * FROM photos WHERE name = ? AND state IN ('done', 'failed')"
+        with self._lock, self._told():
+            for job in jobs:
+                row = self._base.execute(known, (self._name(job),)).fetchone()
+                if row is not None:
+                    found[job] = _record(row, self._folder)
+        return found
+
+    def complete(self) -> None:
+        """Note that nothing is left of what was asked for: ``overwrite`` begins anew the next time."""
+        with self._transaction():
+            self._base.execute("UPDATE runs SET complete = 1 WHERE settings = ?", (self._settings,))
+
+    def close(self) -> None:
+        """End the run; what it has claimed and not finished is free."""
+        self._over.set()
+        with self._lock, suppress(sqlite3.Error):  # whoever looks finds the process gone, or its lease over
+            self._base.execute("UPDATE runs SET seen = 0 WHERE id = ?", (self._run,))
+            self._base.close()
+
+    def _standing(self, job: PhotoJob, row: sqlite3.Row | None) -> Standing:
+        """Return how a photo stands by its row, which is none where nobody has begun it."""
+        if row is None or row["state"] == "open":
+            return Standing.TO_DO
+        if row["state"] in ("claimed", "written"):
+            if self._alive(row):
+                return Standing.BUSY
+            if not self._recovered(job, row):
+                return Standing.TO_DO
+        asked, same = self._asked, row["settings"] == self._settings
+        anew = asked.overwrite and row["complete"]
+        if row["state"] == "failed":
+            anew = anew or (asked.retry_failed and not self._alive(row)) or not same
+            return Standing.TO_DO if anew or self._changed(job, row) else Standing.FAILED
+        if anew or size_of(job.target) is None:
+            return Standing.TO_DO
+        if not same:
+            return Standing.TO_DO if asked.overwrite else Standing.OTHERWISE
+        if self._changed(job, row):
+            return Standing.TO_DO if asked.overwrite else Standing.CHANGED
+        return Standing.DONE
+
+    def _alive(self, row: sqlite3.Row) -> bool:
+        """Say whether the run of a row, which may be this one, is still at work."""
+        if row["run"] == self._run:
+            return True
+        if row["host"] == self._host and (row["pid"] == self._pid or not _runs(row["pid"])):
+            return False  # in a container, a process often has the number of the one before
+        return bool(self._clock() - row["seen"] < LEASE_S)
+
+    def _recovered(self, job: PhotoJob, row: sqlite3.Row) -> bool:
+        """Say whether a dead run has finished a result, and note it."""
+        if row["state"] != "written" or size_of(job.target) != row["output_size"]:
+            return False
+        if sha256_of(job.target) != row["output_sha256"]:
+            return False
+        self._base.execute(
+            "UPDATE photos SET state = 'done' WHERE name = ? AND run = ?", (row["name"], row["run"])
+        )
+        return True
+
+    def _changed(self, job: PhotoJob, row: sqlite3.Row) -> bool:
+        """Say whether a photo's file holds something else than it did; one that was only touched is noted as it is."""
+        size, mtime_ns = stamp(job.source)
+        if (size, mtime_ns) == (row["input_size"], row["input_mtime_ns"]):
+            return False
+        if size != row["input_size"] or sha256_of(job.source) != row["input_sha256"]:
+            return True
+        self._base.execute("UPDATE photos SET input_mtime_ns = ? WHERE name = ?", (mtime_ns, row["name"]))
+        return False
+
+    def _name(self, job: PhotoJob) -> bytes:
+        """Return the key of a photo: its result's path within the folder, in bytes, since names need be no Unicode."""
+        return os.fsencode(self._relative(job.target))
+
+    def _relative(self, path: Path) -> str:
+        """Return a path within the folder, which may be moved as a whole; of others the whole path."""
+        inside = path.is_relative_to(self._folder)
+        return path.relative_to(self._folder).as_posix() if inside else str(path.absolute())
+
+    def _number_of(self, settings: Mapping[str, Any]) -> int:
+        facts = _json(dict(sorted(settings.items())))
+        with self._transaction():
+            self._base.execute("INSERT OR IGNORE INTO settings (facts) VALUES (?)", (facts,))
+            row = self._base.execute("SELECT id FROM settings WHERE facts = ?", (facts,)).fetchone()
+            return int(row["id"])
+
+    def _facts(self, settings: int) -> str:
+        row = self._base.execute("SELECT facts FROM settings WHERE id = ?", (settings,)).fetchone()
+        return str(row["facts"])
+
+    def _update(self, job: PhotoJob, **facts: object) -> None:
+        """Change the row of a photo, unless another run has taken it over."""
+        change = ", ".join(f"{column} = ?" for column in facts)
+        self._base.execute(
+            f"UPDATE photos SET {change} WHERE name = ? AND run = ?",
+            (*facts.values(), self._name(job), self._run),
+        )
+
+    def _keep_alive(self) -> None:
+        while not self._over.wait(LEASE_S / 4):
+            self.beat()
+
+    def beat(self) -> None:
+        """Say that the run is alive."""
+        with suppress(JournalError), self._transaction():  # what matters fails where it is asked for
+            self._base.execute("UPDATE runs SET seen = ? WHERE id = ?", (self._clock(), self._run))
+
+    @contextmanager
+    def _transaction(self, *, synchronous: str = "NORMAL") -> Iterator[None]:
+        """Do what is in the block as one change, which no other process sees in part."""
+        with self._lock, self._told():
+            self._base.execute(f"PRAGMA synchronous = {synchronous}")
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._base.execute("COMMIT")
+            finally:
+                if self._base.in_transaction:
+                    self._base.execute("ROLLBACK")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what SQLite and the disk say into an error of ours.
+
+        Raises:
+            JournalError: the file is damaged, of a later version, or cannot be written.
+        """
+        path = self._folder / FILE
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise JournalError(
+                f"the journal '{path}' cannot be written ({error}); make room or see to the folder's permissions,"
+                " and run the same again: it goes on where it was; or give --no-journal"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise JournalError(
+                f"the journal '{path}' is damaged ({error}); remove it, and give --skip-existing to go on by the"
+                " names of the results, or --overwrite to make them anew"
+            ) from error
+        except OSError as error:
+            raise JournalError(
+                f"'{path}' cannot be made ({why(error)}); choose another folder with -o"
+            ) from error
+
+
+def _record(row: sqlite3.Row, folder: Path) -> Record:
+    report = None if row["report"] is None or row["error"] is not None else json.loads(row["report"])
+    written = tuple(folder / name for name in json.loads(row["written"] or "[]"))
+    return Record(row["seconds"] or 0.0, report, written, row["error"])
+
+
+def _runs(pid: int) -> bool:
+    """Say whether a process of this machine may be running; where that cannot be asked, it may."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def _json(value: object) -> str:
+    """Return JSON in ASCII: names of files that are no Unicode keep their lone surrogates in it."""
+    return json.dumps(value)
+
+
+def _plain(text: str) -> str:
+    """Return a text that UTF-8 can hold."""
+    return text.encode("utf-8", errors="backslashreplace").decode()

@@ -1,0 +1,96 @@
+"""What decides how a result looks, in a form that is kept and compared: options and networks, by names and hashes.
+
+No network is loaded for it. What is about the machine alone (device, threads, limits) is left out: on another one, last
+bits may differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.pipeline.candidates import chooses_by_face, usable
+from facerestore.pipeline.choose import BACKGROUND, DETECT, NONE, PARSE, choose, installed_weights
+from facerestore.weights import WeightsStore
+
+_MACHINE = frozenset({"provider", "device", "threads", "offline", "max_pixels", "workers"})
+_MANNER = frozenset({"overwrite", "skip_existing", "suffix", "html"})
+"""How a run goes about its work; a suffix is in the names."""
+
+_NETWORKS = "networks"
+
+
+def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore) -> dict[str, Any]:
+    """Return all that decides what the results of ``enhance`` look like; options that are as by default are left out.
+
+    Args:
+        restore: how faces are restored.
+        files: how results are written.
+        store: where weights are looked for.
+
+    Raises:
+        WeightsError: the weights are not installed, or are corrupt.
+        ConfigError: the backend is unknown, or the weights are of another.
+    """
+    chosen: dict[str, Any] = {}
+    for record in (restore, files):
+        for each in fields(record):
+            value = getattr(record, each.name)
+            if value != each.default and each.name not in _MACHINE | _MANNER:
+                chosen[each.name] = value
+    return chosen | {_NETWORKS: list(_networks(restore, store))}
+
+
+def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
+    """Yield the networks that a configuration takes, as ``name sha256``."""
+    if chooses_by_face(config):
+        names = [each.name for each in usable(config, store).candidates]
+        found = [installed_weights(name, store, purpose="restore") for name in names]
+    else:
+        found = [choose("restore", config, store)]
+    found += [choose(purpose, config, store) for purpose in (DETECT, PARSE, BACKGROUND)]
+    yield from (f"{each.name} {each.sha256 or ''}".strip() for each in found if each.name != NONE)
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return how settings differ, as ``strength 1, now 0.5``."""
+    defaults = {
+        each.name: each.default for record in (RestoreConfig, OutputConfig) for each in fields(record)
+    }
+    words = []
+    for name in dict.fromkeys([*before, *now]):
+        old, new = (settings.get(name, defaults.get(name)) for settings in (before, now))
+        if old == new:
+            continue
+        shown = (_unlike(old, new), _unlike(new, old)) if name == _NETWORKS else (_shown(old), _shown(new))
+        words.append(f"{name.replace('_', '-')} {shown[0]}, now {shown[1]}")
+    return "; ".join(words)
+
+
+def _unlike(some: list[str], others: list[str]) -> str:
+    """Return the networks that others lack, by name, and by hash where the name is the same."""
+    names = {each.partition(" ")[0] for each in others}
+    rest = [each for each in some if each not in others]
+    short = [
+        each[: each.find(" ") + 9] if each.partition(" ")[0] in names else each.partition(" ")[0]
+        for each in rest
+    ]
+    return " and ".join(short) or "none"
+
+
+def _shown(value: object) -> str:
+    """Return a value as people write it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None or value == "":
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def facts_of(text: str) -> dict[str, Any]:
+    """Return settings that were kept as JSON."""
+    found: dict[str, Any] = json.loads(text)
+    return found

@@ -1,0 +1,96 @@
+"""What other runs have done of a run's photos, by the journal beside the results: told, left out, and taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from facerestore import __version__
+from facerestore.batch import (
+    Asked,
+    BatchPlan,
+    Journal,
+    Look,
+    PhotoJob,
+    PhotoOutcome,
+    Status,
+    settings_of,
+)
+from facerestore.batch.settings import difference, facts_of
+from facerestore.cli.request import PhotosRequest
+from facerestore.cli.telling import some_names
+from facerestore.cli.terminal import Terminal
+from facerestore.errors import ImageError
+from facerestore.weights import WeightsStore
+
+
+@contextmanager
+def journal_of(request: PhotosRequest, plan: BatchPlan) -> Iterator[Journal | None]:
+    """Yield the journal of the directory of results, open; None where none is kept.
+
+    Raises:
+        FaceRestoreError: the journal cannot be used, or the weights or an option is at fault.
+    """
+    folder = request.journal_folder(plan)
+    if folder is None:
+        yield None
+        return
+
+    asked = Asked(
+        settings=settings_of(request.restore, request.files, WeightsStore(offline=request.restore.offline)),
+        overwrite=request.files.overwrite,
+        retry_failed=request.retry_failed,
+    )
+    journal = Journal(folder, asked, version=__version__)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def tell_look(look: Look, request: PhotosRequest, terminal: Terminal) -> None:
+    """Say what earlier runs have done, and what they have done otherwise than it is asked for now."""
+    to_do = len(look.to_do) + len(look.busy)
+    otherwise = sum(len(jobs) for jobs in look.otherwise.values())
+    total = to_do + len(look.done) + len(look.failed) + len(look.changed) + otherwise
+    if look.done:
+        terminal.say(f"{len(look.done)} of {total} done before, {to_do or 'nothing'} to do")
+    say = terminal.say if request.files.skip_existing else terminal.warn
+    for facts, jobs in look.otherwise.items():
+        words = difference(facts_of(facts), facts_of(look.asked))
+        say(f"{len(jobs)} done before with {words}: --overwrite does {_them(jobs)} again")
+    if look.changed:
+        say(f"{len(look.changed)} changed since done before: --overwrite does {_them(look.changed)} again")
+    if look.failed:
+        names = some_names([job.source for job in look.failed])
+        terminal.warn(f"failed before: {names}; --retry-failed tries {_them(look.failed)} again")
+
+
+def _them(jobs: Sequence[PhotoJob]) -> str:
+    return "it" if len(jobs) == 1 else "them"
+
+
+def earlier(look: Look, journal: Journal, *, reported: bool) -> list[PhotoOutcome]:
+    """Return the outcomes of what is left out; with all that was reported of it then, where that is wanted."""
+    left = [*look.changed, *(job for jobs in look.otherwise.values() for job in jobs)]
+    skipped = [PhotoOutcome(job, Status.SKIPPED, 0.0, earlier=True) for job in left]
+    if reported:
+        return [*noted([*look.done, *look.failed], journal), *skipped]
+    done = [PhotoOutcome(job, Status.DONE, 0.0, earlier=True) for job in look.done]
+    return [*done, *noted(look.failed, journal), *skipped]
+
+
+def noted(jobs: Iterable[PhotoJob], journal: Journal) -> list[PhotoOutcome]:
+    """Return the outcomes that the journal knows, those of other runs."""
+    return [
+        PhotoOutcome(
+            job,
+            Status.DONE if record.error is None else Status.FAILED,
+            record.seconds,
+            report=record.report,
+            written=record.written,
+            error=None if record.error is None else ImageError(record.error),
+            earlier=True,
+        )
+        for job, record in journal.records(jobs).items()
+    ]

@@ -1,0 +1,502 @@
+"""The journal beside the results: what is left out, what is done again, and what a killed run leaves."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from fakes import Brightener, face_at, photo, pipeline
+
+from facerestore.batch import Asked, Journal, PhotoJob, PhotoOutcome, Status
+from facerestore.batch.journal import FILE, LEASE_S
+from facerestore.batch.journal_file import opened
+from facerestore.batch.settings import difference
+from facerestore.batch.standing import Claim
+from facerestore.cli.app import main
+from facerestore.errors import BackendError, ImageError, JournalError
+from facerestore.io import write_image
+
+HERE = Path(__file__).parent
+LONGEST_S = 120
+"""When a test gives up; nothing waits for it."""
+
+NAMES = ["a.png", "Бабушка.png", "祖母.png", "d e.png", "e.png", "f.png"]
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(NAMES):
+        write_image(f"in/{name}", photo(seed=seed))
+    return tmp_path
+
+
+@pytest.fixture
+def restorer(use_pipeline):
+    made = Brightener()
+    use_pipeline(lambda config, **_: pipeline(face_at(10, 20), config=config, restorer=made))
+    return made
+
+
+def run(*words):
+    return main(["enhance", "in", "-o", "out", *words])
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+def rows(folder, columns="name, state"):
+    base = sqlite3.connect(folder / FILE)
+    try:
+        return list(base.execute(f"SELECT {columns} FROM photos ORDER BY name"))
+    finally:
+        base.close()
+
+
+def test_what_is_done_with_the_same_settings_is_left_out_in_one_line(album, restorer, capsys):
+    assert run() == 0
+    before = contents(album / "out")
+    (album / "out" / "a.png").unlink()
+    capsys.readouterr()
+    assert run() == 0
+    out = capsys.readouterr().out
+    assert "5 of 6 done before, 1 to do\n" in out
+    assert "1 photo: 1 face, 1 restored" in out
+    assert contents(album / "out") == before
+    assert run() == 0
+    assert capsys.readouterr() == ("6 of 6 done before, nothing to do\n", "")
+    assert len(restorer.calls) == 7
+
+
+def test_the_journal_holds_names_of_every_script_and_what_was_found(album, restorer):
+    Path("in/f.png").rename(os.fsdecode(b"in/\xff.png"))
+    assert run() == 0
+    assert {os.fsdecode(name) for name, _ in rows(album / "out")} == {*NAMES[:5], os.fsdecode(b"\xff.png")}
+    (report,) = rows(album / "out", "report")[0]
+    assert json.loads(report)["restored"] == 1
+    assert run() == 0
+    assert len(restorer.calls) == 6
+
+
+def test_other_settings_are_told_and_overwrite_does_them_again(album, restorer, capsys):
+    assert run() == 0
+    before = contents(album / "out")
+    capsys.readouterr()
+    assert run("--strength", "0.5") == 1
+    assert capsys.readouterr().err == (
+        "facerestore: 6 done before with strength 1, now 0.5: --overwrite does them again\n"
+    )
+    assert contents(album / "out") == before
+    assert run("--strength", "0.5", "--skip-existing") == 0
+    assert "6 done before with strength 1, now 0.5" in capsys.readouterr().out
+    assert run("--strength", "0.5", "--overwrite") == 0
+    assert all(data != before[name] for name, data in contents(album / "out").items())
+    assert run("--strength", "0.5") == 0
+    assert len(restorer.calls) == 12
+
+
+def test_how_the_machine_is_used_is_no_setting(album, restorer):
+    assert run() == 0
+    assert run("--threads", "1", "--workers", "2", "--device", "cpu") == 0
+    assert len(restorer.calls) == 6
+
+
+def test_differences_are_told_by_name_and_networks_by_their_own():
+    before = {"networks": ["lite.clean-256 11112222aaaa"], "upscale": 2.0}
+    now = {"networks": ["lite.clean-256 33334444bbbb"], "compare": True}
+    assert difference(before, now) == (
+        "networks lite.clean-256 11112222, now lite.clean-256 33334444; upscale 2, now 1; compare off, now on"
+    )
+    assert difference({"networks": ["a 1"]}, {"networks": ["b 2"]}) == "networks a, now b"
+
+
+def test_a_photo_that_changed_is_told_and_one_that_was_touched_is_not(album, restorer, capsys):
+    assert run() == 0
+    os.utime("in/a.png", (1, 1))
+    write_image("in/e.png", photo(seed=99), overwrite=True)
+    capsys.readouterr()
+    assert run() == 3
+    out, err = capsys.readouterr()
+    assert out == "5 of 6 done before, nothing to do\n"
+    assert err == "facerestore: 1 changed since done before: --overwrite does it again\n"
+    assert run("--overwrite") == 0
+
+
+def test_a_failed_photo_is_tried_again_only_when_that_is_asked_for(album, restorer, capsys):
+    Path("in/bad.png").write_bytes(b"no picture")
+    assert run() == 3
+    capsys.readouterr()
+    assert run("--report", "r.json") == 3
+    out, err = capsys.readouterr()
+    assert out == "6 of 7 done before, nothing to do\n"
+    assert err == "facerestore: failed before: 1 (bad.png); --retry-failed tries it again\n"
+    failed = [row for row in json.loads(Path("r.json").read_text())["photos"] if row["status"] == "failed"]
+    assert "bad.png: not an image" in failed[0]["error"]
+    assert run("--retry-failed") == 3
+    assert "bad.png: not an image" in capsys.readouterr().err
+    write_image("in/bad.png", photo(), overwrite=True)
+    assert run() == 0  # another photo now
+
+
+def test_a_dry_run_tells_what_is_done_and_makes_no_journal(album, restorer, capsys):
+    assert run("--dry-run") == 0
+    assert not Path("out").exists()
+    assert run() == 0
+    Path("out/a.png").unlink()
+    capsys.readouterr()
+    assert run("--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "5 of 6 done before, 1 to do" in out
+    assert "in/e.png -> out/e.png (done before)\n" in out
+    assert "in/a.png -> out/a.png\n" in out
+
+
+def test_retrying_needs_a_journal(album, restorer, capsys):
+    assert main(["enhance", "in", "--retry-failed"]) == 2
+    assert (
+        "--retry-failed goes by the journal of a directory; give one with -o DIR" in capsys.readouterr().err
+    )
+    assert run("--no-journal") == 0
+    assert not (album / "out" / FILE).exists()
+
+
+def test_a_report_tells_what_earlier_runs_have_done_as_they_did(album, restorer):
+    assert run("--report", "whole.json") == 0
+    Path("out/e.png").unlink()
+    assert run("--report", "again.json") == 0
+    whole, again = (json.loads(Path(name).read_text()) for name in ("whole.json", "again.json"))
+    assert again["summary"] == whole["summary"]
+    assert [row["earlier"] for row in again["photos"]].count(False) == 1
+    varying = ("seconds", "earlier", "stage_seconds", "faces")
+    plain = [
+        [{k: v for k, v in row.items() if k not in varying} for row in r["photos"]] for r in (whole, again)
+    ]
+    assert plain[0] == plain[1]
+
+
+def test_a_file_of_somebody_elses_is_in_the_way_as_ever(album, restorer, capsys):
+    Path("out").mkdir()
+    Path("out/a.png").write_bytes(b"mine")
+    assert run() == 3
+    assert "'out/a.png' exists; give --overwrite" in capsys.readouterr().err
+    assert run() == 3
+    assert Path("out/a.png").read_bytes() == b"mine"
+    assert run("--overwrite") == 0
+    assert len(restorer.calls) == 11  # that the first five are done again is what was asked for
+
+
+def test_a_damaged_journal_is_told_with_the_remedy(album, restorer, capsys):
+    Path("out").mkdir()
+    Path("out", FILE).write_bytes(b"no database, whatever its name says" * 100)
+    assert run() == 1
+    err = capsys.readouterr().err
+    assert (
+        f"the journal 'out/{FILE}' is damaged (file is not a database); remove it, and give --skip-existing"
+        in err
+    )
+    Path("out", FILE).unlink()
+    assert run() == 0
+
+
+def test_a_journal_of_a_later_version_is_told(album, restorer, capsys):
+    Path("out").mkdir()
+    base = sqlite3.connect(Path("out", FILE))
+    base.execute("PRAGMA user_version = 99")
+    base.close()
+    assert run() == 1
+    assert "a later facerestore has made it, with tables of version 99" in capsys.readouterr().err
+
+
+# The journal alone.
+
+ASKED = Asked(settings={"networks": ["a 1"]})
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def open_journal(tmp_path):
+    made = []
+
+    def make(asked=ASKED, **who):
+        journal = Journal(tmp_path / "out", asked, **who)
+        journal.begin()
+        made.append(journal)
+        return journal
+
+    yield make
+    for journal in made:
+        journal.close()
+
+
+@pytest.fixture
+def job(tmp_path):
+    write_image(tmp_path / "a.png", photo())
+    return PhotoJob(tmp_path / "a.png", tmp_path / "out/a.png", Path("a"))
+
+
+def note_done(journal, job, data=b"result"):
+    journal.writing(job, job.source.read_bytes(), report={}, parts=[data])
+    job.target.write_bytes(data)
+
+
+def test_a_claim_holds_as_long_as_its_run_says_that_it_is_alive(open_journal, job):
+    clock = Clock()
+    first = open_journal(clock=clock, host="one", pid=1)
+    second = open_journal(clock=clock, host="two", pid=1)
+    assert first.claim(job) is Claim.FIRST
+    clock.now += LEASE_S - 1
+    assert second.claim(job) is Claim.REFUSED
+    first.beat()
+    clock.now += LEASE_S - 1
+    assert second.claim(job) is Claim.REFUSED
+    clock.now += 1
+    assert second.claim(job) is Claim.AGAIN
+    second.beat()
+    assert first.claim(job) is Claim.REFUSED
+
+
+def test_a_process_that_is_gone_has_no_claims(open_journal, job):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = open_journal(pid=gone.pid), open_journal(pid=os.getppid())
+    dead.claim(job)
+    assert alive.look([job]).to_do == [job]
+    assert alive.claim(job) is Claim.AGAIN
+    assert dead.look([job]).busy == [job]
+
+
+def test_what_a_run_settles_after_it_was_taken_over_changes_nothing(open_journal, job):
+    clock = Clock()
+    first, second = (open_journal(clock=clock, host=host) for host in ("one", "two"))
+    first.claim(job)
+    clock.now += LEASE_S
+    second.beat()
+    assert second.claim(job) is Claim.AGAIN
+    first.settle(PhotoOutcome(job, Status.FAILED, 1.0, error=ImageError("late")))
+    assert second.look([job]).busy == [job]
+
+
+@pytest.mark.parametrize(("beside", "standing"), [(b"result", "done"), (b"resulT", "to_do"), (None, "to_do")])
+def test_whether_a_result_took_its_name_is_seen_by_its_hash(open_journal, job, beside, standing):
+    dead = open_journal(pid=1 << 22)  # above any process
+    dead.claim(job)
+    note_done(dead, job)
+    job.target.unlink()
+    if beside is not None:
+        job.target.write_bytes(beside)
+    assert getattr(open_journal().look([job]), standing) == [job]
+
+
+@pytest.mark.parametrize(
+    ("error", "standing"),
+    [
+        (ImageError("damaged"), "failed"),
+        (BackendError("out of memory"), "to_do"),
+        (ImageError("cannot be written"), "to_do"),
+    ],
+)
+def test_what_is_not_the_photos_fault_is_tried_again(open_journal, job, error, standing):
+    if "written" in str(error):
+        error.__cause__ = OSError(28, "No space left on device")
+    journal = open_journal()
+    journal.claim(job)
+    journal.settle(PhotoOutcome(job, Status.FAILED, 1.0, error=error))
+    journal.close()
+    assert getattr(open_journal().look([job]), standing) == [job]
+
+
+def test_overwriting_that_was_broken_off_goes_on_and_once_through_begins_anew(open_journal, job):
+    asked = Asked(settings=ASKED.settings, overwrite=True)
+    first = open_journal(asked)
+    first.claim(job)
+    note_done(first, job)
+    first.settle(PhotoOutcome(job, Status.DONE, 1.0))
+    first.close()
+    second = open_journal(asked)
+    assert second.look([job]).done == [job]
+    second.complete()
+    assert second.look([job]).to_do == [job]
+
+
+def test_a_full_disk_is_told_with_the_remedy(open_journal, job):
+    journal = open_journal()
+    journal.claim(job)
+    journal._base.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(JournalError, match=r"database or disk is full\); make room .* run the same again"):
+        journal.writing(job, b"", report={"notes": ["x" * 100_000]}, parts=[b"result"])
+
+
+def test_many_open_a_new_journal_at_once(tmp_path):
+    together, faults = threading.Barrier(8), []
+
+    def make():
+        together.wait()
+        try:
+            opened(tmp_path / FILE).close()
+        except sqlite3.Error as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+# Processes that are killed.
+
+PROLOGUE = """
+import os, sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from facerestore.cli.stopping import listen
+listen()
+def here(word):
+    sys.stderr.write(word + "\\n"); sys.stderr.flush()
+def told():  # until the test writes a character, or kills
+    os.read(0, 1)
+import facerestore.pipeline.build
+from fakes import Brightener, face_at, pipeline
+from facerestore.cli.app import main
+class Restorer(Brightener):
+    def restore(self, faces, parsing_maps=None):
+        {at}
+        return super().restore(faces)
+restorer = Restorer()
+facerestore.pipeline.build.build_pipeline = lambda config, **_: pipeline(
+    face_at(10, 20), config=config, restorer=restorer)
+"""
+MAIN = "\ncode = main()\nsys.stderr.write(f'restored {len(restorer.calls)}')\nsys.exit(code)\n"
+
+
+def started(*words, at="pass", code=""):
+    text = PROLOGUE.format(tests=str(HERE), root=str(HERE.parent), at=at) + code + MAIN
+    pipe = subprocess.PIPE
+    arguments = [sys.executable, "-c", text, "enhance", "in", "-o", "out", "--workers", "1", *words]
+    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(process, word):
+    for line in process.stderr:
+        if word in line:
+            return
+    raise AssertionError(f"the process ended with {process.wait()} and never said '{word}'")
+
+
+def killed(process):
+    process.kill()
+    process.communicate(timeout=LONGEST_S)
+
+
+def ended(process, said=None):
+    out, err = process.communicate(said, timeout=LONGEST_S)
+    return process.returncode, out, err
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+@posix
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(album):
+    assert ended(started("-o", "whole", "--compare"))[0] == 0
+    for _ in range(3):
+        process = started("--compare", at="here('under way') or len(restorer.calls) and told()")
+        wait_for(process, "under way")
+        wait_for(process, "under way")
+        killed(process)
+    code, out, err = ended(started("--report", "r.json", "--compare"))
+    assert code == 0, err
+    assert "3 of 6 done before, 3 to do" in out
+    assert err.endswith("restored 3")
+    assert contents(album / "out") == contents(album / "whole")
+    assert {state for _, state in rows(album / "out")} == {"done"}
+    report = json.loads((album / "r.json").read_text())
+    assert report["summary"]["restored"] == 6
+
+
+@posix
+def test_a_result_that_took_its_name_as_its_run_was_killed_is_not_done_again(album):
+    code = """
+real = os.link
+def link(*names):
+    real(*names); here('named'); told()
+os.link = link
+"""
+    process = started(code=code)
+    wait_for(process, "named")
+    killed(process)
+    assert [state for _, state in rows(album / "out")] == ["written"]
+    code, out, err = ended(started())
+    assert code == 0
+    assert "1 of 6 done before, 5 to do" in out
+    assert err.endswith("restored 5")
+
+
+@posix
+def test_a_terminated_run_is_gone_on_with(album):
+    process = started("--report", "r.json", at="here('under way') or len(restorer.calls) and told()")
+    wait_for(process, "under way")
+    wait_for(process, "under way")
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ended(process, "go on")
+    assert code == 143
+    assert "no file is half written" in err
+    done = len(json.loads((album / "r.json").read_text())["photos"])
+    code, out, err = ended(started())
+    assert code == 0
+    assert f"{done} of 6 done before, {6 - done} to do" in out
+
+
+@posix
+def test_two_runs_on_one_folder_share_the_work_and_neither_reports_an_error(album):
+    first = started("--report", "1.json", at="here('under way'); told()")
+    wait_for(first, "under way")
+    second = started("--report", "2.json", at="here('under way'); told()")
+    wait_for(second, "under way")
+    (code2, out2, err2), (code1, out1, err1) = ended(second, "12345"), ended(first, "123456")
+    assert (code1, code2) == (0, 0), (err1, err2)
+    assert "error" not in err1 + err2
+    calls = [int(err.rpartition("restored ")[2]) for err in (err1, err2)]
+    assert sorted(calls) == [1, 5]
+    assert set(contents(album / "out")) == set(NAMES)
+    assert "1 photo left to another run, which has begun" in out2
+    assert "5 photos done meanwhile by another run" in out1
+    report = json.loads((album / "2.json").read_text())
+    assert sorted({row["status"] for row in report["photos"]}) == ["done", "left"]
+
+
+@posix
+def test_what_a_run_that_died_meanwhile_had_begun_is_taken_over(album):
+    first = started(at="here('under way'); told()")
+    wait_for(first, "under way")
+    second = started(at="here('under way'); told()")
+    wait_for(second, "under way")
+    killed(first)
+    code, _, err = ended(second, "123456")
+    assert code == 0
+    assert err.endswith("restored 6")
+    assert set(contents(album / "out")) == set(NAMES)
+
+
+def test_a_run_with_nothing_to_do_imports_no_network_library(album, restorer):
+    assert run() == 0
+    code = (
+        "import sys; from facerestore.cli.app import main;"
+        "code = main(['enhance', 'in', '-o', 'out']);"
+        "print(code, [name for name in ('torch', 'onnxruntime', 'cv2', 'scipy') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST_S)
+    assert said.stdout == "6 of 6 done before, nothing to do\n0 []\n"
