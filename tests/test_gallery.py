@@ -268,3 +268,13 @@ def test_gallery_needs_named_results_and_a_folder_of_its_own(album, capsys):
     (album / "index.html").write_text("mine")
     assert main(["enhance", "in/a.png", "--html", "."]) == 2
     assert "is no gallery of facerestore" in capsys.readouterr().err
+
+
+def test_gallery_of_a_run_that_finds_all_done_shows_what_the_earlier_one_did(album):
+    command = ["enhance", "in", "-o", "out", "--html", "report", "-q"]
+    assert main(command) == 0
+    first = data_of(album / "report"), data_of(album / "report", "photos-00000")
+    assert main(command) == 0
+    rows, shown = data_of(album / "report"), data_of(album / "report", "photos-00000")
+    assert (rows, [one["faces"] for one in shown]) == (first[0], [one["faces"] for one in first[1]])
+    assert all(row["key"] and row["effects"] == [1, 0, 0] for row in rows)

@@ -74,6 +74,9 @@ def _photo() -> Schema:
         "name_shortened": _said(_of(bool), "its name was too long for a result's"),
         "error": _said(_of(str | None), "why it failed"),
         "seconds": _said(_of(float), "wall time, reading and writing included"),
+        "earlier": _said(
+            _of(bool), "an earlier run, or another one, has done it; this is what its journal says"
+        ),
     }
     done = _photo_done()
     some = {
