@@ -13,8 +13,8 @@ import pytest
 from fakes import Brightener, face_at, photo, pipeline
 
 from facerestore.batch import Asked, Journal, PhotoJob, PhotoOutcome, Status
-from facerestore.batch.journal import FILE, LEASE_S
-from facerestore.batch.journal_file import opened
+from facerestore.batch.journal import LEASE_S
+from facerestore.batch.journal_file import FILE, opened
 from facerestore.batch.settings import difference
 from facerestore.batch.standing import Claim
 from facerestore.cli.app import main

@@ -1,9 +1,10 @@
 """Many photos: what to do, doing it, and telling it."""
 
 from facerestore.batch.journal import Journal
-from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, kinds_of, plan_jobs
+from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, plan_jobs
 from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
 from facerestore.batch.run import PhotoOutcome, Status, check_options, missing_photos, run_job, run_jobs
+from facerestore.batch.selecting import Selection, kinds_of, known_results, parse_shard, read_list
 from facerestore.batch.settings import settings_of
 from facerestore.batch.standing import Asked, Look
 
@@ -15,13 +16,17 @@ __all__ = [
     "Look",
     "PhotoJob",
     "PhotoOutcome",
+    "Selection",
     "Status",
     "Summary",
     "check_options",
     "kinds_of",
+    "known_results",
     "missing_photos",
+    "parse_shard",
     "photo_report",
     "plan_jobs",
+    "read_list",
     "run_job",
     "run_jobs",
     "run_report",

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.batch.journal_file import ROWS, opened
+from facerestore.batch.journal_file import FILE, ROWS, opened, telling
 from facerestore.batch.standing import (
     Asked,
     Claim,
@@ -36,14 +36,11 @@ from facerestore.batch.standing import (
     size_of,
     stamp,
 )
-from facerestore.errors import InTheWayError, JournalError, why
+from facerestore.errors import InTheWayError, JournalError
 
 if TYPE_CHECKING:
     from facerestore.batch.plan import PhotoJob
     from facerestore.batch.run import PhotoOutcome
-
-FILE = ".facerestore-journal"
-"""In the folder of results; hidden, so that no search for photos counts it."""
 
 LEASE_S = 60.0
 """How long a run that says nothing counts as alive. Chosen: a machine that is busy is still heard within it."""
@@ -78,7 +75,7 @@ class Journal:
         self._host, self._pid = host or socket.gethostname(), pid or os.getpid()
         self._lock, self._over = threading.RLock(), threading.Event()
         self._run = 0
-        with self._told():
+        with telling(self._folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._base = opened(folder / FILE)
         self._settings = self._number_of(asked.settings)
@@ -93,10 +90,8 @@ class Journal:
             Standing.FAILED: found.failed,
             Standing.CHANGED: found.changed,
         }
-        with (
-            self._lock,
-            self._told(),
-        ):  # no transaction: photos may be read for it, and others are not to wait
+        # No transaction: photos may be read for it, and other runs are not to wait so long.
+        with self._lock, telling(self._folder):
             rows = {row["name"]: row for row in self._base.execute(ROWS)}
             for job in jobs:
                 row = rows.get(self._name(job))
@@ -191,7 +186,7 @@ class Journal:
         """Return what the journal has of photos that are done or have failed; nothing of others."""
         found = {}
         known = "SELECT * FROM photos WHERE name = ? AND state IN ('done', 'failed')"
-        with self._lock, self._told():
+        with self._lock, telling(self._folder):
             for job in jobs:
                 row = self._base.execute(known, (self._name(job),)).fetchone()
                 if row is not None:
@@ -301,7 +296,7 @@ class Journal:
     @contextmanager
     def _transaction(self, *, synchronous: str = "NORMAL") -> Iterator[None]:
         """Do what is in the block as one change, which no other process sees in part."""
-        with self._lock, self._told():
+        with self._lock, telling(self._folder):
             self._base.execute(f"PRAGMA synchronous = {synchronous}")
             self._base.execute("BEGIN IMMEDIATE")
             try:
@@ -310,31 +305,6 @@ class Journal:
             finally:
                 if self._base.in_transaction:
                     self._base.execute("ROLLBACK")
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what SQLite and the disk say into an error of ours.
-
-        Raises:
-            JournalError: the file is damaged, of a later version, or cannot be written.
-        """
-        path = self._folder / FILE
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise JournalError(
-                f"the journal '{path}' cannot be written ({error}); make room or see to the folder's permissions,"
-                " and run the same again: it goes on where it was; or give --no-journal"
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise JournalError(
-                f"the journal '{path}' is damaged ({error}); remove it, and give --skip-existing to go on by the"
-                " names of the results, or --overwrite to make them anew"
-            ) from error
-        except OSError as error:
-            raise JournalError(
-                f"'{path}' cannot be made ({why(error)}); choose another folder with -o"
-            ) from error
 
 
 def _record(row: sqlite3.Row, folder: Path) -> Record:

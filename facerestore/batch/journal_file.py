@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from facerestore.errors import JournalError, why
+
+FILE = ".facerestore-journal"
+"""In the folder of results; hidden, so that no search for photos counts it."""
 
 VERSION = 1
 """Of the tables, as SQLite's ``user_version``."""
@@ -52,3 +59,29 @@ def opened(path: Path) -> sqlite3.Connection:
         base.close()
         raise
     return base
+
+
+@contextmanager
+def telling(folder: Path) -> Iterator[None]:
+    """Turn what SQLite and the disk say of a folder's journal into an error of ours.
+
+    Raises:
+        JournalError: the file is damaged, of a later version, or cannot be written.
+    """
+    path = folder / FILE
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise JournalError(
+            f"the journal '{path}' cannot be written ({error}); make room or see to the folder's permissions,"
+            " and run the same again: it goes on where it was; or give --no-journal"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(
+            f"the journal '{path}' is damaged ({error}); remove it, and give --skip-existing to go on by the"
+            " names of the results, or --overwrite to make them anew"
+        ) from error
+    except OSError as error:
+        raise JournalError(
+            f"'{path}' cannot be made ({why(error)}); choose another folder with -o"
+        ) from error

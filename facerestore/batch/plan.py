@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
 
+from facerestore.batch.selecting import Selection, kinds_of, place_of
 from facerestore.config import DEFAULT_SUFFIX, OutputConfig
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (
@@ -59,6 +60,7 @@ class BatchPlan:
         not_read: files in them that are no pictures that are read here.
         not_searched: directories in them, where these are not asked for.
         faults: directories that could not be read, or hold no picture, among others that do.
+        not_selected: photos that are not taken by the patterns.
     """
 
     jobs: tuple[PhotoJob, ...]
@@ -66,6 +68,7 @@ class BatchPlan:
     not_read: tuple[Path, ...] = ()
     not_searched: tuple[Path, ...] = ()
     faults: tuple[ImageError, ...] = ()
+    not_selected: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ def plan_jobs(
     ending: str = DEFAULT_SUFFIX,
     aside: Sequence[Path] = (),
     takes: Sequence[str] = (),
+    selection: Selection = Selection(),  # noqa: B008  # frozen
+    known: Callable[[Path], bool] = lambda path: False,
 ) -> BatchPlan:
     """Return the jobs for files and directories.
 
@@ -108,13 +113,15 @@ def plan_jobs(
         aside: files and directories that hold no photos, though they may lie within the inputs: masks, saved faces.
         takes: kinds of pictures drawn by facerestore (see ``facerestore.io.drawn_kind``) that are inputs for this run,
             other than comparisons and the like, which in a directory are left out.
+        selection: what is taken of the photos in directories, and what is listed beside the inputs.
+        known: says what earlier runs have written, which in a directory is left out.
 
     Raises:
         ConfigError: the inputs do not go with the output, or a format is unknown.
         ImageError: there is no photo at all.
     """
-    inputs = _expanded(inputs)
-    if STREAM in inputs or output == STREAM or _names_a_file(inputs, output):
+    inputs, listed = _expanded(inputs), selection.listed
+    if not listed and (STREAM in inputs or output == STREAM or _names_a_file(inputs, output)):
         return BatchPlan((_single_job(inputs, output, options),))
     if output is not None and (
         is_file(output) or (output.suffix.lower() in SUFFIXES and not is_folder(output))
@@ -123,12 +130,16 @@ def plan_jobs(
             f"'{output}' names one file, but there may be several results; give a directory with -o"
         )
     candidates: list[_Candidate] = []
-    found = _Found([], [], [], [])
+    found = _Found([], [], [], [], [])
     others = aside if output is None else (output, *aside)
-    for root, label in zip(inputs, _labels(inputs), strict=True):
+    named = [*zip(inputs, _labels(inputs), strict=True), *_listed_places(listed)]
+    for number, (root, label) in enumerate(named):
         for source in _sources(root, others, recursive, found):
-            if source != root and _is_result(source, options, ending, takes):
+            within = source.relative_to(root) if source != root else Path(source.name)
+            if source != root and (_is_result(source, options, ending, takes) or known(source)):
                 found.left_out.append(source)
+            elif (source != root or number >= len(inputs)) and not selection.takes(within):
+                found.not_selected.append(source)
             else:
                 candidates.append(_candidate(source, root, label, output, options))
     if not candidates and found.faults:
@@ -136,12 +147,14 @@ def plan_jobs(
     jobs = _distinct(
         _without_repeats(candidates), _suffix(options, output, ending), ending, compare=options.compare
     )
+    shard = selection.shard
     return BatchPlan(
-        tuple(jobs),
+        tuple(job for job in jobs if shard is None or shard.holds(job.name)),
         left_out=tuple(found.left_out),
         not_read=tuple(found.not_read),
         not_searched=tuple(found.not_searched),
         faults=tuple(found.faults),
+        not_selected=tuple(found.not_selected),
     )
 
 
@@ -152,6 +165,7 @@ class _Found(NamedTuple):
     not_read: list[Path]
     not_searched: list[Path]
     faults: list[ImageError]
+    not_selected: list[Path]
 
 
 def _expanded(inputs: Sequence[Path]) -> list[Path]:
@@ -219,6 +233,13 @@ def _labels(inputs: Sequence[Path]) -> list[Path]:
     return labels
 
 
+def _listed_places(listed: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each listed path and the subdirectory of the output that it takes, which does not depend on the others."""
+    for path in listed:
+        place = place_of(path)
+        yield path, place if is_folder(path) else place.parent
+
+
 def _sources(root: Path, others: Sequence[Path], recursive: bool, found: _Found) -> Iterator[Path]:
     """Yield the photos of one input, in a directory but for those in ``others``; what else is there goes to ``found``.
 
@@ -242,12 +263,6 @@ def _sources(root: Path, others: Sequence[Path], recursive: bool, found: _Found)
         hint = "; add -r to look into its subdirectories" if content.not_searched else ""
         holds = f" (it holds {kinds_of(content.others)})" if content.others else ""
         found.faults.append(ImageError(f"no picture in directory '{root}'{holds}{hint}"))
-
-
-def kinds_of(paths: Sequence[Path]) -> str:
-    """Return files counted by their suffixes: ``3 .heic, 1 .pdf, 1 without a suffix``, the most first."""
-    counts = Counter(path.suffix.lower() or "without a suffix" for path in paths)
-    return ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common())
 
 
 def _real(path: Path) -> Path:

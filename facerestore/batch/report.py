@@ -124,6 +124,7 @@ def run_report(
         "config": None if pipeline is None else asdict(pipeline.config),
         "left_out": [str(path) for path in plan.left_out],
         "not_read": [str(path) for path in plan.not_read],
+        "not_selected": [str(path) for path in plan.not_selected],
         "not_searched": [str(path) for path in plan.not_searched],
         "faults": [str(fault) for fault in plan.faults],
         "summary": asdict(summarise(outcomes)),

@@ -53,6 +53,7 @@ def report_schema() -> Schema:
                 "left_out": _said(
                     _of(list[str]), "files that are results of an earlier run, or drawn by one"
                 ),
+                "not_selected": _said(_of(list[str]), "photos that are not taken by the patterns"),
                 "not_read": _said(_of(list[str]), "files that are no pictures that are read here"),
                 "not_searched": _said(_of(list[str]), "directories that were not asked for"),
                 "faults": _said(_of(list[str]), "what was wrong with directories"),

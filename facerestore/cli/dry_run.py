@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facerestore.batch import BatchPlan, PhotoJob
-from facerestore.batch.journal import FILE
+from facerestore.batch.journal_file import FILE
 from facerestore.batch.report import describe_error
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.resuming import journal_of, tell_look

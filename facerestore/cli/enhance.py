@@ -26,7 +26,7 @@ The bundled weights are small. For better ones: 'facerestore weights list', then
 download gpen.bfr-512' (for non-commercial use)."""
 
 
-@command(without="save_damaged", changes={"strength": {"kind": str}})
+@command(without="save_damaged", changes={"strength": {"kind": str}, "inputs": {"default": ()}})
 def enhance(request: PhotosRequest) -> None:
     """Restore the faces of photos, and say what was done.
 
@@ -37,7 +37,8 @@ def enhance(request: PhotosRequest) -> None:
     was restored; the others keep every other pixel bit for bit). A photo in which nothing was restored is copied as
     it is. Existing files are never overwritten unless you say so, and a bad file does not stop the rest.
 
-    In a directory, files whose name ends in _restored are taken for results of an earlier run and left out.
+    In a directory, files whose name ends in _restored, and those that the journal of an earlier run knows, are results
+    and left out.
     """
     from facerestore.cli.photos import execute, refuse_lists
 

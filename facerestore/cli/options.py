@@ -34,7 +34,7 @@ SETTING: Mapping[str, str] = MappingProxyType(
 )
 """The last panels of the help, each with its options in their order."""
 
-MANY = "retry_failed no_journal"
+MANY = "files_from include exclude shard retry_failed no_journal"
 
 PANELS: Mapping[str, str] = MappingProxyType(
     {"Files": FILES, "Many photos": MANY, "Restoration": "*", **SETTING}
@@ -158,7 +158,7 @@ class _Declared:
         known, text = self.known, documented(self.record).get(self.name)
         changed = dict(changes.get(self.name, {}))
         kind: Any = changed.pop("kind", None) or type_of(self.record, self.name)
-        switch, default = kind is bool, self.field.default
+        switch, default = kind is bool, changed.pop("default", self.field.default)
         if self.configured:
             default = False if switch else None
             kind = Path if known.metavar == "DIR" else kind

@@ -14,7 +14,6 @@ from facerestore.batch import (
     PhotoOutcome,
     check_options,
     missing_photos,
-    plan_jobs,
     run_jobs,
     run_report,
     summarise,
@@ -22,6 +21,7 @@ from facerestore.batch import (
 )
 from facerestore.batch.ahead import Ahead, may_read
 from facerestore.cli import stopping
+from facerestore.cli.inputs import planned_photos
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.resuming import earlier, journal_of, noted, tell_look
 from facerestore.cli.telling import (
@@ -35,7 +35,7 @@ from facerestore.cli.telling import (
     warn_passed_over,
 )
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.config import RESTORE, SYNTHESIZE
+from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.pipeline.restore import RestorePipeline
 
@@ -46,15 +46,7 @@ def execute(request: PhotosRequest) -> int:
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
     """
-    plan = plan_jobs(
-        request.inputs,
-        output=request.output,
-        options=request.files,
-        recursive=request.recursive,
-        ending=request.task.ending,
-        aside=_folders_aside(request),
-        takes=_drawn_inputs(request),
-    )
+    plan = planned_photos(request)
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
     terminal = request.terminal(stdout_taken=to_stdout or request.as_json)
@@ -64,18 +56,6 @@ def execute(request: PhotosRequest) -> int:
     from facerestore.cli.dry_run import show_plan
 
     return show_plan(request, plan, terminal)
-
-
-def _folders_aside(request: PhotosRequest) -> list[Path]:
-    """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
-    files = request.files
-    saved = (files.save_faces, files.save_stages, files.save_damaged, files.html)
-    return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
-
-
-def _drawn_inputs(request: PhotosRequest) -> list[str]:
-    """Return the kinds of drawn pictures that are inputs for what is asked."""
-    return [*(["map"] if request.task is SYNTHESIZE else []), *(["face"] if request.restore.aligned else [])]
 
 
 def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:

@@ -57,6 +57,20 @@ class PhotosRequest(Spoken):
     and --strength take lists, too.
     """
 
+    files_from: Path | None = option(None, metavar="FILE")
+    """Photos and directories from a list, one a line, - for standard input; with -o DIR, each keeps its path there."""
+
+    include: tuple[str, ...] = option((), metavar="PATTERN")
+    """In directories, take only photos that match: '*.jpg' by the name of a photo or of a directory on its way,
+    'scans/*' by its path. May be given several times.
+    """
+
+    exclude: tuple[str, ...] = option((), metavar="PATTERN")
+    """In directories, leave out what matches."""
+
+    shard: str | None = option(None, metavar="K/N")
+    """Take one of N equal shares of the photos, by their names alone: 3/16 is the third of sixteen."""
+
     retry_failed: bool = option(False)
     """Try photos again that have failed in an earlier run into the same directory."""
 

@@ -132,6 +132,11 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
         "--save-faces": files.save_faces is not None,
         "--save-stages": files.save_stages is not None,
         "--skip-existing": files.skip_existing,
+        "--files-from": request.files_from is not None,
+        "--include": bool(request.include),
+        "--exclude": bool(request.exclude),
+        "--shard": request.shard is not None,
+        "--retry-failed": request.retry_failed,
         "--background": request.restore.background is not None,
     }
     for option, is_given in others.items():

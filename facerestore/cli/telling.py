@@ -176,10 +176,9 @@ def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
     if plan.left_out:
         terminal.say(f"left out as results of an earlier run: {some_names(plan.left_out)}")
     if plan.not_read:
-        number = count(len(plan.not_read), "file")
-        terminal.say(
-            f"not read, since no picture of a format known here: {number} ({kinds_of(plan.not_read)})"
-        )
+        terminal.say(f"left out: {kinds_of(plan.not_read)}")
+    if plan.not_selected:
+        terminal.say(f"left out by --include and --exclude: {some_names(plan.not_selected)}")
     if plan.not_searched:
         terminal.say(f"not looked into without -r: {some_names(plan.not_searched)}")
     for fault in plan.faults:

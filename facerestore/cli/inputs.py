@@ -1,0 +1,72 @@
+"""What a command that restores photos is given: which photos there are, and where each result goes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from facerestore.batch import STREAM, BatchPlan, Selection, known_results, parse_shard, plan_jobs, read_list
+from facerestore.cli.request import PhotosRequest
+from facerestore.config import SYNTHESIZE
+from facerestore.errors import ConfigError, refusing
+
+
+def planned_photos(request: PhotosRequest) -> BatchPlan:
+    """Return the jobs of a run.
+
+    Raises:
+        FaceRestoreError: the inputs do not go together, or there is no photo at all.
+    """
+    return plan_jobs(
+        request.inputs,
+        output=request.output,
+        options=request.files,
+        recursive=request.recursive,
+        ending=request.task.ending,
+        aside=_folders_aside(request),
+        takes=_drawn_inputs(request),
+        selection=_selection(request),
+        known=known_results(),
+    )
+
+
+def _selection(request: PhotosRequest) -> Selection:
+    """Return what is taken of the photos that there are.
+
+    Raises:
+        ConfigError: nothing is given to restore, or the list cannot be read.
+    """
+    listed: tuple[Path, ...] = ()
+    if request.files_from is not None:
+        path, piped = request.files_from, str(request.files_from) == "-"
+        if piped and STREAM in request.inputs:
+            raise ConfigError(
+                "standard input cannot be both a photo and --files-from; give a file for one of them"
+            )
+        with refusing(
+            lambda why: ConfigError(f"--files-from '{path}' cannot be read: {why}; give a list of paths")
+        ):
+            listed = read_list(sys.stdin.buffer.read() if piped else path.read_bytes())
+    if not listed and not request.inputs:
+        empty = "" if request.files_from is None else f"; '{request.files_from}' lists none"
+        raise ConfigError(
+            f"no photo is given{empty}; name photos or directories, or give a list with --files-from"
+        )
+    return Selection(
+        listed=listed,
+        include=request.include,
+        exclude=request.exclude,
+        shard=None if request.shard is None else parse_shard(request.shard),
+    )
+
+
+def _folders_aside(request: PhotosRequest) -> list[Path]:
+    """Return what may lie among the photos and holds none: what is saved beside results, and masks."""
+    files = request.files
+    saved = (files.save_faces, files.save_stages, files.save_damaged, files.html)
+    return [*(Path(folder) for folder in saved if folder is not None), *request.aside]
+
+
+def _drawn_inputs(request: PhotosRequest) -> list[str]:
+    """Return the kinds of drawn pictures that are inputs for what is asked."""
+    return [*(["map"] if request.task is SYNTHESIZE else []), *(["face"] if request.restore.aligned else [])]
