@@ -29,13 +29,13 @@ def results(jobs, line, *, ahead=None, workers=1):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_photo_that_was_read_ahead_has_the_same_result(jobs, line, workers):
     _, expected = results(jobs, line)
-    outcomes, found = results(jobs, line, ahead=Ahead(jobs[0], max_pixels=None), workers=workers)
+    outcomes, found = results(jobs, line, ahead=Ahead(jobs[0], RestoreConfig()), workers=workers)
     assert [outcome.status for outcome in outcomes] == [Status.DONE] * 2
     np.testing.assert_array_equal(found, expected)
 
 
 def test_what_was_read_ahead_is_given_once_and_only_for_its_job(jobs):
-    ahead = Ahead(jobs[0], max_pixels=None)
+    ahead = Ahead(jobs[0], RestoreConfig())
     assert ahead.take(jobs[1]) is None
     assert ahead.take(jobs[0]).data == jobs[0].source.read_bytes()
     assert ahead.take(jobs[0]) is None
@@ -50,7 +50,7 @@ def test_what_cannot_be_read_is_its_photos_outcome_as_ever(jobs, line, content, 
         jobs[0].source.write_bytes(content)
     plain, ahead = (
         list(run_jobs(jobs, line, options=OutputConfig(overwrite=True), ahead=ahead))
-        for ahead in (None, Ahead(jobs[0], max_pixels=None))
+        for ahead in (None, Ahead(jobs[0], RestoreConfig()))
     )
     assert [o.status for o in ahead] == [o.status for o in plain] == [Status.FAILED, Status.DONE]
     assert str(ahead[0].error) == str(plain[0].error)
@@ -59,7 +59,7 @@ def test_what_cannot_be_read_is_its_photos_outcome_as_ever(jobs, line, content, 
 
 def test_the_limit_on_pixels_holds_ahead_too(jobs):
     with pytest.raises(ImageError, match="over the limit of 100"):
-        Ahead(jobs[0], max_pixels=100).take(jobs[0])
+        Ahead(jobs[0], RestoreConfig(max_pixels=100)).take(jobs[0])
 
 
 def test_what_may_not_be_wanted_is_not_read(jobs):

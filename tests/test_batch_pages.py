@@ -131,8 +131,8 @@ def test_reading_ahead_leaves_pages_to_their_turn(tmp_path):
     path = tmp_path / "album.tif"
     path.write_bytes(pages(picture(0), picture(1)))
     job = PhotoJob(path, tmp_path / "out.tif", tmp_path / "album")
-    assert Ahead(job, max_pixels=None).take(job) is None
-    read = Ahead(job, max_pixels=None, page=2).take(job)
+    assert Ahead(job, RestoreConfig()).take(job) is None
+    read = Ahead(job, RestoreConfig(page=2)).take(job)
     np.testing.assert_array_equal(read.image.pixels, photo(seed=1).pixels)
 
 

@@ -136,6 +136,27 @@ def test_an_existing_result_or_the_input_is_never_lost_without_leave(line, folde
     assert (folder / "a.png").read_bytes() != before
 
 
+def test_photos_are_logged_as_json_one_a_line_in_place_of_text(line, folder, capsys):
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    assert main(["enhance", ".", "-o", "out", "--log-json", "--workers", "1", "gone.png"]) == 3
+    out, err = capsys.readouterr()
+    rows = [json.loads(text) for text in out.splitlines()]
+    assert [(row["input"], row["status"]) for row in rows] == [
+        ("gone.png", "failed"),
+        ("a.png", "done"),
+        ("b.png", "done"),
+        ("bad.jpg", "failed"),
+    ]
+    assert rows[1]["restored"] == 2
+    assert "4 photos: 4 faces" in err
+    assert "error:" not in err
+    assert main(["enhance", "a.png", "--log-json", "--json"]) == 2
+    assert (
+        "cannot carry --json and --log-json; write the report with --report FILE.json"
+        in capsys.readouterr().err
+    )
+
+
 def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys):
     before = names(folder)
     assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0

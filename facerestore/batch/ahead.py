@@ -7,7 +7,9 @@ from threading import Thread
 from typing import NamedTuple
 
 from facerestore.batch.plan import STREAM, PhotoJob
-from facerestore.io import DEFAULT_MAX_PIXELS, decode_image, exists, page_count, picture_size, read_encoded
+from facerestore.config import RestoreConfig
+from facerestore.io import DEFAULT_MAX_PIXELS, exists, page_count, picture_size, read_encoded
+from facerestore.pipeline.restore import Procedure
 from facerestore.types import DecodedImage
 
 
@@ -26,12 +28,12 @@ class Ahead:
 
     Args:
         job: whose photo it is; not one from standard input.
-        max_pixels: largest picture that is decoded; None for the default.
-        page: which page is wanted; None for all of them, and of several none is read ahead.
+        config: says which page is wanted, and how many pixels it may have; of several pages none is read ahead.
+        procedure: of the line that is to restore it, which decodes it.
     """
 
-    def __init__(self, job: PhotoJob, *, max_pixels: int | None, page: int | None = None) -> None:
-        self._job, self._limit, self._page = job, max_pixels or DEFAULT_MAX_PIXELS, page
+    def __init__(self, job: PhotoJob, config: RestoreConfig, procedure: Procedure = Procedure()) -> None:  # noqa: B008
+        self._job, self._config, self._procedure = job, config, procedure
         self._found: Future[Read | None] | None = Future()
         Thread(target=self._read, args=(self._found,), daemon=True).start()
 
@@ -39,11 +41,12 @@ class Ahead:
         try:
             name = str(self._job.source)
             data = read_encoded(self._job.source)
-            if self._page is None and page_count(data, name=name) > 1:
+            if self._config.page is None and page_count(data, name=name) > 1:
                 found.set_result(None)
                 return
-            picture_size(data, name=name, max_pixels=self._limit, page=self._page)
-            image = decode_image(data, name=name, max_pixels=self._limit, page=self._page)
+            limit = self._config.max_pixels or DEFAULT_MAX_PIXELS
+            picture_size(data, name=name, max_pixels=limit, page=self._config.page)
+            image = self._procedure.decoded(data, self._config, name=name)
             found.set_result(Read(data, image))
         except BaseException as error:  # raised where the photo is asked for
             found.set_exception(error)

@@ -14,6 +14,7 @@ from facerestore.batch import (
     PhotoOutcome,
     check_options,
     missing_photos,
+    photo_report,
     run_jobs,
     run_report,
     summarise,
@@ -49,7 +50,7 @@ def execute(request: PhotosRequest) -> int:
     plan = planned_photos(request)
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
-    terminal = request.terminal(stdout_taken=to_stdout or request.as_json)
+    terminal = request.terminal(stdout_taken=to_stdout or request.as_json or request.log_json)
     tell_inputs(plan, terminal)
     if not request.dry_run:
         return _restore_photos(request, plan, terminal)
@@ -79,7 +80,7 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
     """Restore the photos, and return the exit code."""
     outcomes = missing_photos(plan.jobs)
     for outcome in outcomes:
-        tell(outcome, terminal)
+        _tell_outcome(outcome, request, terminal)
     for hint in missing_hints(request.inputs):
         terminal.warn(hint)
     missing = {outcome.job for outcome in outcomes}
@@ -231,7 +232,7 @@ def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | Non
     """
     if request.task != RESTORE or not may_read(jobs[0], overwrite=request.files.overwrite):
         return None
-    return Ahead(jobs[0], max_pixels=request.restore.max_pixels, page=request.restore.page)
+    return Ahead(jobs[0], request.restore)
 
 
 def _do_all(run: _BatchRun) -> None:
@@ -249,8 +250,16 @@ def _do_all(run: _BatchRun) -> None:
         for outcome in stopping.breakable(_work_through(run, run.pipeline)):
             run.outcomes.append(outcome)
             if not outcome.left:
-                tell(outcome, terminal, done=run.request.task.done)
+                _tell_outcome(outcome, run.request, terminal)
             begin_next()
+
+
+def _tell_outcome(outcome: PhotoOutcome, request: PhotosRequest, terminal: Terminal) -> None:
+    """Say what became of a photo: in words, or as a line of JSON where programs read it."""
+    if request.log_json:
+        terminal.log(photo_report(outcome))
+    else:
+        tell(outcome, terminal, done=request.task.done)
 
 
 def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOutcome, None, None]:
@@ -296,7 +305,6 @@ def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
 
 def _write_gallery(run: _BatchRun, folder: Path) -> None:
     """Write the pages of the gallery, whose pictures are there."""
-    from facerestore.batch import photo_report, summarise
     from facerestore.pictures.gallery.page import write_gallery
 
     done = run.request.task.done

@@ -91,6 +91,9 @@ class PhotosRequest(Spoken):
     as_json: bool = option(False, flags=("--json",))
     """Print the report as JSON; text goes to standard error."""
 
+    log_json: bool = option(False)
+    """Print each photo as it comes as JSON, one a line; text goes to standard error."""
+
     verbose: int = option(0, count=True, flags=("-v", "--verbose"))
     """Say more: each face and stage; twice, the trace of errors."""
 
@@ -118,8 +121,9 @@ class PhotosRequest(Spoken):
             json: how to have both.
             name: how to name a file.
         """
-        if self.as_json:
-            raise ConfigError(f"standard output cannot carry the {what} and --json; {json}")
+        flag = "--json" if self.as_json else "--log-json"
+        if self.as_json or self.log_json:
+            raise ConfigError(f"standard output cannot carry the {what} and {flag}; {json}")
         if not self.dry_run and sys.stdout.isatty():
             raise ConfigError(f"the {what} would go to the terminal; redirect it ('> {example}'), or {name}")
 
@@ -136,6 +140,10 @@ class PhotosRequest(Spoken):
         return self.output if kept else None
 
     def check_report(self) -> None:
-        """Raise ConfigError unless the report, where one is asked for, has the name of one."""
+        """Raise ConfigError unless the report, where one is asked for, has the name of one, and a place."""
+        if self.as_json and self.log_json:
+            raise ConfigError(
+                "standard output cannot carry --json and --log-json; write the report with --report FILE.json"
+            )
         if self.report is not None and self.report.suffix.lower() != ".json":
             raise ConfigError(f"the report '{self.report}' needs a name that ends in .json")

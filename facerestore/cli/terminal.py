@@ -67,6 +67,10 @@ class Terminal:
         """Print a line to standard error, quiet or not."""
         self._print(f"facerestore: {text}", sys.stderr)
 
+    def log(self, value: object) -> None:
+        """Print a value to standard output as one line of JSON, quiet or not."""
+        self._print(json.dumps(value), sys.stdout)
+
     def detail(self, text: str) -> None:
         """Show how far the current step is, beside its name; where no bar is shown, nothing is."""
         for show in self._detail:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from facerestore.backends.restorer import DECLARE, Restorer
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
-from facerestore.io import PictureSource, as_decoded, decode_image, within_memory
+from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image, within_memory
 from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Parts, Passage, StageClock
 from facerestore.pipeline.report import (
@@ -105,6 +105,13 @@ class Procedure:
     pasted: Callable[[Parts, RestoredFace], dict[str, Any]] = pasted_facts
     tell: Callable[[Parts, Passage, dict[str, Any]], dict[str, Any]] = lambda parts, photo, report: report
 
+    def decoded(
+        self, data: bytes, config: RestoreConfig, *, name: str, page: int | None = None
+    ) -> DecodedImage:
+        """Return the picture of an encoded file, as `RestorePipeline.decode` does under a configuration."""
+        limit = config.max_pixels or DEFAULT_MAX_PIXELS
+        return self.decode(data, name=name, max_pixels=limit, page=page or config.page)
+
 
 @dataclass(frozen=True, eq=False)
 class RestorePipeline(Parts):
@@ -161,8 +168,7 @@ class RestorePipeline(Parts):
         Raises:
             ImageError: it cannot be read, or has more pixels than the configuration allows.
         """
-        page = page or self.config.page
-        return self.procedure.decode(data, name=name, max_pixels=self.max_pixels, page=page)
+        return self.procedure.decoded(data, self.config, name=name, page=page)
 
     @within_memory()
     def examine(self, image: DecodedImage, *, source: Path | None = None) -> dict[str, Any]:
