@@ -7,6 +7,7 @@ from facerestore.batch.run import PhotoOutcome, Status, check_options, missing_p
 from facerestore.batch.selecting import Selection, kinds_of, known_results, parse_shard, read_list
 from facerestore.batch.settings import settings_of
 from facerestore.batch.standing import Asked, Look
+from facerestore.batch.watch import Watch
 
 __all__ = [
     "STREAM",
@@ -19,6 +20,7 @@ __all__ = [
     "Selection",
     "Status",
     "Summary",
+    "Watch",
     "check_options",
     "kinds_of",
     "known_results",

@@ -8,15 +8,26 @@ from pathlib import Path
 from facerestore.batch import STREAM, BatchPlan, Selection, known_results, parse_shard, plan_jobs, read_list
 from facerestore.cli.request import PhotosRequest
 from facerestore.config import SYNTHESIZE
-from facerestore.errors import ConfigError, refusing
+from facerestore.errors import ConfigError, ImageError, refusing
 
 
 def planned_photos(request: PhotosRequest) -> BatchPlan:
-    """Return the jobs of a run.
+    """Return the jobs of a run; of directories that are watched, those that there are by now.
 
     Raises:
         FaceRestoreError: the inputs do not go together, or there is no photo at all.
     """
+    if not request.watch:
+        return _plan_of(request)
+    if request.files_from is not None or not any(path.is_dir() for path in request.inputs):
+        raise ConfigError("--watch is for directories that grow; give one as the input, and no --files-from")
+    try:
+        return _plan_of(request)
+    except ImageError:  # there is no photo yet
+        return BatchPlan(())
+
+
+def _plan_of(request: PhotosRequest) -> BatchPlan:
     return plan_jobs(
         request.inputs,
         output=request.output,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facerestore.batch import (
@@ -12,6 +12,7 @@ from facerestore.batch import (
     Journal,
     PhotoJob,
     PhotoOutcome,
+    Watch,
     check_options,
     missing_photos,
     photo_report,
@@ -52,6 +53,9 @@ def execute(request: PhotosRequest) -> int:
     _check_streams(request, to_stdout)
     terminal = request.terminal(stdout_taken=to_stdout or request.as_json or request.log_json)
     tell_inputs(plan, terminal)
+    if request.watch:
+        request.journal_folder(plan)
+        terminal = replace(terminal, progress=False)  # nobody knows of how many
     if not request.dry_run:
         return _restore_photos(request, plan, terminal)
     from facerestore.cli.dry_run import show_plan
@@ -87,8 +91,11 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
     jobs = [job for job in plan.jobs if job not in missing]
     with journal_of(request, plan) as journal:
         run = _BatchRun(request, plan, jobs, terminal, outcomes, journal)
-        run.leave_out()
-        if not run.jobs:
+        if request.watch:
+            run.watch = (request.watcher or Watch)()
+            run.jobs = run.watch.fresh(jobs)
+        run.jobs = run.leave_out(run.jobs)
+        if not run.jobs and run.watch is None:
             return _finish_run(run)
         run.ahead = _read_ahead(request, run.jobs)
         _load_networks(run)
@@ -108,6 +115,7 @@ class _BatchRun:
     journal: Journal | None = None
     pipeline: RestorePipeline | None = None
     ahead: Ahead | None = None
+    watch: Watch | None = None
 
     @property
     def own(self) -> list[PhotoOutcome]:
@@ -120,14 +128,28 @@ class _BatchRun:
         request = self.request
         return request.as_json or request.report is not None or request.files.html is not None
 
-    def leave_out(self) -> None:
-        """Tell what earlier runs have done, and take it out of what is to do."""
-        if self.journal is None or not self.jobs:
-            return
-        look = self.journal.look(self.jobs)
+    def leave_out(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
+        """Tell what earlier runs have done, and return what is left to do."""
+        if self.journal is None or not jobs:
+            return jobs
+        look = self.journal.look(jobs)
         tell_look(look, self.request, self.terminal)
         self.outcomes += earlier(look, self.journal, reported=self.reported)
-        self.jobs = [*look.to_do, *look.busy]
+        return [*look.to_do, *look.busy]
+
+    def grown(self) -> list[PhotoJob]:
+        """Return photos that have come into the directories, waiting for some; none where these are not watched."""
+        while self.watch is not None:
+            self.watch.pause()
+            plan = planned_photos(self.request)
+            if jobs := self.watch.fresh(plan.jobs):
+                known = dict.fromkeys((*self.plan.jobs, *jobs))
+                self.plan = replace(plan, jobs=tuple(known))
+                again = {job.source for job in jobs}
+                self.outcomes[:] = [each for each in self.outcomes if each.job.source not in again]
+                if left := self.leave_out(jobs):
+                    return left
+        return []
 
     def freed(self) -> list[PhotoJob]:
         """Return what was left to other runs that have died since."""
@@ -168,6 +190,8 @@ def _load_networks(run: _BatchRun) -> None:
     warn_passed_over(networks_passed_over(run.pipeline), terminal)
     if run.journal is not None:
         run.journal.begin()
+    if run.watch is not None:
+        terminal.say("waiting for photos to come; Ctrl-C ends it")
 
 
 def _finish_run(run: _BatchRun) -> int:
@@ -230,7 +254,7 @@ def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | Non
 
     Other tasks read what they are given in ways of their own.
     """
-    if request.task != RESTORE or not may_read(jobs[0], overwrite=request.files.overwrite):
+    if not jobs or request.task != RESTORE or not may_read(jobs[0], overwrite=request.files.overwrite):
         return None
     return Ahead(jobs[0], request.restore)
 
@@ -270,7 +294,7 @@ def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoO
         if under_way:
             terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
 
-    while jobs:
+    while jobs or run.watch is not None:
         yield from run_jobs(
             jobs,
             pipeline,
@@ -280,7 +304,7 @@ def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoO
             on_stop=stop,
             on_tile=lambda done, of: terminal.detail(f"background {done}/{of}"),
         )
-        jobs = run.freed()
+        jobs = run.freed() or run.grown()
 
 
 def _tell_better_weights(terminal: Terminal) -> None:

@@ -14,7 +14,7 @@ from facerestore.errors import ConfigError
 from facerestore.fields import option
 
 if TYPE_CHECKING:
-    from facerestore.batch import BatchPlan
+    from facerestore.batch import BatchPlan, Watch
     from facerestore.pipeline.restore import RestorePipeline
 
 ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first is 1."
@@ -38,6 +38,7 @@ class PhotosRequest(Spoken):
         build: makes the pipeline; None for the one that restores.
         check: raises ImageError where a photo lacks something, for a dry run.
         aside: files and directories that hold no photos, though they may lie within the inputs.
+        watcher: makes what watches the directories; None for the one that goes by the clock.
     """
 
     inputs: tuple[Path, ...] = option(argument=True, metavar="INPUT...")
@@ -70,6 +71,9 @@ class PhotosRequest(Spoken):
 
     shard: str | None = option(None, metavar="K/N")
     """Take one of N equal shares of the photos, by their names alone: 3/16 is the third of sixteen."""
+
+    watch: bool = option(False)
+    """When all is done, wait for photos that come into the directories; Ctrl-C ends it."""
 
     retry_failed: bool = option(False)
     """Try photos again that have failed in an earlier run into the same directory."""
@@ -104,6 +108,7 @@ class PhotosRequest(Spoken):
     build: Callable[[RestoreConfig], RestorePipeline] | None = None
     check: Callable[[Path], object] | None = None
     aside: tuple[Path, ...] = ()
+    watcher: Callable[[], Watch] | None = None
 
     @property
     def verbosity(self) -> int:
@@ -135,8 +140,9 @@ class PhotosRequest(Spoken):
         """
         named = self.output in (None, Path("-"), *(job.target for job in plan.jobs))
         kept = not (named or self.no_journal) and self.task is RESTORE
-        if self.retry_failed and not kept:
-            raise ConfigError("--retry-failed goes by the journal of a directory; give one with -o DIR")
+        for flag, given in (("--retry-failed", self.retry_failed), ("--watch", self.watch)):
+            if given and not kept:
+                raise ConfigError(f"{flag} goes by the journal of a directory; give one with -o DIR")
         return self.output if kept else None
 
     def check_report(self) -> None:

@@ -136,6 +136,7 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
         "--include": bool(request.include),
         "--exclude": bool(request.exclude),
         "--shard": request.shard is not None,
+        "--watch": request.watch,
         "--log-json": request.log_json,
         "--retry-failed": request.retry_failed,
         "--background": request.restore.background is not None,
