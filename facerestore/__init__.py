@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from facerestore.detection import DetectorOptions, register_detector
     from facerestore.errors import (
         BackendError,
+        CancelledError,
         CheckpointError,
         ConfigError,
         ExtensionError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from facerestore.evaluation.metrics import register_metric
     from facerestore.io import read_image, write_image
     from facerestore.pipeline.build import build_pipeline, restore
+    from facerestore.pipeline.progress import Cancel, Progress
     from facerestore.pipeline.restore import RestorePipeline
     from facerestore.pipeline.tasks.build import (
         Strokes,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         inpaint,
         synthesize,
     )
+    from facerestore.result import RestoreResult
     from facerestore.testing.contract import Verdict, check_restorer
     from facerestore.training.recipes import register_recipe
     from facerestore.types import (
@@ -56,7 +59,6 @@ if TYPE_CHECKING:
         Outcome,
         ParsingMap,
         RestoredFace,
-        RestoreResult,
     )
     from facerestore.weights.checkpoint import load_strictly
 
@@ -64,6 +66,8 @@ _HOMES = {
     "AlignedFace": "types",
     "BackendError": "errors",
     "CheckpointError": "errors",
+    "Cancel": "pipeline.progress",
+    "CancelledError": "errors",
     "Choice": "types",
     "ConfigError": "errors",
     "Decision": "types",
@@ -80,9 +84,10 @@ _HOMES = {
     "Outcome": "types",
     "OutputConfig": "config",
     "ParsingMap": "types",
+    "Progress": "pipeline.progress",
     "RestoreConfig": "config",
     "RestorePipeline": "pipeline.restore",
-    "RestoreResult": "types",
+    "RestoreResult": "result",
     "RestoredFace": "types",
     "Restorer": "backends.restorer",
     "Strokes": "pipeline.tasks.build",
@@ -113,6 +118,8 @@ _HOMES = {
 __all__ = [
     "AlignedFace",
     "BackendError",
+    "Cancel",
+    "CancelledError",
     "CheckpointError",
     "Choice",
     "ConfigError",
@@ -130,6 +137,7 @@ __all__ = [
     "Outcome",
     "OutputConfig",
     "ParsingMap",
+    "Progress",
     "RestoreConfig",
     "RestorePipeline",
     "RestoreResult",

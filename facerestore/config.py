@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -121,8 +121,11 @@ class RestoreConfig:
     Pixels of the photo.
     """
 
-    faces: str = option("all", metavar="WHICH")
-    """all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them."""
+    faces: str | list[int] | tuple[int, ...] = option("all", metavar="WHICH")
+    """all, largest, center, or indices such as 0,2 as 'facerestore detect' shows them.
+
+    Indices may be a list or a tuple too; the record holds them as text.
+    """
 
     min_face: float | None = option(None, least=0, wanted="pixels between the eyes, 0 or more", metavar="PX")
     """Keep faces whose eyes are closer together than this.
@@ -180,6 +183,7 @@ class RestoreConfig:
         Raises:
             ConfigError: a value has the wrong type or is out of its range.
         """
+        object.__setattr__(self, "faces", _faces_text(self.faces))
         _check(self)
         if self.background is None and self.tile is not None:
             raise ConfigError(f"tile is {self.tile}, but nothing is computed in tiles; give a background too")
@@ -258,12 +262,26 @@ def _check(record: RestoreConfig | OutputConfig) -> None:
         raise ConfigError(str(error)) from error
 
 
-def parse_faces(choice: str) -> tuple[int, ...] | None:
+def _faces_text(choice: str | Sequence[int]) -> str:
+    """Return a choice of faces as text; what is no list of whole numbers stays, for its check to refuse.
+
+    Raises:
+        ConfigError: the list is empty.
+    """
+    if not isinstance(choice, list | tuple):
+        return choice  # type: ignore[return-value]  # refused below unless it is a text
+    if not choice:
+        raise ConfigError("faces is an empty list; name indices such as [0, 2], or give strength 0 for none")
+    return ",".join(str(index) for index in choice)
+
+
+def parse_faces(choice: str | Sequence[int]) -> tuple[int, ...] | None:
     """Return the face indices that ``choice`` names, sorted and once each; None for a word of FACE_CHOICES.
 
     Raises:
         ConfigError: it is neither such a word nor a list like ``0,2``.
     """
+    choice = _faces_text(choice)
     if choice in FACE_CHOICES:
         return None
     parts = [part.strip() for part in choice.split(",")]

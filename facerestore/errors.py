@@ -49,6 +49,10 @@ class JournalError(FaceRestoreError):
     """The journal of a folder of results is damaged, or cannot be written."""
 
 
+class CancelledError(FaceRestoreError):
+    """A photo was given up because that was asked for."""
+
+
 class ExtensionError(FaceRestoreError):
     """A detector, recipe, degradation or metric of another package cannot be imported, or is broken."""
 

@@ -240,6 +240,8 @@ def _holds(kind: Any, value: object) -> bool:
                 return False
             kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
             return len(kinds) == len(value) and all(map(_holds, kinds, value))
+        case origin if origin is list:
+            return isinstance(value, list) and _all(inner[0], value)
         case origin if origin is dict:
             return isinstance(value, dict) and _all(inner[0], value) and _all(inner[1], value.values())
     if kind is Any:

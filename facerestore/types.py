@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class Metadata:
         return next((part.body for part in self.parts if part.key == key), None)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class DecodedImage:
     """A decoded picture: everything that is needed to write it back in kind.
 
@@ -108,6 +108,12 @@ class DecodedImage:
     stored_as: str | None = None
     damage: str | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return size, depth and format: no pixels."""
+        height, width = self.pixels.shape[:2]
+        colour = ("grey" if self.grey else "RGB") + ("" if self.alpha is None else " with alpha")
+        return f"<DecodedImage {width} x {height} px, {8 * self.pixels.dtype.itemsize}-bit {colour}, {self.format}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -248,7 +254,7 @@ class Choice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class RestoredFace:
     """One face at the end of the line.
 
@@ -277,22 +283,12 @@ class RestoredFace:
     change: float | None = None
     effect: Effect | None = None
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RestoreResult:
-    """A restored photo.
-
-    Attributes:
-        image: the picture, in the depth, alpha and metadata of the input.
-        faces: every face found, left to right, with its decision.
-        report: plain JSON-able facts: backend, weights, seconds by stage, faces.
-        before: the photo as the restorer saw it, where that is not the photo itself: with its damage painted white.
-    """
-
-    image: DecodedImage
-    faces: tuple[RestoredFace, ...]
-    report: dict[str, Any]
-    before: DecodedImage | None = None
+    def __repr__(self) -> str:
+        """Return what became of it and why, and where it is: no pixels."""
+        word = self.decision.outcome.value if self.effect is None else self.effect.words
+        change = "" if self.change is None else f" ({self.change:.1f} levels)"
+        left, top, right, bottom = (round(value) for value in self.detected.box)
+        return f"<RestoredFace {word}{change} at {left}, {top} to {right}, {bottom}: {self.decision.reason}>"
 
 
 class Stage(NamedTuple):

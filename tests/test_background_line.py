@@ -122,8 +122,11 @@ def test_a_canvas_of_another_size_or_depth_is_refused():
 
 def test_tiles_are_told_to_who_asks():
     pipeline, told = line(), []
-    pipeline.run(photo(), on_tile=lambda done, of: told.append((done, of)))
-    assert told == [(1, 1)]
+    pipeline.run(photo(), on_progress=told.append)
+    stages = ["detect", "judge", "parse", "restore", "background", "background", "blend"]
+    assert [each.stage for each in told] == stages
+    assert [(each.tile, each.tiles) for each in told if each.tiles] == [(1, 1)]
+    assert [each.number for each in told] == [0, 1, 2, 3, 4, 4, 5]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,14 @@ def test_the_command_line_has_every_field_of_both_configurations():
 @pytest.mark.parametrize("name", ["restore", "colorize", "inpaint", "synthesize"])
 def test_the_functions_for_one_photo_have_every_field(name):
     parameters = signature(getattr(facerestore, name)).parameters
-    own = {"source", "config", "channels", *(["damage"] if name == "inpaint" else [])}
+    own = {
+        "source",
+        "config",
+        "channels",
+        "on_progress",
+        "cancel",
+        *(["damage"] if name == "inpaint" else []),
+    }
     assert set(parameters) == NAMES | own
     plain = RestoreConfig(mask=COLORIZE_MASK) if name == "colorize" else RestoreConfig()
     assert {field: parameters[field].default for field in NAMES} == {
@@ -128,7 +135,7 @@ def test_keywords_win_over_the_configuration(use_pipeline):
     seen = []
 
     class Line:
-        def run(self, image):
+        def run(self, image, *, on_progress, cancel):
             return image
 
     use_pipeline(lambda config: seen.append(config) or Line())

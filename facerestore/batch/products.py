@@ -11,7 +11,8 @@ from facerestore.errors import InTheWayError
 from facerestore.io import check_free, colours_of, fitting, is_folder, marked, write_image
 from facerestore.pictures.stages import stage_pictures
 from facerestore.pixels import to_8_bit
-from facerestore.types import DecodedImage, Image, RestoreResult
+from facerestore.result import RestoreResult
+from facerestore.types import DecodedImage, Image
 
 if TYPE_CHECKING:
     from facerestore.pipeline.restore import RestorePipeline

@@ -15,7 +15,7 @@ from facerestore.batch.run import PhotoOutcome, Status
 from facerestore.errors import BackendError, FaceRestoreError, count, named
 from facerestore.io import write_encoded
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.types import Effect
+from facerestore.result import done_words
 
 REPORT_SCHEMA = 1
 """Raised when a key of the report changes its meaning or goes away."""
@@ -149,18 +149,6 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) if isinstance(error, FaceRestoreError) else named(error)
-
-
-def done_words(restored: int, effects: Mapping[str, int], done: str) -> str:
-    """Return how many faces something was done with: ``2 restored, 1 barely changed``.
-
-    Args:
-        restored: all of them.
-        effects: the same by how much they were changed; empty where that was not measured.
-        done: the word for what was done, where it was not.
-    """
-    words = [f"{effects[effect]} {effect.words}" for effect in Effect if effects.get(effect)]
-    return ", ".join(words) or f"{restored} {done}"
 
 
 def _reasons(kept: Mapping[str, int]) -> str:

@@ -49,10 +49,10 @@ from facerestore.pipeline.report import reading_notes, storage_note
 from facerestore.types import DecodedImage
 
 if TYPE_CHECKING:
-    from facerestore.background import OnTile
     from facerestore.batch.ahead import Ahead
     from facerestore.batch.journal import Journal
     from facerestore.io import OnEncoded
+    from facerestore.pipeline.progress import OnProgress
     from facerestore.pipeline.restore import RestorePipeline
 
 
@@ -101,7 +101,7 @@ def run_jobs(
     ahead: Ahead | None = None,
     journal: Journal | None = None,
     on_stop: Callable[[int], None] = lambda under_way: None,
-    on_tile: OnTile | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Generator[PhotoOutcome, None, None]:
     """Restore photos and yield what became of each, in their order; a failed one does not stop the rest.
 
@@ -116,7 +116,7 @@ def run_jobs(
         ahead: reads one of the photos already; None where nothing was begun.
         journal: notes what becomes of each, and says which are another run's; None where none is kept.
         on_stop: told how many photos are finished first, where a run of several at a time is broken off.
-        on_tile: told of the background's progress with each photo, tile by tile.
+        on_progress: told how far each photo is, in the thread that works on it.
 
     Raises:
         WeightsError: the networks themselves cannot be used, which no other photo would change.
@@ -131,7 +131,7 @@ def run_jobs(
     photos = len(jobs) if pipeline.background is None else 1
     workers = worker_count(options.workers, photos=photos, device=pipeline.facts.device, threads=threads)
     if workers == 1:
-        work = _Work(pipeline, options, PixelBudget(), ahead, on_tile, journal)
+        work = _Work(pipeline, options, PixelBudget(), ahead, on_progress, journal)
         yield from (_outcome(job, work) for job in jobs)
         return
     if not on_cpu(pipeline.facts.device):
@@ -139,7 +139,7 @@ def run_jobs(
 
         pipeline = gathered(pipeline)
     budget = PixelBudget(pixels_at_a_time(pipeline.facts.device))
-    work = _Work(pipeline, options, budget, ahead, on_tile, journal)
+    work = _Work(pipeline, options, budget, ahead, on_progress, journal)
     yield from _at_a_time(workers, jobs, work, on_stop)
 
 
@@ -151,7 +151,7 @@ class _Work:
     options: OutputConfig
     budget: PixelBudget
     ahead: Ahead | None = None
-    on_tile: OnTile | None = None
+    on_progress: OnProgress | None = None
     journal: Journal | None = None
     begun: bool = False
     """A run has begun this photo before, and what it has left beside the result is ours to replace."""
@@ -348,7 +348,7 @@ def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str)
     check_holds(image, format=format_name)
     pipeline, options = work.pipeline, work.extras
     sketch = None if options.html is None else thumbnail(image.pixels)
-    result = pipeline.run(image, source=job.source, spent=not options.compare, on_tile=work.on_tile)
+    result = pipeline.run(image, source=job.source, spent=not options.compare, on_progress=work.on_progress)
     done = pipeline.task.done if result.report["restored"] else None
     result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None

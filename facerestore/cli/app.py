@@ -13,7 +13,14 @@ import typer
 from facerestore import __version__
 from facerestore.cli import stopping
 from facerestore.cli.commands import COMPLETION, QuickEnd, add_all, add_called, called_command
-from facerestore.cli.helping import Program, command_answer, empty_answer, file_answer, foreign_answer
+from facerestore.cli.helping import (
+    Program,
+    command_answer,
+    empty_answer,
+    file_answer,
+    foreign_answer,
+    version_answer,
+)
 from facerestore.cli.terminal import silence
 from facerestore.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError, named
@@ -98,7 +105,7 @@ def _run(words: Sequence[str]) -> int:
     wait_asleep()
     program = _program()
     try:
-        if (fault := empty_answer(words)) is not None:
+        if (fault := empty_answer(words) or version_answer(words)) is not None:
             raise ConfigError(fault)
         add_called(program, words)
         result = _invoke(program, words)

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import typer
@@ -25,6 +26,20 @@ FOREIGN_FLAGS = {
     "-j": "photos at a time are --workers N",
     "-f": "the format of results is --format png",
     "-x": "there is no such flag; --upscale enlarges",
+    "--version": "the network is named with --weights, such as gfpgan.v1.4",
+    "--arch": "the network is named with --backend or --weights",
+    "--channel": "the size of a network is read from its weights",
+    "--model-name": "the network is named with --backend or --weights",
+    "--bg-upsample": "the rest of the photo is enlarged with --background NAME",
+    "--draw-box": "boxes are drawn by: facerestore detect PHOTO -o found.jpg",
+    "--save-video-fps": "videos are not read; take their frames out first",
+    "--alpha": "how much of the restored face is taken is --strength 0..1",
+    "--in-size": "the size of a network is read from its weights",
+    "--use-sr": "the rest of the photo is enlarged with --background NAME",
+    "--sr-scale": "the factor of enlargement is --upscale 2",
+    "--tile-size": "the side of a tile is --tile PX",
+    "--save-face": "faces are saved with --save-faces DIR",
+    "--task": "GPEN's tasks are commands: facerestore enhance, colorize, inpaint, synthesize",
     "--input": "photos and directories are named without a flag: facerestore {command} PHOTO",
     "--input-path": "photos and directories are named without a flag: facerestore {command} PHOTO",
     "--indir": "photos and directories are named without a flag: facerestore {command} DIR",
@@ -46,6 +61,15 @@ FOREIGN_FLAGS = {
     "--use-cuda": "the device is --device cuda",
 }
 """Flags of GFPGAN, CodeFormer, GPEN and the ncnn programs, as they are written and with dashes, and ours for them."""
+
+GFPGAN_VERSIONS = {
+    "1": "gfpgan.v1.4 (version 1 is not here)",
+    "1.2": "gfpgan.v1.4 (version 1.2 is not here)",
+    "1.3": "gfpgan.v1.3",
+    "1.4": "gfpgan.v1.4",
+    "RestoreFormer": "restoreformer.ffhq-512",
+}
+"""What follows ``-v`` in GFPGAN, and the weights for it here."""
 
 FOREIGN_COMMANDS = {
     "help": "facerestore --help, or facerestore COMMAND --help",
@@ -147,6 +171,14 @@ def foreign_answer(option: str, command: str) -> str | None:
     word = option.split("=")[0]
     found = FOREIGN_FLAGS.get(word) or FOREIGN_FLAGS.get(word.replace("_", "-"))
     return None if found is None else found.format(command=command)
+
+
+def version_answer(words: Sequence[str]) -> str | None:
+    """Return how GFPGAN's ``-v 1.4`` is written, which here would be more words and a photo called 1.4."""
+    found = next((word for flag, word in pairwise(words) if flag == "-v" and word in GFPGAN_VERSIONS), None)
+    if found is None or os.path.lexists(found):
+        return None
+    return f"-v says more here, and '{found}' is no photo: the network is named with --weights {GFPGAN_VERSIONS[found]}"
 
 
 def command_answer(word: str) -> str | None:

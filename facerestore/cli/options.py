@@ -157,7 +157,7 @@ class _Declared:
         """Return the parameter that typer makes the option of; see `command`."""
         known, text = self.known, documented(self.record).get(self.name)
         changed = dict(changes.get(self.name, {}))
-        kind: Any = changed.pop("kind", None) or type_of(self.record, self.name)
+        kind: Any = changed.pop("kind", None) or _written_type(type_of(self.record, self.name))
         switch, default = kind is bool, changed.pop("default", self.field.default)
         if self.configured:
             default = False if switch else None
@@ -199,6 +199,11 @@ def _declared_options(record: Any) -> Iterator[_Declared]:
             yield from _declared_options(held)
         elif option_of(each) is not None:
             yield _Declared(record, each, configured=False)
+
+
+def _written_type(kind: Any) -> Any:
+    """Return what a command line takes of a type: a text where a list may stand for it too, as in Python."""
+    return str if any(get_origin(one) is list for one in get_args(kind)) and str in get_args(kind) else kind
 
 
 def _is_several(kind: object) -> bool:

@@ -39,6 +39,7 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
+from facerestore.pipeline.progress import Progress
 from facerestore.pipeline.restore import RestorePipeline
 
 
@@ -294,6 +295,10 @@ def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoO
         if under_way:
             terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
 
+    def show_tiles(progress: Progress) -> None:
+        if progress.tiles:
+            terminal.detail(f"background {progress.tile}/{progress.tiles}")
+
     while jobs or run.watch is not None:
         yield from run_jobs(
             jobs,
@@ -302,7 +307,7 @@ def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoO
             ahead=run.ahead,
             journal=run.journal,
             on_stop=stop,
-            on_tile=lambda done, of: terminal.detail(f"background {done}/{of}"),
+            on_progress=show_tiles,
         )
         jobs = run.freed() or run.grown()
 

@@ -42,7 +42,7 @@ from facerestore.io._files import (
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.io._tiff import joined
-from facerestore.types import DecodedImage, RestoreResult
+from facerestore.types import DecodedImage
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -114,8 +114,11 @@ def write_image(
             f"write_image takes the path first and then the picture, not a {type(path).__name__} first; write"
             " write_image(path, image)"
         )
-    if isinstance(image, RestoreResult):
-        raise ConfigError("a RestoreResult is more than a picture; write write_image(path, result.image)")
+    if isinstance(getattr(image, "image", None), DecodedImage):
+        raise ConfigError(
+            f"a {type(image).__name__} is more than a picture; write write_image(path, result.image), or"
+            " result.save(path)"
+        )
     image = as_decoded(image)
     encode = encode_spent if spent else encoded_parts
     place = Path(path)

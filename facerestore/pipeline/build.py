@@ -25,7 +25,7 @@ from facerestore.pipeline.choose import (
 )
 from facerestore.pipeline.load import build_detector, build_parser, build_upsampler, load_restorer
 from facerestore.pipeline.official import official_program
-from facerestore.pipeline.one_photo import Channels, Keywords, OnePhoto
+from facerestore.pipeline.one_photo import Asked, Keywords, OnePhoto
 from facerestore.pipeline.parts import NetworkFacts, PipelineFacts
 from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
 from facerestore.pipeline.restore import Procedure, RestorePipeline
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     import torch
 
     from facerestore.backends.restorer import Restorer
-    from facerestore.types import FaceDetector, FaceParser, RestoreResult
+    from facerestore.result import RestoreResult
+    from facerestore.types import FaceDetector, FaceParser
 
 
 class MakeParser(Protocol):
@@ -218,7 +219,7 @@ def _network_facts(chosen: ChosenWeights) -> NetworkFacts | None:
 
 
 @OnePhoto(Keywords)
-def restore(source: PictureSource, config: RestoreConfig, channels: Channels) -> RestoreResult:
+def restore(source: PictureSource, config: RestoreConfig, asked: Asked) -> RestoreResult:
     """Restore the faces of one photo.
 
     Loads the networks anew at each call; for many photos make one pipeline with ``build_pipeline`` and call its
@@ -229,7 +230,8 @@ def restore(source: PictureSource, config: RestoreConfig, channels: Channels) ->
             uint8 or uint16.
         config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too, such as
             ``strength=0.5``, and wins over it.
-        channels: order of the colours of an array, ``rgb`` or ``bgr``.
+        asked: ``channels``, the order of the colours of an array, ``rgb`` or ``bgr``, and ``on_progress`` and
+            ``cancel`` as for ``RestorePipeline.run``; keywords too.
 
     Returns:
         The photo as ``image``, each face with its decision as ``faces``, and all facts as ``report``.
@@ -238,6 +240,6 @@ def restore(source: PictureSource, config: RestoreConfig, channels: Channels) ->
         FaceRestoreError: the source, an option, the weights or a network is at fault; see its subclasses.
     """
     image = as_decoded(
-        source, channels=channels, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page
+        source, channels=asked.channels, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page
     )
-    return build_pipeline(config).run(image)
+    return build_pipeline(config).run(image, on_progress=asked.on_progress, cancel=asked.cancel)

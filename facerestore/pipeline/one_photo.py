@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from inspect import signature
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
 from facerestore.config import RestoreConfig, make_config
+from facerestore.pipeline.progress import Cancel, OnProgress
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 
@@ -29,14 +30,26 @@ class Keywords(RestoreConfig):
     Attributes:
         config: fields that are given beside it win over it.
         channels: order of the colours of an array.
+        on_progress: told as each stage begins, and of each tile of the background.
+        cancel: gives the photo up before its next stage or tile.
     """
 
     config: RestoreConfig | None = None
     channels: Channels = field(default="rgb", kw_only=True)
+    on_progress: OnProgress | None = field(default=None, kw_only=True)
+    cancel: Cancel | None = field(default=None, kw_only=True)
+
+
+class Asked(NamedTuple):
+    """What is asked for with a photo beside its configuration; see `Keywords`."""
+
+    channels: Channels
+    on_progress: OnProgress | None
+    cancel: Cancel | None
 
 
 class OnePhoto(Generic[P]):
-    """Makes a function of a photo, a configuration and the order of channels take `Keywords` in place of the two."""
+    """Makes a function of a photo, a configuration and what else is asked take `Keywords` in place of the two."""
 
     def __init__(self, keywords: Callable[P, object], **presets: object) -> None:
         """Take the class of the keywords, and the fields that have another default where no configuration is given."""
@@ -48,19 +61,20 @@ class OnePhoto(Generic[P]):
 
     @overload
     def __call__(
-        self, function: Callable[[Photo, RestoreConfig, Channels], Result]
+        self, function: Callable[[Photo, RestoreConfig, Asked], Result]
     ) -> Callable[Concatenate[Photo, P], Result]: ...
 
     @overload
     def __call__(
-        self, function: Callable[[Photo, More, RestoreConfig, Channels], Result]
+        self, function: Callable[[Photo, More, RestoreConfig, Asked], Result]
     ) -> Callable[Concatenate[Photo, More, P], Result]: ...
 
     def __call__(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """Return the function that takes `Keywords` after its photo, and hands a configuration to ``function``."""
         own = signature(function)
         *photo, _, _ = own.parameters.values()
-        taken = own.replace(parameters=[*photo, self._keywords["config"], self._keywords["channels"]])
+        beside = [self._keywords[name] for name in ("config", *Asked._fields)]
+        taken = own.replace(parameters=[*photo, *beside])
 
         @wraps(function)
         def called(*given: Any, **options: Any) -> Result:
@@ -68,10 +82,10 @@ class OnePhoto(Generic[P]):
                 *given, **{name: options.pop(name) for name in taken.parameters if name in options}
             )
             bound.apply_defaults()
-            config, channels = bound.arguments.pop("config"), bound.arguments.pop("channels")
+            config, *asked = (bound.arguments.pop(each.name) for each in beside)
             fields = self._presets if config is None else asdict(config)
             return function(
-                *bound.arguments.values(), make_config(RestoreConfig, {**fields, **options}), channels
+                *bound.arguments.values(), make_config(RestoreConfig, {**fields, **options}), Asked(*asked)
             )
 
         called.__signature__ = own.replace(parameters=[*photo, *self._keywords.values()])  # type: ignore[attr-defined]

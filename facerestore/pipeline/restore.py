@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,9 @@ from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image, within_memory
 from facerestore.pipeline import stages
+from facerestore.pipeline.one_photo import Channels
 from facerestore.pipeline.parts import Parts, Passage, StageClock
+from facerestore.pipeline.progress import Cancel, OnProgress, Watch
 from facerestore.pipeline.report import (
     face_report,
     pasted_facts,
@@ -25,10 +28,11 @@ from facerestore.pipeline.report import (
 from facerestore.pipeline.selection import to_restore
 from facerestore.pipeline.stages import Blend, LineStage, Measure
 from facerestore.pixels import check_result_size, result_size
-from facerestore.types import DecodedImage, RestoredFace, RestoreResult
+from facerestore.result import RestoreResult
+from facerestore.types import DecodedImage, RestoredFace
 
 if TYPE_CHECKING:
-    from facerestore.background import OnTile
+    from facerestore.background import Upsampler
     from facerestore.types import FaceParser
 
 
@@ -191,10 +195,12 @@ class RestorePipeline(Parts):
         self,
         image: PictureSource,
         *,
+        channels: Channels = "rgb",
         source: Path | None = None,
         spent: bool = False,
-        on_tile: OnTile | None = None,
         clock: StageClock | None = None,
+        on_progress: OnProgress | None = None,
+        cancel: Cancel | None = None,
     ) -> RestoreResult:
         """Restore one photo.
 
@@ -203,40 +209,54 @@ class RestorePipeline(Parts):
         is not restored is what that network makes of it.
 
         Args:
-            image: the photo, read by ``read_image``; not changed. Or a path, or whatever else ``restore`` takes.
-            source: its path, where the task keeps something beside the photo, such as a mask.
+            image: a path, the bytes of a picture file, a Pillow image, an array, or what ``read_image`` gives; not
+                changed.
+            channels: order of the colours of an array, ``rgb`` or ``bgr``.
+            source: the photo's path, where the task keeps something beside it, such as a mask; ``image`` itself where
+                that is a path.
             spent: the result may lie in the memory of the photo's pixels, so that a photo is held once.
-            on_tile: told of the background's progress, tile by tile; None tells nobody.
             clock: takes the seconds of the stages; None makes one.
+            on_progress: told as each stage begins, and of each tile of the background; None tells nobody.
+            cancel: gives the photo up before its next stage or tile; None goes on to the end.
 
         Raises:
             BackendError: a network failed; nothing is restored in part.
+            CancelledError: that was asked for.
             ConfigError: the task does not know an option.
             ImageError: it cannot be read, the upscaled photo would be too large, an aligned input is not square, or
                 what the task needs with this photo is not there.
         """
-        do, clock = self.procedure, clock or StageClock()
-        image = as_decoded(image, max_pixels=self.max_pixels, page=self.config.page)
+        if source is None and isinstance(image, str | Path):
+            source = Path(image)
+        image = as_decoded(image, channels=channels, max_pixels=self.max_pixels, page=self.config.page)
         check_result_size(image.pixels, self.config.upscale, max_pixels=self.max_pixels)
-        photo = Passage(image, source=source, spent=spent, clock=clock)
-        for name, stage in (
-            ("detect", do.detect),
-            ("judge", do.judge),
-            ("parse", do.parse),
-            ("restore", do.restore),
-        ):
-            with clock.stage(name):
-                photo = stage(self, photo)
-        if self.background is not None:
-            with clock.stage("background"):
-                size = result_size(image.pixels, self.config.upscale)
-                canvas = self.background.upsample(image.pixels, size, on_tile=on_tile)
-                photo = replace(photo, canvas=canvas)
-        with clock.stage("blend"):
-            result = do.blend(self, photo)
-            photo = replace(photo, faces=do.measure(photo, result))
+        photo = Passage(image, source=source, spent=spent, clock=clock or StageClock())
+        photo, result = self._through(photo, on_progress, cancel)
         report = self._report(photo, result)
         return RestoreResult(image=result, faces=tuple(photo.faces), report=report, before=photo.before)
+
+    def _through(
+        self, photo: Passage, on_progress: OnProgress | None, cancel: Cancel | None
+    ) -> tuple[Passage, DecodedImage]:
+        """Return a photo at the end of its way, and what came of it."""
+        do, behind = self.procedure, self.background
+        named: dict[str, LineStage] = {
+            "detect": do.detect,
+            "judge": do.judge,
+            "parse": do.parse,
+            "restore": do.restore,
+        }
+        names = [*named, *([] if behind is None else ["background"]), "blend"]
+        watch = Watch(photo.clock, names, on_progress, cancel)
+        if behind is not None:
+            named["background"] = partial(_fill_background, behind, watch)
+        for name, stage in named.items():
+            with watch.stage(name):
+                photo = stage(self, photo)
+        with watch.stage("blend"):
+            result = do.blend(self, photo)
+            photo = replace(photo, faces=do.measure(photo, result))
+        return photo, result
 
     def _report(self, photo: Passage, result: DecodedImage) -> dict[str, Any]:
         """Return the facts of one photo, ready for JSON."""
@@ -261,3 +281,9 @@ class RestorePipeline(Parts):
             | self.procedure.pasted(self, face)
             for index, (face, quality) in enumerate(zip(photo.faces, photo.qualities, strict=True))
         ]
+
+
+def _fill_background(background: Upsampler, watch: Watch, parts: Parts, photo: Passage) -> Passage:
+    """Return the photo with what a network makes of its background."""
+    size = result_size(photo.pixels, parts.config.upscale)
+    return replace(photo, canvas=background.upsample(photo.pixels, size, on_tile=watch.tile))

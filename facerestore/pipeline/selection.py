@@ -16,7 +16,9 @@ def left_to_right(faces: Sequence[DetectedFace]) -> FoundFaces:
     return FoundFaces(in_order, search=search_of(faces))
 
 
-def select_faces(choice: str, faces: Sequence[DetectedFace], shape: tuple[int, ...]) -> frozenset[int]:
+def select_faces(
+    choice: str | Sequence[int], faces: Sequence[DetectedFace], shape: tuple[int, ...]
+) -> frozenset[int]:
     """Return the indices of the faces that ``choice`` names.
 
     Args:
@@ -36,7 +38,7 @@ def select_faces(choice: str, faces: Sequence[DetectedFace], shape: tuple[int, .
     return frozenset({max(range(len(faces)), key=lambda index: rank(faces[index].box))})
 
 
-def absent_indices(choice: str, count: int) -> list[int]:
+def absent_indices(choice: str | Sequence[int], count: int) -> list[int]:
     """Return the indices that ``choice`` names and a photo of ``count`` faces does not have."""
     return [index for index in parse_faces(choice) or () if index >= count]
 

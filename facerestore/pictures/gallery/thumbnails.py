@@ -15,7 +15,8 @@ from facerestore.alignment import compose_affine, resize_affine, upscale_affine,
 from facerestore.io import colours_of, marked, write_image
 from facerestore.pictures.compare import close_up, face_square, picture_at
 from facerestore.pixels import resize_face, to_8_bit
-from facerestore.types import DecodedImage, Image, RestoredFace, RestoreResult
+from facerestore.result import RestoreResult
+from facerestore.types import DecodedImage, Image, RestoredFace
 
 SIDE_PX = 400
 """Longest side of a photo on a card, which is some 200 points high: enough for screens of two pixels a point."""

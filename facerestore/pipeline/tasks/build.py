@@ -17,13 +17,14 @@ from PIL import Image as PillowImage
 from facerestore.config import COLORIZE_MASK, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
 from facerestore.pipeline.build import assemble
-from facerestore.pipeline.one_photo import Channels, Keywords, OnePhoto
+from facerestore.pipeline.one_photo import Asked, Channels, Keywords, OnePhoto
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.colorize import COLORIZING
 from facerestore.pipeline.tasks.damage import DamageSource, MaskFile, MaskPicture, Strokes
 from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.pipeline.tasks.synthesize import SYNTHESIZING
-from facerestore.types import DecodedImage, RestoreResult
+from facerestore.result import RestoreResult
+from facerestore.types import DecodedImage
 
 if TYPE_CHECKING:
     from facerestore.weights import WeightsStore
@@ -85,7 +86,7 @@ def build_synthesizer(
 
 
 @OnePhoto(Keywords, mask=COLORIZE_MASK)
-def colorize(source: PictureSource, config: RestoreConfig, channels: Channels) -> RestoreResult:
+def colorize(source: PictureSource, config: RestoreConfig, asked: Asked) -> RestoreResult:
     """Colour the faces of one photo and keep its luma.
 
     Loads the network anew at each call; for many photos see ``build_colorizer``, which says what the fields mean here.
@@ -93,17 +94,18 @@ def colorize(source: PictureSource, config: RestoreConfig, channels: Channels) -
     Args:
         source: the photo.
         config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
-        channels: order of the colours of an array.
+        asked: ``channels``, the order of the colours of an array, and ``on_progress`` and ``cancel`` as for
+            ``RestorePipeline.run``; keywords too.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    return build_colorizer(config).run(_photo(source, config, channels))
+    return _run(build_colorizer(config), _photo(source, config, asked.channels), asked)
 
 
 @OnePhoto(Keywords)
 def inpaint(
-    source: PictureSource, damage: PictureSource | Strokes, config: RestoreConfig, channels: Channels
+    source: PictureSource, damage: PictureSource | Strokes, config: RestoreConfig, asked: Asked
 ) -> RestoreResult:
     """Fill what is damaged in the faces of one photo.
 
@@ -114,17 +116,18 @@ def inpaint(
         damage: a picture of the photo's size that is white where the photo is damaged and black elsewhere; or
             ``Strokes(seed)``, which are drawn at random to try with.
         config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
-        channels: order of the colours of an array.
+        asked: ``channels``, the order of the colours of an array, and ``on_progress`` and ``cancel`` as for
+            ``RestorePipeline.run``; keywords too.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
     told = damage if isinstance(damage, Strokes) else MaskPicture(as_decoded(damage))
-    return build_inpainter(told, config).run(_photo(source, config, channels))
+    return _run(build_inpainter(told, config), _photo(source, config, asked.channels), asked)
 
 
 @OnePhoto(Keywords)
-def synthesize(source: PictureSource, config: RestoreConfig, channels: Channels) -> RestoreResult:
+def synthesize(source: PictureSource, config: RestoreConfig, asked: Asked) -> RestoreResult:
     """Draw a face from one parsing map, at the network's size.
 
     Loads the network anew at each call; for many maps see ``build_synthesizer``, which says what the fields mean here.
@@ -132,13 +135,18 @@ def synthesize(source: PictureSource, config: RestoreConfig, channels: Channels)
     Args:
         source: the map: colours of CelebAMask-HQ, or ids 0 to 18 as grey values, square.
         config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
-        channels: order of the colours of an array.
+        asked: ``channels``, the order of the colours of an array, and ``on_progress`` and ``cancel`` as for
+            ``RestorePipeline.run``; keywords too.
 
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
     pipeline = build_synthesizer(config)
-    return pipeline.run(_as_map(source, pipeline, channels))
+    return _run(pipeline, _as_map(source, pipeline, asked.channels), asked)
+
+
+def _run(pipeline: RestorePipeline, photo: DecodedImage, asked: Asked) -> RestoreResult:
+    return pipeline.run(photo, on_progress=asked.on_progress, cancel=asked.cancel)
 
 
 def _photo(source: PictureSource, config: RestoreConfig, channels: Channels) -> DecodedImage:
