@@ -193,10 +193,11 @@ def _luminance(colour):
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["light", "dark by the system", "dark by choice"])
+@pytest.mark.parametrize("which", [0, 1], ids=["light", "dark"])
 def test_colours_keep_the_contrast_of_wcag_aa(which):
-    blocks = re.findall(r"\{([^{}]*--paper[^{}]*)\}", (ROOM / "gallery.css").read_text(encoding="utf-8"))
-    colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", blocks[which]))
+    text = (ROOM / "gallery.css").read_text(encoding="utf-8")
+    found = re.findall(r"--(\w+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", text)
+    colours = {name: both[which] for name, *both in found}
     inks = ("ink", "soft", "accent", "restored", "cleaned", "barely", "kept", "failed")
     pairs = [(ink, ground) for ink in inks for ground in ("paper", "card")] + [("on", "accent")]
     for ink, ground in pairs:

@@ -114,6 +114,13 @@ def test_small_picture_stands_in_for_a_file_that_the_browser_cannot_show(show, r
     expect(page.locator("#before")).to_have_js_property("naturalWidth", 200)
 
 
+def test_photo_without_small_pictures_stands_on_its_card_itself(show, records, tmp_path):
+    shutil.rmtree(tmp_path / "report" / "pictures")
+    page = show(records)
+    expect(page.locator("#cards img").first).to_have_js_property("naturalWidth", 200)
+    expect(page.locator(".pair.empty")).to_have_count(1)  # of the photo that is not there
+
+
 def test_hostile_name_is_shown_as_it_is_and_runs_nothing(show, tmp_path):
     page = show(done(tmp_path, HOSTILE, "javascript:alert(1).png", gallery=tmp_path / "report"))
     shown = page.locator(".name").evaluate_all("all => all.map(one => one.textContent)")

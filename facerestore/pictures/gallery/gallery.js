@@ -54,6 +54,7 @@ const facerestoreGallery = (() => {
     const words = make("p", "words");
     if (row.status === "failed") words.append(make("span", "error", `failed: ${row.error}`));
     else if (row.status === "skipped") words.append(make("span", "skipped", "skipped: its result exists"));
+    else if (row.status === "left") words.append(make("span", "left", "left to another run, which has begun it"));
     else if (row.found === 0) words.append(make("span", "none", "no face"));
     EFFECTS.forEach(([code, word], number) => {
       if (row.effects[number]) words.append(make("span", code, `${row.effects[number]} ${word}`));
@@ -64,21 +65,25 @@ const facerestoreGallery = (() => {
     return words;
   }
 
+  function withoutPicture(pair) {
+    pair.classList.add("empty", "single");
+    pair.textContent = "no picture";
+    return pair;
+  }
+
   function pairOf(row) {
     const pair = make("span", "pair");
-    if (!row.key) {
-      pair.classList.add("empty", "single");
-      pair.textContent = "no picture";
-      return pair;
-    }
-    const kinds = row.changed ? ["before", "after"] : ["before"];
-    if (!row.changed) pair.classList.add("single");
+    if (!row.key && !row.photo) return withoutPicture(pair);
+    // A photo that an earlier run has done without a gallery has no small pictures: it stands there itself.
+    const kinds = row.key && row.changed ? ["before", "after"] : ["before"];
+    if (kinds.length === 1) pair.classList.add("single");
     for (const kind of kinds) {
       const picture = make("img");
       picture.loading = "lazy";
       picture.decoding = "async";
       picture.alt = kinds.length === 1 ? row.name : `${row.name}, ${kind}`;
-      picture.src = pictureOf(row.key, kind);
+      picture.onerror = () => withoutPicture(pair);
+      picture.src = row.key ? pictureOf(row.key, kind) : row.photo;
       pair.append(picture);
     }
     pair.addEventListener("pointermove", (event) => {
@@ -253,9 +258,13 @@ const facerestoreGallery = (() => {
 
   // --- what people press --------------------------------------------------------------------------------------
 
+  function name(dark) {
+    byId("theme").textContent = dark ? "Light colours" : "Dark colours";
+  }
+
   function theme(wanted) {
     document.documentElement.dataset.theme = wanted;
-    byId("theme").textContent = wanted === "dark" ? "Light" : "Dark";
+    name(wanted === "dark");
     try { localStorage.setItem("facerestore-theme", wanted); } catch { /* not kept where nothing may be */ }
   }
 
@@ -279,7 +288,7 @@ const facerestoreGallery = (() => {
       state.page = 0;
       choose();
     });
-    byId("theme").addEventListener("click", () => theme(byId("theme").textContent === "Dark" ? "dark" : "light"));
+    byId("theme").addEventListener("click", () => theme(byId("theme").textContent.startsWith("Dark") ? "dark" : "light"));
     byId("split").addEventListener("input", (event) => split(Number(event.target.value)));
     byId("zoom").addEventListener("click", () => zoom(byId("zoom").ariaPressed !== "true"));
     byId("previous").addEventListener("click", () => show(current - 1));
@@ -311,7 +320,7 @@ const facerestoreGallery = (() => {
     try { kept = localStorage.getItem("facerestore-theme"); } catch { /* none is kept */ }
     const dark = window.matchMedia("(prefers-color-scheme: dark)").matches;
     if (kept) theme(kept);
-    else byId("theme").textContent = dark ? "Light" : "Dark";
+    else name(dark);
     listen();
     choose();
   }

@@ -89,7 +89,7 @@ def _rank(record: Record) -> tuple[int, float]:
     """Return where a photo stands: changed ones first, the most changed at the front, then what failed, then others."""
     if record["status"] == "failed":
         return 1, 0.0
-    if record["status"] == "skipped":
+    if record["status"] != "done":
         return 4, 0.0
     if record.get("restored"):
         return 0, -(_change(record) or 0.0)
@@ -118,6 +118,7 @@ def _row(folder: Path, record: Record, done: str) -> dict[str, Any]:
         "kept": sum(record.get("kept", {}).values()),
         "change": _change(record),
         "key": key,
+        "photo": None if key else _address(folder, record["input"]),
         "changed": "size" in record and is_changed(record),
     }
 
@@ -146,7 +147,11 @@ def _details(folder: Path, record: Record, done: str) -> dict[str, Any]:
 def _words(record: Record, done: str) -> str:
     """Return a line on a photo: faces, sizes, seconds."""
     if record["status"] != "done":
-        return record["error"] or "skipped, since its result exists"
+        others = {
+            "skipped": "skipped, since its result exists",
+            "left": "left to another run, which has begun it",
+        }
+        return record["error"] or others[record["status"]]
     found, kept = record["found"], sum(record["kept"].values())
     faces = f"{count(found, 'face')}, {found - kept} {done}, {kept} kept"
     sizes = [f"{width} x {height} px" for width, height in (record["size"], record["result_size"])]
