@@ -93,10 +93,15 @@ def test_photo_opens_at_full_size_with_slider_and_faces_by_keyboard_alone(show, 
         expect(page.locator(name)).to_have_js_property("naturalWidth", 200)
         expect(page.locator(name)).to_have_attribute("src", re.compile(r"/strong\.png$"))
     assert page.locator(".face .title").first.inner_text().startswith("Face 0: restored, changed by ")
+    shape = "element => element.clientWidth / element.clientHeight"
+    for viewport in ({"width": 1200, "height": 300}, {"width": 390, "height": 800}):
+        page.set_viewport_size(viewport)
+        assert page.locator("#after").evaluate(shape) == pytest.approx(200 / 120, abs=0.03)
     page.keyboard.press(",")
     assert page.locator("#stage").evaluate("s => s.style.getPropertyValue('--split')") == "100%"
     page.keyboard.press("z")
     assert page.locator("#zoom").get_attribute("aria-pressed") == "true"
+    assert page.locator("#after").evaluate("element => element.clientWidth") == 200
     page.keyboard.press("ArrowRight")
     expect(page.locator("#photo-name")).to_have_text("weak.png")
     page.keyboard.press("Escape")

@@ -203,9 +203,9 @@ const facerestoreGallery = (() => {
     byId("stage").classList.toggle("single", !both);
     byId("slide").classList.toggle("single", !both);
     const [width, height] = photo.size;
-    const stage = byId("before");
-    if (width) { stage.width = width; stage.height = height; }
-    stage.style.height = "auto";
+    const stage = byId("stage");
+    stage.style.setProperty("--ratio", width ? String(width / height) : "1.5");
+    stage.style.setProperty("--wide", width ? `${width}px` : "100%");
     byId("viewer").hidden = !photo.input && !row.key;
     split(50);
     zoom(false);
