@@ -118,6 +118,7 @@ def test_each_face_is_told_with_network_strength_change_and_reason(tmp_path):
     gallery = tmp_path / "report"
     (record,) = done(tmp_path, "a.png", gallery=gallery, config=RestoreConfig(faces="0", strength=0.5))
     (shown,) = data_of(written(tmp_path, [record]), "photos-00000")
+    assert shown["words"].startswith("2 faces, 1 restored, 1 kept · 200 x 120 px · ")
     restored, kept = shown["faces"]
     assert restored["title"] == "Face 0"
     assert re.fullmatch(r"restored, changed by \d+\.\d levels of 255", restored["words"])

@@ -22,6 +22,7 @@ from urllib.parse import quote
 from facerestore.errors import ConfigError, count, no_face
 from facerestore.io import write_encoded
 from facerestore.pictures.gallery.thumbnails import MOST_FACES, is_changed, picture_key, picture_path
+from facerestore.result import done_words
 from facerestore.types import Effect
 
 Record: TypeAlias = Mapping[str, Any]
@@ -153,7 +154,7 @@ def _words(record: Record, done: str) -> str:
         }
         return record["error"] or others[record["status"]]
     found, kept = record["found"], sum(record["kept"].values())
-    faces = f"{count(found, 'face')}, {found - kept} {done}, {kept} kept"
+    faces = f"{count(found, 'face')}, {done_words(record['restored'], record['effects'], done)}, {kept} kept"
     sizes = [f"{width} x {height} px" for width, height in (record["size"], record["result_size"])]
     words = [faces if found else no_face(record.get("search")), " → ".join(dict.fromkeys(sizes))]
     return " · ".join([*words, f"{record['seconds']:.1f} s"])
