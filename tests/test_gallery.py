@@ -280,3 +280,17 @@ def test_gallery_of_a_run_that_finds_all_done_shows_what_the_earlier_one_did(alb
     rows, shown = data_of(album / "report"), data_of(album / "report", "photos-00000")
     assert (rows, [one["faces"] for one in shown]) == (first[0], [one["faces"] for one in first[1]])
     assert all(row["key"] and row["effects"] == [1, 0, 0] for row in rows)
+
+
+def test_pages_of_a_tiff_have_small_pictures_each_and_faces_those_of_their_page(album):
+    first, second = (Image.fromarray(photo(seed=seed).pixels) for seed in (0, 1))
+    first.save("pages.tif", save_all=True, append_images=[second])
+    assert main(["enhance", "pages.tif", "-o", "out", "--html", "report", "-q"]) == 0
+    (row,), (shown,) = data_of(album / "report"), data_of(album / "report", "photos-00000")
+    keys = [picture_key("pages.tif", page) for page in (1, 2)]
+    assert row["key"] == keys[0]
+    assert [(face["title"], face["key"], face["column"]) for face in shown["faces"]] == [
+        ("Face 0 on page 1", keys[0], 0),
+        ("Face 0 on page 2", keys[1], 0),
+    ]
+    assert all(picture_path(album / "report", key, "faces").exists() for key in keys)

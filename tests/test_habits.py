@@ -8,6 +8,7 @@ import pytest
 from fakes import face_at, photo, pipeline
 from PIL import Image
 
+import facerestore
 from facerestore import Cancel, CancelledError, RestoreConfig
 from facerestore.cli.app import main
 from facerestore.config import load_config
@@ -179,6 +180,16 @@ def test_a_photo_is_given_up_before_the_stage_after_the_one_that_was_under_way()
     assert not line.restorer.calls
     with pytest.raises(CancelledError, match="cancelled before 'detect'"):
         line.run(photo(), cancel=cancel)
+
+
+def test_restore_takes_both_as_keywords(use_pipeline):
+    use_pipeline(lambda config: pipeline(FACE, config=config))
+    cancel, told = Cancel(), []
+    facerestore.restore(photo(), faces=[0], on_progress=told.append, cancel=cancel)
+    assert [each.stage for each in told] == ["detect", "judge", "parse", "restore", "blend"]
+    cancel.cancel()
+    with pytest.raises(CancelledError, match="cancelled before 'detect'"):
+        facerestore.restore(photo(), cancel=cancel)
 
 
 def test_what_on_progress_raises_ends_the_photo():
