@@ -511,3 +511,16 @@ def test_what_the_parser_says_is_a_whole_sentence(capsys):
     err = capsys.readouterr().err
     assert "--upscale" in err
     assert err.endswith(". See 'facerestore enhance --help'.\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["--strength", "0.5"], ["-o", "out.png"], ["--upscale", "2", "-v", "-v"], []]
+)
+def test_options_are_what_typer_makes_of_them(words):
+    """Words, paths and switches go past typer's own way, for speed."""
+    program = typer.Typer()
+    add_called(program, ["enhance"])
+    program.callback()(lambda: None)
+    ours, theirs = (typer.main.get_command(each).commands["enhance"] for each in (app, program))
+    given = [each.make_context("enhance", [str(PORTRAIT), *words]).params for each in (ours, theirs)]
+    assert given[0] == given[1]

@@ -424,3 +424,8 @@ def test_a_traced_network_that_depends_on_its_batch_is_not_written(tmp_path):
     with pytest.raises(BackendError, match="ABOVE"):
         export_network(subject, tmp_path / "net.ts", format="torchscript")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_ships_is_exported_though_its_file_holds_a_graph():
+    subject = open_export(Wanted(name="psfr.clean-128"))
+    assert subject.record.weights == "psfr.clean-128"

@@ -9,6 +9,7 @@ import pytest
 from facerestore.alignment import align_face, template
 from facerestore.degradation import degrade, preset
 from facerestore.quality.judge import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
+from facerestore.quality.resolution import median_of
 from facerestore.types import AlignedFace, DetectedFace, Outcome
 
 SIZE = 256
@@ -152,3 +153,10 @@ def test_degraded_portraits_are_almost_never_kept(shared):
         degraded += [judge(degrade(face, preset("gfpgan"), rng)[0]).sharp for _ in range(4)]
     assert np.mean(clean) > 0.7
     assert np.mean(degraded) < 0.02
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 501, 502])
+def test_medians_are_those_of_numpy_to_the_bit(size):
+    values = np.random.default_rng(size).normal(0, 30, size).astype(np.float32)
+    assert median_of(values) == np.median(values)
+    assert median_of(values).dtype == np.median(values).dtype

@@ -21,7 +21,8 @@ from facerestore.errors import WeightsError
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 from facerestore.weights.catalog import data_folder
 from facerestore.weights.files import unlike_weights
-from facerestore.weights.request import TransferPolicy, UnusableError, WebOnly
+from facerestore.weights.request import UnusableError, WebOnly
+from facerestore.weights.transfer import TransferPolicy
 
 __all__ = ["server"]
 

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from facerestore.cli.terminal import is_plain
+from facerestore.cli.values import quickened
 
 FOREIGN_FLAGS = {
     "-i": "photos and directories are named without a flag: facerestore {command} PHOTO",
@@ -114,7 +115,7 @@ def settle(command: Any, *, plain: bool) -> None:
     usual = command.get_params
 
     def get_params(context: Any) -> Any:
-        return [_settled(parameter) for parameter in usual(context)]
+        return [quickened(_settled(parameter), command) for parameter in usual(context)]
 
     command.get_params = get_params
     if not hasattr(command, "commands"):

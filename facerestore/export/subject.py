@@ -14,6 +14,7 @@ from facerestore.backends.calling import with_fidelity
 from facerestore.backends.exported import NetworkRecord, exported_file
 from facerestore.backends.exported.record import RANDOM, UNSTATED
 from facerestore.config import RESTORE, TASKS, RestoreConfig, Task
+from facerestore.engines.graph import TORCH
 from facerestore.errors import ConfigError
 from facerestore.pipeline.choose import ChosenWeights, choose
 from facerestore.pipeline.load import load_restorer
@@ -70,8 +71,8 @@ def open_export(wanted: Wanted, store: WeightsStore | None = None) -> ExportSubj
     store = store if store is not None else WeightsStore(offline=True)
     chosen, task = _choose(wanted, store)
     with published_forms():
-        published = _checked(load_restorer(chosen, task=task), wanted)
-    shipped = _checked(load_restorer(chosen, task=task), wanted)
+        published = _checked(load_restorer(chosen, task=task, provider=TORCH), wanted)
+    shipped = _checked(load_restorer(chosen, task=task, provider=TORCH), wanted)
     record = replace(_record(shipped), purpose=task.purpose, weights=chosen.name, **_terms(chosen, store))
     return ExportSubject(published, shipped, record)
 

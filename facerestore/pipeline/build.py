@@ -24,7 +24,6 @@ from facerestore.pipeline.choose import (
     no_weights,
 )
 from facerestore.pipeline.load import build_detector, build_parser, build_upsampler, load_restorer
-from facerestore.pipeline.official import official_program
 from facerestore.pipeline.one_photo import Asked, Keywords, OnePhoto
 from facerestore.pipeline.parts import NetworkFacts, PipelineFacts
 from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
@@ -165,6 +164,8 @@ def assemble(
     if config.official and task != RESTORE:
         raise ConfigError(f"'facerestore {task.command}' has no official pipeline; leave official out")
     if config.official:
+        from facerestore.pipeline.official import official_program
+
         program = official_program(restorer.name)
         procedure, config = program.procedure, program.completed(config)
     finding = choose(DETECT, config, store)

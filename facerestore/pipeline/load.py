@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from facerestore.backends import create_backend, load_backend
 from facerestore.backends.exported import ExportedFile, Place, load_exported
-from facerestore.background import TiledUpsampler, holds_upsampler, load_upsampler
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.detection import create_detector
 from facerestore.errors import CheckpointError, ConfigError
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from facerestore.backends.restorer import Restorer
+    from facerestore.background import TiledUpsampler
     from facerestore.types import FaceDetector, FaceParser
     from facerestore.weights import WeightsStore
 
@@ -54,6 +54,8 @@ def load_restorer(
             place = Place(str(device), provider, threads)
             restorer = load_backend(chosen.source, name=chosen.backend, device=device, place=place)
     except CheckpointError as error:
+        from facerestore.background import holds_upsampler
+
         if chosen.source is None or not holds_upsampler(chosen.source):
             raise
         raise ConfigError(
@@ -102,4 +104,6 @@ def build_upsampler(
     """
     if chosen.source is None:
         return None
+    from facerestore.background import load_upsampler
+
     return load_upsampler(chosen.source, name=chosen.name, tile=tile, device=device)

@@ -164,11 +164,18 @@ def _axis_blur_px(luma: Luma, coarse: Luma, places: _Places, *, axis: int) -> fl
     filled = content > LEAST_POWER
     if not filled.any():
         return MOST_BLUR_PX
-    weights = np.clip(content, 0, MOST_WEIGHT * np.median(content[filled]))
+    weights = np.clip(content, 0, MOST_WEIGHT * median_of(content[filled]))
     order = np.argsort(widths, kind="stable")
     reached = np.cumsum(weights[order], dtype=np.float64)
     width = float(widths[order][np.searchsorted(reached, RESOLVED_SHARE * reached[-1])])
     return min(CROWDED_FACTOR * math.pow(width, CROWDED_POWER), MOST_BLUR_PX)
+
+
+def median_of(values: Luma) -> np.float32:
+    """Return the median of some numbers, one at least, as ``np.median`` does; that imports numpy.ma, 20 ms."""
+    half, odd = divmod(values.size, 2)
+    middle = np.partition(values, (half - 1 + odd, half), axis=None)[half - 1 + odd : half + 1]
+    return np.float32((middle[0] + middle[-1]) / 2)
 
 
 def _place_power(luma: Luma, places: _Places, *, axis: int) -> Luma:
@@ -176,7 +183,7 @@ def _place_power(luma: Luma, places: _Places, *, axis: int) -> Luma:
     import cv2
 
     power = _filtered_along(luma, np.array([-0.5, 0, 0.5], dtype=np.float32), axis) ** 2
-    ground = float(np.median(power[places.skin])) / MEDIAN_OF_SQUARE
+    ground = float(median_of(power[places.skin])) / MEDIAN_OF_SQUARE
     sums = cv2.GaussianBlur(power * places.kept, (0, 0), PLACE_SIGMA_PX)[places.features]
     return np.asarray(sums * places.scale - ground, dtype=np.float32)
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facerestore.weights.catalog import Catalog, Licence, WeightsEntry, load_catalog, parse_catalog
     from facerestore.weights.checks import Verdict
-    from facerestore.weights.download import DownloadProgress
     from facerestore.weights.files import default_home
-    from facerestore.weights.request import TransferPolicy
     from facerestore.weights.store import WeightsStore
+    from facerestore.weights.transfer import DownloadProgress, TransferPolicy
 
 _HOMES = {
     "Catalog": "catalog",
@@ -20,8 +19,8 @@ _HOMES = {
     "WeightsEntry": "catalog",
     "load_catalog": "catalog",
     "parse_catalog": "catalog",
-    "DownloadProgress": "download",
-    "TransferPolicy": "request",
+    "DownloadProgress": "transfer",
+    "TransferPolicy": "transfer",
     "Verdict": "checks",
     "WeightsStore": "store",
     "default_home": "files",

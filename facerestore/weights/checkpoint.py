@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -207,6 +206,8 @@ def _is_tar(start: bytes) -> bool:
 
     (CVE-2025-32434.)
     """
+    import tarfile
+
     try:
         tarfile.TarInfo.frombuf(start, tarfile.ENCODING, "surrogateescape")
     except tarfile.HeaderError:

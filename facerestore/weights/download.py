@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
-from typing import Literal
 
 from facerestore.errors import WeightsError
 from facerestore.weights.files import CHUNK_BYTES, check_room, read_json, unlike_weights, write_json
@@ -21,7 +20,6 @@ from facerestore.weights.request import (
     CONTENT_RANGE,
     RangeRefusedError,
     Start,
-    TransferPolicy,
     TransientError,
     UnusableError,
     failure_of,
@@ -29,32 +27,9 @@ from facerestore.weights.request import (
     open_url,
     scheme_of,
 )
+from facerestore.weights.transfer import DownloadProgress, Report, TransferPolicy
 
 _BACKOFF_MAX_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadProgress:
-    """How far a download is.
-
-    Attributes:
-        name: catalog name.
-        phase: ``waiting`` for another process that fetches the same file, or ``downloading``.
-        url: where from; empty while waiting.
-        done_bytes: bytes in the part file.
-        total_bytes: size of the whole file; None where the server does not say.
-        resumed_bytes: how many of ``done_bytes`` an earlier attempt had left.
-    """
-
-    name: str
-    phase: Literal["waiting", "downloading"]
-    url: str
-    done_bytes: int
-    total_bytes: int | None
-    resumed_bytes: int
-
-
-Report = Callable[[DownloadProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +289,3 @@ def mirrored(mirror: str, file_name: str) -> str:
             f"FACERESTORE_MIRROR is {mirror!r}; give an address that begins with https:// or http://"
         )
     return f"{mirror.rstrip('/')}/{file_name}"
-
-
-def truthy(environment: Mapping[str, str], name: str) -> bool:
-    """Return whether an environment variable switches something on: any value but empty, 0, no, off and false."""
-    return environment.get(name, "").strip().lower() not in {"", "0", "no", "off", "false"}

@@ -10,7 +10,6 @@ import http.client
 import io
 import re
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,38 +19,12 @@ from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from facerestore.errors import MalformedError, parse_whole, why
+from facerestore.weights.transfer import TransferPolicy
 
 _TRANSIENT_STATUS = frozenset(
     {408, 425, 429, 500, 502, 503, 504}
 )  # RFC 9110, section 15, and RFC 6585: try again later
 CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)")  # RFC 9110, section 14.4
-
-
-@dataclass(frozen=True, slots=True)
-class TransferPolicy:
-    """How patient a download is.
-
-    Attributes:
-        timeout_s: longest silence of the server.
-        attempts: tries per URL; each goes on where the last one broke off.
-        backoff_s: pause before the second try, doubled for each further one, at most 30 s.
-        lock_timeout_s: longest wait for another process that fetches the same file.
-        grace_s: seconds that a request may take whatever it sends.
-        least_bytes_per_s: what it must send on average beyond that.
-        most_bytes: of a file whose size nobody states: eight times the largest published network.
-        clock: seconds that never go back.
-        pause: waits so many seconds.
-    """
-
-    timeout_s: float = 30.0
-    attempts: int = 5
-    backoff_s: float = 1.0
-    lock_timeout_s: float = 600.0
-    grace_s: float = 300.0
-    least_bytes_per_s: float = 10_000.0
-    most_bytes: int = 1 << 34
-    clock: Callable[[], float] = time.monotonic
-    pause: Callable[[float], None] = time.sleep
 
 
 class TransientError(Exception):

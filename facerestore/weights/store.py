@@ -9,13 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from facerestore.errors import WeightsError
-from facerestore.weights import checks, download, licence, own, records
+from facerestore.weights import checks, licence, own, records
 from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
 from facerestore.weights.checks import Verdict, check_fit, use_of
-from facerestore.weights.download import DownloadProgress, Report
 from facerestore.weights.files import copy_hashed, default_home, exclusive, remove_files, sha256_of
 from facerestore.weights.records import Pin
-from facerestore.weights.request import TransferPolicy
+from facerestore.weights.transfer import DownloadProgress, Report, TransferPolicy, truthy
 
 
 class WeightsStore:
@@ -46,7 +45,7 @@ class WeightsStore:
     ) -> None:
         self.home = home or default_home()
         self.folder = self.home / "weights"
-        self.offline = offline or download.truthy(os.environ, "FACERESTORE_OFFLINE")
+        self.offline = offline or truthy(os.environ, "FACERESTORE_OFFLINE")
         self.mirror = mirror or os.environ.get("FACERESTORE_MIRROR") or None
         published = catalog or load_catalog()
         self._published = frozenset(published.entries)
@@ -147,7 +146,11 @@ class WeightsStore:
     def urls(self, name: str) -> tuple[str, ...]:
         """Return where a download would look: the mirror alone where one is set, else the catalog's URLs."""
         entry = self.entry(name)
-        return (download.mirrored(self.mirror, entry.file),) if self.mirror else entry.urls
+        if self.mirror is None:
+            return entry.urls
+        from facerestore.weights.download import mirrored
+
+        return (mirrored(self.mirror, entry.file),)
 
     def fetchable(self, name: str) -> bool:
         """Say whether a download of these weights has an address to look at."""
@@ -280,6 +283,8 @@ class WeightsStore:
         return path
 
     def _fetch_locked(self, entry: WeightsEntry, force: bool, report: Report) -> Path:
+        from facerestore.weights import download
+
         target = self.path_of(entry.name)
         with self._exclusively(entry, report):
             if target.is_file() and not force:

@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
-from xml.etree import ElementTree
 
 from facerestore.backends.exported.record import KEY
 from facerestore.errors import MOST_DEPTH, CheckpointError, MalformedError, refusing
@@ -88,6 +87,8 @@ def _read_openvino(path: Path) -> str | None:
 
 def _net(path: Path) -> tuple[str, str | None]:
     """Return the name of the outermost element of an XML file, and the record in it if there is one."""
+    from xml.etree import ElementTree
+
     root, own = "", None
     inside: list[str] = []
     parser: Any = ElementTree.XMLPullParser(("start", "end"))
