@@ -3,7 +3,7 @@
     import facerestore
 
     result = facerestore.restore("portrait.jpg")
-    facerestore.write_image("portrait_restored.jpg", result.image)
+    result.save("portrait_restored.jpg")
 
 Names are imported when they are first used (PEP 562), so that ``import facerestore`` costs nothing.
 """
