@@ -45,6 +45,13 @@ if TYPE_CHECKING:
 LEASE_S = 60.0
 """How long a run that says nothing counts as alive. Chosen: a machine that is busy is still heard within it."""
 
+MOST_UNNOTED = 16
+"""Photos that are done before they are noted together: 0.06 ms for each in place of 0.3 (measured on ext4)."""
+
+SYNC_S = 1.0
+"""After a power cut, at most the results of so long are there and not known, and are told to be in the way. An fsync
+for each photo took 0.5 ms of the processor on ext4, 1% of the time of a photo of 480x360."""
+
 
 class Journal:
     """The journal of one folder, opened by one run; threads may share it.
@@ -74,7 +81,8 @@ class Journal:
         self._folder, self._asked, self._version, self._clock = folder, asked, version, clock
         self._host, self._pid = host or socket.gethostname(), pid or os.getpid()
         self._lock, self._over = threading.RLock(), threading.Event()
-        self._run = 0
+        self._run, self._synced = 0, clock()
+        self._done: list[PhotoOutcome] = []
         with telling(self._folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._base = opened(folder / FILE)
@@ -90,6 +98,7 @@ class Journal:
             Standing.FAILED: found.failed,
             Standing.CHANGED: found.changed,
         }
+        self.beat()
         # No transaction: photos may be read for it, and other runs are not to wait so long.
         with self._lock, telling(self._folder):
             rows = {row["name"]: row for row in self._base.execute(ROWS)}
@@ -157,22 +166,24 @@ class Journal:
             "input_sha256": hashlib.sha256(data).hexdigest(),
             "output_size": size,
             "output_sha256": digest.hexdigest(),
+            "seconds": sum(report.get("stage_seconds", {}).values()),
             "written": _json([self._relative(path) for path in (job.target, *extras)]),
             "report": _json(report),
         }
-        # On the disk before the result is: else a power cut could leave a result that nobody knows.
-        with self._transaction(synchronous="FULL"):
+        with self._transaction():
             self._update(job, state="written", **facts)
 
     def settle(self, outcome: PhotoOutcome) -> None:
         """Note what became of a photo that this run has claimed."""
         job, error = outcome.job, outcome.error
+        if error is None:  # together with others: should it be lost, the hash says the same
+            with self._lock:
+                self._done.append(outcome)
+            if len(self._done) >= MOST_UNNOTED:
+                self.beat()
+            return
         with self._transaction():
-            if error is None:
-                self._update(job, state="done", seconds=outcome.seconds)
-            elif isinstance(
-                error, InTheWayError
-            ):  # nothing was begun: what lies there is not known to be ours
+            if isinstance(error, InTheWayError):  # nothing was begun: what lies there is not known to be ours
                 self._base.execute(
                     "DELETE FROM photos WHERE name = ? AND run = ?", (self._name(job), self._run)
                 )
@@ -184,6 +195,7 @@ class Journal:
 
     def records(self, jobs: Iterable[PhotoJob]) -> dict[PhotoJob, Record]:
         """Return what the journal has of photos that are done or have failed; nothing of others."""
+        self.beat()  # what this run has done is to be among them, here as above
         found = {}
         known = "SELECT * FROM photos WHERE name = ? AND state IN ('done', 'failed')"
         with self._lock, telling(self._folder):
@@ -201,8 +213,12 @@ class Journal:
     def close(self) -> None:
         """End the run; what it has claimed and not finished is free."""
         self._over.set()
-        with self._lock, suppress(sqlite3.Error):  # whoever looks finds the process gone, or its lease over
-            self._base.execute("UPDATE runs SET seen = 0 WHERE id = ?", (self._run,))
+        with self._lock:
+            with (
+                suppress(JournalError),
+                self._transaction(),
+            ):  # else the process is found gone, or its lease over
+                self._base.execute("UPDATE runs SET seen = 0 WHERE id = ?", (self._run,))
             self._base.close()
 
     def _standing(self, job: PhotoJob, row: sqlite3.Row | None) -> Standing:
@@ -262,8 +278,11 @@ class Journal:
 
     def _relative(self, path: Path) -> str:
         """Return a path within the folder, which may be moved as a whole; of others the whole path."""
-        inside = path.is_relative_to(self._folder)
-        return path.relative_to(self._folder).as_posix() if inside else str(path.absolute())
+        text, start = path.as_posix(), self._folder.as_posix()
+        if start == ".":
+            return str(path) if path.is_absolute() else text
+        inside = text.startswith(f"{start.rstrip('/')}/")
+        return text[len(start.rstrip("/")) + 1 :] if inside else str(path.absolute())
 
     def _number_of(self, settings: Mapping[str, Any]) -> int:
         facts = _json(dict(sorted(settings.items())))
@@ -289,22 +308,35 @@ class Journal:
             self.beat()
 
     def beat(self) -> None:
-        """Say that the run is alive."""
+        """Say that the run is alive, and what it has done."""
         with suppress(JournalError), self._transaction():  # what matters fails where it is asked for
+            self._note_done()
             self._base.execute("UPDATE runs SET seen = ? WHERE id = ?", (self._clock(), self._run))
 
+    def _note_done(self) -> None:
+        for outcome in self._done:
+            self._update(outcome.job, state="done", seconds=outcome.seconds)
+        self._done.clear()
+
     @contextmanager
-    def _transaction(self, *, synchronous: str = "NORMAL") -> Iterator[None]:
+    def _transaction(self) -> Iterator[None]:
         """Do what is in the block as one change, which no other process sees in part."""
         with self._lock, telling(self._folder):
-            self._base.execute(f"PRAGMA synchronous = {synchronous}")
+            # What the system has is safe from whatever becomes of the process; from a power cut, what the disk has.
+            now = self._clock()
+            due = not 0 <= now - self._synced < SYNC_S
+            if due:
+                self._base.execute("PRAGMA synchronous = FULL")
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._base.execute("COMMIT")
+                self._synced = now if due else self._synced
             finally:
                 if self._base.in_transaction:
                     self._base.execute("ROLLBACK")
+                if due:
+                    self._base.execute("PRAGMA synchronous = NORMAL")
 
 
 def _record(row: sqlite3.Row, folder: Path) -> Record:

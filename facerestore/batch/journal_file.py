@@ -50,6 +50,7 @@ def opened(path: Path) -> sqlite3.Connection:
     try:
         base.row_factory = sqlite3.Row
         base.execute("PRAGMA journal_mode = WAL")
+        base.execute("PRAGMA synchronous = NORMAL")
         (version,) = base.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise sqlite3.DatabaseError(f"a later facerestore has made it, with tables of version {version}")
