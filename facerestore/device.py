@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, require_torch
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +55,7 @@ def resolve_device(name: str = "auto") -> Device:
 
     Raises:
         ConfigError: the device is unknown or absent on this machine.
+        BackendError: torch, which drives it, is not installed.
     """
     if name == "auto":
         return _accelerator() or CPU
@@ -63,6 +64,8 @@ def resolve_device(name: str = "auto") -> Device:
     numbered = device.type == "cuda" and index.isascii() and index.isdigit() and len(index) <= INDEX_DIGITS
     if device.type not in DEVICES[1:] or (device.type != name and not numbered):
         raise ConfigError(f"unknown device '{name}'; choose one of {', '.join(DEVICES)} or cuda:N")
+    if device.type != "cpu":
+        require_torch(f"device '{name}'")
     if device.type != "cpu" and not _is_here(device, int(index or 0)):
         raise ConfigError(
             f"device '{name}' is not available here; use --device cpu, or see 'facerestore doctor'"

@@ -258,6 +258,18 @@ def required_package(
         ) from fault
 
 
+def require_torch(what: str) -> ModuleType:
+    """Return torch, imported now; a small install lacks it.
+
+    Args:
+        what: needs it, for the message.
+
+    Raises:
+        BackendError: it cannot be imported.
+    """
+    return required_package("torch", what=what, install="pip install torch", error=BackendError)
+
+
 def check_packages(modules: Sequence[str], *, what: str, install: str) -> None:
     """Raise ConfigError where a package is not installed; nothing is imported."""
     missing = [module for module in modules if find_spec(module) is None]

@@ -1,8 +1,10 @@
 """What ships runs without torch: the graphs in the weights files, and the commands that use them."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -219,3 +221,34 @@ def test_enhance_imports_nothing_that_it_has_no_use_for(photo, tmp_path):
         check=False,
     )
     assert found.stdout.strip() == "[]", found.stderr
+
+
+# --- a small install -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["enhance", "drawn.png", "--provider", "torch"], "lite_clean_256.safetensors', which is not run by"),
+        (["enhance", "drawn.png", "--device", "cuda"], "device 'cuda'"),
+        (["export", "lite.clean-256", "-o", "out.onnx"], "this"),
+    ],
+)
+def test_what_needs_torch_says_so_and_how_to_get_it(words, what, photo, tmp_path):
+    found = subprocess.run(
+        [sys.executable, "-c", RUN.replace("main()", "sys.exit(main())"), *words],
+        cwd=photo.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert re.search(f"{re.escape(what)}.* needs the package torch, .*; run: pip install torch", found.stderr)
+
+
+def test_a_small_install_asks_for_all_but_torch_and_facexlib():
+    with (WEIGHTS.parent / "pyproject.toml").open("rb") as stream:
+        asked = tomllib.load(stream)["project"]["dependencies"]
+    lines = (WEIGHTS.parent / "docs" / "small-install.txt").read_text().splitlines()
+    small = [line.replace("-headless", "") for line in lines if line and not line.startswith("#")]
+    assert sorted(small) == sorted(each for each in asked if not each.startswith(("torch", "facexlib")))

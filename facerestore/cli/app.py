@@ -173,6 +173,9 @@ def _describe(error: Exception) -> str:
         message = format_message()
         message = message if not message or message.endswith((".", "?")) else f"{message}."
         return f"{message} See '{command} --help'." if message else ""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return f"this needs the package {package}, which is not installed; run: pip install {package}"
     return f"{named(error)} (FACERESTORE_DEBUG=1 shows where)"
 
 

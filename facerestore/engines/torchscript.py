@@ -13,7 +13,7 @@ from typing import Any
 
 from facerestore.engines import Place
 from facerestore.engines.torch_module import TorchEngine
-from facerestore.errors import CheckpointError, ConfigError, refusing
+from facerestore.errors import CheckpointError, ConfigError, refusing, require_torch
 
 INPUTS = ("float32", "uint8")
 """What such a module is given: a face, and a parsing map if it takes one; it does not tell itself."""
@@ -28,9 +28,9 @@ class TorchScriptEngine(TorchEngine):
         Raises:
             CheckpointError: the file is corrupt.
             ConfigError: a provider was named, which only other runtimes have.
+            BackendError: torch is not installed.
         """
-        import torch
-
+        torch = require_torch(f"'{path}'")
         if place.provider is not None:
             raise ConfigError(
                 f"provider '{place.provider}' is for ONNX and OpenVINO files; TorchScript runs on the device of"
@@ -40,7 +40,7 @@ class TorchScriptEngine(TorchEngine):
             refusing(lambda why: CheckpointError(f"torch cannot load '{path}': {why}; export it again")),
             without_deprecation(),
         ):
-            module: Any = torch.jit.load(str(path), map_location=place.device)  # type: ignore[no-untyped-call]
+            module: Any = torch.jit.load(str(path), map_location=place.device)
         given = len(module.forward.schema.arguments) - 1
         super().__init__(module, device=place.device, inputs=INPUTS[:given])
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.detection import EXTENSIONS as FOREIGN_DETECTORS
 from facerestore.device import automatic_precision, known_precisions, resolve_device
-from facerestore.engines.onnx import INSTALL as INSTALL_ONNX
 from facerestore.engines.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.errors import FaceRestoreError, count, named
 from facerestore.extensions import Extension, Extensions, all_extensions
@@ -38,20 +38,20 @@ from facerestore.types import DecodedImage, DetectedFace, FaceDetector, Image
 from facerestore.weights import WeightsStore
 
 PACKAGES = (
-    ("torch",),
     ("numpy",),
     ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     ("pillow",),
     ("safetensors",),
-    ("facexlib",),
     ("typer",),
     ("rich",),
+    ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
 )
 """What must be installed, each under one of its names."""
 
 EXTRAS = (
+    ("torch", "for weights that do not ship, CUDA and training", "pip install torch"),
+    ("facexlib", "for the RetinaFace detectors", "pip install facexlib"),
     ("spandrel", "for gfpgan, restoreformer and more background networks", INSTALL),
-    ("onnxruntime", "for networks exported to ONNX, --backend onnx:FILE", INSTALL_ONNX),
     ("openvino", "for networks exported to OpenVINO, --backend openvino:FILE", INSTALL_OPENVINO),
 )
 """What may be installed: the package, what it is good for, and how."""
@@ -179,6 +179,8 @@ def _devices() -> list[Check]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: a shared library of torch does not load
+        if _program(("torch",)).state is not State.OK:
+            return [Check("device", "cpu", State.OK, f"{platform.machine()}; other devices need torch")]
         return [
             Check("device", "import torch", State.BROKEN, f"cannot be imported: {error}; install torch again")
         ]
@@ -308,6 +310,8 @@ def _try_background(name: str, store: WeightsStore) -> str:
 
 def _extensions() -> list[Check]:
     """Import what other packages bring, detectors excepted, which are made above; what is ours the line tries."""
+    if find_spec("torch") is None:  # the rooms of training and measuring are made of it
+        return []
     return [
         _attempted(each.kind, each.name, partial(_try_extension, kind, each))
         for kind in all_extensions()

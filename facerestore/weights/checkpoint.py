@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing, why
+from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing, require_torch, why
 from facerestore.files import path_written_whole
 from facerestore.weights.weights_file import (
     GRAPH_TENSORS,
@@ -65,8 +65,10 @@ def load_state_dict(source: WeightsSource, *, key: str | None = None) -> dict[st
     Raises:
         CheckpointError: the file is absent, empty, truncated, of another format, holds no network, or holds
             objects other than tensors, which are refused because loading them could run code.
+        BackendError: torch is not installed.
     """
     file = open_weights(source)
+    require_torch(f"the network of '{file.path}', which is not run by ONNX Runtime,")
     name = str(file.path)
     state_dict = canonical_state_dict(_read_contents(file), key=key, source=name)
     while (bare := canonical_state_dict(state_dict, source=name)).keys() != state_dict.keys():
