@@ -298,14 +298,34 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store the numbers in float16: half of the bytes.")
     ] = False,
+    graph: Annotated[
+        bool,
+        typer.Option(
+            help="Put the network's graph into the file, so that ONNX Runtime runs it without torch. Needs"
+            ' pip install "facerestore[onnx]".'
+        ),
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write the averaged network of a run as a weights file that 'enhance --weights' takes at once."""
     _check_extra()
     from facerestore.training.export import export_run
 
+    if graph:
+        from facerestore.export.writers import check_packages
+
+        check_packages("onnx")
+
     written = export_run(run, out, licence=licence, data=data, half=half, overwrite=overwrite)
-    typer.echo(f"{written.path}: {written.recipe} after {written.step} steps, {_size_words(written.path)}")
+    graph = graph and written.runs_alone
+    if graph:
+        from facerestore.export.embedding import embed_graph
+
+        embed_graph(written.path)
+    runner = "ONNX Runtime or torch" if graph else "torch"
+    typer.echo(
+        f"{written.path}: {written.recipe} after {written.step} steps, {_size_words(written.path)}, for {runner}"
+    )
     if written.installable:
         backend = recipe_entry(written.recipe).backend
         typer.echo(f"to give it a name: facerestore weights import {backend}.NAME {written.path}")

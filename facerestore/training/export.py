@@ -39,6 +39,7 @@ class Written:
         recipe: what trained it.
         step: after how many steps.
         installable: whether the weights store accepts it under a name.
+        runs_alone: it holds a network that restores or finds faces, whose graph may stand in its header.
         starts: of a prior, the recipe that starts from it and its options up to the file; else empty.
     """
 
@@ -46,6 +47,7 @@ class Written:
     recipe: str
     step: int
     installable: bool
+    runs_alone: bool
     starts: str = ""
 
 
@@ -100,7 +102,12 @@ def export_run(
     state = halved(exported.state_dict) if half else exported.state_dict
     save_state_dict(out, state, metadata=header)
     starts = STARTS.get(name, "") if header.get("arch", "").endswith("-prior") else ""
-    return Written(out, name, step, "backend" in header and "purpose" in header, starts)
+    return Written(out, name, step, "backend" in header and "purpose" in header, _runs_alone(header), starts)
+
+
+def _runs_alone(header: Mapping[str, str]) -> bool:
+    """Say whether ``facerestore.export.embedding`` knows how a network is given what it takes."""
+    return header.get("purpose") == "restore" or header.get("arch") in ("finder", "landmarks")
 
 
 def _no_run_folder(run: Path) -> AbstractContextManager[None]:
