@@ -101,6 +101,13 @@ class RestoreConfig:
     hold). 0.5 unless given.
     """
 
+    detail: float | None = option(
+        None, least=0, most=1, wanted="a number from 0 (none) to 1 (most)", metavar="0..1"
+    )
+    """How much fine structure is drawn that the photo only hints at, such as lids, lashes and pores: 0 for none, 1 for
+    most. Chosen for each face unless given: none where it is nearly sharp, the weights' own measure elsewhere.
+    """
+
     upscale: float = option(
         1.0, least=1, most=MAX_UPSCALE, wanted=f"a number from 1 to {MAX_UPSCALE}", metavar="1..8"
     )

@@ -25,7 +25,9 @@ GPEN_256 = network("gpen.bfr-256", 256, "generative")
 PSFR = network("psfr.ffhq-512", 512, "generative")
 WIDE_LITE = network("lite.clean-512", 512, "careful", bundled=True, commercial_use="yes")
 
-LIGHT, HEAVY = 0.6, 1.6
+DETAIL = network("lite.detail-256", 256, "detailed", bundled=True, commercial_use="yes")
+
+SLIGHT, LIGHT, HEAVY = 0.5, 0.8, 1.6
 """Blur, of the width at which it is heavy."""
 
 
@@ -65,6 +67,12 @@ def served(candidates, crop_px, blur, *, upscale=1.0):
         ([GPEN_512, PSFR], 300, HEAVY, 1, GPEN_512, "heavy"),
         ([PSFR, GPEN_512], 300, HEAVY, 1, PSFR, "heavy"),
         ([GPEN_512, GPEN_256, LITE], 100, HEAVY, 1, GPEN_256, "heavy"),
+        # A face that is not nearly sharp goes to the network that draws what the photo hints at.
+        ([LITE, DETAIL], 200, SLIGHT, 1, LITE, "light"),
+        ([LITE, DETAIL], 200, LIGHT, 1, DETAIL, "light"),
+        ([LITE, DETAIL], 200, HEAVY, 1, DETAIL, "heavy"),
+        ([GPEN_512, LITE, DETAIL], 200, HEAVY, 1, GPEN_512, "heavy"),
+        ([DETAIL], 200, SLIGHT, 1, DETAIL, "light"),
         # Without a network of the wanted character the other serves.
         ([GPEN_512], 80, LIGHT, 1, GPEN_512, "light"),
         ([WIDE_LITE, LITE], 500, HEAVY, 1, WIDE_LITE, "no-prior"),
@@ -76,7 +84,14 @@ def test_the_rule(candidates, crop_px, blur, upscale, weights, code):
     assert (choice.weights, choice.code) == (weights.name, code)
     assert (choice.backend, choice.face_size) == (weights.backend, weights.face_size)
     assert f"{choice.face_size} px for a face of {crop_px * upscale} px" in choice.reason
-    assert ("heavily" if blur > 1 or crop_px <= 64 else "lightly") in choice.reason
+    degree = "lightly degraded" if blur == LIGHT else "nearly sharp"
+    assert ("heavily degraded" if blur > 1 or crop_px <= 64 else degree) in choice.reason
+
+
+def test_a_noisy_or_blocky_face_is_not_nearly_sharp_whatever_its_edges():
+    for worse in (quality(1.4, noise=5), quality(1.4, blockiness=1.4)):
+        assert route([LITE, DETAIL], worse, crop_px=200).weights == DETAIL.name
+    assert route([LITE, DETAIL], quality(1.4), crop_px=200).weights == LITE.name
 
 
 def test_the_reason_tells_what_is_lost_or_lacking():
@@ -110,11 +125,14 @@ def test_who_could_never_be_chosen_is_no_contender():
 def test_the_summary_says_who_serves_whom():
     assert summary([LITE]) == "lite.clean-256 for every face, the only one here that it may take"
     assert summary([GPEN_512, LITE]) == (
-        "for lightly degraded faces lite.clean-256 up to 320 px, gpen.bfr-512 above;"
-        " for heavily degraded ones gpen.bfr-512"
+        "for nearly sharp or lightly degraded faces lite.clean-256 up to 320 px, gpen.bfr-512 above;"
+        " for heavily degraded faces gpen.bfr-512"
     )
     assert summary([GPEN_512, GPEN_1024]) == (
-        "gpen.bfr-512 up to 640 px, gpen.bfr-1024 above, lightly or heavily degraded"
+        "gpen.bfr-512 up to 640 px, gpen.bfr-1024 above, however degraded"
+    )
+    assert summary([LITE, DETAIL]) == (
+        "for nearly sharp faces lite.clean-256; for lightly degraded or heavily degraded faces lite.detail-256"
     )
     three = summary([GPEN_512, GPEN_1024, LITE])
     assert "lite.clean-256 up to 320 px, gpen.bfr-512 up to 640 px, gpen.bfr-1024 above" in three

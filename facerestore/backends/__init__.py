@@ -19,6 +19,7 @@ from facerestore.engines.graph import runs_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 from facerestore.weights.checkpoint import load_state_dict, open_weights
+from facerestore.weights.mixing import Mix, mixed
 
 if TYPE_CHECKING:
     import torch
@@ -151,6 +152,7 @@ def load_backend(
     name: str | None = None,
     device: torch.device | str = "cpu",
     place: Place | None = None,
+    mix: Mix | None = None,
 ) -> Restorer:
     """Return a restorer with the parameters of a weights file.
 
@@ -158,6 +160,7 @@ def load_backend(
         source: safetensors or PyTorch file; read without running code.
         name: the backend; None recognises it by the file's keys.
         device: where the network runs.
+        mix: what the parameters are mixed with; None takes them as they are.
         place: where the graph that the file may hold is to run; None for torch.
 
     Raises:
@@ -170,9 +173,9 @@ def load_backend(
     if place is not None and own in BACKENDS and name in (None, own) and runs_graph(file, place):
         from facerestore.backends.graph_restorer import load_graph
 
-        in_torch = partial(load_backend, file, name=own, device=device)
-        return load_graph(file, place, own=backend_class(own).descriptor, in_torch=in_torch)
-    state_dict = load_state_dict(file)
+        in_torch = partial(load_backend, file, name=own, device=device, mix=mix)
+        return load_graph(file, place, mix=mix, own=backend_class(own).descriptor, in_torch=in_torch)
+    state_dict = load_state_dict(file) if mix is None else _mixed(file, mix)
     try:
         chosen = _recognise(file, state_dict) if name is None else name
         found = backend_class(chosen)
@@ -183,9 +186,19 @@ def load_backend(
                 raise CheckpointError(
                     f"its keys are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
                 )
-            return _whole(found.build(state_dict, device=device)).for_header(file.metadata)
+            restorer = _whole(found.build(state_dict, device=device)).for_header(file.metadata)
+            return restorer if mix is None else restorer.redeclared(detail=mix.share)
     except CheckpointError as error:
         raise CheckpointError(f"'{file.path}': {error}") from error
+
+
+def _mixed(file: WeightsFile, mix: Mix) -> dict[str, torch.Tensor]:
+    """Return the parameters of a file, mixed with others."""
+    import torch
+
+    base, own = ({k: v.numpy() for k, v in load_state_dict(f).items()} for f in (mix.base, file))
+    made = mixed(base, own, mix.share, name=str(file.path))
+    return {key: torch.from_numpy(value) for key, value in made.items()}
 
 
 def _recognise(file: WeightsFile, state_dict: Mapping[str, torch.Tensor]) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facerestore.backends.restorer import Descriptor, Restorer
     from facerestore.engines import Engine, Place
     from facerestore.types import AlignedFace, ParsingMap, Stage
+    from facerestore.weights.mixing import Mix
     from facerestore.weights.weights_file import WeightsFile
 
 RECORD = "network"
@@ -24,7 +25,12 @@ RECORD = "network"
 
 
 def load_graph(
-    file: WeightsFile, place: Place, *, own: Descriptor, in_torch: Callable[[], Restorer]
+    file: WeightsFile,
+    place: Place,
+    *,
+    own: Descriptor,
+    in_torch: Callable[[], Restorer],
+    mix: Mix | None = None,
 ) -> GraphRestorer:
     """Return a restorer that runs the graph of a weights file.
 
@@ -32,6 +38,7 @@ def load_graph(
         file: one that ``holds_graph``.
         place: where it runs.
         own: what its backend declares.
+        mix: what its parameters are mixed with; None takes them as they are.
         in_torch: makes the same network in torch.
 
     Raises:
@@ -44,8 +51,9 @@ def load_graph(
             f"'{file.path}' holds a graph and does not say how faces are given to it; export it again"
         )
     record = record_from_json(file.metadata[RECORD], file.path)
-    engine = open_graph(file, place)
+    engine = open_graph(file, place, mix=mix)
     found = record.described(own.name, usual_batch(record.face_size, engine))
+    own = replace(own, detail=None if mix is None else mix.share)
     shared = ("face_size", "input_size", "network_range", "drawn_maps", "precision", "max_batch")
     return GraphRestorer(replace(own, **{field: getattr(found, field) for field in shared}), engine, in_torch)
 

@@ -42,6 +42,7 @@ class Descriptor:
         needs_parsing: it takes a parsing map beside each face.
         drawn_maps: it was trained on maps drawn from the five landmarks, and takes such maps.
         fidelity: its weight between quality (0) and fidelity to the input (1); None where it has no such dial.
+        detail: share of the weights that draw detail in its network; None where they are not mixed.
         has_stages: ``stages`` shows its work scale by scale.
         takes_half: the automatic precision may be fp16: its faces in it were compared with those in float32.
         precision: number format that it computes in: ``float32``, ``bf16`` or ``fp16``; None where it does not tell.
@@ -60,6 +61,7 @@ class Descriptor:
     needs_parsing: bool = False
     drawn_maps: bool = False
     fidelity: float | None = None
+    detail: float | None = None
     has_stages: bool = False
     takes_half: bool = False
     precision: str | None = None

@@ -10,10 +10,12 @@ import base64
 import binascii
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.engines import Engine, Place
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
+from facerestore.weights.mixing import Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS
 
 if TYPE_CHECKING:
@@ -73,12 +75,13 @@ def runs_graph(file: WeightsFile, place: Place) -> bool:
     return GRAPH in file.metadata and (place.provider is not None or not place.device.startswith("cuda"))
 
 
-def open_graph(file: WeightsFile, place: Place | None = None) -> Engine:
+def open_graph(file: WeightsFile, place: Place | None = None, *, mix: Mix | None = None) -> Engine:
     """Return the network of a weights file, run by ONNX Runtime with the tensors of the file.
 
     Args:
         file: one with a graph.
         place: where it runs; on the CPU when None.
+        mix: what its tensors are mixed with; None takes them as they are.
 
     Raises:
         CheckpointError: the file is cut short or damaged, or graph and tensors do not fit each other.
@@ -94,14 +97,18 @@ def open_graph(file: WeightsFile, place: Place | None = None) -> Engine:
             raise MalformedError(file.torn)
         model = unpacked_graph(file.metadata[GRAPH])
         names = parse_json(file.metadata.get(TAKEN, "[]"))
-        return OnnxEngine(model, place or Place(), name=str(file.path), parameters=_tensors(file, names))
+        tensors = _tensors(file.path, names)
+        if mix is not None:
+            base = mix.base if isinstance(mix.base, Path) else mix.base.path
+            tensors = mixed(_tensors(base, names), tensors, mix.share, name=str(file.path))
+        return OnnxEngine(model, place or Place(), name=str(file.path), parameters=tensors)
 
 
-def _tensors(file: WeightsFile, names: Any) -> Mapping[str, NDArray[Any]]:
+def _tensors(path: Path, names: Any) -> Mapping[str, NDArray[Any]]:
     """Return the tensors of these names, as the graph calls them."""
     from safetensors import safe_open
 
     if not isinstance(names, list):
         raise MalformedError(f"its header's {TAKEN} is no list of names")
-    with safe_open(file.path, "numpy") as tensors:
+    with safe_open(path, "numpy") as tensors:
         return {name.removeprefix(GRAPH_TENSORS): tensors.get_tensor(name) for name in names}

@@ -61,6 +61,7 @@ def available(
     entries = sorted(
         (e for e in store.installed() if _takes_part(e) and e.backend in known), key=lambda e: e.choice_order
     )
+    entries = _as_detailed(entries, config.detail)
     lacks = {
         e.name: lack
         for e in entries
@@ -90,6 +91,16 @@ def usable(config: RestoreConfig, store: WeightsStore) -> Available:
         }
         found = available(config, store, without=faults)
     return found
+
+
+def _as_detailed(entries: list[WeightsEntry], detail: float | None) -> list[WeightsEntry]:
+    """Return those that serve the detail that is asked for: all where none is, since then each face has its own."""
+    if detail is None:
+        return entries
+    if detail == 0:
+        return [entry for entry in entries if entry.detail_of is None]
+    bases = {entry.detail_of for entry in entries}
+    return [entry for entry in entries if entry.name not in bases]
 
 
 def _takes_part(entry: WeightsEntry) -> bool:

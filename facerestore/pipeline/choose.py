@@ -18,6 +18,7 @@ from facerestore.detection import DETECTORS
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing import FacePasting, LandmarkParser, ParseNetParser
 from facerestore.weights.files import sha256_of
+from facerestore.weights.mixing import Mix
 from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at, looks_like_path
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class ChosenWeights:
         sha256: of the file; None where nobody has stated one.
         bundled: they came with the program.
         commercial_use: ``yes``, ``no`` or ``unclear``; None where nobody says.
+        mix: what the network is mixed with; None where it is taken as it is.
         record: what an exported network says of itself; None for all others.
         passed_over: what ``auto`` would have taken before these.
     """
@@ -57,6 +59,7 @@ class ChosenWeights:
     sha256: str | None = None
     bundled: bool = False
     commercial_use: str | None = None
+    mix: Mix | None = None
     record: NetworkRecord | None = None
     passed_over: PassedOver = ()
 
@@ -178,6 +181,31 @@ def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> Chosen
     )
 
 
+def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
+    """Return weights as ``config.detail`` asks for them: those that draw detail, mixed with what they came from.
+
+    Raises:
+        ConfigError: no weights that draw detail are known for these.
+        WeightsError: they, or what they were trained from, are not installed, or corrupt.
+    """
+    entries, wanted = store.catalog.entries, config.detail
+    entry = entries.get(chosen.name)
+    if entry is None or entry.detail_of is None:
+        if not wanted:
+            return chosen
+        entry = next((own for own in entries.values() if own.detail_of == chosen.name), None)
+        if entry is None:
+            raise ConfigError(
+                f"weights '{chosen.name}' have no detail to be drawn, and detail {wanted:g} was given; leave it out, or"
+                f" choose one of {', '.join(own.detail_of for own in entries.values() if own.detail_of)}"
+            )
+    base, share = entry.detail_of or "", entry.detail if wanted is None else wanted
+    if share == 0:
+        return installed_weights(base, store, purpose=entry.purpose)
+    found = installed_weights(entry.name, store, purpose=entry.purpose)
+    return replace(found, mix=Mix(store.require(base), share))
+
+
 def no_weights(backend: str, store: WeightsStore, task: Task) -> str:
     """Return the message that no weights for a task are here, with the command that fetches some."""
     entries = sorted(store.catalog.of(task.purpose), key=lambda entry: entry.advice_order)
@@ -202,10 +230,11 @@ def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenW
             raise ConfigError(f"backend '{backend}' takes no weights; leave out '{weights}'")
         return ChosenWeights(name=backend, backend=backend)
     if weights is None:
-        return installed_weights(_best_restorer(backend, store, task), store, purpose=task.purpose)
+        found = installed_weights(_best_restorer(backend, store, task), store, purpose=task.purpose)
+        return with_detail(found, config, store)
     if looks_like_path(weights):
         refuse_exported(Path(weights).expanduser())
-    chosen = _named(weights, store, task.purpose)
+    chosen = with_detail(_named(weights, store, task.purpose), config, store)
     if chosen.backend is None:
         return replace(chosen, backend=None if backend == AUTO else backend)
     if backend not in (AUTO, chosen.backend):

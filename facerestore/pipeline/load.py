@@ -52,7 +52,9 @@ def load_restorer(
             restorer = create_backend(chosen.name, device=device)
         else:
             place = Place(str(device), provider, threads)
-            restorer = load_backend(chosen.source, name=chosen.backend, device=device, place=place)
+            restorer = load_backend(
+                chosen.source, name=chosen.backend, device=device, place=place, mix=chosen.mix
+            )
     except CheckpointError as error:
         from facerestore.background import holds_upsampler
 

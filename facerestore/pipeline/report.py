@@ -70,6 +70,7 @@ def photo_facts(
         "region": config.region,
         "background": None if parts.background is None else background_facts(parts.background),
         "fidelity": parts.restorer.descriptor.fidelity,
+        "detail": parts.restorer.descriptor.detail,
         "upscale": config.upscale,
         "strength": config.strength,
         "found": len(faces),

@@ -5,7 +5,8 @@ In order:
 1. *Size.* A network reaches a face when its pixels, enlarged ``COVERED_ENLARGEMENT`` times at most, fill the crop of
    the face in the result. Only networks that reach it are asked; where none does, only the largest.
 2. *Character.* A heavily blurred or tiny face goes to a network that draws detail from what it has learnt of faces
-   (``generative``), any other to one that holds to the photo (``careful``), where one of that kind is left.
+   (``generative``), a nearly sharp one to one that holds to the photo (``careful``), any other to one that draws what
+   the photo hints at (``detailed``); where none of that kind is left, to the next kind of `ORDERS`.
 3. *Thrift.* Of those that are left the smallest, and of one size the first in the order of the catalog.
 
 Whether a face is restored at all is for ``facerestore.quality.judge`` to say; this module says by whom, and stops
@@ -18,13 +19,23 @@ is the finding of their papers and not a measurement of ours: the weights that t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facerestore.quality.judge import SHARP_BLOCKINESS, SHARP_NOISE_LEVELS, FaceQuality
 from facerestore.types import Choice, Decision, Outcome
 
-CAREFUL, GENERATIVE = "careful", "generative"
+CAREFUL, DETAILED, GENERATIVE = "careful", "detailed", "generative"
+
+SLIGHT, LIGHT, HEAVY = "nearly sharp", "lightly degraded", "heavily degraded"
+"""Degrees of damage, in the words of reasons."""
+
+ORDERS: Mapping[str, tuple[str, ...]] = {
+    SLIGHT: (CAREFUL, DETAILED, GENERATIVE),
+    LIGHT: (DETAILED, CAREFUL, GENERATIVE),
+    HEAVY: (GENERATIVE, DETAILED, CAREFUL),
+}
+"""Which character serves a face of each degree, the first that is there."""
 
 COVERED_ENLARGEMENT = 1.25
 """Most enlargement of a network's pixels in the result at which it reaches a face. Measured with the bundled 256 px
@@ -59,7 +70,7 @@ class Candidate:
         name: catalog name of its weights.
         backend: name of its backend.
         face_size: side of the faces that it gives, pixels.
-        character: ``careful`` or ``generative``.
+        character: ``careful``, ``detailed`` or ``generative``.
         bundled: its weights come with facerestore.
         commercial_use: ``yes``, ``no`` or ``unclear``.
     """
@@ -119,15 +130,15 @@ def route(
     """
     wanted_px = crop_px * upscale
     judged_px = judged_size(candidates, wanted_px)
-    heavy, degree = _degree(quality, judged_px=judged_px, crop_px=crop_px)
-    chosen = _pick(candidates, wanted_px, heavy=heavy)
+    degree, measured = _degree(quality, judged_px=judged_px, crop_px=crop_px)
+    chosen = _pick(candidates, wanted_px, degree)
     loses = reach_px(chosen) < crop_px
     return Choice(
         weights=chosen.name,
         backend=chosen.backend,
         face_size=chosen.face_size,
-        code="too-large" if loses else _degree_code(chosen, heavy=heavy),
-        reason=f"{degree}: {_character_words(chosen, heavy=heavy)}; {_size_words(chosen, crop_px, upscale)}",
+        code="too-large" if loses else _degree_code(chosen, degree),
+        reason=f"{degree} ({measured}): {_character_words(chosen, degree)}; {_size_words(chosen, crop_px, upscale)}",
     )
 
 
@@ -170,48 +181,54 @@ def summary(candidates: Sequence[Candidate]) -> str:
     """Return in one sentence which candidate serves which faces."""
     if len(candidates) == 1:
         return f"{candidates[0].name} for every face, the only one here that it may take"
-    light, heavy = (_ranges(candidates, heavy=heavy) for heavy in (False, True))
-    if light == heavy:
-        return f"{light}, lightly or heavily degraded"
-    return f"for lightly degraded faces {light}; for heavily degraded ones {heavy}"
+    served: dict[str, list[str]] = {}
+    for degree in ORDERS:
+        served.setdefault(_ranges(candidates, degree), []).append(degree)
+    if len(served) == 1:
+        return f"{_ranges(candidates, HEAVY)}, however degraded"
+    return "; ".join(f"for {' or '.join(degrees)} faces {ranges}" for ranges, degrees in served.items())
 
 
-def _degree(quality: FaceQuality, *, judged_px: int, crop_px: float) -> tuple[bool, str]:
-    """Return whether a face is heavily degraded, and that in words with the number that decided."""
+def _degree(quality: FaceQuality, *, judged_px: int, crop_px: float) -> tuple[str, str]:
+    """Return how degraded a face is, a key of `ORDERS`, and the number that decided, in words."""
     if crop_px <= HEAVY_CROP_PX:
-        return True, f"heavily degraded ({crop_px:.0f} px in the photo, heavy up to {HEAVY_CROP_PX:.0f})"
-    limit = heavy_edge_px(judged_px)
-    heavy = quality.blur_px >= limit
-    word = "heavily" if heavy else "lightly"
-    return (
-        heavy,
-        f"{word} degraded (edges {quality.blur_px:.1f} px wide of {judged_px}, heavy from {limit:.1f})",
-    )
+        return HEAVY, f"{crop_px:.0f} px in the photo, heavy up to {HEAVY_CROP_PX:.0f}"
+    limit, edges = heavy_edge_px(judged_px), f"edges {quality.blur_px:.1f} px wide of {judged_px}"
+    if quality.blur_px >= limit:
+        return HEAVY, f"{edges}, heavy from {limit:.1f}"
+    clean = quality.noise_sigma <= SHARP_NOISE_LEVELS and quality.blockiness <= SHARP_BLOCKINESS
+    if clean and quality.blur_px <= NEARLY_SHARP_EDGE_PX:
+        return SLIGHT, f"{edges}, sharp to {NEARLY_SHARP_EDGE_PX}"
+    return LIGHT, f"{edges}, heavy from {limit:.1f}"
 
 
-def _pick(candidates: Sequence[Candidate], wanted_px: float, *, heavy: bool) -> Candidate:
+def _pick(candidates: Sequence[Candidate], wanted_px: float, degree: str) -> Candidate:
     """Return the candidate that the rule takes."""
     able = reaching(candidates, wanted_px)
-    preferred = GENERATIVE if heavy else CAREFUL
-    suited = [c for c in able if c.character == preferred] or able
+    suited = next(own for kind in ORDERS[degree] if (own := [c for c in able if c.character == kind]))
     return min(suited, key=lambda c: c.face_size)  # of one size the first, since min keeps the order
 
 
-def _degree_code(chosen: Candidate, *, heavy: bool) -> str:
-    if not heavy:
+def _degree_code(chosen: Candidate, degree: str) -> str:
+    if degree != HEAVY:
         return "light"
-    return "heavy" if chosen.character == GENERATIVE else "no-prior"
+    return "no-prior" if chosen.character == CAREFUL else "heavy"
 
 
-def _character_words(chosen: Candidate, *, heavy: bool) -> str:
+def _character_words(chosen: Candidate, degree: str) -> str:
     """Return why a network of this character has the face."""
-    if chosen.character == CAREFUL:
-        if heavy:
-            return "no network here for it draws what is lost, so the face stays soft"
-        return "the careful network holds to the photo"
-    if heavy:
-        return "a network that draws what is lost from what it has learnt of faces"
-    return "no careful network here is large enough"
+    if chosen.character == CAREFUL and degree == HEAVY:
+        return "no network here for it draws what is lost, so the face stays soft"
+    if chosen.character == GENERATIVE and degree != HEAVY:
+        return "no careful network here is large enough"
+    return _WORDS[chosen.character]
+
+
+_WORDS: Mapping[str, str] = {
+    CAREFUL: "the careful network holds to the photo",
+    DETAILED: "a network that draws what the photo hints at",
+    GENERATIVE: "a network that draws what is lost from what it has learnt of faces",
+}
 
 
 def _size_words(chosen: Candidate, crop_px: float, upscale: float) -> str:
@@ -224,10 +241,10 @@ def _size_words(chosen: Candidate, crop_px: float, upscale: float) -> str:
     return f"{words}, and no network here has more" if reach_px(chosen) < wanted_px else words
 
 
-def _ranges(candidates: Sequence[Candidate], *, heavy: bool) -> str:
+def _ranges(candidates: Sequence[Candidate], degree: str) -> str:
     """Return who serves faces of which size, smallest first."""
     edges = sorted({reach_px(c) for c in candidates})
-    picked = [_pick(candidates, edge, heavy=heavy).name for edge in edges]
+    picked = [_pick(candidates, edge, degree).name for edge in edges]
     steps = [
         (name, edge)
         for name, edge, following in zip(picked, edges, [*picked[1:], None], strict=True)

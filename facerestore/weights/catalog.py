@@ -30,7 +30,7 @@ PURPOSES = (
     "background",
 )
 COMMERCIAL_USES = ("yes", "no", "unclear")
-CHARACTERS = ("careful", "generative")
+CHARACTERS = ("careful", "detailed", "generative")
 SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
 CATALOG_FILE = "catalog.toml"
 
@@ -77,8 +77,10 @@ class WeightsEntry:
         face_size: side of the aligned face that the network takes, pixels; None where it takes any size.
         quality_rank: 1 is chosen first among installed weights of a purpose; None is never chosen automatically.
         auto: the automatic choice may take it where its backend is not named; ``pipeline.routing`` has the rule.
-        character: of a restorer: ``careful`` holds to the photo, ``generative`` draws detail from what it has learnt of
-            faces; None where nobody has said.
+        character: of a restorer: ``careful`` holds to the photo, ``detailed`` draws what the photo hints at,
+            ``generative`` draws detail from what it has learnt of faces; None where nobody has said.
+        detail_of: name of the weights that these were trained from, to draw detail; the two can be mixed.
+        detail: share of these in that mixture unless another is asked for, above 0.
         bundled: the file comes with facerestore, in the catalog's own folder.
         notes: what else a user should know.
     """
@@ -99,6 +101,8 @@ class WeightsEntry:
     quality_rank: int | None = option(None, least=1, wanted="a positive number")
     auto: bool = True
     character: str | None = option(None, among=CHARACTERS)
+    detail_of: str | None = None
+    detail: float = option(1.0, above=0, most=1, wanted="a number above 0, up to 1")
     bundled: bool = False
     notes: str = ""
 
@@ -229,6 +233,7 @@ def parse_catalog(text: str, *, folder: Path) -> Catalog:
     licences = {key: _checked_licence(key, table) for key, table in tables.licences.items()}
     entries = {name: _checked_entry(name, table, licences) for name, table in tables.weights.items()}
     _check_unique_files(entries)
+    _check_bases(entries)
     _check_unpublished(tables.unpublished, entries)
     return Catalog(
         MappingProxyType(entries), MappingProxyType(licences), folder, MappingProxyType(tables.unpublished)
@@ -312,6 +317,12 @@ def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
         owner = owners.setdefault(entry.file.casefold(), name)
         if owner != name:
             raise _catalog_error("file", f"weights.{name}", f"is {entry.file!r}, which {owner} has already")
+
+
+def _check_bases(entries: Mapping[str, WeightsEntry]) -> None:
+    for name, entry in entries.items():
+        if entry.detail_of is not None and entry.detail_of not in entries:
+            raise _wrong("detail_of", f"weights.{name}", f"is {entry.detail_of!r}, which is no entry")
 
 
 def _check_unpublished(notes: Mapping[str, Any], entries: Mapping[str, WeightsEntry]) -> None:

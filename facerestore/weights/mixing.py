@@ -1,0 +1,56 @@
+"""Two weights files of one network, mixed tensor by tensor: how far a network goes from one towards the other.
+
+Interpolating parameters, where one network was trained from the other, moves its results between theirs (Wang et al.,
+"Deep Network Interpolation", arXiv 1811.10515).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.errors import CheckpointError
+from facerestore.weights.weights_file import WeightsSource
+
+
+class Mix(NamedTuple):
+    """What a network is mixed with.
+
+    Attributes:
+        base: the weights that it was trained from.
+        share: of its own; what is left is the base's. Above 0 and up to 1.
+    """
+
+    base: WeightsSource
+    share: float
+
+
+def mixed(
+    base: Mapping[str, NDArray[Any]], own: Mapping[str, NDArray[Any]], share: float, *, name: str
+) -> dict[str, NDArray[Any]]:
+    """Return tensors between two sets, computed in float32 and stored as ``own`` are.
+
+    Args:
+        base: tensors of the network that ``own`` was trained from.
+        own: others of the same names and shapes.
+        share: of ``own``; at 1 they are returned as they are.
+        name: what ``own`` is, for messages.
+
+    Raises:
+        CheckpointError: the two are not of one network.
+    """
+    if share == 1:
+        return dict(own)
+    made: dict[str, NDArray[Any]] = {}
+    for key, value in own.items():
+        other = base.get(key)
+        if other is None or other.shape != value.shape:
+            raise CheckpointError(
+                f"'{name}' cannot be mixed with its base: '{key}' is missing there, or of another shape"
+            )
+        between = (1 - share) * other.astype(np.float32) + share * value.astype(np.float32)
+        made[key] = between.astype(value.dtype)
+    return made

@@ -1,0 +1,119 @@
+"""The dial of detail: weights mixed with those that they were trained from, and which faces get how much."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import trial_photo
+
+from facerestore.backends import load_backend
+from facerestore.config import RestoreConfig
+from facerestore.engines import Place
+from facerestore.errors import CheckpointError, ConfigError
+from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.candidates import available
+from facerestore.pipeline.choose import choose
+from facerestore.testing.drawn_faces import trial_faces
+from facerestore.weights import WeightsStore
+from facerestore.weights.mixing import Mix, mixed
+
+BASE, DETAIL = "lite.clean-256", "lite.detail-256"
+WEIGHTS = Path(__file__).parents[1] / "weights"
+FILES = {name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (BASE, DETAIL)}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return WeightsStore(tmp_path / "home", offline=True)
+
+
+def restored(share, *, place=None):
+    mix = None if share is None else Mix(FILES[BASE], share)
+    return load_backend(FILES[DETAIL], place=place, mix=mix).restore(trial_faces(256)[:1])[0]
+
+
+# --- mixing --------------------------------------------------------------------------------------------------------
+
+
+def test_tensors_are_mixed_in_float32_and_kept_as_they_are_stored():
+    base, own = ({"w": np.full(3, value, np.float16)} for value in (1.0, 2.0))
+    made = mixed(base, own, 0.25, name="own")["w"]
+    assert made.dtype == np.float16
+    assert np.allclose(made, 1.25)
+    assert mixed({}, own, 1, name="own")["w"] is own["w"]
+
+
+@pytest.mark.parametrize("base", [{}, {"w": np.zeros(4, np.float16)}])
+def test_weights_of_different_networks_are_not_mixed(base):
+    with pytest.raises(CheckpointError, match="'own' cannot be mixed with its base: 'w'"):
+        mixed(base, {"w": np.zeros(3, np.float16)}, 0.5, name="own")
+
+
+def test_more_of_the_share_is_further_from_the_base():
+    base = load_backend(FILES[BASE], place=Place()).restore(trial_faces(256)[:1])[0]
+    away = [np.abs(restored(share, place=Place()) - base).mean() for share in (0.2, 0.6, 1.0)]
+    assert 0 < away[0] < away[1] < away[2]
+
+
+def test_torch_and_the_graph_mix_alike():
+    ours, theirs = restored(0.5, place=Place()), restored(0.5)
+    assert np.abs(ours - theirs).max() < 1e-4 * theirs.std()
+
+
+# --- the dial ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chosen", "weights", "share"),
+    [
+        ({}, BASE, None),
+        ({"detail": 0}, BASE, None),
+        ({"detail": 0.3}, DETAIL, 0.3),
+        ({"backend": "lite", "detail": 1}, DETAIL, 1),
+        ({"weights": BASE}, BASE, None),
+        ({"weights": BASE, "detail": 0.5}, DETAIL, 0.5),
+        ({"weights": DETAIL}, DETAIL, 0.8),
+        ({"weights": DETAIL, "detail": 0}, BASE, None),
+        ({"weights": "psfr.clean-128", "detail": 0}, "psfr.clean-128", None),
+    ],
+)
+def test_the_dial_chooses_weights_and_their_share(store, chosen, weights, share):
+    found = choose("restore", RestoreConfig(**chosen), store)
+    assert found.name == weights
+    assert (found.mix and found.mix.share) == share
+
+
+def test_weights_without_detail_refuse_it(store):
+    config = RestoreConfig(weights="psfr.clean-128", detail=0.5)
+    with pytest.raises(ConfigError, match=r"'psfr\.clean-128' have no detail.*choose one of lite\.clean-256"):
+        choose("restore", config, store)
+
+
+@pytest.mark.parametrize(
+    ("detail", "names"), [(None, [BASE, DETAIL]), (0, [BASE]), (0.4, [DETAIL]), (1, [DETAIL])]
+)
+def test_the_dial_says_who_serves_the_faces(store, detail, names):
+    found = available(RestoreConfig(detail=detail), store)
+    assert [candidate.name for candidate in found.candidates] == names
+
+
+def test_no_detail_is_the_base_to_the_bit(store):
+    import cv2
+
+    blurred = cv2.GaussianBlur(trial_photo(), (0, 0), 8)
+    none, base, most = (
+        build_pipeline(RestoreConfig(**chosen), store=store).run(blurred)
+        for chosen in ({"detail": 0}, {"weights": BASE}, {"detail": 1})
+    )
+    assert np.array_equal(none.image.pixels, base.image.pixels)
+    assert not np.array_equal(most.image.pixels, base.image.pixels)
+    assert most.faces[0].choice.weights == DETAIL
+
+
+def test_a_report_says_how_much_detail_was_drawn(store):
+    import cv2
+
+    blurred = cv2.GaussianBlur(trial_photo(), (0, 0), 8)
+    report = build_pipeline(RestoreConfig(backend="lite", detail=0.5), store=store).run(blurred).report
+    assert report["detail"] == 0.5
+    assert report["weights"]["weights"] == DETAIL
