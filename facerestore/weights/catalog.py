@@ -322,7 +322,7 @@ def _check_unique_files(entries: Mapping[str, WeightsEntry]) -> None:
 def _check_bases(entries: Mapping[str, WeightsEntry]) -> None:
     for name, entry in entries.items():
         if entry.detail_of is not None and entry.detail_of not in entries:
-            raise _wrong("detail_of", f"weights.{name}", f"is {entry.detail_of!r}, which is no entry")
+            raise _catalog_error("detail_of", f"weights.{name}", f"is {entry.detail_of!r}, which is no entry")
 
 
 def _check_unpublished(notes: Mapping[str, Any], entries: Mapping[str, WeightsEntry]) -> None:
