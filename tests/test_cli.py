@@ -161,7 +161,7 @@ def test_a_dry_run_writes_nothing_and_builds_nothing(line, folder, capsys):
     before = names(folder)
     assert main(["enhance", ".", "-o", "out", "--compare", "--report", "r.json", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "would restore with lite.clean-256" in out
+    assert "would restore with auto: for nearly sharp faces lite.clean-256" in out
     assert "a.png -> " in out
     assert main(["enhance", ".", "--dry-run", "--json"]) == 0
     assert [row["input"] for row in json.loads(capsys.readouterr().out)["jobs"]] == ["a.png", "b.png"]

@@ -77,7 +77,10 @@ def test_bundled_files_of_our_catalog_are_there_and_right():
     ("text", "named"),
     [
         (catalog_text(extra='lisence = "MIT"'), "'lisence' is no known key (did you mean 'licence'?)"),
-        (catalog_text(extra='character = "wild"'), "'character' is 'wild', not one of careful, generative"),
+        (
+            catalog_text(extra='character = "wild"'),
+            "'character' is 'wild', not one of careful, detailed, generative",
+        ),
         (catalog_text(extra='sha256 = "123"'), "'sha256' is '123'"),
         (catalog_text(extra="size_bytes = true"), "'size_bytes' is True, not a whole number"),
         (catalog_text(extra="face_size = 0"), "'face_size' is 0"),
@@ -611,7 +614,7 @@ def test_weights_that_are_not_for_the_automatic_choice_come_after_all_others(mak
 def test_every_ranked_restorer_of_the_catalog_states_its_character():
     ranked = [e for e in load_catalog().entries.values() if e.purpose == "restore" and e.quality_rank]
     assert {e.name for e in ranked if e.character is None} == set()
-    assert {e.character for e in ranked} == {"careful", "generative"}
+    assert {e.character for e in ranked} == {"careful", "detailed", "generative"}
     assert all(e.face_size for e in ranked)
 
 

@@ -82,7 +82,7 @@ def _chosen_networks(request: PhotosRequest, store: WeightsStore) -> str:
     if request.task is RESTORE and chooses_by_face(request.restore):
         found = usable(request.restore, store)
         if len(found.candidates) > 1 or found.passed_over:
-            return found.words
+            return f"auto: {found.words.removeprefix('auto takes ')}"
     return choice.choose(request.task.purpose, request.restore, store).name
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TOLERANCE = 1e-4
-"""Largest error of an embedded graph that is accepted, over the standard deviation of the network's output."""
+"""Largest error of an embedded graph that is accepted, over the root mean square of the network's output."""
 
 INLINE_BYTES = 64
 """Tensors up to this size that the file does not have, such as factors, stay within the graph."""
@@ -203,11 +203,11 @@ def _compare(subject: _Subject, written: WeightsFile, path: Path) -> None:
     wanted = TorchEngine(subject.module).run(*inputs)
     found = open_graph(written).run(*inputs)
     for one, other in zip(wanted, found, strict=True):
-        error = float(np.abs(one - other).max() / one.std())
+        error = float(np.abs(one - other).max() / np.sqrt(np.mean(np.square(one))))
         if not error <= TOLERANCE:
             raise BackendError(
                 f"the graph of '{path}' does not give what its network gives: the largest error is {error:.2g} of the"
-                f" output's deviation, above {TOLERANCE:g}; the file is left as it was"
+                f" output's root mean square, above {TOLERANCE:g}; the file is left as it was"
             )
 
 

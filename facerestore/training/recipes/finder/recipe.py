@@ -169,7 +169,7 @@ class FinderRecipe(FivePointRecipe):
         pictures = as_input(batch["picture"])
         outputs = flatten(network(pictures))
         size = (pictures.shape[2], pictures.shape[3])
-        found = [candidates(one, size, FOUND_SCORE) for one in outputs]
+        found = [candidates(one.cpu().numpy(), size, FOUND_SCORE) for one in outputs]
         tallies = np.array([_tally_of(batch, n, one) for n, one in enumerate(found)]).sum(axis=0)
         hits, faces, right, shown, error = tallies.tolist()
         metrics = {
@@ -204,7 +204,9 @@ def mine(network: nn.Module, bank: NDArray[np.uint8]) -> NDArray[np.float64]:
     mined: list[list[float]] = []
     for number, picture in enumerate(bank):
         seen = as_input(torch.from_numpy(picture)[None])
-        found = candidates(flatten(network(seen))[0].numpy(), (seen.shape[2], seen.shape[3]), MINED_SCORE)
+        found = candidates(
+            flatten(network(seen))[0].cpu().numpy(), (seen.shape[2], seen.shape[3]), MINED_SCORE
+        )
         for left, top, right, bottom in found.boxes[:MINED_EACH].tolist():
             side = max(8.0, ((right - left) * (bottom - top)) ** 0.5)
             mined.append([float(number), (left + right) / 2, (top + bottom) / 2, side])
