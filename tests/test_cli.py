@@ -196,6 +196,8 @@ def test_the_network_of_each_face_is_told_where_there_is_a_choice(line, folder, 
     alone = {"faces": [face(0, "a.x", "light"), face(1, "a.x", "too-large")], "auto": {"candidates": two[:1]}}
     assert choice_lines(alone, 0) == [f"1 face {TELLING['too-large']}"]
     assert len(choice_lines(alone, 1)) == 2
+    free = [{**candidate, "commercial_use": "yes"} for candidate in two]
+    assert choice_lines({"faces": faces, "auto": {"candidates": free}}, 0) == []
     crowd = {"faces": [face(i, "a.x", "light") for i in range(9)], "auto": {"candidates": two}}
     assert choice_lines(crowd, 0)[-1] == "and 3 more by their networks; -v or --report tells all"
     assert choice_lines({"faces": [face(0, "a.x", None)]}, 0) == []

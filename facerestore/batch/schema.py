@@ -113,6 +113,7 @@ def _photo_done() -> Schema:
         "region": _of(str),
         "background": _maybe(_object({"name": _of(str), "scale": _of(float), "note": _of(str)})),
         "fidelity": _of(float | None),
+        "detail": _of(float | None),
         "upscale": _of(float),
         "strength": _of(float),
         "found": _said(_of(int), "faces"),

@@ -93,7 +93,8 @@ def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str
 def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
     """Return which network each face got, and why.
 
-    Where there is one network to choose from, only how many it does not serve well, unless -v asks for all.
+    Where there is one network to choose from, or all are free for any use, only how many are not served well, unless
+    -v asks for all.
 
     Args:
         report: of a photo, with ``faces`` and, where the choice was automatic, ``auto``.
@@ -102,7 +103,7 @@ def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:
     auto = report.get("auto", {"candidates": []})
     terms = {candidate["name"]: candidate["commercial_use"] for candidate in auto["candidates"]}
     told = [face for face in report["faces"] if face["choice"] is not None]
-    if verbosity < 1 and len(terms) <= 1:
+    if verbosity < 1 and (len(terms) <= 1 or set(terms.values()) == {"yes"}):
         codes = [face["choice"] for face in told]
         return [
             f"{count(codes.count(code), 'face')} {words}" for code, words in TELLING.items() if code in codes
