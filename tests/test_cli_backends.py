@@ -67,7 +67,7 @@ def test_list_shows_every_backend_with_terms_within_80_columns(capsys):
     assert code == 0
     starts = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert starts == [*BACKENDS, "auto"]
-    assert "auto takes lite." in out
+    assert "auto takes for nearly sharp faces lite." in out
     assert "weights here: lite.clean-256 (Apache-2.0, free to use)" in out
     flat = " ".join(out.split())
     assert (
@@ -106,7 +106,7 @@ def test_info_counts_parameters_and_operations(capsys):
     code, out, _ = run(capsys, "info", "lite")
     assert code == 0
     assert "256 px          256 px        7.72 M             7.5" in out
-    assert "lite.clean-256  bundled" in out
+    assert "lite.clean-256   bundled" in out
     assert "residual U-shaped network" in " ".join(out.split())
 
 

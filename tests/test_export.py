@@ -359,7 +359,7 @@ def test_enhance_takes_the_file_and_reports_it(tmp_path, capsys):
         ),
         (("--backend", "onnx"), 2, "needs a file: --backend onnx:FILE.onnx"),
         (("--weights", "net.onnx"), 2, "give it as --backend onnx:net.onnx"),
-        (("--provider", "cuda"), 2, "provider 'cuda' is for exported networks"),
+        (("--provider", "cuda"), 2, "provider 'cuda' is not available here"),
     ],
 )
 def test_enhance_tells_what_is_wrong_with_the_name(tmp_path, capsys, monkeypatch, words, code, message):

@@ -7,7 +7,7 @@ from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
 from facerestore.alignment import FFHQ_TEMPLATE, resize_affine, transform_points
 from facerestore.archs.detector import OUTPUTS, cell_centres
-from facerestore.detection.embedded import load_detector_network, search
+from facerestore.detection.embedded import open_cells, search
 from facerestore.errors import ConfigError
 from facerestore.training.data.drawn import landmarks_file
 from facerestore.training.engine.folder import RunFolder
@@ -185,7 +185,7 @@ def test_a_tiny_run_is_exported_loaded_and_begun_from(tmp_path):
     out = tmp_path / "finder.safetensors"
     export_run(tmp_path / "run", out, licence="CC0-1.0", data="drawn")
     assert read_metadata(out)["arch"] == "finder"
-    found = search(load_detector_network(out), np.zeros((70, 100, 3), np.uint8), 0.99)
+    found = search(open_cells(out), np.zeros((70, 100, 3), np.uint8), 0.99)
     assert len(found.scores) == 0
     again = finder_plan(tmp_path, f"recipe.first={str(out)!r}")
     networks = again.recipe.networks()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.backends.half import RestoredFaces
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.backends.tensors import check_maps, fit_map
 from facerestore.errors import BackendError, FaceRestoreError, count
@@ -61,7 +62,7 @@ class EngineRestorer(Restorer):
 
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
-    ) -> list[FaceImage]:
+    ) -> RestoredFaces:
         """Return one (face_size, face_size, 3) float32 RGB [0, 1] image per face, in order.
 
         Raises:
@@ -73,7 +74,8 @@ class EngineRestorer(Restorer):
         for start in range(0, len(crops), most):
             chunk = slice(start, start + most)
             restored += self._restore_batch(crops[chunk], None if maps is None else maps[chunk])
-        return restored
+        precision = self.descriptor.precision
+        return RestoredFaces(restored, precisions=None if precision is None else [precision] * len(restored))
 
     def run(self, x: NDArray[np.float32], labels: NDArray[np.uint8] | None) -> NDArray[np.float32]:
         """Return what the network itself gives: B 3 S S in its own range, not clamped.

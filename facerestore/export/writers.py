@@ -134,8 +134,9 @@ def onnx_model(program: Any, inputs: Sequence[str], outputs: Sequence[str]) -> A
             dynamo=True,
             verbose=False,
         )
-    _forget_origin(exported.model_proto)
-    return exported.model_proto
+    model = exported.model_proto  # made anew each time it is asked for
+    _forget_origin(model)
+    return model
 
 
 def write_openvino(job: ExportJob) -> NetworkRecord:

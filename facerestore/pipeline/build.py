@@ -92,6 +92,8 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         return assemble(single, store=store, detector=detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
+    if config.provider is not None:  # whoever names one is told at once where it is not there
+        lines.get(found.candidates[0].name)
     behind = choose(BACKGROUND, config, store)
     if len(found.candidates) == 1:
         first = lines.get(found.candidates[0].name)
