@@ -30,7 +30,7 @@ ORDERLY_ENDS = ("train", "evaluate")
 """Commands whose libraries may have something to write or to take leave of when the process ends."""
 
 SPARED = 10_000
-"""New objects before Python looks for unused ones: at 700, its own number, that is 6% of a start, and all modules stay."""
+"""New objects before Python looks for unused ones. At 700, its own number, that is 6% of a start; modules all stay."""
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_SIGNAL = 1, 2, 3, 4, 128
 
