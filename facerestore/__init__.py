@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from facerestore.evaluation.metrics import register_metric
     from facerestore.io import read_image, write_image
+    from facerestore.pictures.result import RestoreResult
     from facerestore.pipeline.build import build_pipeline, restore
     from facerestore.pipeline.progress import Cancel, Progress
     from facerestore.pipeline.restore import RestorePipeline
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
         inpaint,
         synthesize,
     )
-    from facerestore.result import RestoreResult
     from facerestore.testing.contract import Verdict, check_restorer
     from facerestore.training.recipes import register_recipe
     from facerestore.types import (
@@ -87,7 +87,7 @@ _HOMES = {
     "Progress": "pipeline.progress",
     "RestoreConfig": "config",
     "RestorePipeline": "pipeline.restore",
-    "RestoreResult": "result",
+    "RestoreResult": "pictures.result",
     "RestoredFace": "types",
     "Restorer": "backends.restorer",
     "Strokes": "pipeline.tasks.build",

@@ -3,7 +3,7 @@
 from fakes import face_at, photo, pipeline
 
 from facerestore.batch import PhotoJob, photo_report, run_jobs
-from facerestore.batch.run import PhotoOutcome, Status
+from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ImageError
 from facerestore.io import write_image

@@ -1,9 +1,10 @@
 """Many photos: what to do, doing it, and telling it."""
 
 from facerestore.batch.journal import Journal
+from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, plan_jobs
 from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
-from facerestore.batch.run import PhotoOutcome, Status, check_options, missing_photos, run_job, run_jobs
+from facerestore.batch.run import check_options, missing_photos, run_job, run_jobs
 from facerestore.batch.selecting import Selection, kinds_of, known_results, parse_shard, read_list
 from facerestore.batch.settings import settings_of
 from facerestore.batch.standing import Asked, Look

@@ -39,8 +39,8 @@ from facerestore.batch.standing import (
 from facerestore.errors import InTheWayError, JournalError
 
 if TYPE_CHECKING:
+    from facerestore.batch.outcome import PhotoOutcome
     from facerestore.batch.plan import PhotoJob
-    from facerestore.batch.run import PhotoOutcome
 
 LEASE_S = 60.0
 """How long a run that says nothing counts as alive. Chosen: a machine that is busy is still heard within it."""

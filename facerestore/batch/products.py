@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from facerestore.config import OutputConfig
 from facerestore.errors import InTheWayError
 from facerestore.io import check_free, colours_of, fitting, is_folder, marked, write_image
+from facerestore.pictures.result import RestoreResult
 from facerestore.pictures.stages import stage_pictures
 from facerestore.pixels import to_8_bit
-from facerestore.result import RestoreResult
 from facerestore.types import DecodedImage, Image
 
 if TYPE_CHECKING:

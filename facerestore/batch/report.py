@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from facerestore import __version__
+from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.batch.plan import BatchPlan
-from facerestore.batch.run import PhotoOutcome, Status
 from facerestore.errors import BackendError, FaceRestoreError, count, named
 from facerestore.io import write_encoded
+from facerestore.pictures.result import done_words
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.result import done_words
 
 REPORT_SCHEMA = 1
 """Raised when a key of the report changes its meaning or goes away."""

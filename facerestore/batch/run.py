@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
 from facerestore.batch.plan import STREAM, PhotoJob, compare_path
 from facerestore.batch.products import (
@@ -54,43 +54,6 @@ if TYPE_CHECKING:
     from facerestore.io import OnEncoded
     from facerestore.pipeline.progress import OnProgress
     from facerestore.pipeline.restore import RestorePipeline
-
-
-class Status(StrEnum):
-    """What became of a photo."""
-
-    DONE = "done"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-    LEFT = "left"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PhotoOutcome:
-    """One photo at the end of its job.
-
-    Attributes:
-        job: what was to be done.
-        status: done, skipped because its result exists, failed, or left to another run that has it under way.
-        seconds: wall time, reading and writing included.
-        report: the pipeline's report; None unless done.
-        written: the files written, the result first.
-        error: why it failed; None otherwise.
-        earlier: it was another run that did it.
-    """
-
-    job: PhotoJob
-    status: Status
-    seconds: float
-    report: dict[str, Any] | None = None
-    written: tuple[Path, ...] = ()
-    error: Exception | None = None
-    earlier: bool = False
-
-    @property
-    def left(self) -> bool:
-        """Whether another run has it under way."""
-        return self.status is Status.LEFT
 
 
 def run_jobs(

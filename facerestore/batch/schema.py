@@ -14,8 +14,8 @@ from inspect import cleandoc
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, Union, cast, get_args, get_origin
 
+from facerestore.batch.outcome import Status
 from facerestore.batch.report import REPORT_SCHEMA, Summary
-from facerestore.batch.run import Status
 from facerestore.config import TASKS, RestoreConfig
 from facerestore.fields import documented, type_of
 from facerestore.pipeline.parts import PipelineFacts

@@ -46,7 +46,7 @@ def tell(outcome: PhotoOutcome, terminal: Terminal, *, done: str = RESTORE.done)
         done: the word for what was done with faces.
     """
     from facerestore.batch.report import describe_error
-    from facerestore.result import done_words
+    from facerestore.pictures.result import done_words
 
     name = stream_name(outcome.job.source, "standard input")
     if outcome.error is not None:

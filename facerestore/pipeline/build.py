@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
     from facerestore.backends.restorer import Restorer
-    from facerestore.result import RestoreResult
+    from facerestore.pictures.result import RestoreResult
     from facerestore.types import FaceDetector, FaceParser
 
 

@@ -12,6 +12,7 @@ from facerestore.backends.restorer import DECLARE, Restorer
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image, within_memory
+from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline import stages
 from facerestore.pipeline.one_photo import Channels
 from facerestore.pipeline.parts import Parts, Passage, StageClock
@@ -28,7 +29,6 @@ from facerestore.pipeline.report import (
 from facerestore.pipeline.selection import to_restore
 from facerestore.pipeline.stages import Blend, LineStage, Measure
 from facerestore.pixels import check_result_size, result_size
-from facerestore.result import RestoreResult
 from facerestore.types import DecodedImage, RestoredFace
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from facerestore.errors import ConfigError, count, no_face
 from facerestore.io import write_encoded
 from facerestore.pictures.gallery.thumbnails import MOST_FACES, is_changed, picture_key, picture_path
-from facerestore.result import done_words
+from facerestore.pictures.result import done_words
 from facerestore.types import Effect
 
 Record: TypeAlias = Mapping[str, Any]

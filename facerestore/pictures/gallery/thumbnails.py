@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from facerestore.alignment import compose_affine, resize_affine, upscale_affine, warp_to_crop
 from facerestore.io import colours_of, marked, write_image
 from facerestore.pictures.compare import close_up, face_square, picture_at
+from facerestore.pictures.result import RestoreResult
 from facerestore.pixels import resize_face, to_8_bit
-from facerestore.result import RestoreResult
 from facerestore.types import DecodedImage, Image, RestoredFace
 
 SIDE_PX = 400

@@ -16,6 +16,7 @@ from PIL import Image as PillowImage
 
 from facerestore.config import COLORIZE_MASK, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
+from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline.build import assemble
 from facerestore.pipeline.one_photo import Asked, Channels, Keywords, OnePhoto
 from facerestore.pipeline.restore import RestorePipeline
@@ -23,7 +24,6 @@ from facerestore.pipeline.tasks.colorize import COLORIZING
 from facerestore.pipeline.tasks.damage import DamageSource, MaskFile, MaskPicture, Strokes
 from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.pipeline.tasks.synthesize import SYNTHESIZING
-from facerestore.result import RestoreResult
 from facerestore.types import DecodedImage
 
 if TYPE_CHECKING:
