@@ -180,13 +180,14 @@ def network_sides(request: BenchRequest, store: WeightsStore) -> list[Side]:
 
 
 def _installed_names(store: WeightsStore) -> list[str]:
-    """Return the catalog names of installed weights that restore faces."""
+    """Return the catalog names of installed weights that restore faces, each network once."""
     usable = set(backend_names())
     return [
         entry.name
         for entry in store.catalog.entries.values()
         if entry.purpose == RESTORE.purpose
         and entry.backend in usable
+        and entry.detail_of is None
         and store.locate(entry.name) is not None
     ]
 
