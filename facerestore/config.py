@@ -48,8 +48,9 @@ class RestoreConfig:
     """
 
     provider: str | None = option(None, metavar="NAME")
-    """What runs an exported network: cpu, cuda, directml, coreml or openvino for onnx:FILE; cpu, gpu, npu or auto for
-    openvino:FILE. Unless given, onnx follows --device and openvino takes the CPU.
+    """What runs an exported network, or one that ships: cpu, cuda, directml, coreml or openvino for ONNX Runtime; cpu,
+    gpu, npu or auto for openvino:FILE; torch for one that ships. Unless given, onnx:FILE follows --device, openvino
+    takes the CPU, and what ships runs in ONNX Runtime on the CPU, with --device cuda in torch.
     """
 
     detector: str = "auto"
