@@ -252,3 +252,9 @@ def test_a_small_install_asks_for_all_but_torch_and_facexlib():
     lines = (WEIGHTS.parent / "docs" / "small-install.txt").read_text().splitlines()
     small = [line.replace("-headless", "") for line in lines if line and not line.startswith("#")]
     assert sorted(small) == sorted(each for each in asked if not each.startswith(("torch", "facexlib")))
+
+
+def test_the_number_of_threads_reaches_each_network_of_the_choice():
+    pipeline = build_pipeline(RestoreConfig(threads=1))
+    name = pipeline.restorer.lines.candidates[0].name
+    assert pipeline.restorer.lines.get(name).config.threads == 1

@@ -88,7 +88,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         return parsers[chosen.name]
 
     def build(name: str) -> RestorePipeline:
-        single = replace(config, weights=name, background=None, tile=None, threads=0)  # they are set already
+        single = replace(config, weights=name, background=None, tile=None)
         return assemble(single, store=store, detector=detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
