@@ -13,7 +13,10 @@ from facerestore.backends import backend_class, backend_names, needs_weights
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.restorer import Descriptor
 from facerestore.detection import create_detector
+from facerestore.detection.embedded import EmbeddedDetector
 from facerestore.device import DirectTransfer, PinnedTransfer, one_ahead, transfer_to
+from facerestore.engines import Place
+from facerestore.engines.graph import TORCH
 from facerestore.errors import BackendError
 from facerestore.io import read_image
 from facerestore.parsing.networks import ParseNetParser
@@ -205,20 +208,22 @@ def test_the_way_over_a_far_lane_gives_the_same_faces(name):
 def test_the_embedded_detector_goes_to_cuda_and_else_stays_on_the_cpu(monkeypatch):
     placed = []
     monkeypatch.setattr(
-        "facerestore.detection.embedded.EmbeddedDetector", lambda *_, device, extent: placed.append(device)
+        "facerestore.detection.embedded.EmbeddedDetector",
+        lambda *_, place, extent: placed.append(place.device),
     )
     for device in ("cuda", torch.device("cuda:1"), "cpu", "mps"):
         create_detector("embedded", weights_for=lambda name: None, device=device)
     assert placed == ["cuda", "cuda:1", "cpu", "cpu"]
 
 
-def test_faces_are_found_and_labelled_alike_over_a_far_transfer(monkeypatch):
+def test_faces_are_found_and_labelled_alike_over_a_far_transfer():
     image = read_image(REPOSITORY / "examples" / "astronaut_degraded.jpg").pixels
     store = WeightsStore(offline=True)
-    detector = create_detector("embedded", weights_for=store.require)
+    files = (store.require("finder.five-point"), store.require("landmarks.five-point"))
+    detector = EmbeddedDetector(*files, place=Place(provider=TORCH))
     plain = detector.detect(image)
     transfer = FarTransfer()
-    monkeypatch.setattr("facerestore.detection.embedded.transfer_to", lambda device: transfer)
+    detector._detector._transfer = detector._landmarks._transfer = transfer
     far = detector.detect(image)
     assert len(plain) == len(far) == 1
     assert np.array_equal(plain[0].landmarks, far[0].landmarks)
