@@ -349,7 +349,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     def full(*_, **__):
         raise ImageError("x.png: cannot be written (No space left on device); choose another place")
 
-    monkeypatch.setattr(files, "write_bytes", full)
+    monkeypatch.setattr(files, "write_parts", full)
     with pytest.raises(ImageError, match="No space left"):
         work.do("a/one.png")
 
