@@ -26,7 +26,7 @@ from facerestore.bench.sources import find_source
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import NOTHING, Table, megabytes, seconds
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.device import resolve_device
+from facerestore.engines.device import resolve_device
 from facerestore.errors import BackendError, ConfigError
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.restore import RestorePipeline

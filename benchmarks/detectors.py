@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from facerestore.degradation import degrade, preset
 from facerestore.detection.yunet import YuNetDetector
-from facerestore.device import keep_freed_memory
+from facerestore.engines.device import keep_freed_memory
 from facerestore.io import find_images, read_image
 from facerestore.types import DetectedFace, FaceDetector, Image
 

@@ -139,7 +139,7 @@ def exported(engine: str, weights: Path, threads: int) -> Written:
     """Write a network as a file for an engine, and compare it."""
     import time
 
-    from facerestore.device import keep_freed_memory, set_threads
+    from facerestore.engines.device import keep_freed_memory, set_threads
     from facerestore.export import Wanted, export_network, open_export
 
     keep_freed_memory()

@@ -27,7 +27,7 @@ from detectors import make_detectors
 from textures import texture
 
 from facerestore.detection.landmark_frame import BOX_CENTRE, BOX_SIZE
-from facerestore.device import keep_freed_memory
+from facerestore.engines.device import keep_freed_memory
 from facerestore.io import find_images, read_image
 from facerestore.types import FaceDetector
 

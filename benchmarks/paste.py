@@ -16,7 +16,7 @@ from facerestore.bench.photos import draw_photo
 from facerestore.bench.runner import remote_job
 from facerestore.bench.spawn import as_published
 from facerestore.blending import Paste, paste_faces
-from facerestore.device import keep_freed_memory, set_threads
+from facerestore.engines.device import keep_freed_memory, set_threads
 from facerestore.parsing.mask import geometric_mask
 from facerestore.testing.drawn_faces import trial_faces
 from facerestore.types import Image

@@ -24,7 +24,7 @@ from facerestore.bench.spawn import as_published
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.bench.tables import Table, megabytes, seconds, spread
-from facerestore.device import set_threads
+from facerestore.engines.device import set_threads
 from facerestore.errors import count
 from facerestore.pipeline.parts import StageClock
 

@@ -26,7 +26,7 @@ LEAST_DETECT_SIZE_PX = 64
 DEFAULT_SUFFIX = "_restored"
 
 PRECISION_CHOICES = ("auto", "float32", "fp16", "bf16")
-"""Number formats that ``precision`` knows; ``facerestore.device`` says what ``auto`` is."""
+"""Number formats that ``precision`` knows; ``facerestore.engines.device`` says what ``auto`` is."""
 
 _Record = TypeVar("_Record", "RestoreConfig", "OutputConfig")
 

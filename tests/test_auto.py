@@ -107,6 +107,13 @@ def test_a_network_is_loaded_when_a_face_needs_it_and_once_for_all_threads():
     assert all(np.array_equal(r.image.pixels, results[0].image.pixels) for r in results)
 
 
+def test_loading_a_network_is_told_apart_and_once():
+    line = workshop(SMALL).pipeline(PRIOR, CAREFUL)
+    first, second = (line.run(photo()).report["stage_seconds"] for _ in range(2))
+    assert "load" in first
+    assert "load" not in second
+
+
 def test_a_line_that_cannot_be_made_is_an_error_and_tried_again():
     shop = workshop(SMALL)
     attempts = threading.Semaphore(1)

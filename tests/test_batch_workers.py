@@ -9,7 +9,7 @@ from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.batch import run as batch_run
 from facerestore.batch.workers import PixelBudget, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.device import available_cores
+from facerestore.engines.device import available_cores
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.io import picture_size, read_encoded, write_image
 

@@ -18,7 +18,7 @@ from facerestore.bench.sides import Side, parse_against
 from facerestore.bench.spawn import TUNING, Remote, as_published, as_shipped, spawned, waiting_words
 from facerestore.bench.standstill import TRIES, StandstillWatch, undisturbed
 from facerestore.bench.statistics import LEAST_PAIRS, Timing, paired_ratio, relative_error
-from facerestore.device import SHORT_SPIN
+from facerestore.engines.device import SHORT_SPIN
 from facerestore.errors import BackendError, ConfigError
 
 SIDE = Side(network="gpen", random=True, size=32)

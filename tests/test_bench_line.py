@@ -25,7 +25,7 @@ from facerestore.bench.runner import Runner
 from facerestore.bench.sides import Side
 from facerestore.bench.sources import find_source, published_sizes
 from facerestore.bench.tables import line_table, markdown, networks_table, pair_table, seconds
-from facerestore.device import keep_freed_memory
+from facerestore.engines.device import keep_freed_memory
 from facerestore.errors import ConfigError, ImageError
 from facerestore.export import Wanted, export_network, open_export
 from facerestore.io import decode_image, encode_image

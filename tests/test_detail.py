@@ -49,6 +49,12 @@ def test_weights_of_different_networks_are_not_mixed(base):
         mixed(base, {"w": np.zeros(3, np.float16)}, 0.5, name="own")
 
 
+def test_a_graph_whose_tensors_were_folded_is_not_mixed():
+    path = WEIGHTS / "psfr_clean_128.safetensors"
+    with pytest.raises(CheckpointError, match="folded, which cannot be mixed"):
+        load_backend(path, place=Place(), mix=Mix(path, 0.5))
+
+
 def test_more_of_the_share_is_further_from_the_base():
     base = load_backend(FILES[BASE], place=Place()).restore(trial_faces(256)[:1])[0]
     away = [np.abs(restored(share, place=Place()) - base).mean() for share in (0.2, 0.6, 1.0)]

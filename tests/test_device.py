@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from facerestore.device import (
+from facerestore.engines.device import (
     autocast_dtype,
     keep_freed_memory,
     resolve_device,

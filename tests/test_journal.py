@@ -15,11 +15,13 @@ from fakes import Brightener, face_at, photo, pipeline
 from facerestore.batch import Asked, Journal, PhotoJob, PhotoOutcome, Status
 from facerestore.batch.journal import LEASE_S
 from facerestore.batch.journal_file import FILE, opened
-from facerestore.batch.settings import difference
+from facerestore.batch.settings import difference, settings_of
 from facerestore.batch.standing import Claim
 from facerestore.cli.app import main
+from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ImageError, JournalError
 from facerestore.io import write_image
+from facerestore.weights import WeightsStore
 
 HERE = Path(__file__).parent
 LONGEST_S = 120
@@ -500,3 +502,17 @@ def test_a_run_with_nothing_to_do_imports_no_network_library(album, restorer):
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LONGEST_S)
     assert said.stdout == "6 of 6 done before, nothing to do\n0 []\n"
+
+
+def test_what_is_mixed_and_how_much_of_it_is_among_the_settings(tmp_path):
+    store = WeightsStore(tmp_path / "home", offline=True)
+    networks = [
+        settings_of(RestoreConfig(**chosen), OutputConfig(), store)["networks"]
+        for chosen in ({}, {"detail": 0}, {"detail": 0.5})
+    ]
+    assert any("0.8 of lite.detail-256" in network for network in networks[0])
+    assert not any("detail" in network for network in networks[1])
+    assert any(
+        network.startswith("lite.clean-256") and "0.5 of lite.detail-256" in network
+        for network in networks[2]
+    )

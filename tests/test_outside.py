@@ -11,7 +11,7 @@ import torch
 from facerestore.backends.exported import ExportedFile, read_record
 from facerestore.cli.app import main
 from facerestore.config import RestoreConfig, load_config
-from facerestore.device import resolve_device
+from facerestore.engines.device import resolve_device
 from facerestore.errors import (
     MOST_BYTES,
     MOST_DEPTH,

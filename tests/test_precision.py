@@ -15,7 +15,7 @@ from facerestore.backends.calling import restore_faces, with_precision
 from facerestore.backends.restorer import Descriptor
 from facerestore.cli.app import app
 from facerestore.config import RestoreConfig, load_config
-from facerestore.device import automatic_precision, known_precisions
+from facerestore.engines.device import automatic_precision, known_precisions
 from facerestore.errors import BackendError, ConfigError
 from facerestore.io import write_image
 from facerestore.pipeline.build import build_pipeline

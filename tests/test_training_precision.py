@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facerestore.device import known_precisions
+from facerestore.engines.device import known_precisions
 from facerestore.training.engine import precision
 
 

@@ -14,8 +14,8 @@ from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.restorer import Descriptor
 from facerestore.detection import create_detector
 from facerestore.detection.embedded import EmbeddedDetector
-from facerestore.device import DirectTransfer, PinnedTransfer, one_ahead, transfer_to
 from facerestore.engines import Place
+from facerestore.engines.device import DirectTransfer, PinnedTransfer, one_ahead, transfer_to
 from facerestore.engines.graph import TORCH
 from facerestore.errors import BackendError
 from facerestore.io import read_image

@@ -21,7 +21,7 @@ from facerestore.backends.tensors import checked_crop as checked_crop
 from facerestore.backends.tensors import faces_to_tensor as faces_to_tensor
 from facerestore.backends.tensors import fixed_randomness as fixed_randomness
 from facerestore.backends.tensors import tensor_to_faces as tensor_to_faces
-from facerestore.device import autocast_dtype, one_ahead, transfer_to
+from facerestore.engines.device import autocast_dtype, one_ahead, transfer_to
 from facerestore.errors import BackendError, count
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
@@ -106,16 +106,6 @@ class TensorRestorer(Restorer):
 
         self._layout = torch.channels_last
         self.network = ReplayedNetwork(colours_last(self.network))
-
-    @property
-    def network_range(self) -> tuple[float, float]:
-        """(low, high) values of the network's input and output; raises BackendError where the descriptor has none."""
-        if self.descriptor.network_range is None:
-            raise BackendError(
-                f"backend '{self.name}' states no value range; add network_range=(-1, 1), or whatever its network was"
-                " trained in, to its descriptor"
-            )
-        return self.descriptor.network_range
 
     @property
     def overlaps(self) -> bool:

@@ -10,14 +10,14 @@ import numpy as np
 
 from facerestore.backends.half import RestoredFaces
 from facerestore.backends.restorer import Restorer
-from facerestore.device import automatic_precision
+from facerestore.engines.device import automatic_precision
 from facerestore.errors import BackendError, count
 from facerestore.extensions import foreign_errors
 
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.device import Device
+    from facerestore.engines.device import Device
     from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 

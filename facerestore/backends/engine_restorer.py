@@ -55,11 +55,6 @@ class EngineRestorer(Restorer):
         self.descriptor = descriptor
         self.engine, self.place = engine, engine.place
 
-    @property
-    def network_range(self) -> tuple[float, float]:
-        """(low, high) values of the network's input and output."""
-        return self.descriptor.network_range or (0.0, 1.0)
-
     def restore(
         self, faces: Sequence[AlignedFace], parsing_maps: Sequence[ParsingMap] | None = None
     ) -> RestoredFaces:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from facerestore.device import Download
+from facerestore.engines.device import Download
 from facerestore.types import FaceImage, ParsingMap
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
 
 from facerestore.backends.tensors import checked_crop
-from facerestore.errors import ConfigError, count
+from facerestore.errors import BackendError, ConfigError, count
 from facerestore.pixels import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 
@@ -121,6 +121,16 @@ class Restorer(ABC):
     def needs_parsing(self) -> bool:
         """Whether `restore` needs a parsing map for each face."""
         return self.descriptor.needs_parsing
+
+    @property
+    def network_range(self) -> tuple[float, float]:
+        """(low, high) values of the network's input and output; raises BackendError where the descriptor has none."""
+        if self.descriptor.network_range is None:
+            raise BackendError(
+                f"backend '{self.name}' states no value range; add network_range=(-1, 1), or whatever its network was"
+                " trained in, to its descriptor"
+            )
+        return self.descriptor.network_range
 
     @property
     def overlaps(self) -> bool:

@@ -13,7 +13,15 @@ from typing import Any
 
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.choose import BACKGROUND, DETECT, NONE, PARSE, choose, installed_weights
+from facerestore.pipeline.choose import (
+    BACKGROUND,
+    DETECT,
+    NONE,
+    PARSE,
+    choose,
+    installed_weights,
+    with_detail,
+)
 from facerestore.weights import WeightsStore
 
 _MACHINE = frozenset({"provider", "device", "threads", "offline", "max_pixels", "workers"})
@@ -45,14 +53,21 @@ def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore
 
 
 def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
-    """Yield the networks that a configuration takes, as ``name sha256``."""
+    """Yield the networks that a configuration takes, as ``name sha256``, and those that are mixed with their share."""
     if chooses_by_face(config):
         names = [each.name for each in usable(config, store).candidates]
-        found = [installed_weights(name, store, purpose="restore") for name in names]
+        found = [
+            with_detail(installed_weights(name, store, purpose="restore"), config, store) for name in names
+        ]
     else:
         found = [choose("restore", config, store)]
     found += [choose(purpose, config, store) for purpose in (DETECT, PARSE, BACKGROUND)]
-    yield from (f"{each.name} {each.sha256 or ''}".strip() for each in found if each.name != NONE)
+    for each in found:
+        if each.mix is not None:  # what it is mixed with decides as much
+            base = store.entry(store.entry(each.name).detail_of or "")
+            yield f"{base.name} {base.sha256}, {each.mix.share:g} of {each.name}"
+        if each.name != NONE:
+            yield f"{each.name} {each.sha256 or ''}".strip()
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from facerestore.device import available_cores
+from facerestore.engines.device import available_cores
 
 PIXELS_AT_A_TIME = 64_000_000
 """Photos that together have more are taken one after the other: beside the networks, a pixel of a JPEG takes 5.4 bytes

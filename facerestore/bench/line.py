@@ -20,7 +20,7 @@ from facerestore.bench.sources import published_sizes
 from facerestore.bench.standstill import undisturbed
 from facerestore.bench.statistics import Timing
 from facerestore.config import RestoreConfig
-from facerestore.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
+from facerestore.engines.device import keep_freed_memory, resolve_device, return_freed_memory, set_threads
 from facerestore.errors import ConfigError
 from facerestore.io import encode_spent, read_encoded
 from facerestore.pipeline.build import assemble

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facerestore.device import available_cores, synchronise
+from facerestore.engines.device import available_cores, synchronise
 from facerestore.errors import required_package
 
 if TYPE_CHECKING:

@@ -22,7 +22,13 @@ from facerestore.bench.memory import Peak, page_faults, peak, reset_peak, reside
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import TF32, Side
 from facerestore.bench.spawn import Changes, Remote, as_published, as_shipped, waiting_words
-from facerestore.device import autocast_dtype, keep_freed_memory, resolve_device, set_threads, synchronise
+from facerestore.engines.device import (
+    autocast_dtype,
+    keep_freed_memory,
+    resolve_device,
+    set_threads,
+    synchronise,
+)
 from facerestore.errors import ConfigError
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.weights import WeightsStore

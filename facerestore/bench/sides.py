@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from facerestore.device import PRECISIONS
+from facerestore.engines.device import PRECISIONS
 from facerestore.errors import ConfigError, parse_whole, refusing
 from facerestore.weights.weights_file import looks_like_path
 

@@ -12,7 +12,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 
-from facerestore.device import SHORT_SPIN
+from facerestore.engines.device import SHORT_SPIN
 from facerestore.errors import BackendError, FaceRestoreError
 
 if TYPE_CHECKING:

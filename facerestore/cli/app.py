@@ -23,11 +23,14 @@ from facerestore.cli.helping import (
     version_answer,
 )
 from facerestore.cli.terminal import silence
-from facerestore.device import wait_asleep
+from facerestore.engines.device import wait_asleep
 from facerestore.errors import ConfigError, FaceRestoreError, WeightsError, named
 
 ORDERLY_ENDS = ("train", "evaluate")
 """Commands whose libraries may have something to write or to take leave of when the process ends."""
+
+DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow"}
+"""What is installed by another name than it is imported by."""
 
 SPARED = 10_000
 """New objects before Python looks for unused ones. At 700, its own number, that is 6% of a start; modules all stay."""
@@ -181,7 +184,7 @@ def _describe(error: Exception) -> str:
         message = message if not message or message.endswith((".", "?")) else f"{message}."
         return f"{message} See '{command} --help'." if message else ""
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
+        package = DISTRIBUTIONS.get(error.name.partition(".")[0], error.name.partition(".")[0])
         return f"this needs the package {package}, which is not installed; run: pip install {package}"
     return f"{named(error)} (FACERESTORE_DEBUG=1 shows where)"
 

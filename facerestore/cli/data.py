@@ -140,7 +140,7 @@ def prepare(asked: PrepareOptions) -> None:
 def _prepare_photos(asked: PrepareOptions, settings: Preparation, terminal: Terminal) -> Prepared:
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.config import RestoreConfig
-    from facerestore.device import resolve_device, set_threads
+    from facerestore.engines.device import resolve_device, set_threads
     from facerestore.pipeline.choose import DETECT, choose
     from facerestore.pipeline.load import build_detector
     from facerestore.training.data.preparation import FacePreparation

@@ -44,7 +44,7 @@ def detect(request: PhotosRequest) -> None:
     With -o, also draws them. No face is a normal result.
     """
     from facerestore.batch import plan_jobs
-    from facerestore.device import keep_freed_memory, resolve_device, set_threads
+    from facerestore.engines.device import keep_freed_memory, resolve_device, set_threads
     from facerestore.pipeline.choose import DETECT, choose
     from facerestore.pipeline.load import build_detector
     from facerestore.weights import WeightsStore

@@ -237,7 +237,7 @@ def _evaluation_order(
     """Return what is to be measured, everything loaded."""
     import torch
 
-    from facerestore.device import resolve_device, set_threads
+    from facerestore.engines.device import resolve_device, set_threads
     from facerestore.evaluation.methods import folder_method
     from facerestore.evaluation.metrics import Setting, open_metrics, parse_metrics
     from facerestore.evaluation.run import Order

@@ -84,7 +84,7 @@ def export(asked: ExportOptions) -> None:
     A file of another program can be a backend too, if the same is stated beside it, in FILE.toml; trying it says what
     is missing. TorchScript files hold code that torch runs: take only your own, or those of people you trust.
     """
-    from facerestore.device import keep_freed_memory, set_threads
+    from facerestore.engines.device import keep_freed_memory, set_threads
     from facerestore.export import (
         STEPS,
         Wanted,

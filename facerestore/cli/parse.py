@@ -93,7 +93,7 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
     before the face; it is said when that is so.
     """
     from facerestore.batch import plan_jobs
-    from facerestore.device import set_threads
+    from facerestore.engines.device import set_threads
 
     config, maps, as_json = request.restore, also.maps, request.as_json
     plan = plan_jobs(
@@ -143,7 +143,7 @@ def _picture_files(request: PhotosRequest) -> OutputConfig:
 
 def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, terminal: Terminal) -> _Looking:
     """Return the line, and say who labels."""
-    from facerestore.device import resolve_device
+    from facerestore.engines.device import resolve_device
     from facerestore.parsing import LandmarkParser
     from facerestore.parsing.pasting import PARSER_REMEDY
     from facerestore.pipeline.choose import AUTO, DETECT, NONE, PARSE, choose

@@ -264,7 +264,7 @@ def _train_and_tell(plan: TrainingPlan, folder: Path, asked: TrainOptions) -> Pa
     """Train, say how it goes, and return the last checkpoint."""
     import torch
 
-    from facerestore.device import keep_freed_memory, resolve_device
+    from facerestore.engines.device import keep_freed_memory, resolve_device
     from facerestore.training.plan import run_plan
 
     place = resolve_device(asked.device)

@@ -99,6 +99,8 @@ def open_graph(file: WeightsFile, place: Place | None = None, *, mix: Mix | None
         names = parse_json(file.metadata.get(TAKEN, "[]"))
         tensors = _tensors(file.path, names)
         if mix is not None:
+            if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
+                raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
             base = mix.base if isinstance(mix.base, Path) else mix.base.path
             tensors = mixed(_tensors(base, names), tensors, mix.share, name=str(file.path))
         return OnnxEngine(model, place or Place(), name=str(file.path), parameters=tensors)

@@ -119,7 +119,7 @@ def _options(runtime: Any, place: Place, parameters: Mapping[str, NDArray[Any]])
     # A plan of memory for every size of input that was met: 20 to 40 MB, and no time saved (measured).
     options.enable_mem_pattern = False
     # What ONNX Runtime keeps of its own for the next run: 22 MB, for 1 to 3% of the time of a face where the C library
-    # keeps it for all (`facerestore.device.keep_freed_memory`; measured).
+    # keeps it for all (`facerestore.engines.device.keep_freed_memory`; measured).
     options.enable_cpu_mem_arena = sys.platform != "linux"
     # Threads that spin while they wait take the processor from whatever else runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from facerestore.device import transfer_to
+from facerestore.engines.device import transfer_to
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.device import transfer_to
+from facerestore.engines.device import transfer_to
 from facerestore.errors import BackendError, count
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.pixels import resize_face, resize_map
@@ -88,7 +88,7 @@ class NetworkParser(ABC):
 
     @property
     def overlaps(self) -> bool:
-        """Whether a second thread may hand over faces while one fetches its maps: so on CUDA (`facerestore.device`)."""
+        """Whether a second thread may hand over faces while one fetches its maps: so on CUDA."""
         return self._transfer.overlaps
 
     def inference_form(self, network: torch.nn.Module) -> Any:

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
 from facerestore.config import RESTORE, RestoreConfig
-from facerestore.device import Device, keep_freed_memory, resolve_device, return_freed_memory, set_threads
+from facerestore.engines.device import (
+    Device,
+    keep_freed_memory,
+    resolve_device,
+    return_freed_memory,
+    set_threads,
+)
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded
 from facerestore.pipeline.candidates import chooses_by_face, usable

@@ -155,6 +155,12 @@ class StageClock:
         if self._inner and not self._apart:
             yield
             return
+        with self.aside(name):
+            yield
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[None]:
+        """Add how long the block takes to ``name``, and not to the stage that it is in."""
         self._inner.append(0.0)
         start = self._clock()
         yield

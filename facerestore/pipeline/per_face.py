@@ -158,6 +158,9 @@ class _PerFace:
         for candidate in self.lines.candidates:
             own = [index for index, face in enumerate(photo.faces) if _is_served(face, candidate)]
             if own:
+                if candidate.name not in self.lines.loaded:  # once, and no part of what the stage takes
+                    with photo.clock.aside("load"):
+                        self.lines.get(candidate.name)
                 faces = [photo.faces[index] for index in own]
                 served = stage(self.serving(parts, faces[0]), replace(photo, faces=faces))
                 for index, face in zip(own, served.faces, strict=True):

@@ -23,7 +23,7 @@ from facerestore.background import load_upsampler
 from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
 from facerestore.detection import DETECTORS
 from facerestore.detection import EXTENSIONS as FOREIGN_DETECTORS
-from facerestore.device import automatic_precision, known_precisions, resolve_device
+from facerestore.engines.device import automatic_precision, known_precisions, resolve_device
 from facerestore.engines.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.errors import FaceRestoreError, count, named
 from facerestore.extensions import Extension, Extensions, all_extensions

@@ -10,7 +10,7 @@ from facerestore.backends.calling import adapter_errors
 from facerestore.backends.description import has_example
 from facerestore.backends.exported import ExportedRestorer, exported_file
 from facerestore.config import RESTORE, RestoreConfig
-from facerestore.device import resolve_device
+from facerestore.engines.device import resolve_device
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer

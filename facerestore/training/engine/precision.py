@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from facerestore.device import known_precisions, resolve_device, synchronise
+from facerestore.engines.device import known_precisions, resolve_device, synchronise
 
 WORTH = 1.1
 """bf16 is used where it is at least this many times as fast: its gradients are coarser, so it must gain something."""
