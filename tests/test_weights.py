@@ -60,7 +60,7 @@ def test_our_catalog_is_valid_and_says_what_a_user_must_know():
     for entry in catalog.entries.values():
         assert entry.training_data, entry.name
         assert entry.source.startswith("https://") or entry.bundled, entry.name
-        assert entry.urls or entry.bundled or "import" in entry.notes, entry.name
+        assert entry.urls or entry.bundled or entry.package or "import" in entry.notes, entry.name
         assert entry.sha256 is None or entry.bundled or entry.sha256_source, entry.name
 
 

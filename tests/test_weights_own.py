@@ -14,7 +14,7 @@ HEADER = {
     "recipe": "lite",
     "backend": "lite",
     "purpose": "restore",
-    "licence": "CC0-1.0",
+    "licence": "ISC",
     "data": "drawn faces",
     "step": "30",
     "face_size": "64",
@@ -52,7 +52,7 @@ def test_an_export_gets_a_name_that_every_store_of_that_home_knows(exported, hom
         "drawn faces",
     )
     assert entry.source == "facerestore train lite, 30 steps"
-    assert (entry.licence, entry.permissive) == ("CC0-1.0", True)
+    assert (entry.licence, entry.permissive) == ("ISC", True)
     assert store.catalog.licence_of(entry).notice == "Stated by whoever trained these weights."
     assert store.require("lite.mine") == path
     assert store.verify("lite.mine").ok
@@ -135,7 +135,7 @@ def test_the_command_says_what_it_took_in(exported, capsys):
     assert main(["weights", "import", "lite.mine", str(exported())]) == 0
     out, err = capsys.readouterr()
     assert out.strip().endswith("lite.mine.safetensors")
-    assert "weights of your own, for the purpose restore, licence CC0-1.0" in err
+    assert "weights of your own, for the purpose restore, licence ISC" in err
     assert main(["weights", "import", "lite.mine", str(exported())]) == 4
     assert main(["weights", "list", "--installed", "--json"]) == 0
     names = {row["name"] for row in json.loads(capsys.readouterr().out)}

@@ -341,6 +341,7 @@ def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
         "paper": entry.paper,
         "fetchable": store.fetchable(entry.name),
         "urls": list(store.urls(entry.name)),
+        "package": entry.package,
         "file": entry.file,
         "sha256": entry.sha256 or (pin.sha256 if pin else None),
         "sha256_source": f"pinned {pin.pinned_at} from {pin.origin}" if pin else entry.sha256_source,
@@ -351,6 +352,8 @@ def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
 def _state_words(store: WeightsStore, entry: WeightsEntry) -> str:
     if store.locate(entry.name) is None:
         return "missing" if entry.bundled else "not installed"
+    if entry.package is not None and store.comes_along(entry):
+        return f"in package {entry.package}"
     return "bundled" if entry.bundled else "installed"
 
 
@@ -381,7 +384,7 @@ def _print_table(store: WeightsStore, entries: list[WeightsEntry]) -> None:
 
 def _by_hand_only(store: WeightsStore, entry: WeightsEntry) -> bool:
     """Say whether weights are not here, and come only by import."""
-    return not (entry.bundled or store.locate(entry.name) or store.fetchable(entry.name))
+    return not (entry.bundled or entry.package or store.locate(entry.name) or store.fetchable(entry.name))
 
 
 def automatic_choice(store: WeightsStore) -> str:

