@@ -158,7 +158,7 @@ def test_inputs_that_are_not_there_are_answered_by_what_may_be_meant(folder, cap
     for words, said in [
         (["my", "album"], "a name with spaces goes into quotes: 'my album'"),
         (["in/a.png,b.png"], "inputs are separated by spaces"),
-        (["https://example.org/a.png"], "is an address, and nothing is fetched here"),
+        (["ftp://example.org/a.png"], "is an address of a kind that is not known here; give one with s3://"),
         (["--", "b.png", "--overwrite"], "put options before it"),
     ]:
         assert main(["enhance", *words]) in (1, 3)

@@ -57,8 +57,10 @@ class Journal:
     """The journal of one folder, opened by one run; threads may share it.
 
     Args:
-        folder: of the results, which is made where it is missing.
+        folder: of the results.
         asked: of the run.
+        home: where the journal's file lies, a folder of the disk, which is made where it is missing; by default that of
+            the results.
         version: of the program, for who looks into the file.
         clock: seconds since 1970.
         host: name of this machine.
@@ -73,19 +75,21 @@ class Journal:
         folder: Path,
         asked: Asked,
         *,
+        home: Path | None = None,
         version: str = "",
         clock: Callable[[], float] = time.time,
         host: str | None = None,
         pid: int | None = None,
     ) -> None:
         self._folder, self._asked, self._version, self._clock = folder, asked, version, clock
+        self._home = home or folder
         self._host, self._pid = host or socket.gethostname(), pid or os.getpid()
         self._lock, self._over = threading.RLock(), threading.Event()
         self._run, self._synced = 0, clock()
         self._done: list[PhotoOutcome] = []
-        with telling(self._folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self._base = opened(folder / FILE)
+        with telling(self._home):
+            self._home.mkdir(parents=True, exist_ok=True)
+            self._base = opened(self._home / FILE)
         self._settings = self._number_of(asked.settings)
 
     def look(self, jobs: Sequence[PhotoJob]) -> Look:
@@ -100,7 +104,7 @@ class Journal:
         }
         self.beat()
         # No transaction: photos may be read for it, and other runs are not to wait so long.
-        with self._lock, telling(self._folder):
+        with self._lock, telling(self._home):
             rows = {row["name"]: row for row in self._base.execute(ROWS)}
             for job in jobs:
                 row = rows.get(self._name(job))
@@ -198,7 +202,7 @@ class Journal:
         self.beat()  # what this run has done is to be among them, here as above
         found = {}
         known = "SELECT * FROM photos WHERE name = ? AND state IN ('done', 'failed')"
-        with self._lock, telling(self._folder):
+        with self._lock, telling(self._home):
             for job in jobs:
                 row = self._base.execute(known, (self._name(job),)).fetchone()
                 if row is not None:
@@ -321,7 +325,7 @@ class Journal:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Do what is in the block as one change, which no other process sees in part."""
-        with self._lock, telling(self._folder):
+        with self._lock, telling(self._home):
             # What the system has is safe from whatever becomes of the process; from a power cut, what the disk has.
             now = self._clock()
             due = not 0 <= now - self._synced < SYNC_S

@@ -17,10 +17,13 @@ from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (
     FORMATS,
     SUFFIXES,
+    RemotePath,
     drawn_kind,
     fitting,
     is_file,
     is_folder,
+    is_there,
+    located,
     resolve_format,
     search_folder,
 )
@@ -105,7 +108,8 @@ def plan_jobs(
     a name is too long for the disk, it is shortened and ends in a hash.
 
     Args:
-        inputs: files, directories, patterns such as ``*.jpg``, or ``-`` for standard input.
+        inputs: files, directories, patterns such as ``*.jpg``, addresses of them in stores (``s3://bucket/album``), or
+            ``-`` for standard input.
         output: a file, a directory, ``-`` for standard output, or None.
         options: format and suffix of the results, and whether comparisons stand beside them.
         recursive: look into the subdirectories of directories.
@@ -120,7 +124,8 @@ def plan_jobs(
         ConfigError: the inputs do not go with the output, or a format is unknown.
         ImageError: there is no photo at all.
     """
-    inputs, listed = _expanded(inputs), selection.listed
+    inputs, listed = _expanded([located(path) for path in inputs]), selection.listed
+    output = None if output is None else located(output)
     if not listed and (STREAM in inputs or output == STREAM or _names_a_file(inputs, output)):
         return BatchPlan((_single_job(inputs, output, options),))
     if output is not None and (
@@ -172,9 +177,12 @@ def _expanded(inputs: Sequence[Path]) -> list[Path]:
     """Return the inputs with patterns that no shell has expanded, of which Windows' own expands none, in place."""
     expanded: list[Path] = []
     for path in inputs:
-        plain = os.path.lexists(path) or not any(mark in str(path) for mark in "*?[")
-        matches = [] if plain else sorted(glob(str(path), recursive=True))  # noqa: PTH207 - keeps ./ and ..
-        expanded += [Path(match) for match in matches] or [path]
+        if not any(mark in str(path) for mark in "*?[") or is_there(path):
+            expanded.append(path)
+            continue
+        # glob() keeps ./ and ..
+        found = path.matching() if isinstance(path, RemotePath) else sorted(glob(str(path), recursive=True))  # noqa: PTH207
+        expanded += [Path(match) if isinstance(match, str) else match for match in found] or [path]
     return expanded
 
 
@@ -190,6 +198,8 @@ def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConf
         raise ConfigError(
             f"the result from standard input needs a name; give -o {target / 'result.png'}, or -o -"
         )
+    if isinstance(target, RemotePath):
+        target.check_writable()
     if target != STREAM:
         _check_name(target, options)
     return PhotoJob(source, target, Path("stdin" if source == STREAM else source.stem))
@@ -281,8 +291,10 @@ def _is_result(source: Path, options: OutputConfig, ending: str, takes: Sequence
 def _candidate(
     source: Path, root: Path, label: Path, output: Path | None, options: OutputConfig
 ) -> _Candidate:
-    relative = label / (source.parent.relative_to(root) if is_folder(root) else Path())
+    relative = label / (source.parent.relative_to(root) if source != root else Path())
     folder = source.parent if output is None else output / relative
+    if isinstance(folder, RemotePath):
+        folder.check_writable()
     extension = source.suffix if options.format is None else FORMATS[resolve_format(options.format)].suffix
     return _Candidate(source, folder, relative, extension)
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facerestore.config import OutputConfig
 from facerestore.errors import InTheWayError
-from facerestore.io import check_free, colours_of, fitting, is_folder, marked, write_image
+from facerestore.io import (
+    RemotePath,
+    check_free,
+    colours_of,
+    fitting,
+    is_folder,
+    is_there,
+    marked,
+    write_image,
+)
 from facerestore.pictures.result import RestoreResult
 from facerestore.pictures.stages import stage_pictures
 from facerestore.pixels import to_8_bit
@@ -20,11 +28,11 @@ if TYPE_CHECKING:
 
 def check_target(target: Path, *, overwrite: bool) -> None:
     """Raise ImageError when a file cannot be written where it is to be, before any work is spent on it."""
-    if is_folder(target):
+    if not isinstance(target, RemotePath) and is_folder(target):
         raise InTheWayError(f"'{target}' is a directory; give another --suffix or -o")
     if overwrite:
         check_free(target, overwrite=True)
-    elif os.path.lexists(target):
+    elif is_there(target):
         raise InTheWayError(
             f"'{target}' exists; give --overwrite to replace it, --skip-existing to leave such photos out,"
             " or another --suffix or -o"

@@ -32,6 +32,7 @@ from facerestore.files import sweep
 from facerestore.io import (
     FORMATS,
     SUFFIXES,
+    RemotePath,
     check_holds,
     is_file,
     left_out,
@@ -88,7 +89,8 @@ def run_jobs(
     """
     check_options(pipeline, options)
     for folder in dict.fromkeys(job.target.parent for job in jobs if job.target != STREAM):
-        sweep(folder)
+        if not isinstance(folder, RemotePath):
+            sweep(folder)
     threads = pipeline.config.threads
     # A background network takes all of the machine, and gigabytes, for each photo.
     photos = len(jobs) if pipeline.background is None else 1
@@ -203,11 +205,14 @@ def _attempt(job: PhotoJob, work: _Work) -> PhotoOutcome:
 
 
 def missing_photos(jobs: Sequence[PhotoJob]) -> list[PhotoOutcome]:
-    """Return the outcomes of the photos that are not there, which can be told before any network is loaded."""
+    """Return the outcomes of the photos that are not there, which can be told before any network is loaded.
+
+    Those of stores are told when they are fetched.
+    """
     return [
         PhotoOutcome(job, Status.FAILED, 0.0, error=ImageError(f"{job.source}: no such file; check the path"))
         for job in jobs
-        if job.source != STREAM and not os.path.lexists(job.source)
+        if not (job.source == STREAM or isinstance(job.source, RemotePath) or os.path.lexists(job.source))
     ]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from facerestore.batch.journal_file import FILE, telling
 from facerestore.errors import ConfigError, MalformedError, parse_whole
+from facerestore.io import RemotePath, located
 
 _KINDS = {
     "HEIC": ".heic .heif .hif",
@@ -102,11 +103,16 @@ def read_list(data: bytes) -> tuple[Path, ...]:
     """Return the paths of a list: one a line, or with a zero byte after each, as ``find -print0`` writes them."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-    return tuple(Path(os.fsdecode(line)) for line in lines if line)
+    return tuple(located(os.fsdecode(line)) for line in lines if line)
 
 
 def place_of(path: Path) -> Path:
-    """Return a listed path's place in the output: where it lies below the current directory, else its whole path."""
+    """Return a listed path's place in the output: where it lies below the current directory, else its whole path.
+
+    Of an address, all that follows its scheme.
+    """
+    if isinstance(path, RemotePath):
+        return Path(*path.parts[1:])
     whole = Path(os.path.normpath(Path.cwd() / path))
     return whole.relative_to(Path.cwd() if whole.is_relative_to(Path.cwd()) else whole.anchor)
 
@@ -137,7 +143,7 @@ def known_results() -> Callable[[Path], bool]:
 
 def _written_in(folder: Path) -> frozenset[str]:
     """Return the files that a directory's journal knows, by their paths within it; none where there is no journal."""
-    if not os.path.lexists(folder / FILE):
+    if isinstance(folder, RemotePath) or not os.path.lexists(folder / FILE):
         return frozenset()
     with telling(folder):
         base = sqlite3.connect(f"{(folder / FILE).as_uri()}?mode=ro", uri=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from facerestore.cli.telling import choice_lines, face_words, networks_passed_ov
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, OutputConfig
 from facerestore.errors import ImageError, no_face
-from facerestore.io import page_count, read_encoded
+from facerestore.io import is_there, page_count, read_encoded
 from facerestore.pipeline import choose as choice
 from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.restore import RestorePipeline
@@ -37,8 +36,8 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
         {
             "input": str(job.source),
             "output": str(job.target),
-            "exists": str(job.target) != "-" and os.path.lexists(job.target),
-            "missing": str(job.source) != "-" and not os.path.lexists(job.source),
+            "exists": str(job.target) != "-" and is_there(job.target),
+            "missing": str(job.source) != "-" and not is_there(job.source),
             "done_before": job in done,
             "name_shortened": job.shortened,
             "fault": _fault_of_photo(request, job.source),
@@ -68,7 +67,7 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
 def _done_before(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> set[PhotoJob]:
     """Tell what earlier runs have done, and return what is left out for it; where no journal is, none is made."""
     folder = request.journal_folder(plan)
-    if folder is None or not (folder / FILE).exists():
+    if folder is None or not (request.journal_home(folder) / FILE).exists():
         return set()
     with journal_of(request, plan) as journal:
         assert journal is not None, "it is there"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from facerestore.batch import STREAM, BatchPlan, Selection, known_results, parse_shard, plan_jobs, read_list
 from facerestore.cli.request import PhotosRequest
 from facerestore.config import SYNTHESIZE
 from facerestore.errors import ConfigError, ImageError, refusing
+from facerestore.io import RemotePath, located
 
 
 def planned_photos(request: PhotosRequest) -> BatchPlan:
@@ -28,6 +30,8 @@ def planned_photos(request: PhotosRequest) -> BatchPlan:
 
 
 def _plan_of(request: PhotosRequest) -> BatchPlan:
+    if request.restore.offline:
+        _check_local([*request.inputs, *filter(None, (request.output, request.files_from))])
     return plan_jobs(
         request.inputs,
         output=request.output,
@@ -39,6 +43,15 @@ def _plan_of(request: PhotosRequest) -> BatchPlan:
         selection=_selection(request),
         known=known_results(),
     )
+
+
+def _check_local(paths: Sequence[Path]) -> None:
+    """Raise ConfigError where a path is the address of a store."""
+    for path in map(located, paths):
+        if isinstance(path, RemotePath):
+            raise ConfigError(
+                f"'{path}' is in a store, and --offline forbids the network; leave out one of both"
+            )
 
 
 def _selection(request: PhotosRequest) -> Selection:
@@ -57,7 +70,7 @@ def _selection(request: PhotosRequest) -> Selection:
         with refusing(
             lambda why: ConfigError(f"--files-from '{path}' cannot be read: {why}; give a list of paths")
         ):
-            listed = read_list(sys.stdin.buffer.read() if piped else path.read_bytes())
+            listed = read_list(sys.stdin.buffer.read() if piped else located(path).read_bytes())
     if not listed and not request.inputs:
         empty = "" if request.files_from is None else f"; '{request.files_from}' lists none"
         raise ConfigError(

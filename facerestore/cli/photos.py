@@ -39,6 +39,7 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
+from facerestore.io import RemotePath, located
 from facerestore.pipeline.progress import Progress
 from facerestore.pipeline.restore import RestorePipeline
 
@@ -78,6 +79,10 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
     if files.html is not None:
         from facerestore.pictures.gallery.page import check_gallery
 
+        if isinstance(page := located(files.html), RemotePath):
+            raise ConfigError(
+                f"--html is '{page}'; give a directory of the disk, and copy the gallery to the store"
+            )
         check_gallery(Path(files.html))
 
 

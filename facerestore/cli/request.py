@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from facerestore.cli.options import Spoken
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig, Task
@@ -83,6 +84,11 @@ class PhotosRequest(Spoken):
     where another was broken off, and several share the work.
     """
 
+    journal: Path | None = option(None, metavar="DIR")
+    """Keep the journal in this directory of the disk, for results in a store and on shared disks, where several
+    machines may not write one. That of results in a store lies beside the weights unless given.
+    """
+
     report: Path | None = option(None, metavar="FILE.json")
     """Write all facts: boxes, decisions, seconds, weights."""
 
@@ -133,17 +139,45 @@ class PhotosRequest(Spoken):
             raise ConfigError(f"the {what} would go to the terminal; redirect it ('> {example}'), or {name}")
 
     def journal_folder(self, plan: BatchPlan) -> Path | None:
-        """Return where a journal is kept: in the directory of several results of ``enhance``; None for none.
+        """Return the directory of several results of ``enhance``, of which a journal is kept; None for none.
 
         Raises:
             ConfigError: an option needs one.
         """
-        named = self.output in (None, Path("-"), *(job.target for job in plan.jobs))
+        from facerestore.io import located
+
+        output = None if self.output is None else located(self.output)
+        named = output in (None, Path("-"), *(job.target for job in plan.jobs))
         kept = not (named or self.no_journal) and self.task is RESTORE
-        for flag, given in (("--retry-failed", self.retry_failed), ("--watch", self.watch)):
+        flags = (
+            ("--retry-failed", self.retry_failed),
+            ("--watch", self.watch),
+            ("--journal", self.journal is not None),
+        )
+        for flag, given in flags:
             if given and not kept:
                 raise ConfigError(f"{flag} goes by the journal of a directory; give one with -o DIR")
-        return self.output if kept else None
+        return output if kept else None
+
+    def journal_home(self, folder: Path) -> Path:
+        """Return where the journal of a directory of results lies: on the disk, wherever the results are.
+
+        Raises:
+            ConfigError: it is to be in a store.
+        """
+        from facerestore.io import RemotePath, fitting, located
+        from facerestore.weights.files import default_home
+
+        if self.journal is not None:
+            if isinstance(home := located(self.journal), RemotePath):
+                raise ConfigError(
+                    f"--journal is '{home}'; give a directory of the disk, since it is a database"
+                )
+            return home
+        if isinstance(folder, RemotePath):
+            journals = default_home() / "journals"
+            return journals / fitting(journals, quote(str(folder), safe=""), "")
+        return folder
 
     def check_report(self) -> None:
         """Raise ConfigError unless the report, where one is asked for, has the name of one, and a place."""

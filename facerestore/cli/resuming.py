@@ -41,7 +41,7 @@ def journal_of(request: PhotosRequest, plan: BatchPlan) -> Iterator[Journal | No
         overwrite=request.files.overwrite,
         retry_failed=request.retry_failed,
     )
-    journal = Journal(folder, asked, version=__version__)
+    journal = Journal(folder, asked, home=request.journal_home(folder), version=__version__)
     try:
         yield journal
     finally:

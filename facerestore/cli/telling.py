@@ -189,17 +189,22 @@ def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
 
 def missing_hints(inputs: Sequence[Path]) -> list[str]:
     """Return what may be meant by inputs that are not there: words of one name, addresses, lists, misplaced options."""
+    from facerestore.io import RemotePath, located
+
     hints = []
     for number, path in enumerate(inputs):
         word = str(path)
-        if word == "-" or os.path.lexists(path):
+        if word == "-" or isinstance(place := located(path), RemotePath) or os.path.lexists(place):
             continue
         joined = [" ".join(map(str, inputs[number:end])) for end in range(number + 2, len(inputs) + 1)]
         hints += [
             f"a name with spaces goes into quotes: {shlex.quote(n)}" for n in joined if os.path.lexists(n)
         ]
         if re.match(r"[a-z]+:/", word):
-            hints.append(f"'{word}' is an address, and nothing is fetched here; download the picture first")
+            hints.append(
+                f"'{word}' is an address of a kind that is not known here; give one with s3://, gs://, az:// or"
+                " http://, or download the picture first"
+            )
         elif word.startswith("--"):
             hints.append(f"'{word}' stands behind --, where all is a name; put options before it")
         elif word.startswith("~") and os.path.lexists(home := os.path.expanduser(word)):  # noqa: PTH111

@@ -34,12 +34,14 @@ from facerestore.io._files import (
     fitting,
     is_file,
     is_folder,
+    is_there,
     read_encoded,
     search_folder,
     write_encoded,
     write_parts,
 )
 from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
+from facerestore.io._remote import RemotePath, located
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.io._tiff import joined
 from facerestore.types import DecodedImage
@@ -53,6 +55,7 @@ __all__ = [
     "FormatTraits",
     "OnEncoded",
     "PictureSource",
+    "RemotePath",
     "as_decoded",
     "check_free",
     "check_holds",
@@ -67,8 +70,10 @@ __all__ = [
     "fitting",
     "is_file",
     "is_folder",
+    "is_there",
     "joined",
     "left_out",
+    "located",
     "marked",
     "page_count",
     "picture_size",
@@ -97,7 +102,8 @@ def write_image(
     """Write a picture whole or not at all, and return its path.
 
     Args:
-        path: where to; missing parent folders are made. ``-`` writes the bytes to standard output.
+        path: where to; missing parent folders are made. ``-`` writes the bytes to standard output, an address
+            (``s3://bucket/a.jpg``) to its store.
         image: the picture; what restoring gives has it as ``result.image``.
         format: as for ``encode_image``; by default that of the path's suffix, and for ``-`` that of the source.
         quality: as for ``encode_image``.
@@ -121,7 +127,7 @@ def write_image(
         )
     image = as_decoded(image)
     encode = encode_spent if spent else encoded_parts
-    place = Path(path)
+    place = located(path)
     target = format or _format_for(place, image)
     if str(path) != "-":  # once before the work of encoding, and again, for certain, when the name is taken
         check_free(place, overwrite=overwrite)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL.PngImagePlugin import PngInfo
 
+from facerestore.io._remote import RemotePath
 from facerestore.types import Metadata
 
 _MARK = b"facerestore:drawn="
@@ -45,7 +46,12 @@ def png_mark(kind: str) -> PngInfo:
 
 
 def drawn_kind(path: Path) -> str | None:
-    """Return what a picture file says that facerestore has drawn in it; None for all others, unreadable ones too."""
+    """Return what a picture file says that facerestore has drawn in it; None for all others, unreadable ones too.
+
+    None also for those in stores, each of which would be fetched for it.
+    """
+    if isinstance(path, RemotePath):
+        return None
     try:
         with path.open("rb") as stream:
             head = stream.read(_SOUGHT_BYTES)

@@ -20,6 +20,7 @@ from facerestore.errors import ImageError
 from facerestore.files import temporary_beside
 from facerestore.io._boundary import readable
 from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
+from facerestore.io._remote import RemotePath, located
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """A piece of a file."""
@@ -45,12 +46,16 @@ def read_encoded(path: str | Path) -> bytes:
         with readable("standard input"):
             return sys.stdin.buffer.read()
     with readable(str(path)):
-        return _file_bytes(Path(path))
+        return _file_bytes(located(path))
 
 
 def _file_bytes(place: Path) -> bytes:
     """Return the bytes of a file, as ``read_encoded`` does."""
     try:
+        if isinstance(place, RemotePath):
+            data = place.read_bytes()  # in one request; two would take twice the time
+            sniff(data[:SIGNATURE_BYTES], str(place))
+            return data
         if place.is_dir():
             raise ImageError(f"{place}: this is a directory; give a picture file")
         with place.open("rb", buffering=0) as stream:
@@ -92,14 +97,15 @@ def write_encoded(
     """
     if on_encoded is not None:
         on_encoded([data])
-    return write_parts(Path(path), [data], overwrite=overwrite)
+    return write_parts(located(path), [data], overwrite=overwrite)
 
 
 def write_parts(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path:
     """Write a file whole or not at all, or to standard output for ``-``, and return its path.
 
     The bytes go to a hidden file in the same folder, reach the disk, and take the name in one step. A file that is
-    replaced passes on its permissions; a new one gets those of the umask. A symbolic link keeps pointing.
+    replaced passes on its permissions; a new one gets those of the umask. A symbolic link keeps pointing. In a store it
+    is put as the store does it whole; see ``RemotePath.write``.
 
     Args:
         path: where to; missing parent folders are made.
@@ -114,6 +120,9 @@ def write_parts(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path
         return path
     check_free(path, overwrite=overwrite)
     try:
+        if isinstance(path, RemotePath):
+            path.write(parts, overwrite=overwrite)
+            return path
         _make_folder(path.parent)
         target = path.resolve() if overwrite and path.is_symlink() else path
         with _temporary_file(target, parts) as temporary:
@@ -143,8 +152,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
-    """Raise ImageError where a file is to be written and a directory, or a file that is to stay, is in the way."""
-    if not overwrite and os.path.lexists(path):
+    """Raise ImageError where a file is to be written and a directory, or a file that is to stay, is in the way.
+
+    Of a store that is not asked: it says so when the file is written.
+    """
+    if isinstance(path, RemotePath):
+        return
+    if not overwrite and is_there(path):
         raise _exists_error(path)
     if is_folder(path):
         raise ImageError(f"{path}: this is a directory; give a file name")
@@ -250,6 +264,8 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
     if not is_folder(root):
         raise ImageError(f"{root}: no such folder; check the path")
     found = FolderContent()
+    if isinstance(root, RemotePath):
+        return _search_store(root, found, recursive=recursive)
     folders, linked, seen = deque([root]), deque[Path](), set[str]()
     while folders or linked:
         # Real folders first, so that a picture is found under its own path and not under a link's.
@@ -275,6 +291,16 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
                 (linked if entry.is_symlink() else folders).append(path)
     found.images.sort()
     found.others.sort()
+    return found
+
+
+def _search_store(root: RemotePath, found: FolderContent, *, recursive: bool) -> FolderContent:
+    """Return what is in a store's folder, as `search_folder` does; all of it by its listing, without looking at any."""
+    for path, is_one in root.entries(recursive=recursive):
+        pictures = found.images if path.suffix.lower() in SUFFIXES else found.others
+        (found.not_searched if is_one else pictures).append(path)
+    for paths in (found.images, found.others, found.not_searched):
+        paths.sort()
     return found
 
 
@@ -326,18 +352,26 @@ def longest_name(folder: Path) -> int:
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a path is known to lead to a folder; it is not where it cannot be looked at, which never raises.
+    """Say whether a path is known to lead to a folder; on a disk it is not where it cannot be looked at.
 
     ``Path.is_dir`` raises for what may not be looked at, and for a name that is too long.
+
+    Raises:
+        ImageError: a store cannot be asked.
     """
-    return os.path.isdir(path)  # noqa: PTH112
+    return path.is_dir() if isinstance(path, RemotePath) else os.path.isdir(path)  # noqa: PTH112
 
 
 def is_file(path: Path) -> bool:
-    """Say whether a path is known to lead to a file; never raises."""
-    return os.path.isfile(path)  # noqa: PTH113
+    """Say whether a path is known to lead to a file; raises as ``is_folder``."""
+    return path.is_file() if isinstance(path, RemotePath) else os.path.isfile(path)  # noqa: PTH113
 
 
 def exists(path: Path) -> bool:
-    """Say whether a path is known to lead anywhere; never raises."""
-    return os.path.exists(path)  # noqa: PTH110
+    """Say whether a path is known to lead anywhere; raises as ``is_folder``."""
+    return path.exists() if isinstance(path, RemotePath) else os.path.exists(path)  # noqa: PTH110
+
+
+def is_there(path: Path) -> bool:
+    """Say whether a name is taken, be it by a link that leads nowhere; raises as ``is_folder``."""
+    return path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)
