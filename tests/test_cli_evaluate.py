@@ -171,3 +171,29 @@ def test_the_classical_baseline_is_a_row(folder, capsys):
     assert code == 0
     assert "| NLM + unsharp |" in out
     assert "tuned on 3 faces" in out
+
+
+def test_a_blind_sheet_names_nobody_and_its_key_names_both(folder, capsys):
+    fill(folder / "rival")
+    words = ["--hq", "hq", "--lq", "lq", *QUICK, "--restored", "rival", "--blind", "4"]
+    code, _, err = run(capsys, *words, "-o", "out")
+    assert (code, "blind" in err) == (0, False)
+    lines = (folder / "out" / "blind_key.csv").read_text().splitlines()
+    assert lines[0] == "pair,face,left,right"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+    assert sorted(line.split(",")[2] for line in lines[1:]) == ["rival", "rival", "theirs", "theirs"]
+    assert all({*line.split(",")[2:]} == {"rival", "theirs"} for line in lines[1:])
+    assert read_image(folder / "out" / "blind_1.png").pixels.shape[1] > 3 * 512
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "out"], "compares two methods, and here there are: theirs; give two"),
+        ([], "--blind 4 draws pages; give a directory for them with -o"),
+    ],
+)
+def test_a_blind_sheet_needs_two_methods_and_a_place(folder, capsys, words, message):
+    code, _, err = run(capsys, "--hq", "hq", "--lq", "lq", *QUICK, "--blind", "4", *words)
+    assert code == 2
+    assert message in err

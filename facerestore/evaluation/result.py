@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ SCHEMA = "facerestore evaluation 1"
 MOST_DECIMALS = 15
 """Of a number in tables; a float has no more."""
 
+Values = TypeVar("Values", float, NDArray[np.float64])
+
 MOST_RESULT_BYTES = 1 << 25
 """Of a result: 32 MB are ten numbers each of 100,000 faces."""
 
@@ -35,7 +37,7 @@ class MetricFacts:
         name: in options and files.
         title: in tables.
         unit: of its values; empty where it has none.
-        better: whether higher or lower is better.
+        better: which way is better.
         decimals: as many as tables show.
         of_sets: it judges all faces together.
         protocol: all that its numbers depend on.
@@ -55,10 +57,11 @@ class MetricFacts:
         own = {name: getattr(spec, name) for name in names_of(cls) if name != "protocol"}
         return cls(**own, protocol=dict(protocol))
 
-    @property
-    def sign(self) -> int:
-        """1 where higher is better, else -1."""
-        return 1 if self.better == "higher" else -1
+    def gain(self, after: Values, before: Values) -> Values:
+        """Return by how much values are better than others, face by face: negative where they are worse."""
+        if self.better == "one":
+            return abs(before - 1) - abs(after - 1)
+        return after - before if self.better == "higher" else before - after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from facerestore.evaluation.result import Evaluation, FaceResult, MetricFacts
 
 NOTHING = "n/a"
 
+ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1"}
+
 FAILURES_SHOWN = 10
 """How many left out pictures a report names; the JSON file has all."""
 
@@ -77,7 +79,7 @@ def gain_table(evaluation: Evaluation, against: str) -> str:
 def gains(evaluation: Evaluation, metric: MetricFacts, against: str) -> dict[str, Estimate]:
     """Return method to its mean gain over ``against``, positive where it is better, with its interval."""
     values = evaluation.values(metric.name)
-    return {name: estimate(metric.sign * (found - values[against])) for name, found in values.items()}
+    return {name: estimate(metric.gain(found, values[against])) for name, found in values.items()}
 
 
 def split_table(evaluation: Evaluation, column: str) -> str:
@@ -121,7 +123,7 @@ def _interval_text(found: Estimate, decimals: int, *, signed: bool = False, of: 
 
 
 def _column_heading(metric: MetricFacts) -> str:
-    return f"{_title_with_unit(metric)} {'↑' if metric.better == 'higher' else '↓'}"
+    return f"{_title_with_unit(metric)} {ARROWS[metric.better]}"
 
 
 def _title_with_unit(metric: MetricFacts) -> str:
