@@ -66,6 +66,23 @@ def report_schema() -> Schema:
     }
 
 
+def answer_schemas() -> dict[str, Schema]:
+    """Return the schemas of what a service tells of a photo: ``photo`` restored, ``look`` at it, and a ``face``."""
+    head = {
+        "schema": {"const": REPORT_SCHEMA},
+        "facerestore": _said(_of(str), "version of the program"),
+        "seconds": _said(_of(float), "wall time of the work"),
+    }
+    done = _photo_done()
+    looked = {name: done[name] for name in ("size", "notes", "found", "search", "faces")}
+    pages = _said(_of(int), "how many the file has")
+    return {
+        "photo": _object(head | done | _photo_some(), needed=head | done),
+        "look": _object(head | looked | {"pages": pages}),
+        "face": _face(),
+    }
+
+
 def _photo() -> Schema:
     always = {
         "input": _said(_of(str), "the photo; - for standard input"),
@@ -79,16 +96,20 @@ def _photo() -> Schema:
             _of(bool), "an earlier run, or another one, has done it; this is what its journal says"
         ),
     }
-    done = _photo_done()
-    some = {
-        "auto": _said(_auto(), "where each face has the network that suits it"),
-        "pages": _said(_of(int), "of a photo of several pages, their number"),
-        "searches": _said(_list({"anyOf": [_of(Search), _of(NoneType)]}), "what was looked at, page by page"),
-    }
+    done, some = _photo_done(), _photo_some()
     return {
         **_object(always | done | some, needed=always),
         "if": {"properties": {"status": {"const": Status.DONE.value}}},
         "then": {"required": list(done)},
+    }
+
+
+def _photo_some() -> Schema:
+    """Return the keys that only some photos have which were done."""
+    return {
+        "auto": _said(_auto(), "where each face has the network that suits it"),
+        "pages": _said(_of(int), "of a photo of several pages, their number"),
+        "searches": _said(_list({"anyOf": [_of(Search), _of(NoneType)]}), "what was looked at, page by page"),
     }
 
 

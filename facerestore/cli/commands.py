@@ -59,6 +59,11 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "synthesize": Command(
             "Draw a face from a parsing map: a square picture that says what is skin, hair, an eye and so on."
         ),
+        "serve": Command(
+            "Restore photos for programs and people over HTTP: POST a photo, get it restored, or open the page in a"
+            " browser.",
+            needs_words=False,
+        ),
         "detect": Command(
             "List the faces of photos, left to right, with the indices that 'enhance --faces' takes."
         ),
