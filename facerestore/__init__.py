@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         ParsingMap,
         RestoredFace,
     )
+    from facerestore.video.clip import restore_video
     from facerestore.weights.checkpoint import load_strictly
 
 _HOMES = {
@@ -110,6 +111,7 @@ _HOMES = {
     "register_metric": "evaluation.metrics",
     "register_recipe": "training.recipes",
     "restore": "pipeline.build",
+    "restore_video": "video.clip",
     "synthesize": "pipeline.tasks.build",
     "write_image": "io",
 }
@@ -164,6 +166,7 @@ __all__ = [
     "register_metric",
     "register_recipe",
     "restore",
+    "restore_video",
     "synthesize",
     "write_image",
 ]

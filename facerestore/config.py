@@ -238,6 +238,14 @@ class OutputConfig:
     compare: bool = False
     """Also draw a before/after picture beside each result, as NAME_compare.jpg."""
 
+    frames: str | None = option(None, metavar="FIRST:END")
+    """Of a video or an animation: only these frames, such as 100:200 for frames 100 to 199; the first is 0."""
+
+    encoder: str | None = option(None, metavar="NAME")
+    """Of a video: an encoder of FFmpeg's, such as libx264; unless given, one for the clip's own codec, the hardware's
+    where it works.
+    """
+
     html: str | None = option(None, metavar="DIR")
     """Also write a gallery into this directory: all photos before and after, face by face with what was decided and
     why. Open its index.html in a browser; nothing is fetched from a network.

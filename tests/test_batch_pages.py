@@ -208,7 +208,7 @@ def moving(format, mode="RGB", **options):
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
 def test_of_an_animation_one_frame_is_read(format):
     data = moving(format, lossless=True) if format == "WEBP" else moving(format)
-    said = "holds 3 animation frames, and moving pictures are not restored as such; choose one with --page 1 to 3"
+    said = r"holds 3 animation frames; choose one with --page 1 to 3 .*all with facerestore.restore_video"
     for read in (decode_image, picture_size):
         with pytest.raises(ImageError, match=said):
             read(data)

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,7 @@ class Journal:
     def writing(
         self,
         job: PhotoJob,
-        data: bytes,
+        data: bytes | mmap,
         *,
         report: Mapping[str, Any],
         parts: Iterable[bytes | bytearray | memoryview],

@@ -27,6 +27,7 @@ from facerestore.io import (
     resolve_format,
     search_folder,
 )
+from facerestore.video import can_restore, has_clip_name, is_clip
 
 STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
@@ -129,7 +130,8 @@ def plan_jobs(
     if not listed and (STREAM in inputs or output == STREAM or _names_a_file(inputs, output)):
         return BatchPlan((_single_job(inputs, output, options),))
     if output is not None and (
-        is_file(output) or (output.suffix.lower() in SUFFIXES and not is_folder(output))
+        is_file(output)
+        or ((output.suffix.lower() in SUFFIXES or has_clip_name(output)) and not is_folder(output))
     ):
         raise ConfigError(
             f"'{output}' names one file, but there may be several results; give a directory with -o"
@@ -200,7 +202,7 @@ def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConf
         )
     if isinstance(target, RemotePath):
         target.check_writable()
-    if target != STREAM:
+    if target != STREAM and not is_clip(source):
         _check_name(target, options)
     return PhotoJob(source, target, Path("stdin" if source == STREAM else source.stem))
 
@@ -265,11 +267,12 @@ def _sources(root: Path, others: Sequence[Path], recursive: bool, found: _Found)
     def is_aside(path: Path) -> bool:
         return any(_real(path).is_relative_to(home) for home in within)
 
-    yield from (path for path in content.images if not is_aside(path))
-    found.not_read.extend(path for path in content.others if not is_aside(path))
+    clips = {path for path in content.others if has_clip_name(path) and can_restore(path)}
+    yield from (path for path in sorted([*content.images, *clips]) if not is_aside(path))
+    found.not_read.extend(path for path in content.others if path not in clips and not is_aside(path))
     found.not_searched.extend(path for path in content.not_searched if not is_aside(path))
     found.faults.extend(content.faults)
-    if not content.images and not content.faults:
+    if not content.images and not clips and not content.faults:
         hint = "; add -r to look into its subdirectories" if content.not_searched else ""
         holds = f" (it holds {kinds_of(content.others)})" if content.others else ""
         found.faults.append(ImageError(f"no picture in directory '{root}'{holds}{hint}"))
@@ -295,7 +298,8 @@ def _candidate(
     folder = source.parent if output is None else output / relative
     if isinstance(folder, RemotePath):
         folder.check_writable()
-    extension = source.suffix if options.format is None else FORMATS[resolve_format(options.format)].suffix
+    kept = options.format is None or is_clip(source)
+    extension = source.suffix if kept else FORMATS[resolve_format(options.format or "")].suffix
     return _Candidate(source, folder, relative, extension)
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facerestore.batch.clips import run_clip
 from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
 from facerestore.batch.plan import STREAM, PhotoJob, compare_path
@@ -48,6 +49,7 @@ from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, writ
 from facerestore.pictures.stages import check_staged
 from facerestore.pipeline.report import reading_notes, storage_note
 from facerestore.types import DecodedImage
+from facerestore.video import is_clip
 
 if TYPE_CHECKING:
     from facerestore.batch.ahead import Ahead
@@ -255,6 +257,10 @@ def _run(job: PhotoJob, work: _Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
         check_target(job.target, overwrite=options.overwrite)
         if options.compare:
             check_target(compare_path(job.target), overwrite=work.extras.overwrite)
+    if job.source != STREAM and is_clip(job.source) and pipeline.config.page is None:
+        return run_clip(
+            job, pipeline, options=work.extras, journal=work.journal, on_progress=work.on_progress
+        )
     read = None if ahead is None else ahead.take(job)
     if read is not None:
         height, width = read.image.pixels.shape[:2]

@@ -108,9 +108,23 @@ def _photo_some() -> Schema:
     """Return the keys that only some photos have which were done."""
     return {
         "auto": _said(_auto(), "where each face has the network that suits it"),
+        "clip": _said(_clip(), "of a video or an animation, whose faces here are those of one frame"),
         "pages": _said(_of(int), "of a photo of several pages, their number"),
         "searches": _said(_list({"anyOf": [_of(Search), _of(NoneType)]}), "what was looked at, page by page"),
     }
+
+
+def _clip() -> Schema:
+    return _object(
+        {
+            "frames": _of(int),
+            "with_faces": _said(_of(int), "frames in which a face was found"),
+            "restored": _said(_of(int), "frames in which one was restored"),
+            "shown_frame": _said(_of(int), "the one whose faces are told: with the most of them restored"),
+            "encoder": _of(str),
+            "resumed_at": _said(_of(int), "frames that an earlier run had done"),
+        }
+    )
 
 
 def _photo_done() -> Schema:

@@ -17,18 +17,18 @@ from pathlib import Path
 from facerestore.batch.journal_file import FILE, telling
 from facerestore.errors import ConfigError, MalformedError, parse_whole
 from facerestore.io import RemotePath, located
+from facerestore.video import VIDEO_SUFFIXES
 
 _KINDS = {
     "HEIC": ".heic .heif .hif",
     "AVIF": ".avif",
-    "GIF": ".gif",
     "PDF": ".pdf",
     "JPEG XL": ".jxl",
     "JPEG 2000": ".jp2 .j2k .jpf .jpx",
     "Photoshop": ".psd .psb",
     "SVG": ".svg",
     "camera raw": ".3fr .arw .cr2 .cr3 .crw .dng .nef .nrw .orf .pef .raf .rw2 .srw",
-    "video": ".3gp .avi .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .webm .wmv",
+    "video": " ".join(sorted(VIDEO_SUFFIXES)),
 }
 _KIND_OF = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes.split()}
 

@@ -33,7 +33,7 @@ FOREIGN_FLAGS = {
     "--model-name": "the network is named with --backend or --weights",
     "--bg-upsample": "the rest of the photo is enlarged with --background NAME",
     "--draw-box": "boxes are drawn by: facerestore detect PHOTO -o found.jpg",
-    "--save-video-fps": "videos are not read; take their frames out first",
+    "--save-video-fps": "a video keeps the times of its frames: facerestore {command} clip.mp4",
     "--alpha": "how much of the restored face is taken is --strength 0..1",
     "--in-size": "the size of a network is read from its weights",
     "--use-sr": "the rest of the photo is enlarged with --background NAME",

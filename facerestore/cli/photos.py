@@ -300,8 +300,11 @@ def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoO
         if under_way:
             terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
 
-    def show_tiles(progress: Progress) -> None:
-        if progress.tiles:
+    def show_share(progress: Progress) -> None:
+        if progress.frame:
+            of = f"/{progress.frames}" if progress.frames else ""
+            terminal.detail(f"frame {progress.frame}{of}")
+        elif progress.tiles:
             terminal.detail(f"background {progress.tile}/{progress.tiles}")
 
     while jobs or run.watch is not None:
@@ -312,7 +315,7 @@ def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoO
             ahead=run.ahead,
             journal=run.journal,
             on_stop=stop,
-            on_progress=show_tiles,
+            on_progress=show_share,
         )
         jobs = run.freed() or run.grown()
 

@@ -84,10 +84,21 @@ def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str
     lines += [absent_words(index) for index in report["absent_indices"]]
     if verbosity >= 1 and report.get("advice"):
         lines.append(report["advice"])
+    if "clip" in report:
+        lines.append(_clip_words(report["clip"]))
     lines += report["notes"]
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
     return lines
+
+
+def _clip_words(clip: dict[str, Any]) -> str:
+    """Return how much of a clip shows faces, what was restored, and how it was written."""
+    resumed = f", the first {clip['resumed_at']} of an earlier run" if clip["resumed_at"] else ""
+    return (
+        f"{count(clip['frames'], 'frame')}{resumed}: {clip['with_faces']} with faces, {clip['restored']} restored;"
+        f" encoded with {clip['encoder']}; the faces above are those of frame {clip['shown_frame']}"
+    )
 
 
 def choice_lines(report: dict[str, Any], verbosity: int) -> list[str]:

@@ -86,6 +86,7 @@ __all__ = [
     "within_memory",
     "write_encoded",
     "write_image",
+    "write_parts",
 ]
 
 

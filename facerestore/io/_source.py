@@ -61,9 +61,9 @@ class Source:
         Without being asked, the only one is taken: of several, all but one would be lost.
         """
         if self.page is None and count > 1:
-            moving = ", and moving pictures are not restored as such" if "frame" in unit else ""
+            all_of_it = ", or restore them all with facerestore.restore_video" if "frame" in unit else ""
             raise ImageError(
-                f"{self.name}: holds {count} {unit}s{moving}; choose one with --page 1 to {count} (page= in Python)"
+                f"{self.name}: holds {count} {unit}s; choose one with --page 1 to {count} (page= in Python){all_of_it}"
             )
         if self.page is not None and not 1 <= self.page <= count:
             held = f"{count} {unit}s, the first is 1" if count > 1 else f"one {unit}"

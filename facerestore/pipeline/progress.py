@@ -21,6 +21,8 @@ class Progress(NamedTuple):
         stages: how many there are with this pipeline.
         tile: how many tiles of the background are done; 0 in other stages.
         tiles: how many there are; 0 in other stages, and as the background begins.
+        frame: how many frames of a clip are done; 0 for photos.
+        frames: how many there are; 0 where that is not known, and for photos.
     """
 
     stage: str
@@ -28,6 +30,8 @@ class Progress(NamedTuple):
     stages: int
     tile: int = 0
     tiles: int = 0
+    frame: int = 0
+    frames: int = 0
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]

@@ -1,0 +1,109 @@
+"""Animated GIF, WebP and PNG: their frames in and out by Pillow, with delays, loops, transparency and profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from facerestore.errors import ConfigError, ImageError, refusing
+from facerestore.io import DEFAULT_QUALITY
+from facerestore.types import DecodedImage
+from facerestore.video.reading import Frame
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
+"""Pillow's names by suffix."""
+
+USUAL_DELAY_MS = 100
+"""How long a frame is shown whose file says 0 or nothing, as browsers do."""
+
+
+class Animation:
+    """An open animation.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from PIL import Image
+
+        self.path = path
+        with refusing(
+            lambda why: ImageError(f"{path}: cannot be read as an animation ({why}); check the file")
+        ):
+            self._picture = Image.open(path)
+            self.frame_count = int(getattr(self._picture, "n_frames", 1))
+        self._facts = {
+            name: self._picture.info[name]
+            for name in ("loop", "icc_profile", "exif", "xmp", "background")
+            if self._picture.info.get(name) is not None
+        }
+        self.hidden_first = bool(getattr(self._picture, "default_image", False))
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames as they are shown; raises ImageError where one cannot be read."""
+        time_s = 0.0
+        for index in range(self.frame_count):
+            with refusing(
+                lambda why: ImageError(f"{self.path}: a frame cannot be read ({why}); mend the file")
+            ):
+                self._picture.seek(index)
+                shown = self._picture.convert("RGBA")
+                lasts_s = (self._picture.info.get("duration") or USUAL_DELAY_MS) / 1000
+            pixels = np.asarray(shown)
+            alpha = None if (pixels[..., 3] == 255).all() else np.ascontiguousarray(pixels[..., 3])
+            image = DecodedImage(np.ascontiguousarray(pixels[..., :3]), alpha=alpha)
+            yield Frame(index, image, time_s, lasts_s=lasts_s)
+            time_s += lasts_s
+
+    def write(self, path: Path, frames: Sequence[tuple[DecodedImage, float]], *, quality: int | None) -> None:
+        """Write frames as an animation like this one.
+
+        Args:
+            path: whose suffix says the format.
+            frames: each with how long it is shown, seconds.
+            quality: of WebP, 1 to 100; None for the usual one.
+
+        Raises:
+            ConfigError: the suffix is that of no animation.
+            ImageError: it cannot be written.
+        """
+        if path.suffix.lower() not in FORMATS:
+            raise ConfigError(
+                f"'{path.suffix}' is for no animation; give -o a name ending in {', '.join(FORMATS)}"
+            )
+        first, *others = (_picture_of(image) for image, _ in frames)
+        options: dict[str, Any] = self._facts | {"duration": [round(1000 * lasts) for _, lasts in frames]}
+        name = FORMATS[path.suffix.lower()]
+        if name == "WEBP":
+            options |= {"quality": quality or DEFAULT_QUALITY, "method": 4}
+            if any(image.alpha is not None for image, _ in frames):
+                # Else frames are cropped to what is opaque, and called opaque.
+                options |= {"kmin": 1, "kmax": 1}
+        if name == "PNG" and self.hidden_first:
+            options |= {"default_image": True, "duration": options["duration"][1:]}
+        with refusing(
+            lambda why: ImageError(f"{path.name}: cannot be written ({why}); choose another format")
+        ):
+            first.save(path, format=name, save_all=True, append_images=others, **options)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._picture.close()
+
+
+def _picture_of(image: DecodedImage) -> Picture:
+    from PIL import Image
+
+    if image.alpha is None:
+        return Image.fromarray(image.pixels)
+    return Image.fromarray(np.dstack([image.pixels, image.alpha]))

@@ -1,0 +1,305 @@
+"""A clip from file to file: frames restored one after the other, in whole segments that a later run goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from facerestore import __version__
+from facerestore.config import RESTORE, OutputConfig, RestoreConfig
+from facerestore.errors import ConfigError, ImageError, count
+from facerestore.io import RemotePath, check_free, located, write_parts
+from facerestore.pipeline.build import build_pipeline
+from facerestore.video import has_video_name
+from facerestore.video.animation import Animation
+from facerestore.video.joining import Span, join
+from facerestore.video.line import ClipLine
+from facerestore.video.parts import PartsFolder, parts_beside
+from facerestore.video.reading import (
+    Frame,
+    VideoReader,
+    display_matrix,
+    open_video,
+    parse_frames,
+    raw_as,
+    raw_like,
+)
+from facerestore.video.writing import SegmentWriter, encoder_for, pix_fmt_for
+
+if TYPE_CHECKING:
+    from facerestore.pictures.result import RestoreResult
+    from facerestore.pipeline.restore import RestorePipeline
+
+SEGMENT_FRAMES = 120
+"""Frames of a segment: what a killed run loses at most."""
+
+PIECE_BYTES = 1 << 20
+"""Bytes of a finished result that are moved at a time."""
+
+OnFrame: TypeAlias = Callable[[int, int], None]
+"""Is told how many frames are done, and of how many; 0 where the file does not tell."""
+
+OnWhole: TypeAlias = Callable[[Path, dict[str, Any]], None]
+"""Is told where a whole result lies, and its report."""
+
+
+def restore_video(
+    source: str | Path,
+    target: str | Path,
+    *,
+    config: RestoreConfig | None = None,
+    output: OutputConfig | None = None,
+    pipeline: RestorePipeline | None = None,
+    on_frame: OnFrame | None = None,
+    on_whole: OnWhole | None = None,
+) -> dict[str, Any]:
+    """Restore the faces of a video or an animation, write it, and return what was done.
+
+    Frame goes after frame, so that memory does not grow with the length. Sound, subtitles, chapters, tags, times, the
+    turn of the picture and the tags of its colours are kept. A run that was broken off goes on after its last whole
+    segment when it is called again with the same settings.
+
+    Args:
+        source: the clip.
+        target: the result, whose suffix says the container.
+        config: how faces are restored; that of ``pipeline`` where one is given.
+        output: which frames (``frames``), a preview (``preview``), with which ``encoder``, and whether an existing
+            result is replaced (``overwrite``).
+        pipeline: restores each frame; None makes one of ``config``.
+        on_frame: told as each frame is done.
+        on_whole: told where the result lies when it is whole, before it takes its name, and its report.
+
+    Returns:
+        The report of the frame with the most faces, as ``RestorePipeline.run`` makes it, and under ``clip`` what holds
+        for all frames.
+
+    Raises:
+        ConfigError: PyAV is not installed, or an option is for photos alone.
+        ImageError: the clip cannot be read, or the result not written.
+        BackendError: a network failed.
+    """
+    source, target, output = _place(source), _place(target), output or OutputConfig()
+    line = pipeline or build_pipeline(config)
+    _check_asked(line, output)
+    check_free(target, overwrite=output.overwrite)
+    job = _Job(source, target, line, output, on_frame or (lambda done, of: None))
+    with parts_beside(target, _settings(job)) as parts:
+        whole = parts.path / f"whole{target.suffix}"
+        video = has_video_name(source)
+        report = _made_video(job, parts, whole) if video else _made_animation(job, whole)
+        if on_whole is not None:
+            on_whole(whole, report)
+        write_parts(target, pieces(whole), overwrite=output.overwrite)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a clip is restored with."""
+
+    source: Path
+    target: Path
+    pipeline: RestorePipeline
+    output: OutputConfig
+    on_frame: OnFrame
+
+    @property
+    def part(self) -> tuple[int, int | None]:
+        """The first frame that is wanted, and the one after the last; None for all to the end."""
+        return parse_frames(self.output.frames) if self.output.frames else (0, None)
+
+
+def _place(path: str | Path) -> Path:
+    """Return a path on a disk; raises ConfigError for one in a store."""
+    place = located(path)
+    if isinstance(place, RemotePath):
+        raise ConfigError(
+            f"{place}: a clip is read and written on a disk; copy it there, and its result back"
+        )
+    return place
+
+
+def _check_asked(pipeline: RestorePipeline, output: OutputConfig) -> None:
+    """Raise ConfigError where a task or an option is for photos alone."""
+    config = pipeline.config
+    if pipeline.task != RESTORE:
+        raise ConfigError(
+            f"'facerestore {pipeline.task.command}' is for photos; a clip is for 'facerestore enhance'"
+        )
+    beside = ("compare", "save_faces", "save_stages", "save_damaged")
+    asked = [name for name in beside if getattr(output, name)]
+    if config.official:
+        asked.append("official")
+    if config.faces not in ("all", "largest", "center"):
+        raise ConfigError(
+            f"faces is '{config.faces}', but indices change from frame to frame; give all, largest or center for a clip"
+        )
+    if asked:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise ConfigError(
+            f"{names} is for photos; leave it out for a clip (--preview shows one before and after)"
+        )
+
+
+def _settings(job: _Job) -> dict[str, Any]:
+    """Return all that decides what the segments of a clip look like."""
+    state = job.source.stat() if job.source.exists() else None
+    return {
+        "facerestore": __version__,
+        "source": [str(job.source.absolute()), *([state.st_size, state.st_mtime_ns] if state else [])],
+        "config": asdict(job.pipeline.config),
+        "networks": job.pipeline.description,
+        "frames": job.output.frames,
+        "encoder": job.output.encoder,
+        "segment": SEGMENT_FRAMES,
+    }
+
+
+def _made_animation(job: _Job, whole: Path) -> dict[str, Any]:
+    """Restore an animation, which is held as a whole, and return the report."""
+    first, end = job.part
+    animation, tally = Animation(job.source), _Tally()
+    try:
+        total = max(0, min(end or animation.frame_count, animation.frame_count) - first)
+        done = ClipLine(job.pipeline).run(islice(animation.frames(), end), begin=first)
+        made = []
+        for frame, result in _counted(done, job.on_frame, 0, total):
+            tally.add(frame, result)
+            made.append((result.image, frame.lasts_s or 0.0))
+        if not made:
+            raise _beyond(job, animation.frame_count)
+        animation.write(whole, made, quality=job.output.quality)
+    finally:
+        animation.close()
+    return _report([tally.facts], encoder="Pillow", resumed=0, notes=[])
+
+
+def _beyond(job: _Job, frames: int) -> ImageError:
+    return ImageError(f"{job.source}: has no frame {job.part[0]}; it has {frames}, the first is 0")
+
+
+def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
+    """Make what is missing of the segments of a video, join all, and return the report."""
+    first, end = job.part
+    with open_video(job.source) as reader:
+        codec = reader.stream.codec_context.codec.canonical_name
+        encoder = encoder_for(codec, job.target.suffix, asked=job.output.encoder)
+        earlier = len(parts.segments())
+        total = max(0, (end or reader.frame_count) - first)
+        stream = islice(reader.frames(), end)
+        edges = _Edges()
+        done = ClipLine(job.pipeline).run(
+            edges.passing(stream, first), begin=first + earlier * SEGMENT_FRAMES
+        )
+        made = _counted(done, job.on_frame, earlier * SEGMENT_FRAMES, total)
+        number = earlier
+        while (head := next(made, None)) is not None:
+            _write_segment(parts, number, chain([head], islice(made, SEGMENT_FRAMES - 1)), encoder, reader)
+            number += 1
+        damaged = reader.damaged
+    if not parts.segments():
+        raise _beyond(job, edges.seen)
+    left = join(
+        job.source,
+        parts.segments(),
+        whole,
+        span=edges.span(cut=job.output.frames is not None),
+        last_s=edges.last_s,
+        matrix=edges.matrix,
+    )
+    notes = [f"{count(damaged, 'packet')} could not be decoded, and are left out"] if damaged else []
+    return _report(parts.facts(), encoder=encoder, resumed=earlier * SEGMENT_FRAMES, notes=[*notes, *left])
+
+
+class _Edges:
+    """What is known of the first and the last frame of a part of a clip, once all have passed."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.matrix: list[int] | None = None
+        self.last_s: Fraction | None = None
+        self._begin = self._end = Fraction(0)
+
+    def passing(self, frames: Iterator[Frame], first: int) -> Iterator[Frame]:
+        """Yield the frames."""
+        for frame in frames:
+            raw, self.seen = frame.raw, self.seen + 1
+            if frame.index == first:
+                self._begin, self.matrix = raw.pts * raw.time_base, display_matrix(raw)
+            self.last_s = raw.duration * raw.time_base if raw.duration else None
+            self._end = raw.pts * raw.time_base + (self.last_s or 0)
+            yield frame
+
+    def span(self, *, cut: bool) -> Span:
+        """Return what is shown of the source: all, or where frames were asked for, from the first to the last."""
+        return Span(self._begin, self._end) if cut else Span()
+
+
+def _counted(
+    done: Iterator[tuple[Frame, RestoreResult]], on_frame: OnFrame, before: int, total: int
+) -> Iterator[tuple[Frame, RestoreResult]]:
+    """Yield what is done, and tell of each."""
+    for number, item in enumerate(done, before + 1):
+        yield item
+        on_frame(number, total)
+
+
+def _write_segment(
+    parts: PartsFolder,
+    number: int,
+    done: Iterator[tuple[Frame, RestoreResult]],
+    encoder: str,
+    reader: VideoReader,
+) -> None:
+    """Encode restored frames as a segment, and note what was found in them."""
+    with parts.segment(number) as (path, facts):
+        tally, writer = _Tally(), SegmentWriter(path, encoder, reader)
+        for frame, result in done:
+            raw, kind = frame.raw, pix_fmt_for(encoder, frame.raw.format.name)
+            kept = result.image is frame.image
+            writer.add(raw_as(raw, kind) if kept else raw_like(raw, result.image.pixels, kind), raw)
+            tally.add(frame, result)
+        writer.close()
+        facts.update(tally.facts)
+
+
+class _Tally:
+    """Counts the frames of a segment."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {"frames": 0, "with_faces": 0, "restored": 0, "most": None}
+
+    def add(self, frame: Frame, result: RestoreResult) -> None:
+        """Count one frame."""
+        facts, report = self.facts, result.report
+        facts["frames"] += 1
+        facts["with_faces"] += report["found"] > 0
+        facts["restored"] += report["restored"] > 0
+        if facts["most"] is None or _richness(report) > _richness(facts["most"]):
+            facts["most"] = json.loads(json.dumps(report)) | {"frame": frame.index}
+
+
+def _richness(report: dict[str, Any]) -> tuple[int, int]:
+    return report["restored"], report["found"]
+
+
+def _report(
+    segments: list[dict[str, Any]], *, encoder: str, resumed: int, notes: list[str]
+) -> dict[str, Any]:
+    """Return the report of a clip from the facts of its segments."""
+    most = max((each["most"] for each in segments), key=_richness)
+    counts = {name: sum(each[name] for each in segments) for name in ("frames", "with_faces", "restored")}
+    clip = counts | {"shown_frame": most.pop("frame"), "encoder": encoder, "resumed_at": resumed}
+    return {**most, "clip": clip, "notes": [*notes, *most["notes"]]}
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, some at a time."""
+    with path.open("rb") as stream:
+        while piece := stream.read(PIECE_BYTES):
+            yield piece

@@ -1,0 +1,189 @@
+"""The result put together: encoded segments, and all else that the source holds, packet by packet as it is."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from facerestore.errors import ImageError, why
+from facerestore.video.reading import load_av, open_video
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The part of the source that the result shows.
+
+    Attributes:
+        begin_s: where it begins; what is timed there comes at 0 in the result. None for the whole from its beginning.
+        end_s: where it ends; None for the source's end.
+    """
+
+    begin_s: Fraction | None = None
+    end_s: Fraction | None = None
+
+    def holds(self, time_s: Fraction) -> bool:
+        """Say whether what is shown at a time is in the part."""
+        after = self.begin_s is None or time_s >= self.begin_s
+        return after and (self.end_s is None or time_s < self.end_s)
+
+    @property
+    def shift_s(self) -> Fraction:
+        """What is taken off all times."""
+        return self.begin_s or Fraction(0)
+
+
+@dataclass(slots=True)
+class _Joint:
+    """The open result of a join, and where each stream of the source goes in it."""
+
+    out: Any
+    span: Span
+    places: dict[int, Any] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+
+def join(
+    source: Path,
+    segments: Sequence[Path],
+    target: Path,
+    *,
+    span: Span,
+    last_s: Fraction | None,
+    matrix: Sequence[int] | None,
+) -> list[str]:
+    """Write a video of encoded segments and of what the source holds beside its pictures.
+
+    Sound, subtitles, data and further pictures are copied packet by packet, with their times, languages and roles; tags
+    and chapters of the file too.
+
+    Args:
+        source: the video that the segments were made of.
+        segments: at least one, in their order.
+        target: the result; its suffix says the container.
+        span: the part of the source that they show.
+        last_s: how long the last frame is shown; None for as long as the one before.
+        matrix: how the pictures are turned to be shown, the nine numbers of the display matrix; None for not at all.
+
+    Returns:
+        What could not be kept, a line each.
+
+    Raises:
+        ImageError: the container does not take the pictures, or the file cannot be written.
+    """
+    av = load_av()
+    try:
+        with open_video(source) as reader, av.open(str(segments[0])) as first:
+            options = {"movflags": "+faststart"} if target.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
+            with av.open(str(target), "w", options=options) as out:
+                joint = _Joint(out, span)
+                main = _add_streams(joint, reader, first.streams.video[0], matrix)
+                _copy_tags(joint, reader.container)
+                others = _other_packets(joint, reader)
+                pictures = _picture_packets(segments, main, span, last_s)
+                for _, packet in heapq.merge(others, pictures, key=lambda timed: timed[0]):
+                    out.mux(packet)
+                return joint.left
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise ImageError(
+            f"{target.name}: cannot be written as {target.suffix[1:]} ({why(error)}); give -o a name ending in .mkv"
+        ) from error
+
+
+def _add_streams(joint: _Joint, reader: Any, pictures: Any, matrix: Sequence[int] | None) -> Any:
+    """Add the streams in the order of the source, and return the one of the restored pictures."""
+    main, chaptered = None, bool(reader.container.chapters())
+    for stream in reader.container.streams:
+        restored = stream.index == reader.stream.index
+        if stream.type == "data" and chaptered and stream.metadata.get("handler_name") == "SubtitleHandler":
+            continue  # the titles of chapters, which are written anew
+        try:
+            made = joint.out.add_stream_from_template(pictures if restored else stream, opaque=True)
+        except Exception as error:
+            if restored:
+                raise
+            joint.left.append(f"a {stream.type} stream could not be kept: {why(error)}")
+            continue
+        made.metadata.update(stream.metadata)
+        made.disposition = stream.disposition
+        if restored:
+            main = made
+            made.time_base = stream.time_base
+            if matrix is not None:
+                made.set_display_matrix(matrix)
+        elif stream.type != "attachment":
+            joint.places[stream.index] = made
+    return main
+
+
+def _copy_tags(joint: _Joint, container: Any) -> None:
+    """Copy what the file says of itself, and its chapters."""
+    joint.out.metadata.update({k: v for k, v in container.metadata.items() if k not in _OF_THE_CONTAINER})
+    chapters = [kept for each in container.chapters() if (kept := _chapter_within(each, joint.span))]
+    joint.out.set_chapters(chapters)
+
+
+_OF_THE_CONTAINER = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+"""Tags that say how the source was written, which is not how the result is."""
+
+
+def _chapter_within(chapter: dict[str, Any], span: Span) -> dict[str, Any] | None:
+    """Return what of a chapter lies in the part that is shown; None where nothing does."""
+    base = chapter["time_base"]
+    shift = _ticks(span.shift_s, base)
+    end = chapter["end"] if span.end_s is None else min(chapter["end"], _ticks(span.end_s, base))
+    begin = max(chapter["start"], shift)
+    return chapter | {"start": begin - shift, "end": end - shift} if begin < end else None
+
+
+def _other_packets(joint: _Joint, reader: Any) -> Iterator[tuple[Fraction, Any]]:
+    """Yield the packets of all streams but the restored one, each with its time."""
+    streams = [each for each in reader.container.streams if each.index in joint.places]
+    if not streams:
+        return
+    for packet in reader.container.demux(streams):
+        when = packet.dts if packet.dts is not None else packet.pts
+        if when is None:  # the last one of a stream, which is empty
+            continue
+        base, shown = packet.time_base, packet.pts if packet.pts is not None else when
+        if not joint.span.holds(shown * base):
+            continue
+        made = joint.places[packet.stream_index]
+        packet.stream = made
+        shift = _ticks(joint.span.shift_s, base)
+        packet.dts, packet.pts = when - shift, shown - shift
+        yield (when - shift) * base, packet
+
+
+def _picture_packets(
+    segments: Sequence[Path], stream: Any, span: Span, last_s: Fraction | None
+) -> Iterator[tuple[Fraction, Any]]:
+    """Yield the packets of all segments, each with its time, and lasting until the next one comes."""
+    held, lasts = None, 0
+    for packet in _encoded(segments):
+        if held is not None:
+            held.duration = lasts = packet.pts - _ticks(span.shift_s, packet.time_base) - held.pts
+            yield held.dts * held.time_base, held
+        packet.pts -= _ticks(span.shift_s, packet.time_base)
+        packet.dts = packet.pts
+        packet.stream = stream
+        held = packet
+    if held is not None:
+        held.duration = lasts if last_s is None else _ticks(last_s, held.time_base)
+        yield held.dts * held.time_base, held
+
+
+def _ticks(seconds: Fraction, base: Fraction) -> int:
+    """Return a time in units of ``base``."""
+    return round(seconds / base)
+
+
+def _encoded(segments: Sequence[Path]) -> Iterator[Any]:
+    """Yield the packets of all segments."""
+    av = load_av()
+    for path in segments:
+        with av.open(str(path)) as container:
+            yield from (packet for packet in container.demux(video=0) if packet.pts is not None)

@@ -1,0 +1,252 @@
+"""Videos in: one upright frame after the other, with what its writer needs to put it back. PyAV reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facerestore.errors import ConfigError, ImageError, required_package, why
+from facerestore.types import DecodedImage, Image
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+INSTALL = "pip install 'facerestore[video]'"
+"""What brings PyAV."""
+
+HD_LINES = 720
+"""From this height on a video that names no colour matrix has BT.709's, below BT.601's, as players take it."""
+
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+"""Colour matrices: the numbers of ITU-T H.273 that a frame tells, and those of FFmpeg's scaler for them."""
+
+_VIDEO_RANGE, _FULL_RANGE = 1, 2
+"""FFmpeg's numbers of the two ranges of samples."""
+
+
+def load_av() -> ModuleType:
+    """Return PyAV; raises ConfigError where it is not installed."""
+    os.environ.setdefault(
+        "SVT_LOG", "1"
+    )  # SVT-AV1 tells its settings on standard error unless told to tell errors
+    return required_package("av", what="a video", install=INSTALL)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a clip.
+
+    Attributes:
+        index: its number, from 0.
+        image: its pixels, upright, and what else its format has.
+        time_s: when it is shown.
+        raw: as it was decoded, for its writer; None for the frames of animations, which have all in ``image``.
+        lasts_s: how long it is shown, seconds; None where only the next frame tells.
+    """
+
+    index: int
+    image: DecodedImage
+    time_s: float
+    raw: Any = None
+    lasts_s: float | None = None
+
+
+@dataclass(slots=True)
+class VideoReader:
+    """An open video; its first picture stream is the one that is restored.
+
+    Attributes:
+        path: of the file.
+        container: PyAV's.
+        stream: that is restored.
+        damaged: how many packets could not be decoded so far.
+    """
+
+    path: Path
+    container: Any
+    stream: Any
+    damaged: int = 0
+    _last_pts: int | None = field(default=None, init=False)
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick of the stream's timestamps."""
+        base: Fraction = self.stream.time_base
+        return base
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second, as near as the file tells; 25 where it does not."""
+        found = self.stream.guessed_rate or self.stream.average_rate
+        return Fraction(found) if found else Fraction(25)
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames there are by the file's own word or its duration; 0 where neither tells."""
+        told, duration = int(self.stream.frames or 0), self.container.duration
+        if told or not duration:
+            return told
+        return round(float(duration / 1_000_000 * self.rate))
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in the order in which they are shown.
+
+        Raises:
+            ImageError: nothing of it can be decoded.
+        """
+        av, index = load_av(), 0
+        for packet in self.container.demux(self.stream):
+            try:
+                decoded = packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+                continue
+            for raw in decoded:
+                yield self._frame(raw, index)
+                index += 1
+        if not index:
+            raise ImageError(f"{self.path}: holds no picture that can be decoded; check the file")
+
+    def _frame(self, raw: Any, index: int) -> Frame:
+        """Return a decoded frame; one without a timestamp, or with one that runs back, comes right after the last."""
+        step = max(1, round(1 / (self.rate * self.time_base)))
+        last = self._last_pts
+        if raw.pts is None:
+            raw.pts = 0 if last is None else last + step
+        elif last is not None and raw.pts <= last:
+            raw.pts = last + 1
+        raw.time_base = self.time_base
+        self._last_pts = raw.pts
+        lasts = float(raw.duration * self.time_base) if raw.duration else None
+        return Frame(index, DecodedImage(pixels_of(raw)), float(raw.pts * self.time_base), raw, lasts)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[VideoReader]:
+    """Yield an open video.
+
+    Raises:
+        ConfigError: PyAV is not installed.
+        ImageError: the file is missing, no video, or has no picture stream.
+    """
+    av = load_av()
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file; check the path") from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or why(error)
+        raise ImageError(f"{path}: cannot be read as a video ({reason}); check the file") from error
+    with container:
+        stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+        if stream is None:
+            raise ImageError(f"{path}: holds no moving picture; give a video")
+        stream.thread_type = "AUTO"
+        yield VideoReader(path, container, stream)
+
+
+def _is_cover(stream: Any) -> bool:
+    """Say whether a stream is a picture on the cover rather than the film."""
+    flag = load_av().stream.Disposition.attached_pic
+    return bool(stream.disposition & flag)
+
+
+def is_deep(raw: Any) -> bool:
+    """Say whether a decoded frame has more than 8 bits a sample."""
+    return bool(max(part.bits for part in raw.format.components) > 8)
+
+
+def pixels_of(raw: Any) -> NDArray[Any]:
+    """Return the (H, W, 3) RGB pixels of a decoded frame as it is shown, in 16 bits where it has more than 8."""
+    kind = "rgb48le" if is_deep(raw) else "rgb24"
+    rgb = raw.reformat(format=kind, src_colorspace=matrix_of(raw), src_color_range=range_of(raw))
+    upright: NDArray[Any] = np.ascontiguousarray(np.rot90(rgb.to_ndarray(), turns_of(raw)))
+    return upright
+
+
+def raw_like(raw: Any, pixels: Image, pix_fmt: str) -> Any:
+    """Return pixels as a frame to be encoded, timed and coloured as the frame that they were made of.
+
+    Args:
+        raw: the frame as it was decoded.
+        pixels: (H, W, 3) RGB, upright, of any size.
+        pix_fmt: FFmpeg's name of the samples that the encoder takes.
+    """
+    av = load_av()
+    turned: NDArray[Any] = np.rot90(pixels, -turns_of(raw))
+    height, width = (
+        side - side % 2 for side in turned.shape[:2]
+    )  # samples of colour are shared by two pixels
+    turned = np.ascontiguousarray(turned[:height, :width])
+    made = av.VideoFrame.from_ndarray(turned, format="rgb48le" if turned.dtype.itemsize > 1 else "rgb24")
+    made = made.reformat(format=pix_fmt, dst_colorspace=matrix_of(raw), dst_color_range=range_of(raw))
+    return _timed_like(raw, made)
+
+
+def raw_as(raw: Any, pix_fmt: str) -> Any:
+    """Return a decoded frame in the samples that an encoder takes; the very same where it has them."""
+    if raw.format.name == pix_fmt:
+        return raw
+    matrix, reach = matrix_of(raw), range_of(raw)
+    made = raw.reformat(
+        format=pix_fmt,
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=reach,
+        dst_color_range=reach,
+    )
+    return _timed_like(raw, made)
+
+
+def _timed_like(raw: Any, made: Any) -> Any:
+    made.pts, made.time_base = raw.pts, raw.time_base
+    made.colorspace, made.color_range = raw.colorspace, raw.color_range
+    made.color_primaries, made.color_trc = raw.color_primaries, raw.color_trc
+    return made
+
+
+def turns_of(raw: Any) -> int:
+    """Return by how many quarter turns to the left a decoded frame is turned to be shown."""
+    return int(round(raw.rotation / 90) % 4)
+
+
+def display_matrix(raw: Any) -> list[int] | None:
+    """Return how a frame is turned and mirrored to be shown, the nine numbers of its matrix; None where it is not."""
+    held = next((each for each in raw.side_data if each.type.name == "DISPLAYMATRIX"), None)
+    return None if held is None else [int(each) for each in np.frombuffer(bytes(held), np.int32)]
+
+
+def matrix_of(raw: Any) -> int:
+    """Return the colour matrix of a frame in the numbers of FFmpeg's scaler; by height where it is not told."""
+    told = int(raw.colorspace)
+    return _MATRICES.get(told, 1 if raw.height >= HD_LINES else 5)
+
+
+def range_of(raw: Any) -> int:
+    """Return whether the samples of a frame take the full range, in FFmpeg's numbers."""
+    full = int(raw.color_range) == _FULL_RANGE or raw.format.name.startswith("yuvj")
+    return _FULL_RANGE if full else _VIDEO_RANGE
+
+
+def parse_frames(text: str) -> tuple[int, int | None]:
+    """Return the first frame and the one after the last that ``100:200`` names; either end may be left out.
+
+    Raises:
+        ConfigError: it names no frames.
+    """
+    first, colon, last = text.partition(":")
+    digits = all(not part or (part.isascii() and part.isdecimal()) for part in (first, last))
+    begin, end = (int(first or 0), int(last) if last else None) if digits else (0, 0)
+    if not colon or not digits or (end is not None and end <= begin):
+        raise ConfigError(
+            f"--frames is '{text}'; give FIRST:END such as 100:200, which are frames 100 to 199"
+        )
+    return begin, end
