@@ -25,7 +25,7 @@ from facerestore.weights.checkpoint import load_state_dict, open_weights, save_s
 BLOCKED = ("torch", "torchvision", "scipy", "facexlib", "matplotlib", "basicsr")
 """Packages that nothing which ships may import on its way."""
 
-UNUSED = ("http.client", "ssl", "tarfile", "xml.etree", "numpy.ma", "facerestore.pipeline.official")
+UNUSED = ("PIL", "http.client", "ssl", "tarfile", "xml.etree", "numpy.ma", "facerestore.pipeline.official")
 """What other photos and commands need, and what would cost a tenth of a second where it is imported for nothing."""
 
 RUN = f"""

@@ -44,7 +44,6 @@ from facerestore.io import (
     write_encoded,
     write_image,
 )
-from facerestore.pictures.compare import compare_picture
 from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
 from facerestore.pictures.stages import check_staged
 from facerestore.pipeline.report import reading_notes, storage_note
@@ -335,6 +334,8 @@ def _restored(job: PhotoJob, work: _Work, image: DecodedImage, format_name: str)
     extras = []
     if options.compare:
         before = result.before or image
+        from facerestore.pictures.compare import compare_picture
+
         picture = compare_picture(before.pixels, result.image.pixels, result.faces)
         extras.append(
             write_extra(compare_path(job.target), picture_of(picture, result, "comparison"), options)

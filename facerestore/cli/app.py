@@ -32,9 +32,6 @@ ORDERLY_ENDS = ("train", "evaluate")
 DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow"}
 """What is installed by another name than it is imported by."""
 
-SPARED = 10_000
-"""New objects before Python looks for unused ones. At 700, its own number, that is 6% of a start; modules all stay."""
-
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_SIGNAL = 1, 2, 3, 4, 128
 
 
@@ -96,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = QuickEnd()
     stopping.listen()
     orderly = called_command(words) in ORDERLY_ENDS
-    if not orderly:
-        gc.set_threshold(SPARED)
+    if orderly:
+        gc.set_threshold(700)  # Python's own number, which runs of hours with large cycles go by
     code = _run(words)
     if not orderly:
         end.code = code

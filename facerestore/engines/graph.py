@@ -10,13 +10,13 @@ import base64
 import binascii
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, Any
 
 from facerestore.engines import Engine, Place
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
 from facerestore.weights.mixing import Mix, mixed
-from facerestore.weights.weights_file import GRAPH_TENSORS
+from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +28,9 @@ GRAPH = "onnx"
 
 TAKEN = "onnx_tensors"
 """Entry of the header that names the tensors which the graph takes from the file: a JSON array of texts."""
+
+KINDS: Mapping[str, str] = {"F32": "<f4", "F16": "<f2"}
+"""How numpy calls the numbers that a safetensors file names, those that a graph takes."""
 
 TORCH = "torch"
 """In the place of a provider of ONNX Runtime: torch is to run the network."""
@@ -97,20 +100,26 @@ def open_graph(file: WeightsFile, place: Place | None = None, *, mix: Mix | None
             raise MalformedError(file.torn)
         model = unpacked_graph(file.metadata[GRAPH])
         names = parse_json(file.metadata.get(TAKEN, "[]"))
-        tensors = _tensors(file.path, names)
+        tensors = _tensors(file, names)
         if mix is not None:
             if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
                 raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
-            base = mix.base if isinstance(mix.base, Path) else mix.base.path
-            tensors = mixed(_tensors(base, names), tensors, mix.share, name=str(file.path))
+            tensors = mixed(_tensors(look_at(mix.base), names), tensors, mix.share, name=str(file.path))
         return OnnxEngine(model, place or Place(), name=str(file.path), parameters=tensors)
 
 
-def _tensors(path: Path, names: Any) -> Mapping[str, NDArray[Any]]:
-    """Return the tensors of these names, as the graph calls them."""
-    from safetensors import safe_open
+def _tensors(file: WeightsFile, names: Any) -> Mapping[str, NDArray[Any]]:
+    """Return the tensors of these names, as the graph calls them, mapped from the file: none is copied."""
+    import numpy as np
 
     if not isinstance(names, list):
         raise MalformedError(f"its header's {TAKEN} is no list of names")
-    with safe_open(path, "numpy") as tensors:
-        return {name.removeprefix(GRAPH_TENSORS): tensors.get_tensor(name) for name in names}
+    with file.path.open("rb") as stream:
+        held = mmap(stream.fileno(), 0, access=ACCESS_READ)
+    found = {}
+    for name in names:
+        kind, shape, start, end = file.tensors[name]
+        kind = np.dtype(KINDS[kind])
+        flat = np.frombuffer(held, kind, count=(end - start) // kind.itemsize, offset=start)
+        found[name.removeprefix(GRAPH_TENSORS)] = flat.reshape(shape)
+    return found

@@ -10,8 +10,6 @@ from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from PIL import BmpImagePlugin
-from PIL import Image as PillowImage
 
 from facerestore.errors import ImageError
 from facerestore.io import _pillow
@@ -47,6 +45,8 @@ def decode(source: Source) -> DecodedImage:
     if header.fields is not None:
         decoded, words, dpi = Decoded(*_field_pixels(data, header, header.fields)), None, header.dpi
     else:
+        from PIL import BmpImagePlugin
+
         picture = BmpImagePlugin.BmpImageFile(BytesIO(data))
         decoded = _pillow.channels(picture, source.name)
         words, dpi = _pillow.storage_words(picture), picture.info.get("dpi")
@@ -208,6 +208,8 @@ def encode(samples: Rows, metadata: Metadata) -> list[Buffer]:
     height, width, count = samples.shape
     colour = metadata.body_of(COLOUR) or b""
     if count in (1, 3) and not metadata.icc and not colour:
+        from PIL import Image as PillowImage
+
         stream = BytesIO()
         pixels = samples[:]
         picture = PillowImage.fromarray(pixels[..., 0] if count == 1 else pixels)

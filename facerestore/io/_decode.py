@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import _bmp, _exif, _jpeg, _pillow, _png, _tiff, _webp
@@ -19,6 +18,9 @@ from facerestore.io._formats import SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
 from facerestore.io._tiff_page import page_offsets
 from facerestore.types import DecodedImage, Metadata
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
 
 
 def decode_image(
@@ -108,7 +110,7 @@ def read_image(
     return decode_image(read_encoded(path), name=name, max_pixels=max_pixels, page=page)
 
 
-PictureSource: TypeAlias = str | Path | bytes | PillowImage.Image | NDArray[Any] | DecodedImage
+PictureSource: TypeAlias = "str | Path | bytes | PillowImage.Image | NDArray[Any] | DecodedImage"
 """What the Python interface takes as a picture; see ``as_decoded``."""
 
 
@@ -141,10 +143,12 @@ def as_decoded(
         return read_image(source, max_pixels=max_pixels, page=page)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), max_pixels=max_pixels, page=page)
-    if isinstance(source, PillowImage.Image):
-        return _from_pillow(source)
     if isinstance(source, np.ndarray):
         return _from_array(source, channels)
+    from PIL import Image as PillowImage
+
+    if isinstance(source, PillowImage.Image):
+        return _from_pillow(source)
     raise ImageError(
         f"a {type(source).__name__} is no picture; give a path, bytes, a Pillow image or a uint8 or uint16 array"
     )
@@ -170,6 +174,8 @@ def _from_pillow(picture: PillowImage.Image) -> DecodedImage:
 
 def _pillow_exif(picture: PillowImage.Image) -> bytes | None:
     """Return the EXIF of a picture that holds it as tags (TIFF, or set by hand), without the tags of its pixels."""
+    from PIL import Image as PillowImage
+
     found = picture.getexif()
     kept = PillowImage.Exif()
     for tag in {*_exif.DESCRIPTIVE_TAGS, _exif.ORIENTATION} & set(found):

@@ -6,11 +6,13 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-
-from PIL.PngImagePlugin import PngInfo
+from typing import TYPE_CHECKING
 
 from facerestore.io._remote import RemotePath
 from facerestore.types import Metadata
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
 
 _MARK = b"facerestore:drawn="
 _SOUGHT_BYTES = 1 << 16
@@ -40,6 +42,8 @@ def marked(metadata: Metadata, kind: str) -> Metadata:
 
 def png_mark(kind: str) -> PngInfo:
     """Return the mark for a PNG that Pillow writes."""
+    from PIL.PngImagePlugin import PngInfo
+
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", drawn_xmp(kind).decode())
     return info

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import NamedTuple
 
-from PIL import JpegImagePlugin
-
 from facerestore.io import _jpeg_metadata, _pillow
 from facerestore.io._files import Buffer
 from facerestore.io._opencv import opencv_pixels
@@ -171,6 +169,8 @@ def _decode_cmyk(picture: _Picture, icc: bytes | None) -> tuple[Samples, tuple[s
 
     Pillow says nothing, so that OpenCV is asked what there is to say.
     """
+    from PIL import JpegImagePlugin
+
     opened = JpegImagePlugin.JpegImageFile(BytesIO(b"".join(picture.parts())))
     opened.info["icc_profile"] = icc
     return _pillow.channels(opened, picture.source.name)[0], _libjpeg_words(

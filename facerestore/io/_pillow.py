@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from PIL import Image as PillowImage
-from PIL import ImageCms
 
 from facerestore.errors import ImageError
 from facerestore.io._source import Decoded, Samples, tripled
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
 
 _ROWS_PER_STRIP = 256
 # What each mode is converted to: itself where it is plain; premultiplied modes are divided out by Pillow.
@@ -89,6 +90,8 @@ def _cmyk_to_srgb(picture: PillowImage.Image, name: str) -> PillowImage.Image:
 
 def _through_profiles(picture: PillowImage.Image, profile: BytesIO | None, name: str) -> PillowImage.Image:
     """Return a picture as sRGB, as its profile has it; without one it is CIELAB."""
+    from PIL import ImageCms
+
     try:
         converted = ImageCms.profileToProfile(
             picture,

@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import PngImagePlugin
 
 from facerestore.errors import ImageError
 from facerestore.io import _pillow, _png_metadata
@@ -246,6 +245,8 @@ def _decode_pixels(source: Source, header: Header, chunks: list[Chunk]) -> Decod
     keyed = any(kind == b"tRNS" for kind, _ in chunks)
     if header.depth == 16 or (header.depth == 8 and header.colour_type != _PALETTE and not keyed):
         return _decode_samples(source, chunks, header.colour_type)
+    from PIL import PngImagePlugin
+
     picture = PngImagePlugin.PngImageFile(BytesIO(b"".join(bare(chunks, _PIXEL_CHUNKS))))
     stored_as = _pillow.grey_words(header.depth) if header.depth < 8 else None
     if header.colour_type == _PALETTE:
@@ -256,6 +257,8 @@ def _decode_pixels(source: Source, header: Header, chunks: list[Chunk]) -> Decod
 
 def _animation_frame(source: Source, read: Chunks, frame: int) -> Decoded:
     """Return one frame of an animation, as it is shown."""
+    from PIL import PngImagePlugin
+
     parts = bare(read.chunks, (*_PIXEL_CHUNKS, *_ANIMATION))
     picture = PngImagePlugin.PngImageFile(BytesIO(b"".join(parts)))
     # A picture that is shown where there are no animations comes before their first frame.

@@ -6,7 +6,6 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterable
-from io import BytesIO
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from facerestore.io._overheard import overheard
 from facerestore.io._source import Decoded, Rows, Samples, Source, finish, tripled
 from facerestore.io._tiff_numbers import as_integers
 from facerestore.io._tiff_page import Page, has_copy, read_page, unhandled_compression
-from facerestore.io._tiff_samples import Unlimited, read_samples, with_directory
+from facerestore.io._tiff_samples import read_samples, unlimited, with_directory
 from facerestore.types import DecodedImage, Metadata
 
 _NATIVE_ORDER = "<" if sys.byteorder == "little" else ">"
@@ -80,7 +79,7 @@ def _decode_whole(source: Source, page: Page) -> Decoded:
 
     def through_pillow() -> Decoded:
         try:
-            picture = Unlimited(BytesIO(_cleaned_file(source, page)))
+            picture = unlimited(_cleaned_file(source, page))
         except SyntaxError as error:  # of arrangements of samples that it does not know
             raise source.unhandled(page.words, "RGB or grey TIFF with LZW or ZIP") from error
         return _pillow.channels(picture, source.name)

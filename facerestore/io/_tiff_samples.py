@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ImageFile, TiffImagePlugin
 
 from facerestore.io import _exif, _pillow
 from facerestore.io import _tiff_page as tags
 from facerestore.io._exif import LONG, SHORT, Directory, Field, field_of
 from facerestore.io._source import Samples, Source, inflated_as_far
 from facerestore.io._tiff_page import DEFLATE, OLD_DEFLATE, Page
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 _MAX_CLASSIC_BYTES = 2**32
 _NO_PREDICTOR, _DIFFERENCES, _FLOAT_DIFFERENCES = 1, 2, 3
@@ -30,12 +33,16 @@ _UNPACKED_BYTES = 2**24  # of packed bits that are taken apart at a time
 _FLOATS = {16: "f2", 32: "f4", 64: "f8"}
 
 
-class Unlimited(TiffImagePlugin.TiffImageFile):
-    """Pillow's TIFF without its process-wide limit on pixels: the source's own limit is checked before."""
+def unlimited(data: bytes) -> TiffImageFile:
+    """Return Pillow's TIFF without its process-wide limit on pixels: the source's own limit is checked before."""
+    from PIL import ImageFile, TiffImagePlugin
 
-    def load_prepare(self) -> None:
-        """Make room for the pixels, as Pillow does for every format but this."""
-        ImageFile.ImageFile.load_prepare(self)
+    class Unlimited(TiffImagePlugin.TiffImageFile):
+        def load_prepare(self) -> None:
+            """Make room for the pixels, as Pillow does for every format but this."""
+            ImageFile.ImageFile.load_prepare(self)
+
+    return Unlimited(BytesIO(data))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +190,7 @@ def _decoded_blocks(
         fields[tags.ROWS_PER_STRIP] = field_of(LONG, (min(plane.rows, height),), order)
     fields[tags.TILE_OFFSETS if page.tiled else tags.STRIP_OFFSETS] = field_of(LONG, offsets, order)
     fields[tags.TILE_BYTES if page.tiled else tags.STRIP_BYTES] = field_of(LONG, sizes, order)
-    stored = _pillow.to_array(Unlimited(BytesIO(with_directory(body, fields, order))))
+    stored = _pillow.to_array(unlimited(with_directory(body, fields, order)))
     return stored.reshape(height, -1)
 
 

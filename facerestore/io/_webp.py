@@ -7,9 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
 
-from PIL import Image as PillowImage
-from PIL import WebPImagePlugin
-
 from facerestore.io import _claims, _pillow
 from facerestore.io._opencv import opencv_pixels, swap_red_and_blue, without_alpha
 from facerestore.io._overheard import overheard
@@ -57,6 +54,8 @@ def _still_pixels(source: Source) -> Decoded:
 
 def _animation_frame(source: Source, frame: int) -> Decoded:
     """Return one frame of an animation, as it is shown."""
+    from PIL import WebPImagePlugin
+
     picture = WebPImagePlugin.WebPImageFile(BytesIO(source.data))
     picture.seek(frame)
     return _pillow.channels(picture, source.name)._replace(grey=False)
@@ -105,6 +104,8 @@ def encode(samples: Samples, metadata: Metadata, quality: int | None, *, default
     Raises:
         OSError: from Pillow, for what it cannot encode.
     """
+    from PIL import Image as PillowImage
+
     height, width, count = samples.shape
     lossless = quality is None and metadata.body_of(LOSSLESS) is not None
     stream = BytesIO()

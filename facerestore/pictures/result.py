@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from facerestore.errors import count
 from facerestore.io import write_image
 from facerestore.pixels import in_8_bits
 from facerestore.types import DecodedImage, Effect, RestoredFace
+
+if TYPE_CHECKING:
+    from PIL import Image as PillowImage
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -59,6 +61,8 @@ class RestoreResult:
 
         Pillow has no colour pictures of 16 bits: those are rounded to 8. ``save`` keeps them.
         """
+        from PIL import Image as PillowImage
+
         pixels, metadata = in_8_bits(self.image.pixels), self.image.metadata
         channels = [pixels[..., :1] if self.image.grey else pixels]
         if self.image.alpha is not None:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from facerestore.backends.restorer import Restorer
 from facerestore.errors import ConfigError
 from facerestore.parsing import colour_map
-from facerestore.pictures.compare import labelled_picture
 from facerestore.pixels import to_8_bit
 from facerestore.types import FaceImage, ParsingMap, Stage
 
@@ -46,6 +45,8 @@ def stage_pictures(stages: Sequence[Stage], lq: FaceImage, parsing_map: ParsingM
         lq: the face that they are of.
         parsing_map: (S, S) uint8 class ids of that face.
     """
+    from facerestore.pictures.compare import labelled_picture
+
     face, coloured = to_8_bit(lq), colour_map(parsing_map)
     added = {stage.size: stretched(stage.added) for stage in stages}
     rows = [

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import struct
-import zipfile
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +140,8 @@ def unlike_weights(source: WeightsSource, file_name: str) -> str | None:
 
 def _has_zip_end(archive: Path) -> bool:
     """Say whether the directory at the end of a zip archive can be found."""
+    import zipfile
+
     try:
         return zipfile.is_zipfile(archive)
     except (ValueError, zipfile.BadZipFile, struct.error):  # what it raises where the directory lies
@@ -227,9 +229,11 @@ def default_home() -> Path:
         return _expanded_home(own)
     if xdg := os.environ.get("XDG_DATA_HOME"):
         return _expanded_home(xdg) / "facerestore"
-    from platformdirs import user_data_path
+    if sys.platform != "linux":
+        from platformdirs import user_data_path
 
-    return user_data_path("facerestore", appauthor=False)
+        return user_data_path("facerestore", appauthor=False)
+    return _expanded_home("~/.local/share") / "facerestore"  # as platformdirs says, but sooner
 
 
 def _expanded_home(text: str) -> Path:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from facerestore.errors import MOST_INTEGER, MalformedError, parse_json_object
 
@@ -33,6 +33,22 @@ _LENGTH_BYTES = 8
 _METADATA = "__metadata__"
 
 
+class StoredTensor(NamedTuple):
+    """A tensor of a safetensors file.
+
+    Attributes:
+        kind: of its numbers, as the format names them, such as ``F32``.
+        shape: its sides; what the header says, which nobody has checked.
+        start: where it begins, bytes from the beginning of the file.
+        end: where it ends, likewise.
+    """
+
+    kind: Any
+    shape: Any
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightsFile:
     """What one look into a file found; whoever is handed it need not open the file to know.
@@ -42,6 +58,7 @@ class WeightsFile:
         size_bytes: of the whole file.
         start: its first bytes, `START_BYTES` at most.
         metadata: text entries of a safetensors header; none in other files.
+        tensors: of such a file, by name.
         end: size that such a header speaks of, bytes.
         fault: why it has no such header; None where it has one.
         sha256: lower-case hex; None where it was not asked for.
@@ -51,6 +68,7 @@ class WeightsFile:
     size_bytes: int
     start: bytes
     metadata: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, StoredTensor] = field(default_factory=dict)
     end: int = 0
     fault: MalformedError | None = None
     sha256: str | None = None
@@ -85,10 +103,10 @@ def look_at(source: WeightsSource, *, hashed: bool = False) -> WeightsFile:
         return source
     with source.open("rb") as stream:
         size_bytes, start = os.fstat(stream.fileno()).st_size, stream.read(START_BYTES)
-        metadata, end, fault = _read_header(stream)
+        metadata, tensors, end, fault = _read_header(stream)
         stream.seek(0)
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest() if hashed else None
-    return WeightsFile(source, size_bytes, start, metadata, end, fault, sha256)
+    return WeightsFile(source, size_bytes, start, metadata, tensors, end, fault, sha256)
 
 
 def looks_like_path(weights: str) -> bool:
@@ -97,8 +115,10 @@ def looks_like_path(weights: str) -> bool:
     return len(path.parts) > 1 or path.suffix in SUFFIXES or path.is_file()
 
 
-def _read_header(stream: BinaryIO) -> tuple[Mapping[str, str], int, MalformedError | None]:
-    """Return what a safetensors header says: text entries, end of the file, and why it is none."""
+def _read_header(
+    stream: BinaryIO,
+) -> tuple[Mapping[str, str], Mapping[str, StoredTensor], int, MalformedError | None]:
+    """Return what a safetensors header says: text entries, tensors, end of the file, and why it is none."""
     stream.seek(0)
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
     try:
@@ -106,26 +126,23 @@ def _read_header(stream: BinaryIO) -> tuple[Mapping[str, str], int, MalformedErr
             raise MalformedError(
                 f"it does not begin like a safetensors file, but with a header of {length} bytes"
             )
-        header = parse_json_object(stream.read(length))
+        header, start = parse_json_object(stream.read(length)), _LENGTH_BYTES + length
         texts = header.pop(_METADATA, None)
-        ends = [_tensor_end(name, tensor) for name, tensor in header.items()]
-        return (
-            _checked_texts({} if texts is None else texts),
-            _LENGTH_BYTES + length + max(ends, default=0),
-            None,
-        )
+        tensors = {name: _stored_tensor(name, entry, start) for name, entry in header.items()}
+        end = max((tensor.end for tensor in tensors.values()), default=start)
+        return _checked_texts({} if texts is None else texts), tensors, end, None
     except MalformedError as error:
-        return {}, 0, error
+        return {}, {}, 0, error
 
 
-def _tensor_end(name: str, tensor: Any) -> int:
-    """Return where a tensor ends, bytes behind the header."""
-    offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
+def _stored_tensor(name: str, entry: Any, start: int) -> StoredTensor:
+    """Return a tensor as a header places it; ``start`` is where the tensors begin, bytes."""
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     if not (
         isinstance(offsets, list) and len(offsets) == 2 and all(_is_offset(offset) for offset in offsets)
     ):
         raise MalformedError(f"its safetensors header places the tensor '{name[:80]}' nowhere")
-    return int(offsets[1])
+    return StoredTensor(entry.get("dtype"), entry.get("shape"), start + offsets[0], start + offsets[1])
 
 
 def _is_offset(value: Any) -> bool:

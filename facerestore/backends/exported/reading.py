@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -110,6 +109,8 @@ def _net(path: Path) -> tuple[str, str | None]:
 
 
 def _read_torchscript(path: Path) -> str | None:
+    import zipfile
+
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if not any("/code/" in name for name in names):

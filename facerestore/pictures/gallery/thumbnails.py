@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from facerestore.alignment import compose_affine, resize_affine, upscale_affine, warp_to_crop
 from facerestore.io import colours_of, marked, write_image
-from facerestore.pictures.compare import close_up, face_square, picture_at
 from facerestore.pictures.result import RestoreResult
 from facerestore.pixels import resize_face, to_8_bit
 from facerestore.types import DecodedImage, Image, RestoredFace
@@ -55,6 +54,8 @@ def is_changed(report: Mapping[str, Any]) -> bool:
 
 def thumbnail(pixels: Image) -> NDArray[np.uint8]:
     """Return an (H, W, 3) RGB photo as it is drawn on a card."""
+    from facerestore.pictures.compare import picture_at
+
     factor = min(SIDE_PX / max(pixels.shape[:2]), 1.0)
     size = (max(1, round(pixels.shape[1] * factor)), max(1, round(pixels.shape[0] * factor)))
     return np.asarray(picture_at(pixels, size))
@@ -109,6 +110,8 @@ def _tiles(face: RestoredFace, pixels: Image, ratio: tuple[float, float]) -> lis
     """Return a face before and after, or as it stands in the photo where it was kept."""
     aligned = face.aligned
     if aligned is None or face.restored is None:
+        from facerestore.pictures.compare import close_up, face_square
+
         left, top, right, bottom = face_square(face.detected.box)
         square = (left * ratio[0], top * ratio[1], right * ratio[0], bottom * ratio[1])
         return [np.asarray(close_up(pixels, square, TILE_PX))]
