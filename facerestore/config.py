@@ -208,12 +208,12 @@ class OutputConfig:
     """How results are named and written, and how many photos at a time; ``[output]`` of a configuration file."""
 
     format: str | None = None
-    """jpeg, png, webp, tiff or bmp; the photo's own unless given."""
+    """jpeg, png, webp, tiff, bmp, avif or heic; the photo's own unless given, tiff for camera raw."""
 
     quality: int | None = option(
         None, least=1, most=100, wanted="a whole number from 1 to 100", metavar="1..100"
     )
-    """Of JPEG and WebP; 95, or as fine as the photo was."""
+    """Of JPEG, WebP, AVIF and HEIC; 95, or as fine as the photo was."""
 
     suffix: str | None = option(None, metavar="TEXT")
     """Ends the names of results; _restored and the like beside the photo, nothing in another directory."""

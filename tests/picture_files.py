@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms
 
-from facerestore.io import (
-    _exif,
-)
+from facerestore.io import FORMATS, _exif, lacking
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>\xc3\xa9t\xc3\xa9</rdf:RDF></x:xmpmeta>'
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LOSSLESS = ("PNG", "TIFF")
-HELD = {"JPEG": True, "PNG": True, "WEBP": True, "TIFF": True, "BMP": False}
+HELD = {"JPEG": True, "PNG": True, "WEBP": True, "TIFF": True, "BMP": False, "AVIF": True, "HEIF": True}
+HERE = [name for name in FORMATS if lacking(name) is None]
+"""The formats for which nothing is wanting here."""
 
 
 def smooth(height=23, width=37, channels=3, dtype=np.uint8, seed=0):
@@ -31,6 +31,10 @@ def noisy(shape, dtype=np.uint8, seed=1):
 
 
 def saved(picture, format, **options):
+    if format == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     stream = io.BytesIO()
     picture.save(stream, format, **options)
     return stream.getvalue()
@@ -63,6 +67,7 @@ def tiff(
     predictor=1,
     tile=None,
     tags=(),
+    fields=None,
 ):
     """Return a TIFF of (H, W, C) samples in the given arrangement, in two strips a plane or in tiles."""
     height, width, count = samples.shape
@@ -104,9 +109,66 @@ def tiff(
     values |= {322: (3, (tile,)), 323: (3, (tile,))} if tile else {278: (3, (rows,))}
     if extra is not None:
         values[338] = (3, (extra,))
-    fields = {tag: _exif.field_of(kind, numbers, order) for tag, (kind, numbers) in values.items()}
+    made = {tag: _exif.field_of(kind, numbers, order) for tag, (kind, numbers) in values.items()}
+    fields = made | (fields or {})
     body = b"".join(blocks).ljust(start - 8, b"\x00")
     return _exif.header(order, start) + body + _exif.write_directory(_exif.Directory(fields), start, order)
+
+
+def dng(pixels, *, orientation=1, tags=()):
+    """Return a DNG of 16-bit samples behind a filter of red, green, green and blue; light and samples are one.
+
+    Args:
+        pixels: (H, W, 3) uint16 linear sRGB, of even sides.
+        orientation: as EXIF numbers it.
+        tags: further entries: tag, kind and numbers.
+    """
+    mosaic = pixels[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = pixels[::2, ::2, 0], pixels[1::2, 1::2, 2]
+    to_camera = (
+        32406,
+        -15372,
+        -4986,
+        -9689,
+        18758,
+        415,
+        557,
+        -2040,
+        10570,
+    )  # XYZ of D65 to linear sRGB, by 10,000
+    text, rational, signed = 2, 5, 10
+
+    def ratios(*numbers):
+        return tuple(part for number in numbers for part in (number, 10_000))
+
+    entries = {
+        254: (4, (0,)),
+        271: (text, b"Maker\0"),
+        272: (text, b"Filter camera\0"),
+        274: (3, (orientation,)),
+        33421: (3, (2, 2)),
+        33422: (1, (0, 1, 1, 2)),
+        50706: (1, (1, 4, 0, 0)),
+        50708: (text, b"Filter camera\0"),
+        50714: (4, (0,)),
+        50717: (4, (65535,)),
+        50721: (signed, ratios(*to_camera)),
+        50728: (rational, ratios(10_000, 10_000, 10_000)),
+        50778: (3, (21,)),
+        **dict(tags),
+    }
+    fields = {
+        tag: _exif.Field(kind, *_packed(kind, numbers), "<") for tag, (kind, numbers) in entries.items()
+    }
+    return tiff(mosaic[..., None], photometric=32803, fields=fields)
+
+
+def _packed(kind, numbers):
+    """Return the count and the bytes of an entry's numbers, which for ratios are numerator and denominator."""
+    if isinstance(numbers, bytes):
+        return len(numbers), numbers
+    code = {1: "B", 3: "H", 4: "I", 5: "I", 10: "i"}[kind]
+    return len(numbers) // (2 if kind in (5, 10) else 1), struct.pack(f"<{len(numbers)}{code}", *numbers)
 
 
 def cmyk_profile():

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from picture_files import (
+    HERE,
     LOSSLESS,
     cmyk_profile,
     noisy,
@@ -27,7 +28,7 @@ from facerestore.types import DecodedImage
 # --- formats, depth, grey and alpha -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", fio.FORMATS)
+@pytest.mark.parametrize("format", HERE)
 def test_decode_agrees_with_pillow(format):
     data = saved(Image.fromarray(smooth()), format)
     decoded = decode_image(data)

@@ -208,7 +208,6 @@ def test_compressions_that_are_not_handled_are_named(compression, name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"photometric": 32803, "channels": 1}, "an 8-bit colour filter array TIFF"),
         ({"photometric": 32845}, "an 8-bit CIE LogLuv TIFF"),
         ({"photometric": 10}, "an 8-bit ITU LAB TIFF"),
         ({"form": 6, "bits": 64}, "a 64-bit complex float RGB TIFF"),

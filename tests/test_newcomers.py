@@ -41,19 +41,19 @@ def run_process(*arguments, cwd=None, **environment):
 
 
 def test_what_is_not_read_in_a_folder_is_counted_and_named(folder, capsys):
-    for name in ("b.heic", "c.HEIC", "d.pdf", "README", ".hidden.txt"):
+    for name in ("b.jxl", "c.JXL", "d.pdf", "README", ".hidden.txt"):
         (folder / "in" / name).write_bytes(b"x")
     (folder / "in" / "sub").mkdir()
     assert main(["enhance", "in", "-o", "out", "--report", "r.json"]) == 0
     out = capsys.readouterr().out
-    assert "left out: 2 HEIC, 1 without a suffix, 1 PDF\n" in out
+    assert "left out: 2 JPEG XL, 1 without a suffix, 1 PDF\n" in out
     assert "not looked into without -r: 1 (sub)" in out
     report = json.loads((folder / "r.json").read_text())
     assert len(report["not_read"]) == 4
     assert report["not_searched"] == [os.path.join("in", "sub")]  # noqa: PTH118
     (folder / "in" / "a.png").unlink()
     assert main(["enhance", "in"]) == 1
-    assert "no picture in directory 'in' (it holds 2 HEIC, " in capsys.readouterr().err
+    assert "no picture in directory 'in' (it holds 2 JPEG XL, " in capsys.readouterr().err
 
 
 def test_what_a_run_draws_is_never_restored_again(folder, capsys, use_detector):

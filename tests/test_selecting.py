@@ -83,16 +83,17 @@ def test_what_is_no_share_is_refused(text):
 
 
 def test_files_that_are_left_out_are_counted_by_kind():
-    names = ["a.heic", "b.HEIF", "c.pdf", "d.mov", "e.mp4", "f.nef", "g.txt", "README"]
-    assert kinds_of(map(Path, names)) == "2 HEIC, 2 videos, 1 PDF, 1 camera raw, 1 .txt, 1 without a suffix"
+    names = ["a.heic", "b.HEIF", "c.svg", "d.mov", "e.mp4", "f.x3f", "g.txt", "README"]
+    found = kinds_of(map(Path, names), lacks=lambda format: "pip it" if format == "HEIF" else None)
+    assert found == "2 HEIC (to read them: pip it), 2 videos, 1 SVG, 1 camera raw, 1 .txt, 1 without a suffix"
 
 
 def test_what_is_left_out_of_a_folder_is_told_by_kind(album, capsys):
-    for name in ("x.heic", "y.HEIC", "z.pdf"):
+    for name in ("x.pdf", "y.PDF", "z.svg"):
         Path("in", name).write_bytes(b"x")
     assert main(["enhance", "in", "-o", "out", "--exclude", "thumbs", "-r"]) == 0
     out = capsys.readouterr().out
-    assert "left out: 2 HEIC, 1 PDF\n" in out
+    assert "left out: 2 PDF, 1 SVG\n" in out
     assert "left out by --include and --exclude: 1 (d.png)\n" in out
 
 

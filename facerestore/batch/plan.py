@@ -16,7 +16,10 @@ from facerestore.config import DEFAULT_SUFFIX, OutputConfig
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (
     FORMATS,
+    OF_RAW,
+    RAW,
     SUFFIXES,
+    WRITTEN_SUFFIXES,
     RemotePath,
     drawn_kind,
     fitting,
@@ -210,11 +213,12 @@ def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConf
 def _check_name(target: Path, options: OutputConfig) -> None:
     """Raise ConfigError when the name of a result says no format, or another than the one that is asked for."""
     named = SUFFIXES.get(target.suffix.lower())
+    named = None if named == RAW else named
     wanted = None if options.format is None else resolve_format(options.format)
     if named is None and wanted is None:
         raise ConfigError(
-            f"'{target}' ends in no picture format; end it in one of {', '.join(SUFFIXES)}, or make that directory"
-            " first if it is to be one"
+            f"'{target}' ends in no picture format; end it in one of {', '.join(WRITTEN_SUFFIXES)}, or make that"
+            " directory first if it is to be one"
         )
     if named is not None and wanted not in (None, named):
         raise ConfigError(
@@ -300,6 +304,8 @@ def _candidate(
         folder.check_writable()
     kept = options.format is None or is_clip(source)
     extension = source.suffix if kept else FORMATS[resolve_format(options.format or "")].suffix
+    if SUFFIXES.get(extension.lower()) == RAW:
+        extension = FORMATS[OF_RAW].suffix
     return _Candidate(source, folder, relative, extension)
 
 

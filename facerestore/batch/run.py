@@ -32,9 +32,12 @@ from facerestore.errors import ImageError, JournalError, WeightsError
 from facerestore.files import sweep
 from facerestore.io import (
     FORMATS,
-    SUFFIXES,
+    OF_RAW,
+    RAW,
+    WRITTEN_SUFFIXES,
     RemotePath,
     check_holds,
+    fitted,
     is_file,
     left_out,
     page_count,
@@ -299,6 +302,7 @@ def _run_decoded(
     """Restore a decoded photo and write its result; return the report and the files written."""
     options = work.options
     format_name = result_format(job.target, image, options.format)
+    image = fitted(image, format=format_name)
     found = _restored(job, work, image, format_name)
     told = work.telling(job, data, found.report, found.extras)
     if found.unchanged:
@@ -363,9 +367,10 @@ def result_format(target: Path, source: DecodedImage, asked: str | None = None) 
     Raises:
         ConfigError: no format has the name that is asked for.
     """
-    return _named_format(target, asked) or (source.format if source.format in FORMATS else None) or "PNG"
+    usual = OF_RAW if source.format == RAW else "PNG"
+    return _named_format(target, asked) or (source.format if source.format in FORMATS else None) or usual
 
 
 def _named_format(target: Path, asked: str | None) -> str | None:
     """Return the format that is asked for, else that of a result's name; None where there is neither."""
-    return SUFFIXES.get(target.suffix.lower()) if asked is None else resolve_format(asked)
+    return WRITTEN_SUFFIXES.get(target.suffix.lower()) if asked is None else resolve_format(asked)

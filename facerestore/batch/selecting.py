@@ -16,18 +16,17 @@ from pathlib import Path
 
 from facerestore.batch.journal_file import FILE, telling
 from facerestore.errors import ConfigError, MalformedError, parse_whole
-from facerestore.io import RemotePath, located
+from facerestore.io import SUFFIXES, RemotePath, lacking, located
 from facerestore.video import VIDEO_SUFFIXES
 
 _KINDS = {
     "HEIC": ".heic .heif .hif",
-    "AVIF": ".avif",
     "PDF": ".pdf",
     "JPEG XL": ".jxl",
     "JPEG 2000": ".jp2 .j2k .jpf .jpx",
     "Photoshop": ".psd .psb",
     "SVG": ".svg",
-    "camera raw": ".3fr .arw .cr2 .cr3 .crw .dng .nef .nrw .orf .pef .raf .rw2 .srw",
+    "camera raw": ".3fr .arw .cr2 .cr3 .crw .dng .erf .iiq .kdc .mef .mos .nef .nrw .orf .pef .raf .rw2 .srw .x3f",
     "video": " ".join(sorted(VIDEO_SUFFIXES)),
 }
 _KIND_OF = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes.split()}
@@ -117,12 +116,21 @@ def place_of(path: Path) -> Path:
     return whole.relative_to(Path.cwd() if whole.is_relative_to(Path.cwd()) else whole.anchor)
 
 
-def kinds_of(paths: Iterable[Path]) -> str:
-    """Return files counted by kind: ``12 HEIC, 1 GIF, 3 videos, 2 .txt``, the most first."""
-    suffixes = (path.suffix.lower() for path in paths)
-    counts = Counter(_KIND_OF.get(suffix, suffix or "without a suffix") for suffix in suffixes)
+def kinds_of(paths: Iterable[Path], *, lacks: Callable[[str], str | None] = lacking) -> str:
+    """Return files counted by kind: ``3 videos, 2 .txt, 1 PDF``, the most first, with what would read them.
+
+    Args:
+        paths: the files.
+        lacks: returns the command that installs what a format needs; None where nothing is wanting.
+    """
+    counts, installs = Counter[str](), dict[str, str]()
+    for suffix in (path.suffix.lower() for path in paths):
+        kind = _KIND_OF.get(suffix, suffix or "without a suffix")
+        counts[kind] += 1
+        if install := lacks(SUFFIXES.get(suffix, "")):
+            installs[kind] = f" (to read them: {install})"
     return ", ".join(
-        f"{number} {kind}{'s' if kind == 'video' and number > 1 else ''}"
+        f"{number} {kind}{'s' if kind == 'video' and number > 1 else ''}{installs.get(kind, '')}"
         for kind, number in counts.most_common()
     )
 

@@ -33,9 +33,10 @@ def enhance(request: PhotosRequest) -> None:
     Each face is found, judged, restored and blended back. Unless a backend or weights are named, it has the installed
     network that suits its size and damage; which one and why is told where there is a choice, and in the report. Pixels
     outside the faces are not touched (unless --background is given), nor are faces that are sharp already, too small to
-    know, or so large that they would lose detail (JPEG and lossy WebP files are encoded anew when a face in them
-    was restored; the others keep every other pixel bit for bit). A photo in which nothing was restored is copied as
-    it is. Existing files are never overwritten unless you say so, and a bad file does not stop the rest.
+    know, or so large that they would lose detail (JPEG, HEIC, AVIF and lossy WebP files are encoded anew when a face in
+    them was restored; the others keep every other pixel bit for bit). A photo in which nothing was restored is copied
+    as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never overwritten unless
+    you say so, and a bad file does not stop the rest.
 
     In a directory, files whose name ends in _restored, and those that the journal of an earlier run knows, are results
     and left out.

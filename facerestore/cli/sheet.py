@@ -32,7 +32,7 @@ from facerestore.evaluation import sheet as sheets
 from facerestore.evaluation.sheet.choice import passed_over
 from facerestore.io import (
     DEFAULT_MAX_PIXELS,
-    SUFFIXES,
+    WRITTEN_SUFFIXES,
     exists,
     marked,
     read_image,
@@ -149,9 +149,11 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
     if str(sheet) == "-":
         request.check_stdout("sheet", example="sheet.jpg", json="use --report FILE.json", name="name a file")
         return
-    named = SUFFIXES.get(sheet.suffix.lower())
+    named = WRITTEN_SUFFIXES.get(sheet.suffix.lower())
     if named is None and wanted is None:
-        raise ConfigError(f"the sheet '{sheet}' needs a name that ends in one of {', '.join(SUFFIXES)}")
+        raise ConfigError(
+            f"the sheet '{sheet}' needs a name that ends in one of {', '.join(WRITTEN_SUFFIXES)}"
+        )
     if named is not None and wanted not in (None, named):
         raise ConfigError(
             f"'{sheet}' is a name for {named}, but the format is to be {wanted}; change one of both"

@@ -40,7 +40,19 @@ from facerestore.io._files import (
     write_encoded,
     write_parts,
 )
-from facerestore.io._formats import FORMATS, SUFFIXES, FormatTraits, check_holds, resolve_format
+from facerestore.io._formats import (
+    FORMATS,
+    INSTALLS,
+    OF_RAW,
+    RAW,
+    SUFFIXES,
+    WRITTEN_SUFFIXES,
+    FormatTraits,
+    check_holds,
+    fitted,
+    lacking,
+    resolve_format,
+)
 from facerestore.io._remote import RemotePath, located
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.io._tiff import joined
@@ -50,7 +62,11 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "DEFAULT_QUALITY",
     "FORMATS",
+    "INSTALLS",
+    "OF_RAW",
+    "RAW",
     "SUFFIXES",
+    "WRITTEN_SUFFIXES",
     "FolderContent",
     "FormatTraits",
     "OnEncoded",
@@ -67,11 +83,13 @@ __all__ = [
     "encode_spent",
     "exists",
     "find_images",
+    "fitted",
     "fitting",
     "is_file",
     "is_folder",
     "is_there",
     "joined",
+    "lacking",
     "left_out",
     "located",
     "marked",
@@ -141,9 +159,10 @@ def write_image(
 def _format_for(path: Path, image: DecodedImage) -> str:
     """Return the format that a path's suffix names, or for standard output that of the source."""
     if str(path) == "-" and image.format is not None:
-        return image.format
-    if path.suffix.lower() in SUFFIXES:
-        return SUFFIXES[path.suffix.lower()]
+        return OF_RAW if image.format == RAW else image.format
+    if path.suffix.lower() in WRITTEN_SUFFIXES:
+        return WRITTEN_SUFFIXES[path.suffix.lower()]
     raise ImageError(
-        f"{path}: the suffix '{path.suffix}' names no format; use one of {', '.join(SUFFIXES)}, or give a format"
+        f"{path}: the suffix '{path.suffix}' names no format that is written; use one of"
+        f" {', '.join(WRITTEN_SUFFIXES)}, or give a format"
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from facerestore.io import (
     _bmp,
+    _boxes,
     _claims,
     _exif,
     _exif_edit,
@@ -50,9 +51,18 @@ _SILENT = {
     "JPEG": {_jpeg_metadata.JFIF, _jpeg_metadata.PROGRESSIVE, _jpeg_metadata.TABLES},
     "WEBP": {_webp.LOSSLESS},
     "BMP": {_bmp.COLOUR},
+    _boxes.FAMILY: {_boxes.DEPTH, _boxes.CHROMA},
 }  # fmt: skip
-_COLOURS = {"PNG": (*_png_metadata.COLOURS, _png_metadata.PROFILE_NAME), "BMP": (_bmp.COLOUR,)}
+_COLOURS = {
+    "PNG": (*_png_metadata.COLOURS, _png_metadata.PROFILE_NAME),
+    "BMP": (_bmp.COLOUR,),
+    _boxes.FAMILY: (_boxes.NCLX,),
+}
 _GAMMA_OF_SRGB = 45455
+_FAMILIES = {"AVIF": _boxes.FAMILY}
+_WITHOUT_IPTC = ("WEBP", "BMP", "AVIF", "HEIF")
+# Formats whose resolution stands in EXIF alone.
+_WITHOUT_DENSITY = ("WEBP", "AVIF", "HEIF")
 
 
 @dataclass(slots=True)
@@ -82,6 +92,7 @@ def for_format(image: DecodedImage, target: str) -> tuple[Metadata, str | None]:
         _translate_parts(crossing, grey=image.grey)
     _fit_profile(crossing, grey=image.grey)
     _fit_blocks(crossing)
+    _tell_depth(crossing, image)
     stored = replace(crossing.metadata, dpi=_own_dpi(crossing.metadata, target, same=image.format == target))
     return stored, _told_line(crossing)
 
@@ -174,8 +185,9 @@ def _is_stored_so(image: DecodedImage, target: str) -> bool:
 def _translate_parts(crossing: _Crossing, *, grey: bool) -> None:
     """Say in the target's way what the parts of another format say, as far as it can."""
     stored = crossing.metadata
-    foreign = [part for part in stored.parts if part.format != crossing.target]
-    own = [part for part in stored.parts if part.format == crossing.target]
+    family = _FAMILIES.get(crossing.target, crossing.target)
+    foreign = [part for part in stored.parts if part.format != family]
+    own = [part for part in stored.parts if part.format == family]
     icc, told = _profile_of(foreign, stored.icc, grey=grey)
     left: list[Part] = []
     for part in foreign:
@@ -234,15 +246,16 @@ def _place_texts(crossing: _Crossing) -> None:
 
 
 def _profile_of(parts: Sequence[Part], icc: bytes | None, *, grey: bool) -> tuple[bytes | None, set[bytes]]:
-    """Return the profile for the colours that chunks of a PNG state, and which chunks it tells.
+    """Return the profile for the colours that chunks of a PNG or a box state, and which of them it tells.
 
     What counts is what PNG lets count (4.3): cICP, then a profile, then sRGB, then gAMA and cHRM.
     """
-    found = {part.key: part.body for part in parts if part.format == "PNG"}
+    found = {part.key: part.body for part in parts if part.format in ("PNG", _boxes.FAMILY)}
     primaries, curve, told = _icc.BT709, _icc.of_curve(_icc.SRGB_CURVE), {b"gAMA", b"cHRM"}
-    if len(body := found.get(b"cICP", b"")) == 4 and body[0] in _icc.PRIMARIES and _tone_curve(body[1]):
-        primaries, curve, told = _icc.PRIMARIES[body[0]], _tone_curve(body[1]) or b"", {b"cICP", *told}
-        if (body[0], body[1]) == (1, _icc.SRGB_CURVE):
+    numbers = _stated_numbers(found)
+    if numbers is not None and numbers[0] in _icc.PRIMARIES and (tone := _tone_curve(numbers[1])):
+        primaries, curve, told = _icc.PRIMARIES[numbers[0]], tone, {b"cICP", _boxes.NCLX, *told}
+        if numbers == (1, _icc.SRGB_CURVE):
             return None, told
     elif icc or b"sRGB" in found:
         return icc, told
@@ -257,9 +270,17 @@ def _profile_of(parts: Sequence[Part], icc: bytes | None, *, grey: bool) -> tupl
         ) < 0.001  # fmt: skip
         if is_srgb:
             return None, told
-    name = "As the chunks of a PNG state"
+    name = "As the chunks of a PNG state" if numbers is None else "As the numbers of H.273 state"
     made = _icc.grey_profile(name, curve) if grey else _icc.rgb_profile(name, primaries, curve)
     return made or icc, told if made else set()
+
+
+def _stated_numbers(found: Mapping[bytes, bytes]) -> tuple[int, int] | None:
+    """Return the numbers of H.273 of primaries and transfer that parts state; None where they do not."""
+    if len(body := found.get(_boxes.NCLX, b"")) == 4:
+        return struct.unpack(">HH", body)
+    body = found.get(b"cICP", b"")
+    return (body[0], body[1]) if len(body) == 4 else None
 
 
 def _tone_curve(transfer: int) -> bytes | None:
@@ -295,7 +316,7 @@ def _fit_profile(crossing: _Crossing, *, grey: bool) -> None:
 def _fit_blocks(crossing: _Crossing) -> None:
     """Leave out the blocks that the target has no place for."""
     stored, target = crossing.metadata, crossing.target
-    if target in ("WEBP", "BMP") and (stored.iptc or stored.photoshop):
+    if target in _WITHOUT_IPTC and (stored.iptc or stored.photoshop):
         crossing.no_place.append("IPTC and Photoshop's image resources")
         xmp = with_values(stored.xmp, {LEGACY_DIGEST: b""})
         stored = replace(stored, iptc=None, photoshop=None, xmp=xmp or None)
@@ -312,9 +333,19 @@ def _fit_blocks(crossing: _Crossing) -> None:
         if len(stored.icc or b"") > _jpeg_metadata.MAX_ICC:
             crossing.no_place.append(f"a colour profile of {len(stored.icc or b'')} bytes")
             stored = replace(stored, icc=None)
-    if target == "WEBP" and stored.exif is None and (dpi := sane_dpi(stored.dpi)):
+    if target in _WITHOUT_DENSITY and stored.exif is None and (dpi := sane_dpi(stored.dpi)):
         stored = replace(stored, exif=_exif.pack(_exif.Directory(_exif.resolution_fields(dpi, "<")), "<"))
     crossing.metadata = stored
+
+
+def _tell_depth(crossing: _Crossing, image: DecodedImage) -> None:
+    """Add words for the bits of samples that the target does not hold."""
+    if image.pixels.dtype.itemsize == 1:
+        return
+    stated = _boxes.depth_of(image.metadata, 16)
+    bits = _boxes.depth_of(crossing.metadata, FORMATS[crossing.target].bits)
+    if bits < stated:
+        crossing.dropped.append(f"the last {stated - bits} of {stated} bits of a sample")
 
 
 def _own_dpi(stored: Metadata, target: str, *, same: bool) -> tuple[float, float] | None:

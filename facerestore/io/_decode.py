@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _bmp, _exif, _jpeg, _pillow, _png, _tiff, _webp
+from facerestore.io import _avif, _bmp, _exif, _heif, _jpeg, _pillow, _png, _raw, _tiff, _webp
 from facerestore.io._boundary import readable
 from facerestore.io._files import read_encoded
-from facerestore.io._formats import SIGNATURE_BYTES, sniff
+from facerestore.io._formats import RAW, SIGNATURE_BYTES, sniff
 from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
 from facerestore.io._tiff_page import page_offsets
 from facerestore.types import DecodedImage, Metadata
@@ -28,9 +28,10 @@ def decode_image(
 ) -> DecodedImage:
     """Return a picture file's pixels, upright, in the file's own depth, with everything needed to write it in kind.
 
-    JPEG, PNG, WebP, TIFF and BMP are told apart by their bytes. Grey, alpha and 16 bits are kept; palettes become RGB
-    or RGBA; CMYK becomes sRGB through its profile. Of an MPO file (phones write them as .jpg) the first picture is
-    read.
+    JPEG, PNG, WebP, TIFF, BMP, AVIF, HEIC and camera raw are told apart by their bytes. Grey, alpha and more than 8
+    bits are kept; palettes become RGB or RGBA; CMYK becomes sRGB through its profile; raw is developed to 16-bit sRGB
+    as the camera was set. Of an MPO file (phones write them as .jpg) the first picture is read, of HEIC the primary.
+    HEIC and raw need an extra (``facerestore[heif]``, ``facerestore[raw]``).
 
     Args:
         data: the whole file.
@@ -43,9 +44,14 @@ def decode_image(
             and none chosen, or of an unhandled kind.
     """
     source = Source(data, name, max_pixels, page)
-    decoder = _DECODERS[sniff(data[:SIGNATURE_BYTES], name)]
     with readable(name):
-        return decoder(source)
+        return _DECODERS[_kind_of(source)](source)
+
+
+def _kind_of(source: Source) -> str:
+    """Return the format of a file; raw that is TIFF by its first bytes is known by its directories."""
+    kind = sniff(source.data[:SIGNATURE_BYTES], source.name)
+    return RAW if kind == "TIFF" and _raw.is_raw(source) else kind
 
 
 class _SizeKnown(BaseException):
@@ -78,7 +84,7 @@ def picture_size(
     source = _SizeOnly(data, name, max_pixels, page)
     try:
         with readable(name):
-            _DECODERS[sniff(data[:SIGNATURE_BYTES], name)](source)
+            _DECODERS[_kind_of(source)](source)
     except _SizeKnown as known:
         return known.size
     raise source.damaged("it states no size")
@@ -91,9 +97,8 @@ def page_count(data: bytes, *, name: str = "image") -> int:
         ImageError: as ``decode_image``, as far as the file had to be read.
     """
     with readable(name):
-        if sniff(data[:SIGNATURE_BYTES], name) != "TIFF":
-            return 1
-        return max(1, len(page_offsets(Source(data, name))[1]))
+        source = Source(data, name)
+        return max(1, len(page_offsets(source)[1])) if _kind_of(source) == "TIFF" else 1
 
 
 def read_image(
@@ -155,7 +160,16 @@ def as_decoded(
 
 
 _DECODERS: Mapping[str, Callable[[Source], DecodedImage]] = MappingProxyType(
-    {"JPEG": _jpeg.decode, "PNG": _png.decode, "WEBP": _webp.decode, "TIFF": _tiff.decode, "BMP": _bmp.decode}
+    {
+        "JPEG": _jpeg.decode,
+        "PNG": _png.decode,
+        "WEBP": _webp.decode,
+        "TIFF": _tiff.decode,
+        "BMP": _bmp.decode,
+        "AVIF": _avif.decode,
+        "HEIF": _heif.decode,
+        RAW: _raw.decode,
+    }
 )
 
 

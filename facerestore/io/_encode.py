@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _bmp, _exif, _jpeg, _jpeg_metadata, _png, _tiff, _webp
+from facerestore.io import _avif, _bmp, _exif, _heif, _jpeg, _jpeg_metadata, _png, _tiff, _webp
 from facerestore.io._across import for_format
 from facerestore.io._files import Buffer
-from facerestore.io._formats import check_holds, resolve_format
+from facerestore.io._formats import check_holds, fitted, resolve_format
 from facerestore.io._opencv import opencv_jpeg, swap_red_and_blue, with_blue_first
 from facerestore.io._source import Rows, Samples
 from facerestore.types import DecodedImage, Metadata
@@ -20,8 +21,23 @@ from facerestore.types import DecodedImage, Metadata
 # At 95 with full colour resolution a JPEG written again differs from its source by about a level, which no eye sees;
 # halved colour (4:2:0) would soften lips and irises, the very places that were restored (see `opencv_jpeg`).
 DEFAULT_QUALITY = 95
+
+
+class _LossyWriter(Protocol):
+    """Writes a format that is written with a quality."""
+
+    def __call__(
+        self, samples: Samples, metadata: Metadata, quality: int | None, *, default_quality: int
+    ) -> bytes:
+        """Return the file of (H, W, C) samples; raises OSError or ValueError where it cannot be made."""
+        ...
+
+
 _WRITERS: Mapping[str, Callable[[Rows, Metadata], Sequence[Buffer]]] = MappingProxyType(
     {"PNG": _png.encode, "TIFF": _tiff.encode, "BMP": _bmp.encode}
+)
+_LOSSY: Mapping[str, _LossyWriter] = MappingProxyType(
+    {"WEBP": _webp.encode, "AVIF": _avif.encode, "HEIF": _heif.encode}
 )
 
 
@@ -34,9 +50,10 @@ def encode_image(image: DecodedImage, *, format: str, quality: int | None = None
     Args:
         image: uint8 or uint16. A grey picture is written from one channel: the common value where the three are
             equal, their rounded mean where they differ.
-        format: ``JPEG``, ``PNG``, ``WEBP``, ``TIFF`` or ``BMP``, in any case, or a suffix.
-        quality: 1 to 100 for JPEG (4:4:4) and WebP; by default 95, or for a JPEG more where its source was stored more
-            finely, and no loss for a WebP that had none. The other formats are lossless and ignore it.
+        format: ``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``AVIF`` or ``HEIF``, in any case, or a suffix.
+        quality: 1 to 100 for JPEG (4:4:4), WebP, AVIF (4:4:4; 100 is without loss) and HEIC; by default 95, or for a
+            JPEG more where its source was stored more finely, and no loss for a WebP that had none. The other formats
+            are lossless and ignore it.
 
     Raises:
         ImageError: the format cannot hold the picture's depth, alpha, size or metadata, or the picture is malformed.
@@ -66,6 +83,7 @@ def _encoded(
     if quality is not None and not 1 <= quality <= 100:
         raise ConfigError(f"quality {quality} is out of range; choose 1 to 100")
     _check_form(image)
+    image = fitted(image, format=target)
     check_holds(image, format=target)
     metadata, _ = for_format(image, target)
     rows = Rows(image)
@@ -75,7 +93,7 @@ def _encoded(
         if target == "JPEG":
             samples = rows[:] if image.grey else blue_first(image.pixels)
             return _encode_jpeg(samples, metadata, quality)
-        return [_webp.encode(rows[:], metadata, quality, default_quality=DEFAULT_QUALITY)]
+        return [_LOSSY[target](rows[:], metadata, quality, default_quality=DEFAULT_QUALITY)]
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot encode the picture as {target} ({error}); write PNG or TIFF") from error
 

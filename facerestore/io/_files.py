@@ -19,7 +19,7 @@ from typing import TypeAlias
 from facerestore.errors import ImageError
 from facerestore.files import temporary_beside
 from facerestore.io._boundary import readable
-from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, sniff
+from facerestore.io._formats import SIGNATURE_BYTES, SUFFIXES, lacking, sniff
 from facerestore.io._remote import RemotePath, located
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -248,7 +248,9 @@ def find_images(root: Path, *, recursive: bool) -> list[Path]:
     return found.images
 
 
-def search_folder(root: Path, *, recursive: bool) -> FolderContent:
+def search_folder(
+    root: Path, *, recursive: bool, lacks: Callable[[str], str | None] = lacking
+) -> FolderContent:
     """Return what is in a folder, and what of it cannot be read.
 
     Each real folder is visited once, so that links cannot make a loop. What is no file, a pipe or a device, is no
@@ -257,6 +259,7 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
     Args:
         root: the folder.
         recursive: look into its sub-folders, too.
+        lacks: says what is to be installed for a format; pictures of one that needs it are others here.
 
     Raises:
         ImageError: no such folder.
@@ -265,7 +268,7 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
         raise ImageError(f"{root}: no such folder; check the path")
     found = FolderContent()
     if isinstance(root, RemotePath):
-        return _search_store(root, found, recursive=recursive)
+        return _search_store(root, found, lacks, recursive=recursive)
     folders, linked, seen = deque([root]), deque[Path](), set[str]()
     while folders or linked:
         # Real folders first, so that a picture is found under its own path and not under a link's.
@@ -284,7 +287,7 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
         for entry in entries:
             path = folder / entry.name
             if not is_folder(path):
-                _sort_in(path, found)
+                _sort_in(path, found, lacks)
             elif not recursive:
                 found.not_searched.append(path)
             else:
@@ -294,20 +297,28 @@ def search_folder(root: Path, *, recursive: bool) -> FolderContent:
     return found
 
 
-def _search_store(root: RemotePath, found: FolderContent, *, recursive: bool) -> FolderContent:
+def _search_store(
+    root: RemotePath, found: FolderContent, lacks: Callable[[str], str | None], *, recursive: bool
+) -> FolderContent:
     """Return what is in a store's folder, as `search_folder` does; all of it by its listing, without looking at any."""
     for path, is_one in root.entries(recursive=recursive):
-        pictures = found.images if path.suffix.lower() in SUFFIXES else found.others
+        pictures = found.images if _is_read(path, lacks) else found.others
         (found.not_searched if is_one else pictures).append(path)
     for paths in (found.images, found.others, found.not_searched):
         paths.sort()
     return found
 
 
-def _sort_in(path: Path, found: FolderContent) -> None:
+def _sort_in(path: Path, found: FolderContent, lacks: Callable[[str], str | None]) -> None:
     """Note an entry of a folder that is no folder; a link that leads nowhere is a picture by its name, which fails."""
-    is_picture = (is_file(path) or not exists(path)) and path.suffix.lower() in SUFFIXES
+    is_picture = (is_file(path) or not exists(path)) and _is_read(path, lacks)
     (found.images if is_picture else found.others).append(path)
+
+
+def _is_read(path: Path, lacks: Callable[[str], str | None]) -> bool:
+    """Say whether a file is by its name a picture that is read here."""
+    kind = SUFFIXES.get(path.suffix.lower())
+    return kind is not None and lacks(kind) is None
 
 
 def _exists_error(path: Path) -> ImageError:

@@ -156,6 +156,14 @@ def tripled(grey: Samples) -> Image:
     return pixels
 
 
+def divided_by_alpha(colour: Samples, alpha: Samples) -> Samples:
+    """Return colours that were stored multiplied by alpha as they are without it; zero where alpha is zero."""
+    top = np.iinfo(alpha.dtype).max
+    divisor = np.maximum(alpha, 1).astype(np.float64)
+    divisor = divisor if colour.ndim == 2 else divisor[..., None]
+    return np.minimum(np.rint(colour * (top / divisor)), top).astype(colour.dtype)
+
+
 class Rows:
     """The samples of a picture; any rows of them are an (N, W, C) array, made when it is asked for.
 

@@ -15,7 +15,15 @@ from facerestore.io import _tiff_page as tags
 from facerestore.io._exif import LONG, SHORT, Directory, Field, Layout, field_of
 from facerestore.io._opencv import extracted, without_last
 from facerestore.io._overheard import overheard
-from facerestore.io._source import Decoded, Rows, Samples, Source, finish, tripled
+from facerestore.io._source import (
+    Decoded,
+    Rows,
+    Samples,
+    Source,
+    divided_by_alpha,
+    finish,
+    tripled,
+)
 from facerestore.io._tiff_numbers import as_integers
 from facerestore.io._tiff_page import Page, has_copy, read_page, unhandled_compression
 from facerestore.io._tiff_samples import read_samples, unlimited, with_directory
@@ -118,16 +126,8 @@ def _split_channels(page: Page, samples: Samples) -> Decoded:
         colour = ~colour
     alpha = extracted(samples, count - 1) if count in (2, 4) else None
     if alpha is not None and page.integer(tags.EXTRA_SAMPLES, 0) == _ASSOCIATED_ALPHA:
-        colour = _divided_by_alpha(colour, alpha)
+        colour = divided_by_alpha(colour, alpha)
     return Decoded(tripled(colour), alpha, grey=True) if count <= 2 else Decoded(colour, alpha)
-
-
-def _divided_by_alpha(colour: Samples, alpha: Samples) -> Samples:
-    """Return colours that were stored multiplied by alpha as they are without it; zero where alpha is zero."""
-    top = np.iinfo(alpha.dtype).max
-    divisor = np.maximum(alpha, 1).astype(np.float64)
-    divisor = divisor if colour.ndim == 2 else divisor[..., None]
-    return np.minimum(np.rint(colour * (top / divisor)), top).astype(colour.dtype)
 
 
 def encode(samples: Rows, metadata: Metadata) -> list[bytes]:

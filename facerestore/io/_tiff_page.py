@@ -55,8 +55,8 @@ _FORMATS = MappingProxyType({SIGNED: "signed ", FLOAT: "float ", 5: "complex ", 
 _REDUCED = 1
 _MOST_PAGES = 2**15  # the longest book that a scanner has made one file of has some thousands
 _RAW_REMEDY = (
-    "the first picture in this TIFF is a thumbnail, as in raw camera files; develop it to a plain TIFF or JPEG"
-    " first"
+    "the first picture in this TIFF is a thumbnail, and no other is what a camera's sensor gave; save it as a plain"
+    " TIFF or JPEG"
 )
 
 
