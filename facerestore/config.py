@@ -76,8 +76,8 @@ class RestoreConfig:
     """
 
     parser: str = option("auto", metavar="NAME|FILE")
-    """Who labels the parts of a face: auto (the best parser network that is installed, else none), none, landmarks
-    (drawn from five points; no download), or weights by name or file.
+    """Who labels the parts of a face: auto (the best parser network that is installed; one ships), none, landmarks
+    (drawn from five points), or weights by name or file.
     """
 
     mask: str = option("face", metavar="WHAT")

@@ -37,11 +37,10 @@ def names(folder):
 
 
 def test_a_picture_goes_beside_each_photo_and_landmarks_are_told(folder, capsys):
-    assert main(["parse", "a.jpg"]) == 0
+    assert main(["parse", "a.jpg", "--parser", "landmarks"]) == 0
     out, err = capsys.readouterr()
     assert names(folder) == ["a.jpg", "a_parsing.png", "b.png"]
     assert "drawn from the five landmarks: no hair, glasses, ears or hands" in out
-    assert "facerestore weights download parsenet.facexlib" in out
     assert "a.jpg: 2 faces -> a_parsing.png" in out
     assert err == ""
     picture = read_image("a_parsing.png")
@@ -61,8 +60,13 @@ def test_a_network_is_named_and_the_largest_parts_are_told(folder, capsys):
     assert "landmarks" not in out
 
 
+def test_the_bundled_parser_needs_no_asking(folder, capsys):
+    assert main(["parse", "a.jpg"]) == 0
+    assert "parsing with parse.clean-256, on cpu" in capsys.readouterr().out
+
+
 def test_maps_hold_ids_and_colours(folder, capsys):
-    assert main(["parse", "a.jpg", "b.png", "-o", "out", "--maps", "maps"]) == 0
+    assert main(["parse", "a.jpg", "b.png", "-o", "out", "--maps", "maps", "--parser", "landmarks"]) == 0
     assert [name for name in names(folder) if name.startswith("maps")] == [
         f"maps/{photo}_parsing_face{index}.png" for photo in "ab" for index in (0, 1)
     ]
@@ -77,7 +81,7 @@ def test_maps_hold_ids_and_colours(folder, capsys):
 
 
 def test_json_tells_shares_and_files(folder, capsys):
-    assert main(["parse", ".", "-o", "out", "--maps", "maps", "--json"]) == 0
+    assert main(["parse", ".", "-o", "out", "--maps", "maps", "--json", "--parser", "landmarks"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["parser"], facts["weights"]) == ("landmarks", None)
     assert [row["output"] for row in facts["photos"]] == ["out/a_parsing.png", "out/b_parsing.png"]

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,9 @@ from facerestore.backends.graph_restorer import GraphRestorer
 from facerestore.detection.embedded import open_cells, open_points
 from facerestore.engines import Place
 from facerestore.engines.graph import GRAPH, TAKEN, TORCH, open_graph, packed_graph, unpacked_graph
-from facerestore.errors import CheckpointError, ConfigError, MalformedError
+from facerestore.errors import BackendError, CheckpointError, ConfigError, MalformedError
+from facerestore.parsing import load_parser
+from facerestore.parsing.network_parser import GraphParser
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.weights.checkpoint import load_state_dict, open_weights, save_state_dict
 
@@ -85,7 +88,7 @@ def test_every_bundled_restorer_needs_no_torch(backend, photo, tmp_path):
     "arguments",
     [
         ("detect", "{photo}", "-o", "boxes.png"),
-        ("parse", "{photo}", "--parser", "landmarks", "-o", "parts.png"),
+        ("parse", "{photo}", "-o", "parts.png"),
         ("enhance", "{photo}", "-o", "out.png", "--dry-run"),
         ("enhance", "{photo}", "--region", "eyes=0.5", "--sheet", "sheet.png"),
         ("weights", "list"),
@@ -120,6 +123,31 @@ def test_the_detector_gives_what_torch_gives():
         ours, theirs = (opened(path, Place(provider=provider)).run(given) for provider in (None, TORCH))
         for one, other in zip(ours, theirs, strict=True):
             assert np.abs(one - other).max() < 1e-4 * other.std()
+
+
+def test_the_parser_gives_what_torch_gives():
+    path, faces = WEIGHTS / "parse_clean_256.safetensors", trial_faces(256)
+    graph, in_torch = load_parser(path, place=Place()), load_parser(path, place=Place(provider=TORCH))
+    assert isinstance(graph, GraphParser)
+    assert graph.input_size == in_torch.input_size == 256
+    for ours, theirs in zip(graph.parse(faces), in_torch.parse(faces), strict=True):
+        assert np.mean(ours != theirs) < 1e-3, "ties of the last bit may fall either way"
+
+
+def test_a_graph_that_fails_is_told():
+    class Overflowing:
+        place, accelerated, inputs, fixed_batch = "cpu", False, ("float32",), 0
+
+        def run(self, crops):
+            if not crops.any():
+                raise RuntimeError("no room\nfor more")
+            return [np.zeros(crops.shape[:3], np.uint8), np.array([np.nan], np.float32)]
+
+    parser, (face, *_) = GraphParser("parse", Overflowing(), input_size=64), trial_faces(64)
+    with pytest.raises(BackendError, match="not finite; verify its weights"):
+        parser.parse([face])
+    with pytest.raises(BackendError, match="failed on cpu with 1 face: no room; see 'facerestore doctor'"):
+        parser.parse([replace(face, lq=np.zeros_like(face.lq))])
 
 
 def test_threads_and_repeats_change_no_bit():

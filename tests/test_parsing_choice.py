@@ -8,6 +8,7 @@ from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
+from facerestore.parsing.network_parser import GraphParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.choose import LANDMARKS, NONE, PARSE, choose, ranked
 from facerestore.pipeline.load import build_parser
@@ -37,12 +38,13 @@ def chosen(store, **options):
     return choose(PARSE, RestoreConfig(**options), store, needed_by=needed_by, preferred=preferred)
 
 
-def test_without_a_network_auto_takes_none_and_landmarks_for_regions_alone(store):
-    assert chosen(store).name == NONE
-    assert chosen(store, mask="face,hair").name == NONE
-    assert chosen(store, region="eyes=0.3").name == "landmarks"
-    assert chosen(store, region="eyes=0.3", mask="whole").name == "landmarks"
-    assert chosen(store, region="hair=0.3", mask="face,hair").name == NONE
+def test_without_another_network_auto_takes_the_bundled_one(store):
+    assert chosen(store).name == "parse.clean-256"
+    assert isinstance(build_parser(chosen(store)), GraphParser)
+    assert chosen(store, region="eyes=0.3", mask="whole").name == "parse.clean-256"
+    for nothing_made in ({"mask": "whole"}, {"aligned": True}):
+        assert chosen(store, **nothing_made).name == "none"
+    assert chosen(store, mask="face,hair", aligned=True).name == "parse.clean-256"
 
 
 def test_auto_takes_the_best_that_is_installed(store):

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.lite import LiteTrunk, config_from_shapes, conv
@@ -49,6 +50,19 @@ class PartsNet(LiteTrunk):
         return functional.pixel_shuffle(self.label(h), self.unshuffle)  # B classes S S
 
     forward = logits
+
+
+class PartLabels(nn.Module):
+    """Labels B S S 3 RGB in [0, 1], as an engine is given them: the network, and the choice of the likeliest class."""
+
+    def __init__(self, network: PartsNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+        """B S S 3 -> B S S uint8 ids, and B: the sum of a face's logits, which is finite if all of them are."""
+        logits = self.network(faces.permute(0, 3, 1, 2) * 2 - 1)  # B classes S S
+        return logits.argmax(dim=1).to(torch.uint8), logits.sum(dim=(1, 2, 3))
 
 
 def parts_config(shapes: Mapping[str, Sequence[int]]) -> PartsConfig:

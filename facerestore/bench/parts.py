@@ -17,7 +17,7 @@ from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
 from facerestore.engines.graph import TORCH
 from facerestore.errors import ConfigError
-from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
+from facerestore.parsing.network_parser import INPUT_SIZE, TorchParser
 from facerestore.pipeline.load import load_restorer
 from facerestore.pixels import resize_face
 from facerestore.testing.drawn_faces import trial_faces, trial_map
@@ -195,7 +195,7 @@ class ParserPart:
 
     parses = True
 
-    def __init__(self, source: Source, found: type[NetworkParser], side: Side, device: torch.device) -> None:
+    def __init__(self, source: Source, found: type[TorchParser], side: Side, device: torch.device) -> None:
         if source.state_dict is None:
             raise ConfigError(f"the parser '{source.name}' has no weights")
         self.name, self._source = source.name, source
@@ -248,7 +248,7 @@ def reference_network(
     return _reference_form(_published_network(name, state_dict, device))
 
 
-def _reference_form(published: TensorRestorer | NetworkParser) -> torch.nn.Module:
+def _reference_form(published: TensorRestorer | TorchParser) -> torch.nn.Module:
     from facerestore.archs.reference import ReferenceNetwork
 
     return ReferenceNetwork(published.network).eval()
@@ -256,7 +256,7 @@ def _reference_form(published: TensorRestorer | NetworkParser) -> torch.nn.Modul
 
 def _published_network(
     name: str, state_dict: Mapping[str, torch.Tensor], device: torch.device
-) -> TensorRestorer | NetworkParser:
+) -> TensorRestorer | TorchParser:
     """Return what holds a network as it was published; raises ConfigError where it has no reference form."""
     from facerestore.archs.convolution import published_forms
 
@@ -266,7 +266,7 @@ def _published_network(
         )
     with published_forms():
         built = (parser_class(name) or backend_class(name)).build(state_dict, device=device)
-    if not isinstance(built, TensorRestorer | NetworkParser):
+    if not isinstance(built, TensorRestorer | TorchParser):
         raise ConfigError(f"'{name}' is made of no torch network")
     return built
 

@@ -12,7 +12,7 @@ from facerestore.backends.description import has_example
 from facerestore.backends.exported import exported_file
 from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
-from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
+from facerestore.parsing.network_parser import INPUT_SIZE, TorchParser
 from facerestore.parsing.networks import PARSERS
 from facerestore.pipeline.choose import AUTO, PARSE, ChosenWeights, choose, ranked
 from facerestore.weights.checkpoint import load_state_dict
@@ -49,7 +49,7 @@ class Source:
     chosen: ChosenWeights | None = None
 
 
-def parser_class(name: str) -> type[NetworkParser] | None:
+def parser_class(name: str) -> type[TorchParser] | None:
     """Return the parser network of a name; None for other names."""
     return next((found for found in PARSERS if found.name == name), None)
 

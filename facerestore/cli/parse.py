@@ -76,8 +76,8 @@ class MapsRequest:
     texts={
         "output": "A file for one photo, a directory for more, or - for standard output. Without it, pictures go beside"
         " their photos as NAME_parsing.png.",
-        "parser": "auto (the best network that is installed, else landmarks), landmarks (drawn from five points; no"
-        " download), or weights by name or file.",
+        "parser": "auto (the best network that is installed; one comes with facerestore), landmarks (drawn from five"
+        " points), or weights by name or file.",
         "page": ONE_PAGE,
         "overwrite": "Replace pictures and maps that exist.",
         "as_json": "Print JSON for programs instead of lines.",
@@ -89,8 +89,8 @@ def parse(request: PhotosRequest, also: MapsRequest) -> None:
     For each photo one picture is written: every face as it is, under its coloured parts, and as its map, with a legend.
     What is labelled here is what 'enhance --mask' and 'enhance --region' go by. No face is a normal result.
 
-    Without a parser network the parts are drawn from the five landmarks, which know neither hair nor glasses nor a hand
-    before the face; it is said when that is so.
+    The parser that comes with facerestore learnt to label blurred, noisy and compressed faces. With --parser landmarks
+    the parts are drawn from five points, which know neither hair nor glasses nor a hand before the face.
     """
     from facerestore.batch import plan_jobs
     from facerestore.engines.device import set_threads
@@ -145,26 +145,29 @@ def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, te
     """Return the line, and say who labels."""
     from facerestore.engines.device import resolve_device
     from facerestore.parsing import LandmarkParser
-    from facerestore.parsing.pasting import PARSER_REMEDY
-    from facerestore.pipeline.choose import AUTO, DETECT, NONE, PARSE, choose
+    from facerestore.pipeline.choose import DETECT, NONE, PARSE, choose
     from facerestore.pipeline.load import build_detector, build_parser
     from facerestore.weights import WeightsStore
 
     if config.parser == NONE:
         raise ConfigError("'facerestore parse' is all about a parser; leave out --parser none")
     store, device = WeightsStore(), resolve_device(config.device)
-    chosen, finding = choose(PARSE, config, store), choose(DETECT, config, store)
+    # Restoring a crop needs no map of its own; here the map is what is asked for.
+    chosen, finding = choose(PARSE, replace(config, aligned=False), store), choose(DETECT, config, store)
     warn_passed_over((*chosen.passed_over, *finding.passed_over), terminal)
+    if chosen.name == NONE:
+        raise ConfigError(
+            "no parser network that is installed can be used; give --parser landmarks, or a file"
+        )
     weights = None if chosen.path is None else chosen.name
     if weights is not None:
         terminal.say(f"parsing with {weights}, on {device}")
     else:
-        hint = f"; for a network {PARSER_REMEDY}" if config.parser == AUTO else ""
-        terminal.say(f"parts are drawn from the five landmarks: no hair, glasses, ears or hands{hint}")
+        terminal.say("parts are drawn from the five landmarks: no hair, glasses, ears or hands")
     detector = None if config.aligned else build_detector(finding, config, store, device)
     return _Looking(
         detector=detector,
-        parser=build_parser(chosen, device=device) or LandmarkParser(),
+        parser=build_parser(chosen, config, device=device) or LandmarkParser(),
         weights=weights,
         config=config,
         maps=maps,

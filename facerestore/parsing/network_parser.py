@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from facerestore.archs.bisenet import BiSeNet
     from facerestore.archs.parsenet import ParseNet
     from facerestore.archs.parts import PartsNet
+    from facerestore.engines import Engine
 
 INPUT_SIZE = 512
 """Side of the faces that all published parsers were trained on, pixels."""
@@ -30,22 +31,100 @@ ACCELERATOR_BATCH = 4
 
 
 class NetworkParser(ABC):
-    """A parser made of one torch module; subclasses say how to recognise it, feed it and read its classes.
+    """A parser made of one network; subclasses say how it is fed and what runs it.
 
     Instances hold no state between calls and may be shared by threads.
 
     Attributes:
         name: ``parse``, ``parsenet`` or ``bisenet``.
+        max_batch: most faces in one call.
+        input_size: side to which faces are resized for the network, pixels.
+        overlaps: a second thread may hand over faces while one fetches its maps.
+    """
+
+    name: str
+    max_batch: int
+    input_size: int = INPUT_SIZE
+    overlaps: bool = False
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return one (S, S) uint8 map of CelebAMask-HQ ids per face, S the size of its ``lq``.
+
+        Faces are resized to ``input_size`` for the network (by area when reducing, cubic when enlarging); each pixel
+        takes the likeliest class, and maps go back to the size of the crop by nearest, since labels cannot be blended.
+
+        Raises:
+            BackendError: a crop is not square, or the network failed or gave values that are not finite.
+        """
+        maps: list[ParsingMap] = []
+        for start in range(0, len(faces), self.max_batch):
+            maps += self._parse_batch(faces[start : start + self.max_batch])
+        return maps
+
+    def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        labels = self.labels([_fitted(face.lq, self.name, self.input_size) for face in faces])
+        return [resize_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
+
+    @abstractmethod
+    def labels(self, crops: Sequence[FaceImage]) -> NDArray[np.uint8]:
+        """Return the ids of CelebAMask-HQ of each pixel, (N, S, S), of crops at ``input_size``.
+
+        Raises:
+            BackendError: the network failed, or gave values that are not finite.
+        """
+
+    def failure(self, place: str, faces: int, error: Exception) -> BackendError:
+        """Return the error of a network that failed."""
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return BackendError(
+            f"parser '{self.name}' failed on {place} with {count(faces, 'face')}: {first};"
+            " see 'facerestore doctor', or use --device cpu"
+        )
+
+    def not_finite(self) -> BackendError:
+        """Return the error of a network that gave values that are not finite."""
+        return BackendError(
+            f"parser '{self.name}' gave values that are not finite; verify its weights with"
+            " 'facerestore weights verify', or use --device cpu"
+        )
+
+
+class GraphParser(NetworkParser):
+    """A parser whose network an engine runs, from the graph in its weights file: without torch.
+
+    Args:
+        name: of the network.
+        engine: (N, S, S, 3) float32 RGB in [0, 1] to the (N, S, S) uint8 id of each pixel and, to tell failures, the
+            (N,) sum of the logits of each face; see :class:`facerestore.archs.parts.PartLabels`.
+        input_size: side of the faces that it takes, pixels.
+    """
+
+    def __init__(self, name: str, engine: Engine, *, input_size: int) -> None:
+        self.name, self._engine, self.input_size = name, engine, input_size
+        self.max_batch = engine.fixed_batch or (ACCELERATOR_BATCH if engine.accelerated else 1)
+
+    def labels(self, crops: Sequence[FaceImage]) -> NDArray[np.uint8]:
+        """Return the id of each pixel."""
+        try:
+            found, sums = self._engine.run(np.stack(crops))
+        except Exception as error:  # each engine has classes of its own
+            raise self.failure(self._engine.place, len(crops), error) from error
+        if not np.isfinite(sums).all():
+            raise self.not_finite()
+        return found
+
+
+class TorchParser(NetworkParser):
+    """A parser made of one torch module; subclasses say how to recognise it, feed it and read its classes.
+
+    Attributes:
         mean: subtracted from RGB in [0, 1], by channel.
         deviation: what is left is divided by, by channel.
         classes: names of the network's classes, in its own order.
         network: the torch module, in eval mode, on ``device``.
         device: where it runs.
-        max_batch: most faces in one call.
-        input_size: side to which faces are resized for the network, pixels.
     """
 
-    name: str
     mean: ClassVar[tuple[float, float, float]]
     deviation: ClassVar[tuple[float, float, float]]
     classes: ClassVar[tuple[str, ...]] = CLASS_NAMES
@@ -77,19 +156,14 @@ class NetworkParser(ABC):
         self.max_batch = by_device if max_batch is None else max_batch
         if self.max_batch < 1:
             raise BackendError(f"max_batch is {max_batch}; give 1 or more, or None to choose by device")
-        self.input_size = INPUT_SIZE
         self.network = network.eval().requires_grad_(False).to(self.device)
         if not takes_published_forms():
             self.network = self.inference_form(self.network).eval()
         self._transfer = transfer_to(self.device)
+        self.overlaps = self._transfer.overlaps
         if self.device.type == "cuda":
             self.network = colours_last(self.network)
         self._ids = np.array([CLASS_NAMES.index(name) for name in self.classes], dtype=np.uint8)
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether a second thread may hand over faces while one fetches its maps: so on CUDA."""
-        return self._transfer.overlaps
 
     def inference_form(self, network: torch.nn.Module) -> Any:
         """Return the network that `parse` runs: the same sums, its wide convolutions by Winograd's method."""
@@ -111,26 +185,8 @@ class NetworkParser(ABC):
             CheckpointError: keys are missing, unexpected, or have the wrong shape, or there are not 19 classes.
         """
 
-    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
-        """Return one (S, S) uint8 map of CelebAMask-HQ ids per face, S the size of its ``lq``.
-
-        Faces are resized to ``input_size`` for the network (by area when reducing, cubic when enlarging); each pixel
-        takes the likeliest class, and maps go back to the size of the crop by nearest, since labels cannot be blended.
-
-        Raises:
-            BackendError: a crop is not square, or the network failed or gave values that are not finite.
-        """
-        maps: list[ParsingMap] = []
-        for start in range(0, len(faces), self.max_batch):
-            maps += self._parse_batch(faces[start : start + self.max_batch])
-        return maps
-
-    def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
-        labels = self._ids[self._labels([_fitted(face.lq, self.name, self.input_size) for face in faces])]
-        return [resize_map(own, face.lq.shape[0]) for own, face in zip(labels, faces, strict=True)]
-
-    def _labels(self, crops: Sequence[FaceImage]) -> NDArray[np.uint8]:
-        """Return the network's own class of each pixel, (N, S, S)."""
+    def labels(self, crops: Sequence[FaceImage]) -> NDArray[np.uint8]:
+        """Return the id of each pixel."""
         import torch
 
         mean, deviation = np.array([self.mean, self.deviation], dtype=np.float32)
@@ -146,16 +202,11 @@ class NetworkParser(ABC):
                 labels = self._transfer.download(likeliest(logits))
                 found = labels().numpy() if bool(finite()) else None
         except RuntimeError as error:
-            raise BackendError(
-                f"parser '{self.name}' failed on {self.device} with {count(len(crops), 'face')}: {error};"
-                " see 'facerestore doctor', or use --device cpu"
-            ) from error
+            raise self.failure(str(self.device), len(crops), error) from error
         if found is None:
-            raise BackendError(
-                f"parser '{self.name}' gave values that are not finite; verify its weights with"
-                " 'facerestore weights verify', or use --device cpu"
-            )
-        return np.asarray(found, dtype=np.uint8)
+            raise self.not_finite()
+        ids: NDArray[np.uint8] = self._ids[found]
+        return ids
 
 
 def likeliest(logits: torch.Tensor) -> torch.Tensor:

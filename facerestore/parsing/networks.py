@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from facerestore.engines import Place
+from facerestore.engines.graph import open_graph, runs_graph
 from facerestore.errors import CheckpointError
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.parsing.network_parser import INPUT_SIZE, NetworkParser
+from facerestore.parsing.network_parser import INPUT_SIZE, GraphParser, NetworkParser, TorchParser
 from facerestore.weights.checkpoint import (
     count_indices,
     load_state_dict,
@@ -56,7 +58,7 @@ BISENET_CLASSES: tuple[str, ...] = (
 """The classes in the order of face-parsing.PyTorch, whose BiSeNet facexlib publishes (its issues 12 and 55)."""
 
 
-class PartsParser(NetworkParser):
+class PartsParser(TorchParser):
     """Labels faces with our small :class:`facerestore.archs.parts.PartsNet`, fed with RGB in [-1, 1]."""
 
     name = "parse"
@@ -76,7 +78,7 @@ class PartsParser(NetworkParser):
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a parser with these parameters; see `NetworkParser.build`."""
+        """Return a parser with these parameters; see `TorchParser.build`."""
         from facerestore.archs.parts import PartsNet, parts_config
 
         try:
@@ -89,7 +91,7 @@ class PartsParser(NetworkParser):
         return cls(network, device=device)
 
 
-class ParseNetParser(NetworkParser):
+class ParseNetParser(TorchParser):
     """Labels faces with :class:`facerestore.archs.parsenet.ParseNet`, fed with RGB in [-1, 1]."""
 
     name = "parsenet"
@@ -110,7 +112,7 @@ class ParseNetParser(NetworkParser):
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a parser with these parameters; see `NetworkParser.build`."""
+        """Return a parser with these parameters; see `TorchParser.build`."""
         from facerestore.archs.parsenet import ParseNet
 
         config = parsenet_config(state_dict)
@@ -120,7 +122,7 @@ class ParseNetParser(NetworkParser):
         return cls(network, device=device)
 
 
-class BiSeNetParser(NetworkParser):
+class BiSeNetParser(TorchParser):
     """Labels faces with :class:`facerestore.archs.bisenet.BiSeNet`; its classes are put into our order."""
 
     name = "bisenet"
@@ -141,7 +143,7 @@ class BiSeNetParser(NetworkParser):
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a parser with these parameters; see `NetworkParser.build`."""
+        """Return a parser with these parameters; see `TorchParser.build`."""
         from facerestore.archs.bisenet import BiSeNet
 
         config = bisenet_config(state_dict)
@@ -151,22 +153,29 @@ class BiSeNetParser(NetworkParser):
         return cls(network, device=device)
 
 
-PARSERS: tuple[type[NetworkParser], ...] = (PartsParser, ParseNetParser, BiSeNetParser)
+PARSERS: tuple[type[TorchParser], ...] = (PartsParser, ParseNetParser, BiSeNetParser)
 """The networks that are known."""
 
 
-def load_parser(source: WeightsSource, *, device: torch.device | str = "cpu") -> NetworkParser:
+def load_parser(
+    source: WeightsSource, *, device: torch.device | str = "cpu", place: Place | None = None
+) -> NetworkParser:
     """Return a parser with the parameters of a weights file; its keys tell which network it is.
 
     Args:
         source: safetensors or PyTorch file; read without running code.
-        device: where the network runs.
+        device: where torch runs the network.
+        place: where an engine runs a file that holds a graph; None for torch.
 
     Raises:
         CheckpointError: the file is unsafe, corrupt or of no parser, or does not fit; the first missing, unexpected
             and misshapen keys are named.
+        ConfigError: the place has a provider that is not here, or that this file is not for.
     """
     file = open_weights(source)
+    if place is not None and file.metadata.get("arch") == PartsParser.name and runs_graph(file, place):
+        size = trained_size(file.metadata, default=INPUT_SIZE)
+        return GraphParser(PartsParser.name, open_graph(file, place), input_size=size)
     state_dict = load_state_dict(file)
     try:
         parser = _class_of(state_dict).build(state_dict, device=device)
@@ -227,7 +236,7 @@ def bisenet_config(state_dict: Mapping[str, torch.Tensor]) -> BiSeNetConfig:
         return BiSeNetConfig()
 
 
-def _class_of(state_dict: Mapping[str, torch.Tensor]) -> type[NetworkParser]:
+def _class_of(state_dict: Mapping[str, torch.Tensor]) -> type[TorchParser]:
     for parser in PARSERS:
         if parser.detect(state_dict):
             return parser

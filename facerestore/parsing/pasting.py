@@ -24,9 +24,6 @@ from facerestore.types import AlignedFace, Decision, FaceParser, Mask, Outcome, 
 if TYPE_CHECKING:
     from facerestore.config import RestoreConfig
 
-PARSER_REMEDY = "run 'facerestore weights download parsenet.facexlib', or name one with --parser"
-"""How to get a parser network: the published one with the freest terms."""
-
 
 @dataclass(frozen=True, slots=True)
 class FacePasting:
@@ -72,8 +69,7 @@ class FacePasting:
         if parser is None and (pasting.needs_parser or pasting.regions):
             option, value = ("mask", config.mask) if pasting.needs_parser else ("region", config.region)
             raise ConfigError(
-                f"{option} '{value}' needs a face parser, and there is none; {PARSER_REMEDY}"
-                " ('landmarks' needs no download, but knows neither hair nor glasses nor ears)"
+                f"{option} '{value}' needs a face parser, and there is none; leave out --parser none, or name one"
             )
         if pasting.drawn:
             _check_drawable("mask", config.mask, [word.strip(" +-") for word in config.mask.split(",")])
@@ -169,5 +165,6 @@ def _check_drawable(option: str, value: str, words: Mapping[str, object] | list[
     for word in words:
         if word and word.lower() != WHOLE and not classes_of(word) & LANDMARK_CLASSES:
             raise ConfigError(
-                f"{option} '{value}': where '{word}' is cannot be told from five landmarks; {PARSER_REMEDY}"
+                f"{option} '{value}': where '{word}' is cannot be told from five landmarks; leave out --parser"
+                " landmarks, or name a network"
             )

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 class MakeParser(Protocol):
     """Makes a parser, as ``build_parser`` does."""
 
-    def __call__(self, chosen: ChosenWeights, *, device: torch.device | str) -> FaceParser | None:
+    def __call__(
+        self, chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
+    ) -> FaceParser | None:
         """Return the parser that was chosen; None where there is none to be."""
         ...
 
@@ -88,9 +90,11 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
     detector = None if config.aligned else build_detector(finding, config, store, device)
     parsers: dict[str, FaceParser | None] = {}
 
-    def shared_parser(chosen: ChosenWeights, *, device: torch.device | str) -> FaceParser | None:
+    def shared_parser(
+        chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
+    ) -> FaceParser | None:
         if chosen.name not in parsers:  # the same for all lines that take it
-            parsers[chosen.name] = build_parser(chosen, device=device)
+            parsers[chosen.name] = build_parser(chosen, config, device=device)
         return parsers[chosen.name]
 
     def build(name: str) -> RestorePipeline:
@@ -106,7 +110,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         parser, facts = first.parser, first.facts
     else:
         parsing = choose(PARSE, config, store)
-        parser = shared_parser(parsing, device=device)
+        parser = shared_parser(parsing, config, device=device)
         facts = replace(
             facts_of(found),
             device=str(device),
@@ -201,7 +205,7 @@ def assemble(
         detector,
         restorer,
         config=config,
-        parser=make_parser(parsing, device=device),
+        parser=make_parser(parsing, config, device=device),
         facts=facts,
         background=build_upsampler(behind, tile=config.tile, device=device),
         procedure=procedure,

@@ -272,8 +272,7 @@ def _parser(
 ) -> ChosenWeights:
     """Return the parser of faces.
 
-    ``auto`` takes the best network that can be used, if anything is made of its maps. Without one, strengths by region
-    use ``landmarks``; a network that needs maps gets no such stand-in, since it was not trained on them.
+    ``auto`` takes the best network that can be used, if anything is made of its maps.
     """
     name, pasting = config.parser, FacePasting.asked(config)
     if name == NONE and needed_by is not None:
@@ -282,18 +281,17 @@ def _parser(
         return ChosenWeights(name=name)
     if name != AUTO:
         return _named(name, store, PARSE)
-    if needed_by is None and pasting.classes is None and not pasting.regions:
+    # A mask hides the border of a crop in its photo; where the photo is the crop there is none.
+    unmasked = config.aligned or pasting.classes is None
+    if needed_by is None and unmasked and not pasting.needs_parser and not pasting.regions:
         return ChosenWeights()
     # Maps that go into another network are those of a ParseNet, on which it was trained.
     kinds = None if needed_by is None else {ParseNetParser.name}
     found = best(PARSE, store, backends=kinds, preferred=preferred)
     if needed_by is not None and preferred == LANDMARKS:
         return ChosenWeights(name=LANDMARKS, passed_over=found.passed_over)
-    if found.path is not None:
+    if found.path is not None or needed_by is None:
         return found
-    if needed_by is None:
-        drawn = pasting.regions and not pasting.needs_parser
-        return replace(found, name=LANDMARKS if drawn else NONE)
     if found.passed_over:
         raise WeightsError(
             f"{needed_by} needs a face parser, and none can be used: {found.passed_over[0][1]}"

@@ -8,6 +8,7 @@ from facerestore.backends import create_backend, load_backend
 from facerestore.backends.exported import ExportedFile, Place, load_exported
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.detection import create_detector
+from facerestore.engines.graph import TORCH
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import LandmarkParser, load_parser
 from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
@@ -85,14 +86,24 @@ def build_detector(
     )
 
 
-def build_parser(chosen: ChosenWeights, *, device: torch.device | str = "cpu") -> FaceParser | None:
+def build_parser(
+    chosen: ChosenWeights, config: RestoreConfig | None = None, *, device: torch.device | str = "cpu"
+) -> FaceParser | None:
     """Return the parser that was chosen; None where there is none to be.
+
+    Args:
+        chosen: which one.
+        config: says how many threads a parser with a graph has, and whether torch is to run it.
+        device: where it runs.
 
     Raises:
         CheckpointError: the file is no parser's, or does not fit.
     """
     if chosen.source is not None:
-        return load_parser(chosen.source, device=device)
+        config = config or RestoreConfig()
+        # A provider is chosen for restorers; published parsers, which hold no graph, know none.
+        provider = TORCH if config.provider == TORCH else None
+        return load_parser(chosen.source, device=device, place=Place(str(device), provider, config.threads))
     return LandmarkParser() if chosen.name == LANDMARKS else None
 
 
