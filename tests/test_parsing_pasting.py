@@ -196,7 +196,7 @@ def test_a_region_that_is_not_there_is_told():
 
 @pytest.mark.parametrize("options", [{"mask": "face,hair"}, {"region": "eyes=0.3"}])
 def test_parts_without_a_parser_are_refused_with_the_remedy(options):
-    with pytest.raises(ConfigError, match=r"weights download parsenet\.facexlib.*'landmarks'"):
+    with pytest.raises(ConfigError, match="and there is none; leave out --parser none, or name one"):
         RestorePipeline(FakeDetector(), Brightener(), config=RestoreConfig(**options))
 
 
