@@ -161,7 +161,7 @@ def test_standard_input_goes_to_standard_output_unless_named(tmp_path):
 
 def run(tmp_path, jobs, *, config=None, restorer=None, **options):
     line = pipeline(FACE, config=config, restorer=restorer)
-    return list(run_jobs(jobs, line, options=OutputConfig(**options))), line
+    return list(run_jobs(jobs, line, options=OutputConfig(**{"workers": 1} | options))), line
 
 
 def jobs_for(tmp_path, *names):

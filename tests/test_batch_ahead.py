@@ -49,7 +49,7 @@ def test_what_cannot_be_read_is_its_photos_outcome_as_ever(jobs, line, content, 
     if content is not None:
         jobs[0].source.write_bytes(content)
     plain, ahead = (
-        list(run_jobs(jobs, line, options=OutputConfig(overwrite=True), ahead=ahead))
+        list(run_jobs(jobs, line, options=OutputConfig(overwrite=True, workers=1), ahead=ahead))
         for ahead in (None, Ahead(jobs[0], RestoreConfig()))
     )
     assert [o.status for o in ahead] == [o.status for o in plain] == [Status.FAILED, Status.DONE]

@@ -29,7 +29,7 @@ def album(tmp_path, monkeypatch, use_pipeline):
 
 
 def outcomes_of(inputs, output, **options):
-    files = OutputConfig(**options)
+    files = OutputConfig(workers=1, **options)
     plan = plan_jobs(inputs, output=output, options=files)
     return plan, list(run_jobs(plan.jobs, pipeline(face_at(10, 20)), options=files))
 
@@ -143,7 +143,7 @@ def test_a_file_that_vanishes_after_it_was_listed_is_an_outcome(tmp_path):
     write_image(tmp_path / "in" / "b.png", photo(seed=2))
     plan = plan_jobs([tmp_path / "in"], output=tmp_path / "out", options=OutputConfig())
     (tmp_path / "in" / "a.png").unlink()
-    outcomes = list(run_jobs(plan.jobs, pipeline(face_at(10, 20)), options=OutputConfig()))
+    outcomes = list(run_jobs(plan.jobs, pipeline(face_at(10, 20)), options=OutputConfig(workers=1)))
     assert [outcome.status for outcome in outcomes] == [Status.FAILED, Status.DONE]
     assert "no such file" in str(outcomes[0].error)
 
@@ -167,7 +167,8 @@ def test_what_the_system_forbids_anywhere_is_an_outcome(tmp_path, monkeypatch, c
     monkeypatch.setattr(home, name, forbidden)
     if call == "rename":  # where links are refused, the name is claimed in another way
         monkeypatch.setattr(Path, "replace", lambda temporary, target: forbidden(temporary, target))
-    outcomes = list(run_jobs(plan.jobs, pipeline(face_at(10, 20)), options=OutputConfig(skip_existing=True)))
+    options = OutputConfig(skip_existing=True, workers=1)
+    outcomes = list(run_jobs(plan.jobs, pipeline(face_at(10, 20)), options=options))
     assert [outcome.status for outcome in outcomes] == [Status.FAILED, Status.DONE]
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["b.png"]

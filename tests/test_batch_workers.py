@@ -5,8 +5,9 @@ import threading
 import pytest
 from fakes import Brightener, face_at, photo, pipeline
 
-from facerestore.batch import PhotoJob, Status, run_jobs
-from facerestore.batch import run as batch_run
+from facerestore.batch import PhotoJob, PhotoOutcome, Status, do_job, run_jobs
+from facerestore.batch.photo import Work
+from facerestore.batch.run import Threads, flow
 from facerestore.batch.workers import PixelBudget, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.engines.device import available_cores
@@ -29,7 +30,7 @@ def test_the_number_of_workers_follows_cores_photos_and_the_user():
 
 def test_the_budget_lets_one_photo_in_whatever_its_size_and_others_only_beside_it():
     budget = PixelBudget(limit=100)
-    entered, leave = threading.Event(), threading.Event()
+    entered = threading.Event()
 
     def second():
         with budget.hold(30):
@@ -41,11 +42,30 @@ def test_the_budget_lets_one_photo_in_whatever_its_size_and_others_only_beside_i
         other = threading.Thread(target=second)
         other.start()
         assert not entered.wait(0.05)  # 110 in all: it waits
-        with budget.hold(20):
-            leave.set()
     other.join(10)
     assert entered.is_set()
-    assert leave.is_set()
+
+
+def test_a_large_photo_has_its_turn_before_small_ones_that_come_behind_it():
+    budget, order = PixelBudget(limit=10), []
+    waiting = threading.Semaphore(0)
+
+    def come(pixels):
+        waiting.release()
+        with budget.hold(pixels):
+            order.append(pixels)
+
+    threads = []
+    with budget.hold(5):
+        for number, pixels in enumerate((9, 4), 1):
+            threads.append(threading.Thread(target=come, args=(pixels,)))
+            threads[-1].start()
+            while len(budget._waiting) < number:
+                waiting.acquire(timeout=0.001)
+        assert order == []  # the small one fits, and waits all the same
+    for thread in threads:
+        thread.join(10)
+    assert order == [9, 4]
 
 
 def test_accelerators_have_more_photos_under_way():
@@ -76,17 +96,22 @@ def make_jobs(tmp_path, count):
     return jobs
 
 
-def results(tmp_path, jobs, workers, **options):
+def results(jobs, workers, do=do_job, **options):
     line = pipeline(FACE, config=FORCED)
-    return list(run_jobs(jobs, line, options=OutputConfig(workers=workers, **options)))
+    return list(run_jobs(jobs, line, options=OutputConfig(workers=workers, **options), do=do))
 
 
-def test_outcomes_come_in_the_order_of_the_jobs_and_equal_those_of_one_worker(tmp_path):
+def done(job):
+    return PhotoOutcome(job, Status.DONE, 0.0, report={}, written=(job.target,))
+
+
+def test_results_of_several_at_a_time_equal_those_of_one_after_the_other(tmp_path):
     jobs = make_jobs(tmp_path, 7)
-    alone = results(tmp_path, jobs, 1)
+    alone = results(jobs, 1)
     pictures = [job.target.read_bytes() for job in jobs]
-    together = results(tmp_path, jobs, 3, overwrite=True)
-    assert [outcome.job for outcome in together] == jobs == [outcome.job for outcome in alone]
+    together = results(jobs, 3, overwrite=True)
+    assert [outcome.job for outcome in alone] == jobs
+    assert {outcome.job for outcome in together} == set(jobs)
     assert all(outcome.report["restored"] == 1 for outcome in together)
     assert [job.target.read_bytes() for job in jobs] == pictures
 
@@ -94,49 +119,45 @@ def test_outcomes_come_in_the_order_of_the_jobs_and_equal_those_of_one_worker(tm
 def test_a_failing_photo_stops_none_of_the_others(tmp_path):
     jobs = make_jobs(tmp_path, 5)
     jobs[2].source.write_bytes(b"no picture")
-    outcomes = results(tmp_path, jobs, 2)
+    outcomes = results(jobs, 2)
     assert [outcome.status for outcome in outcomes].count(Status.FAILED) == 1
-    assert outcomes[2].error is not None
+    assert [outcome.job for outcome in outcomes if outcome.error is not None] == [jobs[2]]
 
 
-def test_photos_really_run_at_a_time(tmp_path, monkeypatch):
+def test_photos_really_run_at_a_time(tmp_path):
     jobs = make_jobs(tmp_path, 2)
     both = threading.Barrier(2, timeout=20)
 
-    def met(job, line, **_):
+    def met(job, work):
         both.wait()  # breaks unless the other photo is under way too
-        return {}, (job.target,)
+        return done(job)
 
-    monkeypatch.setattr(batch_run, "_run", met)
-    assert {outcome.status for outcome in results(tmp_path, jobs, 2)} == {Status.DONE}
+    assert {outcome.status for outcome in results(jobs, 2, met)} == {Status.DONE}
 
 
-def test_unusable_networks_end_the_run(tmp_path, monkeypatch):
+def test_unusable_networks_end_the_run(tmp_path):
     jobs = make_jobs(tmp_path, 6)
     begun = []
 
-    def broken(job, line, **_):
+    def broken(job, work):
         begun.append(job)
         raise WeightsError("no weights")
 
-    monkeypatch.setattr(batch_run, "_run", broken)
     with pytest.raises(WeightsError, match="no weights"):
-        results(tmp_path, jobs, 2)
+        results(jobs, 2, broken)
 
 
-def test_photos_that_wait_are_not_begun_when_the_run_is_broken_off(tmp_path, monkeypatch):
+def test_photos_that_wait_are_not_begun_when_the_run_is_broken_off(tmp_path):
     jobs = make_jobs(tmp_path, 12)
     begun, go_on = [], threading.Event()
 
-    def slow(job, line, **_):
+    def slow(job, work):
         begun.append(job)
         if len(begun) > 1:
             go_on.wait(20)
-        return {}, (job.target,)
+        return done(job)
 
-    monkeypatch.setattr(batch_run, "_run", slow)
-    line = pipeline(FACE, config=FORCED)
-    outcomes = run_jobs(jobs, line, options=OutputConfig(workers=2))
+    outcomes = run_jobs(jobs, pipeline(FACE), options=OutputConfig(workers=2), do=slow)
     next(outcomes)
     threading.Timer(0.05, go_on.set).start()
     outcomes.close()
@@ -160,21 +181,51 @@ def test_a_negative_number_of_workers_is_refused():
         OutputConfig(workers=-1)
 
 
-def test_an_interrupted_run_tells_what_was_under_way_and_begins_nothing_more(tmp_path, monkeypatch):
+def test_an_interrupted_run_tells_what_was_under_way_and_begins_nothing_more(tmp_path):
     jobs = make_jobs(tmp_path, 12)
     both = threading.Barrier(2, timeout=20)
     begun = []
 
-    def interrupted(job, line, **_):
+    def interrupted(job, work):
         begun.append(job)
         both.wait()
         if job is jobs[0]:
             raise KeyboardInterrupt  # as Ctrl-C comes while the first is waited for
-        return {}, (job.target,)
+        return done(job)
 
-    monkeypatch.setattr(batch_run, "_run", interrupted)
     told = []
     with pytest.raises(KeyboardInterrupt):
-        told.extend(run_jobs(jobs, pipeline(FACE), options=OutputConfig(workers=2)))
+        told.extend(run_jobs(jobs, pipeline(FACE), options=OutputConfig(workers=2), do=interrupted))
     assert jobs[1] in [outcome.job for outcome in told]
     assert len(begun) < len(jobs)
+
+
+def test_what_is_through_is_told_though_the_first_photo_is_not(tmp_path):
+    jobs = make_jobs(tmp_path, 6)
+    go_on = threading.Event()
+
+    def slow_first(job, work):
+        if job is jobs[0]:
+            assert go_on.wait(20)
+        return done(job)
+
+    outcomes = run_jobs(jobs, pipeline(FACE), options=OutputConfig(workers=2), do=slow_first)
+    told = [next(outcomes).job for _ in jobs[1:]]
+    assert sorted(told, key=jobs.index) == jobs[1:]
+    go_on.set()
+    assert next(outcomes).job is jobs[0]
+
+
+def test_no_more_photos_are_looked_at_than_are_under_way(tmp_path):
+    many, looked = make_jobs(tmp_path, 1) * 100, []
+
+    def look():
+        for number, job in enumerate(many):
+            looked.append(number)
+            yield job
+
+    hands = Threads(Work(pipeline(FACE), OutputConfig()), 2, lambda job, work: done(job))
+    outcomes = flow(look(), [hands], on_stop=lambda under_way: None)
+    next(outcomes)
+    assert len(looked) <= 2 * 2 + 1
+    hands.close()

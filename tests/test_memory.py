@@ -9,7 +9,7 @@ from fakes import face_at, photo, pipeline
 from PIL import Image
 
 from facerestore.batch import PhotoJob
-from facerestore.batch.run import run_job
+from facerestore.batch.photo import run_job
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, encode_image, read_image, write_image
 from facerestore.pipeline.tasks.colorize import COLORIZING

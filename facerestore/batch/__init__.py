@@ -2,9 +2,10 @@
 
 from facerestore.batch.journal import Journal
 from facerestore.batch.outcome import PhotoOutcome, Status
+from facerestore.batch.photo import Work, do_job, run_job
 from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, plan_jobs
-from facerestore.batch.report import Summary, photo_report, run_report, summarise, write_report
-from facerestore.batch.run import check_options, missing_photos, run_job, run_jobs
+from facerestore.batch.report import Summary, photo_report, report_texts, run_report, summarise, write_report
+from facerestore.batch.run import check_options, missing_photos, run_jobs
 from facerestore.batch.selecting import Selection, kinds_of, known_results, parse_shard, read_list
 from facerestore.batch.settings import settings_of
 from facerestore.batch.standing import Asked, Look
@@ -22,7 +23,9 @@ __all__ = [
     "Status",
     "Summary",
     "Watch",
+    "Work",
     "check_options",
+    "do_job",
     "kinds_of",
     "known_results",
     "missing_photos",
@@ -30,6 +33,7 @@ __all__ = [
     "photo_report",
     "plan_jobs",
     "read_list",
+    "report_texts",
     "run_job",
     "run_jobs",
     "run_report",

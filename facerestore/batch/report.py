@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from textwrap import indent
+from typing import TYPE_CHECKING, Any, Protocol
 
 from facerestore import __version__
-from facerestore.batch.outcome import PhotoOutcome, Status
+from facerestore.batch.outcome import PhotoOutcome, Status, counts_of
 from facerestore.batch.plan import BatchPlan
 from facerestore.errors import BackendError, FaceRestoreError, count, named
-from facerestore.io import write_encoded
+from facerestore.io import write_parts
 from facerestore.pictures.result import done_words
-from facerestore.pipeline.restore import RestorePipeline
+
+if TYPE_CHECKING:
+    from facerestore.config import RestoreConfig
+    from facerestore.pipeline.parts import PipelineFacts
 
 REPORT_SCHEMA = 1
 """Raised when a key of the report changes its meaning or goes away."""
@@ -64,23 +68,26 @@ class Summary:
         )
 
 
-def summarise(outcomes: Sequence[PhotoOutcome]) -> Summary:
+def summarise(outcomes: Iterable[PhotoOutcome]) -> Summary:
     """Count what became of photos and faces."""
-    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
-    kept, effects = Counter[str](), Counter[str]()
-    for report in reports:
-        kept.update(report["kept"])
-        effects.update(report["effects"])
-    failed = [outcome for outcome in outcomes if outcome.status is Status.FAILED]
+    kept, effects, statuses, sums = Counter[str](), Counter[str](), Counter[Status](), Counter[str]()
+    for outcome in outcomes:
+        counts = outcome.counts if outcome.report is None else counts_of(outcome.report)
+        statuses[outcome.status] += 1
+        sums["broken_backends"] += isinstance(outcome.error, BackendError)
+        if counts is not None:
+            kept.update(dict(counts.kept))
+            effects.update(dict(counts.effects))
+            sums.update(faces=counts.found, restored=counts.restored, damaged=counts.damaged)
     return Summary(
-        photos=len(outcomes),
-        faces=sum(report["found"] for report in reports),
-        restored=sum(report["restored"] for report in reports),
+        photos=statuses.total(),
+        faces=sums["faces"],
+        restored=sums["restored"],
         kept=dict(kept.most_common()),
-        failed=len(failed),
-        skipped=sum(outcome.status is Status.SKIPPED for outcome in outcomes),
-        damaged=sum(report.get("damage") is not None for report in reports),
-        broken_backends=sum(isinstance(outcome.error, BackendError) for outcome in failed),
+        failed=statuses[Status.FAILED],
+        skipped=statuses[Status.SKIPPED],
+        damaged=sums["damaged"],
+        broken_backends=sums["broken_backends"],
         effects=dict(effects),
     )
 
@@ -100,9 +107,26 @@ def photo_report(outcome: PhotoOutcome) -> dict[str, Any]:
     }
 
 
+class Described(Protocol):
+    """What restores: a pipeline, or what is known of one in another process.
+
+    Attributes:
+        description: one line for people.
+        facts: where its networks come from.
+        config: what was chosen.
+    """
+
+    @property
+    def description(self) -> str: ...  # noqa: D102
+    @property
+    def facts(self) -> PipelineFacts: ...  # noqa: D102
+    @property
+    def config(self) -> RestoreConfig: ...  # noqa: D102
+
+
 def run_report(
     outcomes: Sequence[PhotoOutcome],
-    pipeline: RestorePipeline | None,
+    pipeline: Described | None,
     *,
     plan: BatchPlan | None = None,
     interrupted: bool = False,
@@ -133,15 +157,45 @@ def run_report(
     }
 
 
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
+def report_texts(
+    report: Mapping[str, Any], photos: Iterable[Mapping[str, Any]], *, ascii_only: bool = False
+) -> Iterator[str]:
+    """Yield a report as JSON in pieces, so that its photos need not be held together.
+
+    Args:
+        report: as ``run_report`` gives it.
+        photos: what takes the place of its ``photos``, the last key.
+        ascii_only: whatever else is escaped.
+    """
+
+    def written(value: Mapping[str, Any]) -> str:
+        return json.dumps(value, indent=2, ensure_ascii=ascii_only)
+
+    yield written({**report, "photos": []}).removesuffix("]\n}")
+    between, end = "", ""
+    for photo in photos:
+        yield f"{between}\n{indent(written(photo), '    ')}"
+        between, end = ",", "\n  "
+    yield f"{end}]\n}}\n"
+
+
+def write_report(
+    path: Path, report: Mapping[str, Any], photos: Iterable[Mapping[str, Any]] | None = None
+) -> None:
     """Write a report as JSON, whole or not at all; an older one is replaced.
+
+    Args:
+        path: where to.
+        report: as ``run_report`` gives it.
+        photos: see ``report_texts``; None for those of the report.
 
     Raises:
         ImageError: it cannot be written.
     """
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    texts = report_texts(report, report["photos"] if photos is None else photos)
     # File names that are no Unicode come with lone surrogates: JSON can hold those only as \u escapes.
-    write_encoded(path, text.encode("utf-8", errors="backslashreplace"), overwrite=True)
+    parts = (text.encode("utf-8", errors="backslashreplace") for text in texts)
+    write_parts(path, parts, overwrite=True)
 
 
 def describe_error(error: Exception) -> str:

@@ -7,6 +7,7 @@ result is, bit for bit, the same whatever else is worked on. Threads that wait s
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,22 +51,36 @@ def pixels_at_a_time(device: str) -> int:
 
 
 class PixelBudget:
-    """Lets photos in as long as all that are inside have at most ``limit`` pixels; one is always let in."""
+    """Lets photos in, in the order in which they come, as long as all inside have at most ``limit`` pixels.
+
+    One is always let in. A large photo waits until what is inside is through, and those behind it wait for it: else
+    small ones would pass it for as long as there are any.
+    """
 
     def __init__(self, limit: int = PIXELS_AT_A_TIME) -> None:
         self._limit = limit
         self._inside = 0
+        self._waiting: deque[object] = deque()
         self._changed = threading.Condition()
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
         """Wait until a photo of ``pixels`` fits, and hold its place within the block."""
+        own = object()
         with self._changed:
-            self._changed.wait_for(lambda: self._inside == 0 or self._inside + pixels <= self._limit)
-            self._inside += pixels
+            self._waiting.append(own)
+            try:
+                self._changed.wait_for(lambda: self._waiting[0] is own and self._has_room(pixels))
+                self._inside += pixels
+            finally:
+                self._waiting.remove(own)
+                self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 self._inside -= pixels
                 self._changed.notify_all()
+
+    def _has_room(self, pixels: int) -> bool:
+        return self._inside == 0 or self._inside + pixels <= self._limit

@@ -87,7 +87,7 @@ def _detect_one(
     job: PhotoJob, detector: FaceDetector, config: RestoreConfig, *, drawn: bool, overwrite: bool
 ) -> Row:
     """Return the faces of one photo as a row, and draw them where that is asked for."""
-    from facerestore.batch.run import result_format
+    from facerestore.batch.photo import result_format
     from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_image, write_image
     from facerestore.pictures.compare import faces_picture
     from facerestore.pipeline.report import reading_notes, search_facts

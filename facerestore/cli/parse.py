@@ -177,7 +177,7 @@ def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, te
 
 def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
-    from facerestore.batch.run import result_format
+    from facerestore.batch.photo import result_format
     from facerestore.blending import whole_face
     from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
     from facerestore.pictures.parts import parsing_picture

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from facerestore.batch import (
     STREAM,
     BatchPlan,
-    Journal,
     PhotoJob,
     PhotoOutcome,
     Watch,
@@ -17,15 +17,15 @@ from facerestore.batch import (
     missing_photos,
     photo_report,
     run_jobs,
-    run_report,
     summarise,
-    write_report,
 )
 from facerestore.batch.ahead import Ahead, may_read
 from facerestore.cli import stopping
+from facerestore.cli.course import BatchRun, write_reports
 from facerestore.cli.inputs import planned_photos
+from facerestore.cli.live import Pace
 from facerestore.cli.request import PhotosRequest
-from facerestore.cli.resuming import earlier, journal_of, noted, tell_look
+from facerestore.cli.resuming import journal_of
 from facerestore.cli.telling import (
     BETTER_WEIGHTS,
     exit_code,
@@ -36,7 +36,8 @@ from facerestore.cli.telling import (
     tell_inputs,
     warn_passed_over,
 )
-from facerestore.cli.terminal import Terminal, print_json
+from facerestore.cli.terminal import Terminal
+from facerestore.cli.turns import Turns
 from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located
@@ -96,7 +97,7 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
     missing = {outcome.job for outcome in outcomes}
     jobs = [job for job in plan.jobs if job not in missing]
     with journal_of(request, plan) as journal:
-        run = _BatchRun(request, plan, jobs, terminal, outcomes, journal)
+        run = BatchRun(request, plan, jobs, terminal, outcomes, journal)
         if request.watch:
             run.watch = (request.watcher or Watch)()
             run.jobs = run.watch.fresh(jobs)
@@ -109,83 +110,7 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
             return _finish_run(run)
 
 
-@dataclass(slots=True)
-class _BatchRun:
-    """What a run is made of, and what came of it so far."""
-
-    request: PhotosRequest
-    plan: BatchPlan
-    jobs: list[PhotoJob]
-    terminal: Terminal
-    outcomes: list[PhotoOutcome]
-    journal: Journal | None = None
-    pipeline: RestorePipeline | None = None
-    ahead: Ahead | None = None
-    watch: Watch | None = None
-
-    @property
-    def own(self) -> list[PhotoOutcome]:
-        """What came of the photos that this run took."""
-        return [each for each in self.outcomes if not each.earlier and not each.left]
-
-    @property
-    def reported(self) -> bool:
-        """Whether all facts are asked for."""
-        request = self.request
-        return request.as_json or request.report is not None or request.files.html is not None
-
-    def leave_out(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
-        """Tell what earlier runs have done, and return what is left to do."""
-        if self.journal is None or not jobs:
-            return jobs
-        look = self.journal.look(jobs)
-        tell_look(look, self.request, self.terminal)
-        self.outcomes += earlier(look, self.journal, reported=self.reported)
-        return [*look.to_do, *look.busy]
-
-    def grown(self) -> list[PhotoJob]:
-        """Return photos that have come into the directories, waiting for some; none where these are not watched."""
-        while self.watch is not None:
-            self.watch.pause()
-            plan = planned_photos(self.request)
-            if jobs := self.watch.fresh(plan.jobs):
-                known = dict.fromkeys((*self.plan.jobs, *jobs))
-                self.plan = replace(plan, jobs=tuple(known))
-                again = {job.source for job in jobs}
-                self.outcomes[:] = [each for each in self.outcomes if each.job.source not in again]
-                if left := self.leave_out(jobs):
-                    return left
-        return []
-
-    def freed(self) -> list[PhotoJob]:
-        """Return what was left to other runs that have died since."""
-        if self.journal is None:
-            return []
-        found = self.journal.look([each.job for each in self.outcomes if each.left]).to_do
-        again = set(found)
-        self.outcomes[:] = [each for each in self.outcomes if each.job not in again]
-        return found
-
-    def end(self, *, interrupted: bool) -> None:
-        """Take up what other runs have made of what was left to them, and note where nothing is left."""
-        if self.journal is None:
-            return
-        left = [each for each in self.outcomes if each.left]
-        others = noted([each.job for each in left], self.journal)
-        known = {each.job for each in others}
-        self.outcomes[:] = [each for each in self.outcomes if each.job not in known or not each.left]
-        self.outcomes += others
-        if others:
-            self.terminal.say(f"{count(len(others), 'photo')} done meanwhile by another run")
-        if len(left) > len(others):
-            self.terminal.say(
-                f"{count(len(left) - len(others), 'photo')} left to another run, which has begun"
-            )
-        elif not interrupted:
-            self.journal.complete()
-
-
-def _load_networks(run: _BatchRun) -> None:
+def _load_networks(run: BatchRun) -> None:
     """Load the networks, tell which, and note that the run begins."""
     from facerestore.pipeline.build import build_pipeline
 
@@ -200,7 +125,7 @@ def _load_networks(run: _BatchRun) -> None:
         terminal.say("waiting for photos to come; Ctrl-C ends it")
 
 
-def _finish_run(run: _BatchRun) -> int:
+def _finish_run(run: BatchRun) -> int:
     """Restore the photos that are there, report, and return the exit code.
 
     Raises:
@@ -221,9 +146,11 @@ def _finish_run(run: _BatchRun) -> int:
     summary, interrupted = summarise(run.own), code != 0
     if run.own:
         run.terminal.say(summary.told(run.request.task.done))
-        if not summary.faces and run.terminal.verbosity == 0 and (advice := _advice(run.own)) is not None:
-            run.terminal.say(advice)
-    _write_reports(run, interrupted=interrupted or fault is not None)
+        if not summary.faces and run.terminal.verbosity == 0 and run.advice is not None:
+            run.terminal.say(run.advice)
+    if isinstance(fault, JournalError):
+        run.journal = None  # nothing more can be asked of it
+    write_reports(run, interrupted=interrupted or fault is not None)
     if fault is not None:
         raise fault
     if interrupted:
@@ -236,23 +163,17 @@ def _finish_run(run: _BatchRun) -> int:
     return 1 if summary.broken_backends else _exit_code(run)
 
 
-def _taken(run: _BatchRun) -> int:
+def _taken(run: BatchRun) -> int:
     """Return how many photos the run was to do."""
     return len(run.plan.jobs) - sum(each.earlier for each in run.outcomes)
 
 
-def _exit_code(run: _BatchRun) -> int:
+def _exit_code(run: BatchRun) -> int:
     """Return the exit code of a run that came to its end; what is done otherwise than asked counts as failed."""
     skipping = run.request.files.skip_existing
     lacking = ("failed",) if skipping else ("failed", "skipped")
     failed = sum(each.status in lacking for each in run.outcomes)
     return exit_code(failed, len(run.outcomes), faults=len(run.plan.faults))
-
-
-def _advice(outcomes: Sequence[PhotoOutcome]) -> str | None:
-    """Return what to try where no photo of a run shows a face: what is said of the first; None where nothing is."""
-    told = (outcome.report.get("advice") for outcome in outcomes if outcome.report is not None)
-    return next((advice for advice in told if advice), None)
 
 
 def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | None:
@@ -265,34 +186,46 @@ def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | Non
     return Ahead(jobs[0], request.restore)
 
 
-def _do_all(run: _BatchRun) -> None:
-    """Append the outcome of each photo as it comes, and tell it."""
+def _do_all(run: BatchRun) -> None:
+    """Take the outcome of each photo as it comes, and tell it."""
     if run.pipeline is None:
         return
-    terminal, left = run.terminal, iter(run.jobs)
+    request, terminal = run.request, run.terminal
+    pace = Pace(len(run.jobs))
+    turns = Turns(run.jobs, lambda outcome: _tell_outcome(outcome, request, terminal))
+    with _shown(run.jobs, pace, terminal):
+        try:
+            for outcome in stopping.breakable(_work_through(run, run.pipeline)):
+                run.take(outcome)
+                pace.take(outcome)
+                if request.log_json:  # as it happens
+                    _tell_outcome(outcome, request, terminal)
+                else:
+                    turns.take(outcome)
+        finally:
+            turns.end()
 
-    def begin_next() -> None:
-        if (job := next(left, None)) is not None:
-            begin(job.source.name)
 
-    with terminal.steps(len(run.jobs)) as begin:
-        begin_next()
-        for outcome in stopping.breakable(_work_through(run, run.pipeline)):
-            run.outcomes.append(outcome)
-            if not outcome.left:
-                _tell_outcome(outcome, run.request, terminal)
-            begin_next()
+def _shown(jobs: Sequence[PhotoJob], pace: Pace, terminal: Terminal) -> AbstractContextManager[object]:
+    """Return what shows how far a run is: of one photo its name, of more how fast they are done."""
+    if len(jobs) != 1:
+        return terminal.paced(pace)
+    shown = ExitStack()
+    shown.enter_context(terminal.steps(1))(jobs[0].source.name)
+    return shown
 
 
 def _tell_outcome(outcome: PhotoOutcome, request: PhotosRequest, terminal: Terminal) -> None:
     """Say what became of a photo: in words, or as a line of JSON where programs read it."""
+    if outcome.left:
+        return
     if request.log_json:
         terminal.log(photo_report(outcome))
     else:
         tell(outcome, terminal, done=request.task.done)
 
 
-def _work_through(run: _BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOutcome, None, None]:
+def _work_through(run: BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOutcome, None, None]:
     """Yield what becomes of each photo; those that a run had which died are taken over at the end."""
     terminal, jobs = run.terminal, run.jobs
 
@@ -324,30 +257,6 @@ def _tell_better_weights(terminal: Terminal) -> None:
     """Say once and for all that there are better weights than the bundled ones."""
     if first_run():
         terminal.say(f"{BETTER_WEIGHTS} This is said once; 'facerestore enhance --help' says it again.")
-
-
-def _write_reports(run: _BatchRun, *, interrupted: bool) -> None:
-    """Write the report to standard output with --json, and then to its file, which may fail."""
-    request = run.request
-    if request.files.html is not None:
-        _write_gallery(run, Path(request.files.html))
-    if not request.as_json and request.report is None:
-        return
-    report = run_report(run.outcomes, run.pipeline, plan=run.plan, interrupted=interrupted)
-    if request.as_json:
-        print_json(report)
-    if request.report is not None:
-        write_report(request.report, report)
-
-
-def _write_gallery(run: _BatchRun, folder: Path) -> None:
-    """Write the pages of the gallery, whose pictures are there."""
-    from facerestore.pictures.gallery.page import write_gallery
-
-    done = run.request.task.done
-    records = [photo_report(outcome) for outcome in run.outcomes]
-    page = write_gallery(folder, records, summary=summarise(run.outcomes).told(done), done=done)
-    run.terminal.say(f"gallery: open {page}")
 
 
 def refuse_lists(request: PhotosRequest) -> None:

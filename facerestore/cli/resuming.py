@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from facerestore import __version__
 from facerestore.batch import (
@@ -17,6 +18,7 @@ from facerestore.batch import (
     settings_of,
 )
 from facerestore.batch.settings import difference, facts_of
+from facerestore.batch.standing import Record
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.telling import some_names
 from facerestore.cli.terminal import Terminal
@@ -71,7 +73,7 @@ def _them(jobs: Sequence[PhotoJob]) -> str:
 
 
 def earlier(look: Look, journal: Journal, *, reported: bool) -> list[PhotoOutcome]:
-    """Return the outcomes of what is left out; with all that was reported of it then, where that is wanted."""
+    """Return the outcomes of what is left out; with what was counted of it then, where that is wanted."""
     left = [*look.changed, *(job for jobs in look.otherwise.values() for job in jobs)]
     skipped = [PhotoOutcome(job, Status.SKIPPED, 0.0, earlier=True) for job in left]
     if reported:
@@ -80,17 +82,29 @@ def earlier(look: Look, journal: Journal, *, reported: bool) -> list[PhotoOutcom
     return [*done, *noted(look.failed, journal), *skipped]
 
 
-def noted(jobs: Iterable[PhotoJob], journal: Journal) -> list[PhotoOutcome]:
-    """Return the outcomes that the journal knows, those of other runs."""
-    return [
-        PhotoOutcome(
-            job,
-            Status.DONE if record.error is None else Status.FAILED,
-            record.seconds,
-            report=record.report,
-            written=record.written,
-            error=None if record.error is None else ImageError(record.error),
-            earlier=True,
-        )
-        for job, record in journal.records(jobs).items()
-    ]
+def noted(jobs: Sequence[PhotoJob], journal: Journal) -> Iterator[PhotoOutcome]:
+    """Yield the outcomes that the journal knows, those of other runs, without their reports."""
+    for job, record in _records(jobs, journal):
+        fault = None if record.error is None else ImageError(record.error)
+        status = Status.DONE if fault is None else Status.FAILED
+        yield PhotoOutcome(job, status, record.seconds, report=record.report, error=fault, earlier=True).light
+
+
+def whole(outcomes: Sequence[PhotoOutcome], journal: Journal | None) -> Iterator[PhotoOutcome]:
+    """Yield outcomes with their reports, which the journal has of those that lack them."""
+    for start in range(0, len(outcomes), _AT_A_TIME):
+        some = outcomes[start : start + _AT_A_TIME]
+        lacking = [each.job for each in some if each.status is Status.DONE and each.report is None]
+        known = {} if journal is None else journal.records(lacking)
+        for each in some:
+            record = known.get(each.job)
+            yield each if record is None else replace(each, report=record.report, written=record.written)
+
+
+_AT_A_TIME = 100
+"""Reports that are held together."""
+
+
+def _records(jobs: Sequence[PhotoJob], journal: Journal) -> Iterator[tuple[PhotoJob, Record]]:
+    for start in range(0, len(jobs), _AT_A_TIME):
+        yield from journal.records(jobs[start : start + _AT_A_TIME]).items()

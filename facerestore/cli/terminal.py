@@ -16,6 +16,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from facerestore.cli.live import Pace
     from facerestore.weights import DownloadProgress
 
 
@@ -95,13 +96,18 @@ class Terminal:
                     f"standard output cannot be written ({error.strerror}); the work goes on without it"
                 )
 
+    @property
+    def _draws(self) -> bool:
+        """Whether somebody looks at what changes, on a terminal that can show it."""
+        return self.progress and self.verbosity >= 0 and sys.stderr.isatty() and not is_plain(sys.stderr)
+
     @contextmanager
     def steps(self, total: int) -> Iterator[Callable[[str], None]]:
         """Yield a function that is told the name of each step as it begins.
 
         On a terminal a bar shows it, below the lines that ``say`` prints; in a pipe nothing does.
         """
-        if not (self.progress and self.verbosity >= 0 and sys.stderr.isatty()) or is_plain(sys.stderr):
+        if not self._draws:
             yield lambda name: None
             return
         from rich import progress
@@ -122,13 +128,34 @@ class Terminal:
                 bar.update(task, description=name, completed=begun)
                 begun += 1
 
-            self._live.append(screen)
-            self._detail.append(lambda text: bar.update(task, description=f"{current}: {text}"))
-            try:
+            with self._above(screen, lambda text: bar.update(task, description=f"{current}: {text}")):
                 yield begin
-            finally:
-                self._live.pop()
-                self._detail.pop()
+
+    @contextmanager
+    def paced(self, pace: Pace) -> Iterator[None]:
+        """Show how fast photos are done within the block, on a terminal, below the lines that ``say`` prints."""
+        if not self._draws:
+            yield
+            return
+        from rich.live import Live
+
+        screen = console(stderr=True)
+        with (
+            Live(pace, console=screen, transient=True, redirect_stdout=False),
+            self._above(screen, lambda text: setattr(pace, "detail", text)),
+        ):
+            yield
+
+    @contextmanager
+    def _above(self, screen: Console, detail: Callable[[str], None]) -> Iterator[None]:
+        """Print lines by a console that draws something below them, and details by what is given."""
+        self._live.append(screen)
+        self._detail.append(detail)
+        try:
+            yield
+        finally:
+            self._live.pop()
+            self._detail.pop()
 
 
 def print_json(value: object) -> None:

@@ -11,12 +11,13 @@ import html
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from importlib.resources import files
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from facerestore.errors import ConfigError, count, no_face
@@ -51,7 +52,7 @@ def check_gallery(folder: Path) -> None:
         raise ConfigError(f"'{page}' is no gallery of facerestore; give another folder with --html")
 
 
-def write_gallery(folder: Path, records: Sequence[Record], *, summary: str, done: str = "restored") -> Path:
+def write_gallery(folder: Path, records: Iterable[Record], *, summary: str, done: str = "restored") -> Path:
     """Write the pages of a gallery in place of older ones, and return the one to open.
 
     The photos that were changed most come first. Each file is written whole, and the page last, so that a browser sees
@@ -59,20 +60,19 @@ def write_gallery(folder: Path, records: Sequence[Record], *, summary: str, done
 
     Args:
         folder: of the gallery.
-        records: of the photos.
+        records: of the photos; each is let go when the next is asked for.
         summary: one line on all of them.
         done: the word for what was done with faces, where no change was measured.
 
     Raises:
         ImageError: a file cannot be written.
     """
-    ordered = sorted(records, key=_rank)
-    rows = [_row(folder, record, done) for record in ordered]
-    chunks = [ordered[start : start + PAGE] for start in range(0, len(ordered), PAGE)]
-    scripts = {"index.js": f"facerestoreGallery.index({_json(rows)});\n"}
-    for number, chunk in enumerate(chunks):
-        details = _json([_details(folder, record, done) for record in chunk])
-        scripts[f"photos-{number:05d}.js"] = f"facerestoreGallery.photos({number}, {details});\n"
+    ordered = sorted((_card(folder, record, done) for record in records), key=attrgetter("rank"))
+    rows = ",".join(card.row for card in ordered)
+    scripts = {"index.js": f"facerestoreGallery.index([{rows}]);\n"}
+    for number, start in enumerate(range(0, len(ordered), PAGE)):
+        details = ",".join(card.details for card in ordered[start : start + PAGE])
+        scripts[f"photos-{number:05d}.js"] = f"facerestoreGallery.photos({number}, [{details}]);\n"
     digest = hashlib.blake2b("".join(scripts.values()).encode(), digest_size=6).hexdigest()
     data = f"data-{digest}"
     for name, text in scripts.items():
@@ -84,6 +84,19 @@ def write_gallery(folder: Path, records: Sequence[Record], *, summary: str, done
     _write(folder / "index.html", page)
     _remove_older(folder, data)
     return folder / "index.html"
+
+
+class _Card(NamedTuple):
+    """What is said of a photo, ready to be written."""
+
+    rank: tuple[int, float]
+    row: str
+    details: str
+
+
+def _card(folder: Path, record: Record, done: str) -> _Card:
+    row, details = _row(folder, record, done), _details(folder, record, done)
+    return _Card(_rank(record), _json(row), _json(details))
 
 
 def _rank(record: Record) -> tuple[int, float]:
