@@ -1,6 +1,6 @@
 """Thousands of photos through kill after kill: is the union what one uninterrupted run makes, byte for byte?
 
-python -m benchmarks.endurance RESULTS [--photos N] [--kills K] [--together M] [--faces FOLDER] [--keep FOLDER] [--quick]
+python -m benchmarks.endurance RESULTS [--photos N] [--kills K] [--together M] [--faces FOLDER] [--keep FOLDER]
 
 An album is generated (``benchmarks.album``) and restored by ``facerestore enhance`` as people call it: once from start
 to end, whose memory is looked at by the way; once through K times SIGKILL, each at a moment of its own; the first M by
@@ -18,10 +18,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -37,6 +39,8 @@ from facerestore.bench.tables import Table, megabytes, seconds
 from facerestore.errors import BackendError, count
 
 KIB = 1024
+LOOK_S = 0.05
+"""Between two looks at a process's memory."""
 LOOKS = 5
 """Runs with nothing to do."""
 
@@ -99,7 +103,8 @@ class Enhance:
             stderr=self._errors,
             text=True,
         )
-        self.run = Run()
+        self.run, self._over = Run(), threading.Event()
+        threading.Thread(target=self._look, daemon=True).start()
 
     def lines(self) -> Iterator[int]:
         """Yield how many photos were told, each time that one more is."""
@@ -111,9 +116,17 @@ class Enhance:
 
     def note_memory(self) -> None:
         """Note the most memory of the process until now."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-        self.run.grown[len(self.run.lines)] = int(kib) * KIB
+        self.run.grown[len(self.run.lines)] = self.run.peak
+
+    def _look(self) -> None:
+        """Note the most memory of the process, again and again until it ends."""
+        # Not the system's own figure at its end, which has that of the process that it was forked from.
+        status = Path(f"/proc/{self._process.pid}/status")
+        with suppress(OSError, StopIteration):
+            while not self._over.wait(LOOK_S):
+                lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+                kib = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+                self.run.peak = int(kib) * KIB
 
     def kill(self) -> None:
         """End it as a crash does."""
@@ -124,10 +137,10 @@ class Enhance:
         for _ in self.lines():
             pass
         _, status, used = os.wait4(self._process.pid, 0)
+        self._over.set()
         run = self.run
         run.code = self._process.returncode = os.waitstatus_to_exitcode(status)
         run.seconds, run.cpu = time.perf_counter() - self._begun, used.ru_utime + used.ru_stime
-        run.peak = used.ru_maxrss * KIB
         self._errors.seek(0)
         run.said = self._errors.read()
         self._errors.close()
@@ -206,6 +219,9 @@ def _found(machine: Machine, folder: Path, load: Load, words: Sequence[str]) -> 
     gallery = ["--html", str(folder / "gallery")]
     whole = _checked(uninterrupted(album, folder / "whole", *gallery, *words, looks=looks))
     expected = contents(folder / "whole")
+    say(
+        f"{whole.seconds:.0f} s, {whole.cpu:.0f} s of processors, memory {whole.grown}, {whole.peak} at its end"
+    )
     say(f"{count(load.kills, 'kill')}")
     broken = killed(album, folder / "killed", *words, photos=load.photos, kills=load.kills)
     _checked(broken[-1])

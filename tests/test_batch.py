@@ -273,7 +273,7 @@ def test_a_run_that_is_broken_off_leaves_whole_files_only(photos):
 
 def test_a_report_replaces_an_older_one_whole(tmp_path):
     path = tmp_path / "deep" / "report.json"
-    write_report(path, {"a": 1})
+    write_report(path, {"photos": []})
     write_report(path, {"photos": ["é"]})
     assert json.loads(path.read_text(encoding="utf-8")) == {"photos": ["é"]}
     assert [p.name for p in path.parent.iterdir()] == ["report.json"]
@@ -281,8 +281,8 @@ def test_a_report_replaces_an_older_one_whole(tmp_path):
 
 def test_a_report_holds_file_names_that_are_no_unicode(tmp_path):
     path, name = tmp_path / "report.json", "caf\udce9.jpg"
-    write_report(path, {"input": name})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"input": name}
+    write_report(path, {"photos": [{"input": name}]})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"photos": [{"input": name}]}
 
 
 def test_names_that_differ_in_case_alone_are_two_photos_where_the_disk_says_so(tmp_path):
