@@ -5,7 +5,7 @@ import pytest
 from picture_files import dng, reread
 
 from facerestore.batch import plan_jobs
-from facerestore.batch.run import result_format
+from facerestore.batch.photo import result_format
 from facerestore.config import OutputConfig
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (

@@ -11,9 +11,9 @@ from threading import Lock
 from facerestore import __version__
 from facerestore.batch.gathering import gathered
 from facerestore.batch.pages import Restored, check_pages, restore_pages
+from facerestore.batch.photo import result_format
 from facerestore.batch.plan import STREAM
 from facerestore.batch.report import REPORT_SCHEMA
-from facerestore.batch.run import result_format
 from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time
 from facerestore.config import RestoreConfig
 from facerestore.io import (
