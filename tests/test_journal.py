@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -204,6 +205,79 @@ def test_a_damaged_journal_is_told_with_the_remedy(album, restorer, capsys):
     )
     Path("out", FILE).unlink()
     assert run() == 0
+
+
+@pytest.fixture(scope="module")
+def results():
+    """The files of a folder of results, made by the first test that needs them."""
+    return {}
+
+
+@pytest.fixture
+def done(album, restorer, results):
+    """A folder of results with its journal, open for changes; whatever a run says of it then is tested."""
+    if not results:
+        assert run() == 0
+        results |= {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    Path("out").mkdir(exist_ok=True)
+    for name, data in results.items():
+        Path("out", name).write_bytes(data)
+    with closing(sqlite3.connect(Path("out", FILE))) as base:
+        yield base
+
+
+def damaged(base, change, capsys, *words):
+    """Return what a run says of a journal after a change."""
+    base.executescript(change)
+    capsys.readouterr()
+    assert run(*words) == 1
+    err = capsys.readouterr().err
+    assert f"the journal 'out/{FILE}' is damaged (" in err
+    assert "; remove it, and give --skip-existing" in err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("UPDATE photos SET report = '{'", ["--report", "r.json"]),
+        ("UPDATE photos SET report = '[]'", ["--report", "r.json"]),
+        ("UPDATE photos SET report = json_set(report, '$.kept', 5)", ["--report", "r.json"]),
+        ("UPDATE photos SET report = json_remove(report, '$.faces')", ["--report", "r.json"]),
+        ("UPDATE photos SET written = '[5]'", ["--report", "r.json"]),
+        ("UPDATE photos SET written = '5'", ["--report", "r.json"]),
+        ("UPDATE photos SET written = CAST(x'ff' AS TEXT)", ["--report", "r.json"]),
+        ("UPDATE photos SET seconds = 'long'", ["--report", "r.json"]),
+        ("UPDATE photos SET state = 'failed', error = x'00', report = NULL", []),
+        ("UPDATE photos SET state = 'claimed'; UPDATE runs SET host = '', seen = 'ever'", []),
+        ("UPDATE photos SET state = 'claimed'; UPDATE runs SET pid = 'one'", []),
+        ("UPDATE photos SET state = 'claimed'; UPDATE runs SET pid = 1 << 62", []),
+        ("UPDATE settings SET facts = '{'", ["--strength", "0.5"]),
+        ("UPDATE settings SET facts = '[]'", ["--strength", "0.5"]),
+        ("UPDATE settings SET facts = '{\"networks\": [5]}'", ["--strength", "0.5"]),
+    ],
+)
+def test_values_of_other_types_are_told_as_damage(done, capsys, change, words):
+    damaged(done, change, capsys, *words)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n",
+        "CREATE TRIGGER endless BEFORE UPDATE ON runs BEGIN DELETE FROM photos; END",
+        "ALTER TABLE photos ADD COLUMN more",
+        "DROP TABLE photos",
+    ],
+)
+def test_a_journal_of_other_tables_is_told_as_damage(done, capsys, change):
+    assert "its tables are not those of a journal" in damaged(done, change, capsys)
+
+
+def test_a_report_of_a_later_version_may_have_more(done, capsys):
+    done.executescript("UPDATE photos SET report = json_set(report, '$.more', 5)")
+    assert run("--report", "r.json") == 0
+    assert json.loads(Path("r.json").read_text())["photos"][0]["more"] == 5
 
 
 def test_a_journal_of_a_later_version_is_told(album, restorer, capsys):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from fakes import face_at, photo, pipeline
 from PIL import Image
-from schema_check import faults, plain
 
 from facerestore.batch import plan_jobs, run_jobs, run_report
 from facerestore.batch.report import REPORT_SCHEMA
 from facerestore.batch.schema import report_schema
+from facerestore.batch.schema_check import faults
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.io import write_image
@@ -18,6 +18,12 @@ from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.damage import Strokes
 from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.types import FoundFaces, Search
+
+
+def plain(value):
+    """Return a value as it comes out of a JSON file."""
+    return json.loads(json.dumps(value))
+
 
 FACE, SECOND = face_at(10, 20), face_at(110, 30)
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "astronaut_degraded.jpg"

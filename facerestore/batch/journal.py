@@ -25,7 +25,7 @@ from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facerestore.batch.journal_file import FILE, ROWS, opened, telling
+from facerestore.batch.journal_file import FILE, NETWORKS, ROWS, checked_texts, opened, telling
 from facerestore.batch.standing import (
     Asked,
     Claim,
@@ -37,7 +37,7 @@ from facerestore.batch.standing import (
     size_of,
     stamp,
 )
-from facerestore.errors import InTheWayError, JournalError
+from facerestore.errors import InTheWayError, JournalError, MalformedError
 
 if TYPE_CHECKING:
     from facerestore.batch.outcome import PhotoOutcome
@@ -95,17 +95,18 @@ class Journal:
 
     def look(self, jobs: Sequence[PhotoJob]) -> Look:
         """Return how photos stand; results that a dead run had just finished are noted as done."""
-        found, words = Look(self._facts(self._settings)), dict[int, str]()
-        lists = {
-            Standing.TO_DO: found.to_do,
-            Standing.BUSY: found.busy,
-            Standing.DONE: found.done,
-            Standing.FAILED: found.failed,
-            Standing.CHANGED: found.changed,
-        }
+        words = dict[int, str]()
         self.beat()
         # No transaction: photos may be read for it, and other runs are not to wait so long.
         with self._lock, telling(self._home):
+            found = Look(self._facts(self._settings))
+            lists = {
+                Standing.TO_DO: found.to_do,
+                Standing.BUSY: found.busy,
+                Standing.DONE: found.done,
+                Standing.FAILED: found.failed,
+                Standing.CHANGED: found.changed,
+            }
             rows = {row["name"]: row for row in self._base.execute(ROWS)}
             for job in jobs:
                 row = rows.get(self._name(job))
@@ -298,6 +299,10 @@ class Journal:
 
     def _facts(self, settings: int) -> str:
         row = self._base.execute("SELECT facts FROM settings WHERE id = ?", (settings,)).fetchone()
+        facts = json.loads(row["facts"])
+        if not isinstance(facts, dict):
+            raise MalformedError("what should be settings is something else")
+        checked_texts(facts.get(NETWORKS, []))
         return str(row["facts"])
 
     def _update(self, job: PhotoJob, **facts: object) -> None:
@@ -345,9 +350,31 @@ class Journal:
 
 
 def _record(row: sqlite3.Row, folder: Path) -> Record:
-    report = None if row["report"] is None or row["error"] is not None else json.loads(row["report"])
-    written = tuple(folder / name for name in json.loads(row["written"] or "[]"))
-    return Record(row["seconds"] or 0.0, report, written, row["error"])
+    """Return what a row says of a photo that is done or has failed.
+
+    Raises:
+        MalformedError: it says what no run has written.
+    """
+    error, seconds = row["error"], row["seconds"] or 0.0
+    if not isinstance(error, str | None) or not isinstance(seconds, float | int):
+        raise MalformedError("the outcome of a photo has values of wrong types")
+    report = None if row["report"] is None or error is not None else _checked_report(row["report"])
+    return Record(
+        seconds,
+        report,
+        tuple(folder / name for name in checked_texts(json.loads(row["written"] or "[]"))),
+        error,
+    )
+
+
+def _checked_report(text: str) -> dict[str, Any]:
+    from facerestore.batch.schema import done_schema
+    from facerestore.batch.schema_check import UNDESCRIBED, faults
+
+    report: dict[str, Any] = json.loads(text)
+    if wrong := [fault for fault in faults(report, done_schema()) if not fault.endswith(UNDESCRIBED)]:
+        raise MalformedError(wrong[0])
+    return report
 
 
 def _runs(pid: int) -> bool:

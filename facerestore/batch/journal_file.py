@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
-from facerestore.errors import JournalError, why
+from facerestore.errors import JournalError, MalformedError, why
 
 FILE = ".facerestore-journal"
 """In the folder of results; hidden, so that no search for photos counts it."""
 
 VERSION = 1
 """Of the tables, as SQLite's ``user_version``."""
+
+NETWORKS = "networks"
+"""Among the settings of a run: those that it takes."""
 
 BUSY_S = 60.0
 """How long is waited for another process that writes; each takes milliseconds."""
@@ -39,6 +43,9 @@ ROWS = (
 )
 """What is asked of photos, with the run that has each."""
 
+_WRONG_VALUES = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
+"""What values raise that a journal has where none of ours stands: SQLite's columns hold any type."""
+
 
 def opened(path: Path) -> sqlite3.Connection:
     """Return a journal's file, made where there is none.
@@ -56,10 +63,41 @@ def opened(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"a later facerestore has made it, with tables of version {version}")
         if version < VERSION:
             base.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT")
+        check_tables(base)
     except BaseException:
         base.close()
         raise
     return base
+
+
+def check_tables(base: sqlite3.Connection) -> None:
+    """Raise DatabaseError where a file's tables are not those of a journal: views and triggers may work without end."""
+    if _tables(base) != _own_tables():
+        raise sqlite3.DatabaseError("its tables are not those of a journal")
+
+
+def checked_texts(found: object) -> list[str]:
+    """Return a list of texts that was read as JSON.
+
+    Raises:
+        MalformedError: it is something else.
+    """
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise MalformedError("what should be names is something else")
+    return found
+
+
+def _tables(base: sqlite3.Connection) -> frozenset[str]:
+    """Return what the tables, and all else that a file defines, are made by."""
+    made = base.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return frozenset(" ".join(str(sql).split()) for (sql,) in made)
+
+
+@cache
+def _own_tables() -> frozenset[str]:
+    with closing(sqlite3.connect(":memory:")) as base:
+        base.executescript(_TABLES)
+        return _tables(base)
 
 
 @contextmanager
@@ -72,14 +110,16 @@ def telling(folder: Path) -> Iterator[None]:
     path = folder / FILE
     try:
         yield
-    except sqlite3.OperationalError as error:
+    except (sqlite3.DatabaseError, *_WRONG_VALUES) as error:
+        words = str(error) if isinstance(error, sqlite3.Error) else why(error)
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+            raise JournalError(
+                f"the journal '{path}' cannot be written ({words}); make room or see to the folder's permissions,"
+                " and run the same again: it goes on where it was; or give --no-journal"
+            ) from error
         raise JournalError(
-            f"the journal '{path}' cannot be written ({error}); make room or see to the folder's permissions,"
-            " and run the same again: it goes on where it was; or give --no-journal"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise JournalError(
-            f"the journal '{path}' is damaged ({error}); remove it, and give --skip-existing to go on by the"
+            f"the journal '{path}' is damaged ({words}); remove it, and give --skip-existing to go on by the"
             " names of the results, or --overwrite to make them anew"
         ) from error
     except OSError as error:

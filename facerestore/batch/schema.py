@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from inspect import cleandoc
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, Union, cast, get_args, get_origin
@@ -81,6 +82,13 @@ def answer_schemas() -> dict[str, Schema]:
         "look": _object(head | looked | {"pages": pages}),
         "face": _face(),
     }
+
+
+@cache
+def done_schema() -> Schema:
+    """Return the schema of what the pipeline reports of a photo that was done, as journals keep it."""
+    required = _photo_done()
+    return {"type": "object", "properties": required, "required": list(required), "$defs": {"face": _face()}}
 
 
 def _photo() -> Schema:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-from facerestore.batch.journal_file import FILE, telling
+from facerestore.batch.journal_file import FILE, check_tables, checked_texts, telling
 from facerestore.errors import ConfigError, MalformedError, parse_whole
 from facerestore.io import SUFFIXES, RemotePath, lacking, located
 from facerestore.video import VIDEO_SUFFIXES
@@ -156,7 +156,8 @@ def _written_in(folder: Path) -> frozenset[str]:
     with telling(folder):
         base = sqlite3.connect(f"{(folder / FILE).as_uri()}?mode=ro", uri=True)
         try:
+            check_tables(base)
             rows = base.execute("SELECT written FROM photos WHERE state = 'done'").fetchall()
         finally:
             base.close()
-    return frozenset(name for (names,) in rows for name in json.loads(names))
+        return frozenset(name for (names,) in rows for name in checked_texts(json.loads(names)))

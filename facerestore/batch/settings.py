@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from facerestore.batch.journal_file import NETWORKS
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.choose import (
@@ -27,8 +28,6 @@ from facerestore.weights import WeightsStore
 _MACHINE = frozenset({"provider", "device", "threads", "offline", "max_pixels", "workers"})
 _MANNER = frozenset({"overwrite", "skip_existing", "suffix", "html"})
 """How a run goes about its work; a suffix is in the names."""
-
-_NETWORKS = "networks"
 
 
 def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore
             value = getattr(record, each.name)
             if value != each.default and each.name not in _MACHINE | _MANNER:
                 chosen[each.name] = value
-    return chosen | {_NETWORKS: list(_networks(restore, store))}
+    return chosen | {NETWORKS: list(_networks(restore, store))}
 
 
 def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
@@ -80,7 +79,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         old, new = (settings.get(name, defaults.get(name)) for settings in (before, now))
         if old == new:
             continue
-        shown = (_unlike(old, new), _unlike(new, old)) if name == _NETWORKS else (_shown(old), _shown(new))
+        shown = (_unlike(old, new), _unlike(new, old)) if name == NETWORKS else (_shown(old), _shown(new))
         words.append(f"{name.replace('_', '-')} {shown[0]}, now {shown[1]}")
     return "; ".join(words)
 

@@ -28,15 +28,25 @@ def mutant(corpus: Sequence[bytes], seed: int, number: int) -> tuple[int, bytes]
         seed: of the run.
         number: of the mutant; the files have their turns.
     """
-    rng = random.Random(f"{seed}:{number}")
     index = number % len(corpus)
-    data = bytearray(corpus[index])
+    return index, altered(corpus[index], random.Random(f"{seed}:{number}"), corpus)
+
+
+def altered(content: bytes, rng: random.Random, corpus: Sequence[bytes]) -> bytes:
+    """Return a file altered in one to `_MOST_STEPS` ways.
+
+    Args:
+        content: the file.
+        rng: draws which ways, and where.
+        corpus: files of which pieces may be taken.
+    """
+    data = bytearray(content)
     for _ in range(rng.randint(1, _MOST_STEPS)):
         if len(data) < 2:
             break
         steps = _TEXT_STEPS if data[:1] in (b"{", b"[") else _STEPS
         rng.choice(steps)(data, rng, corpus)
-    return index, bytes(data)
+    return bytes(data)
 
 
 def _place(data: bytearray, rng: random.Random) -> int:
@@ -104,9 +114,8 @@ def _altered_values(text: bytes, rng: random.Random) -> bytes:
     lines = text.decode("utf-8").splitlines() if b"\n{" in text else [text.decode("utf-8")]
     number = rng.randrange(len(lines))
     value = json.loads(lines[number])
-    places = list(_places(value))
-    if places:
-        holder, key = rng.choice(places)
+    if found := list(places(value)):
+        holder, key = rng.choice(found)
         action = rng.random()
         if action < 0.7:
             holder[key] = rng.choice(_VALUES)
@@ -120,12 +129,12 @@ def _altered_values(text: bytes, rng: random.Random) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Yield holder and key of every value within another."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:
         yield value, key
-        yield from _places(value[key])
+        yield from places(value[key])
 
 
 _STEPS: tuple[Callable[[bytearray, random.Random, Sequence[bytes]], None], ...] = (

@@ -1,11 +1,9 @@
-"""The files that are altered: a small one of every format, container and kind, made here."""
+"""Target ``decode``: a small picture of every format, container and kind, made here; read and written again."""
 
 from __future__ import annotations
 
 import io
-import json
 import struct
-import tarfile
 import zlib
 from collections.abc import Iterator
 
@@ -14,43 +12,31 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from facerestore.io import encode_image
+from facerestore.io import decode_image, encode_image, picture_size
 from facerestore.types import DecodedImage
+from fuzz.kinds import Kind
 
 HEIGHT, WIDTH = 40, 56
-RECORDS = (
-    *(
-        "config",
-        "catalog",
-        "train",
-        "sidecar",
-        "pin",
-        "stamp",
-        "own",
-        "log",
-        "settled",
-        "settings",
-        "journal",
-    ),
-    *(
-        "labels",
-        "evaluation",
-        "manifest",
-        "onnx",
-        "yunet",
-        "openvino",
-        "torchscript",
-        "weights",
-        "zip",
-        "legacy",
-    ),
-)
-"""The kinds of `benchmarks.fuzz.records`, each of which ends the name of its file."""
-OF_FILES = (".safetensors", ".pth", ".toml", ".tar", *(f".{name}" for name in RECORDS))
-"""Suffixes of what is no picture."""
-
+MAX_PIXELS = 2**20
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 _TIFF_COMPRESSIONS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma")
+
+
+def kinds() -> tuple[Kind, ...]:
+    """Return a kind for each format."""
+    made = list(pictures())
+    suffixes = dict.fromkeys(name.partition(".")[2] for name, _ in made)
+    return tuple(
+        Kind(suffix, tuple(data for name, data in made if name.endswith(f".{suffix}")), read_picture)
+        for suffix in suffixes
+    )
+
+
+def read_picture(data: bytes) -> None:
+    """Decode a picture and write it again in its own format."""
+    picture_size(data, name="mutant", max_pixels=MAX_PIXELS, page=1)
+    image = decode_image(data, name="mutant", max_pixels=MAX_PIXELS, page=1)
+    encode_image(image, format=image.format or "PNG")
 
 
 def photo(channels: int = 3, dtype: type = np.uint8) -> NDArray[np.generic]:
@@ -68,7 +54,8 @@ def _saved(picture: Image.Image, format: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def _exif() -> bytes:
+def exif_block() -> bytes:
+    """Return EXIF with a maker note, a place and a turn."""
     exif = Image.Exif()
     exif[0x010F], exif[0x0112] = "Maker", 6
     exif.get_ifd(0x8769).update(
@@ -89,7 +76,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     """Yield name and content of every kind of picture."""
     rgb = Image.fromarray(photo())
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    carried = {"exif": _exif(), "icc_profile": profile}
+    carried = {"exif": exif_block(), "icc_profile": profile}
     yield from _jpegs(rgb, carried)
     yield from _pngs(rgb, carried)
     yield from _tiffs(rgb)
@@ -107,15 +94,19 @@ def _jpegs(rgb: Image.Image, carried: dict[str, object]) -> Iterator[tuple[str, 
     yield "restarts.jpg", _saved(rgb, "JPEG", restart_marker_blocks=2, subsampling=0)
     yield "grey.jpg", _saved(rgb.convert("L"), "JPEG", **carried)
     yield "cmyk.jpg", _saved(rgb.convert("CMYK"), "JPEG")
-    photoshop = (
-        b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", 12) + b"\x1c\x02\x78\0\x07caption"
-    )
+    photoshop = b"Photoshop 3.0\0" + iptc_block()
     plain = _saved(rgb, "JPEG")
     yield "iptc.jpg", plain[:2] + struct.pack(">HH", 0xFFED, len(photoshop) + 2) + photoshop + plain[2:]
     yield "two.jpg", plain + plain
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
+def iptc_block() -> bytes:
+    """Return Photoshop resources: IPTC records with a caption."""
+    return b"8BIM\x04\x04\0\0" + struct.pack(">I", 12) + b"\x1c\x02\x78\0\x07caption"
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a PNG chunk."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
@@ -123,7 +114,7 @@ def _pngs(rgb: Image.Image, carried: dict[str, object]) -> Iterator[tuple[str, b
     texts = PngInfo()
     texts.add_text("Comment", "words", zip=True)
     texts.add_itxt("XML:com.adobe.xmp", _XMP.decode())
-    exif = _exif()
+    exif = exif_block()
     texts.add_text("Raw profile type exif", f"\nexif\n{len(exif):8d}\n{exif.hex()}\n")
     yield "plain.png", _saved(rgb, "PNG", pnginfo=texts, **carried)
     yield "grey1.png", _saved(rgb.convert("1"), "PNG")
@@ -143,17 +134,15 @@ def _pngs(rgb: Image.Image, carried: dict[str, object]) -> Iterator[tuple[str, b
         for row in photo()[top::down, left::across]
     )
     head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 1)
-    colours = (
-        _chunk(b"gAMA", struct.pack(">I", 45455)) + _chunk(b"cHRM", bytes(32)) + _chunk(b"tIME", bytes(7))
-    )
-    parts = (_chunk(b"IHDR", head), colours, _chunk(b"IDAT", zlib.compress(raw)), _chunk(b"IEND", b""))
+    colours = chunk(b"gAMA", struct.pack(">I", 45455)) + chunk(b"cHRM", bytes(32)) + chunk(b"tIME", bytes(7))
+    parts = (chunk(b"IHDR", head), colours, chunk(b"IDAT", zlib.compress(raw)), chunk(b"IEND", b""))
     yield "interlaced.png", b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def _tiffs(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
     for compression in _TIFF_COMPRESSIONS:
         carried = (
-            {"exif": _exif()} if compression == "raw" else {}
+            {"exif": exif_block()} if compression == "raw" else {}
         )  # libtiff writes no directory in a directory
         yield f"{compression}.tif", _saved(rgb, "TIFF", compression=compression, **carried)
     for compression in ("group3", "group4", "tiff_ccitt"):
@@ -189,37 +178,3 @@ def _bmps(rgb: Image.Image) -> Iterator[tuple[str, bytes]]:
     info = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 8, 1, len(rle), 0, 0, 256, 0)
     palette = b"".join(bytes((value, value // 2, 9, 0)) for value in range(256))
     yield "rle.bmp", struct.pack("<2sIHHI", b"BM", 1078 + len(rle), 0, 0, 1078) + info + palette + rle
-
-
-def files() -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of weights, settings and shards."""
-    import torch
-    from safetensors.torch import save as safetensors_bytes
-
-    from benchmarks.fuzz.records import kinds
-
-    tensors = {"body.weight": torch.ones(3, 2), "body.bias": torch.zeros(3)}
-    yield "plain.safetensors", safetensors_bytes(tensors, {"architecture": "lite"})
-    for name, legacy in (("plain.pth", False), ("legacy.pth", True)):
-        stream = io.BytesIO()
-        torch.save({"params_ema": tensors, "epoch": 3}, stream, _use_new_zipfile_serialization=not legacy)
-        yield name, stream.getvalue()
-    yield (
-        "plain.toml",
-        b'[restore]\nstrength = 0.7\nfaces = "0,2"\n\n[output]\nformat = "png"\noverwrite = true\n',
-    )
-    yield "shard.tar", _shard()
-    yield from ((f"example.{name}", kinds()[name].example) for name in RECORDS)
-
-
-def _shard() -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for number in range(2):
-            face = _saved(Image.fromarray(photo()), "PNG")
-            values = json.dumps({"width": WIDTH, "photo": "a.jpg"}).encode()
-            for ending, body in (("png", face), ("json", values)):
-                member = tarfile.TarInfo(f"{number:06d}.{ending}")
-                member.size = len(body)
-                archive.addfile(member, io.BytesIO(body))
-    return stream.getvalue()
