@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from facerestore.errors import ConfigError, parse_toml, parse_whole, read_text, refusing
-from facerestore.face_parts import check_region_in_mask, parse_mask, parse_region
+from facerestore.face_parts import check_region_in_mask, parse_dial, parse_mask, parse_region
 from facerestore.fields import UnfitError, check, names_of, option, suggestion
 
 FACE_CHOICES = ("all", "largest", "center")
@@ -89,6 +89,10 @@ class RestoreConfig:
     """Strength of single parts in place of --strength, such as eyes=0.3,mouth=1; 0 keeps a part as it is. Parts: eyes,
     brows, nose, mouth, lips, skin, ears, glasses, hair and more.
     """
+
+    dial: str = option("", metavar="N:PART=0..1,...")
+    """Single faces otherwise than the rest, such as "0:strength=0.5,eyes=0.3;2:detail=0": by the index that 'detect'
+    shows, strength, detail, or parts as --region has them."""
 
     strength: float = option(
         1.0, least=0, most=1, wanted="a number from 0 (nothing) to 1 (full)", metavar="0..1"
@@ -201,6 +205,8 @@ class RestoreConfig:
         parse_mask(self.mask)
         parse_region(self.region)
         check_region_in_mask(self.region, self.mask)
+        for dial in parse_dial(self.dial).values():
+            check_region_in_mask(dial.region or "", self.mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

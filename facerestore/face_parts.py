@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, MalformedError, parse_whole, refusing
 
 CLASS_NAMES: tuple[str, ...] = (
     "background",
@@ -193,6 +195,69 @@ def check_region_in_mask(region: str, mask: str) -> None:
                 f"region '{region}': '{word}' lies outside the mask '{mask}', so its strength would change nothing;"
                 f" add it with --mask {mask},{word}"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Settings of a single face; None for those of all faces.
+
+    Attributes:
+        strength: of it.
+        detail: of it.
+        region: strengths of its parts.
+    """
+
+    strength: float | None = None
+    detail: float | None = None
+    region: str | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What it says, by the names of the configuration's fields."""
+        named = {"strength": self.strength, "detail": self.detail, "region": self.region}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def parse_dial(choice: str) -> dict[int, Dial]:
+    """Return the settings of single faces by index, of a text such as ``0:strength=0.5,eyes=0.3;2:detail=0``.
+
+    Raises:
+        ConfigError: it is not written so, a face is named twice, a part is unknown, or a number is outside 0 to 1.
+    """
+    dials: dict[int, Dial] = {}
+    for item in choice.split(";") if choice.strip() else []:
+        index, colon, settings = item.partition(":")
+        with refusing(
+            lambda why: ConfigError(
+                f"dial is '{choice[:80]}'; give faces by index such as 0:strength=0.5,eyes=0.3;2:detail=0: {why}"
+            )
+        ):
+            if not colon or not settings.strip():
+                raise MalformedError(f"{item.strip()[:40]!r} has no settings")
+            number = parse_whole(index.strip())
+            if number in dials:
+                raise MalformedError(f"face {number} is named twice")
+            dials[number] = _dial(settings)
+    return dials
+
+
+def _dial(settings: str) -> Dial:
+    """Return the settings of one face, as they are written behind its index."""
+    found: dict[str, float] = {}
+    parts = []
+    for word in settings.split(","):
+        name, _, number = (text.strip() for text in word.partition("="))
+        if name not in ("strength", "detail"):
+            parts.append(word.strip())
+            continue
+        if name in found:
+            raise MalformedError(f"{name} is given twice")
+        found[name] = float(number)
+        if not 0 <= found[name] <= 1:
+            raise MalformedError(f"{name} is {number}, not a number from 0 to 1")
+    region = ",".join(parts) or None
+    parse_region(region or "")
+    return Dial(**found, region=region)
 
 
 def _region_classes(word: str, choice: str) -> frozenset[str]:

@@ -195,6 +195,7 @@ def _face() -> Schema:
     some = {
         "mask": _said(_of(str | None), "what its mask was made from"),
         "regions": _said(_of(dict[str, float]), "share of the crop by region that had its own strength"),
+        "detail": _said(_of(float | None), "that was asked for it, where it has a dial of its own"),
         "page": _said(_of(int), "which page of the photo it is on, from 1"),
     }
     return _object(always | some, needed=always)

@@ -34,7 +34,7 @@ TEXTS = {
         " aligned",
         **SETTING,
     },
-    without="sheet save_stages save_damaged provider tile",
+    without="sheet save_stages save_damaged provider tile dial",
     texts=TEXTS,
     changes={"mask": {"metavar": "PARTS"}},
     presets={"mask": COLORIZE_MASK},

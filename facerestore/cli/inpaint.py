@@ -75,7 +75,7 @@ class Damage:
         "Files": FILES,
         **SETTING,
     },
-    without="sheet save_stages provider tile",
+    without="sheet save_stages provider tile dial",
     texts={"force": SMALL},
 )
 def inpaint(damage: Damage, request: PhotosRequest) -> None:

@@ -75,9 +75,31 @@ def build_pipeline(
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
-    pipeline = (_assemble_auto if chooses_by_face(config) else assemble)(config, store=store)
+    pipeline = _with_dial(config, store) if config.dial else _undialled(config, store)
     return_freed_memory()
     return pipeline
+
+
+def _undialled(config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
+    return (_assemble_auto if chooses_by_face(config) else assemble)(config, store=store)
+
+
+def _with_dial(config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
+    """Return the pipeline in which single faces have settings of their own."""
+    from facerestore.pipeline.dials import dialled
+
+    if config.official:
+        raise ConfigError(
+            f"official pipelines know no single faces, and dial is '{config.dial}'; leave one out"
+        )
+    lines = {config.detail: _undialled(replace(config, dial=""), store)}
+
+    def line_for(single: RestoreConfig) -> RestorePipeline:
+        if single.detail not in lines:
+            lines[single.detail] = _undialled(replace(single, faces="all"), store)
+        return lines[single.detail]
+
+    return dialled(lines[config.detail], config, line_for)
 
 
 def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipeline:
@@ -186,6 +208,8 @@ def assemble(
     preferred = LANDMARKS if restorer.descriptor.drawn_maps else procedure.parser_weights
     needing = _needing_parser(procedure, config, restorer)
     parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)
+    if config.dial:
+        raise ConfigError(f"'facerestore {task.command}' takes no dial; leave it out")
     if config.background is not None and task is not RESTORE:
         raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
     behind = choose(BACKGROUND, config, store)

@@ -113,6 +113,13 @@ class FirstRestorer(Restorer):
         return self.lines.get(self.lines.candidates[0].name).restorer.restore(faces, parsing_maps)
 
 
+def serving(parts: Parts, face: RestoredFace) -> Parts:
+    """Return the parts that serve a face, asked for what ``parts`` are: a line of its own where it has one."""
+    restorer = parts.restorer
+    lines = restorer.lines if isinstance(restorer, FirstRestorer) else None
+    return parts if lines is None else replace(lines.of(face), config=parts.config)
+
+
 @dataclass(frozen=True, slots=True)
 class _PerFace:
     """The stages of a line that restores each face by the network that serves it.

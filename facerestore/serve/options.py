@@ -18,7 +18,18 @@ from facerestore.errors import ConfigError
 from facerestore.fields import Option, UnfitError, UnknownError, documented, option, option_of, type_of
 
 RESTORE = (
-    *("strength", "detail", "region", "mask", "faces", "min_face", "force", "upscale", "colour_match"),
+    *(
+        "strength",
+        "detail",
+        "region",
+        "mask",
+        "faces",
+        "dial",
+        "min_face",
+        "force",
+        "upscale",
+        "colour_match",
+    ),
     *("aligned", "detect_size", "rotations", "parser", "page"),
 )
 """Fields of `RestoreConfig` that a request may give."""

@@ -25,6 +25,7 @@ from facerestore.io import (
     picture_size,
     resolve_format,
 )
+from facerestore.pipeline.dials import dialled
 from facerestore.pipeline.progress import Cancel, OnProgress
 from facerestore.pipeline.report import reading_notes, storage_note
 from facerestore.pipeline.restore import RestorePipeline
@@ -71,7 +72,8 @@ class Kitchen:
 
     def pipeline(self, config: RestoreConfig) -> RestorePipeline:
         """Return what restores as a request asks: networks that are there, or others that are loaded now."""
-        return replace(self._line_for(config), config=config)
+        line = replace(self._line_for(config), config=replace(config, dial=""))
+        return dialled(line, config, self._line_for) if config.dial else line
 
     def _line_for(self, config: RestoreConfig) -> RestorePipeline:
         key = tuple(getattr(config, name) for name in LOOKS)
