@@ -119,7 +119,7 @@ def test_dial_and_official_exclude_each_other():
 
 def test_with_what_ships_each_face_is_that_of_its_own_settings():
     whole = {detail: build_pipeline(RestoreConfig(detail=detail)).run(GROUP) for detail in (None, 0)}
-    found = build_pipeline(RestoreConfig(dial="0:detail=0;1:strength=0")).run(GROUP)
+    found = build_pipeline(RestoreConfig(dial="0:detail=0,eyes=1;1:strength=0")).run(GROUP)
     first, second = (tuple(round(value) for value in face.detected.box) for face in found.faces)
     cut = np.s_[first[1] : first[3], first[0] : first[2]]
     assert np.array_equal(found.image.pixels[cut], whole[0].image.pixels[cut])

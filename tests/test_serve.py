@@ -150,7 +150,6 @@ def test_counters_and_log_tell_of_a_photo_and_nothing_that_is_in_it(client, serv
         ({"strength": "5"}, 422, "strength is 5.0; give a number from 0"),
         ({"strengh": "1"}, 422, "did you mean 'strength'"),
         ({"weights": "/etc/passwd"}, 422, "there is no option 'weights' of a request"),
-        ({"parser": "/etc/passwd"}, 422, "parser is '/etc/passwd'; choose one of auto, none, landmarks"),
         ({"force": "yes"}, 422, "force is 'yes'; give true or false"),
         ({"faces": "first"}, 422, "faces is 'first'"),
         ({"page": "2"}, 422, "there is no animation frame 2"),

@@ -47,7 +47,7 @@ class ServeRequest(ServeOptions):
         "Jobs": "jobs keep_for keep",
         "Networks": "backend weights provider detector parser fidelity background tile device precision threads",
         "What requests begin with": " ".join(
-            each for each in RESTORE if each not in ("page", "aligned", "faces", "parser")
+            each for each in RESTORE if each not in ("page", "aligned", "faces", "dial")
         ),
         "What is said": "config quiet",
     },

@@ -86,20 +86,21 @@ def _undialled(config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
 
 def _with_dial(config: RestoreConfig, store: WeightsStore) -> RestorePipeline:
     """Return the pipeline in which single faces have settings of their own."""
-    from facerestore.pipeline.dials import dialled
+    from facerestore.pipeline.dials import dialled, undialled
 
     if config.official:
         raise ConfigError(
             f"official pipelines know no single faces, and dial is '{config.dial}'; leave one out"
         )
-    lines = {config.detail: _undialled(replace(config, dial=""), store)}
+    common = undialled(config)
+    lines: dict[float | None, RestorePipeline] = {}
 
     def line_for(single: RestoreConfig) -> RestorePipeline:
         if single.detail not in lines:
-            lines[single.detail] = _undialled(replace(single, faces="all"), store)
+            lines[single.detail] = _undialled(replace(common, detail=single.detail), store)
         return lines[single.detail]
 
-    return dialled(lines[config.detail], config, line_for)
+    return dialled(line_for(config), config, line_for)
 
 
 def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipeline:

@@ -22,17 +22,23 @@ from facerestore.pipeline.stages import LineStage
 from facerestore.types import DecodedImage, Outcome
 
 
+def undialled(config: RestoreConfig) -> RestoreConfig:
+    """Return the configuration by which the networks of a line with a dial are chosen: all faces have its parts."""
+    parts = [dial.region for dial in parse_dial(config.dial).values() if dial.region]
+    return replace(config, dial="", region=config.region or ",".join(parts[:1]))
+
+
 def dialled(
     base: RestorePipeline, config: RestoreConfig, line_for: Callable[[RestoreConfig], RestorePipeline]
 ) -> RestorePipeline:
     """Return a pipeline that restores as ``config`` says, each face of ``config.dial`` as that says.
 
     Args:
-        base: the pipeline of ``config`` without its dial.
-        config: with it.
-        line_for: returns the pipeline of a configuration without a dial; ``base`` where only strengths differ.
+        base: the pipeline with the networks of `undialled`.
+        config: with a dial or without.
+        line_for: returns the pipeline of `undialled` with the detail of a configuration.
     """
-    own = {}
+    base, own = replace(base, config=replace(config, dial="")), {}
     for index, dial in parse_dial(config.dial).items():
         single = replace(config, dial="", faces=str(index), **dial.fields)
         own[index] = replace(line_for(single), config=single)

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from facerestore.config import OutputConfig, RestoreConfig, make_config
 from facerestore.errors import ConfigError
-from facerestore.fields import Option, UnfitError, UnknownError, documented, option, option_of, type_of
+from facerestore.fields import Option, UnknownError, documented, option, option_of, type_of
 
 RESTORE = (
     *(
@@ -30,12 +30,9 @@ RESTORE = (
         "upscale",
         "colour_match",
     ),
-    *("aligned", "detect_size", "rotations", "parser", "page"),
+    *("aligned", "detect_size", "rotations", "page"),
 )
 """Fields of `RestoreConfig` that a request may give."""
-
-PARSERS = ("auto", "none", "landmarks")
-"""Of the parsers, those that a request may name: no files."""
 
 OUTPUT = ("format", "quality")
 """Fields of `OutputConfig` that a request may give."""
@@ -123,9 +120,6 @@ def asked(base: RestoreConfig, given: Mapping[str, str]) -> Asked:
             error = UnknownError(name, list(known))
             raise ConfigError(f"there is no option '{name[:80]}' of a request; {error.hint}") from error
         values[name] = _value(type_of(known[name][0], name), text)
-    if values.get("parser", "auto") not in PARSERS:
-        unfit = UnfitError("parser", values["parser"], f"one of {', '.join(PARSERS)}")
-        raise ConfigError(str(unfit)) from unfit
     restore = {name: value for name, value in values.items() if name in RESTORE}
     output = {name: value for name, value in values.items() if name in OUTPUT}
     return Asked(make_config(RestoreConfig, {**asdict(base), **restore}), make_config(OutputConfig, output))
@@ -162,8 +156,8 @@ def schema_of(record: Any, each: Field[Any]) -> dict[str, Any]:
             "exclusiveMaximum": known.below,
         }
         schema |= {word: end for word, end in ends.items() if math.isfinite(end)}
-    if among := PARSERS if each.name == "parser" else known.among:
-        schema["enum"] = list(among)
+    if known.among:
+        schema["enum"] = list(known.among)
     if each.default is not MISSING and each.default is not None:
         schema["default"] = each.default
     return schema

@@ -25,7 +25,8 @@ from facerestore.io import (
     picture_size,
     resolve_format,
 )
-from facerestore.pipeline.dials import dialled
+from facerestore.parsing import FacePasting
+from facerestore.pipeline.dials import dialled, undialled
 from facerestore.pipeline.progress import Cancel, OnProgress
 from facerestore.pipeline.report import reading_notes, storage_note
 from facerestore.pipeline.restore import RestorePipeline
@@ -36,8 +37,8 @@ from facerestore.types import DecodedImage
 NAME = "the photo"
 """What errors call it: a request's names are not ours to repeat."""
 
-LOOKS = ("detail", "detect_size", "rotations", "parser")
-"""Options of a request for which networks are loaded or set otherwise; all else is asked of those that are there."""
+LOOKS = ("detail", "detect_size", "rotations", "mask", "region")
+"""Options of a request on which it depends which networks there are, and how they look."""
 
 LINES_KEPT = 4
 """Pipelines in memory at a time; one with another ``detail`` takes some 30 MB and a third of a second to make."""
@@ -72,11 +73,17 @@ class Kitchen:
 
     def pipeline(self, config: RestoreConfig) -> RestorePipeline:
         """Return what restores as a request asks: networks that are there, or others that are loaded now."""
-        line = replace(self._line_for(config), config=replace(config, dial=""))
-        return dialled(line, config, self._line_for) if config.dial else line
+        common = undialled(config)
+
+        def line_for(single: RestoreConfig) -> RestorePipeline:
+            return self._line_for(replace(common, detail=single.detail))
+
+        return dialled(line_for(config), config, line_for)
 
     def _line_for(self, config: RestoreConfig) -> RestorePipeline:
-        key = tuple(getattr(config, name) for name in LOOKS)
+        pasting = FacePasting.asked(config)
+        parts = (pasting.classes is None, pasting.needs_parser, bool(pasting.regions))
+        key = (config.detail, config.detect_size, config.rotations, parts)
         with self._lock:
             if key not in self._lines:
                 own = replace(self._base, **{name: getattr(config, name) for name in LOOKS})
