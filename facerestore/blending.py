@@ -193,6 +193,22 @@ def _landing(support: _Rectangle, to_crop: Affine, shape: tuple[int, ...]) -> _R
     return area if area.left < area.right and area.top < area.bottom else None
 
 
+def touched_area(
+    affine: Affine, face_size: int, *, shape: tuple[int, ...], upscale: float
+) -> tuple[int, int, int, int] | None:
+    """Return (left, top, right, bottom) of the pixels of a result beyond which a face changes nothing; None for none.
+
+    Args:
+        affine: (2, 3) float64, image pixels to pixels of the crop.
+        face_size: side of the crop, pixels.
+        shape: of the photo, (H, W) or more.
+        upscale: factor between the photo and the result.
+    """
+    height, width = (round(upscale * side) for side in shape[:2])
+    to_crop = upscale_affine(affine, (width / shape[1], height / shape[0]))
+    return _landing(_Rectangle(0, 0, face_size, face_size), to_crop, (height, width))
+
+
 def _overlapping(placed: list[_Placed]) -> list[list[_Placed]]:
     """Return ``placed`` in groups whose rectangles touch, each in the given order."""
     groups: list[list[int]] = []

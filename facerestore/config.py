@@ -157,6 +157,11 @@ class RestoreConfig:
     colour_match: bool = option(True, off="Keep the network's own colours instead of the photo's.")
     """Match the colours of a restored face to its surroundings."""
 
+    mark: bool = option(
+        True, off="Write no mark into results that says that a face in them was restored, and how."
+    )
+    """Mark results in their XMP: IPTC's digital source type, version, weights, and what was done to each face."""
+
     official: bool = False
     """Align, mask and round as the original test program of gpen or psfr does, defects included, so that published
     pictures can be compared.

@@ -122,7 +122,7 @@ def test_a_directory_goes_through_with_a_bad_file_in_it_and_exit_code_3(line, fo
 def test_a_second_run_over_a_directory_does_not_restore_results(line, folder, capsys):
     assert main(["enhance", "."]) == 0
     assert main(["enhance", ".", "--skip-existing"]) == 0
-    assert "left out as results of an earlier run: 2" in capsys.readouterr().out
+    assert "left out: 2 results of earlier runs" in capsys.readouterr().out
     assert names(folder) == ["a.png", "a_restored.png", "b.png", "b_restored.png"]
 
 

@@ -238,5 +238,5 @@ def test_tasks_take_standard_input_and_output(folder, tiny, monkeypatch):
 def test_results_of_earlier_runs_are_left_out(folder, tiny, capsys):
     assert main(["colorize", ".", "--weights", tiny]) == 0
     assert main(["colorize", ".", "--weights", tiny, "--skip-existing"]) == 0
-    assert "left out as results of an earlier run: 2" in capsys.readouterr().out
+    assert "left out: 2 results of earlier runs" in capsys.readouterr().out
     assert names(folder) == ["a.png", "a_colorized.png", "b.png", "b_colorized.png"]

@@ -146,7 +146,7 @@ def test_what_an_earlier_run_has_written_is_never_restored_again(album, capsys):
         assert "/scans/b.png -> " not in capsys.readouterr().out.replace("in/scans/b.png", "")
     assert main(["enhance", "out", "-o", "again", "-r"]) == 0
     out = capsys.readouterr().out
-    assert "left out as results of an earlier run: 20 (" in out
+    assert "left out: 20 results of earlier runs (" in out
     assert "out/mine.png: 1 face" in out
     assert main(["enhance", "out/a.png", "-o", "again"]) == 0  # named, it is meant
 

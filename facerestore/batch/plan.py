@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facerestore.batch.selecting import Selection, kinds_of, place_of
-from facerestore.config import DEFAULT_SUFFIX, OutputConfig
+from facerestore.config import DEFAULT_SUFFIX, TASKS, OutputConfig
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io import (
     FORMATS,
@@ -21,11 +21,11 @@ from facerestore.io import (
     SUFFIXES,
     WRITTEN_SUFFIXES,
     RemotePath,
-    drawn_kind,
     fitting,
     is_file,
     is_folder,
     is_there,
+    kinds_made,
     located,
     resolve_format,
     search_folder,
@@ -100,6 +100,7 @@ def plan_jobs(
     ending: str = DEFAULT_SUFFIX,
     aside: Sequence[Path] = (),
     takes: Sequence[str] = (),
+    done: str = "",
     selection: Selection = Selection(),  # noqa: B008  # frozen
     known: Callable[[Path], bool] = lambda path: False,
 ) -> BatchPlan:
@@ -119,8 +120,9 @@ def plan_jobs(
         recursive: look into the subdirectories of directories.
         ending: what the name of a result beside its source ends in, unless ``options`` say.
         aside: files and directories that hold no photos, though they may lie within the inputs: masks, saved faces.
-        takes: kinds of pictures drawn by facerestore (see ``facerestore.io.drawn_kind``) that are inputs for this run,
+        takes: kinds of pictures drawn by facerestore (see ``facerestore.io.kinds_made``) that are inputs for this run,
             other than comparisons and the like, which in a directory are left out.
+        done: what this run does with faces; photos in a directory that say that it was done to them are left out.
         selection: what is taken of the photos in directories, and what is listed beside the inputs.
         known: says what earlier runs have written, which in a directory is left out.
 
@@ -143,10 +145,13 @@ def plan_jobs(
     found = _Found([], [], [], [], [])
     others = aside if output is None else (output, *aside)
     named = [*zip(inputs, _labels(inputs), strict=True), *_listed_places(listed)]
+    again = selection.results
+    suited = {*takes, *(task.done for task in TASKS.values() if again or task.done != done)}
     for number, (root, label) in enumerate(named):
         for source in _sources(root, others, recursive, found):
             within = source.relative_to(root) if source != root else Path(source.name)
-            if source != root and (_is_result(source, options, ending, takes) or known(source)):
+            named_so = not again and (_is_named_result(source, options, ending) or known(source))
+            if source != root and (named_so or not kinds_made(source).issubset(suited)):
                 found.left_out.append(source)
             elif (source != root or number >= len(inputs)) and not selection.takes(within):
                 found.not_selected.append(source)
@@ -287,12 +292,10 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _is_result(source: Path, options: OutputConfig, ending: str, takes: Sequence[str]) -> bool:
-    """Say whether a file of a directory is what an earlier run has made: by its name, or by the mark of a drawing."""
+def _is_named_result(source: Path, options: OutputConfig, ending: str) -> bool:
+    """Say whether a file of a directory has the name of a result of an earlier run."""
     stem = source.stem.removesuffix(COMPARE_ENDING)
-    if any(stem.endswith(end) for end in (DEFAULT_SUFFIX, ending, options.suffix) if end):
-        return True
-    return drawn_kind(source) not in (None, *takes)
+    return any(stem.endswith(end) for end in (DEFAULT_SUFFIX, ending, options.suffix) if end)
 
 
 def _candidate(

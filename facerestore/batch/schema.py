@@ -189,6 +189,9 @@ def _face() -> Schema:
         "precision": _of(str | None),
         "backend": _of(str | None),
         "weights": _of(str | None),
+        "touched": _said(
+            _of(list[int] | None), "left, top, right, bottom of the result, beyond which it changed nothing"
+        ),
         "choice": _said(_of(str | None), "code of why this network was chosen"),
         "why": _said(_of(str | None), "the same for people"),
     }

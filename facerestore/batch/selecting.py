@@ -76,12 +76,14 @@ class Selection:
         include: patterns, one of which a photo matches; none for all photos.
         exclude: patterns that it does not match.
         shard: one share of them; None for all.
+        results: those of earlier runs too.
     """
 
     listed: tuple[Path, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     shard: Shard | None = None
+    results: bool = False
 
     def takes(self, path: Path) -> bool:
         """Say whether the patterns let a photo through.

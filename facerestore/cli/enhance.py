@@ -39,8 +39,8 @@ def enhance(request: PhotosRequest) -> None:
     as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never overwritten unless
     you say so, and a bad file does not stop the rest.
 
-    In a directory, files whose name ends in _restored, and those that the journal of an earlier run knows, are results
-    and left out.
+    Results are marked in their XMP, for people and for programs (--no-mark leaves that out). In a directory, files that
+    are marked so, whose name ends in _restored, or that the journal of an earlier run knows, are results and left out.
     """
     from facerestore.cli.photos import execute, refuse_lists
 

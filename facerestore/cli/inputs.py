@@ -40,6 +40,7 @@ def _plan_of(request: PhotosRequest) -> BatchPlan:
         ending=request.task.ending,
         aside=_folders_aside(request),
         takes=_drawn_inputs(request),
+        done=request.task.done,
         selection=_selection(request),
         known=known_results(),
     )
@@ -81,6 +82,7 @@ def _selection(request: PhotosRequest) -> Selection:
         include=request.include,
         exclude=request.exclude,
         shard=None if request.shard is None else parse_shard(request.shard),
+        results=request.include_results,
     )
 
 

@@ -73,6 +73,9 @@ class PhotosRequest(Spoken):
     shard: str | None = option(None, metavar="K/N")
     """Take one of N equal shares of the photos, by their names alone: 3/16 is the third of sixteen."""
 
+    include_results: bool = option(False)
+    """In directories, take results of earlier runs too, which are known by their name, a journal or a mark in them."""
+
     watch: bool = option(False)
     """When all is done, wait for photos that come into the directories; Ctrl-C ends it."""
 

@@ -187,7 +187,10 @@ def tell_inputs(plan: BatchPlan, terminal: Terminal) -> None:
     from facerestore.batch import kinds_of
 
     if plan.left_out:
-        terminal.say(f"left out as results of an earlier run: {some_names(plan.left_out)}")
+        number, _, names = some_names(plan.left_out).partition(" ")
+        terminal.say(
+            f"left out: {count(int(number), 'result')} of earlier runs {names}; --include-results takes them"
+        )
     if plan.not_read:
         terminal.say(f"left out: {kinds_of(plan.not_read)}")
     if plan.not_selected:

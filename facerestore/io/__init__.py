@@ -16,7 +16,7 @@ from facerestore.io._decode import (
     picture_size,
     read_image,
 )
-from facerestore.io._drawn import drawn_kind, marked, png_mark
+from facerestore.io._drawn import marked, png_mark
 from facerestore.io._encode import (
     DEFAULT_QUALITY,
     encode_image,
@@ -53,6 +53,7 @@ from facerestore.io._formats import (
     lacking,
     resolve_format,
 )
+from facerestore.io._marks import Mark, kinds_made, read_mark, with_mark
 from facerestore.io._remote import RemotePath, located
 from facerestore.io._source import DEFAULT_MAX_PIXELS
 from facerestore.io._tiff import joined
@@ -69,6 +70,7 @@ __all__ = [
     "WRITTEN_SUFFIXES",
     "FolderContent",
     "FormatTraits",
+    "Mark",
     "OnEncoded",
     "PictureSource",
     "RemotePath",
@@ -77,7 +79,6 @@ __all__ = [
     "check_holds",
     "colours_of",
     "decode_image",
-    "drawn_kind",
     "encode_image",
     "encode_page",
     "encode_spent",
@@ -89,6 +90,7 @@ __all__ = [
     "is_folder",
     "is_there",
     "joined",
+    "kinds_made",
     "lacking",
     "left_out",
     "located",
@@ -98,9 +100,11 @@ __all__ = [
     "png_mark",
     "read_encoded",
     "read_image",
+    "read_mark",
     "readable",
     "resolve_format",
     "search_folder",
+    "with_mark",
     "within_memory",
     "write_encoded",
     "write_image",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
-from PIL import AvifImagePlugin
 
 from facerestore.errors import ImageError
 from facerestore.io import _boxes, _exif, _pillow
@@ -27,6 +26,8 @@ def decode(source: Source) -> DecodedImage:
     Raises:
         ImageError: damaged, moving and no frame chosen, over the limit on pixels, or nothing here reads AVIF.
     """
+    from PIL import AvifImagePlugin
+
     if not AvifImagePlugin.SUPPORTED:
         raise ImageError(f"{source.name}: this Pillow was built without AVIF; install it with pip")
     picture = AvifImagePlugin.AvifImageFile(BytesIO(source.data))

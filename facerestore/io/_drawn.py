@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facerestore.io._remote import RemotePath
 from facerestore.types import Metadata
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
 
 _MARK = b"facerestore:drawn="
-_SOUGHT_BYTES = 1 << 16
-"""Where a mark may stand, from the beginning of a file and from its end: no picture of ours has as much before it."""
 
 
 def drawn_xmp(kind: str) -> bytes:
@@ -47,21 +41,3 @@ def png_mark(kind: str) -> PngInfo:
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", drawn_xmp(kind).decode())
     return info
-
-
-def drawn_kind(path: Path) -> str | None:
-    """Return what a picture file says that facerestore has drawn in it; None for all others, unreadable ones too.
-
-    None also for those in stores, each of which would be fetched for it.
-    """
-    if isinstance(path, RemotePath):
-        return None
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_SOUGHT_BYTES)
-            size = os.fstat(stream.fileno()).st_size
-            stream.seek(max(size - _SOUGHT_BYTES, 0))
-            found = re.search(_MARK + rb'"([a-z]+)"', head + stream.read(_SOUGHT_BYTES))
-    except OSError:  # whoever reads it will say why
-        return None
-    return None if found is None else found[1].decode()

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from facerestore import __version__
+from facerestore.blending import touched_area
+from facerestore.io import Mark
 from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.selection import absent_indices, to_restore
 from facerestore.quality.judge import FaceQuality
@@ -229,6 +231,42 @@ def precision_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:
         f"face {index}: its values left the range of {wanted}, so it was computed again in {face.precision};"
         f" --precision {face.precision} computes all faces so at once"
     ]
+
+
+def touched_by(face: RestoredFace, shape: tuple[int, ...], *, upscale: float) -> dict[str, Any]:
+    """Return how far into the result a face reaches, for its entry in the report.
+
+    Args:
+        face: the face.
+        shape: of the photo.
+        upscale: factor between the photo and the result.
+    """
+    if face.restored is None or face.aligned is None:
+        return {"touched": None}
+    size = face.aligned.lq.shape[0]
+    return {"touched": touched_area(face.aligned.affine, size, shape=shape, upscale=upscale)}
+
+
+def mark_of(report: Mapping[str, Any], *, done: str) -> Mark:
+    """Return what a result says of how it was made.
+
+    Args:
+        report: of the photo.
+        done: the word for what was done with its faces.
+    """
+    used = report.get("auto", {}).get("used") or {report["weights"]["weights"]: report["weights"]["sha256"]}
+    told = ("touched", "weights", "strength", "change", "effect")
+    changed = [face for face in report["faces"] if face["touched"] is not None]
+    return Mark(
+        done=(done,),
+        version=report["facerestore"],
+        weights={str(name): digest for name, digest in used.items()},
+        strength=report["strength"],
+        upscale=report["upscale"],
+        background=None if report["background"] is None else report["background"]["name"],
+        size=tuple(report["result_size"]),
+        faces=[{key: face[key] for key in told} for face in changed],
+    )
 
 
 def pasted_facts(parts: Parts, face: RestoredFace) -> dict[str, Any]:

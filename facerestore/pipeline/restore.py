@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from facerestore.backends.restorer import DECLARE, Restorer
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
-from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, decode_image, within_memory
+from facerestore.io import (
+    DEFAULT_MAX_PIXELS,
+    PictureSource,
+    as_decoded,
+    decode_image,
+    with_mark,
+    within_memory,
+)
 from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline import stages
 from facerestore.pipeline.one_photo import Channels
@@ -19,11 +26,13 @@ from facerestore.pipeline.parts import Parts, Passage, StageClock
 from facerestore.pipeline.progress import Cancel, OnProgress, Watch
 from facerestore.pipeline.report import (
     face_report,
+    mark_of,
     pasted_facts,
     photo_facts,
     photo_notes,
     search_facts,
     served_by,
+    touched_by,
     with_search,
 )
 from facerestore.pipeline.selection import to_restore
@@ -233,6 +242,9 @@ class RestorePipeline(Parts):
         photo = Passage(image, source=source, spent=spent, clock=clock or StageClock())
         photo, result = self._through(photo, on_progress, cancel)
         report = self._report(photo, result)
+        if report["restored"] and self.config.mark:
+            mark = mark_of(report, done=self.task.done)
+            result = replace(result, metadata=with_mark(result.metadata, mark))
         return RestoreResult(image=result, faces=tuple(photo.faces), report=report, before=photo.before)
 
     def _through(
@@ -279,6 +291,7 @@ class RestorePipeline(Parts):
             face_report(index, face, quality, strength=self.config.strength, seconds=seconds)
             | served_by(face, self.restorer.name, self.facts)
             | self.procedure.pasted(self, face)
+            | touched_by(face, photo.pixels.shape, upscale=self.config.upscale)
             for index, (face, quality) in enumerate(zip(photo.faces, photo.qualities, strict=True))
         ]
 
