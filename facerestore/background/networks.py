@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.backends import identify
 from facerestore.backends.foreign import INSTALL
+from facerestore.background.ncnn import SUFFIX, read_ncnn
 from facerestore.background.tiles import OVERLAP_PX, Network, TiledUpsampler, round_up
 from facerestore.errors import BackendError, CheckpointError, ConfigError, required_package
 from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights
@@ -16,7 +17,7 @@ from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.weights.weights_file import WeightsSource
+    from facerestore.weights.weights_file import WeightsFile, WeightsSource
 
 RRDB_KEYS = frozenset(
     {"conv_first.weight", "body.0.rdb1.conv1.weight", "conv_up2.weight", "conv_hr.weight", "conv_last.weight"}
@@ -62,7 +63,7 @@ def load_upsampler(
     """Return what enlarges photos with the network of a weights file.
 
     Args:
-        source: safetensors or PyTorch file; read without running code.
+        source: safetensors or PyTorch file, or an RRDBNet x4 in ncnn's form (``.bin``); read without running code.
         name: what it is called; the path unless given.
         tile: side of a tile, photo pixels; None chooses one.
         device: where the network runs.
@@ -73,13 +74,22 @@ def load_upsampler(
         BackendError: the network is none of ours, and spandrel is not installed.
     """
     file = open_weights(source)
-    path, state_dict = file.path, load_state_dict(file)
+    path, state_dict = file.path, _tensors(file)
     try:
         own = _own_layout(state_dict)
         network = _foreign(state_dict, path) if own is None else _rrdb(own)
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
     return TiledUpsampler(network, name=name if name is not None else str(path), tile=tile, device=device)
+
+
+def _tensors(file: WeightsFile) -> StateDict:
+    """Return the tensors of a weights file, or of one in ncnn's form."""
+    if file.path.suffix.lower() != SUFFIX:
+        return load_state_dict(file)
+    import torch
+
+    return {name: torch.from_numpy(value) for name, value in read_ncnn(file.path).items()}
 
 
 def is_upsampler(state_dict: StateDict) -> bool:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from facerestore.batch import PhotoOutcome
+    from facerestore.cli.terminal import Terminal
+    from facerestore.pipeline.progress import Progress
+
+
+MANY_TILES = 4
+"""From so many on, the first tells how long the others will take."""
 
 
 class Pace:
@@ -62,6 +69,31 @@ class Pace:
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_row(*cells.values())
         return table
+
+
+class TilesLeft:
+    """Tells how long the backgrounds of photos under way take; on a CPU that is minutes a photo.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._begun, self._told = clock, dict[int, float](), False
+
+    def tell(self, progress: Progress, terminal: Terminal) -> None:
+        """Show how far the background of the photo of this thread is; say once how long the first one takes."""
+        if not progress.tiles:
+            self._begun[get_ident()] = self._clock()
+            return
+        each = (self._clock() - self._begun.get(get_ident(), self._clock())) / progress.tile
+        left = duration(each * (progress.tiles - progress.tile))
+        terminal.detail(f"background {progress.tile}/{progress.tiles}, {left} left")
+        if not self._told and progress.tiles >= MANY_TILES and not terminal.shows_bar:
+            self._told = True
+            terminal.say(
+                f"the background takes about {duration(each * progress.tiles)} ({progress.tiles} tiles)"
+            )
 
 
 def _rate(number: int, seconds: float) -> str:

