@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
 from facerestore.alignment import template
+from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.archs.psfr import PSFRDiscriminator, one_hot
 from facerestore.archs.vgg import VGG19
 from facerestore.backends import load_backend
@@ -135,15 +136,22 @@ def test_landmark_maps_vary_in_training_alone():
     assert not torch.equal(landmark_maps(lq, torch.full((2, 5, 2), 0.1)), fixed)
 
 
-def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
-    for name, fault in (("auto", "none is installed"), ("gone.pth", "'gone.pth' is not there")):
-        recipe = tiny(condition="parser", parser=name)
-        assert any(fault in note for note in recipe.notes)
-        with pytest.raises(ConfigError, match=fault):
-            recipe.frozen()
-    network = parsenet_recipe.ParseNet(
+PARSERS = {
+    "parsenet": parsenet_recipe.ParseNet(
         parsenet_recipe.ParseNetConfig(encoder=(4, 4), body_blocks=1, decoder=(4,))
-    ).eval()
+    ),
+    "parse": PartsNet(PartsConfig(widths=(4, 6), blocks=(1, 1))),
+}
+
+
+@pytest.mark.parametrize("network", PARSERS.values(), ids=PARSERS)
+def test_a_trained_parser_labels_the_degraded_faces(tmp_path, network):
+    recipe = tiny(condition="parser", parser="gone.pth")
+    assert any("'gone.pth' is not there" in note for note in recipe.notes)
+    with pytest.raises(ConfigError, match=r"'gone\.pth' is not there"):
+        recipe.frozen()
+    assert tiny(condition="parser").notes[-1].endswith("parse_clean_256.safetensors'")
+    network = network.eval()
     path = tmp_path / "parse.safetensors"
     save_state_dict(path, network.state_dict(), {"face_size": "32"})
     recipe = tiny(condition="parser", parser=str(path))
@@ -161,7 +169,7 @@ def test_a_trained_parser_labels_the_degraded_faces(tmp_path):
     at_test_time = torch.from_numpy(np.stack(recipe._parser.parse(crops))).long()
     assert labels.shape == (2, 64, 64)
     assert float((labels == at_test_time).float().mean()) > 0.99
-    enlarged = parsed_maps(lq[..., ::4, ::4], recipe._parser.network, 32)
+    enlarged = parsed_maps(lq[..., ::4, ::4], recipe._parser)
     assert enlarged.shape == (2, 16, 16)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS, UNKNOWN
-from facerestore.parsing import LandmarkParser, ParseNetParser, load_parser
+from facerestore.parsing import LandmarkParser, ParseNetParser, PartsParser, load_parser
 from facerestore.pipeline.choose import PARSE, ranked
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
@@ -24,21 +24,20 @@ PARSER_REMEDY = (
 )
 
 
-def parsed_maps(lq: Tensor, network: nn.Module, input_size: int) -> Tensor:
+def parsed_maps(lq: Tensor, parser: ParseNetParser | PartsParser) -> Tensor:
     """Return the maps that a parser gives for degraded faces, resized as at test time (``parsing.networks``).
 
     Args:
         lq: (B, 3, S, S) in [0, 1].
-        network: in eval mode; (B, 3, s, s) in [-1, 1] to logits, the first of its outputs.
-        input_size: s, the side of the faces that it was trained on, px.
+        parser: takes faces in [-1, 1].
     """
-    size = lq.shape[-1]
+    size, input_size = lq.shape[-1], parser.input_size
     if size > input_size:
         lq = functional.adaptive_avg_pool2d(lq, input_size)
     elif size < input_size:
         lq = functional.interpolate(lq, size=(input_size, input_size), mode="bicubic", align_corners=False)
     with torch.no_grad():
-        logits: Tensor = network(lq.clamp(0, 1) * 2 - 1)[0]
+        logits: Tensor = parser.network.logits(lq.clamp(0, 1) * 2 - 1)
     labels = logits.argmax(dim=1, keepdim=True)
     return functional.interpolate(labels.float(), size=(size, size), mode="nearest-exact").squeeze(1).long()
 
@@ -97,7 +96,7 @@ def parser_path(name: str) -> Path:
     """Return the file of a parser of degraded faces.
 
     Args:
-        name: of a file or of the catalog, or ``auto`` for the best ParseNet that is installed.
+        name: of a file or of the catalog, or ``auto`` for the best that is installed.
 
     Raises:
         ConfigError: there is none.
@@ -105,11 +104,7 @@ def parser_path(name: str) -> Path:
     """
     store, path = WeightsStore(), Path(name).expanduser()
     if name == "auto":
-        found = ranked(PARSE, store, backends={ParseNetParser.name})
-        if not found:
-            raise ConfigError(
-                f"recipe 'psfr' needs a parser of degraded faces, and none is installed; {PARSER_REMEDY}"
-            )
+        found = ranked(PARSE, store, backends={ParseNetParser.name, PartsParser.name})  # one is bundled
         return store.require(found[0].name)
     if path.is_file():
         return path
@@ -118,15 +113,15 @@ def parser_path(name: str) -> Path:
     return store.require(name)
 
 
-def find_parser(name: str) -> ParseNetParser:
+def find_parser(name: str) -> ParseNetParser | PartsParser:
     """Return the parser of degraded faces; see :func:`parser_path`.
 
     Raises:
-        ConfigError: there is none, or it is no ParseNet.
+        ConfigError: there is none, or it takes other faces or gives other classes than a ParseNet.
         WeightsError: it is not in the catalog, not installed, or corrupt.
         CheckpointError: the file does not fit.
     """
     parser = load_parser(parser_path(name))
-    if not isinstance(parser, ParseNetParser):
+    if not isinstance(parser, ParseNetParser | PartsParser):
         raise ConfigError(f"'{name}' is a {parser.name}, which does not suit PSFR-GAN; {PARSER_REMEDY}")
     return parser

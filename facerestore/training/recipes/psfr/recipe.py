@@ -27,7 +27,7 @@ from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.archs.vgg import PSFR_TAPS
 from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.fields import option
-from facerestore.parsing import ParseNetParser
+from facerestore.parsing import ParseNetParser, PartsParser
 from facerestore.training.data.maps import coloured, find_parser, landmark_maps, parsed_maps, parser_path
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.draw import Draw
@@ -68,7 +68,8 @@ class PSFRSettings:
         condition: whose parsing maps the generator sees: ``parser`` for those that a parser sees in the degraded face,
             as the published network was trained and as it is used; ``landmarks`` for maps drawn from five points, for
             ``enhance --parser landmarks``; ``hq-map`` for those of the real face, which nobody has at test time.
-        parser: for ``parser``: a ParseNet's file or catalog name, or ``auto`` for the best that is installed.
+        parser: for ``parser``: file or catalog name of a ParseNet or of a network of ours, or ``auto`` for the best that
+            is installed.
         landmark_jitter: for ``landmarks``: deviation of the five points, as a share of the face size.
         features: whether VGG19 is used; ``auto`` if its weights are installed.
         gan_mode: the adversarial loss.
@@ -139,7 +140,7 @@ class PSFRRecipe(Recipe):
             if self.features.name is None and settings.condition != "hq-map":
                 self.needs = frozenset({"lq", "hq"})  # type: ignore[misc]  # nothing looks at the real faces' maps
         self.notes = self._make_notes()
-        self._parser: ParseNetParser | None = None
+        self._parser: ParseNetParser | PartsParser | None = None
 
     @property
     def _is_judged(self) -> bool:
@@ -313,7 +314,7 @@ class PSFRRecipe(Recipe):
             shifts = None if draw is None else draw.normal(5, 2) * self.settings.landmark_jitter
             return landmark_maps(batch["lq"], shifts)
         assert self._parser is not None, "frozen() comes before any loss"
-        return parsed_maps(batch["lq"], self._parser.network, self._parser.input_size)
+        return parsed_maps(batch["lq"], self._parser)
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after, and the maps beside the faces."""
