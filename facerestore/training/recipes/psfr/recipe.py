@@ -68,8 +68,8 @@ class PSFRSettings:
         condition: whose parsing maps the generator sees: ``parser`` for those that a parser sees in the degraded face,
             as the published network was trained and as it is used; ``landmarks`` for maps drawn from five points, for
             ``enhance --parser landmarks``; ``hq-map`` for those of the real face, which nobody has at test time.
-        parser: for ``parser``: file or catalog name of a ParseNet or of a network of ours, or ``auto`` for the best that
-            is installed.
+        parser: for ``parser``: file or catalog name of a ParseNet or of a network of ours, or ``auto`` for the best
+            that is installed.
         landmark_jitter: for ``landmarks``: deviation of the five points, as a share of the face size.
         features: whether VGG19 is used; ``auto`` if its weights are installed.
         gan_mode: the adversarial loss.
