@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from fakes import Brightener, FakeDetector, face_at, photo, pipeline
 
+from facerestore.cli.app import main
 from facerestore.errors import BackendError
 from facerestore.io import encode_image
+from facerestore.pipeline.dials import dialled, undialled
 
 httpx, *_ = (
     pytest.importorskip(needed, reason=f"{needed} is not installed; pip install '.[serve,test]'")
@@ -51,7 +53,12 @@ class CodedDetector(FakeDetector):
 
 def build(config):
     """Return a pipeline with these."""
-    return replace(pipeline(FACE, config=config, restorer=Brightener()), detector=CodedDetector(FACE))
+    line = replace(pipeline(FACE, restorer=Brightener()), detector=CodedDetector(FACE))
+
+    def line_for(single):
+        return replace(line, config=undialled(single))
+
+    return dialled(line_for(config), config, line_for)
 
 
 def png(code=None, *, height=120, width=200, format="PNG", **facts):
@@ -147,6 +154,19 @@ class Server:
         """Ask it to stop, and return its exit code."""
         self.process.terminate()
         return self.process.wait(timeout=60)
+
+
+def enhanced_bytes(folder, data, *options, name="photo.png"):
+    """Return what ``enhance`` writes with the same networks."""
+    from facerestore.pipeline import build as building
+
+    (folder / name).write_bytes(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(building, "build_pipeline", build)
+        patch.setenv(GATE, str(folder))
+        result = folder / f"out_{name}"
+        assert main(["enhance", str(folder / name), "-o", str(result), "--overwrite", *options]) == 0
+    return result.read_bytes()
 
 
 def form(data, **options):

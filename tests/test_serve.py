@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serve_fakes import CRASH, CRASH_ONCE, FAIL, WAIT, Server, build, form, png
+from serve_fakes import CRASH, CRASH_ONCE, FAIL, WAIT, Server, enhanced_bytes, form, png
 
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
@@ -43,41 +43,24 @@ def raw(client, data=PHOTO, path="/v1/restore", kind="image/png", **settings):
     )
 
 
-@pytest.fixture(scope="module")
-def enhanced(tmp_path_factory):
-    """Return a function from options to the bytes that ``enhance`` writes with the same networks."""
-    from facerestore.pipeline import build as building
-
-    def run(data, *options, name="photo.png"):
-        folder = tmp_path_factory.mktemp("enhanced")
-        (folder / name).write_bytes(data)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(building, "build_pipeline", build)
-            patch.setenv("FACERESTORE_TEST_GATE", str(folder))
-            assert main(["enhance", str(folder / name), "-o", str(folder / f"out_{name}"), *options]) == 0
-        return (folder / f"out_{name}").read_bytes()
-
-    return run
-
-
 # --- what it answers -----------------------------------------------------------------------------------------------
 
 
-def test_picture_is_that_of_enhance_byte_for_byte(client, enhanced):
+def test_picture_is_that_of_enhance_byte_for_byte(client, tmp_path):
     answer = raw(client, params={"strength": "0.5"})
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
-    assert answer.content == enhanced(PHOTO, "--strength", "0.5") != PHOTO
+    assert answer.content == enhanced_bytes(tmp_path, PHOTO, "--strength", "0.5") != PHOTO
 
 
 def test_photo_in_which_nothing_is_restored_comes_back_as_it_is(client):
     assert raw(client, params={"strength": "0"}).content == PHOTO
 
 
-def test_format_and_quality_are_those_of_enhance(client, enhanced, tmp_path):
+def test_format_and_quality_are_those_of_enhance(client, tmp_path):
     jpeg = png(format="JPEG")
     answer = client.post("/v1/restore", **form(jpeg, quality="80"))
     assert answer.headers["content-type"] == "image/jpeg"
-    assert answer.content == enhanced(jpeg, "--quality", "80", name="photo.jpg")
+    assert answer.content == enhanced_bytes(tmp_path, jpeg, "--quality", "80", name="photo.jpg")
     assert client.post("/v1/restore", **form(jpeg, format="webp")).headers["content-type"] == "image/webp"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from facerestore.serve.watching import Log, Metrics
 
 CLIENT_GONE = 499
 """Status in log and metrics where nobody was left to be answered (as nginx has it)."""
+
+SHARED = "gallery.css"
+"""Colours and parts that the page shares with the gallery of runs."""
 
 PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -136,6 +140,7 @@ def build_app(service: Service, *, token: str | None = None) -> Door:
     _add_work(app, service)
     _add_jobs(app, service)
     _add_state(app, service)
+    _add_page(app)
 
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> Response:
@@ -257,15 +262,15 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/page/{name}")
     async def part(name: str) -> Response:
         kind = PAGE_TYPES.get(PurePosixPath(name).suffix)
-        if (
-            kind is None
-            or "/" in name
-            or "\\" in name
-            or not files("facerestore.serve").joinpath("page", name).is_file()
-        ):
+        if kind is None or not re.fullmatch(r"[a-z]+\.[a-z]+", name):
             raise HTTPException(404)
-        return Response(_own_file(f"page/{name}"), media_type=kind)
+        if name == SHARED:
+            return Response(_own_file(name, "facerestore.pictures.gallery"), media_type=kind)
+        try:
+            return Response(_own_file(f"page/{name}"), media_type=kind)
+        except FileNotFoundError as error:
+            raise HTTPException(404) from error
 
 
-def _own_file(name: str) -> bytes:
-    return files("facerestore.serve").joinpath(*name.split("/")).read_bytes()
+def _own_file(name: str, package: str = "facerestore.serve") -> bytes:
+    return files(package).joinpath(*name.split("/")).read_bytes()
