@@ -113,6 +113,21 @@ class RestoreConfig:
     most. Chosen for each face unless given: none where it is nearly sharp, the weights' own measure elsewhere.
     """
 
+    guard: bool = option(
+        True, off="Paste restored faces even where they are no longer the face in the photo."
+    )
+    """Make sure that each restored face is still the one in the photo.
+
+    One that disagrees with its input is used in part, or kept.
+    """
+
+    min_identity: float | None = option(
+        None, least=0, most=1, wanted="a likeness from 0 (anybody) to 1 (the same picture)", metavar="0..1"
+    )
+    """How alike a restored face must be to its input: 1 for the same picture, 0.4 for the same person. By what the
+    input resolves unless given. Needs pip install "facerestore[identity]".
+    """
+
     upscale: float = option(
         1.0, least=1, most=MAX_UPSCALE, wanted=f"a number from 1 to {MAX_UPSCALE}", metavar="1..8"
     )
@@ -204,6 +219,8 @@ class RestoreConfig:
         _check(self)
         if self.background is None and self.tile is not None:
             raise ConfigError(f"tile is {self.tile}, but nothing is computed in tiles; give a background too")
+        if self.min_identity is not None and not self.guard:
+            raise ConfigError(f"min_identity is {self.min_identity}, but there is no guard; give one of both")
         if self.page is not None and self.page < 1:
             raise ConfigError(f"page is {self.page}; the first page is 1")
         parse_faces(self.faces)

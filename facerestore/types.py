@@ -225,13 +225,37 @@ class Decision:
     Attributes:
         outcome: restored or kept.
         code: short machine-readable reason: ``restored``, ``too-small``, ``sharp``, ``not-selected``, ``strength-0``,
-            ``not-parsed``, ``would-lose-detail``; of official pipelines ``low-score`` and ``over-999-px``.
+            ``not-parsed``, ``would-lose-detail``, ``unlike`` (it would not be the face in the photo);
+            of official pipelines ``low-score`` and ``over-999-px``.
         reason: one plain sentence for people, with the numbers that decided.
     """
 
     outcome: Outcome
     code: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """How far a restored face is from its input, and how much of it is used; `facerestore.pipeline.guard` has limits.
+
+    Attributes:
+        share: of the restored face that is used, 0 to 1; the rest is the input.
+        structure: share of the input's light and shade, as far as it resolves them, that the face does not show.
+        colour: difference of mean colour, levels of 255.
+        shift: the farthest that an eye or the mouth has moved, percent of the eye distance.
+        identity: likeness to the input, 1 less the distance of dlib's network; None without that network.
+        least_identity: what that must be at least; None without that network.
+        reason: why the whole face does not pass, one plain sentence for people; None where it does.
+    """
+
+    share: float
+    structure: float
+    colour: float
+    shift: float
+    identity: float | None = None
+    least_identity: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +294,7 @@ class RestoredFace:
         change: mean absolute difference that restoring has made within the face's oval, levels of 255; None for kept
             faces, and where something else than restoring was done.
         effect: the same in a word.
+        guard: how far it is from its input; None for faces that no network has restored, and without a guard.
     """
 
     detected: DetectedFace
@@ -282,6 +307,7 @@ class RestoredFace:
     precision: str | None = None
     change: float | None = None
     effect: Effect | None = None
+    guard: Guarded | None = None
 
     def __repr__(self) -> str:
         """Return what became of it and why, and where it is: no pixels."""

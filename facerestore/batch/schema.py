@@ -22,7 +22,7 @@ from facerestore.fields import documented, type_of
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.routing import Candidate
 from facerestore.quality.judge import FaceQuality
-from facerestore.types import Effect, Outcome, Search
+from facerestore.types import Effect, Guarded, Outcome, Search
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -184,6 +184,7 @@ def _face() -> Schema:
         "reason": _said(_of(str), "of the decision, for people"),
         "change": _said(_of(float | None), "mean absolute change within the face's oval, levels of 255"),
         "effect": _said({"enum": [*(effect.value for effect in Effect), None]}, "the change in a word"),
+        "guard": _said(_of(Guarded | None), "how far it is from its input, and how much of it is used"),
         "strength": _of(float),
         "seconds": _said(_of(float), "of the network"),
         "precision": _of(str | None),

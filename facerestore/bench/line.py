@@ -33,7 +33,7 @@ from facerestore.weights import WeightsStore
 if TYPE_CHECKING:
     from facerestore.types import DetectedFace, FaceDetector, Image
 
-STAGES = ("decode", "detect", "align", "judge", "parse", "restore", "blend", "encode")
+STAGES = ("decode", "detect", "align", "judge", "parse", "restore", "guard", "blend", "encode")
 """In the order in which a photo passes them."""
 
 Clock = Callable[[], float]

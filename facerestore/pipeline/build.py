@@ -22,6 +22,7 @@ from facerestore.pipeline.choose import (
     AUTO,
     BACKGROUND,
     DETECT,
+    IDENTITY,
     LANDMARKS,
     PARSE,
     ChosenWeights,
@@ -29,7 +30,13 @@ from facerestore.pipeline.choose import (
     choose,
     no_weights,
 )
-from facerestore.pipeline.load import build_detector, build_parser, build_upsampler, load_restorer
+from facerestore.pipeline.load import (
+    build_detector,
+    build_guard,
+    build_parser,
+    build_upsampler,
+    load_restorer,
+)
 from facerestore.pipeline.one_photo import Asked, Keywords, OnePhoto
 from facerestore.pipeline.parts import NetworkFacts, PipelineFacts
 from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
@@ -121,7 +128,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         return parsers[chosen.name]
 
     def build(name: str) -> RestorePipeline:
-        single = replace(config, weights=name, background=None, tile=None)
+        single = replace(config, weights=name, background=None, tile=None, guard=False, min_identity=None)
         return assemble(single, store=store, detector=detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
@@ -140,13 +147,20 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
             parser=_network_facts(parsing),
             passed_over=_passed_over(finding, parsing),
         )
-    passed_over = (*facts.passed_over, *behind.passed_over)
+    knowing = choose(IDENTITY, config, store)
+    passed_over = (*facts.passed_over, *_passed_over(behind, knowing))
     return RestorePipeline(
         detector,
         FirstRestorer(lines),
         config=config,
         parser=parser,
-        facts=replace(facts, background=_network_facts(behind), passed_over=passed_over),
+        facts=replace(
+            facts,
+            background=_network_facts(behind),
+            identity=_network_facts(knowing),
+            passed_over=passed_over,
+        ),
+        guard=build_guard(knowing, config),
         background=build_upsampler(behind, tile=config.tile, device=device),
         procedure=per_face(lines),
     )
@@ -214,6 +228,9 @@ def assemble(
     if config.background is not None and task is not RESTORE:
         raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
     behind = choose(BACKGROUND, config, store)
+    if task is not RESTORE or config.official:  # another face than that in the photo may be wanted
+        config = replace(config, guard=False, min_identity=None)
+    knowing = choose(IDENTITY, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
@@ -224,7 +241,8 @@ def assemble(
         origin=restorer.record.origin if isinstance(restorer, ExportedRestorer) else None,
         parser=_network_facts(parsing),
         background=_network_facts(behind),
-        passed_over=_passed_over(finding, parsing, behind),
+        identity=_network_facts(knowing),
+        passed_over=_passed_over(finding, parsing, behind, knowing),
     )
     return RestorePipeline(
         detector,
@@ -233,6 +251,7 @@ def assemble(
         parser=make_parser(parsing, config, device=device),
         facts=facts,
         background=build_upsampler(behind, tile=config.tile, device=device),
+        guard=build_guard(knowing, config),
         procedure=procedure,
     )
 

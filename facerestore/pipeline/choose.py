@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AUTO, NONE, LANDMARKS = "auto", "none", LandmarkParser.name
 """What may be given in the place of a name: the best that is here, nothing, and the parser that needs no network."""
 
-PARSE, DETECT, BACKGROUND = "parse", "detect", "background"
+PARSE, DETECT, BACKGROUND, IDENTITY = "parse", "detect", "background", "identity"
 """Purposes of weights beside those of `facerestore.types.TASKS`."""
 
 PassedOver: TypeAlias = tuple[tuple[str, str], ...]
@@ -80,7 +80,7 @@ def choose(
     """Return the weights that ``config`` asks for.
 
     Args:
-        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT` or `BACKGROUND`.
+        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT`, `BACKGROUND` or `IDENTITY`.
         config: names weights, or leaves them open.
         store: where weights are looked for.
         needed_by: what cannot do without parsing maps, in the words of messages, such as ``backend 'psfr'``.
@@ -98,7 +98,21 @@ def choose(
         return _parser(config, store, needed_by, preferred)
     if purpose == BACKGROUND:
         return _background(config.background, store)
+    if purpose == IDENTITY:
+        return _identity(config, store)
     return _restorer(config, store, TASKS[purpose])
+
+
+def _identity(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
+    """Return what the guard knows faces by: the network whose limits were measured, dlib's, where it is installed."""
+    found = best(IDENTITY, store, backends={"dlib"}) if config.guard else ChosenWeights()
+    if config.min_identity is not None and found.path is None:
+        why = found.passed_over[0][1] if found.passed_over else "no identity network is installed"
+        raise ConfigError(
+            f'min_identity is {config.min_identity}, but {why}; run pip install "facerestore[identity]" or leave it'
+            " out"
+        )
+    return found
 
 
 def ranked(

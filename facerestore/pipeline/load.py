@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from facerestore.backends import create_backend, load_backend
@@ -12,12 +13,16 @@ from facerestore.engines.graph import TORCH
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import LandmarkParser, load_parser
 from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
+from facerestore.pipeline.guard import Guard
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from facerestore.backends.restorer import Restorer
     from facerestore.background import TiledUpsampler
+    from facerestore.identity import IdentityNetwork
     from facerestore.types import FaceDetector, FaceParser
     from facerestore.weights import WeightsStore
 
@@ -105,6 +110,27 @@ def build_parser(
         provider = TORCH if config.provider == TORCH else None
         return load_parser(chosen.source, device=device, place=Place(str(device), provider, config.threads))
     return LandmarkParser() if chosen.name == LANDMARKS else None
+
+
+def build_guard(chosen: ChosenWeights, config: RestoreConfig) -> Guard | None:
+    """Return what makes sure that restored faces are still those in the photo; None where it is not wanted.
+
+    Args:
+        chosen: the identity network, which is opened when the first face is judged; there may be none.
+        config: says whether it is wanted, and how alike faces must be.
+    """
+    if not config.guard:
+        return None
+    if chosen.path is None:
+        return Guard()
+    opened = partial(_open_identity, chosen.path, config.threads)
+    return Guard(opened, least_identity=config.min_identity)
+
+
+def _open_identity(path: Path, threads: int) -> IdentityNetwork:
+    from facerestore.identity import IdentityNetwork
+
+    return IdentityNetwork(path, Place(threads=threads))
 
 
 def build_upsampler(

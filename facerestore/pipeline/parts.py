@@ -21,6 +21,7 @@ from facerestore.types import DecodedImage, DetectedFace, Image, RestoredFace
 if TYPE_CHECKING:
     from facerestore.backends.restorer import Restorer
     from facerestore.background import Upsampler
+    from facerestore.pipeline.guard import Guard
     from facerestore.quality.judge import FaceQuality
     from facerestore.types import FaceDetector, FaceParser
 
@@ -54,6 +55,7 @@ class PipelineFacts:
         parser: where the parser network comes from; None without one.
         background: where the background's network comes from; None without one.
         origin: of an exported network, the weights that it was made from, and on what terms; None for others.
+        identity: where the network comes from that knows faces again; None without one.
         passed_over: installed weights that stood for ``auto`` and cannot be used: catalog name, and why.
     """
 
@@ -66,6 +68,7 @@ class PipelineFacts:
     parser: NetworkFacts | None = None
     background: NetworkFacts | None = None
     origin: str | None = None
+    identity: NetworkFacts | None = None
     passed_over: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -85,6 +88,7 @@ class Parts:
         parser: labels the parts of faces; without one, a soft oval stands in for it.
         facts: where the networks come from.
         background: enlarges the rest of the photo; without one it is resized, and at upscale 1 left alone.
+        guard: makes sure that restored faces are still those in the photo; None asks nothing of them.
     """
 
     detector: FaceDetector | None
@@ -94,6 +98,7 @@ class Parts:
     parser: FaceParser | None = None
     facts: PipelineFacts = PipelineFacts()
     background: Upsampler | None = None
+    guard: Guard | None = None
 
     @property
     def active_detector(self) -> FaceDetector | None:

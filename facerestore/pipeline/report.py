@@ -177,6 +177,7 @@ def face_report(
         "reason": face.decision.reason,
         "change": None if face.change is None else round(face.change, 2),
         "effect": None if face.effect is None else face.effect.value,
+        "guard": None if face.guard is None else _rounded(asdict(face.guard)),
         "strength": strength if restored else 0.0,
         "seconds": round(seconds if face.seconds is None else face.seconds, 4) if restored else 0.0,
         "precision": face.precision if restored else None,
@@ -219,7 +220,14 @@ def notes_with(parts: Parts, photo: Passage, of_face: Callable[[int, RestoredFac
 def face_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:
     """Return what people should know of how a restored face was computed and pasted."""
     pasted = [] if face.aligned is None else parts.pasting.notes(index, face.aligned, face.parsing_map)
-    return precision_notes(parts, index, face) + pasted
+    return precision_notes(parts, index, face) + guard_notes(index, face) + pasted
+
+
+def guard_notes(index: int, face: RestoredFace) -> list[str]:
+    """Return what people should know of a face of which only a part was used."""
+    if face.guard is None or face.guard.share == 1:
+        return []
+    return [f"face {index}: only {face.guard.share:.0%} of the restored face is used: {face.guard.reason}"]
 
 
 def precision_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:

@@ -257,7 +257,7 @@ class RestorePipeline(Parts):
             "judge": do.judge,
             "parse": do.parse,
             "restore": do.restore,
-        }
+        } | ({} if self.guard is None else {"guard": stages.guard})
         names = [*named, *([] if behind is None else ["background"]), "blend"]
         watch = Watch(photo.clock, names, on_progress, cancel)
         if behind is not None:

@@ -183,6 +183,13 @@ def restore(parts: Parts, photo: Passage) -> Passage:
     return replace(photo, faces=faces)
 
 
+def guard(parts: Parts, photo: Passage) -> Passage:
+    """Return the photo, its restored faces as far as they are still those in the photo."""
+    if parts.guard is None:
+        return photo
+    return replace(photo, faces=parts.guard.judge(photo.faces, photo.qualities))
+
+
 def blend(parts: Parts, photo: Passage) -> DecodedImage:
     """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
     return put_back(parts, photo, pastes_of(photo, lambda face: parts))
