@@ -16,7 +16,8 @@ class Progress(NamedTuple):
     """How far a photo is.
 
     Attributes:
-        stage: that begins or goes on: ``detect``, ``judge``, ``parse``, ``restore``, ``guard``, ``background`` or ``blend``.
+        stage: that begins or goes on: ``detect``, ``judge``, ``parse``, ``restore``, ``guard``, ``background`` or
+            ``blend``.
         number: of the stage, from 0.
         stages: how many there are with this pipeline.
         tile: how many tiles of the background are done; 0 in other stages.
