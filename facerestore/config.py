@@ -269,6 +269,11 @@ class OutputConfig:
     frames: str | None = option(None, metavar="FIRST:END")
     """Of a video or an animation: only these frames, such as 100:200 for frames 100 to 199; the first is 0."""
 
+    preview: bool = False
+    """Of a video or an animation: write three seconds of it before and after, side by side, as NAME_preview; they begin
+    with --frames, else where a face is first found.
+    """
+
     encoder: str | None = option(None, metavar="NAME")
     """Of a video: an encoder of FFmpeg's, such as libx264; unless given, one for the clip's own codec, the hardware's
     where it works.

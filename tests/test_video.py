@@ -384,3 +384,53 @@ def test_a_video_on_the_command_line(av, tmp_path, use_pipeline, capsys):
     assert main(["enhance", str(source), "--frames", "1:3"]) == 0
     assert len(shown(av, tmp_path / "in_restored.mp4")) == 2
     assert "2 frames: 2 with faces" in capsys.readouterr().out
+
+
+# --- preview --------------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_shows_three_seconds_side_by_side(av, tmp_path, use_pipeline, capsys):
+    use_pipeline(lambda config, **_: replace(line(), config=replace(config, colour_match=False)))
+    source = write_video(av, tmp_path / "in.mp4", pictures(10), times=[36000 * n for n in range(10)])
+    assert main(["enhance", str(source), "--preview"]) == 0
+    made = shown(av, tmp_path / "in_preview.mp4")
+    assert [(frame.width, frame.height) for frame in made] == [(320, 112)] * 8  # of 0.4 s each
+    before, after = np.split(made[0].to_ndarray(format="rgb24").astype(float), 2, axis=1)
+    assert after[40:60, 60:84].mean() > before[40:60, 60:84].mean() + 30
+    assert "8 frames: 8 with faces" in capsys.readouterr().out
+
+
+def test_a_preview_begins_where_a_face_is_found(tmp_path):
+    frames = [Image.fromarray(each) for each in pictures(6)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=1000)
+
+    class Late:
+        name, calls = "late", 0
+
+        def detect(self, image):
+            self.calls += 1
+            return [FACE] if self.calls > 2 else []
+
+    late = replace(line(), detector=Late())
+    report = restore_video(
+        tmp_path / "in.gif", tmp_path / "out.gif", pipeline=late, output=OutputConfig(preview=True)
+    )
+    assert report["clip"]["frames"] == 3
+    with Image.open(tmp_path / "out.gif") as made:
+        assert made.size == (320, 112)
+
+
+def test_without_a_face_there_is_no_preview(tmp_path):
+    animated(tmp_path / "in.gif")
+    with pytest.raises(ImageError, match="no face is found in any frame"):
+        restore_video(
+            tmp_path / "in.gif", tmp_path / "out.gif", pipeline=pipeline(), output=OutputConfig(preview=True)
+        )
+    assert [each.name for each in tmp_path.iterdir()] == ["in.gif"]
+
+
+def test_a_photo_has_no_preview(tmp_path, use_pipeline, capsys):
+    use_pipeline(lambda config, **_: line())
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    assert main(["enhance", str(tmp_path / "a.png"), "--preview"]) == 1
+    assert "--preview is for videos and animations; --compare" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from facerestore.batch.products import (
 from facerestore.batch.standing import Claim
 from facerestore.batch.workers import PixelBudget
 from facerestore.config import OutputConfig
-from facerestore.errors import JournalError, WeightsError
+from facerestore.errors import ConfigError, JournalError, WeightsError
 from facerestore.io import (
     FORMATS,
     OF_RAW,
@@ -171,6 +171,8 @@ def _run(job: PhotoJob, work: Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
         return run_clip(
             job, pipeline, options=work.extras, journal=work.journal, on_progress=work.on_progress
         )
+    if options.preview:
+        raise ConfigError("--preview is for videos and animations; --compare shows a photo before and after")
     read = None if ahead is None else ahead.take(job)
     if read is not None:
         height, width = read.image.pixels.shape[:2]

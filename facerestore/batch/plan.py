@@ -36,6 +36,7 @@ STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
 
 COMPARE_ENDING = "_compare"
+PREVIEW_ENDING = "_preview"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +296,7 @@ def _real(path: Path) -> Path:
 def _is_named_result(source: Path, options: OutputConfig, ending: str) -> bool:
     """Say whether a file of a directory has the name of a result of an earlier run."""
     stem = source.stem.removesuffix(COMPARE_ENDING)
-    return any(stem.endswith(end) for end in (DEFAULT_SUFFIX, ending, options.suffix) if end)
+    return any(stem.endswith(end) for end in (DEFAULT_SUFFIX, PREVIEW_ENDING, ending, options.suffix) if end)
 
 
 def _candidate(
@@ -315,6 +316,8 @@ def _candidate(
 def _suffix(options: OutputConfig, output: Path | None, ending: str) -> str:
     if options.suffix is not None:
         return options.suffix
+    if options.preview:
+        return PREVIEW_ENDING
     return ending if output is None else ""
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, template
 from facerestore.backends.restorer import Descriptor, Restorer
+from facerestore.blending import Paste
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.pipeline import stages
 from facerestore.pipeline.candidates import Available
@@ -174,9 +175,13 @@ class _PerFace:
                     done[index] = face
         return replace(photo, faces=done)
 
+    def pastes(self, parts: Parts, photo: Passage) -> list[Paste]:
+        """Return how the restored faces go back into the photo, each as its own line pastes it."""
+        return stages.pastes_of(photo, partial(self.serving, parts))
+
     def blend(self, parts: Parts, photo: Passage) -> DecodedImage:
-        """Return the photo with the restored faces in it, each as its own line pastes it."""
-        return stages.put_back(parts, photo, stages.pastes_of(photo, partial(self.serving, parts)))
+        """Return the photo with the restored faces in it."""
+        return stages.put_back(parts, photo, self.pastes(parts, photo))
 
     def notes(self, parts: Parts, photo: Passage) -> list[str]:
         """Return what people should know of a photo, of each face in the words of its own line."""
@@ -220,6 +225,7 @@ def per_face(lines: Lines, *, assess: Assess = assess) -> Procedure:
         judge=partial(stages.judge_each, judge_face=stage.judge_face),
         parse=partial(stage.by_line, stages.parse),
         restore=partial(stage.by_line, _timed_restore),
+        pastes=stage.pastes,
         blend=stage.blend,
         notes=stage.notes,
         pasted=stage.pasted,

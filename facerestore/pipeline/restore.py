@@ -94,6 +94,7 @@ class Procedure:
         judge: decides on each face.
         parse: labels the parts of those that are restored.
         restore: runs the network.
+        pastes: says how each face goes back, where ``blend`` does it by masks.
         blend: puts the faces back.
         measure: returns the faces of a photo with how much of them the result has changed.
         notes: returns what people should know of a photo at the end of its way.
@@ -112,6 +113,7 @@ class Procedure:
     judge: LineStage = stages.judge
     parse: LineStage = stages.parse
     restore: LineStage = stages.restore
+    pastes: stages.MakePastes = stages.pastes
     blend: Blend = stages.blend
     measure: Measure = stages.measure
     notes: Callable[[Parts, Passage], list[str]] = photo_notes

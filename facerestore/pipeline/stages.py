@@ -43,6 +43,9 @@ class Blend(Protocol):
         ...
 
 
+MakePastes: TypeAlias = Callable[[Parts, Passage], list[Paste]]
+"""Returns how the restored faces of a photo go back into it, in their order."""
+
 Measure: TypeAlias = Callable[[Passage, DecodedImage], Sequence[RestoredFace]]
 """Returns the faces of a photo with how much of them its result has changed."""
 
@@ -190,9 +193,14 @@ def guard(parts: Parts, photo: Passage) -> Passage:
     return replace(photo, faces=parts.guard.judge(photo.faces, photo.qualities))
 
 
+def pastes(parts: Parts, photo: Passage) -> list[Paste]:
+    """Return how the restored faces go back into the photo, in their order."""
+    return pastes_of(photo, lambda face: parts)
+
+
 def blend(parts: Parts, photo: Passage) -> DecodedImage:
     """Return the photo with the restored faces in it; without any and at upscale 1, the very same pixels."""
-    return put_back(parts, photo, pastes_of(photo, lambda face: parts))
+    return put_back(parts, photo, pastes(parts, photo))
 
 
 def pastes_of(

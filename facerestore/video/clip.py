@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from facerestore import __version__
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError, count
 from facerestore.io import RemotePath, check_free, located, write_parts
 from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.parts import Passage
+from facerestore.pixels import resize_image
 from facerestore.video import has_video_name
 from facerestore.video.animation import Animation
 from facerestore.video.joining import Span, join
-from facerestore.video.line import ClipLine
+from facerestore.video.line import restored_frames
 from facerestore.video.parts import PartsFolder, parts_beside
 from facerestore.video.reading import (
     Frame,
@@ -43,6 +49,12 @@ PIECE_BYTES = 1 << 20
 
 OnFrame: TypeAlias = Callable[[int, int], None]
 """Is told how many frames are done, and of how many; 0 where the file does not tell."""
+
+Made: TypeAlias = "tuple[Frame, RestoreResult]"
+"""A frame and what came of it."""
+
+PREVIEW_S = 3.0
+"""How long a preview is."""
 
 OnWhole: TypeAlias = Callable[[Path, dict[str, Any]], None]
 """Is told where a whole result lies, and its report."""
@@ -108,10 +120,47 @@ class _Job:
     output: OutputConfig
     on_frame: OnFrame
 
-    @property
-    def part(self) -> tuple[int, int | None]:
-        """The first frame that is wanted, and the one after the last; None for all to the end."""
-        return parse_frames(self.output.frames) if self.output.frames else (0, None)
+    def part(self, frames: Iterator[Frame]) -> tuple[int, int | None]:
+        """Return the first frame that is wanted, and the one after the last; None for all to the end.
+
+        Args:
+            frames: of the clip; those of a preview begin where a face is found, unless it is said where.
+        """
+        if self.output.frames:
+            return parse_frames(self.output.frames)
+        return (self._first_face(frames), None) if self.output.preview else (0, None)
+
+    def _first_face(self, frames: Iterator[Frame]) -> int:
+        line = self.pipeline
+        for frame in frames:
+            if line.procedure.detect(line, Passage(frame.image)).found:
+                return frame.index
+        raise ImageError(f"{self.source}: no face is found in any frame, so there is nothing to preview")
+
+    def wanted(self, frames: Iterator[Frame], first: int, end: int | None) -> Iterator[Frame]:
+        """Yield the frames of the clip up to the end of the part that is wanted; a preview ends soon."""
+        last_s = math.inf
+        for frame in islice(frames, end):
+            if frame.index == first and self.output.preview:
+                last_s = frame.time_s + PREVIEW_S
+            if frame.time_s >= last_s:
+                return
+            yield frame
+
+    def restored(self, frames: Iterator[Frame], *, begin: int, every: int) -> Iterator[Made]:
+        """Yield each frame from ``begin`` on with what came of it; of a preview, beside what it was."""
+        done = restored_frames(self.pipeline, frames, begin=begin, every=every)
+        return map(_beside, done) if self.output.preview else done
+
+
+def _beside(made: Made) -> Made:
+    """Return a frame whose result has what it was at its left."""
+    frame, result = made
+    after = result.image
+    before = resize_image(frame.image.pixels, after.pixels.shape[1] / frame.image.pixels.shape[1])
+    pixels: NDArray[Any] = np.hstack([before[: after.pixels.shape[0]], after.pixels])
+    alpha: NDArray[Any] | None = None if after.alpha is None else np.hstack([after.alpha, after.alpha])
+    return frame, replace(result, image=replace(after, pixels=pixels, alpha=alpha))
 
 
 def _place(path: str | Path) -> Path:
@@ -153,8 +202,9 @@ def _settings(job: _Job) -> dict[str, Any]:
         "facerestore": __version__,
         "source": [str(job.source.absolute()), *([state.st_size, state.st_mtime_ns] if state else [])],
         "config": asdict(job.pipeline.config),
-        "networks": job.pipeline.description,
+        "networks": [job.pipeline.description, asdict(job.pipeline.facts)],
         "frames": job.output.frames,
+        "preview": job.output.preview,
         "encoder": job.output.encoder,
         "segment": SEGMENT_FRAMES,
     }
@@ -162,40 +212,40 @@ def _settings(job: _Job) -> dict[str, Any]:
 
 def _made_animation(job: _Job, whole: Path) -> dict[str, Any]:
     """Restore an animation, which is held as a whole, and return the report."""
-    first, end = job.part
     animation, tally = Animation(job.source), _Tally()
     try:
+        first, end = job.part(animation.frames())
         total = max(0, min(end or animation.frame_count, animation.frame_count) - first)
-        done = ClipLine(job.pipeline).run(islice(animation.frames(), end), begin=first)
+        frames = job.wanted(animation.frames(), first, end)
+        done = job.restored(frames, begin=first, every=animation.frame_count)
         made = []
         for frame, result in _counted(done, job.on_frame, 0, total):
             tally.add(frame, result)
             made.append((result.image, frame.lasts_s or 0.0))
         if not made:
-            raise _beyond(job, animation.frame_count)
+            raise _beyond(job, first, animation.frame_count)
         animation.write(whole, made, quality=job.output.quality)
     finally:
         animation.close()
     return _report([tally.facts], encoder="Pillow", resumed=0, notes=[])
 
 
-def _beyond(job: _Job, frames: int) -> ImageError:
-    return ImageError(f"{job.source}: has no frame {job.part[0]}; it has {frames}, the first is 0")
+def _beyond(job: _Job, first: int, frames: int) -> ImageError:
+    return ImageError(f"{job.source}: has no frame {first}; it has {frames}, the first is 0")
 
 
 def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
     """Make what is missing of the segments of a video, join all, and return the report."""
-    first, end = job.part
+    with open_video(job.source) as looked:
+        first, end = job.part(looked.frames())
     with open_video(job.source) as reader:
         codec = reader.stream.codec_context.codec.canonical_name
         encoder = encoder_for(codec, job.target.suffix, asked=job.output.encoder)
         earlier = len(parts.segments())
         total = max(0, (end or reader.frame_count) - first)
-        stream = islice(reader.frames(), end)
         edges = _Edges()
-        done = ClipLine(job.pipeline).run(
-            edges.passing(stream, first), begin=first + earlier * SEGMENT_FRAMES
-        )
+        frames = edges.passing(job.wanted(reader.frames(), first, end), first)
+        done = job.restored(frames, begin=first + earlier * SEGMENT_FRAMES, every=SEGMENT_FRAMES)
         made = _counted(done, job.on_frame, earlier * SEGMENT_FRAMES, total)
         number = earlier
         while (head := next(made, None)) is not None:
@@ -203,12 +253,12 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
             number += 1
         damaged = reader.damaged
     if not parts.segments():
-        raise _beyond(job, edges.seen)
+        raise _beyond(job, first, edges.seen)
     left = join(
         job.source,
         parts.segments(),
         whole,
-        span=edges.span(cut=job.output.frames is not None),
+        span=edges.span if job.output.frames or job.output.preview else Span(),
         last_s=edges.last_s,
         matrix=edges.matrix,
     )
@@ -235,14 +285,13 @@ class _Edges:
             self._end = raw.pts * raw.time_base + (self.last_s or 0)
             yield frame
 
-    def span(self, *, cut: bool) -> Span:
-        """Return what is shown of the source: all, or where frames were asked for, from the first to the last."""
-        return Span(self._begin, self._end) if cut else Span()
+    @property
+    def span(self) -> Span:
+        """The time from the first to the last."""
+        return Span(self._begin, self._end)
 
 
-def _counted(
-    done: Iterator[tuple[Frame, RestoreResult]], on_frame: OnFrame, before: int, total: int
-) -> Iterator[tuple[Frame, RestoreResult]]:
+def _counted(done: Iterator[Made], on_frame: OnFrame, before: int, total: int) -> Iterator[Made]:
     """Yield what is done, and tell of each."""
     for number, item in enumerate(done, before + 1):
         yield item
@@ -252,7 +301,7 @@ def _counted(
 def _write_segment(
     parts: PartsFolder,
     number: int,
-    done: Iterator[tuple[Frame, RestoreResult]],
+    done: Iterator[Made],
     encoder: str,
     reader: VideoReader,
 ) -> None:
