@@ -266,6 +266,11 @@ class OutputConfig:
     compare: bool = False
     """Also draw a before/after picture beside each result, as NAME_compare.jpg."""
 
+    keep_originals: bool = False
+    """Also keep each photo that is changed beside its result, in NAME.undo, with its faces as they were; 'facerestore
+    undo' gives it back byte for byte. As large as the photo.
+    """
+
     frames: str | None = option(None, metavar="FIRST:END")
     """Of a video or an animation: only these frames, such as 100:200 for frames 100 to 199; the first is 0."""
 

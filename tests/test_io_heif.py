@@ -140,7 +140,7 @@ def test_chroma_of_a_heic_is_kept_and_else_what_phones_read():
 def test_moving_avif_asks_for_a_frame():
     frames = [Image.fromarray(smooth(64, 96, seed=seed)) for seed in (1, 2)]
     data = saved(frames[0], "AVIF", save_all=True, append_images=frames[1:], quality=95)
-    with pytest.raises(ImageError, match=r"holds 2 animation frames, .*--page 1 to 2"):
+    with pytest.raises(ImageError, match=r"holds 2 animation frames.*--page 1 to 2"):
         decode_image(data)
     assert difference(decode_image(data, page=2).pixels, np.asarray(frames[1])) < 0.1
 

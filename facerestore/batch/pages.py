@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facerestore.batch.plan import STREAM, PhotoJob
+from facerestore.batch.undo import Crop
 from facerestore.errors import ImageError
 from facerestore.io import encode_page, fitting, joined, left_out
 from facerestore.pipeline.report import storage_note
@@ -16,12 +17,13 @@ from facerestore.types import DecodedImage
 
 
 class Restored(NamedTuple):
-    """A restored picture before it is written: its report, and the files written beside it."""
+    """A restored picture before it is written: its report, the files written beside it, and its faces as they were."""
 
     image: DecodedImage
     report: dict[str, Any]
     unchanged: bool
     extras: tuple[Path, ...]
+    crops: tuple[Crop, ...] = ()
 
 
 def check_pages(name: str, count: int, format: str) -> None:
@@ -42,10 +44,18 @@ def page_job(job: PhotoJob, number: int) -> PhotoJob:
     return replace(job, target=target, name=name, page=number)
 
 
-def restore_pages(
-    data: bytes, count: int, *, restore: Callable[[int], Restored]
-) -> tuple[dict[str, Any], bytes | bytearray, tuple[Path, ...]]:
-    """Restore pages in turn; return one report of them all, the TIFF, and the files written beside it.
+class RestoredPages(NamedTuple):
+    """The pages of a TIFF, as `Restored` has a picture; ``encoded`` is all of them as a file."""
+
+    encoded: bytes | bytearray
+    report: dict[str, Any]
+    unchanged: bool
+    extras: tuple[Path, ...]
+    crops: tuple[Crop, ...]
+
+
+def restore_pages(data: bytes, count: int, *, restore: Callable[[int], Restored]) -> RestoredPages:
+    """Restore pages in turn; return the TIFF of them, with one report of them all.
 
     Where nothing was changed, it is the very file.
 
@@ -55,21 +65,23 @@ def restore_pages(
         restore: restores one, the first of which is 1.
     """
     pages, reports, extras, unsaid = [], [], list[Path](), list[tuple[int, str]]()
+    crops = list[Crop]()
     changed = False
     for number in range(1, count + 1):
         found = restore(number)
         pages.append(encode_page(found.image, source=data))
         reports.append(found.report)
         extras += found.extras
+        crops += found.crops
         if found.unchanged:
             lines = (left_out(found.image, format="TIFF"), storage_note(found.image))
             unsaid += [(number, line) for line in lines if line]
         changed |= not found.unchanged
     if not changed:
-        return merged(reports), data, tuple(extras)
+        return RestoredPages(data, merged(reports), True, tuple(extras), ())
     for number, line in unsaid:  # a page that was kept is written anew too, beside one that was not
         reports[number - 1]["notes"].append(line)
-    return merged(reports), joined(pages), tuple(extras)
+    return RestoredPages(joined(pages), merged(reports), False, tuple(extras), tuple(crops))
 
 
 def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:

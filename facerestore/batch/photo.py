@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.clips import run_clip
 from facerestore.batch.outcome import PhotoOutcome, Status
-from facerestore.batch.pages import Restored, check_pages, page_job, restore_pages
+from facerestore.batch.pages import Restored, RestoredPages, check_pages, page_job, restore_pages
 from facerestore.batch.plan import STREAM, PhotoJob, compare_path
 from facerestore.batch.products import (
     beside,
@@ -24,6 +25,7 @@ from facerestore.batch.products import (
     write_stages,
 )
 from facerestore.batch.standing import Claim
+from facerestore.batch.undo import crops_of, packed, undo_path
 from facerestore.batch.workers import PixelBudget
 from facerestore.config import OutputConfig
 from facerestore.errors import ConfigError, JournalError, WeightsError
@@ -51,7 +53,7 @@ from facerestore.video import is_clip
 if TYPE_CHECKING:
     from facerestore.batch.ahead import Ahead
     from facerestore.batch.journal import Journal
-    from facerestore.io import OnEncoded
+    from facerestore.io import Buffer, OnEncoded
     from facerestore.pipeline.progress import OnProgress
     from facerestore.pipeline.restore import RestorePipeline
 
@@ -198,10 +200,10 @@ def _run_pages(job: PhotoJob, work: Work, data: bytes, count: int) -> tuple[dict
             image = work.pipeline.decode(data, name=called, page=number)
             return _restored(page_job(job, number), work, image, "TIFF")
 
-    report, encoded, extras = restore_pages(data, count, restore=restore)
-    told = work.telling(job, data, report, extras)
-    written = write_encoded(job.target, encoded, overwrite=work.options.overwrite, on_encoded=told)
-    return report, (written, *extras)
+    found = restore_pages(data, count, restore=restore)
+    told, extras = _keeping(job, work, data, found)
+    written = write_encoded(job.target, found.encoded, overwrite=work.options.overwrite, on_encoded=told)
+    return found.report, (written, *extras)
 
 
 def _run_decoded(
@@ -212,7 +214,7 @@ def _run_decoded(
     format_name = result_format(job.target, image, options.format)
     image = fitted(image, format=format_name)
     found = _restored(job, work, image, format_name)
-    told = work.telling(job, data, found.report, found.extras)
+    told, extras = _keeping(job, work, data, found)
     if found.unchanged:
         written = write_encoded(job.target, data, overwrite=options.overwrite, on_encoded=told)
     else:
@@ -225,7 +227,26 @@ def _run_decoded(
             spent=True,  # its pixels are not looked at again
             on_encoded=told,
         )
-    return found.report, (written, *found.extras)
+    return found.report, (written, *extras)
+
+
+def _keeping(
+    job: PhotoJob, work: Work, data: bytes, found: Restored | RestoredPages
+) -> tuple[OnEncoded | None, tuple[Path, ...]]:
+    """Return what is told of a result when it is encoded, and all files beside it: the photo too, where it is kept."""
+    if not work.options.keep_originals or found.unchanged:
+        return work.telling(job, data, found.report, found.extras), found.extras
+    aside, name = undo_path(job.target), "photo" if job.source == STREAM else job.source.name
+    extras = (*found.extras, aside)
+    told = work.telling(job, data, found.report, extras)
+
+    def keep(parts: Sequence[Buffer]) -> None:
+        body = packed(name, data, parts, found.crops)
+        write_encoded(aside, body, overwrite=work.extras.overwrite)
+        if told is not None:
+            told(parts)
+
+    return keep, extras
 
 
 def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) -> Restored:
@@ -233,7 +254,12 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
     check_holds(image, format=format_name)
     pipeline, options = work.pipeline, work.extras
     sketch = None if options.html is None else thumbnail(image.pixels)
-    result = pipeline.run(image, source=job.source, spent=not options.compare, on_progress=work.on_progress)
+    result = pipeline.run(
+        image,
+        source=job.source,
+        spent=not (options.compare or options.keep_originals),
+        on_progress=work.on_progress,
+    )
     done = pipeline.task.done if result.report["restored"] else None
     result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None
@@ -259,7 +285,8 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
     if options.save_damaged is not None and result.before is not None:
         target = beside(Path(options.save_damaged) / job.name, "_damaged.png")
         extras.append(write_extra(target, picture_of(result.before.pixels, result, "damage"), options))
-    return Restored(result.image, result.report, unchanged, tuple(extras))
+    crops = crops_of(image, result.faces, page=job.page) if options.keep_originals else []
+    return Restored(result.image, result.report, unchanged, tuple(extras), tuple(crops))
 
 
 def _release(error: BaseException | None) -> None:

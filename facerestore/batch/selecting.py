@@ -21,6 +21,7 @@ from facerestore.video import VIDEO_SUFFIXES
 
 _KINDS = {
     "HEIC": ".heic .heif .hif",
+    "undo file": ".undo",
     "PDF": ".pdf",
     "JPEG XL": ".jxl",
     "JPEG 2000": ".jp2 .j2k .jpf .jpx",
@@ -132,7 +133,7 @@ def kinds_of(paths: Iterable[Path], *, lacks: Callable[[str], str | None] = lack
         if install := lacks(SUFFIXES.get(suffix, "")):
             installs[kind] = f" (to read them: {install})"
     return ", ".join(
-        f"{number} {kind}{'s' if kind == 'video' and number > 1 else ''}{installs.get(kind, '')}"
+        f"{number} {kind}{'s' if kind in ('video', 'undo file') and number > 1 else ''}{installs.get(kind, '')}"
         for kind, number in counts.most_common()
     )
 

@@ -71,6 +71,12 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "Show the parts of faces: skin, eyes, brows, nose, lips, hair and the rest of the 19 classes of"
             " CelebAMask-HQ."
         ),
+        "verify": Command(
+            "Say which pixels of a photo a result has changed, and fail where it has changed others than it says."
+        ),
+        "undo": Command(
+            "Give back the photos that results were made of, byte for byte, where --keep-originals has kept them."
+        ),
         "export": Command(
             "Write a network as a file that other programs run: ONNX, OpenVINO or TorchScript; and compare it at once."
         ),

@@ -22,8 +22,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONFIGURATIONS = (RestoreConfig, OutputConfig)
 
 FILES = (
-    "output recursive include_results format quality suffix overwrite skip_existing compare sheet save_faces"
-    " save_stages save_damaged report html config dry_run page"
+    "output recursive include_results format quality suffix overwrite skip_existing compare keep_originals sheet"
+    " save_faces save_stages save_damaged report html config dry_run page"
 )
 
 SETTING: Mapping[str, str] = MappingProxyType(

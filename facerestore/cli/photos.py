@@ -70,9 +70,10 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
     """Raise ConfigError unless the wanted outputs go together."""
     files = request.files
     beside = (files.compare, files.save_faces, files.save_stages, files.save_damaged, files.html)
-    if to_stdout and any(beside):
+    if to_stdout and any((*beside, files.keep_originals)):
         raise ConfigError(
-            "--compare, --save-faces, --save-stages, --save-damaged and --html need a named result; give -o FILE"
+            "--compare, --keep-originals, --save-faces, --save-stages, --save-damaged and --html need a named result;"
+            " give -o FILE"
         )
     if to_stdout:
         request.check_stdout("picture", example="out.jpg", json="use --report FILE.json")

@@ -71,13 +71,26 @@ def read_boxes(source: Source) -> Stated:
         ImageError: there are more of them than a picture needs.
         ValueError: they contradict themselves.
     """
-    data, stated = source.data, Stated()
-    for box in _boxes(source, 0, len(data)):
+    data, stated, described = source.data, Stated(), False
+    outer = _boxes(source, 0, len(data))
+    while (box := _next_box(outer, whole=described, stated=stated)) is not None:
         if box.kind == b"meta":
             _read_meta(source, box, stated)
+            described = True
         elif box.kind == b"uuid" and data[box.start : box.start + 16] == _C2PA:
             stated.dropped.append(_claims.CREDENTIALS)
     return stated
+
+
+def _next_box(boxes: Iterator[_Box], *, whole: bool, stated: Stated) -> _Box | None:
+    """Return the next box; None at the end, which, where the picture is ``whole``, is where something else follows."""
+    try:
+        return next(boxes, None)
+    except ValueError:
+        if not whole:
+            raise
+        stated.dropped.append(_claims.TRAILER)
+        return None
 
 
 def _boxes(source: Source, start: int, end: int) -> Iterator[_Box]:

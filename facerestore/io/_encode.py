@@ -13,7 +13,7 @@ from facerestore.errors import ConfigError, ImageError
 from facerestore.io import _avif, _bmp, _exif, _heif, _jpeg, _jpeg_metadata, _png, _tiff, _webp
 from facerestore.io._across import for_format
 from facerestore.io._files import Buffer
-from facerestore.io._formats import check_holds, fitted, resolve_format
+from facerestore.io._formats import FORMATS, check_holds, fitted, resolve_format
 from facerestore.io._opencv import opencv_jpeg, swap_red_and_blue, with_blue_first
 from facerestore.io._source import Rows, Samples
 from facerestore.types import DecodedImage, Metadata
@@ -127,6 +127,17 @@ def left_out(image: DecodedImage, *, format: str) -> str | None:
         ConfigError: unknown format.
     """
     return for_format(image, resolve_format(format))[1]
+
+
+def is_lossy(image: DecodedImage) -> bool:
+    """Say whether the format that a picture was read from has lost some of what was encoded."""
+    traits = FORMATS.get(image.format or "")
+    return traits is not None and traits.lossy and image.metadata.body_of(_webp.LOSSLESS) is None
+
+
+def quality_written(image: DecodedImage) -> int | None:
+    """Return the quality, from 50 on, that a JPEG says it was written with; None for other pictures."""
+    return _jpeg_metadata.quality_of(image.metadata, 50) if image.format == "JPEG" else None
 
 
 def _check_form(image: DecodedImage) -> None:

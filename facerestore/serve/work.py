@@ -122,10 +122,8 @@ class _Work:
         count = 1 if order.restore.page else page_count(order.data, name=NAME)
         if count > 1:
             check_pages(NAME, count, _named(order.output.format) or "TIFF")
-            report, encoded, _ = restore_pages(
-                order.data, count, restore=lambda page: self._one(page, "TIFF")
-            )
-            return Answer(report, bytes(encoded), "TIFF")
+            pages = restore_pages(order.data, count, restore=lambda page: self._one(page, "TIFF"))
+            return Answer(pages.report, bytes(pages.encoded), "TIFF")
         found = self._one()
         format_name = result_format(STREAM, found.image, order.output.format)
         if found.unchanged:
