@@ -1,5 +1,6 @@
 """The service over HTTP: what it answers, what it refuses, and what becomes of requests under way."""
 
+import asyncio
 import json
 import re
 import signal
@@ -122,6 +123,10 @@ def test_counters_and_log_tell_of_a_photo_and_nothing_that_is_in_it(client, serv
     text = client.get("/metrics").text
     assert 'facerestore_requests_total{route="/v1/restore",status="200"}' in text
     assert 'facerestore_faces_total{code="restored"}' in text
+
+
+def test_other_methods_are_told_which_there_are(client):
+    assert client.put("/v1/jobs/none").headers["allow"] == "DELETE, GET"
 
 
 # --- what it refuses -----------------------------------------------------------------------------------------------
@@ -333,3 +338,22 @@ def test_document_is_that_of_the_options():
     if path.read_text() != made:
         path.write_text(made)
         pytest.fail(f"{path.name} was not that of the options; it is written anew")
+
+
+# --- under load ----------------------------------------------------------------------------------------------------
+
+
+def test_no_request_that_was_accepted_is_lost_among_bad_ones(tmp_path):
+    from benchmarks.serve import KINDS, load
+
+    server = Server(tmp_path, queue=4, max_bytes=1_000_000)
+    outcome = asyncio.run(load(server.url, PHOTO, clients=len(KINDS), rounds=4, too_large=1_000_001))
+    assert not outcome.lost
+    kinds = {kind: {status for one, status in outcome.answers if one == kind} for kind in KINDS}
+    assert kinds["good"] == kinds["form"] == {200}
+    assert kinds["oversized"] <= {413, 429, 0}  # 0: it was still sending when it was refused
+    assert kinds["malformed"] <= {422, 429}
+    assert kinds["job"] <= {200, 429}
+    with server.client() as client:
+        server.until(lambda: server.gauge(client, "running") == 0)
+    assert server.stop() == 0

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from facerestore import __version__
 from facerestore.config import RestoreConfig
@@ -145,11 +147,12 @@ def build_app(service: Service, *, token: str | None = None) -> Door:
     @app.exception_handler(HTTPException)
     async def refuse(request: Request, error: HTTPException) -> Response:
         where = f"{request.method} {request.url.path[:80]}"
-        allowed = (error.headers or {}).get("Allow")
+        allowed = _methods(app, request) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else ""
         remedy = f"use {allowed}" if allowed else "see /openapi.json"
         problem = Problem(error.status_code, f"{where}: {error.detail}; {remedy}", remedy=remedy)
         response = problem_response(problem)
-        response.headers.update(error.headers or {})
+        if allowed:
+            response.headers["allow"] = allowed
         return response
 
     @app.exception_handler(FaceRestoreError)
@@ -168,6 +171,12 @@ def build_app(service: Service, *, token: str | None = None) -> Door:
         return Response(status_code=CLIENT_GONE)
 
     return Door(app, token, service.metrics, service.log)
+
+
+def _methods(app: FastAPI, request: Request) -> str:
+    """Return the methods that a path knows; each of its routes knows one alone."""
+    routes = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
 
 
 def _add_work(app: FastAPI, service: Service) -> None:
