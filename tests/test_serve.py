@@ -14,8 +14,11 @@ from serve_fakes import CRASH, CRASH_ONCE, FAIL, WAIT, Server, enhanced_bytes, f
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError
-from facerestore.serve.answers import wanted
-from facerestore.serve.options import ServeOptions, asked
+from facerestore.fields import names_of
+from facerestore.io import FORMATS
+from facerestore.serve.answers import MEDIA, wanted
+from facerestore.serve.options import NOBODY, OPERATOR, ServeOptions, asked
+from facerestore.serve.options import RESTORE as REQUEST
 from facerestore.serve.run import token_of
 
 PHOTO = png()
@@ -327,6 +330,15 @@ def test_request_begins_with_what_the_service_was_started_with():
     )
     assert found.restore == RestoreConfig(strength=0.4, device="cpu", upscale=2, rotations=True)
     assert found.output == OutputConfig()
+
+
+def test_every_option_of_enhance_is_for_requests_or_for_who_starts_the_service():
+    parts = (*REQUEST, *OPERATOR, *NOBODY, "max_pixels")
+    assert sorted(parts) == sorted(names_of(RestoreConfig))
+
+
+def test_every_format_that_is_written_has_a_media_type():
+    assert MEDIA.keys() == FORMATS.keys()
 
 
 def test_document_is_that_of_the_options():

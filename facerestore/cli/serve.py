@@ -10,7 +10,7 @@ from facerestore.cli.terminal import Terminal
 from facerestore.config import RestoreConfig
 from facerestore.errors import required_package
 from facerestore.fields import names_of, option
-from facerestore.serve.options import RESTORE, SERVED_PIXELS, ServeOptions
+from facerestore.serve.options import OPERATOR, RESTORE, SERVED_PIXELS, ServeOptions
 
 EPILOG = """Examples:
 facerestore serve
@@ -45,7 +45,7 @@ class ServeRequest(ServeOptions):
         "": "host port token_file workers at_a_time",
         "Limits": "max_bytes max_pixels queue time_limit upload_limit grace",
         "Jobs": "jobs keep_for keep",
-        "Networks": "backend weights provider detector parser fidelity background tile device precision threads",
+        "Networks and results": " ".join(OPERATOR),
         "What requests begin with": " ".join(
             each for each in RESTORE if each not in ("page", "aligned", "faces", "dial")
         ),

@@ -19,6 +19,8 @@ MEDIA = {
     "WEBP": "image/webp",
     "TIFF": "image/tiff",
     "BMP": "image/bmp",
+    "AVIF": "image/avif",
+    "HEIF": "image/heif",
 }
 """Media types by format."""
 

@@ -17,22 +17,18 @@ from facerestore.config import OutputConfig, RestoreConfig, make_config
 from facerestore.errors import ConfigError
 from facerestore.fields import Option, UnknownError, documented, option, option_of, type_of
 
-RESTORE = (
-    *(
-        "strength",
-        "detail",
-        "region",
-        "mask",
-        "faces",
-        "dial",
-        "min_face",
-        "force",
-        "upscale",
-        "colour_match",
-    ),
-    *("aligned", "detect_size", "rotations", "page"),
-)
+_ASKED = "strength detail region mask faces dial min_face force upscale colour_match"
+_SEEN = "aligned detect_size rotations page"
+RESTORE = tuple(f"{_ASKED} {_SEEN}".split())
 """Fields of `RestoreConfig` that a request may give."""
+
+_NETWORKS = "backend weights provider detector parser fidelity guard min_identity background tile"
+OPERATOR = tuple(f"{_NETWORKS} mark device precision threads".split())
+"""Fields of `RestoreConfig` that whoever starts the service gives, beside ``max_pixels`` and what requests begin
+with."""
+
+NOBODY = ("official", "offline")
+"""Fields of `RestoreConfig` that a service has no use for."""
 
 OUTPUT = ("format", "quality")
 """Fields of `OutputConfig` that a request may give."""

@@ -8,15 +8,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from facerestore.serve.answers import MEDIA
 from facerestore.serve.problems import RefusedError
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-PICTURES = ("image/jpeg", "image/png", "image/webp", "image/tiff", "image/bmp")
-"""Media types of the formats that are read; what a file is, its bytes say."""
+RAW = (*MEDIA.values(), "application/octet-stream")
+"""Media types of a photo as it is; any other of pictures does as well, for what a file is, its bytes say."""
 
-RAW = (*PICTURES, "application/octet-stream")
 FORM = "multipart/form-data"
 
 MOST_PARTS = 64
@@ -116,7 +116,7 @@ async def read_upload(request: Request, account: Account, *, most: int, seconds:
         RefusedError: it is too large or too slow, of another type, no form, or without a photo.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != FORM and kind not in RAW:
+    if kind not in (FORM, *RAW) and not kind.startswith("image/"):
         raise RefusedError.make(
             415,
             f"the request is of type '{kind[:80]}'",

@@ -6,7 +6,7 @@ import * as viewer from "./viewer.js";
 import { asOptions, faceSettings, options, settings } from "./settings.js";
 
 const byId = (id) => document.getElementById(id);
-const SHOWN = ["image/jpeg", "image/png", "image/webp", "image/bmp"]; // what a browser can show
+const SHOWN = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/avif"]; // what a browser can show
 const PAUSE = 350; // ms after the last change of a setting
 const photos = [];
 let current = null;
