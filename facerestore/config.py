@@ -271,6 +271,12 @@ class OutputConfig:
     undo' gives it back byte for byte. As large as the photo.
     """
 
+    c2pa_key: str | None = option(None, metavar="FILE")
+    """Sign results with content credentials (C2PA): a private key in PEM, with --c2pa-cert."""
+
+    c2pa_cert: str | None = option(None, metavar="FILE")
+    """The key's certificate and those that vouch for it, in PEM."""
+
     frames: str | None = option(None, metavar="FIRST:END")
     """Of a video or an animation: only these frames, such as 100:200 for frames 100 to 199; the first is 0."""
 
@@ -305,6 +311,8 @@ class OutputConfig:
             raise ConfigError(
                 f"suffix '{self.suffix}' cannot be part of a file name; give one such as '_restored'"
             )
+        if (self.c2pa_key is None) != (self.c2pa_cert is None):
+            raise ConfigError("c2pa_key and c2pa_cert go together; give both of them")
         if self.overwrite and self.skip_existing:
             raise ConfigError("overwrite and skip_existing exclude each other; give one of them")
 

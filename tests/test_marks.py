@@ -73,6 +73,15 @@ def test_a_mark_is_found_behind_much_else(format, tmp_path):
     assert kinds_made(path) == {"restored"}
 
 
+@pytest.mark.parametrize("length", range(130_800, 132_300, 300))
+def test_a_mark_is_read_wherever_the_parts_that_are_looked_at_meet(length, tmp_path):
+    head, body = b"\0\0\0\x18ftypheic" + bytes(12), with_mark(Metadata(), MARK).xmp
+    box = length.to_bytes(4, "big") + b"mdat"
+    path = tmp_path / "a.heic"
+    path.write_bytes(head + box + bytes(length - 8 - len(body)) + body)
+    assert facerestore.read_mark(path).version == "1.2"
+
+
 def test_what_the_xmp_says_stays_and_is_added_to():
     once = with_mark(Metadata(xmp=PACKET), MARK).xmp
     assert b'dc:source="\xc3\xa9"' in once

@@ -34,7 +34,9 @@ from facerestore.io import (
     OF_RAW,
     RAW,
     WRITTEN_SUFFIXES,
+    Credentials,
     check_holds,
+    encode_image,
     fitted,
     is_file,
     left_out,
@@ -46,7 +48,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
-from facerestore.pipeline.report import reading_notes, storage_note
+from facerestore.pipeline.report import mark_of, reading_notes, storage_note
 from facerestore.types import DecodedImage
 from facerestore.video import is_clip
 
@@ -85,6 +87,11 @@ class Work:
         """How what goes beside the result is written."""
         return replace(self.options, overwrite=True, skip_existing=False) if self.begun else self.options
 
+    @property
+    def credentials(self) -> Credentials | None:
+        """What results are signed with; None where they are not."""
+        return credentials_of(self.options)
+
     def telling(
         self, job: PhotoJob, data: bytes, report: dict[str, Any], extras: tuple[Path, ...]
     ) -> OnEncoded | None:
@@ -103,6 +110,13 @@ class Work:
     def result_pixels(self, width: int, height: int) -> int:
         """Return how many pixels the result of a photo has."""
         return round(width * height * self.pipeline.config.upscale**2)
+
+
+def credentials_of(options: OutputConfig) -> Credentials | None:
+    """Return what results are signed with; None where they are not."""
+    if options.c2pa_key is None or options.c2pa_cert is None:
+        return None
+    return Credentials(Path(options.c2pa_key), Path(options.c2pa_cert))
 
 
 def do_job(job: PhotoJob, work: Work) -> PhotoOutcome:
@@ -202,7 +216,8 @@ def _run_pages(job: PhotoJob, work: Work, data: bytes, count: int) -> tuple[dict
 
     found = restore_pages(data, count, restore=restore)
     told, extras = _keeping(job, work, data, found)
-    written = write_encoded(job.target, found.encoded, overwrite=work.options.overwrite, on_encoded=told)
+    encoded = found.encoded if found.unchanged else _signed(found.encoded, work, found, data, "TIFF", "TIFF")
+    written = write_encoded(job.target, encoded, overwrite=work.options.overwrite, on_encoded=told)
     return found.report, (written, *extras)
 
 
@@ -217,6 +232,10 @@ def _run_decoded(
     told, extras = _keeping(job, work, data, found)
     if found.unchanged:
         written = write_encoded(job.target, data, overwrite=options.overwrite, on_encoded=told)
+    elif work.credentials is not None:
+        plain = encode_image(found.image, format=format_name, quality=options.quality)
+        encoded = _signed(plain, work, found, data, format_name, image.format)
+        written = write_encoded(job.target, encoded, overwrite=options.overwrite, on_encoded=told)
     else:
         written = write_image(
             job.target,
@@ -228,6 +247,24 @@ def _run_decoded(
             on_encoded=told,
         )
     return found.report, (written, *extras)
+
+
+def _signed(
+    encoded: bytes | bytearray,
+    work: Work,
+    found: Restored | RestoredPages,
+    photo: bytes,
+    format_name: str,
+    photo_format: str | None,
+) -> bytes | bytearray:
+    """Return a result with content credentials, where there is a key for them."""
+    credentials = work.credentials
+    if credentials is None:
+        return encoded
+    mark = mark_of(found.report, done=work.pipeline.task.done)
+    return credentials.signed(
+        bytes(encoded), mark, format=format_name, photo=photo, photo_format=photo_format
+    )
 
 
 def _keeping(

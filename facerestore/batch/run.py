@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from facerestore.batch.outcome import PhotoOutcome, Status
-from facerestore.batch.photo import Work, do_job
+from facerestore.batch.photo import Work, credentials_of, do_job
 from facerestore.batch.plan import STREAM, PhotoJob
 from facerestore.batch.workers import PixelBudget, on_cpu, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig
@@ -207,7 +207,9 @@ def check_options(pipeline: RestorePipeline, options: OutputConfig) -> None:
     """Make sure that a pipeline can write what is asked for.
 
     Raises:
-        ConfigError: stages are to be saved, and the restorer has none.
+        ConfigError: stages are to be saved, and the restorer has none; or results cannot be signed as is asked for.
     """
     if options.save_stages is not None:
         check_staged(pipeline.restorer)
+    if (credentials := credentials_of(options)) is not None:
+        credentials.check()

@@ -8,6 +8,7 @@ from pathlib import Path
 from facerestore.errors import ConfigError, ImageError
 from facerestore.io._across import colours_of
 from facerestore.io._boundary import readable, within_memory
+from facerestore.io._credentials import Credentials
 from facerestore.io._decode import (
     PictureSource,
     as_decoded,
@@ -72,6 +73,7 @@ __all__ = [
     "SUFFIXES",
     "WRITTEN_SUFFIXES",
     "Buffer",
+    "Credentials",
     "FolderContent",
     "FormatTraits",
     "Mark",

@@ -1,4 +1,4 @@
-"""AVIF: pixels of 8 to 12 bits through OpenCV, what is beside them through Pillow, both by libavif.
+"""AVIF: read through Pillow, and pixels of more than 8 bits through OpenCV, which writes all; both have libavif.
 
 libheif, as pillow-heif brings it, has no AV1; Pillow has 8 bits only, and does not write them without loss.
 """
@@ -42,22 +42,28 @@ def decode(source: Source) -> DecodedImage:
         parts=stated.parts(icc),
         dropped=tuple(stated.dropped),
     )
-    if picture.n_frames > 1:
-        picture.seek(frame)
-        decoded = _pillow.channels(picture, source.name)
-    else:
-        decoded = overheard(lambda: _still_pixels(source, stated.bits))[0]
+    picture.seek(frame)
+    decoded = (
+        overheard(lambda: _deep_pixels(source, stated.bits))[0] if stated.bits > 8 and not frame else None
+    )
+    if decoded is None:
+        notes = (f"{stated.bits} bits of a sample were read as 8",) if stated.bits > 8 else ()
+        decoded = _pillow.channels(picture, source.name)._replace(notes=notes)
     return finish(decoded, metadata, "AVIF")
 
 
-def _still_pixels(source: Source, bits: int) -> Decoded:
-    """Return the pixels of a picture that does not move."""
+def _deep_pixels(source: Source, bits: int) -> Decoded | None:
+    """Return the pixels of a picture of more than 8 bits; None where OpenCV does not find it.
+
+    It looks for one in the first 500 bytes, before which content credentials may stand.
+    """
     import cv2
 
     _check_opencv(source.name)
-    decoded = opencv_pixels(source, [source.data], cv2.IMREAD_UNCHANGED)
-    if decoded.dtype == np.uint16:
-        decoded = _boxes.widened(decoded, bits)
+    try:
+        decoded = _boxes.widened(opencv_pixels(source, [source.data], cv2.IMREAD_UNCHANGED), bits)
+    except ImageError:
+        return None
     if decoded.ndim == 2:
         return Decoded(tripled(decoded), grey=True)
     return Decoded(*without_alpha(decoded)) if decoded.shape[2] == 4 else Decoded(swap_red_and_blue(decoded))

@@ -183,7 +183,7 @@ def _sought(stream: IO[bytes]) -> bytes:
     if head[:4] in (b"II*\x00", b"MM\x00*"):  # its directory, which we write last, and what follows that
         start = struct.unpack_from("<I" if head[:2] == b"II" else ">I", head, 4)[0]
     place = max(min(start or size, size - _WINDOW), size - _LONGEST_HEAD)
-    stream.seek(place)
+    stream.seek(max(place, len(head)))  # never a piece twice, which a mark might be cut by
     return head + stream.read()
 
 
