@@ -7,6 +7,7 @@ arXiv 1704.04861) and a top-down path (FPN, arXiv 1612.03144) keep it small; no 
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TypeVar
 
 import torch
@@ -25,6 +26,9 @@ OUTPUTS = 15
 
 SIDE_PER_STRIDE = 3.0
 """A cell's box before it has learnt anything, in strides: the middle of the sizes that its map is taught."""
+
+HALF_RANGE = 127.5
+"""Of the values of an 8-bit picture."""
 
 RARE_LOGIT = -4.6
 """Score before training: one cell in a hundred (RetinaNet, arXiv 1708.02002, section 4.1)."""
@@ -181,15 +185,21 @@ def decode(outputs: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, T
 
 
 class PictureCells(nn.Module):
-    """What the detector runs: B H W 3 uint8 RGB pictures, as they lie in memory, to the B N 15 outputs of all cells."""
+    """What the detector runs: B H W 3 uint8 RGB pictures, as they lie in memory, to the B N 15 outputs of all cells.
+
+    The range of the values is made one with the first weights, so that a large picture is not gone through for it: of
+    `normalise` only the middle stays, 127.5, since that is what the first convolution pads with.
+    """
 
     def __init__(self, network: DetectorNet) -> None:
         super().__init__()
-        self.network = network
+        self.network = deepcopy(network)
+        with torch.no_grad():
+            next(self.network.parameters()).div_(HALF_RANGE)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """B H W 3 -> B N 15, H and W multiples of 64; see `flatten`."""
-        x = normalise(pictures.permute(0, 3, 1, 2).float() / 255)  # B 3 H W, colours last in memory
+        x = pictures.permute(0, 3, 1, 2).float() - HALF_RANGE  # B 3 H W, colours last in memory
         return flatten(self.network.maps(x))
 
 
