@@ -1,18 +1,21 @@
 """Several photos at a time: in order, within bounds, and with the results of one after the other."""
 
 import threading
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import Brightener, face_at, photo, pipeline
 
 from facerestore.batch import PhotoJob, PhotoOutcome, Status, do_job, run_jobs
 from facerestore.batch.photo import Work
 from facerestore.batch.run import Threads, flow
-from facerestore.batch.workers import PixelBudget, pixels_at_a_time, worker_count
+from facerestore.batch.workers import LARGE_FILE_BYTES, PixelBudget, at_a_time, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.engines.device import available_cores
 from facerestore.errors import BackendError, ConfigError, WeightsError
-from facerestore.io import picture_size, read_encoded, write_image
+from facerestore.io import encode_image, picture_size, read_encoded, write_image
+from facerestore.types import DecodedImage
 
 FACE = face_at(10, 20)
 FORCED = RestoreConfig(force=True)
@@ -66,6 +69,16 @@ def test_a_large_photo_has_its_turn_before_small_ones_that_come_behind_it():
     for thread in threads:
         thread.join(10)
     assert order == [9, 4]
+
+
+def test_so_many_photos_are_worked_on_as_the_memory_holds(tmp_path):
+    small, large, none = (tmp_path / name for name in ("small.png", "large.png", "none.png"))
+    small.write_bytes(encode_image(DecodedImage(np.zeros((4, 4, 3), np.uint8)), format="PNG"))
+    with large.open("wb") as stream:
+        stream.truncate(LARGE_FILE_BYTES + 1)
+    jobs = {path: PhotoJob(path, tmp_path / "out.png", Path(path.stem)) for path in (small, large, none)}
+    assert at_a_time(3, [jobs[small], jobs[none]]) == 3
+    assert at_a_time(3, [jobs[small], jobs[large]]) == 1
 
 
 def test_accelerators_have_more_photos_under_way():

@@ -18,6 +18,7 @@ from facerestore.backends import load_backend
 from facerestore.backends.graph_restorer import GraphRestorer
 from facerestore.detection.embedded import open_cells, open_points
 from facerestore.engines import Place
+from facerestore.engines.device import available_cores, cores_shared, share_of_cores
 from facerestore.engines.graph import GRAPH, TAKEN, TORCH, open_graph, packed_graph, unpacked_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError, MalformedError
 from facerestore.parsing import load_parser
@@ -150,10 +151,21 @@ def test_a_graph_that_fails_is_told():
         parser.parse([replace(face, lq=np.zeros_like(face.lq))])
 
 
-def test_threads_and_repeats_change_no_bit():
-    path, (face, *_) = WEIGHTS / "lite_clean_256.safetensors", trial_faces(256)
-    found = [load_backend(path, place=Place(threads=threads)).restore([face])[0] for threads in (1, 2, 2)]
+@pytest.mark.parametrize("name", RESTORERS)
+def test_threads_and_repeats_change_no_bit(name):
+    found = []
+    for threads in (1, 2, 2):
+        restorer = load_backend(WEIGHTS / f"{name}.safetensors", place=Place(threads=threads))
+        face, *_ = trial_faces(restorer.face_size)
+        found += restorer.restore([face], [trial_map(restorer.face_size)] if restorer.needs_parsing else None)
     assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def test_graphs_have_their_share_of_the_cores_where_photos_share_them():
+    assert share_of_cores() == 0
+    with cores_shared(available_cores()):
+        assert share_of_cores() == 1
+    assert share_of_cores() == 0
 
 
 def test_a_batch_gives_what_single_faces_give():

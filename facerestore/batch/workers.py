@@ -1,21 +1,32 @@
 """How many photos are worked on at a time, and what keeps their memory within bounds.
 
 Each keeps all of torch's threads, for a network computes a little differently on another number of them: so a photo's
-result is, bit for bit, the same whatever else is worked on. Threads that wait sleep (``device.wait_asleep``).
+result is, bit for bit, the same whatever else is worked on. Threads that wait sleep (``device.wait_asleep``). A graph,
+which computes the same on any number, has its share of the cores (``device.cores_shared``).
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from facerestore.batch.plan import STREAM, PhotoJob
 from facerestore.engines.device import available_cores
+from facerestore.errors import ImageError
+from facerestore.io import RemotePath, picture_size, read_encoded
 
 PIXELS_AT_A_TIME = 64_000_000
 """Photos that together have more are taken one after the other: beside the networks, a pixel of a JPEG takes 5.4 bytes
 from file to file (measured at 100 megapixels), and up to 10 in other formats. A single photo may be larger."""
+
+LARGE_FILE_BYTES = 16_000_000
+"""Of a file that is not read for its size: a JPEG of 50 megapixels, or a film."""
+
+SAMPLED = 8
+"""Photos of a run that are looked at before it begins, for how large they are."""
 
 ACCELERATOR_PIXELS_AT_A_TIME = 192_000_000
 """The same where networks run on an accelerator: `ACCELERATOR_WORKERS` photos of 12 megapixels, in about 2 GB."""
@@ -43,6 +54,26 @@ def worker_count(asked: int, *, photos: int, device: str, threads: int = 0) -> i
     cores = threads or available_cores()
     automatic = cores if on_cpu(device) else min(ACCELERATOR_WORKERS, cores)
     return max(1, min(asked or automatic, photos))
+
+
+def at_a_time(workers: int, jobs: Sequence[PhotoJob]) -> int:
+    """Return how many of some photos the memory holds at a time, by the largest of a few; at most ``workers``."""
+    if workers == 1:
+        return 1
+    sizes = [_pixels_of(job) for job in jobs[:: math.ceil(len(jobs) / SAMPLED)]]
+    return max(1, min(workers, PIXELS_AT_A_TIME // max(sizes)))
+
+
+def _pixels_of(job: PhotoJob) -> int:
+    """Return how many pixels a photo states; 1 where nobody can say so soon, many where the file is large."""
+    if job.source == STREAM or isinstance(job.source, RemotePath):
+        return 1
+    try:
+        if job.source.stat().st_size > LARGE_FILE_BYTES:
+            return PIXELS_AT_A_TIME
+        return math.prod(picture_size(read_encoded(job.source), page=1))
+    except (OSError, ImageError):  # told when it is its turn
+        return 1
 
 
 def pixels_at_a_time(device: str) -> int:

@@ -20,6 +20,7 @@ from facerestore.batch import (
     summarise,
 )
 from facerestore.batch.ahead import Ahead, may_read
+from facerestore.batch.workers import at_a_time, worker_count
 from facerestore.cli import stopping
 from facerestore.cli.course import BatchRun, write_reports
 from facerestore.cli.inputs import planned_photos
@@ -39,6 +40,7 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal
 from facerestore.cli.turns import Turns
 from facerestore.config import RESTORE
+from facerestore.engines.device import cores_shared
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located
 from facerestore.pipeline.progress import Progress
@@ -106,9 +108,19 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
         if not run.jobs and run.watch is None:
             return _finish_run(run)
         run.ahead = _read_ahead(request, run.jobs)
-        _load_networks(run)
-        with stopping.finishing():
-            return _finish_run(run)
+        with cores_shared(_at_a_time(run)):
+            _load_networks(run)
+            with stopping.finishing():
+                return _finish_run(run)
+
+
+def _at_a_time(run: BatchRun) -> int:
+    """Return how many photos are worked on at a time where they are restored on the CPU."""
+    asked, files = run.request.restore, run.request.files
+    if asked.background is not None:
+        return 1
+    workers = worker_count(files.workers, photos=len(run.jobs), device="cpu", threads=asked.threads)
+    return at_a_time(workers, run.jobs)
 
 
 def _load_networks(run: BatchRun) -> None:

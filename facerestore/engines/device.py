@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Container, Iterable, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,6 +119,28 @@ def set_threads(threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
+
+
+_photos = 1  # that are worked on at a time, as `cores_shared` was told
+
+
+@contextmanager
+def cores_shared(photos: int) -> Iterator[None]:
+    """Within the block a graph that is loaded has its share of the cores: so many photos are worked on at a time.
+
+    Only graphs, whose results are the same to the bit on any number of threads; those of torch are not.
+    """
+    global _photos
+    before, _photos = _photos, photos
+    try:
+        yield
+    finally:
+        _photos = before
+
+
+def share_of_cores() -> int:
+    """Return the CPU threads of a graph; 0 leaves them to what runs it, where one photo has all cores."""
+    return 0 if _photos == 1 else max(1, available_cores() // _photos)
 
 
 def autocast_dtype(precision: str, device: torch.device | Device) -> torch.dtype | None:

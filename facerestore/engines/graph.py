@@ -10,10 +10,12 @@ import base64
 import binascii
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, Any
 
 from facerestore.engines import Engine, Place
+from facerestore.engines.device import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
 from facerestore.weights.mixing import Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
@@ -105,7 +107,9 @@ def open_graph(file: WeightsFile, place: Place | None = None, *, mix: Mix | None
             if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
                 raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
             tensors = mixed(_tensors(look_at(mix.base), names), tensors, mix.share, name=str(file.path))
-        return OnnxEngine(model, place or Place(), name=str(file.path), parameters=tensors)
+        place = place or Place()
+        place = replace(place, threads=place.threads or share_of_cores())
+        return OnnxEngine(model, place, name=str(file.path), parameters=tensors)
 
 
 def _tensors(file: WeightsFile, names: Any) -> Mapping[str, NDArray[Any]]:
