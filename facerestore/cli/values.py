@@ -5,6 +5,7 @@ It takes 0.1 to 0.2 s of each start, most of it for options that nobody gave.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from types import NoneType, UnionType
@@ -13,9 +14,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 CHECKS = ("parser", "exists", "resolve_path", "path_type", "min", "max")
 """What typer may be told of an option beyond its type."""
 
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+
 
 def quickened(parameter: Any, command: Any) -> Any:
-    """Return a command's parameter that goes past typer's way where it is absent, a word, a path or a switch."""
+    """Return a command's parameter that goes past typer's way where it is absent, a word, number, path or switch."""
     usual = parameter.process_value
     if not isinstance(usual, partial):
         function = getattr(command.callback, "__wrapped__", command.callback)
@@ -36,12 +39,21 @@ def _processed(parameter: Any, usual: Any, kind: type | None, context: Any, valu
     """
     several = parameter.multiple or parameter.nargs == -1
     words = value if several and value is not None else () if value is None else (value,)
-    made = [Path(word) if kind is Path and isinstance(word, str) else word for word in words]
+    made = [_of_kind(kind, word) if isinstance(word, str) else word for word in words]
     unfit = made and (kind is None or not all(isinstance(one, kind) for one in made))
     if unfit or (parameter.required and not made):
         return usual(context, value)
     plain: Any = (made or ()) if several else (made or [None])[0]
     return plain if parameter.callback is None else parameter.callback(context, parameter, plain)
+
+
+def _of_kind(kind: type | None, word: str) -> Any:
+    """Return what a word says where nobody reads it otherwise; the word itself where somebody might."""
+    if kind is Path:
+        return Path(word)
+    if kind in (int, float) and _NUMBER.fullmatch(word) and (kind is float or "." not in word):
+        return kind(word)
+    return word
 
 
 def _plain_kind(kind: Any) -> type | None:
@@ -57,4 +69,4 @@ def _plain_kind(kind: Any) -> type | None:
             return None
     if get_origin(kind) is list:
         (kind,) = get_args(kind)
-    return kind if kind in (str, int, bool, Path) else None
+    return kind if kind in (str, int, float, bool, Path) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from facerestore.backends.calling import with_fidelity, with_precision
@@ -119,19 +120,23 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
     finding = choose(DETECT, config, store)
     detector = None if config.aligned else build_detector(finding, config, store, device)
     parsers: dict[str, FaceParser | None] = {}
+    parsers_lock = Lock()
 
     def shared_parser(
         chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
     ) -> FaceParser | None:
-        if chosen.name not in parsers:  # the same for all lines that take it
-            parsers[chosen.name] = build_parser(chosen, config, device=device)
-        return parsers[chosen.name]
+        with parsers_lock:
+            if chosen.name not in parsers:  # the same for all lines that take it
+                parsers[chosen.name] = build_parser(chosen, config, device=device)
+            return parsers[chosen.name]
 
     def build(name: str) -> RestorePipeline:
         single = replace(config, weights=name, background=None, tile=None, guard=False, min_identity=None)
         return assemble(single, store=store, detector=detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
+    if device.type == "cpu":
+        lines.begin_usual()
     if config.provider is not None:  # whoever names one is told at once where it is not there
         lines.get(found.candidates[0].name)
     behind = choose(BACKGROUND, config, store)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, template
@@ -24,7 +25,7 @@ from facerestore.pipeline.choose import AUTO
 from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.report import face_notes, notes_with, pasted_facts
 from facerestore.pipeline.restore import Procedure, RestorePipeline, description
-from facerestore.pipeline.routing import Candidate, harm, judged_size, route, summary
+from facerestore.pipeline.routing import DETAILED, Candidate, harm, judged_size, route, summary
 from facerestore.pipeline.stages import Assess, Judged, LineStage
 from facerestore.quality.judge import assess
 from facerestore.types import (
@@ -82,6 +83,19 @@ class Lines:
             if name not in self._built:
                 self._built[name] = _checked(self._build(name), self._sizes[name], name)
             return self._built[name]
+
+    def begin_usual(self) -> None:
+        """Begin to make the line that most faces take, where it comes with facerestore, while their photo is searched.
+
+        In a thread of its own; whoever gets the line waits for it, and is told what is amiss.
+        """
+        usual = next((c.name for c in self.candidates if c.bundled and c.character == DETAILED), None)
+        if usual is not None:
+            Thread(target=self._try, args=(usual,)).start()
+
+    def _try(self, name: str) -> None:
+        with suppress(Exception):  # the next call tries again
+            self.get(name)
 
     def of(self, face: RestoredFace) -> RestorePipeline:
         """Return the line of the network that serves a face."""
