@@ -11,11 +11,13 @@ from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
 
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class
+from facerestore.backends.engine_restorer import EngineRestorer
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.batch import PhotoJob, Status, run_jobs
 from facerestore.batch.gathering import GatheringParser, GatheringRestorer, gathered
 from facerestore.batch.workers import on_cpu
 from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError
 from facerestore.io import read_image, write_image
 from facerestore.types import AlignedFace
@@ -276,3 +278,73 @@ def test_lines_that_are_chosen_face_by_face_gather_too():
     assert other.restorer.lines.get(name) is inner
     image = photo(256, 256)
     assert np.array_equal(other.run(image).image.pixels, line.run(image).image.pixels)
+
+
+class Cramped(EngineRestorer):
+    """Brightens, by an engine that has room for two faces at a time."""
+
+    def __init__(self, max_batch=8):
+        ranges = {"max_batch": max_batch, "network_range": (0.0, 1.0)}
+        super().__init__(Descriptor(name="cramped", face_size=FACE_SIZE, **ranges), CrampedEngine())
+
+
+class CrampedEngine:
+    inputs, fixed_batch, place, accelerated = ("float32",), 0, "cuda (fake)", True
+
+    def __init__(self):
+        self.calls = []
+
+    def run(self, x):
+        self.calls.append(len(x))
+        if len(x) > 2:
+            raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+        return [np.minimum(x + np.float32(0.25), 1)]
+
+
+def test_a_batch_of_faces_of_many_photos_is_halved_where_memory_is_full_and_the_run_goes_on(tmp_path):
+    jobs = make_jobs(tmp_path, 8)
+    faces = (FACE, face_at(40, 30), face_at(60, 40))  # three in a photo: more than there is room for
+    alone = pipeline(*faces, config=RestoreConfig(force=True), restorer=Cramped(max_batch=1))
+    list(run_jobs(jobs, alone, options=OutputConfig(workers=1)))
+    pictures = [job.target.read_bytes() for job in jobs]
+    full = pipeline(*faces, config=RestoreConfig(force=True), restorer=Cramped())
+    full = replace(full, facts=replace(full.facts, device="cuda"))
+    outcomes = list(run_jobs(jobs, full, options=OutputConfig(workers=4, overwrite=True)))
+    assert {own.status for own in outcomes} == {Status.DONE}
+    assert [job.target.read_bytes() for job in jobs] == pictures
+    assert max(full.restorer.engine.calls) > 2
+
+
+def room_for_one(error, calls):
+    """Return what does items one at a time, and raises for more."""
+
+    def run(items):
+        calls.append(len(items))
+        if len(items) > 1:
+            raise error
+        return list(items)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("MPS backend out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")],
+)
+def test_a_full_memory_makes_calls_smaller(error):
+    calls = []
+    assert in_halves(room_for_one(error, calls), range(3)) == [0, 1, 2]
+    assert calls == [3, 1, 2, 1, 1]
+
+
+def test_it_is_known_through_the_error_that_it_became():
+    error = BackendError("parser failed")
+    error.__cause__ = RuntimeError("Failed to allocate memory for requested buffer of size 1")
+    assert in_halves(room_for_one(error, []), [7, 8]) == [7, 8]
+
+
+def test_another_error_is_raised_at_once():
+    calls = []
+    with pytest.raises(RuntimeError, match="kernel failed"):
+        in_halves(room_for_one(RuntimeError("kernel failed"), calls), [1, 2])
+    assert calls == [2]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facerestore.backends.half import RestoredFaces
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.backends.tensors import check_maps, fit_map
+from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError, FaceRestoreError, count
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
@@ -61,14 +62,19 @@ class EngineRestorer(Restorer):
         """Return one (face_size, face_size, 3) float32 RGB [0, 1] image per face, in order.
 
         Raises:
-            BackendError: an input is not a face image, or the network failed or gave a value that is not finite.
+            BackendError: an input is not a face image, or the network failed, had no room for a single face, or gave a
+                value that is not finite.
         """
         check_maps(self.name, faces, parsing_maps, needed=self.needs_parsing)
         crops, maps, most = self.crops(faces), self.fitted(parsing_maps), self.descriptor.max_batch
         restored: list[FaceImage] = []
+
+        def restore_some(indices: Sequence[int]) -> list[FaceImage]:
+            some = slice(indices[0], indices[-1] + 1)
+            return self._restore_batch(crops[some], None if maps is None else maps[some])
+
         for start in range(0, len(crops), most):
-            chunk = slice(start, start + most)
-            restored += self._restore_batch(crops[chunk], None if maps is None else maps[chunk])
+            restored += in_halves(restore_some, range(start, min(start + most, len(crops))))
         precision = self.descriptor.precision
         return RestoredFaces(restored, precisions=None if precision is None else [precision] * len(restored))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.engines.device import transfer_to
+from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError, count
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.pixels import resize_face, resize_map
@@ -54,11 +55,12 @@ class NetworkParser(ABC):
         takes the likeliest class, and maps go back to the size of the crop by nearest, since labels cannot be blended.
 
         Raises:
-            BackendError: a crop is not square, or the network failed or gave values that are not finite.
+            BackendError: a crop is not square, or the network failed, had no room for a single face, or gave values
+                that are not finite.
         """
         maps: list[ParsingMap] = []
         for start in range(0, len(faces), self.max_batch):
-            maps += self._parse_batch(faces[start : start + self.max_batch])
+            maps += in_halves(self._parse_batch, faces[start : start + self.max_batch])
         return maps
 
     def _parse_batch(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
