@@ -386,6 +386,34 @@ def test_a_video_on_the_command_line(av, tmp_path, use_pipeline, capsys):
     assert "2 frames: 2 with faces" in capsys.readouterr().out
 
 
+def test_a_dry_run_tells_of_clips_and_other_commands_leave_them_out(
+    tmp_path, use_pipeline, use_detector, capsys
+):
+    from fakes import FakeDetector
+
+    use_pipeline(lambda config, **_: line())
+    use_detector(FakeDetector(FACE))
+    animated(tmp_path / "b.gif")
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    assert main(["enhance", str(tmp_path), "--dry-run", "-v"]) == 0
+    assert "b_restored.gif" in capsys.readouterr().out
+    assert main(["detect", str(tmp_path)]) == 0
+    assert "left out: 1 GIF" in capsys.readouterr().out
+
+
+def test_a_folder_of_videos_says_what_restores_them(tmp_path, use_pipeline, monkeypatch, capsys):
+    import facerestore.video
+
+    monkeypatch.setattr(facerestore.video, "find_spec", lambda name: None)
+    use_pipeline(lambda config, **_: line())
+    (tmp_path / "b.mp4").write_bytes(b"x")
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    assert main(["enhance", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "left out: 1 video\n" in out
+    assert "one more package: pip install 'facerestore[video]'" in out
+
+
 # --- preview --------------------------------------------------------------------------------------------------------
 
 

@@ -177,6 +177,31 @@ def test_a_face_that_comes_within_a_scene_is_eased_in_and_at_a_cut_it_is_there_a
     assert cut > scene(which=2)[60:120, 110:170].mean() // 3 + 150 + 10
 
 
+class Doubting:
+    """A guard that refuses each third face, or those of some frames."""
+
+    def __init__(self, refuses):
+        self.refuses, self.calls = refuses, 0
+
+    def judge(self, faces, qualities):
+        self.calls += 1
+        return [replace(each, restored=None) if self.refuses(self.calls) else each for each in faces]
+
+
+def test_a_face_that_the_guard_refuses_now_and_then_does_not_blink():
+    found = [[face()]] * 12
+    made = ClipLine(replace(line(*found), guard=Doubting(lambda call: call % 4 == 0)))
+    lit = [brightness(made.run(frame(number, scene()))) for number in range(12)]
+    plain = scene()[60:120, 110:170].mean()
+    assert min(lit) > plain + 0.6 * (max(lit) - plain)
+
+
+def test_a_face_that_the_guard_always_refuses_is_never_shown():
+    found = [[face()]] * 4
+    made = ClipLine(replace(line(*found), guard=Doubting(lambda call: True)))
+    assert all(np.array_equal(made.run(frame(n, scene())).image.pixels, scene()) for n in range(4))
+
+
 class Wavering(Brightener):
     """Restores brighter and darker in turn, as a network does that sees noise."""
 

@@ -30,7 +30,7 @@ from facerestore.io import (
     resolve_format,
     search_folder,
 )
-from facerestore.video import can_restore, has_clip_name, is_clip
+from facerestore.video import has_clip_name, is_clip
 
 STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
@@ -149,7 +149,7 @@ def plan_jobs(
     again = selection.results
     suited = {*takes, *(task.done for task in TASKS.values() if again or task.done != done)}
     for number, (root, label) in enumerate(named):
-        for source in _sources(root, others, recursive, found):
+        for source in _sources(root, others, recursive, found, selection.also):
             within = source.relative_to(root) if source != root else Path(source.name)
             named_so = not again and (_is_named_result(source, options, ending) or known(source))
             if source != root and (named_so or not kinds_made(source).issubset(suited)):
@@ -262,7 +262,9 @@ def _listed_places(listed: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
         yield path, place if is_folder(path) else place.parent
 
 
-def _sources(root: Path, others: Sequence[Path], recursive: bool, found: _Found) -> Iterator[Path]:
+def _sources(
+    root: Path, others: Sequence[Path], recursive: bool, found: _Found, also: Callable[[Path], bool]
+) -> Iterator[Path]:
     """Yield the photos of one input, in a directory but for those in ``others``; what else is there goes to ``found``.
 
     A file stands for itself, also when it does not exist (reading it says so).
@@ -277,12 +279,12 @@ def _sources(root: Path, others: Sequence[Path], recursive: bool, found: _Found)
     def is_aside(path: Path) -> bool:
         return any(_real(path).is_relative_to(home) for home in within)
 
-    clips = {path for path in content.others if has_clip_name(path) and can_restore(path)}
-    yield from (path for path in sorted([*content.images, *clips]) if not is_aside(path))
-    found.not_read.extend(path for path in content.others if path not in clips and not is_aside(path))
+    more = {path for path in content.others if also(path)}
+    yield from (path for path in sorted([*content.images, *more]) if not is_aside(path))
+    found.not_read.extend(path for path in content.others if path not in more and not is_aside(path))
     found.not_searched.extend(path for path in content.not_searched if not is_aside(path))
     found.faults.extend(content.faults)
-    if not content.images and not clips and not content.faults:
+    if not content.images and not more and not content.faults:
         hint = "; add -r to look into its subdirectories" if content.not_searched else ""
         holds = f" (it holds {kinds_of(content.others)})" if content.others else ""
         found.faults.append(ImageError(f"no picture in directory '{root}'{holds}{hint}"))

@@ -22,6 +22,7 @@ from facerestore.video import VIDEO_SUFFIXES
 _KINDS = {
     "HEIC": ".heic .heif .hif",
     "undo file": ".undo",
+    "GIF": ".gif",
     "PDF": ".pdf",
     "JPEG XL": ".jxl",
     "JPEG 2000": ".jp2 .j2k .jpf .jpx",
@@ -78,6 +79,7 @@ class Selection:
         exclude: patterns that it does not match.
         shard: one share of them; None for all.
         results: those of earlier runs too.
+        also: says of a file in a directory that is no picture by its name whether it is taken too, as clips are.
     """
 
     listed: tuple[Path, ...] = ()
@@ -85,6 +87,7 @@ class Selection:
     exclude: tuple[str, ...] = ()
     shard: Shard | None = None
     results: bool = False
+    also: Callable[[Path], bool] = lambda path: False
 
     def takes(self, path: Path) -> bool:
         """Say whether the patterns let a photo through.

@@ -18,6 +18,7 @@ from facerestore.io import is_there, page_count, read_encoded
 from facerestore.pipeline import choose as choice
 from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.video import INSTALL, can_restore, is_clip
 from facerestore.weights import WeightsStore
 
 
@@ -93,6 +94,8 @@ def _pipeline(request: PhotosRequest) -> RestorePipeline:
 
 def _examined_photo(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     """Return what would be done with the faces of one photo; where it cannot be read, why."""
+    if is_clip(source):
+        return {}  # a frame is no photo, and all of them are many
     try:
         data, name = read_encoded(source), str(source)
         count = 1 if pipeline.config.page else page_count(data, name=name)
@@ -118,6 +121,8 @@ def _face_lines(row: dict[str, Any]) -> list[str]:
 
 def _fault_of_photo(request: PhotosRequest, source: Path) -> str | None:
     """Return what a photo lacks that the task needs; None where it lacks nothing."""
+    if is_clip(source) and not can_restore(source):
+        return f"a video needs the package av; run: {INSTALL}"
     try:
         if request.check is not None:
             request.check(source)

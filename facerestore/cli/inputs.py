@@ -8,9 +8,10 @@ from pathlib import Path
 
 from facerestore.batch import STREAM, BatchPlan, Selection, known_results, parse_shard, plan_jobs, read_list
 from facerestore.cli.request import PhotosRequest
-from facerestore.config import SYNTHESIZE
+from facerestore.config import RESTORE, SYNTHESIZE
 from facerestore.errors import ConfigError, ImageError, refusing
 from facerestore.io import RemotePath, located
+from facerestore.video import is_taken
 
 
 def planned_photos(request: PhotosRequest) -> BatchPlan:
@@ -82,6 +83,7 @@ def _selection(request: PhotosRequest) -> Selection:
         include=request.include,
         exclude=request.exclude,
         shard=None if request.shard is None else parse_shard(request.shard),
+        also=is_taken if request.task is RESTORE else lambda path: False,
         results=request.include_results,
     )
 

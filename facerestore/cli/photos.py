@@ -45,6 +45,7 @@ from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located
 from facerestore.pipeline.progress import Progress
 from facerestore.pipeline.restore import RestorePipeline
+from facerestore.video import INSTALL, can_restore, has_video_name
 
 
 def execute(request: PhotosRequest) -> int:
@@ -58,6 +59,10 @@ def execute(request: PhotosRequest) -> int:
     _check_streams(request, to_stdout)
     terminal = request.terminal(stdout_taken=to_stdout or request.as_json or request.log_json)
     tell_inputs(plan, terminal)
+    if request.task is RESTORE and any(
+        has_video_name(path) and not can_restore(path) for path in plan.not_read
+    ):
+        terminal.say(f"videos are restored with one more package: {INSTALL}")
     if request.watch:
         request.journal_folder(plan)
         terminal = replace(terminal, progress=False)  # nobody knows of how many

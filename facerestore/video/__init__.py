@@ -36,11 +36,20 @@ def is_clip(path: Path) -> bool:
     return has_clip_name(path) or (path.suffix.lower() in (".png", ".webp") and _moves(path))
 
 
+INSTALL = "pip install 'facerestore[video]'"
+"""What brings PyAV."""
+
+
 def can_restore(path: Path) -> bool:
     """Say whether a moving picture lies on a disk, and what it needs is installed: PyAV for videos."""
     if isinstance(path, RemotePath):
         return False
     return not has_video_name(path) or find_spec("av") is not None
+
+
+def is_taken(path: Path) -> bool:
+    """Say whether a file of a directory is taken as a clip, which no picture is by its name."""
+    return has_clip_name(path) and can_restore(path)
 
 
 def _moves(path: Path) -> bool:

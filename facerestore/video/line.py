@@ -77,7 +77,8 @@ class ClipLine:
         steadier: Callable[[], Steadying] = Steadier,
     ) -> None:
         self.found = dict(found or {})
-        self._base, self._tracks = pipeline.procedure, Tracks(steadier)
+        self._base, self._guarded, self._tracks = pipeline.procedure, pipeline, Tracks(steadier)
+        self._wanted: list[bool] = []
         self._frame: Frame | None = None
         self._faces: list[Track] = []
         procedure = replace(
@@ -87,7 +88,7 @@ class ClipLine:
             restore=self._restore,
             blend=self._blend,
         )
-        self._pipeline = replace(pipeline, procedure=procedure)
+        self._pipeline = replace(pipeline, procedure=procedure, guard=None)
 
     def run(self, frame: Frame) -> RestoreResult:
         """Return what comes of the next frame."""
@@ -116,41 +117,45 @@ class ClipLine:
     def _judge(self, parts: Parts, photo: Passage) -> Passage:
         """Return the photo with the decision of each face; one that was restored so far is let go by and by."""
         photo = self._base.judge(parts, photo)
-        faces = [
-            self._settled(parts, photo, face, track)
+        self._wanted = [
+            face.decision.outcome is Outcome.RESTORED and track.found
             for face, track in zip(photo.faces, self._faces, strict=True)
         ]
-        return replace(photo, faces=faces)
+        pairs = zip(photo.faces, self._faces, strict=True)
+        return replace(photo, faces=[self._settled(parts, photo, *pair) for pair in pairs])
 
     def _settled(self, parts: Parts, photo: Passage, face: RestoredFace, track: Track) -> RestoredFace:
-        """Return a face by what is to become of it in this frame, given what was in those before."""
-        wanted = face.decision.outcome is Outcome.RESTORED
-        if track.new:
-            track.share *= wanted
-        track.ease(wanted and track.found)
+        """Return a face as the network is to have it: the one that serves it for long, though it may be let go."""
         track.settle(face.choice)
-        if track.share == 0:
-            return replace(face, decision=GONE) if wanted else face
-        if wanted and face.choice == track.choice:
+        kept = face.decision.outcome is Outcome.KEPT
+        if (kept and track.share == 0) or (not kept and face.choice == track.choice):
             return face
         size = parts.restorer.face_size if track.choice is None else track.choice.face_size
         aligned = stages.cut(parts, photo, face.detected, size)
         going = Decision(Outcome.RESTORED, "restored", f"{face.decision.reason}; let go by and by")
-        decision = face.decision if wanted else going
-        return replace(face, decision=decision, aligned=aligned, choice=track.choice)
+        return replace(face, decision=going if kept else face.decision, aligned=aligned, choice=track.choice)
 
     def _restore(self, parts: Parts, photo: Passage) -> Passage:
-        """Return the photo, its restored faces steadied."""
+        """Return the photo, its restored faces steadied, and each with its share.
+
+        Where the guard refuses a face, it is let go as if it were not to be restored; in part it passes as it is, and
+        what varies of that is averaged with the rest.
+        """
         photo = self._base.restore(parts, photo)
-        faces = list(photo.faces)
-        for index, track in enumerate(self._faces):
-            face = faces[index]
-            if face.restored is not None and face.aligned is not None:
-                steady = track.steadier(face.restored, face.aligned.lq, track.lapse_s)
-                faces[index] = replace(face, restored=steady)
-            else:
-                track.steadier.forget()
-        return replace(photo, faces=faces)
+        guarded = stages.guard(self._guarded, photo).faces
+        triples = zip(photo.faces, guarded, self._faces, self._wanted, strict=True)
+        return replace(photo, faces=[self._steadied(*each) for each in triples])
+
+    def _steadied(
+        self, face: RestoredFace, guarded: RestoredFace, track: Track, wanted: bool
+    ) -> RestoredFace:
+        """Return a face that was restored as it is pasted in this frame."""
+        track.ease(wanted and guarded.restored is not None)
+        shown = face if guarded.restored is None else guarded
+        if track.share == 0 or shown.restored is None or shown.aligned is None:
+            track.steadier.forget()
+            return guarded if guarded.restored is None else replace(guarded, restored=None, decision=GONE)
+        return replace(shown, restored=track.steadier(shown.restored, shown.aligned.lq, track.lapse_s))
 
     def _blend(self, parts: Parts, photo: Passage) -> DecodedImage:
         """Return the frame with its faces in it, each as much as it has its share."""

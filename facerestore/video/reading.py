@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError, ImageError, required_package, why
 from facerestore.types import DecodedImage, Image
+from facerestore.video import INSTALL
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-INSTALL = "pip install 'facerestore[video]'"
-"""What brings PyAV."""
 
 HD_LINES = 720
 """From this height on a video that names no colour matrix has BT.709's, below BT.601's, as players take it."""

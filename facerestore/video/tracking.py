@@ -89,7 +89,8 @@ class Track:
         self.face = replace(detected, landmarks=points.astype(np.float32))
 
     def ease(self, wanted: bool) -> None:
-        """Let the share rise where the face is to be restored, else fall."""
+        """Let the share rise where the face is to be restored, else fall; one that was never seen so begins at 0."""
+        self.share *= wanted or not self.new
         step = self.lapse_s / EASE_S
         self.share = float(np.clip(self.share + (step if wanted else -step), 0, 1))
 
