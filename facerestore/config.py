@@ -113,6 +113,9 @@ class RestoreConfig:
     most. Chosen for each face unless given: none where it is nearly sharp, the weights' own measure elsewhere.
     """
 
+    grain: bool = option(True, off="Leave restored faces smooth in a grainy photo.")
+    """Give restored faces the grain of their surroundings, where a photo has grain."""
+
     guard: bool = option(
         True, off="Paste restored faces even where they are no longer the face in the photo."
     )

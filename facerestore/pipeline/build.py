@@ -31,6 +31,7 @@ from facerestore.pipeline.choose import (
     choose,
     no_weights,
 )
+from facerestore.pipeline.grain import with_grain
 from facerestore.pipeline.load import (
     build_detector,
     build_guard,
@@ -166,6 +167,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
             passed_over=passed_over,
         ),
         guard=build_guard(knowing, config),
+        grain=with_grain if config.grain else None,
         background=build_upsampler(behind, tile=config.tile, device=device),
         procedure=per_face(lines),
     )
@@ -234,7 +236,7 @@ def assemble(
         raise ConfigError(f"'facerestore {task.command}' takes no background; leave it out")
     behind = choose(BACKGROUND, config, store)
     if task is not RESTORE or config.official:  # another face than that in the photo may be wanted
-        config = replace(config, guard=False, min_identity=None)
+        config = replace(config, guard=False, min_identity=None, grain=False)
     knowing = choose(IDENTITY, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
@@ -257,6 +259,7 @@ def assemble(
         facts=facts,
         background=build_upsampler(behind, tile=config.tile, device=device),
         guard=build_guard(knowing, config),
+        grain=with_grain if config.grain else None,
         procedure=procedure,
     )
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from facerestore.types import DecodedImage, DetectedFace, Image, RestoredFace
 if TYPE_CHECKING:
     from facerestore.backends.restorer import Restorer
     from facerestore.background import Upsampler
+    from facerestore.blending import Paste
     from facerestore.pipeline.guard import Guard
     from facerestore.quality.judge import FaceQuality
     from facerestore.types import FaceDetector, FaceParser
@@ -77,6 +78,14 @@ class PipelineFacts:
         return f"on {self.device}" + ("" if self.precision in (None, "float32") else f" in {self.precision}")
 
 
+class GiveGrain(Protocol):
+    """Gives pasted faces the grain of their surroundings, as ``facerestore.pipeline.grain.with_grain`` does."""
+
+    def __call__(self, pixels: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Image:
+        """Return the result with the grain; may write to its pixels."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Parts:
     """The networks of a line, and what is asked of them; built once, shared by threads.
@@ -89,6 +98,7 @@ class Parts:
         facts: where the networks come from.
         background: enlarges the rest of the photo; without one it is resized, and at upscale 1 left alone.
         guard: makes sure that restored faces are still those in the photo; None asks nothing of them.
+        grain: gives pasted faces the grain of their surroundings; None leaves them smooth.
     """
 
     detector: FaceDetector | None
@@ -99,6 +109,7 @@ class Parts:
     facts: PipelineFacts = PipelineFacts()
     background: Upsampler | None = None
     guard: Guard | None = None
+    grain: GiveGrain | None = None
 
     @property
     def active_detector(self) -> FaceDetector | None:

@@ -240,7 +240,7 @@ def put_back(parts: Parts, photo: Passage, pastes: Sequence[Paste]) -> DecodedIm
     image, canvas, config = photo.image, photo.canvas, parts.config
     if not pastes and config.upscale == 1 and canvas is None:
         return image
-    spends = photo.spent and config.upscale == 1
+    spends, size = photo.spent and config.upscale == 1, (image.pixels.shape[1], image.pixels.shape[0])
     if canvas is None and spends:
         canvas = image.pixels
     if config.aligned and pastes:
@@ -252,6 +252,8 @@ def put_back(parts: Parts, photo: Passage, pastes: Sequence[Paste]) -> DecodedIm
         pixels = paste_faces(
             image.pixels, pastes, upscale=config.upscale, colour_match=config.colour_match, canvas=canvas
         )
+        if parts.grain is not None:
+            pixels = parts.grain(pixels, pastes, size=size)
     alpha = image.alpha if image.alpha is None or spends else resize_image(image.alpha, config.upscale)
     return replace(image, pixels=pixels, alpha=alpha)
 
