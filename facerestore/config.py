@@ -271,7 +271,7 @@ class OutputConfig:
 
     keep_originals: bool = False
     """Also keep each photo that is changed beside its result, in NAME.undo, with its faces as they were; 'facerestore
-    undo' gives it back byte for byte. As large as the photo.
+    undo' gives it back byte for byte. As large as the photo and its faces as PNG.
     """
 
     c2pa_key: str | None = option(None, metavar="FILE")

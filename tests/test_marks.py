@@ -108,6 +108,11 @@ def test_a_damaged_packet_stays_and_the_mark_is_told_as_left_out():
 
 def test_others_have_no_mark(tmp_path):
     assert facerestore.read_mark(b'facerestore:result="restored" facerestore:made="["') is None
+    foreign = ["[" * 9999, "5", '{"version":1}', '{"version":"1","faces":5}', '{"version":"1","faces":[[1]]}']
+    foreign += ['{"version":"1","faces":[{"touched":[1,2,3,"4"]}]}', '{"version":"1","weights":"x"}']
+    for made in [*foreign, '{"version":"1","size":[1]}']:
+        text = b'facerestore:result="restored" facerestore:made="%b"' % made.replace('"', "&quot;").encode()
+        assert facerestore.read_mark(text) is None
     assert facerestore.read_mark(write_image(tmp_path / "a.png", photo())) is None
     assert kinds_made(tmp_path / "missing.png") == set()
     with pytest.raises(ImageError, match=r"missing.png: cannot be read \(No such file.*\); check the path"):

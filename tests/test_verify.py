@@ -47,6 +47,7 @@ def test_results_of_every_format_hold(format):
     assert largest > 10
     assert verdict.within == pytest.approx((area[2] - area[0]) * (area[3] - area[1]) / (120 * 200))
     assert lossy is ("lossy encoder" in verdict.words)
+    assert verdict.exact is (format == "JPEG")
 
 
 @pytest.mark.parametrize("format", HERE)

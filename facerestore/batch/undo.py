@@ -11,15 +11,14 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
 from facerestore.blending import touched_area
-from facerestore.errors import ImageError
+from facerestore.errors import ImageError, refusing
 from facerestore.io import Buffer, colours_of, encode_image, write_encoded
 from facerestore.types import DecodedImage, RestoredFace
 
@@ -30,7 +29,7 @@ ENDING = ".undo"
 _FACTS, _PHOTO = "undo.json", "photo/"
 _WHEN = (1980, 1, 1, 0, 0, 0)  # the earliest that ZIP knows: the same photo gives the same file
 _VERSION = 1
-_DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError, EOFError, RuntimeError)
+_LARGEST = 2**32  # bytes of a photo, more than which no format here is read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,26 +110,22 @@ def read_original(path: Path) -> Original:
     Raises:
         ImageError: it is missing or damaged, or the photo in it is not what it was.
     """
-    with _told_damage(path), zipfile.ZipFile(BytesIO(path.read_bytes())) as archive:
+
+    def told(why: str) -> ImageError:
+        return ImageError(
+            f"{path}: cannot be read ({why}); give the file that --keep-originals has written beside the result, with"
+            " all of its bytes"
+        )
+
+    with refusing(told), zipfile.ZipFile(BytesIO(path.read_bytes())) as archive:
         facts = json.loads(archive.read(_FACTS))
-        name, digest = str(facts["photo"]), facts["photo_sha256"]
+        name, digest, result = (str(facts[key]) for key in ("photo", "photo_sha256", "result_sha256"))
+        if archive.getinfo(f"{_PHOTO}{name}").file_size > _LARGEST:
+            raise told(f"a photo of more than {_LARGEST} bytes")
         data = archive.read(f"{_PHOTO}{name}")
-        result = str(facts["result_sha256"])
     if hashlib.sha256(data).hexdigest() != digest:
         raise ImageError(f"{path}: the photo in it is damaged (its sha256 is another); take it from a backup")
     return Original(Path(name.replace("\\", "/")).name or "photo", data, result)
-
-
-@contextmanager
-def _told_damage(path: Path) -> Iterator[None]:
-    """Turn what reading a file raises into ImageError."""
-    try:
-        yield
-    except _DAMAGE as error:
-        raise ImageError(
-            f"{path}: cannot be read ({error or type(error).__name__}); give the file that --keep-originals has"
-            f" written beside the result, with all of its bytes"
-        ) from error
 
 
 def undo(result: Path, *, output: Path | None = None, overwrite: bool = False) -> tuple[Path, bool]:

@@ -61,6 +61,7 @@ class Verdict:
         mean: over all of them and their channels.
         first: (x, y) of the first of them that differs; None where none does.
         encoder: by how much an encoding of the photo alone differs there at most; None where nothing was lost.
+        exact: they are the very pixels of that encoding.
     """
 
     regions: tuple[Region, ...]
@@ -72,6 +73,7 @@ class Verdict:
     mean: float = 0.0
     first: tuple[int, int] | None = None
     encoder: int | None = None
+    exact: bool = False
 
     @property
     def holds(self) -> bool:
@@ -84,9 +86,11 @@ class Verdict:
         if self.outside is Outside.SAME:
             return "all other pixels are those of the photo"
         found = f"by at most {self.largest} levels, {self.mean:.2f} in the mean"
+        if self.outside is Outside.ENCODED and self.exact:
+            return f"all other pixels are the very ones that the lossy encoder makes of the photo; they differ {found}"
         if self.outside is Outside.ENCODED:
-            exact = " exactly" if self.encoder == self.largest else f" to {self.encoder} levels"
-            return f"all other pixels are what the lossy encoder makes of the photo{exact}; they differ from it {found}"
+            alone = f"the photo alone differs by at most {self.encoder} after it"
+            return f"all other pixels differ {found}, as the lossy encoder makes them: {alone}"
         x, y = self.first or (0, 0)
         return f"{self.different} other pixels differ, {found}, the first at x {x}, y {y}"
 
@@ -191,7 +195,7 @@ def _held_against_encoder(
     if format == "JPEG":
         outside = ~_in_blocks(inside)
         same = bool((alone.pixels == after.pixels)[outside].all())
-        return replace(facts, outside=Outside.ENCODED, encoder=facts.largest) if same else facts
+        return replace(facts, outside=Outside.ENCODED, encoder=facts.largest, exact=True) if same else facts
     largest = int(_difference(before, alone)[~inside].max())
     mean = _mean(before, alone, ~inside)
     scale = np.iinfo(after.pixels.dtype).max / 255

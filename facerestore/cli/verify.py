@@ -103,16 +103,13 @@ def _reported(report: Path, result: Path) -> Any:
         named = [
             each for each in photos if each["output"] is not None and Path(each["output"]).name == result.name
         ]
-        faces = [face for each in named for face in each.get("faces", [])]
+        faces = [face for each in named for face in each.get("faces", []) if face["touched"] is not None]
+        areas = [(face.get("page"), tuple(map(int, face["touched"]))) for face in faces]
     if len(named) != 1:
         raise ConfigError(
             f"report '{report}' tells of {count(len(named), 'result')} called '{result.name}'; give its own"
         )
-    return lambda page: [
-        tuple(face["touched"])
-        for face in faces
-        if face["touched"] is not None and face.get("page") in (None, page)
-    ]
+    return lambda page: [area for on, area in areas if on in (None, page) and len(area) == 4]
 
 
 def _facts(page: _Page) -> dict[str, Any]:

@@ -148,9 +148,31 @@ def read_mark(source: str | Path | bytes) -> Mark | None:
     try:
         told = json.loads(unescape((facts[1] or facts[2] or b"").decode()))
         known = {each: told[each] for each in Mark.__dataclass_fields__ if each in told}
-        return Mark(done=tuple(words[b"result"].decode().split()), **known)
-    except (ValueError, TypeError):
+        mark = Mark(done=tuple(words[b"result"].decode().split()), **known)
+        return mark if _is_sound(mark) else None
+    except (ValueError, TypeError, RecursionError):
         return None
+
+
+def _is_sound(mark: Mark) -> bool:
+    """Say whether what a file states in the place of a mark is one, which anybody may have written."""
+    texts, numbers = (mark.version, *mark.weights), (mark.strength, mark.upscale)
+    sizes = [] if mark.size is None else [mark.size]
+    areas = [face.get("touched") or [0] * 4 for face in mark.faces if isinstance(face, dict)]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(mark.weights, dict)
+        and all(isinstance(number, int | float) for number in numbers)
+        and len(areas) == len(mark.faces)
+        and all(_are_pixels(area, 4) for area in areas)
+        and all(_are_pixels(size, 2) for size in sizes)
+    )
+
+
+def _are_pixels(numbers: object, count: int) -> bool:
+    """Say whether something is a list of so many whole numbers that are places in a picture."""
+    whole = isinstance(numbers, list) and all(type(each) is int and 0 <= each < 2**32 for each in numbers)
+    return whole and len(numbers) == count  # type: ignore[arg-type]  # it is a list
 
 
 def kinds_made(path: Path) -> frozenset[str]:
