@@ -294,8 +294,7 @@ def test_without_the_extra_a_video_says_what_to_install(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("output", "config", "words"),
     [
-        (OutputConfig(compare=True), RestoreConfig(), "--compare is for photos"),
-        (OutputConfig(save_faces="x"), RestoreConfig(), "--save-faces is for photos"),
+        (OutputConfig(keep_originals=True), RestoreConfig(), "--keep-originals is for photos"),
         (OutputConfig(), RestoreConfig(faces="0,2"), "faces is '0,2'.*all, largest or center"),
     ],
 )
@@ -304,6 +303,13 @@ def test_what_is_for_photos_is_refused(tmp_path, output, config, words):
         restore_video(
             tmp_path / "in.mp4", tmp_path / "out.mp4", pipeline=pipeline(FACE, config=config), output=output
         )
+
+
+def test_what_is_drawn_of_photos_alone_is_told(tmp_path):
+    animated(tmp_path / "in.gif")
+    output = OutputConfig(compare=True, save_faces="x")
+    report = restore_video(tmp_path / "in.gif", tmp_path / "out.gif", pipeline=line(), output=output)
+    assert report["notes"][0].startswith("--compare, --save-faces: for photos alone; --preview")
 
 
 def test_hardware_encodes_where_it_works():

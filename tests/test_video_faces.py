@@ -7,6 +7,7 @@ import pytest
 from fakes import FACE_SIZE, Brightener, face_at, pipeline, trial_photo
 
 from facerestore.config import RestoreConfig
+from facerestore.testing.drawn_faces import trial_map
 from facerestore.types import Choice, DecodedImage, Outcome
 from facerestore.video.line import ClipLine, restored_frames
 from facerestore.video.motion import Cuts, OneEuro, View, motion_of
@@ -216,6 +217,32 @@ def test_what_wavers_is_steadied():
     apart = [brightness(one.run(DecodedImage(pixels))) for _ in range(12)]
     steady = [brightness(other.run(frame(number, pixels))) for number in range(12)]
     assert np.abs(np.diff(steady[4:])).mean() < 0.3 * np.abs(np.diff(apart[4:])).mean()
+
+
+class Wobbling:
+    """A parser that sees more of the face and less of it in turn."""
+
+    name, calls = "wobbling", 0
+
+    def parse(self, faces):
+        import cv2
+
+        self.calls += 1
+        size = faces[0].lq.shape[0]
+        widened = cv2.dilate(
+            (trial_map(size) == 1).astype(np.uint8), np.ones((5, 5)), iterations=self.calls % 2 + 1
+        )
+        return [widened]  # 1 is skin
+
+
+def test_masks_that_a_parser_gives_are_smoothed_in_time():
+    found = [[face()]] * 12
+    one, other = (replace(line(*found), parser=Wobbling()) for _ in range(2))
+    clip = ClipLine(other)
+    apart = [one.run(DecodedImage(scene())).image.pixels.astype(int) for _ in range(12)]
+    steady = [clip.run(frame(number, scene())).image.pixels.astype(int) for number in range(12)]
+    before, after = (np.abs(np.diff(each[4:], axis=0)).mean() for each in (apart, steady))
+    assert after < 0.7 * before
 
 
 def test_aligned_frames_are_steadied_where_they_are():

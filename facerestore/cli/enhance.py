@@ -12,6 +12,7 @@ facerestore enhance photo.jpg
 facerestore enhance photo.jpg -o better.png --compare
 facerestore enhance album -r -o restored --report report.json
 facerestore enhance group.jpg --faces 0,2 --strength 0.7
+facerestore enhance clip.mp4 --preview
 facerestore enhance portrait.jpg --region eyes=0.3,mouth=1
 facerestore enhance group.jpg --dial "0:strength=0.5;2:detail=0"
 facerestore enhance portrait.jpg --mask face,hair

@@ -23,7 +23,8 @@ _CONFIGURATIONS = (RestoreConfig, OutputConfig)
 
 FILES = (
     "output recursive include_results format quality suffix overwrite skip_existing compare keep_originals sheet"
-    " save_faces save_stages save_damaged report html config dry_run page c2pa_key c2pa_cert"
+    " save_faces save_stages save_damaged report html config dry_run page frames preview encoder c2pa_key"
+    " c2pa_cert"
 )
 
 SETTING: Mapping[str, str] = MappingProxyType(

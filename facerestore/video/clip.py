@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice
@@ -97,13 +97,14 @@ def restore_video(
     """
     source, target, output = _place(source), _place(target), output or OutputConfig()
     line = pipeline or build_pipeline(config)
-    _check_asked(line, output)
+    notes = _check_asked(line, output)
     check_free(target, overwrite=output.overwrite)
     job = _Job(source, target, line, output, on_frame or (lambda done, of: None))
     with parts_beside(target, _settings(job)) as parts:
         whole = parts.path / f"whole{target.suffix}"
         video = has_video_name(source)
         report = _made_video(job, parts, whole) if video else _made_animation(job, whole)
+        report["notes"] = [*notes, *report["notes"]]
         if on_whole is not None:
             on_whole(whole, report)
         write_parts(target, pieces(whole), overwrite=output.overwrite)
@@ -173,26 +174,30 @@ def _place(path: str | Path) -> Path:
     return place
 
 
-def _check_asked(pipeline: RestorePipeline, output: OutputConfig) -> None:
-    """Raise ConfigError where a task or an option is for photos alone."""
-    config = pipeline.config
-    if pipeline.task != RESTORE:
-        raise ConfigError(
-            f"'facerestore {pipeline.task.command}' is for photos; a clip is for 'facerestore enhance'"
-        )
-    beside = ("compare", "save_faces", "save_stages", "save_damaged")
-    asked = [name for name in beside if getattr(output, name)]
-    if config.official:
-        asked.append("official")
+def _check_asked(pipeline: RestorePipeline, output: OutputConfig) -> list[str]:
+    """Return a line on what is asked for and drawn of photos alone.
+
+    Raises:
+        ConfigError: a task or an option is for photos alone.
+    """
+    config, task = pipeline.config, pipeline.task
+    if task != RESTORE:
+        raise ConfigError(f"'facerestore {task.command}' is for photos; a clip is for 'facerestore enhance'")
     if config.faces not in ("all", "largest", "center"):
         raise ConfigError(
             f"faces is '{config.faces}', but indices change from frame to frame; give all, largest or center for a clip"
         )
-    if asked:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
-        raise ConfigError(
-            f"{names} is for photos; leave it out for a clip (--preview shows one before and after)"
-        )
+    needed = [*_flags(output, ("keep_originals", "c2pa_key")), *(["--official"] if config.official else [])]
+    if needed:
+        raise ConfigError(f"{', '.join(needed)} is for photos; leave it out for a clip")
+    drawn = _flags(output, ("compare", "save_faces", "save_stages", "save_damaged"))
+    words = f"{', '.join(drawn)}: for photos alone; --preview shows a clip before and after"
+    return [words] if drawn else []
+
+
+def _flags(output: OutputConfig, names: Sequence[str]) -> list[str]:
+    """Return those options of a few that are given, as they are written."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(output, name)]
 
 
 def _settings(job: _Job) -> dict[str, Any]:
