@@ -40,6 +40,8 @@ def enhance(request: PhotosRequest) -> None:
     as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never overwritten unless
     you say so, and a bad file does not stop the rest.
 
+    Videos and animated GIF, WebP and PNG are restored frame by frame, their faces steadied and all else kept.
+
     Results are marked in their XMP, for people and for programs (--no-mark leaves that out). In a directory, files that
     are marked so, whose name ends in _restored, or that the journal of an earlier run knows, are results and left out.
     """
