@@ -4,6 +4,7 @@ import torch
 from facerestore.engines.device import (
     autocast_dtype,
     keep_freed_memory,
+    one_heap,
     resolve_device,
     return_freed_memory,
     set_threads,
@@ -85,4 +86,5 @@ def test_threads_are_told_to_sleep_only_before_torch_comes_and_unless_the_user_s
 def test_memory_is_kept_and_given_back_only_where_there_may_be_glibc(monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
     assert not keep_freed_memory()
+    assert not one_heap()
     assert not return_freed_memory()

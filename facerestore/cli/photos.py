@@ -40,7 +40,7 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal
 from facerestore.cli.turns import Turns
 from facerestore.config import RESTORE
-from facerestore.engines.device import cores_shared
+from facerestore.engines.device import cores_shared, one_heap
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located
 from facerestore.pipeline.progress import Progress
@@ -112,6 +112,7 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
         run.jobs = run.leave_out(run.jobs)
         if not run.jobs and run.watch is None:
             return _finish_run(run)
+        one_heap()  # before there are threads
         run.ahead = _read_ahead(request, run.jobs)
         with cores_shared(_at_a_time(run)):
             _load_networks(run)

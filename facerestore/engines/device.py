@@ -233,9 +233,21 @@ def keep_freed_memory() -> bool:
     Convolution outputs of more than 32 MB are otherwise mapped and unmapped at every layer, and zeroing their pages
     costs as much as the arithmetic. Results stay bit-identical. Linux with glibc only; elsewhere nothing happens.
     """
+    one_heap()
     m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
     mallopt = _of_glibc("mallopt")
     return mallopt is not None and bool(mallopt(m_mmap_max, 0) and mallopt(m_trim_threshold, 2**31 - 1))
+
+
+def one_heap() -> bool:
+    """Let all threads take their memory from one place: what one has freed serves the next; say whether it is so.
+
+    By default glibc gives each thread a heap of its own, of 64 MB at most, which it cuts back whatever it is told to
+    keep. It holds for threads that begin later. Results stay bit-identical.
+    """
+    m_arena_max = -8  # malloc.h
+    mallopt = _of_glibc("mallopt")
+    return mallopt is not None and bool(mallopt(m_arena_max, 1))
 
 
 def return_freed_memory() -> bool:
