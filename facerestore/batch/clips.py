@@ -11,7 +11,7 @@ from facerestore.config import OutputConfig
 from facerestore.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from facerestore.batch.journal import Journal
+    from facerestore.batch.standing import Notes
     from facerestore.pipeline.progress import OnProgress
     from facerestore.pipeline.restore import RestorePipeline
 
@@ -21,7 +21,7 @@ def run_clip(
     pipeline: RestorePipeline,
     *,
     options: OutputConfig,
-    journal: Journal | None,
+    journal: Notes | None,
     on_progress: OnProgress | None,
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore a moving picture and write its result; return the report and the files written.

@@ -12,7 +12,6 @@ that time; on one machine a process that is gone is dead at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
@@ -26,13 +25,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.journal_file import FILE, NETWORKS, ROWS, checked_texts, opened, telling
+from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.batch.standing import (
     Asked,
     Claim,
+    Intent,
     Look,
     Record,
+    Stamp,
+    Stamps,
     Standing,
+    intent_of,
     own_fault,
+    plain,
+    runs_here,
     sha256_of,
     size_of,
     stamp,
@@ -40,7 +46,6 @@ from facerestore.batch.standing import (
 from facerestore.errors import InTheWayError, JournalError, MalformedError
 
 if TYPE_CHECKING:
-    from facerestore.batch.outcome import PhotoOutcome
     from facerestore.batch.plan import PhotoJob
 
 LEASE_S = 60.0
@@ -95,7 +100,7 @@ class Journal:
 
     def look(self, jobs: Sequence[PhotoJob]) -> Look:
         """Return how photos stand; results that a dead run had just finished are noted as done."""
-        words = dict[int, str]()
+        looks, words = Stamps(), dict[int, str]()
         self.beat()
         # No transaction: photos may be read for it, and other runs are not to wait so long.
         with self._lock, telling(self._home):
@@ -110,7 +115,7 @@ class Journal:
             rows = {row["name"]: row for row in self._base.execute(ROWS)}
             for job in jobs:
                 row = rows.get(self._name(job))
-                standing = self._standing(job, row)
+                standing = self._standing(job, row, looks)
                 if standing is Standing.OTHERWISE:
                     assert row is not None, "it was done"
                     text = words.setdefault(row["settings"], self._facts(row["settings"]))
@@ -132,13 +137,13 @@ class Journal:
             )
         threading.Thread(target=self._keep_alive, daemon=True).start()
 
-    def claim(self, job: PhotoJob) -> Claim:
-        """Take a photo for this run, unless another has it under way, or has done it meanwhile."""
+    def claim(self, job: PhotoJob, *, looks: Callable[[Path], Stamp] = stamp) -> Claim:
+        """Take a photo, looked at by ``looks``, unless another run has it under way, or has done it meanwhile."""
         with self._transaction():
             row = self._base.execute(f"{ROWS} WHERE name = ?", (self._name(job),)).fetchone()
             if self._standing(job, row) is not Standing.TO_DO:
                 return Claim.REFUSED
-            size, mtime_ns = stamp(job.source)
+            size, mtime_ns = looks(job.source)
             self._base.execute(
                 "INSERT OR REPLACE INTO photos (name, source, state, run, settings, input_size, input_mtime_ns)"
                 " VALUES (?, ?, 'claimed', ?, ?, ?, ?)",
@@ -151,7 +156,7 @@ class Journal:
         job: PhotoJob,
         data: bytes | mmap,
         *,
-        report: Mapping[str, Any],
+        report: dict[str, Any],
         parts: Iterable[bytes | bytearray | memoryview],
         extras: Sequence[Path] = (),
     ) -> None:
@@ -164,38 +169,46 @@ class Journal:
             parts: the result's file, in pieces.
             extras: what was written beside it.
         """
-        digest, size = hashlib.sha256(), 0
-        for part in parts:
-            digest.update(part)
-            size += memoryview(part).nbytes
+        self.intend(job, intent_of(data, parts, report=report, extras=extras))
+
+    def intend(self, job: PhotoJob, intent: Intent) -> None:
+        """Note what a result is to be, just before its file is written by somebody else; see ``writing``."""
         facts = {
-            "input_sha256": hashlib.sha256(data).hexdigest(),
-            "output_size": size,
-            "output_sha256": digest.hexdigest(),
-            "seconds": sum(report.get("stage_seconds", {}).values()),
-            "written": _json([self._relative(path) for path in (job.target, *extras)]),
-            "report": _json(report),
+            "input_sha256": intent.input_sha256,
+            "output_size": intent.output_size,
+            "output_sha256": intent.output_sha256,
+            "seconds": sum(intent.report.get("stage_seconds", {}).values()),
+            "written": _json([self._relative(path) for path in (job.target, *intent.extras)]),
+            "report": _json(intent.report),
         }
         with self._transaction():
             self._update(job, state="written", **facts)
 
+    def looked_at(self, job: PhotoJob, stamp: Stamp) -> None:
+        """Note the size and time of a photo's file as somebody else has found them, who then reads it."""
+        with self._transaction():
+            self._update(job, input_size=stamp[0], input_mtime_ns=stamp[1])
+
     def settle(self, outcome: PhotoOutcome) -> None:
         """Note what became of a photo that this run has claimed."""
         job, error = outcome.job, outcome.error
-        if error is None:  # together with others: should it be lost, the hash says the same
+        if (
+            error is None and outcome.status is Status.DONE
+        ):  # together with others: should it be lost, the hash says the same
             with self._lock:
                 self._done.append(outcome)
             if len(self._done) >= MOST_UNNOTED:
                 self.beat()
             return
         with self._transaction():
-            if isinstance(error, InTheWayError):  # nothing was begun: what lies there is not known to be ours
+            if error is None or isinstance(error, InTheWayError):
+                # Nothing was begun: what lies there is not known to be ours.
                 self._base.execute(
                     "DELETE FROM photos WHERE name = ? AND run = ?", (self._name(job), self._run)
                 )
             elif own_fault(error):
                 words = " ".join(str(error).split()) or type(error).__name__
-                self._update(job, state="failed", seconds=outcome.seconds, error=_plain(words))
+                self._update(job, state="failed", seconds=outcome.seconds, error=plain(words))
             else:
                 self._update(job, state="open")
 
@@ -227,8 +240,10 @@ class Journal:
                 self._base.execute("UPDATE runs SET seen = 0 WHERE id = ?", (self._run,))
             self._base.close()
 
-    def _standing(self, job: PhotoJob, row: sqlite3.Row | None) -> Standing:
-        """Return how a photo stands by its row, which is none where nobody has begun it."""
+    def _standing(
+        self, job: PhotoJob, row: sqlite3.Row | None, looks: Callable[[Path], Stamp] = stamp
+    ) -> Standing:
+        """Return how a photo stands by its row, which is none where nobody has begun it; ``looks`` is that of claim."""
         if row is None or row["state"] == "open":
             return Standing.TO_DO
         if row["state"] in ("claimed", "written"):
@@ -240,12 +255,12 @@ class Journal:
         anew = asked.overwrite and row["complete"]
         if row["state"] == "failed":
             anew = anew or (asked.retry_failed and not self._alive(row)) or not same
-            return Standing.TO_DO if anew or self._changed(job, row) else Standing.FAILED
-        if anew or size_of(job.target) is None:
+            return Standing.TO_DO if anew or self._changed(job, row, looks) else Standing.FAILED
+        if anew or looks(job.target)[0] is None:
             return Standing.TO_DO
         if not same:
             return Standing.TO_DO if asked.overwrite else Standing.OTHERWISE
-        if self._changed(job, row):
+        if self._changed(job, row, looks):
             return Standing.TO_DO if asked.overwrite else Standing.CHANGED
         return Standing.DONE
 
@@ -253,7 +268,7 @@ class Journal:
         """Say whether the run of a row, which may be this one, is still at work."""
         if row["run"] == self._run:
             return True
-        if row["host"] == self._host and (row["pid"] == self._pid or not _runs(row["pid"])):
+        if row["host"] == self._host and (row["pid"] == self._pid or not runs_here(row["pid"])):
             return False  # in a container, a process often has the number of the one before
         return bool(self._clock() - row["seen"] < LEASE_S)
 
@@ -268,9 +283,9 @@ class Journal:
         )
         return True
 
-    def _changed(self, job: PhotoJob, row: sqlite3.Row) -> bool:
+    def _changed(self, job: PhotoJob, row: sqlite3.Row, looks: Callable[[Path], Stamp]) -> bool:
         """Say whether a photo's file holds something else than it did; one that was only touched is noted as it is."""
-        size, mtime_ns = stamp(job.source)
+        size, mtime_ns = looks(job.source)
         if (size, mtime_ns) == (row["input_size"], row["input_mtime_ns"]):
             return False
         if size != row["input_size"] or sha256_of(job.source) != row["input_sha256"]:
@@ -377,24 +392,6 @@ def _checked_report(text: str) -> dict[str, Any]:
     return report
 
 
-def _runs(pid: int) -> bool:
-    """Say whether a process of this machine may be running; where that cannot be asked, it may."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        return True
-    return True
-
-
 def _json(value: object) -> str:
     """Return JSON in ASCII: names of files that are no Unicode keep their lone surrogates in it."""
     return json.dumps(value)
-
-
-def _plain(text: str) -> str:
-    """Return a text that UTF-8 can hold."""
-    return text.encode("utf-8", errors="backslashreplace").decode()

@@ -54,7 +54,7 @@ from facerestore.video import is_clip
 
 if TYPE_CHECKING:
     from facerestore.batch.ahead import Ahead
-    from facerestore.batch.journal import Journal
+    from facerestore.batch.standing import Notes
     from facerestore.io import Buffer, OnEncoded
     from facerestore.pipeline.progress import OnProgress
     from facerestore.pipeline.restore import RestorePipeline
@@ -78,7 +78,7 @@ class Work:
     budget: PixelBudget = field(default_factory=PixelBudget)
     ahead: Ahead | None = None
     on_progress: OnProgress | None = None
-    journal: Journal | None = None
+    journal: Notes | None = None
     begun: bool = False
     """A run has begun this photo before, and what it has left beside the result is ours to replace."""
 

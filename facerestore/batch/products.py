@@ -32,7 +32,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise InTheWayError(f"'{target}' is a directory; give another --suffix or -o")
     if overwrite:
         check_free(target, overwrite=True)
-    elif is_there(target):
+    elif target.is_file() if isinstance(target, RemotePath) else is_there(target):
         raise InTheWayError(
             f"'{target}' exists; give --overwrite to replace it, --skip-existing to leave such photos out,"
             " or another --suffix or -o"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from mmap import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from facerestore.errors import BackendError
+from facerestore.io import RemotePath
 
 if TYPE_CHECKING:
+    from facerestore.batch.outcome import PhotoOutcome
     from facerestore.batch.plan import PhotoJob
 
 
@@ -66,6 +70,51 @@ class Record:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a result is to be, known just before its file is written.
+
+    Attributes:
+        report: the pipeline's.
+        input_sha256: of the photo's file.
+        output_size: of the result's file, in bytes.
+        output_sha256: of that file.
+        extras: what was written beside it.
+    """
+
+    report: dict[str, Any]
+    input_sha256: str
+    output_size: int
+    output_sha256: str
+    extras: tuple[Path, ...] = ()
+
+    def is_at(self, target: Path) -> bool:
+        """Say whether the result is there, whole."""
+        return size_of(target) == self.output_size and sha256_of(target) == self.output_sha256
+
+
+def intent_of(
+    data: bytes | mmap,
+    parts: Iterable[bytes | bytearray | memoryview],
+    *,
+    report: dict[str, Any],
+    extras: Sequence[Path] = (),
+) -> Intent:
+    """Return what a result is to be.
+
+    Args:
+        data: the photo's file.
+        parts: the result's file, in pieces.
+        report: the pipeline's.
+        extras: what was written beside it.
+    """
+    digest, size = hashlib.sha256(), 0
+    for part in parts:
+        digest.update(part)
+        size += memoryview(part).nbytes
+    return Intent(report, hashlib.sha256(data).hexdigest(), size, digest.hexdigest(), tuple(extras))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What a run is asked for.
@@ -89,6 +138,30 @@ class Claim(StrEnum):
     REFUSED = "another run has it under way, or has done it"
 
 
+class Notes(Protocol):
+    """What is told of each photo of a run: a ``Journal``, or what stands for it where that is in another process."""
+
+    def claim(self, job: PhotoJob) -> Claim:
+        """Take a photo."""
+        ...
+
+    def writing(
+        self,
+        job: PhotoJob,
+        data: bytes | mmap,
+        *,
+        report: dict[str, Any],
+        parts: Iterable[bytes | bytearray | memoryview],
+        extras: Sequence[Path] = (),
+    ) -> None:
+        """Note what a result is to be; its file takes its name after that."""
+        ...
+
+    def settle(self, outcome: PhotoOutcome) -> None:
+        """Note what became of a photo."""
+        ...
+
+
 def own_fault(error: BaseException | None) -> bool:
     """Say whether a photo itself is at fault, and not a network, the disk or memory: they may serve it another time."""
     while error is not None:
@@ -98,13 +171,36 @@ def own_fault(error: BaseException | None) -> bool:
     return True
 
 
-def stamp(path: Path) -> tuple[int | None, int | None]:
+Stamp: TypeAlias = tuple[int | None, int | None]
+"""A file's size in bytes and when it was changed, in nanoseconds since 1970; None where it cannot be looked at."""
+
+
+def stamp(path: Path) -> Stamp:
     """Return a file's size in bytes and when it was changed; None where it cannot be looked at."""
     try:
         found = path.stat()
     except (OSError, ValueError):
         return None, None
     return found.st_size, found.st_mtime_ns
+
+
+class Stamps:
+    """Sizes and times of files, as they were when first asked for: on disks one by one, in stores a folder at a time.
+
+    A request for each photo of a million would take hours.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, tuple[int, int]]] = {}
+
+    def __call__(self, path: Path) -> Stamp:
+        """Return what `stamp` does."""
+        if not (isinstance(path, RemotePath) and path.is_listed):
+            return stamp(path)
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = folder.stamps()
+        return self._folders[folder].get(path.name, (None, None))
 
 
 def size_of(path: Path) -> int | None:
@@ -119,3 +215,21 @@ def sha256_of(path: Path) -> str | None:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
+
+
+def runs_here(pid: int) -> bool:
+    """Say whether a process of this machine may be running; where that cannot be asked, it may."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def plain(text: str) -> str:
+    """Return a text that UTF-8 can hold."""
+    return text.encode("utf-8", errors="backslashreplace").decode()

@@ -34,7 +34,7 @@ TEXTS = {
         " aligned",
         **SETTING,
     },
-    without="sheet save_stages save_damaged provider tile dial",
+    without="sheet save_stages save_damaged provider tile dial engine address",
     texts=TEXTS,
     changes={"mask": {"metavar": "PARTS"}},
     presets={"mask": COLORIZE_MASK},

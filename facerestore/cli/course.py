@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 
@@ -21,13 +21,34 @@ from facerestore.batch import (
     summarise,
     write_report,
 )
-from facerestore.batch.ahead import Ahead
+from facerestore.batch.report import Described
+from facerestore.batch.run import OnStop
 from facerestore.cli.inputs import planned_photos
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.resuming import earlier, noted, tell_look, whole
 from facerestore.cli.terminal import Terminal
 from facerestore.errors import count
-from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.progress import OnProgress
+
+
+class Engine(Protocol):
+    """What restores photos: this process, or a cluster.
+
+    Attributes:
+        line: what the networks are.
+        passed_over: networks that the automatic choice cannot take, each with what it lacks.
+    """
+
+    @property
+    def line(self) -> Described: ...  # noqa: D102
+    @property
+    def passed_over(self) -> Sequence[tuple[str, str]]: ...  # noqa: D102
+
+    def run(
+        self, jobs: Sequence[PhotoJob], *, journal: Journal | None, on_stop: OnStop, on_progress: OnProgress
+    ) -> Generator[PhotoOutcome, None, None]:
+        """Yield what becomes of each photo as it comes; see ``facerestore.batch.run_jobs``."""
+        ...
 
 
 @dataclass(slots=True)
@@ -41,8 +62,7 @@ class BatchRun:
         terminal: where it is told.
         outcomes: of all photos so far; their reports are the journal's, where one is kept.
         journal: of the directory of results; None where none is kept.
-        pipeline: restores; None before it is loaded.
-        ahead: reads the first photo meanwhile.
+        does: restores photos; None before its networks are loaded.
         watch: looks for photos that come.
         advice: what to try where no photo shows a face, as it was said of the first.
     """
@@ -53,8 +73,7 @@ class BatchRun:
     terminal: Terminal
     outcomes: list[PhotoOutcome]
     journal: Journal | None = None
-    pipeline: RestorePipeline | None = None
-    ahead: Ahead | None = None
+    does: Engine | None = None
     watch: Watch | None = None
     advice: str | None = None
 
@@ -134,7 +153,9 @@ def write_reports(run: BatchRun, *, interrupted: bool) -> None:
         _write_gallery(run, Path(request.files.html))
     if not request.as_json and request.report is None:
         return
-    report = run_report([], run.pipeline, plan=run.plan, interrupted=interrupted)
+    report = run_report(
+        [], None if run.does is None else run.does.line, plan=run.plan, interrupted=interrupted
+    )
     report["summary"] = asdict(summarise(run.outcomes))
     if request.as_json:
         for text in report_texts(report, _photo_reports(run), ascii_only=True):

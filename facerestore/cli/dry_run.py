@@ -10,7 +10,7 @@ from facerestore.batch.journal_file import FILE
 from facerestore.batch.report import describe_error
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.resuming import journal_of, tell_look
-from facerestore.cli.telling import choice_lines, face_words, networks_passed_over, warn_passed_over
+from facerestore.cli.telling import choice_lines, face_words, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.config import RESTORE, OutputConfig
 from facerestore.errors import ImageError, no_face
@@ -52,6 +52,8 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     enlarging = "" if behind is None else f", and enlarge the background with {behind}"
     terminal.say(f"would {request.task.verb} with {chosen}{enlarging}; nothing is written")
     if pipeline is not None:
+        from facerestore.pipeline.per_face import networks_passed_over
+
         warn_passed_over(networks_passed_over(pipeline), terminal)
     for row in rows:
         note = " (there is no such photo: would fail)" if row["missing"] else ""

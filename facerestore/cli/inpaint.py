@@ -75,7 +75,7 @@ class Damage:
         "Files": FILES,
         **SETTING,
     },
-    without="sheet save_stages provider tile dial",
+    without="sheet save_stages provider tile dial engine address",
     texts={"force": SMALL},
 )
 def inpaint(damage: Damage, request: PhotosRequest) -> None:

@@ -35,7 +35,7 @@ SETTING: Mapping[str, str] = MappingProxyType(
 )
 """The last panels of the help, each with its options in their order."""
 
-MANY = "files_from include exclude shard watch retry_failed journal no_journal log_json"
+MANY = "files_from include exclude shard watch retry_failed journal no_journal engine address log_json"
 
 PANELS: Mapping[str, str] = MappingProxyType(
     {"Files": FILES, "Many photos": MANY, "Restoration": "*", **SETTING}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from facerestore.batch import (
     STREAM,
     BatchPlan,
+    Journal,
     PhotoJob,
     PhotoOutcome,
     Watch,
@@ -20,19 +21,19 @@ from facerestore.batch import (
     summarise,
 )
 from facerestore.batch.ahead import Ahead, may_read
+from facerestore.batch.run import OnStop
 from facerestore.batch.workers import at_a_time, worker_count
 from facerestore.cli import stopping
-from facerestore.cli.course import BatchRun, write_reports
+from facerestore.cli.course import BatchRun, Engine, write_reports
 from facerestore.cli.inputs import planned_photos
 from facerestore.cli.live import Pace, TilesLeft
-from facerestore.cli.request import PhotosRequest
+from facerestore.cli.request import RAY, PhotosRequest
 from facerestore.cli.resuming import journal_of
 from facerestore.cli.telling import (
     BETTER_WEIGHTS,
     exit_code,
     first_run,
     missing_hints,
-    networks_passed_over,
     tell,
     tell_inputs,
     warn_passed_over,
@@ -43,8 +44,7 @@ from facerestore.config import RESTORE
 from facerestore.engines.device import cores_shared, one_heap
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located
-from facerestore.pipeline.progress import Progress
-from facerestore.pipeline.restore import RestorePipeline
+from facerestore.pipeline.progress import OnProgress, Progress
 from facerestore.video import INSTALL, can_restore, has_video_name
 
 
@@ -54,6 +54,7 @@ def execute(request: PhotosRequest) -> int:
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
     """
+    request.check_engine()
     plan = planned_photos(request)
     to_stdout = any(job.target == STREAM for job in plan.jobs)
     _check_streams(request, to_stdout)
@@ -113,9 +114,8 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
         if not run.jobs and run.watch is None:
             return _finish_run(run)
         one_heap()  # before there are threads
-        run.ahead = _read_ahead(request, run.jobs)
-        with cores_shared(_at_a_time(run)):
-            _load_networks(run)
+        with cores_shared(_at_a_time(run)), _engine(run) as run.does:
+            _begin(run, run.does)
             with stopping.finishing():
                 return _finish_run(run)
 
@@ -129,15 +129,57 @@ def _at_a_time(run: BatchRun) -> int:
     return at_a_time(workers, run.jobs)
 
 
-def _load_networks(run: BatchRun) -> None:
-    """Load the networks, tell which, and note that the run begins."""
-    from facerestore.pipeline.build import build_pipeline
+def _engine(run: BatchRun) -> AbstractContextManager[Engine]:
+    """Return what restores the photos of a run, its networks loaded on entry."""
+    if run.request.engine == RAY:
+        from facerestore.cli.clustering import on_cluster
 
+        return on_cluster(run.request, run.plan, run.jobs, run.terminal)
+    return nullcontext(_Here(run.request, _read_ahead(run.request, run.jobs)))
+
+
+class _Here:
+    """This process, which loads the networks now.
+
+    Args:
+        request: what was asked for.
+        ahead: reads the first photo meanwhile.
+    """
+
+    def __init__(self, request: PhotosRequest, ahead: Ahead | None) -> None:
+        from facerestore.pipeline.build import build_pipeline
+
+        self.line = (request.build or build_pipeline)(request.restore)
+        check_options(self.line, request.files)
+        self._options, self._ahead = request.files, ahead
+
+    @property
+    def passed_over(self) -> Sequence[tuple[str, str]]:
+        """See ``Engine``."""
+        from facerestore.pipeline.per_face import networks_passed_over
+
+        return networks_passed_over(self.line)
+
+    def run(
+        self, jobs: Sequence[PhotoJob], *, journal: Journal | None, on_stop: OnStop, on_progress: OnProgress
+    ) -> Generator[PhotoOutcome, None, None]:
+        """See ``Engine``."""
+        return run_jobs(
+            jobs,
+            self.line,
+            options=self._options,
+            ahead=self._ahead,
+            journal=journal,
+            on_stop=on_stop,
+            on_progress=on_progress,
+        )
+
+
+def _begin(run: BatchRun, does: Engine) -> None:
+    """Tell which networks are loaded, and note that the run begins."""
     request, terminal = run.request, run.terminal
-    run.pipeline = (request.build or build_pipeline)(request.restore)
-    check_options(run.pipeline, request.files)
-    terminal.say(f"{request.task.doing} with {run.pipeline.description}")
-    warn_passed_over(networks_passed_over(run.pipeline), terminal)
+    terminal.say(f"{request.task.doing} with {does.line.description}")
+    warn_passed_over(does.passed_over, terminal)
     if run.journal is not None:
         run.journal.begin()
     if run.watch is not None:
@@ -177,7 +219,7 @@ def _finish_run(run: BatchRun) -> int:
             f"interrupted after {len(run.own)} of {_taken(run)} photos; no file is half written"
         )
         return code
-    if run.pipeline is not None and run.pipeline.facts.bundled and summary.restored:
+    if run.does is not None and run.does.line.facts.bundled and summary.restored:
         _tell_better_weights(run.terminal)
     return 1 if summary.broken_backends else _exit_code(run)
 
@@ -207,14 +249,14 @@ def _read_ahead(request: PhotosRequest, jobs: Sequence[PhotoJob]) -> Ahead | Non
 
 def _do_all(run: BatchRun) -> None:
     """Take the outcome of each photo as it comes, and tell it."""
-    if run.pipeline is None:
+    if run.does is None:
         return
     request, terminal = run.request, run.terminal
     pace = Pace(len(run.jobs))
     turns = Turns(run.jobs, lambda outcome: _tell_outcome(outcome, request, terminal))
     with _shown(run.jobs, pace, terminal):
         try:
-            for outcome in stopping.breakable(_work_through(run, run.pipeline)):
+            for outcome in stopping.breakable(_work_through(run, run.does)):
                 run.take(outcome)
                 pace.take(outcome)
                 if request.log_json:  # as it happens
@@ -244,7 +286,7 @@ def _tell_outcome(outcome: PhotoOutcome, request: PhotosRequest, terminal: Termi
         tell(outcome, terminal, done=request.task.done)
 
 
-def _work_through(run: BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOutcome, None, None]:
+def _work_through(run: BatchRun, does: Engine) -> Generator[PhotoOutcome, None, None]:
     """Yield what becomes of each photo; those that a run had which died are taken over at the end."""
     terminal, jobs = run.terminal, run.jobs
 
@@ -262,15 +304,7 @@ def _work_through(run: BatchRun, pipeline: RestorePipeline) -> Generator[PhotoOu
             tiles.tell(progress, terminal)
 
     while jobs or run.watch is not None:
-        yield from run_jobs(
-            jobs,
-            pipeline,
-            options=run.request.files,
-            ahead=run.ahead,
-            journal=run.journal,
-            on_stop=stop,
-            on_progress=show_share,
-        )
+        yield from does.run(jobs, journal=run.journal, on_stop=stop, on_progress=show_share)
         jobs = run.freed() or run.grown()
 
 

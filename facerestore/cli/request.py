@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from facerestore.batch import BatchPlan, Watch
     from facerestore.pipeline.restore import RestorePipeline
 
+RAY = "ray"
+"""The engine that is a cluster."""
+
+ENGINES = ("local", RAY)
+
 ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first is 1."
 """The help of ``--page`` where not all pages are looked at."""
 
@@ -90,6 +95,17 @@ class PhotosRequest(Spoken):
     journal: Path | None = option(None, metavar="DIR")
     """Keep the journal in this directory of the disk, for results in a store and on shared disks, where several
     machines may not write one. That of results in a store lies beside the weights unless given.
+    """
+
+    engine: str = option("local", among=ENGINES, metavar="local|ray")
+    """Where photos are restored: local is this process; ray is the cluster of --address, or one of this machine's
+    cores that is started. Each of its workers holds the networks and has one CPU, or --threads, or a GPU; --workers
+    bounds how many there are. What a worker had that dies, another one does.
+    """
+
+    address: str | None = option(None, metavar="HOST:PORT")
+    """With --engine ray: the cluster to join, or auto for the one that runs here. Its machines need the same
+    facerestore and weights, and the same paths, on a disk that they share or in a store.
     """
 
     report: Path | None = option(None, metavar="FILE.json")
@@ -181,6 +197,13 @@ class PhotosRequest(Spoken):
             journals = default_home() / "journals"
             return journals / fitting(journals, quote(str(folder), safe=""), "")
         return folder
+
+    def check_engine(self) -> None:
+        """Raise ConfigError unless the engine is known, and the address is for it."""
+        if self.engine not in ENGINES:
+            raise ConfigError(f"--engine is '{self.engine}'; give {' or '.join(ENGINES)}")
+        if self.address is not None and self.engine != RAY:
+            raise ConfigError(f"--address is '{self.address}', which --engine ray joins; give both, or none")
 
     def check_report(self) -> None:
         """Raise ConfigError unless the report, where one is asked for, has the name of one, and a place."""

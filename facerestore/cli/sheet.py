@@ -139,6 +139,7 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
         "--watch": request.watch,
         "--log-json": request.log_json,
         "--retry-failed": request.retry_failed,
+        "--engine": request.engine != "local",
         "--background": request.restore.background is not None,
     }
     for option, is_given in others.items():

@@ -45,7 +45,7 @@ Legend = Annotated[
 
 @command(
     {"Files": FILES, "Restoration": "weights", **SETTING},
-    without="sheet save_faces save_stages save_damaged page provider tile dial",
+    without="sheet save_faces save_stages save_damaged page provider tile dial engine address",
     texts={"inputs": "Parsing maps, directories of them, or - for standard input."},
 )
 def synthesize(*, legend: Legend = False, request: PhotosRequest) -> None:

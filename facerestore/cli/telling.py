@@ -15,7 +15,6 @@ from facerestore.errors import WeightsError, count, no_face
 
 if TYPE_CHECKING:
     from facerestore.batch import BatchPlan, PhotoOutcome
-    from facerestore.pipeline.restore import RestorePipeline
 
 SHOWN_REASONS = 6
 """How many kept faces of a photo are explained one by one before the rest is only counted."""
@@ -137,15 +136,6 @@ def warn_passed_over(passed_over: Iterable[tuple[str, str]], terminal: Terminal)
     """Say on standard error which installed networks the automatic choice cannot take, and why."""
     for name, lack in passed_over:
         terminal.warn(f"warning: auto passes over {name}: {lack}")
-
-
-def networks_passed_over(pipeline: RestorePipeline) -> list[tuple[str, str]]:
-    """Return the networks that a pipeline's automatic choice cannot take, each with what it lacks."""
-    from facerestore.pipeline.per_face import FirstRestorer
-
-    restorer = pipeline.restorer
-    networks = restorer.lines.available.passed_over if isinstance(restorer, FirstRestorer) else ()
-    return [*networks, *pipeline.facts.passed_over]
 
 
 def _terms_words(commercial_use: str | None) -> str:

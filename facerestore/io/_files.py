@@ -97,7 +97,7 @@ def write_encoded(
     """
     if on_encoded is not None:
         on_encoded([data])
-    return write_parts(located(path), [data], overwrite=overwrite)
+    return write_parts(Path(path), [data], overwrite=overwrite)
 
 
 def write_parts(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path:
@@ -118,6 +118,7 @@ def write_parts(path: Path, parts: Iterable[Buffer], *, overwrite: bool) -> Path
     if str(path) == "-":
         _write_stdout(parts)
         return path
+    path = located(path)
     check_free(path, overwrite=overwrite)
     try:
         if isinstance(path, RemotePath):

@@ -114,6 +114,11 @@ class RemotePath(_Base):
         return self.parts[0].removesuffix(":")
 
     @property
+    def is_listed(self) -> bool:
+        """Whether its store tells what a folder holds."""
+        return self._kind.writable
+
+    @property
     def _kind(self) -> _Store:
         return _STORES[self.scheme]
 
@@ -242,6 +247,19 @@ class RemotePath(_Base):
             if within and not any(part.startswith(".") for part in within.split("/")):
                 yield self / within, info["type"] == "directory"
 
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Return the files of a folder by name, each with size and time as ``stat`` has them; none where none are."""
+        with self._asked() as (store, key):
+            try:
+                infos = store.ls(key, detail=True)
+            except FileNotFoundError:
+                return {}
+        return {
+            info["name"].rpartition("/")[2]: (info.get("size") or 0, _written_ns(info))
+            for info in infos
+            if info["type"] == "file"
+        }
+
     @contextmanager
     def _asked(self) -> Iterator[tuple[Any, str]]:
         """Yield the store and the path's key in it; what else it raises than that there is nothing, as ImageError."""
@@ -281,14 +299,17 @@ def _write_aside(store: Any, key: str, data: bytes, *, overwrite: bool) -> None:
 
 
 def _written_ns(info: Mapping[str, Any]) -> int:
-    """Return when a file was written, in nanoseconds since 1970, as stores say it; 0 where one does not."""
+    """Return when a file was written, as stores say it, in nanoseconds since 1970; 0 where one does not.
+
+    In whole seconds: some tell of parts of one in listings alone.
+    """
     for name in ("LastModified", "mtime", "last_modified", "updated", "created"):
         when = info.get(name)
         if isinstance(when, str):
             with suppress(ValueError):
                 when = datetime.fromisoformat(when)
         if isinstance(when, datetime):
-            return round(when.timestamp() * 1e6) * 1000
+            when = when.timestamp()
         if isinstance(when, int | float):
-            return round(when * 1e9)
+            return int(when) * 1_000_000_000
     return 0

@@ -301,3 +301,10 @@ def facts_of(available: Available) -> PipelineFacts:
         bundled=all(candidate.bundled for candidate in available.candidates),
         commercial_use=next((use for use in ("no", "unclear") if use in uses), "yes"),
     )
+
+
+def networks_passed_over(pipeline: RestorePipeline) -> list[tuple[str, str]]:
+    """Return the networks that a pipeline's automatic choice cannot take, each with what it lacks."""
+    restorer = pipeline.restorer
+    networks = restorer.lines.available.passed_over if isinstance(restorer, FirstRestorer) else ()
+    return [*networks, *pipeline.facts.passed_over]
