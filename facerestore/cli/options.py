@@ -186,7 +186,7 @@ class _Declared:
         """Return the names of the option; none for the one that typer makes of the parameter's."""
         plain = self.name.replace("_", "-")
         if self.known.off:
-            return (f"--no-{plain}", f"--no-{plain.replace('colour', 'color')}")
+            return tuple(dict.fromkeys((f"--no-{plain}", f"--no-{plain.replace('colour', 'color')}")))
         return self.known.flags or ((f"--{plain}",) if switch else ())
 
 
