@@ -23,6 +23,7 @@ from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pixels import resize_image
 from facerestore.weights import WeightsStore
+from facerestore.weights import store as stores
 
 
 class Inverter:
@@ -149,7 +150,8 @@ def test_the_options_stand_in_a_configuration_file(tmp_path):
     assert (config.fidelity, config.background, config.tile) == (0.7, "realesrnet.x2", 256)
 
 
-def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path):
+def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "packaged", lambda file: None)
     store = WeightsStore(tmp_path / "home", offline=True)
     path = weights_file(tmp_path)
 
@@ -214,7 +216,9 @@ def test_codeformer_s_fidelity_reaches_the_network_and_the_report(tmp_path):
     torch.save(CodeFormerRestorer.example_state_dict(), tmp_path / "codeformer.pth")
     reported = []
     for options in ({}, {"fidelity": 0.0}, {"fidelity": 0.9}):
-        config = RestoreConfig(weights=str(tmp_path / "codeformer.pth"), aligned=True, force=True, **options)
+        config = RestoreConfig(
+            weights=str(tmp_path / "codeformer.pth"), aligned=True, force=True, guard=False, **options
+        )
         result = build_pipeline(config).run(photo(64, 64))
         reported.append((result.report["fidelity"], result.image.pixels))
     assert [value for value, _ in reported] == [0.5, 0.0, 0.9]

@@ -61,7 +61,8 @@ def _plain_kind(kind: Any) -> type | None:
     if get_origin(kind) is not Annotated:
         return None
     kind, told = get_args(kind)
-    if any(getattr(told, check, None) not in (None, False) for check in CHECKS):
+    checks = (getattr(told, check, None) for check in CHECKS)
+    if any(check is not None and check is not False for check in checks):  # a least of 0 is one
         return None
     if get_origin(kind) in (Union, UnionType):
         kind, *others = (one for one in get_args(kind) if one is not NoneType)
