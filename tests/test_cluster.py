@@ -229,7 +229,7 @@ def test_a_huge_photo_holds_nobody_up_and_what_is_under_way_is_bounded(jobs):
 
 def test_workers_are_hired_as_places_come_and_let_go_when_few_photos_are_left(jobs):
     crew = ThreadCrew(order(), places=1)
-    flow = Driver(crew).run(jobs)
+    flow = Driver(crew, look_s=0).run(jobs)
     next(flow)
     crew.places = 3
     assert len(list(flow)) == 7

@@ -23,8 +23,8 @@ pytest.importorskip("ray", reason="ray is not installed (extra 'ray')")
 
 HERE = Path(__file__).parent
 
-MACHINE = {"object_store_memory": 80 << 20, "node_ip_address": "127.0.0.1"}
-"""With little more memory than the least that Ray takes, on loopback."""
+MACHINE = {"object_store_memory": 80 << 20}
+"""With little more memory than the least that Ray takes."""
 
 PHOTOS = 8
 

@@ -7,6 +7,8 @@ another one, and alone the second time, so that it is known whose fault a second
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
@@ -115,11 +117,13 @@ class Driver:
     """Has a crew do photos; its workers stay from one run to the next.
 
     Args:
-        crew: where workers come from.
+        crew: where workers come from; asking it how many there may be takes a request.
+        look_s: how often it is asked.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, crew: Crew, *, look_s: float = LOOK_S) -> None:
+        self._crew, self._look_s = crew, look_s
+        self._wanted, self._looked = 0, -math.inf
         self._places: list[_Place] = []
         self._answers = SimpleQueue[Callable[[], PhotoOutcome | None]]()
         self._deaths = 0  # since a worker has last loaded the networks
@@ -184,9 +188,11 @@ class Driver:
 
     def _hire(self, todo: int) -> None:
         """Have as many workers as there are places for them, and no more than photos."""
-        working = sum(place.ready for place in self._places)
-        wanted = min(todo, self._crew.wanted(hired=len(self._places), working=working))
-        while len(self._places) < wanted:
+        if (now := time.monotonic()) - self._looked >= self._look_s:
+            working = sum(place.ready for place in self._places)
+            self._wanted = self._crew.wanted(hired=len(self._places), working=working)
+            self._looked = now
+        while len(self._places) < min(todo, self._wanted):
             place = _Place(self._crew.hire())
             self._places.append(place)
             self._await(place.hand.load(), partial(self._begin_work, place), place)
@@ -265,6 +271,7 @@ class Driver:
             return None
         self._places.remove(place)
         place.hand.dismiss()
+        self._looked = -math.inf  # its machine may be gone
         if not place.ready:
             self._deaths += 1
             if self._deaths >= MOST_DEATHS:
