@@ -68,9 +68,9 @@ class Brightener(Restorer):
         return [np.clip(face.lq * 0.5 + 0.5, 0, 1).astype(np.float32) for face in faces]
 
 
-def pipeline(*faces, config=None, restorer=None, bundled=False):
+def pipeline(*faces, config=None, restorer=None, bundled=False, device="cpu"):
     """Return a pipeline that finds ``faces`` and brightens them."""
-    facts = PipelineFacts(weights="brightener.test", sha256="0" * 64, bundled=bundled)
+    facts = PipelineFacts(weights="brightener.test", sha256="0" * 64, bundled=bundled, device=device)
     config = config or RestoreConfig()
     return RestorePipeline(FakeDetector(*faces), restorer or Brightener(), config=config, facts=facts)
 

@@ -31,6 +31,9 @@ WAIT, CRASH, CRASH_ONCE, FAIL = (1, 2, 3), (3, 2, 1), (3, 1, 2), (2, 1, 3)
 """First pixels: wait while the gate is closed, lose the process, lose it once, raise."""
 
 FACE = face_at(20, 20)
+PATIENCE = 300
+"""Seconds until a test gives a busy machine up."""
+
 GATE = "FACERESTORE_TEST_GATE"
 
 
@@ -101,7 +104,7 @@ class Server:
         self.log.put("")
 
     def _address(self):
-        while line := self.log.get(timeout=60):
+        while line := self.log.get(timeout=PATIENCE):
             self.lines.append(line)
             if found := re.search(r"listening on (\S+)", line):
                 return found[1]
@@ -109,7 +112,7 @@ class Server:
 
     def event(self, name):
         """Return the next event of a name in the log."""
-        while line := self.log.get(timeout=60):
+        while line := self.log.get(timeout=PATIENCE):
             self.lines.append(line)
             with contextlib.suppress(ValueError):
                 if (found := json.loads(line))["event"] == name:
@@ -118,7 +121,7 @@ class Server:
 
     def client(self, **settings):
         """Return a client of it."""
-        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **settings)
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False, **settings)
 
     @contextlib.contextmanager
     def gate(self):
@@ -140,7 +143,7 @@ class Server:
 
     def until(self, holds):
         """Return once something holds."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while not holds():
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -153,7 +156,7 @@ class Server:
     def stop(self):
         """Ask it to stop, and return its exit code."""
         self.process.terminate()
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE)
 
 
 def enhanced_bytes(folder, data, *options, name="photo.png"):

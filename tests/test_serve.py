@@ -6,11 +6,14 @@ import re
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
-from serve_fakes import CRASH, CRASH_ONCE, FAIL, WAIT, Server, enhanced_bytes, form, png
+from fakes import face_at, pipeline
+from serve_fakes import CRASH, CRASH_ONCE, FAIL, PATIENCE, WAIT, Server, enhanced_bytes, form, png
 
+from facerestore.batch.gathering import GatheringRestorer
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError
@@ -20,6 +23,7 @@ from facerestore.serve.answers import MEDIA, wanted
 from facerestore.serve.options import NOBODY, OPERATOR, ServeOptions, asked
 from facerestore.serve.options import RESTORE as REQUEST
 from facerestore.serve.run import token_of
+from facerestore.serve.work import Kitchen
 
 PHOTO = png()
 
@@ -262,7 +266,7 @@ def test_stop_finishes_what_was_accepted_and_takes_no_more(tmp_path):
             host, _, port = server.url.removeprefix("http://").partition(":")
             server.until(lambda: not _connects(host, int(port)))
         assert sent.result().status_code == 200
-    assert server.process.wait(timeout=60) == 0
+    assert server.process.wait(timeout=PATIENCE) == 0
 
 
 def _connects(host, port):
@@ -282,6 +286,29 @@ def test_results_of_jobs_are_written_where_that_was_asked_for(tmp_path):
         assert server.stop() == 0
     assert (kept / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((kept / f"{name}.json").read_text())["restored"] == 1
+
+
+def test_faces_of_requests_share_calls_where_that_gains_something():
+    def build(config, device):
+        return pipeline(face_at(20, 20), config=config, device=device)
+
+    on_gpu, on_cpu = (Kitchen(RestoreConfig(), partial(build, device=device)) for device in ("cuda:0", "cpu"))
+    assert isinstance(on_gpu.pipeline(RestoreConfig()).restorer, GatheringRestorer)
+    assert not isinstance(on_cpu.pipeline(RestoreConfig()).restorer, GatheringRestorer)
+
+
+def test_networks_are_loaded_for_another_detail_alone_and_few_are_kept():
+    built = []
+
+    def build(config):
+        built.append(config.detail)
+        return pipeline(face_at(20, 20), config=config)
+
+    kitchen = Kitchen(RestoreConfig(device="cpu"), build)
+    for detail in (None, None, 0.1, 0.2, 0.3, 0.4, None, 0.1):
+        asking = RestoreConfig(detail=detail, strength=0.5, upscale=2)
+        assert kitchen.pipeline(asking).config == asking
+    assert built == [None, 0.1, 0.2, 0.3, 0.4, 0.1]
 
 
 # --- who may come in -----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from facerestore.errors import CancelledError, FaceRestoreError
 from facerestore.serve.answers import answer_response, json_response, problem_response, wanted
 from facerestore.serve.crew import Crew, Ticket
 from facerestore.serve.door import Door
-from facerestore.serve.jobs import Jobs
+from facerestore.serve.jobs import BYTES_KEPT, Jobs
 from facerestore.serve.messages import Answer, Order
 from facerestore.serve.options import ServeOptions, asked
 from facerestore.serve.problems import Problem, RefusedError
@@ -63,7 +63,7 @@ class Service:
         self.jobs = Jobs(
             self.crew,
             options.jobs,
-            2 * SHARE * options.max_bytes,
+            BYTES_KEPT * options.max_bytes,
             options.keep_for,
             options.keep,
             lambda error: self.log.event("not kept", error=str(error)),
