@@ -7,8 +7,9 @@ import pytest
 from fakes import FACE_SIZE, Brightener, face_at, pipeline, trial_photo
 
 from facerestore.config import RestoreConfig
+from facerestore.pipeline import stages
 from facerestore.testing.drawn_faces import trial_map
-from facerestore.types import Choice, DecodedImage, Outcome
+from facerestore.types import Choice, Decision, DecodedImage, Outcome
 from facerestore.video.line import ClipLine, restored_frames
 from facerestore.video.motion import Cuts, OneEuro, View, motion_of
 from facerestore.video.reading import Frame
@@ -115,7 +116,7 @@ def test_a_face_that_is_missed_is_carried_on_and_let_go():
     for number in range(1, 30):
         found = tracks.follow(scene(shift=2.0 * number), [], number / RATE)
         for track in found:
-            track.ease(False)
+            track.ease(True)
         if not found:
             break
         assert found == [first]
@@ -176,6 +177,39 @@ def test_a_face_that_comes_within_a_scene_is_eased_in_and_at_a_cut_it_is_there_a
     assert lit[10] - lit[9] == pytest.approx(0, abs=0.6)
     cut = brightness(made.run(frame(11, scene(which=2) // 3 + 150)))
     assert cut > scene(which=2)[60:120, 110:170].mean() // 3 + 150 + 10
+
+
+class Judging:
+    """The stage that judges, whose decisions change from frame to frame."""
+
+    def __init__(self, keeps):
+        self.keeps, self.calls = keeps, 0
+
+    def __call__(self, parts, photo):
+        self.calls += 1
+        photo = stages.judge(parts, photo)
+        kept = Decision(Outcome.KEPT, "sharp", "already sharp")
+        faces = [replace(each, decision=kept) if self.keeps(self.calls) else each for each in photo.faces]
+        return replace(photo, faces=faces)
+
+
+def judged(keeps, frames=16):
+    made = line(*([[face()]] * frames))
+    return replace(made, procedure=replace(made.procedure, judge=Judging(keeps)))
+
+
+def test_a_face_at_the_limit_of_sharpness_is_restored_in_all_frames_or_in_none():
+    mostly, seldom = (ClipLine(judged(keeps)) for keeps in (lambda n: n % 4 == 0, lambda n: n % 4 != 2))
+    lit = [brightness(mostly.run(frame(number, scene()))) for number in range(16)]
+    assert np.ptp(lit) < 0.6
+    faces = [seldom.run(frame(number, scene())).faces[0] for number in range(16)]
+    assert {each.decision.code for each in faces} == {"sharp", "gone"}
+    assert all(each.restored is None for each in faces)
+
+
+def test_a_face_that_is_kept_from_the_beginning_is_told_as_the_judge_has_it():
+    (found,) = ClipLine(judged(lambda n: True)).run(frame(0, scene())).faces
+    assert (found.decision.code, found.restored) == ("sharp", None)
 
 
 class Doubting:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from facerestore.blending import Paste
@@ -28,8 +28,8 @@ WARM_FRAMES = 8
 """Frames before a segment that are gone through first, so that it begins as if it went on."""
 
 
-GONE = Decision(Outcome.KEPT, "gone", "it is no longer found, and was let go by and by")
-"""What is said of a face at the end of its share."""
+GONE = Decision(Outcome.KEPT, "gone", "it was kept or not found in the frames before")
+"""What is said of a face that has no share, though it is to be restored by this frame alone."""
 
 
 def restored_frames(
@@ -78,7 +78,7 @@ class ClipLine:
     ) -> None:
         self.found = dict(found or {})
         self._base, self._guarded, self._tracks = pipeline.procedure, pipeline, Tracks(steadier)
-        self._wanted: list[bool] = []
+        self._judged: Sequence[RestoredFace] = ()
         self._frame: Frame | None = None
         self._faces: list[Track] = []
         procedure = replace(
@@ -115,47 +115,54 @@ class ClipLine:
         return replace(photo, found=FoundFaces(ordered, search=found.search))
 
     def _judge(self, parts: Parts, photo: Passage) -> Passage:
-        """Return the photo with the decision of each face; one that was restored so far is let go by and by."""
+        """Return the photo with its faces as the network is to have them."""
         photo = self._base.judge(parts, photo)
-        self._wanted = [
-            face.decision.outcome is Outcome.RESTORED and track.found
-            for face, track in zip(photo.faces, self._faces, strict=True)
-        ]
+        self._judged = photo.faces
         pairs = zip(photo.faces, self._faces, strict=True)
         return replace(photo, faces=[self._settled(parts, photo, *pair) for pair in pairs])
 
     def _settled(self, parts: Parts, photo: Passage, face: RestoredFace, track: Track) -> RestoredFace:
-        """Return a face as the network is to have it: the one that serves it for long, though it may be let go."""
+        """Return a face for the network that has served it, and as to be restored where it was until now."""
         track.settle(face.choice)
         kept = face.decision.outcome is Outcome.KEPT
-        if (kept and track.share == 0) or (not kept and face.choice == track.choice):
+        if (kept and not track.shown) or (not kept and face.choice == track.choice):
             return face
         size = parts.restorer.face_size if track.choice is None else track.choice.face_size
         aligned = stages.cut(parts, photo, face.detected, size)
-        going = Decision(Outcome.RESTORED, "restored", f"{face.decision.reason}; let go by and by")
-        return replace(face, decision=going if kept else face.decision, aligned=aligned, choice=track.choice)
+        still = Decision(
+            Outcome.RESTORED, "restored", f"as in the frames before, though {face.decision.reason}"
+        )
+        return replace(face, decision=still if kept else face.decision, aligned=aligned, choice=track.choice)
 
     def _restore(self, parts: Parts, photo: Passage) -> Passage:
-        """Return the photo, its restored faces steadied, and each with its share.
-
-        Where the guard refuses a face, it is let go as if it were not to be restored; in part it passes as it is, and
-        what varies of that is averaged with the rest.
-        """
+        """Return the photo, its restored faces steadied, and each with its share."""
         photo = self._base.restore(parts, photo)
         guarded = stages.guard(self._guarded, photo).faces
-        triples = zip(photo.faces, guarded, self._faces, self._wanted, strict=True)
-        return replace(photo, faces=[self._steadied(*each) for each in triples])
+        each = zip(self._judged, photo.faces, guarded, self._faces, strict=True)
+        return replace(photo, faces=[self._steadied(*one) for one in each])
 
     def _steadied(
-        self, face: RestoredFace, guarded: RestoredFace, track: Track, wanted: bool
+        self, judged: RestoredFace, restored: RestoredFace, guarded: RestoredFace, track: Track
     ) -> RestoredFace:
-        """Return a face that was restored as it is pasted in this frame."""
-        track.ease(wanted and guarded.restored is not None)
-        shown = face if guarded.restored is None else guarded
-        if track.share == 0 or shown.restored is None or shown.aligned is None:
+        """Return a face as it is pasted in this frame.
+
+        Args:
+            judged: as it was judged in this frame alone.
+            restored: by the network, where it was to be.
+            guarded: as far as the guard lets it pass; of one that is refused, the past goes on and nothing is added.
+            track: of the face.
+        """
+        kept = judged.decision.outcome is Outcome.KEPT
+        track.ease(not kept and guarded.restored is not None)
+        if track.share == 0 or restored.restored is None or restored.aligned is None:
             track.steadier.forget()
-            return guarded if guarded.restored is None else replace(guarded, restored=None, decision=GONE)
-        return replace(shown, restored=track.steadier(shown.restored, shown.aligned.lq, track.lapse_s))
+            if kept or guarded.restored is None:
+                return judged if kept else guarded
+            return replace(guarded, restored=None, decision=GONE)
+        lq = restored.aligned.lq
+        face = restored if guarded.restored is None else guarded
+        passed = lq if guarded.restored is None else guarded.restored
+        return replace(face, restored=track.steadier(passed, lq, track.lapse_s))
 
     def _blend(self, parts: Parts, photo: Passage) -> DecodedImage:
         """Return the frame with its faces in it, each as much as it has its share."""

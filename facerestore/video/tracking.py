@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,9 @@ from facerestore.video.steadying import Steadier, Steadying
 
 EASE_S = 0.35
 """In which a face that comes or goes within a scene gains or loses its whole share."""
+
+WISH_S = 0.5
+"""Time constant of whether a face is to be restored: near a limit that changes from frame to frame."""
 
 HOLD_S = 1.0
 """How long another network has to suit a face better before it takes over: sizes and sharpness waver."""
@@ -43,8 +47,10 @@ class Track:
     Attributes:
         face: where it is in this frame, smoothed.
         share: how much of it is restored, 0 to 1.
+        wish: in which share of the frames of late it is to be restored.
         choice: the network that serves it; None where one serves all, or none has yet.
         found: the detector has found it in this frame.
+        new: it was not in the frame before.
         steadier: averages what restoring adds to it.
         masks: smooths the masks that a parser gives.
         lapse_s: time since the frame before.
@@ -54,6 +60,7 @@ class Track:
     share: float
     look: NDArray[Any]
     choice: Choice | None = None
+    wish: float = 0.0
     found: bool = True
     new: bool = True
     lapse_s: float = 0.0
@@ -88,11 +95,23 @@ class Track:
         )
         self.face = replace(detected, landmarks=points.astype(np.float32))
 
+    @property
+    def shown(self) -> bool:
+        """Whether it is restored in the frames before this one, or is going to be."""
+        return not self.new and (self.share > 0 or (self.wish >= 0.5 and self.found))
+
     def ease(self, wanted: bool) -> None:
-        """Let the share rise where the face is to be restored, else fall; one that was never seen so begins at 0."""
-        self.share *= wanted or not self.new
+        """Let the share rise where the face is to be restored in most frames of late, and is found; else fall.
+
+        Args:
+            wanted: it is to be restored by this frame alone.
+        """
+        if self.new:
+            self.wish, self.share = float(wanted), self.share * wanted
+        else:
+            self.wish += -math.expm1(-self.lapse_s / WISH_S) * (wanted - self.wish)
         step = self.lapse_s / EASE_S
-        self.share = float(np.clip(self.share + (step if wanted else -step), 0, 1))
+        self.share = float(np.clip(self.share + (step if self.wish >= 0.5 and self.found else -step), 0, 1))
 
     def settle(self, choice: Choice | None) -> None:
         """Take the network that suits the face in this frame, once it has suited it for a while."""
