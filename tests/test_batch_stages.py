@@ -126,7 +126,8 @@ def test_the_command_saves_the_stages_of_a_checkpoint_under_official_names(tmp_p
     write_image(tmp_path / "face.png", photo(64, 64))
     monkeypatch.chdir(tmp_path)
     options = (
-        "--backend psfr --weights tiny.safetensors --parser landmarks --aligned --force --save-stages stages"
+        "--backend psfr --weights tiny.safetensors --parser landmarks --aligned --force --no-guard"
+        " --save-stages stages"
     )
     assert main(["enhance", "face.png", "-o", "out.png", "--json", *options.split()]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -61,7 +61,10 @@ def test_stages_add_up_and_inner_ones_do_not_count_twice():
 
 def test_every_stage_is_timed_on_a_drawn_photo():
     result = measure_line(TINY)
-    assert [stage.name for stage in result.stages] == list(STAGES)
+    unguarded = [
+        name for name in STAGES if name != "guard"
+    ]  # what random networks make is held against nothing
+    assert [stage.name for stage in result.stages] == unguarded
     assert result.faces == 2
     assert result.size == (200, 150)
     assert result.given

@@ -13,6 +13,7 @@ from facerestore.pipeline.choose import ChosenWeights
 from facerestore.testing.doctor import TRIAL_FACE_PX, TRIAL_MARGIN_PX, Makers, State, diagnose
 from facerestore.testing.line import trial_photo
 from facerestore.weights import WeightsStore
+from facerestore.weights import store as stores
 
 CPU = RestoreConfig(device="cpu")
 
@@ -46,7 +47,8 @@ def test_weights_that_are_not_here_are_no_fault():
     assert "yunet" in absent
 
 
-def test_backgrounds_and_extras_are_looked_at(tmp_path):
+def test_backgrounds_and_extras_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "packaged", lambda file: None)
     store = WeightsStore(tmp_path / "home", offline=True)
     checks = {(check.topic, check.name): check for check in diagnose(store=store, makers=makers())}
     assert checks["background", "network"].state is State.ABSENT
