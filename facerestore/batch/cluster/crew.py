@@ -29,14 +29,12 @@ EXTRA = "pip install 'facerestore[ray]'"
 OBJECT_STORE_BYTES = 200 << 20
 """Shared memory of a cluster that is started here: photos do not go through it, and reports are small."""
 
-LOOPBACK = "127.0.0.1"
-
 
 def joined(address: str | None, *, workers: int = 0) -> ModuleType:
     """Return Ray, joined to a cluster, or to one that is started here and ends with this process.
 
-    Telemetry and dashboard stay off, and a cluster that is started here listens on loopback alone. The handlers of
-    signals stay as they are.
+    Telemetry and dashboard stay off. A cluster that is started here calls nobody, but listens on all addresses of the
+    machine, since Ray takes 127.0.0.1 for one of these (seen with 2.60). The handlers of signals stay as they are.
 
     Args:
         address: of the cluster, such as ``head:6379``, or ``auto``; None starts one.
@@ -55,7 +53,6 @@ def joined(address: str | None, *, workers: int = 0) -> ModuleType:
             "num_cpus": workers or available_cores(),
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": LOOPBACK,
         }
     else:
         options["address"] = address
