@@ -2,6 +2,7 @@
 
 import json
 import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -269,6 +270,20 @@ def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path, tensor):
     torch.save({"a": tensor, "b": torch.ones(1)}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match=r"w\.pth"):
         load_state_dict(tmp_path / "w.pth")
+
+
+def test_a_text_that_claims_gigabytes_is_given_no_room(tmp_path):
+    """Found by atheris: a pickle of some hundred bytes stated 4 GB, and a buffer was made for them."""
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "w.pth").read_bytes()
+    (tmp_path / "w.pth").write_bytes(data.replace(b"X\x03\x00\x00\x00cpu", b"X\x03\x00\xff\xffcpu"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=r"w\.pth"):
+            load_state_dict(tmp_path / "w.pth")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_mapping_that_holds_itself_is_refused(tmp_path):

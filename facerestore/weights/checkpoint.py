@@ -7,11 +7,12 @@ else.
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, TypeVar
 
 from facerestore.errors import CheckpointError, MalformedError, parse_whole, refusing, require_torch, why
 from facerestore.files import path_written_whole
@@ -195,9 +196,10 @@ def _read_contents(file: WeightsFile) -> Mapping[str, Any]:
         if path.suffix == ".safetensors" or start[8:9] == b"{":
             return _read_safetensors(file)
         if start.startswith(ZIP_MAGIC):
-            return _read_torch(path, mmap=True)
+            return _read_torch(path, str(path), mmap=True)
         if start.startswith(PICKLE_MAGIC) and not _is_tar(start):
-            return _read_torch(path, mmap=False)
+            with _Bounded(path) as stream:
+                return _read_torch(path, stream, mmap=False)
     raise CheckpointError(
         f"'{path}' is not a checkpoint{_guess_format(start)}; it must be a safetensors or PyTorch file"
     )
@@ -238,11 +240,24 @@ def _read_safetensors(file: WeightsFile) -> Mapping[str, Any]:
     return {name: value for name, value in found.items() if not name.startswith(GRAPH_TENSORS)}
 
 
-def _read_torch(path: Path, *, mmap: bool) -> Mapping[str, Any]:
+class _Bounded(io.BufferedReader):
+    """A file of which no more is asked than there is: whatever length a text in a pickle states, room is made for it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, all that are left for a size that is none."""
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def _read_torch(path: Path, source: str | BinaryIO, *, mmap: bool) -> Mapping[str, Any]:
     import torch
 
     try:
-        contents = torch.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+        contents = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"'{path}' was refused: it is corrupt, or holds objects other than tensors, and loading those"
