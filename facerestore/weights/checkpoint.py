@@ -241,7 +241,7 @@ def _read_safetensors(file: WeightsFile) -> Mapping[str, Any]:
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which no more is asked than there is: whatever length a text in a pickle states, room is made for it."""
+    """A file of which no more is asked than there is, since room is made for whatever length a pickle states."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path))
