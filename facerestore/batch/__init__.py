@@ -5,7 +5,7 @@ from facerestore.batch.outcome import PhotoOutcome, Status
 from facerestore.batch.photo import Work, do_job, run_job
 from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, plan_jobs
 from facerestore.batch.report import Summary, photo_report, report_texts, run_report, summarise, write_report
-from facerestore.batch.run import check_options, missing_photos, run_jobs
+from facerestore.batch.run import check_options, missing_photos, run_jobs, sweep_folders
 from facerestore.batch.selecting import Selection, kinds_of, known_results, parse_shard, read_list
 from facerestore.batch.settings import settings_of
 from facerestore.batch.standing import Asked, Look
@@ -39,5 +39,6 @@ __all__ = [
     "run_report",
     "settings_of",
     "summarise",
+    "sweep_folders",
     "write_report",
 ]

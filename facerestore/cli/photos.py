@@ -19,6 +19,7 @@ from facerestore.batch import (
     photo_report,
     run_jobs,
     summarise,
+    sweep_folders,
 )
 from facerestore.batch.ahead import Ahead, may_read
 from facerestore.batch.run import OnStop
@@ -112,6 +113,7 @@ def _restore_photos(request: PhotosRequest, plan: BatchPlan, terminal: Terminal)
             run.jobs = run.watch.fresh(jobs)
         run.jobs = run.leave_out(run.jobs)
         if not run.jobs and run.watch is None:
+            sweep_folders(jobs)  # a killed run may have ended behind its last photo
             return _finish_run(run)
         one_heap()  # before there are threads
         with cores_shared(_at_a_time(run)), _engine(run) as run.does:

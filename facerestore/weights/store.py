@@ -23,6 +23,7 @@ from facerestore.weights.files import (
 )
 from facerestore.weights.records import Pin
 from facerestore.weights.transfer import DownloadProgress, Report, TransferPolicy, truthy
+from facerestore.weights.weights_file import look_at
 
 
 class WeightsStore:
@@ -241,6 +242,10 @@ class WeightsStore:
                 or the name is taken; nothing is installed then.
         """
         if self.is_own(name):
+            entry = self.entry(name)
+            installed = self.folder / entry.file
+            if installed.is_file() and path.is_file() and look_at(path, hashed=True).sha256 == entry.sha256:
+                return installed  # the same file once more, as after a kill
             raise WeightsError(
                 f"the name {name!r} is taken by weights of your own; give another, or run"
                 f" 'facerestore weights remove {name}' first"
