@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from facerestore.errors import CheckpointError, FaceRestoreError, refusing
@@ -61,7 +62,11 @@ def save(run: TrainingRun) -> None:
     fault = ""
     try:
         accelerator.save_state(str(part))
-    except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch's writer reports a full disk as a RuntimeError
         fault = str(error)
     failed = bool(accelerator.reduce(torch.tensor(float(bool(fault)), device=accelerator.device)).item())
     if accelerator.is_main_process:
