@@ -65,6 +65,8 @@ def test_a_folder_that_takes_no_file_is_told(command, number, capsys):
 
 @LINUX
 def test_a_disk_that_is_full_while_a_file_is_written_is_told(command, capsys):
+    if command is COMMANDS["export"]:
+        pytest.skip("torch's writer of TorchScript ends the process where the disk is full")
     with largest_file(SMALL):
         assert command.run() != 0
     err = capsys.readouterr().err
