@@ -186,7 +186,9 @@ class RestoreConfig:
     """
 
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """auto, cpu, cuda, cuda:N or mps; of 'enhance' several, such as cuda:0,cuda:1, which share the photos, each in a
+    process of its own.
+    """
 
     precision: str = option("auto", among=PRECISION_CHOICES, metavar="auto|float32|fp16|bf16")
     """Number format in which the restoring network computes. auto: fp16 on CUDA for networks that were compared in it

@@ -1,7 +1,9 @@
 """A driver and workers without Ray: the same results and journal as here, whoever dies; what waits, and for what."""
 
+import json
 import os
 import pickle
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from fakes import Brightener, brightening, face_at, photo, pipeline
 from facerestore.batch import Asked, Journal, PhotoJob, Status, run_jobs
 from facerestore.batch.cluster.crew import RayCrew
 from facerestore.batch.cluster.driver import MOST_DEATHS, MOST_TRIES, Driver, LostError
+from facerestore.batch.cluster.local import LocalCrew
 from facerestore.batch.cluster.worker import Order, Worker
 from facerestore.batch.journal_file import FILE
 from facerestore.batch.settings import settings_of
@@ -434,3 +437,92 @@ def test_workers_that_die_while_they_load_end_the_run(jobs):
     ):
         list(Driver(crew).run(jobs))
     assert len(crew.hands) >= MOST_DEATHS
+
+
+# Processes of this machine.
+
+
+def test_two_processes_share_plan_and_journal_and_make_the_files_of_one(jobs):
+    list(run_jobs(jobs, brightening(RestoreConfig()), options=OutputConfig(workers=1)))
+    expected = [job.target.read_bytes() for job in jobs]
+    for job in jobs:
+        job.target.unlink()
+    crew = LocalCrew(order(at_a_time=2), ["cpu", "cpu"])
+    driver, kept = Driver(crew), journal()
+    try:
+        assert driver.load().facts.device == "cpu"
+        outcomes = list(driver.run(jobs, journal=kept))
+        assert kept.look(jobs).done == jobs
+    finally:
+        driver.dismiss()
+        kept.close()
+    assert {outcome.status for outcome in outcomes} == {Status.DONE}
+    assert [job.target.read_bytes() for job in jobs] == expected
+
+
+def slow(config):
+    """Return a pipeline whose first photo in each process waits for a file, so that there is time to kill it."""
+    line = brightening(config)
+    begun = Path(f"begun-{os.getpid()}")
+
+    class Slow(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            begun.touch()
+            while not Path("go on").exists():
+                threading.Event().wait(0.01)
+            return super().restore(faces, parsing_maps)
+
+    return replace(line, restorer=Slow())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_what_a_killed_process_had_another_one_does(jobs):
+    crew = LocalCrew(order(at_a_time=1, build=slow), ["cpu", "cpu"])
+    driver, kept = Driver(crew), journal()
+
+    def kill_one():
+        while len(found := list(Path.cwd().glob("begun-*"))) < 2:
+            threading.Event().wait(0.01)
+        os.kill(int(found[0].name.removeprefix("begun-")), signal.SIGKILL)
+        Path("go on").touch()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    try:
+        outcomes = list(driver.run(jobs, journal=kept))
+    finally:
+        driver.dismiss()
+        kept.close()
+    killer.join(LONGEST_S)
+    assert sorted(outcome.job.name.name for outcome in outcomes) == [str(number) for number in range(8)]
+    assert {outcome.status for outcome in outcomes} == {Status.DONE}
+    assert all(job.target.exists() for job in jobs)
+
+
+def test_several_devices_are_a_process_each(jobs, capsys):
+    assert main(["enhance", "in", "-o", "out", "--device", "cpu,cpu", "--report", "r.json", "--offline"]) == 0
+    assert "8 photos: " in capsys.readouterr().out
+    assert main(["enhance", "in", "-o", "plain", "--device", "cpu", "--offline"]) == 0
+    assert [job.target.read_bytes() for job in jobs] == [
+        Path("plain", job.target.name).read_bytes() for job in jobs
+    ]
+    assert json.loads(Path("r.json").read_text())["config"]["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--device", "cpu,", "-o", "out"],
+            "--device is 'cpu,'; name one device, or of 'enhance' without --engine ray",
+        ),
+        (
+            ["--device", "cpu,cpu", "-o", "-"],
+            "one photo has one device; name one for standard input and output",
+        ),
+        (["--device", "cpu,gpu", "-o", "out"], "unknown device 'gpu'; choose one of auto, cpu"),
+    ],
+)
+def test_devices_that_cannot_share_are_told(jobs, capsys, words, said):
+    assert main(["enhance", "in/0.png", *words]) in (1, 2)
+    assert said in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _chosen_networks(request: PhotosRequest, store: WeightsStore) -> str:
 def _pipeline(request: PhotosRequest) -> RestorePipeline:
     from facerestore.pipeline.build import build_pipeline
 
-    return (request.build or build_pipeline)(request.restore)
+    return (request.build or build_pipeline)(replace(request.restore, device=request.devices[0]))
 
 
 def _examined_photo(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:

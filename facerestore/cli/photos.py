@@ -137,6 +137,10 @@ def _engine(run: BatchRun) -> AbstractContextManager[Engine]:
         from facerestore.cli.clustering import on_cluster
 
         return on_cluster(run.request, run.plan, run.jobs, run.terminal)
+    if len(run.request.devices) > 1:
+        from facerestore.cli.clustering import on_devices
+
+        return on_devices(run.request, run.plan, run.terminal)
     return nullcontext(_Here(run.request, _read_ahead(run.request, run.jobs)))
 
 

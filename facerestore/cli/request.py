@@ -198,10 +198,20 @@ class PhotosRequest(Spoken):
             return journals / fitting(journals, quote(str(folder), safe=""), "")
         return folder
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices that were named, of which several have a process each."""
+        return tuple(name.strip() for name in self.restore.device.split(","))
+
     def check_engine(self) -> None:
         """Raise ConfigError unless the engine is known, and the address is for it."""
         if self.engine not in ENGINES:
             raise ConfigError(f"--engine is '{self.engine}'; give {' or '.join(ENGINES)}")
+        if len(self.devices) > 1 and (self.engine == RAY or self.task is not RESTORE or "" in self.devices):
+            raise ConfigError(
+                f"--device is '{self.restore.device}'; name one device, or of 'enhance' without --engine ray several"
+                " such as cuda:0,cuda:1, which have a process each"
+            )
         if self.address is not None and self.engine != RAY:
             raise ConfigError(f"--address is '{self.address}', which --engine ray joins; give both, or none")
 

@@ -246,7 +246,7 @@ def _check_same(order: Order, host: str) -> None:
         )
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """Return an error that another process can take: itself, or its words in an error of the same consequence."""
     try:
         pickle.loads(pickle.dumps(error))
@@ -258,6 +258,6 @@ def _sendable(error: Exception) -> Exception:
 def _chain(error: Exception | None) -> Iterator[Exception]:
     """Yield an error and what caused it, each as it can be sent."""
     while error is not None:
-        yield _sendable(error)
+        yield sendable(error)
         cause = error.__cause__ or error.__context__
         error = cause if isinstance(cause, Exception) else None
