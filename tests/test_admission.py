@@ -19,6 +19,7 @@ from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.choose import PARSE, choose
 from facerestore.training.losses.feature_weights import find_features
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
+from facerestore.weights import store as stores
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
 
@@ -164,13 +165,14 @@ def poison(store, file, *names):
 POISONED = ("gpen.bfr-512", "parsenet.gpen", "yunet.2023mar", "realesrnet.x2")
 
 
-def test_auto_passes_over_what_cannot_be_used_and_says_so(store, file):
+def test_auto_passes_over_what_cannot_be_used_and_says_so(store, file, monkeypatch):
+    monkeypatch.setattr(stores, "packaged", lambda name: None)
     poison(store, file, *POISONED)
     line = build_pipeline(RestoreConfig(device="cpu"), store=store)
     assert [c.name for c in line.restorer.lines.candidates] == ["lite.clean-256", "lite.detail-256"]
     assert [name for name, _ in line.restorer.lines.available.passed_over] == ["gpen.bfr-512"]
     assert [name for name, _ in line.facts.passed_over] == ["yunet.2023mar", "parsenet.gpen"]
-    assert line.parser is None
+    assert line.facts.parser.weights == "parse.clean-256"
     with pytest.raises(WeightsError, match=r"no network for backgrounds can be used: .*realesrnet\.x2"):
         build_pipeline(RestoreConfig(device="cpu", background="auto"), store=store)
     with pytest.raises(
