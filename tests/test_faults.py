@@ -29,6 +29,9 @@ LINUX = pytest.mark.skipif(
 POINTS = {"enhance": 3, "import": 4, "download": 4, "train": 3, "export": 2, "evaluate": 2}
 """How many of the points are tried here; ``python tests/fault_commands.py COMMAND FOLDER`` tries all."""
 LONGEST_S = 1800
+LONG = pytest.mark.skipif(
+    "FACERESTORE_FAULTS" not in os.environ, reason="takes long; set FACERESTORE_FAULTS=1"
+)
 SMALL = 2048
 """Bytes: less than any of the results has."""
 
@@ -65,6 +68,8 @@ def test_a_folder_that_takes_no_file_is_told(command, number, capsys):
 
 @LINUX
 def test_a_disk_that_is_full_while_a_file_is_written_is_told(command, capsys):
+    if command in (COMMANDS["train"], COMMANDS["evaluate"]) and "FACERESTORE_FAULTS" not in os.environ:
+        pytest.skip("takes long; set FACERESTORE_FAULTS=1")
     if command is COMMANDS["export"]:
         pytest.skip("torch's writer of TorchScript ends the process where the disk is full")
     with largest_file(SMALL):
@@ -77,7 +82,9 @@ def test_a_disk_that_is_full_while_a_file_is_written_is_told(command, capsys):
 
 
 @LINUX
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", ["download", *(pytest.param(n, marks=LONG) for n in COMMANDS if n != "download")]
+)
 def test_a_command_that_is_killed_leaves_whole_files_and_can_be_given_again(tmp_path, name):
     program = [sys.executable, str(ROOT / "tests" / "fault_commands.py")]
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
@@ -90,6 +97,7 @@ def test_a_command_that_is_killed_leaves_whole_files_and_can_be_given_again(tmp_
     assert found["faults"] == []
 
 
+@LONG
 def test_the_same_file_is_imported_again_and_another_is_not(tmp_path, monkeypatch, capsys):
     command = COMMANDS["import"]
     monkeypatch.chdir(tmp_path)
@@ -118,6 +126,7 @@ def album(tmp_path):
     return tmp_path
 
 
+@LONG
 @pytest.mark.skipif(os.name != "posix", reason="descriptors and HOME as POSIX has them")
 @pytest.mark.parametrize(
     ("prepare", "environment"),
@@ -140,6 +149,7 @@ def test_a_photo_is_restored_in_poor_surroundings(album, prepare, environment):
 
 
 @LINUX
+@LONG
 def test_thirty_megapixels_within_512_megabytes_are_restored_or_refused(tmp_path):
     write_image(tmp_path / "a.jpg", photo(5000, 6000))
     limit = 512 << 20
@@ -154,6 +164,7 @@ def test_thirty_megapixels_within_512_megabytes_are_restored_or_refused(tmp_path
     assert (done.returncode == 0) == (tmp_path / "out.jpg").exists()
 
 
+@LONG
 def test_the_clock_set_back_loses_no_claim_and_makes_nothing_twice(album, monkeypatch, use_pipeline, capsys):
     from fakes import face_at, pipeline
 
