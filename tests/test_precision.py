@@ -166,6 +166,7 @@ def test_the_command_takes_a_format_and_reports_it(tmp_path):
         str(source),
         "--aligned",
         "--force",
+        "--no-guard",
         "--device",
         "cpu",
         "--backend",
