@@ -358,7 +358,7 @@ def test_an_unknown_item_and_missing_weights_are_told_with_the_remedy(tmp_path):
 
 
 def test_real_pipelines_share_one_detector_and_make_a_sheet(tmp_path, tiny_gpen):
-    config = RestoreConfig(backend=f"lite,{tiny_gpen}", device="cpu", aligned=True, force=True)
+    config = RestoreConfig(backend=f"lite,{tiny_gpen}", device="cpu", aligned=True, force=True, guard=False)
     pipelines = sheet_pipelines(config, store=store(tmp_path))
     assert [p.restorer.name for p in pipelines] == ["lite", "gpen"]
     sheet = contact_sheet([photo(FACE_SIZE, FACE_SIZE)], pipelines, strengths=(0.5, 1))

@@ -592,7 +592,8 @@ def test_builders_settle_what_a_task_has_to_have(tiny):
     config = RestoreConfig(
         weights=str(tiny), device="cpu", detector="embedded", mask="face", strength=0.5, upscale=2
     )
-    assert build_colorizer(config).config == replace(config, colour_match=False)
+    settled = replace(config, colour_match=False, guard=False, grain=False)
+    assert build_colorizer(config).config == settled
     assert (
         build_colorizer(RestoreConfig(weights=str(tiny), aligned=True, mask="whole")).config.mask == "whole"
     )
