@@ -322,7 +322,7 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
     if options.save_damaged is not None and result.before is not None:
         target = beside(Path(options.save_damaged) / job.name, "_damaged.png")
         extras.append(write_extra(target, picture_of(result.before.pixels, result, "damage"), options))
-    crops = crops_of(image, result.faces, page=job.page) if options.keep_originals else []
+    crops = crops_of(image, result.image, result.faces, page=job.page) if options.keep_originals else []
     return Restored(result.image, result.report, unchanged, tuple(extras), tuple(crops))
 
 

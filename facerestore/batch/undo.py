@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
+from facerestore.batch.verify import changed_area
 from facerestore.blending import touched_area
 from facerestore.errors import ImageError, refusing
 from facerestore.io import Buffer, colours_of, encode_image, write_encoded
@@ -52,14 +53,25 @@ def undo_path(target: Path) -> Path:
     return target.with_name(target.name + ENDING)
 
 
-def crops_of(image: DecodedImage, faces: Sequence[RestoredFace], *, page: int | None = None) -> list[Crop]:
-    """Return the faces of a photo that were restored, as they are in it: name and PNG."""
+def crops_of(
+    image: DecodedImage, after: DecodedImage, faces: Sequence[RestoredFace], *, page: int | None = None
+) -> list[Crop]:
+    """Return the faces of a photo that were restored, as they are in it: name and PNG of all pixels that were changed.
+
+    Args:
+        image: the photo.
+        after: the result; where it is of another size, a face's PNG is all of its square.
+        faces: of the photo.
+        page: which page it is.
+    """
     crops: list[Crop] = []
     for index, face in enumerate(faces):
         if face.restored is None or face.aligned is None:
             continue
         size = face.aligned.lq.shape[0]
         area = touched_area(face.aligned.affine, size, shape=image.pixels.shape, upscale=1)
+        if area is not None and after.pixels.shape == image.pixels.shape:
+            area = changed_area(image.pixels, after.pixels, area)
         if area is not None:
             left, top, right, bottom = area
             crop = image.pixels[top:bottom, left:right]

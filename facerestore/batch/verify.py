@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
 from facerestore.io import decode_image, encode_image, fitted, is_lossy, quality_written
-from facerestore.types import DecodedImage
+from facerestore.types import DecodedImage, Image
 
 Area = tuple[int, int, int, int]
 """Left, top, right and bottom of pixels [left, right) x [top, bottom)."""
@@ -172,12 +172,31 @@ def _region(difference: NDArray[np.uint16], area: Area) -> Region:
     """Return what was changed in an area."""
     left, top, right, bottom = area
     part = difference[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+    changed = _extent(part, area)
+    largest = 0 if changed is None else int(part.max())
+    return Region(area, changed, int(np.count_nonzero(part)), largest)
+
+
+def changed_area(before: Image, after: Image, area: Area) -> Area | None:
+    """Return the smallest area within another that holds all pixels of it that differ; None where none does.
+
+    Args:
+        before: (H, W, 3), the photo.
+        after: the same of the result.
+        area: within the picture.
+    """
+    left, top, right, bottom = area
+    here = (slice(top, bottom), slice(left, right))
+    return _extent((before[here] != after[here]).any(axis=2), area)
+
+
+def _extent(changed: NDArray[np.generic], area: Area) -> Area | None:
+    """Return the smallest area that holds all that is not zero of (H, W) pixels, whose first is that of ``area``."""
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     if not len(rows):
-        return Region(area, None, 0, 0)
-    x, y = max(left, 0), max(top, 0)
-    changed = (x + int(columns[0]), y + int(rows[0]), x + int(columns[-1]) + 1, y + int(rows[-1]) + 1)
-    return Region(area, changed, int(np.count_nonzero(part)), int(part.max()))
+        return None
+    x, y = max(area[0], 0), max(area[1], 0)
+    return x + int(columns[0]), y + int(rows[0]), x + int(columns[-1]) + 1, y + int(rows[-1]) + 1
 
 
 def _held_against_encoder(
