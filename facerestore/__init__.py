@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from facerestore.evaluation.metrics import register_metric
-    from facerestore.io import read_image, write_image
+    from facerestore.io import Mark, read_image, read_mark, write_image
     from facerestore.pictures.result import RestoreResult
     from facerestore.pipeline.build import build_pipeline, restore
     from facerestore.pipeline.progress import Cancel, Progress
