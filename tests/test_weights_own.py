@@ -73,9 +73,10 @@ def test_a_licence_that_is_not_stated_allows_nothing(exported, home):
 
 def test_a_name_is_taken_until_its_weights_are_removed(exported, home):
     store, source = WeightsStore(home), exported()
-    store.import_file("lite.mine", source)
+    installed = store.import_file("lite.mine", source)
+    assert store.import_file("lite.mine", source) == installed, "the same once more, as after a kill"
     with pytest.raises(WeightsError, match=r"is taken .*facerestore weights remove lite.mine"):
-        store.import_file("lite.mine", source)
+        store.import_file("lite.mine", exported("other.safetensors", licence="unstated"))
     store.remove("lite.mine")
     assert not store.is_own("lite.mine")
     with pytest.raises(WeightsError, match="no weights are called"):
