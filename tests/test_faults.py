@@ -105,7 +105,7 @@ def test_the_same_file_is_imported_again_and_another_is_not(tmp_path, monkeypatc
     monkeypatch.setenv("FACERESTORE_HOME", str(tmp_path / "home"))
     assert (command.run(), command.run()) == (0, 0)
     Path("mine.safetensors").write_bytes(Path("mine.safetensors").read_bytes() + b"x")
-    assert command.run() == 1
+    assert command.run() == 4
     assert "'lite.mine' is taken by weights of your own; give another" in capsys.readouterr().err
 
 

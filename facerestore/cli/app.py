@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -109,6 +110,8 @@ def _run(words: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A file name that the terminal's encoding lacks must not end a run.
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is None:  # it was closed before, and nobody wants to hear
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     wait_asleep()
     program = _program()
     try:
@@ -116,7 +119,8 @@ def _run(words: Sequence[str]) -> int:
             raise ConfigError(fault)
         add_called(program, words)
         result = _invoke(program, words)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # which it is where it was closed before
+            sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort) as error:
         return _complain("interrupted", stopping.code_of(error))
     except BrokenPipeError:

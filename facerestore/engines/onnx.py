@@ -92,7 +92,12 @@ class OnnxEngine:
             name: x.astype(kind, copy=False)
             for name, kind, x in zip(self._names, self.inputs, inputs, strict=True)
         }
-        found: list[NDArray[Any]] = self._session.run(self._outputs, given)
+        try:
+            found: list[NDArray[Any]] = self._session.run(self._outputs, given)
+        except Exception as error:  # a class of its own for each kind of failure
+            if "bad_alloc" in str(error) or "Failed to allocate" in str(error):
+                raise MemoryError(_first_line(error)) from error
+            raise
         return [y.astype("float32", copy=False) if y.dtype == "float16" else y for y in found]
 
 
