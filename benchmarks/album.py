@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.bench.photos import COLOURS, draw_photo
+from facerestore.imaging.pixels import whole_levels
 from facerestore.io import FORMATS, encode_image, find_images, read_image
-from facerestore.pixels import whole_levels
 from facerestore.testing.drawn_faces import draw_face
 from facerestore.types import DecodedImage
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import align_face
+from facerestore.imaging.alignment import align_face
 from facerestore.io import read_image, write_image
 from facerestore.parsing.mask import face_mask
 from facerestore.pipeline.build import build_pipeline

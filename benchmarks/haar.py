@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facerestore.alignment import affine_scale, compose_affine, invert_affine, resize_affine, transform_points
 from facerestore.detection.embedded import Views
 from facerestore.detection.frames import Reduction, as_rgb, reduce_for_detection, suppress_overlaps
 from facerestore.detection.landmark_frame import (
@@ -19,6 +18,13 @@ from facerestore.detection.landmark_frame import (
     from_units,
 )
 from facerestore.errors import ConfigError
+from facerestore.imaging.alignment import (
+    affine_scale,
+    compose_affine,
+    invert_affine,
+    resize_affine,
+    transform_points,
+)
 from facerestore.types import Affine, Box, DetectedFace, Image
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
 

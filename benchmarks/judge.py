@@ -21,8 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facerestore.alignment import align_face, template
 from facerestore.degradation import PRESETS, degrade, preset
+from facerestore.imaging.alignment import align_face, template
 from facerestore.io import find_images, read_image
 from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, DetectedFace

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.pixels import whole_levels
+from facerestore.imaging.pixels import whole_levels
 
 Picture = NDArray[np.uint8]
 Overlay = Callable[[Picture, np.random.Generator], Picture]

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.blending import whole_crop
 from facerestore.config import RestoreConfig
 from facerestore.degradation import degrade, preset
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
+from facerestore.imaging.blending import whole_crop
 from facerestore.io import write_image
 from facerestore.parsing import colour_map
 from facerestore.pipeline.choose import PARSE, choose

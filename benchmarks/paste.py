@@ -11,12 +11,12 @@ import numpy as np
 
 from benchmarks.common import Options, Results, TimedJob, compare_jobs, main, start, turns_results
 from benchmarks.reference.paste import paste_whole_canvas
-from facerestore.alignment import align_face
 from facerestore.bench.photos import draw_photo
 from facerestore.bench.runner import remote_job
 from facerestore.bench.spawn import as_published
-from facerestore.blending import Paste, paste_faces
 from facerestore.engines.device import keep_freed_memory, set_threads
+from facerestore.imaging.alignment import align_face
+from facerestore.imaging.blending import Paste, paste_faces
 from facerestore.parsing.mask import geometric_mask
 from facerestore.testing.drawn_faces import trial_faces
 from facerestore.types import Image

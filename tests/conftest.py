@@ -20,10 +20,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # imported then, it ends within a minute on two cores.
 # fmt: off
 FAST = {
-    "alignment", "api", "archs_gpen", "archs_ops", "archs_parsing", "archs_psfr", "assembly", "auto",
-    "backends_codeformer", "backends_exported", "batch", "bench_busy", "blending", "checkpoint",
+    "api", "archs_gpen", "archs_ops", "archs_parsing", "archs_psfr", "assembly", "auto",
+    "backends_codeformer", "backends_exported", "batch", "bench_busy", "checkpoint",
     "cli_parse", "cli_terminal", "config", "degradation", "detection", "device", "diagnosis",
-    "evaluation_metrics", "face_parts", "io_formats", "io_turned", "parsing", "parsing_choice", "pipeline",
+    "evaluation_metrics", "face_parts", "imaging_alignment", "imaging_blending",
+    "io_formats", "io_turned", "parsing", "parsing_choice", "pipeline",
     "quality", "training_adversarial", "training_losses", "training_plan", "weights",
 }
 # fmt: on

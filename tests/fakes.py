@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from facerestore.alignment import template
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError
+from facerestore.imaging.alignment import template
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.drawn_faces import trial_faces

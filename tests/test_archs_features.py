@@ -6,9 +6,9 @@ import torch
 from golden import Golden, assert_near, closed_form_weights, listed_keys
 from torch.nn import functional
 
-from facerestore.alignment import ARCFACE_TEMPLATE, template
 from facerestore.archs.arcface import CROP_COLUMNS, CROP_FRAME, CROP_ROWS, ArcFace, arcface_crop
 from facerestore.archs.vgg import IMAGENET_DEVIATION, IMAGENET_MEAN, PERCEPTUAL_TAPS, PSFR_TAPS, VGG19
+from facerestore.imaging.alignment import ARCFACE_TEMPLATE, template
 
 
 def test_arcface_gives_the_official_result_from_the_official_keys():

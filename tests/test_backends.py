@@ -16,7 +16,7 @@ from facerestore.backends.base import TensorRestorer
 from facerestore.backends.gpen import GPENRestorer
 from facerestore.backends.restorer import Descriptor
 from facerestore.errors import BackendError, CheckpointError, ConfigError
-from facerestore.pixels import resize_face
+from facerestore.imaging.pixels import resize_face
 from facerestore.testing.contract import LIKENESS, Verdict, check_restorer
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights.checkpoint import save_state_dict

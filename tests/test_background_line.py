@@ -12,16 +12,16 @@ from PIL import Image
 
 from facerestore import RestoreConfig, build_pipeline, restore
 from facerestore.archs.rrdb import RRDBNet
-from facerestore.blending import paste_faces
 from facerestore.cli.app import main
 from facerestore.cli.terminal import Terminal
 from facerestore.config import load_config
 from facerestore.errors import ConfigError, WeightsError
+from facerestore.imaging.blending import paste_faces
+from facerestore.imaging.pixels import resize_image
 from facerestore.pipeline.choose import BACKGROUND, choose
 from facerestore.pipeline.load import build_upsampler
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.pixels import resize_image
 from facerestore.weights import WeightsStore
 from facerestore.weights import store as stores
 

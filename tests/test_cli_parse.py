@@ -11,11 +11,11 @@ from PIL import Image
 from test_parsing import aligned
 from test_parsing_choice import TINY_PARSENET
 
-from facerestore.alignment import template
 from facerestore.archs.parsenet import ParseNet
 from facerestore.cli.app import main
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
+from facerestore.imaging.alignment import template
 from facerestore.io import decode_image, read_image, write_image
 from facerestore.parsing import LandmarkParser
 from facerestore.pictures.parts import overlay, palette_png, parsing_picture

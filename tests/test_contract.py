@@ -12,14 +12,14 @@ from torch import nn
 
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.restorer import Descriptor, Restorer
-from facerestore.blending import whole_face
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.blending import whole_face
+from facerestore.imaging.pixels import resize_face
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.pixels import resize_face
 from facerestore.testing.contract import CHECKS, Verdict, check_restorer
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.weights import WeightsStore

@@ -30,7 +30,7 @@ from facerestore.degradation.tearing import (
     Tears,
     WaterStains,
 )
-from facerestore.pixels import whole_levels
+from facerestore.imaging.pixels import whole_levels
 from facerestore.training.data.drawn import drawn_face
 
 NAMES = ("web", "print", "damage", "phone")

@@ -11,7 +11,6 @@ from fakes import trial_photo
 from golden import golden_arrays
 from PIL import Image as PillowImage
 
-from facerestore.alignment import invert_affine
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
 from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
@@ -23,6 +22,7 @@ from facerestore.detection.retinaface import (
     RetinaFaceDetector,
 )
 from facerestore.errors import CheckpointError, ConfigError, ImageError, WeightsError
+from facerestore.imaging.alignment import invert_affine
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 BUNDLED = {

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from facerestore.backends import backend_class, load_backend
-from facerestore.blending import whole_crop
 from facerestore.cli.app import main
+from facerestore.imaging.blending import whole_crop
 from facerestore.io import read_image
 from facerestore.testing.contract import Verdict, check_restorer
 from facerestore.testing.drawn_faces import COLOURINGS, draw_face

@@ -29,7 +29,7 @@ from facerestore.weights.checkpoint import read_metadata
 DETECTOR = """
     import numpy as np
     from facerestore import DetectedFace
-    from facerestore.alignment import template
+    from facerestore.imaging.alignment import template
 
     class Middle:
         name = "middle"

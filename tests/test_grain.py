@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facerestore.blending import Paste, paste_faces
 from facerestore.config import RestoreConfig
+from facerestore.imaging.blending import Paste, paste_faces
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.grain import with_grain
 from facerestore.quality.grain import PATCH_PX, drawn, grain_of, missing

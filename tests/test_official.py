@@ -11,7 +11,13 @@ from fakes import Brightener, FakeDetector, face_at, photo
 from golden import golden_arrays
 from PIL import Image as PillowImage
 
-from facerestore.alignment import (
+from facerestore.archs.gpen import GPENConfig, GPENGenerator
+from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
+from facerestore.backends.restorer import Descriptor, Restorer
+from facerestore.cli.app import main
+from facerestore.config import RestoreConfig
+from facerestore.errors import BackendError, ConfigError, ImageError
+from facerestore.imaging.alignment import (
     compose_affine,
     estimate_similarity,
     gpen_template,
@@ -19,12 +25,6 @@ from facerestore.alignment import (
     resize_affine,
     template,
 )
-from facerestore.archs.gpen import GPENConfig, GPENGenerator
-from facerestore.archs.psfr import PSFRConfig, PSFRGenerator
-from facerestore.backends.restorer import Descriptor, Restorer
-from facerestore.cli.app import main
-from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.io import _icc, decode_image, encode_image, read_image
 from facerestore.pipeline.build import assemble, build_pipeline
 from facerestore.pipeline.official import GPEN, PROGRAMS, PSFR, official_program

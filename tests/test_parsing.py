@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from facerestore.alignment import estimate_similarity, template
 from facerestore.errors import BackendError, ConfigError
+from facerestore.imaging.alignment import estimate_similarity, template
 from facerestore.parsing import (
     CLASS_NAMES,
     FACE_CLASSES,

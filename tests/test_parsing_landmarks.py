@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from test_parsing import aligned
 
-from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.alignment import template
 from facerestore.parsing import LANDMARK_CLASSES, LandmarkParser, class_shares
 
 POINTS = ("left_eye", "right_eye", "nose")

@@ -7,12 +7,12 @@ from golden import Golden, listed_keys
 from safetensors.torch import save_file
 from test_parsing import aligned
 
-from facerestore.alignment import template
 from facerestore.archs.bisenet import BiSeNet, BiSeNetConfig
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.errors import BackendError, CheckpointError
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.alignment import template
 from facerestore.parsing import BiSeNetParser, ParseNetParser, load_parser
 from facerestore.parsing.network_parser import INPUT_SIZE, likeliest
 from facerestore.parsing.networks import (

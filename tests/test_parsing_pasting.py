@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from fakes import FACE_SIZE, Brightener, FakeDetector, face_at, photo
 
-from facerestore.blending import Paste, paste_faces
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.blending import Paste, paste_faces
 from facerestore.parsing import FacePasting, LandmarkParser
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import DecodedImage, Outcome

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facerestore.alignment import align_face, template
 from facerestore.degradation import degrade, preset
+from facerestore.imaging.alignment import align_face, template
 from facerestore.quality.judge import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.quality.resolution import median_of
 from facerestore.types import AlignedFace, DetectedFace, Outcome

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.overlays import OVERLAYS
-from facerestore.alignment import align_face, template
 from facerestore.detection import create_detector
+from facerestore.imaging.alignment import align_face, template
 from facerestore.io import read_image
 from facerestore.quality.judge import assess, decide
 from facerestore.quality.overlays import long_lines, without_screens

@@ -5,10 +5,10 @@ import pytest
 import torch
 from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
-from facerestore.alignment import FFHQ_TEMPLATE, resize_affine, transform_points
 from facerestore.archs.detector import OUTPUTS, cell_centres
 from facerestore.detection.embedded import open_cells, search
 from facerestore.errors import ConfigError
+from facerestore.imaging.alignment import FFHQ_TEMPLATE, resize_affine, transform_points
 from facerestore.training.data.drawn import landmarks_file
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.export import export_run

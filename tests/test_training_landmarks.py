@@ -8,12 +8,12 @@ import torch
 from PIL import Image as PillowImage
 from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
-from facerestore.alignment import template
 from facerestore.archs import landmarks as archs
 from facerestore.detection import DETECTORS
 from facerestore.detection.embedded import EmbeddedDetector
 from facerestore.detection.landmark_frame import CROP_SIZE, crop_template, from_units, to_units
 from facerestore.errors import ConfigError, WeightsError
+from facerestore.imaging.alignment import template
 from facerestore.training.data.datasets import DataSettings
 from facerestore.training.data.drawn import landmarks_file, write_drawn_faces
 from facerestore.training.data.face_files import face_files

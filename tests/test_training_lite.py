@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
-from facerestore.alignment import template
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.backends import load_backend
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
+from facerestore.imaging.alignment import template
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings

@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
-from facerestore.alignment import template
 from facerestore.errors import ConfigError
+from facerestore.imaging.alignment import template
 from facerestore.parsing import load_parser
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings

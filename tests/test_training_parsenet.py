@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
-from facerestore.alignment import template
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.imaging.alignment import template
 from facerestore.parsing import load_parser
 from facerestore.training.data.maps import mean_iou
 from facerestore.training.engine.folder import RunFolder

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from facerestore.alignment import template
 from facerestore.errors import ConfigError, ImageError, WeightsError
+from facerestore.imaging.alignment import template
 from facerestore.pictures.contact_sheet import Group, Tile, contact_sheet
 from facerestore.training.data.datasets import face_files
 from facerestore.training.data.drawn import drawn_face

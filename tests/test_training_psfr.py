@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
 
-from facerestore.alignment import template
 from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.archs.psfr import PSFRDiscriminator, one_hot
 from facerestore.archs.vgg import VGG19
 from facerestore.backends import load_backend
 from facerestore.errors import ConfigError
+from facerestore.imaging.alignment import template
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.data.maps import coloured, landmark_maps, parsed_maps
 from facerestore.training.engine.checkpoints import restore_average

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from facerestore.alignment import estimate_similarity, gpen_template, invert_affine
 from facerestore.bench.parts import reference_network
 from facerestore.bench.sources import find_source
 from facerestore.detection.retinaface import BGR_MEAN, FACEXLIB_MIN_SIZES, RetinaFaceConfig, build_network
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.alignment import estimate_similarity, gpen_template, invert_affine
 from facerestore.pipeline.official.gpen import (
     BLUR_SIGMA_PX,
     BLUR_WIDTH_PX,

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import upscale_affine
-from facerestore.blending import Paste
+from facerestore.imaging.alignment import upscale_affine
+from facerestore.imaging.blending import Paste
 
 
 def paste_whole_canvas(

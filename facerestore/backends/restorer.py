@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from facerestore.backends.tensors import checked_crop
 from facerestore.errors import BackendError, ConfigError, count
-from facerestore.pixels import resize_face
+from facerestore.imaging.pixels import resize_face
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 
 if TYPE_CHECKING:

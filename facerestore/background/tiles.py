@@ -26,7 +26,7 @@ import numpy as np
 from facerestore.background.resampling import Pixels, Side, Span
 from facerestore.config import LEAST_TILE_PX
 from facerestore.errors import BackendError, ConfigError
-from facerestore.pixels import grey_face
+from facerestore.imaging.pixels import grey_face
 
 if TYPE_CHECKING:
     import torch

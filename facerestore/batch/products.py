@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from facerestore.config import OutputConfig
 from facerestore.errors import InTheWayError
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.io import (
     RemotePath,
     check_free,
@@ -19,7 +20,6 @@ from facerestore.io import (
 )
 from facerestore.pictures.result import RestoreResult
 from facerestore.pictures.stages import stage_pictures
-from facerestore.pixels import to_8_bit
 from facerestore.types import DecodedImage, Image
 
 if TYPE_CHECKING:

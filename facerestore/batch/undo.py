@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from facerestore.batch.verify import changed_area
-from facerestore.blending import touched_area
 from facerestore.errors import ImageError, refusing
+from facerestore.imaging.blending import touched_area
 from facerestore.io import Buffer, colours_of, encode_image, write_encoded
 from facerestore.types import DecodedImage, RestoredFace
 

@@ -17,9 +17,9 @@ from facerestore.bench.sides import Side
 from facerestore.bench.sources import EXAMPLE_PARSER_SIZE, Source, find_source, parser_class
 from facerestore.engines.graph import TORCH
 from facerestore.errors import ConfigError
+from facerestore.imaging.pixels import resize_face
 from facerestore.parsing.network_parser import INPUT_SIZE, TorchParser
 from facerestore.pipeline.load import load_restorer
-from facerestore.pixels import resize_face
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 

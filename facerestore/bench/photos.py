@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import template
 from facerestore.errors import ConfigError
+from facerestore.imaging.alignment import template
+from facerestore.imaging.pixels import whole_levels
 from facerestore.io import encode_image
-from facerestore.pixels import whole_levels
 from facerestore.testing.drawn_faces import Colour, draw_face
 from facerestore.types import DecodedImage, DetectedFace, Image
 

@@ -178,7 +178,7 @@ def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, te
 def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
     from facerestore.batch.photo import result_format
-    from facerestore.blending import whole_face
+    from facerestore.imaging.blending import whole_face
     from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
     from facerestore.pictures.parts import parsing_picture
     from facerestore.pipeline.report import reading_notes, search_facts
@@ -217,7 +217,7 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
 
 def _cut_face(pixels: Image, face: DetectedFace, line: _Looking) -> AlignedFace:
     """Return the crop of a face at the size of the parsers."""
-    from facerestore.alignment import align_face, resize_affine, warp_to_crop
+    from facerestore.imaging.alignment import align_face, resize_affine, warp_to_crop
     from facerestore.parsing.network_parser import INPUT_SIZE
     from facerestore.types import AlignedFace
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.degradation.steps import HostStep, Pixels
-from facerestore.pixels import whole_levels
+from facerestore.imaging.pixels import whole_levels
 
 RAW_WHITE, RAW_BLACK = 50000.0, 8000.0
 """Levels of white, and of black, which leaves room for noise below it, in the 16 bits that cv2's demosaicing takes."""

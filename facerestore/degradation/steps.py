@@ -26,7 +26,7 @@ from facerestore.degradation.kernels import (
     pillow_cubic,
     pillow_lanczos,
 )
-from facerestore.pixels import whole_levels
+from facerestore.imaging.pixels import whole_levels
 
 Pixels = NDArray[np.float32]
 Interpolation = Literal["nearest", "linear", "area", "cubic", "bicubic", "lanczos"]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facerestore.pixels import JPEG_LUMA_TABLE
+from facerestore.imaging.pixels import JPEG_LUMA_TABLE
 
 BLOCK_PX = 8
 LUMA_TABLE: NDArray[np.int64] = np.array(JPEG_LUMA_TABLE).reshape(8, 8)

@@ -8,14 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from facerestore.alignment import (
-    FFHQ_TEMPLATE,
-    affine_scale,
-    compose_affine,
-    estimate_similarity,
-    invert_affine,
-    transform_points,
-)
 from facerestore.detection.candidates import Candidates, candidates
 from facerestore.detection.frames import Reduction, View, apart, as_rgb, to_image_frame
 from facerestore.detection.landmark_frame import affine_from_landmarks, box_of_face, from_units, grey_crop
@@ -25,6 +17,14 @@ from facerestore.engines import Engine, Place
 from facerestore.engines.graph import open_graph, runs_graph
 from facerestore.engines.torch_module import TorchEngine
 from facerestore.errors import BackendError, CheckpointError
+from facerestore.imaging.alignment import (
+    FFHQ_TEMPLATE,
+    affine_scale,
+    compose_affine,
+    estimate_similarity,
+    invert_affine,
+    transform_points,
+)
 from facerestore.types import Affine, DetectedFace, FoundFaces, Image
 from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights
 from facerestore.weights.weights_file import WeightsFile, WeightsSource

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import transform_points
 from facerestore.errors import ImageError
-from facerestore.pixels import in_8_bits
+from facerestore.imaging.alignment import transform_points
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.types import Affine, DetectedFace, Image
 
 SAME_FACE = 0.3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import FFHQ_TEMPLATE, estimate_similarity, transform_points, warp_to_crop
-from facerestore.pixels import LUMA
+from facerestore.imaging.alignment import FFHQ_TEMPLATE, estimate_similarity, transform_points, warp_to_crop
+from facerestore.imaging.pixels import LUMA
 from facerestore.types import Affine, Image
 
 CROP_SIZE = 64

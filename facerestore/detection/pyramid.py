@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facerestore.alignment import compose_affine, invert_affine
 from facerestore.detection.frames import Reduction, View, check_image, reduce_for_detection, to_rgb8
+from facerestore.imaging.alignment import compose_affine, invert_affine
 from facerestore.types import Affine, Box, Image
 
 TILE_PIXELS = 2**22

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from facerestore.degradation import Degradation, degrade
 from facerestore.errors import ConfigError, ImageError
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.io import find_images, read_image
-from facerestore.pixels import in_8_bits
 
 Face = NDArray[np.uint8]
 """(S, S, 3) uint8 RGB, in the FFHQ frame."""

@@ -13,7 +13,7 @@ import numpy as np
 from facerestore.degradation import REFERENCE_SIZE
 from facerestore.errors import ConfigError, ImageError
 from facerestore.evaluation.cases import Case, CaseFiles, CaseSource, Face, fit_face
-from facerestore.pixels import whole_levels
+from facerestore.imaging.pixels import whole_levels
 
 NAME = "NLM + unsharp"
 

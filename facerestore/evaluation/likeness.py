@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facerestore.alignment import invert_affine, template, transform_points
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.landmarks import LandmarkNet, normalise
 from facerestore.detection import LANDMARKS
@@ -25,7 +24,8 @@ from facerestore.detection.landmark_frame import affine_from_landmarks, from_uni
 from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import Face
 from facerestore.evaluation.metrics import FaceMetric, Setting, Spec, best_weights, require, sha256_known
-from facerestore.identity import CHIP_SIZE, SAME_PERSON, WEIGHTS, IdentityNetwork, distance
+from facerestore.imaging.alignment import invert_affine, template, transform_points
+from facerestore.quality.identity import CHIP_SIZE, SAME_PERSON, WEIGHTS, IdentityNetwork, distance
 from facerestore.types import FaceImage
 from facerestore.weights import WeightsEntry
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
@@ -96,7 +96,7 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
 
 
 def identity_distance(spec: Spec, setting: Setting) -> FaceMetric:
-    """Open the distance between dlib's descriptions of a face and of its original; see ``facerestore.identity``.
+    """Open the distance between dlib's descriptions of a face and of its original; see `facerestore.quality`.
 
     Raises:
         WeightsError: the weights are not installed, or corrupt.

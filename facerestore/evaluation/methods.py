@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from facerestore.backends.calling import restore_faces
-from facerestore.blending import whole_crop
 from facerestore.errors import ConfigError, ImageError
 from facerestore.evaluation.cases import Case, Face, fit_face, pictures_by_name, read_face
+from facerestore.imaging.blending import whole_crop
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.pixels import to_8_bit
 
 INPUT, BICUBIC = "input", "bicubic"
 """Names of the two rows that always stand in a table."""

@@ -1,6 +1,6 @@
 """Writes the graph of dlib's recognition network, without its parameters: those stay in the file they are published in.
 
-python -m facerestore.export.identity  # writes facerestore/identity/dlib_resnet.onnx anew
+python -m facerestore.export.identity  # writes facerestore/quality/dlib_resnet.onnx anew
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from facerestore import identity
 from facerestore.archs.dlib_resnet import INPUT_SIZE, DlibResNet
 from facerestore.export.embedding import taken_out
 from facerestore.export.graph import record_program
 from facerestore.export.writers import check_packages, onnx_model
 from facerestore.files import written_whole
+from facerestore.quality import identity
 
 SEED = 0
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.backends.base import TensorRestorer, faces_to_tensor
-from facerestore.blending import whole_crop
+from facerestore.imaging.blending import whole_crop
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 
 if TYPE_CHECKING:

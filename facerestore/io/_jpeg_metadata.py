@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from facerestore.imaging.pixels import JPEG_LUMA_TABLE
 from facerestore.io import _claims, _xmp
 from facerestore.io._exif import CM_PER_INCH, PREFIX
 from facerestore.io._settle import sane_dpi
-from facerestore.pixels import JPEG_LUMA_TABLE
 from facerestore.types import Metadata, Part
 
 _APP0, _APP1, _APP2, _APP4, _APP8, _APP11 = 0xE0, 0xE1, 0xE2, 0xE4, 0xE8, 0xEB

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import transform_points
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.alignment import transform_points
 from facerestore.parsing.oval import WIDTH_OVER_HEIGHT, face_oval, radius_from
 from facerestore.types import AlignedFace, ParsingMap
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import template, transform_points
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_parts import FACE_CLASSES
+from facerestore.imaging.alignment import template, transform_points
 from facerestore.parsing.classes import check_map, class_ids
 from facerestore.parsing.oval import distance_from, face_oval, radius_from, smoothstep
 from facerestore.types import AlignedFace, Mask, ParsingMap

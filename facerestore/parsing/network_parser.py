@@ -13,7 +13,7 @@ from facerestore.engines.device import transfer_to
 from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError, count
 from facerestore.face_parts import CLASS_NAMES
-from facerestore.pixels import resize_face, resize_map
+from facerestore.imaging.pixels import resize_face, resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.pictures.layout import GAP_PX, PAPER, captioned, framed, side_by_side, square_tile, stacked
-from facerestore.pixels import in_8_bits
 from facerestore.types import Box, DetectedFace, Image, Outcome, RestoredFace
 
 _Picture: TypeAlias = PillowImage.Image

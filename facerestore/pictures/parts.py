@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.io import png_mark
 from facerestore.parsing.classes import PALETTE, check_map, class_shares, colour_map
 from facerestore.pictures.layout import (
@@ -24,7 +25,6 @@ from facerestore.pictures.layout import (
     side_by_side,
     stacked,
 )
-from facerestore.pixels import to_8_bit
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 _Picture: TypeAlias = PillowImage.Image

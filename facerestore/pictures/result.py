@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.errors import count
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.io import write_image
-from facerestore.pixels import in_8_bits
 from facerestore.types import DecodedImage, Effect, RestoredFace
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from facerestore.backends.restorer import Restorer
 from facerestore.errors import ConfigError
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.parsing import colour_map
-from facerestore.pixels import to_8_bit
 from facerestore.types import FaceImage, ParsingMap, Stage
 
 # An addition is drawn so that this share of its values fits in the range; a few sharp edges may be clipped.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from facerestore.alignment import upscale_affine, warp_to_crop
+from facerestore.imaging.alignment import upscale_affine, warp_to_crop
 from facerestore.parsing.mask import face_mask
 from facerestore.types import AlignedFace, Effect, Image, RestoredFace
 

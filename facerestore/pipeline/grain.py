@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import invert_affine, transform_points, upscale_affine
-from facerestore.blending import Paste
+from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
+from facerestore.imaging.blending import Paste
 from facerestore.quality.grain import LEAST_LEVELS, Grain, drawn, grain_of, is_smooth, missing
 from facerestore.types import Affine, Image, Mask
 

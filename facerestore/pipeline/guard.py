@@ -18,7 +18,7 @@ from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, Decision, FaceImage, Guarded, Outcome, RestoredFace
 
 if TYPE_CHECKING:
-    from facerestore.identity import IdentityNetwork
+    from facerestore.quality.identity import IdentityNetwork
     from facerestore.quality.judge import FaceQuality
 
 LEAST_SHARE = 0.25
@@ -130,7 +130,7 @@ class Guard:
         network = self._opened()
         if network is None:
             return None
-        from facerestore.identity import distance
+        from facerestore.quality.identity import distance
 
         own = network.describe([lq])[0]
         return lambda face: 1 - distance(network.describe([face])[0], own)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from facerestore.backends.restorer import Restorer
     from facerestore.background import TiledUpsampler
-    from facerestore.identity import IdentityNetwork
+    from facerestore.quality.identity import IdentityNetwork
     from facerestore.types import FaceDetector, FaceParser
     from facerestore.weights import WeightsStore
 
@@ -128,7 +128,7 @@ def build_guard(chosen: ChosenWeights, config: RestoreConfig) -> Guard | None:
 
 
 def _open_identity(path: Path, threads: int) -> IdentityNetwork:
-    from facerestore.identity import IdentityNetwork
+    from facerestore.quality.identity import IdentityNetwork
 
     return IdentityNetwork(path, Place(threads=threads))
 

@@ -21,7 +21,7 @@ from facerestore.types import DecodedImage, DetectedFace, Image, RestoredFace
 if TYPE_CHECKING:
     from facerestore.backends.restorer import Restorer
     from facerestore.background import Upsampler
-    from facerestore.blending import Paste
+    from facerestore.imaging.blending import Paste
     from facerestore.pipeline.guard import Guard
     from facerestore.quality.judge import FaceQuality
     from facerestore.types import FaceDetector, FaceParser

@@ -15,10 +15,10 @@ from functools import partial
 from threading import Lock, Thread
 from typing import Any
 
-from facerestore.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, template
 from facerestore.backends.restorer import Descriptor, Restorer
-from facerestore.blending import Paste
 from facerestore.errors import CheckpointError, ConfigError
+from facerestore.imaging.alignment import FFHQ_SIZE, affine_scale, estimate_similarity, template
+from facerestore.imaging.blending import Paste
 from facerestore.pipeline import stages
 from facerestore.pipeline.candidates import Available
 from facerestore.pipeline.choose import AUTO

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from facerestore import __version__
-from facerestore.blending import touched_area
+from facerestore.imaging.blending import touched_area
 from facerestore.io import Mark
 from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.selection import absent_indices, to_restore

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from facerestore.backends.restorer import DECLARE, Restorer
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.errors import BackendError, ConfigError
+from facerestore.imaging.pixels import check_result_size, result_size
 from facerestore.io import (
     DEFAULT_MAX_PIXELS,
     PictureSource,
@@ -37,7 +38,6 @@ from facerestore.pipeline.report import (
 )
 from facerestore.pipeline.selection import to_restore
 from facerestore.pipeline.stages import Blend, LineStage, Measure
-from facerestore.pixels import check_result_size, result_size
 from facerestore.types import DecodedImage, RestoredFace
 
 if TYPE_CHECKING:

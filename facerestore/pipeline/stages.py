@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
-from facerestore.alignment import align_face, resize_affine, warp_to_crop
 from facerestore.backends.calling import check_count, restore_faces
 from facerestore.backends.half import precisions_of
-from facerestore.blending import Paste, paste_faces, replace_whole, whole_face
+from facerestore.imaging.alignment import align_face, resize_affine, warp_to_crop
+from facerestore.imaging.blending import Paste, paste_faces, replace_whole, whole_face
+from facerestore.imaging.pixels import grey_face, resize_image
 from facerestore.pipeline.change import with_changes
 from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.routing import harm_of
 from facerestore.pipeline.selection import left_to_right, select_faces, to_restore
-from facerestore.pixels import grey_face, resize_image
 from facerestore.quality.judge import MIN_EYE_DISTANCE_PX, FaceQuality, assess, decide, too_small
 from facerestore.types import (
     AlignedFace,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import FFHQ_SIZE, template
-from facerestore.pixels import LUMA
+from facerestore.imaging.alignment import FFHQ_SIZE, template
+from facerestore.imaging.pixels import LUMA
 from facerestore.quality.resolution import FEATURES
 from facerestore.types import FaceImage
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import warp_to_crop
-from facerestore.pixels import LUMA, whole_levels
+from facerestore.imaging.alignment import warp_to_crop
+from facerestore.imaging.pixels import LUMA, whole_levels
 from facerestore.quality.overlays import long_lines, without_screens
 from facerestore.quality.resolution import detail_level, resolution, window
 from facerestore.types import Affine, AlignedFace, Decision, DetectedFace, FaceImage, Outcome

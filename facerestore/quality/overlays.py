@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.pixels import whole_levels
+from facerestore.imaging.pixels import whole_levels
 
 GROUND_SIGMA_PX = 4.0
 """Coarser than this is never taken for a screen, and is set aside before the spectrum is looked at."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import FFHQ_SIZE
+from facerestore.imaging.alignment import FFHQ_SIZE
 
 Luma = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.backends.restorer import DECLARE, Descriptor, Restorer, has_own
-from facerestore.blending import whole_crop
 from facerestore.config import TASKS
 from facerestore.errors import BackendError, ConfigError
-from facerestore.pixels import to_8_bit
+from facerestore.imaging.blending import whole_crop
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.testing.trial import Finding, Trial, Verdict, finding, maps_of
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore import __version__
-from facerestore.alignment import align_face
 from facerestore.backends.foreign import INSTALL
 from facerestore.background import load_upsampler
 from facerestore.config import LEAST_TILE_PX, RESTORE, RestoreConfig
@@ -27,6 +26,7 @@ from facerestore.engines.device import automatic_precision, known_precisions, re
 from facerestore.engines.openvino import INSTALL as INSTALL_OPENVINO
 from facerestore.errors import FaceRestoreError, count, named
 from facerestore.extensions import Extension, Extensions, all_extensions
+from facerestore.imaging.alignment import align_face
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import usable

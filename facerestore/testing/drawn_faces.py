@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.blending import whole_crop
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.blending import whole_crop
 from facerestore.types import AlignedFace, ParsingMap
 
 Colour = tuple[float, float, float]

@@ -16,7 +16,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.pixels import resize_face
+from facerestore.imaging.pixels import resize_face
 from facerestore.testing.trial import Finding, Trial, Verdict, finding
 from facerestore.types import FaceImage
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from facerestore.backends.restorer import Restorer
 from facerestore.config import RestoreConfig
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.pixels import to_8_bit
 from facerestore.testing.drawn_faces import trial_faces
 from facerestore.testing.trial import Finding, Trial, finding, maps_of
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace, Image, ParsingMap

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from facerestore import __version__
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError, count
+from facerestore.imaging.pixels import resize_image
 from facerestore.io import RemotePath, check_free, located, write_parts
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.parts import Passage
-from facerestore.pixels import resize_image
 from facerestore.video import has_video_name
 from facerestore.video.animation import Animation
 from facerestore.video.joining import Span, join

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from facerestore.blending import Paste
+from facerestore.imaging.blending import Paste
 from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Parts, Passage

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import compose_affine, invert_affine, resize_affine
-from facerestore.pixels import in_8_bits
+from facerestore.imaging.alignment import compose_affine, invert_affine, resize_affine
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.types import Affine, Box, Image
 
 MOST_SIDE_PX = 960

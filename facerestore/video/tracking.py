@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import align_face, transform_points
 from facerestore.errors import ImageError
+from facerestore.imaging.alignment import align_face, transform_points
 from facerestore.types import Affine, Choice, DetectedFace, Image
 from facerestore.video.motion import Cuts, OneEuro, View, motion_of
 from facerestore.video.steadying import Steadier, Steadying

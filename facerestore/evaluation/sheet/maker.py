@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from facerestore import __version__
 from facerestore.batch.report import describe_error
-from facerestore.blending import whole_face
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
 from facerestore.evaluation.sheet.picture import (
@@ -29,6 +28,7 @@ from facerestore.evaluation.sheet.picture import (
     sheet_picture,
 )
 from facerestore.evaluation.sheet.rerun import CachedParser, Rerun
+from facerestore.imaging.blending import whole_face
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.pictures.compare import close_up, face_square
 from facerestore.pipeline.report import search_facts

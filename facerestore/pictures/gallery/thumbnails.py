@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import compose_affine, resize_affine, upscale_affine, warp_to_crop
+from facerestore.imaging.alignment import compose_affine, resize_affine, upscale_affine, warp_to_crop
+from facerestore.imaging.pixels import resize_face, to_8_bit
 from facerestore.io import colours_of, marked, write_image
 from facerestore.pictures.result import RestoreResult
-from facerestore.pixels import resize_face, to_8_bit
 from facerestore.types import DecodedImage, Image, RestoredFace
 
 SIDE_PX = 400

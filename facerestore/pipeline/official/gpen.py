@@ -8,7 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from facerestore.alignment import (
+from facerestore.config import RestoreConfig
+from facerestore.errors import BackendError
+from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.alignment import (
     compose_affine,
     estimate_similarity,
     gpen_template,
@@ -17,9 +20,6 @@ from facerestore.alignment import (
     transform_points,
     upscale_affine,
 )
-from facerestore.config import RestoreConfig
-from facerestore.errors import BackendError
-from facerestore.face_parts import CLASS_NAMES
 from facerestore.pipeline import stages
 from facerestore.pipeline.official.base import Pixels8, Program, as_8_bit, canvas_size, levels, unit
 from facerestore.pipeline.parts import Parts, Passage

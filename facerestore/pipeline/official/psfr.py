@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image as PillowImage
 
-from facerestore.alignment import (
+from facerestore.config import RestoreConfig
+from facerestore.imaging.alignment import (
     estimate_similarity,
     invert_affine,
     resize_affine,
     template,
     transform_points,
 )
-from facerestore.config import RestoreConfig
 from facerestore.pipeline.official.base import Pixels8, Program, as_8_bit, canvas_size, levels, unit
 from facerestore.pipeline.official.cubic import cubic_warp
 from facerestore.pipeline.parts import Parts, Passage

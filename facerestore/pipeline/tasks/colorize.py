@@ -14,14 +14,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.blending import BAND_PIXELS
 from facerestore.config import COLORIZE
+from facerestore.imaging.blending import BAND_PIXELS
+from facerestore.imaging.pixels import LUMA, grey_face, has_single_tone, resize_image
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.report import photo_notes
 from facerestore.pipeline.restore import Procedure
-from facerestore.pixels import LUMA, grey_face, has_single_tone, resize_image
 from facerestore.types import DecodedImage, Image, RestoredFace
 
 TINT_RMS = 3.5 / 255

@@ -12,8 +12,8 @@ from typing import Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import affine_scale, invert_affine, transform_points
 from facerestore.errors import ImageError
+from facerestore.imaging.alignment import affine_scale, invert_affine, transform_points
 from facerestore.io import DEFAULT_MAX_PIXELS, SUFFIXES, read_image
 from facerestore.parsing import whole_mask
 from facerestore.types import Affine, DecodedImage

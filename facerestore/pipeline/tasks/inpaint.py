@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import affine_scale, estimate_similarity, resize_affine, template, warp_to_crop
-from facerestore.blending import paste_faces
 from facerestore.config import INPAINT
 from facerestore.errors import ConfigError
+from facerestore.imaging.alignment import (
+    affine_scale,
+    estimate_similarity,
+    resize_affine,
+    template,
+    warp_to_crop,
+)
+from facerestore.imaging.blending import paste_faces
+from facerestore.imaging.pixels import match_colour
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Damage, Parts, Passage
 from facerestore.pipeline.restore import Procedure
 from facerestore.pipeline.tasks.damage import DamageSource, Holes
-from facerestore.pixels import match_colour
 from facerestore.types import (
     Affine,
     AlignedFace,

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from facerestore.alignment import resize_affine
 from facerestore.config import SYNTHESIZE
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.imaging.alignment import resize_affine
+from facerestore.imaging.pixels import resize_map, to_8_bit
 from facerestore.parsing import PALETTE
 from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.restore import Procedure
 from facerestore.pipeline.tasks.parsing_pictures import decode_map, is_coloured, read_ids
-from facerestore.pixels import resize_map, to_8_bit
 from facerestore.types import AlignedFace, Decision, DecodedImage, Outcome, RestoredFace
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.files import write_text_whole, written_whole
-from facerestore.pixels import whole_levels
+from facerestore.imaging.alignment import template
+from facerestore.imaging.pixels import whole_levels
 
 SKIN_TONES = ((255, 224, 196), (234, 192, 160), (198, 134, 96), (141, 85, 54), (92, 58, 40))
 """RGB of light to dark skin."""

@@ -14,8 +14,8 @@ from PIL import Image
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.io import decode_image, find_images, read_image
-from facerestore.pixels import in_8_bits
 from facerestore.training.data.shards import ShardFace, expand_braces, shard_faces
 
 MAP_ENDINGS = ("", "_face0", "_parsing_face0")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facerestore.alignment import template
 from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS, UNKNOWN
+from facerestore.imaging.alignment import template
 from facerestore.parsing import LandmarkParser, ParseNetParser, PartsParser, load_parser
 from facerestore.pipeline.choose import PARSE, ranked
 from facerestore.types import AlignedFace, DetectedFace

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageCms
 
-from facerestore.alignment import (
+from facerestore.errors import ConfigError
+from facerestore.fields import option
+from facerestore.imaging.alignment import (
     FFHQ_SIZE,
     FFHQ_TEMPLATE,
     affine_scale,
@@ -20,9 +22,7 @@ from facerestore.alignment import (
     invert_affine,
     transform_points,
 )
-from facerestore.errors import ConfigError
-from facerestore.fields import option
-from facerestore.pixels import to_8_bit
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, DecodedImage, DetectedFace
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from facerestore.alignment import template
+from facerestore.imaging.alignment import template
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue (ITU-R BT.601)."""

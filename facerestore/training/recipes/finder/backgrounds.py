@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError
+from facerestore.imaging.pixels import in_8_bits
 from facerestore.io import find_images, read_image
-from facerestore.pixels import in_8_bits
 from facerestore.training.recipes.landmarks.data import fractal_noise
 
 Picture = NDArray[np.uint8]

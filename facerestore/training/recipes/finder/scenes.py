@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import (
+from facerestore.detection.landmark_frame import BOX_CENTRE, BOX_SIZE, box_of_face
+from facerestore.imaging.alignment import (
     FFHQ_SIZE,
     FFHQ_TEMPLATE,
     compose_affine,
     estimate_similarity,
     transform_points,
 )
-from facerestore.detection.landmark_frame import BOX_CENTRE, BOX_SIZE, box_of_face
 from facerestore.training.recipes.finder.light import photographed
 from facerestore.types import Affine
 

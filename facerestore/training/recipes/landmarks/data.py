@@ -11,15 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.alignment import (
-    FFHQ_SIZE,
-    FFHQ_TEMPLATE,
-    compose_affine,
-    estimate_similarity,
-    resize_affine,
-    transform_points,
-    warp_to_crop,
-)
 from facerestore.degradation import BlurReduceNoise, degrade, preset
 from facerestore.detection.landmark_frame import (
     CROP_SIZE,
@@ -28,7 +19,16 @@ from facerestore.detection.landmark_frame import (
     to_units,
 )
 from facerestore.errors import ConfigError, parse_json_object, read_text, refusing
-from facerestore.pixels import LUMA, to_8_bit
+from facerestore.imaging.alignment import (
+    FFHQ_SIZE,
+    FFHQ_TEMPLATE,
+    compose_affine,
+    estimate_similarity,
+    resize_affine,
+    transform_points,
+    warp_to_crop,
+)
+from facerestore.imaging.pixels import LUMA, to_8_bit
 from facerestore.training.data.datasets import DataSettings, FaceSource
 from facerestore.training.data.face_files import FaceFile
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from golden import golden_arrays
 
-from facerestore.alignment import (
+from facerestore.errors import ConfigError, ImageError
+from facerestore.imaging.alignment import (
     FFHQ_TEMPLATE,
     affine_scale,
     align_face,
@@ -18,7 +19,6 @@ from facerestore.alignment import (
     upscale_affine,
     warp_to_crop,
 )
-from facerestore.errors import ConfigError, ImageError
 from facerestore.types import DetectedFace
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facerestore.alignment import estimate_similarity, template, warp_to_crop
 from facerestore.engines import Place
 from facerestore.errors import CheckpointError
-from facerestore.pixels import to_8_bit
+from facerestore.imaging.alignment import estimate_similarity, template, warp_to_crop
+from facerestore.imaging.pixels import to_8_bit
 from facerestore.types import FaceImage
 from facerestore.weights.dlib_file import read_dlib
 

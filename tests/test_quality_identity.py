@@ -2,6 +2,7 @@
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,14 @@ from fakes import trial_photo
 from facerestore.archs.dlib_resnet import DlibResNet, padded_sum
 from facerestore.engines.torch_module import TorchEngine
 from facerestore.errors import CheckpointError, WeightsError
-from facerestore.identity import CHIP_SIZE, DLIB_TEMPLATE, WEIGHTS, IdentityNetwork, chip, open_identity
+from facerestore.quality.identity import (
+    CHIP_SIZE,
+    DLIB_TEMPLATE,
+    WEIGHTS,
+    IdentityNetwork,
+    chip,
+    open_identity,
+)
 from facerestore.weights import WeightsStore
 from facerestore.weights.dlib_file import read_dlib
 
@@ -84,12 +92,10 @@ def test_the_graph_gives_what_the_network_gives(network, own_file):
 def test_the_graph_that_ships_is_the_one_that_is_written_now(network, own_file):
     pytest.importorskip("onnxscript")
     onnx = pytest.importorskip("onnx")
-    from facerestore import identity
     from facerestore.export.identity import identity_graph
+    from facerestore.quality import identity
 
-    shipped = onnx.load(
-        str(next(iter(identity.__path__)) + f"/{identity.GRAPH_FILE}"), load_external_data=False
-    )
+    shipped = onnx.load(str(Path(identity.__file__).parent / identity.GRAPH_FILE), load_external_data=False)
     written = onnx.load_from_string(identity_graph())
     assert [n.op_type for n in shipped.graph.node] == [n.op_type for n in written.graph.node]
     assert {i.name for i in shipped.graph.initializer} == {i.name for i in written.graph.initializer}
@@ -135,7 +141,7 @@ def test_sums_fill_the_smaller_up_with_zeros():
 
 
 def test_a_chip_has_the_eyes_where_the_network_wants_them():
-    from facerestore.alignment import template
+    from facerestore.imaging.alignment import template
 
     for (x, y), wanted in zip(template(256)[:2], DLIB_TEMPLATE[:2], strict=True):
         face = np.zeros((256, 256, 3), np.float32)

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facerestore.alignment import template, upscale_affine
 from facerestore.errors import BackendError, ConfigError, ImageError
-from facerestore.pixels import checked_canvas, match_colour, resize_face, resize_image
+from facerestore.imaging.alignment import template, upscale_affine
+from facerestore.imaging.pixels import checked_canvas, match_colour, resize_face, resize_image
 from facerestore.types import Affine, AlignedFace, DetectedFace, FaceImage, Image, Mask
 
 POINT_SAMPLED_REDUCTION = 1.1

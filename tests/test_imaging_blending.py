@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from facerestore.alignment import align_face, invert_affine, transform_points
-from facerestore.blending import Paste, paste_faces
 from facerestore.errors import BackendError, ConfigError
+from facerestore.imaging.alignment import align_face, invert_affine, transform_points
+from facerestore.imaging.blending import Paste, paste_faces
+from facerestore.imaging.pixels import match_colour, resize_image
 from facerestore.parsing import face_mask, geometric_mask
-from facerestore.pixels import match_colour, resize_image
 from facerestore.types import DetectedFace
 
 SIZE = 64
