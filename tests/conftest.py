@@ -68,6 +68,15 @@ def shared():
     return locate
 
 
+@pytest.fixture(scope="module")  # no longer: while it is open, its thread has a loop of asyncio running
+def browser():
+    """Return Chromium, for modules that import ``browsing``."""
+    from browsing import chromium
+
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
 def use_pipeline(monkeypatch):
     """Return a function after which commands and `restore` build their pipeline with what it is given."""

@@ -4,27 +4,11 @@ import re
 import shutil
 
 import pytest
+from browsing import expect
 from gallery_records import HOSTILE, done, failed
 
 from facerestore.config import RestoreConfig
 from facerestore.pictures.gallery.page import PAGE, write_gallery
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="Playwright is not installed; pip install '.[browser]'"
-)
-expect = playwright.expect
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome on PATH")
-ROOTED = ["--no-sandbox"]
-"""Containers run tests as root, whom Chromium refuses a sandbox."""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ROOTED)
-        yield started
-        started.close()
 
 
 @pytest.fixture

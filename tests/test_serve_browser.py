@@ -3,19 +3,10 @@
 import base64
 import json
 import re
-import shutil
 
 import pytest
+from browsing import expect
 from serve_fakes import FAIL, Server, enhanced_bytes, png
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="Playwright is not installed; pip install '.[browser]'"
-)
-expect = playwright.expect
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium or google-chrome on PATH")
-ROOTED = ["--no-sandbox"]
-"""Containers run tests as root, whom Chromium refuses a sandbox."""
 
 PHOTO = png(seed=1)
 SLOW = 60_000
@@ -27,14 +18,6 @@ def server(tmp_path_factory):
     started = Server(tmp_path_factory.mktemp("gate"))
     yield started
     assert started.stop() == 0
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=ROOTED)
-        yield started
-        started.close()
 
 
 @pytest.fixture
