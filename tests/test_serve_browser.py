@@ -132,6 +132,19 @@ def test_many_photos_wait_in_a_queue_and_a_bad_one_stops_none(show):
     assert downloaded(page)[0] == "c_restored.png"
 
 
+def test_photo_that_is_changed_is_done_though_another_is_changed_at_once(show, tmp_path):
+    page = show()
+    drop(page, ("a.png", PHOTO), ("b.png", png(seed=2)))
+    expect(page.locator("#photos .done")).to_have_count(2, timeout=SLOW)
+    page.keyboard.press("1")
+    page.keyboard.press("]")
+    page.keyboard.press("1")
+    expect(page.locator("#photos .done")).to_have_count(2, timeout=SLOW)
+    assert downloaded(page)[1] == png(seed=2)
+    page.keyboard.press("[")
+    assert downloaded(page) == ("a_restored.png", PHOTO)
+
+
 def test_photo_that_a_browser_cannot_show_is_shown_and_comes_back_in_its_own_format(show):
     page = show()
     drop(page, ("scan.tif", png(format="TIFF", seed=3)))

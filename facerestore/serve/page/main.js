@@ -17,7 +17,7 @@ let working = false;
 function add(files) {
   const added = [...files].filter((file) => file.size).map((file) => ({
     file, before: SHOWN.includes(file.type) ? URL.createObjectURL(file) : null, after: null, result: null, size: null,
-    faces: [], chosen: [], looked: false, all: settings(), notes: [], state: "waits", words: "waits", stale: true, abort: null,
+    faces: [], chosen: [], looked: false, all: settings(), notes: [], state: "waits", words: "waits", stale: true, abort: null, timer: 0,
   }));
   if (!added.length) return;
   photos.push(...added);
@@ -169,14 +169,12 @@ function drawQueue() {
 
 // --- what is changed ------------------------------------------------------------------------------------------------
 
-let timer = 0;
-
 function change() {
   const photo = current;
   photo.abort?.abort();
   tell(photo, "busy", "changed");
-  clearTimeout(timer);
-  timer = setTimeout(() => { photo.stale = true; work(); }, PAUSE);
+  clearTimeout(photo.timer);
+  photo.timer = setTimeout(() => { photo.stale = true; work(); }, PAUSE);
 }
 
 function toggle(index) {
