@@ -268,6 +268,23 @@ def test_without_a_face_the_frames_are_as_they_were(av, tmp_path):
         assert np.abs(difference).mean() < 2.5
 
 
+def test_frames_of_odd_size_lose_a_row_alike_and_none_is_scaled(av, tmp_path):
+    class Late:
+        name, calls = "late", 0
+
+        def detect(self, image):
+            self.calls += 1
+            return [FACE] if self.calls > 2 else []
+
+    source = write_video(av, tmp_path / "in.mkv", pictures(4, 113, 161), codec="ffv1", sound=False)
+    restore_video(source, tmp_path / "out.mkv", pipeline=replace(line(), detector=Late()))
+    beside = np.s_[:112, 120:160]
+    for old, new in zip(shown(av, source), shown(av, tmp_path / "out.mkv"), strict=True):
+        assert (new.width, new.height) == (160, 112)
+        apart = old.to_ndarray(format="rgb24")[beside].astype(int) - new.to_ndarray(format="rgb24")[beside]
+        assert np.abs(apart).mean() < 4
+
+
 def test_a_cut_off_file_is_restored_as_far_as_it_goes(av, tmp_path):
     source = write_video(av, tmp_path / "in.mkv", pictures(10), sound=False)
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 2 // 3])
@@ -344,6 +361,14 @@ def test_animations_keep_delays_and_loops(tmp_path, name):
             after, before = (np.asarray(each.convert("RGB"), float) for each in (made, was))
             assert made.info["duration"] == lasts
             assert after[40:60, 60:84].mean() > before[40:60, 60:84].mean() + 30
+
+
+def test_a_clip_that_cannot_be_written_where_it_is_to_be_is_told(tmp_path):
+    source = animated(tmp_path / "in.gif")
+    with pytest.raises(
+        ImageError, match=r"out.gif: cannot be written \(Not a directory\); choose another place"
+    ):
+        restore_video(source, source / "out.gif", pipeline=line())
 
 
 def test_frames_of_an_animation(tmp_path):

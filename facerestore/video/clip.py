@@ -30,6 +30,7 @@ from facerestore.video.reading import (
     Frame,
     VideoReader,
     display_matrix,
+    has_even_sides,
     open_video,
     parse_frames,
     raw_as,
@@ -315,7 +316,7 @@ def _write_segment(
         tally, writer = _Tally(), SegmentWriter(path, encoder, reader)
         for frame, result in done:
             raw, kind = frame.raw, pix_fmt_for(encoder, frame.raw.format.name)
-            kept = result.image is frame.image
+            kept = result.image is frame.image and has_even_sides(raw)
             writer.add(raw_as(raw, kind) if kept else raw_like(raw, result.image.pixels, kind), raw)
             tally.add(frame, result)
         writer.close()

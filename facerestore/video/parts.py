@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facerestore.errors import ImageError, MalformedError, parse_json_object, read_text
+from facerestore.errors import ImageError, MalformedError, parse_json_object, read_text, refusing
 from facerestore.files import path_written_whole, write_text_whole
 
 ENDING = ".facerestore-parts"
@@ -65,8 +65,9 @@ def parts_beside(target: Path, settings: Mapping[str, Any]) -> Iterator[PartsFol
     from filelock import FileLock, Timeout
 
     folder = PartsFolder(target.with_name(f".{target.name}{ENDING}"))
-    try:
+    with refusing(lambda why: ImageError(f"{target}: cannot be written ({why}); choose another place")):
         folder.path.mkdir(parents=True, exist_ok=True)
+    try:
         with FileLock(folder.path / "lock", timeout=0):
             _settle(folder, json.dumps(settings, sort_keys=True, default=str))
             try:

@@ -162,6 +162,11 @@ def is_deep(raw: Any) -> bool:
     return bool(max(part.bits for part in raw.format.components) > 8)
 
 
+def has_even_sides(raw: Any) -> bool:
+    """Say whether :func:`raw_like` takes no row and no column off a decoded frame."""
+    return not (raw.width % 2 or raw.height % 2)
+
+
 def pixels_of(raw: Any) -> NDArray[Any]:
     """Return the (H, W, 3) RGB pixels of a decoded frame as it is shown, in 16 bits where it has more than 8."""
     kind = "rgb48le" if is_deep(raw) else "rgb24"
