@@ -201,6 +201,16 @@ def test_upload_that_ends_in_the_middle_is_no_request(server, client):
     server.until(lambda: server.gauge(client, "clients_gone_total") == gone + 1)
 
 
+def test_form_that_ends_before_its_last_boundary_loses_no_option_in_silence(client):
+    parts = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n%s\r\n--x\r\n' % PHOTO
+    option = b'Content-Disposition: form-data; name="strength"\r\n\r\n0'
+    kind = "multipart/form-data; boundary=x"
+    assert raw(client, parts + option + b"\r\n--x--\r\n", kind=kind).content == PHOTO
+    answer = raw(client, parts + option, kind=kind)
+    assert answer.status_code == 400
+    assert "it ends before its last boundary; send multipart/form-data" in answer.json()["detail"]
+
+
 def test_slow_upload_is_ended(tmp_path):
     server = Server(tmp_path, upload_limit=0.2)
     host, _, port = server.url.removeprefix("http://").partition(":")

@@ -194,6 +194,8 @@ async def _read_form(request: Request, account: Account, upload: Upload, most: i
         async for chunk in request.stream():
             parser.write(chunk)
         parser.finalize()
+        if not form.whole:
+            raise FormParserError("it ends before its last boundary")
     except (FormParserError, UnicodeDecodeError) as error:
         raise RefusedError.make(
             400, f"the form cannot be read: {error}", remedy="send multipart/form-data with its boundary"
@@ -209,6 +211,7 @@ class _Form:
     upload: Upload
     most: int
     photo: list[bytes] = field(default_factory=list)
+    whole: bool = False
     _header: dict[bytes, bytes] = field(default_factory=dict)
     _name: bytes = b""
     _value: bytes = b""
@@ -222,12 +225,13 @@ class _Form:
         """What the parser tells."""
         return {
             "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._more_header("_name", data[start:end]),
-            "on_header_value": lambda data, start, end: self._more_header("_value", data[start:end]),
+            "on_header_field": self._more_name,
+            "on_header_value": self._more_value,
             "on_header_end": self._end_header,
             "on_headers_finished": self._open,
             "on_part_data": lambda data, start, end: self._take(data[start:end]),
             "on_part_end": self._end,
+            "on_end": self._finish,
         }
 
     def _begin(self) -> None:
@@ -237,8 +241,11 @@ class _Form:
                 413, f"the form has more than {MOST_PARTS} parts", value=self._parts, remedy="send fewer"
             )
 
-    def _more_header(self, which: str, piece: bytes) -> None:
-        setattr(self, which, getattr(self, which) + piece)
+    def _more_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _more_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
 
     def _end_header(self) -> None:
         self._header[self._name.lower()] = self._value
@@ -274,3 +281,6 @@ class _Form:
     def _end(self) -> None:
         if self._part != "image":
             self.upload.add(self._part, self._text.decode("utf-8"))
+
+    def _finish(self) -> None:
+        self.whole = True
