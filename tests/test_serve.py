@@ -8,6 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 from fakes import face_at, pipeline
@@ -255,6 +256,25 @@ def test_order_is_done_again_where_its_process_is_lost_and_given_up_the_second_t
     assert answer.status_code == 500
     assert "lost twice; report the photo" in answer.json()["detail"]
     server.until(lambda: client.get("/readyz").is_success)
+
+
+def test_job_that_was_still_sent_when_the_last_place_was_taken_is_told_to_come_again(tmp_path):
+    server = Server(tmp_path, jobs=1)
+    with server.client() as client, server.gate(), ThreadPoolExecutor(1) as pool:
+        begun, other = Event(), Event()
+
+        def pieces():
+            yield PHOTO[:100]
+            begun.set()
+            assert other.wait(PATIENCE)
+            yield PHOTO[100:]
+
+        late = pool.submit(raw, client, pieces(), path="/v1/jobs")
+        assert begun.wait(PATIENCE)
+        assert raw(client, png(WAIT), path="/v1/jobs").status_code == 202
+        other.set()
+        assert late.result().status_code == 429
+    assert server.stop() == 0
 
 
 def test_photo_that_takes_too_long_is_given_up(tmp_path):

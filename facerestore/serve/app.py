@@ -201,6 +201,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     async def begin(request: Request) -> Response:
         jobs.check_room()
         async with service.order(request) as (order, account):
+            jobs.check_room()  # others may have come while this one was read
             ticket = service.crew.take(order)
             account.lend(ticket.answer)
         job = jobs.add(ticket)
