@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -54,7 +53,7 @@ class Kitchen:
 
     def __init__(self, base: RestoreConfig, build: Callable[[RestoreConfig], RestorePipeline]) -> None:
         self._base, self._build, self._lock = base, build, Lock()
-        self._lines: OrderedDict[tuple[object, ...], RestorePipeline] = OrderedDict()
+        self._lines: dict[tuple[object, ...], RestorePipeline] = {}
         self.line = self._line_for(base)
         self._budget = PixelBudget(pixels_at_a_time(self.line.facts.device))
 
@@ -90,7 +89,7 @@ class Kitchen:
                 made = self._build(own)
                 self._lines[key] = made if on_cpu(made.facts.device) else gathered(made)
                 if len(self._lines) > LINES_KEPT:  # never the first, which most requests take
-                    del self._lines[next(key for key in [*self._lines][1:])]
+                    del self._lines[[*self._lines][1]]
             return self._lines[key]
 
 
