@@ -12,15 +12,17 @@ from threading import Event
 
 import pytest
 from fakes import face_at, pipeline
-from serve_fakes import CRASH, CRASH_ONCE, FAIL, PATIENCE, WAIT, Server, enhanced_bytes, form, png
+from serve_fakes import CRASH, CRASH_ONCE, FAIL, PATIENCE, WAIT, Server, enhanced_bytes, form, never, png
 
 from facerestore.batch.gathering import GatheringRestorer
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import ConfigError
+from facerestore.errors import BackendError, ConfigError
 from facerestore.fields import names_of
 from facerestore.io import FORMATS
 from facerestore.serve.answers import MEDIA, wanted
+from facerestore.serve.crew import Crew
+from facerestore.serve.messages import Recipe
 from facerestore.serve.options import NOBODY, OPERATOR, ServeOptions, asked
 from facerestore.serve.options import RESTORE as REQUEST
 from facerestore.serve.run import token_of
@@ -275,6 +277,16 @@ def test_job_that_was_still_sent_when_the_last_place_was_taken_is_told_to_come_a
         other.set()
         assert late.result().status_code == 429
     assert server.stop() == 0
+
+
+def test_service_whose_processes_die_while_they_start_says_so_and_ends():
+    lost = []
+    crew = Crew(Recipe(RestoreConfig(), build=never), on_lost=lost.append)
+    words = r"a process was lost 2 times while it loaded its networks; .*more memory"
+
+    with pytest.raises(BackendError, match=words):
+        asyncio.run(crew.start())
+    assert lost == [None, None]
 
 
 def test_photo_that_takes_too_long_is_given_up(tmp_path):

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
 from pathlib import PurePosixPath
@@ -54,6 +54,9 @@ class Service:
     config: RestoreConfig
     crew: Crew
     log: Log
+    metrics: Metrics = field(init=False)
+    budget: Budget = field(init=False)
+    jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what goes with these."""
@@ -69,10 +72,6 @@ class Service:
             lambda error: self.log.event("not kept", error=str(error)),
         )
 
-    metrics: Metrics = None  # type: ignore[assignment]  # made of the others
-    budget: Budget = None  # type: ignore[assignment]
-    jobs: Jobs = None  # type: ignore[assignment]
-
     @asynccontextmanager
     async def order(self, request: Request, *, look: bool = False) -> AsyncIterator[tuple[Order, Account]]:
         """Yield what a request asks for, and the account of its bytes; raises RefusedError and ConfigError."""
@@ -84,6 +83,11 @@ class Service:
             facts(request)["received"] = len(upload.data)
             chosen = asked(self.config, upload.options)
             yield Order(upload.data, chosen.restore, chosen.output, look), account
+
+    def lost(self, fault: FaceRestoreError | None) -> None:
+        """Note that a process was lost, and why it could not start, where it said so."""
+        self.metrics.lost.inc()
+        self.log.event("process lost", error=None if fault is None else str(fault))
 
     async def answer(self, request: Request, ticket: Ticket) -> Answer:
         """Return what comes of an order; where its client goes away, it is given up.

@@ -101,7 +101,7 @@ class Crew:
         workers: processes.
         queue: orders that may wait.
         time_limit: seconds for each, waiting not counted.
-        on_lost: told when a process is lost.
+        on_lost: told when a process is lost, and why it could not start, where it said so.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Crew:
         workers: int = 1,
         queue: int = 32,
         time_limit: float = 120.0,
-        on_lost: Callable[[], None] = lambda: None,
+        on_lost: Callable[[FaceRestoreError | None], None] = lambda fault: None,
     ) -> None:
         self._recipe, self._workers, self._queue, self._time_limit = recipe, workers, queue, time_limit
         self._on_lost = on_lost
@@ -157,13 +157,18 @@ class Crew:
         """Start all processes, and wait until they have their networks.
 
         Raises:
-            FaceRestoreError: they cannot be loaded.
+            FaceRestoreError: they cannot be loaded, or a process is lost again while it loads them.
         """
         for _ in range(self._workers):
             self._hire()
         while not self.ready:
             self._changed.clear()
             await self._changed.wait()
+            if self._fault is None and self._failures >= TRIES:
+                self._fault = BackendError(
+                    f"a process was lost {self._failures} times while it loaded its networks; see what it said"
+                    " above, or give it more memory"
+                )
             if self._fault is not None:
                 self.stopping = True
                 self._dismiss()
@@ -252,7 +257,7 @@ class Crew:
             return
         match message:
             case Ready():
-                member.ready, self._failures = message, 0
+                member.ready, self._failures, self._fault = message, 0, None
             case Told(number, Step() as progress):
                 if number in member.tickets:
                     member.tickets[number].progress = progress
@@ -278,7 +283,7 @@ class Crew:
         """Replace a process that is gone, and have what it was at done again."""
         self._members.remove(member)
         member.outbox.put(None)
-        self._on_lost()
+        self._on_lost(self._fault)
         for ticket in reversed(member.tickets.values()):
             ticket.tries += 1
             if ticket.answer.done():

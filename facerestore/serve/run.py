@@ -106,7 +106,7 @@ async def _serve(
         workers=options.workers,
         queue=options.queue,
         time_limit=options.time_limit,
-        on_lost=lambda: service.metrics.lost.inc(),
+        on_lost=lambda fault: service.lost(fault),
     )
     service = Service(options, recipe.config, crew, log)
     await crew.start()
