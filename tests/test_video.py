@@ -193,6 +193,22 @@ def test_frames_cut_pictures_sound_and_chapters_alike(av, tmp_path):
         assert [each["metadata"]["title"] for each in made.chapters()] == ["Two"]
 
 
+@pytest.mark.parametrize(
+    ("output", "last"),
+    [({"frames": "1:9"}, (2, 2)), ({"frames": "1:2"}, (1, 1)), ({"preview": True}, (3, 0))],
+)
+def test_of_how_many_frames_is_told_where_it_is_known(av, tmp_path, output, last):
+    source, told = write_video(av, tmp_path / "in.mp4", pictures(3)), []
+    restore_video(
+        source,
+        tmp_path / "out.mp4",
+        pipeline=line(),
+        output=OutputConfig(**output),
+        on_frame=lambda *counts: told.append(counts),
+    )
+    assert told[-1] == last
+
+
 def test_frames_beyond_the_end_are_told(av, tmp_path):
     source = write_video(av, tmp_path / "in.mp4", pictures(3))
     with pytest.raises(ImageError, match="no frame 7; it has 3"):

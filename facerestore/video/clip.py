@@ -49,7 +49,7 @@ PIECE_BYTES = 1 << 20
 """Bytes of a finished result that are moved at a time."""
 
 OnFrame: TypeAlias = Callable[[int, int], None]
-"""Is told how many frames are done, and of how many; 0 where the file does not tell."""
+"""Is told how many frames are done, and of how many; 0 where that is not known."""
 
 Made: TypeAlias = "tuple[Frame, RestoreResult]"
 """A frame and what came of it."""
@@ -139,6 +139,19 @@ class _Job:
                 return frame.index
         raise ImageError(f"{self.source}: no face is found in any frame, so there is nothing to preview")
 
+    def total(self, first: int, end: int | None, frames: int) -> int:
+        """Return how many frames the part has; 0 where that is not known.
+
+        Args:
+            first: as `part` returns it.
+            end: likewise.
+            frames: of the whole clip; 0 where the file does not tell.
+        """
+        if self.output.preview:  # it ends by the time
+            return 0
+        last = min(end or frames, frames) if frames else end or 0
+        return max(0, last - first)
+
     def wanted(self, frames: Iterator[Frame], first: int, end: int | None) -> Iterator[Frame]:
         """Yield the frames of the clip up to the end of the part that is wanted; a preview ends soon."""
         last_s = math.inf
@@ -221,7 +234,7 @@ def _made_animation(job: _Job, whole: Path) -> dict[str, Any]:
     animation, tally = Animation(job.source), _Tally()
     try:
         first, end = job.part(animation.frames())
-        total = max(0, min(end or animation.frame_count, animation.frame_count) - first)
+        total = job.total(first, end, animation.frame_count)
         frames = job.wanted(animation.frames(), first, end)
         done = job.restored(frames, begin=first, every=animation.frame_count)
         made = []
@@ -248,7 +261,7 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         codec = reader.stream.codec_context.codec.canonical_name
         encoder = encoder_for(codec, job.target.suffix, asked=job.output.encoder)
         earlier = len(parts.segments())
-        total = max(0, (end or reader.frame_count) - first)
+        total = job.total(first, end, reader.frame_count)
         edges = _Edges()
         frames = edges.passing(job.wanted(reader.frames(), first, end), first)
         done = job.restored(frames, begin=first + earlier * SEGMENT_FRAMES, every=SEGMENT_FRAMES)
