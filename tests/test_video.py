@@ -394,6 +394,18 @@ def test_frames_of_an_animation(tmp_path):
         assert made.n_frames == 2
 
 
+@pytest.mark.parametrize(("asked", "delays"), [(None, [None, 50, 120, 80]), ("2:4", [120, 80])])
+def test_a_first_picture_that_is_not_shown_stays_so_and_no_other_becomes_one(tmp_path, asked, delays):
+    source = animated(tmp_path / "in.png", 4, duration=[50, 120, 80], default_image=True)
+    restore_video(source, tmp_path / "out.png", pipeline=line(), output=OutputConfig(frames=asked))
+    with Image.open(tmp_path / "out.png") as made:
+        told = []
+        for index in range(made.n_frames):
+            made.seek(index)
+            told.append(made.info.get("duration"))
+    assert told == delays
+
+
 def test_transparency_of_an_animation_is_kept(tmp_path):
     clear = np.dstack([pictures(1)[0], np.full((112, 160), 255, np.uint8)])
     clear[:, :30, 3] = 0

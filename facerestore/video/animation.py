@@ -65,12 +65,15 @@ class Animation:
             yield Frame(index, image, time_s, lasts_s=lasts_s)
             time_s += lasts_s
 
-    def write(self, path: Path, frames: Sequence[tuple[DecodedImage, float]], *, quality: int | None) -> None:
+    def write(
+        self, path: Path, frames: Sequence[tuple[DecodedImage, float]], *, first: int, quality: int | None
+    ) -> None:
         """Write frames as an animation like this one.
 
         Args:
             path: whose suffix says the format.
             frames: each with how long it is shown, seconds.
+            first: number of the first of them in this animation; a PNG's own may be one that is not shown.
             quality: of WebP, 1 to 100; None for the usual one.
 
         Raises:
@@ -81,7 +84,7 @@ class Animation:
             raise ConfigError(
                 f"'{path.suffix}' is for no animation; give -o a name ending in {', '.join(FORMATS)}"
             )
-        first, *others = (_picture_of(image) for image, _ in frames)
+        begin, *others = (_picture_of(image) for image, _ in frames)
         options: dict[str, Any] = self._facts | {"duration": [round(1000 * lasts) for _, lasts in frames]}
         name = FORMATS[path.suffix.lower()]
         if name == "WEBP":
@@ -89,12 +92,12 @@ class Animation:
             if any(image.alpha is not None for image, _ in frames):
                 # Else frames are cropped to what is opaque, and called opaque.
                 options |= {"kmin": 1, "kmax": 1}
-        if name == "PNG" and self.hidden_first:
+        if name == "PNG" and self.hidden_first and first == 0:
             options |= {"default_image": True, "duration": options["duration"][1:]}
         with refusing(
             lambda why: ImageError(f"{path.name}: cannot be written ({why}); choose another format")
         ):
-            first.save(path, format=name, save_all=True, append_images=others, **options)
+            begin.save(path, format=name, save_all=True, append_images=others, **options)
 
     def close(self) -> None:
         """Close the file."""

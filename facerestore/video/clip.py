@@ -243,7 +243,7 @@ def _made_animation(job: _Job, whole: Path) -> dict[str, Any]:
             made.append((result.image, frame.lasts_s or 0.0))
         if not made:
             raise _beyond(job, first, animation.frame_count)
-        animation.write(whole, made, quality=job.output.quality)
+        animation.write(whole, made, first=first, quality=job.output.quality)
     finally:
         animation.close()
     return _report([tally.facts], encoder="Pillow", resumed=0, notes=[])
