@@ -225,6 +225,33 @@ def test_without_a_term_that_asks_for_them_no_discriminators_are_trained_and_no_
     assert "parsing" in tiny(condition="hq-map", matching_weight=0.0).needs
 
 
+def test_style_by_face_part_in_what_the_parser_sees_pulls_at_the_generator(tmp_path):
+    path = tmp_path / "parse.safetensors"
+    save_state_dict(path, PARSERS["parse"].state_dict(), {"face_size": "32"})
+    alone = [f"recipe.{name}_weight=0" for name in ("matching", "adversarial", "judged_style")]
+    chosen = ("recipe.condition='parser'", f"recipe.parser='{path}'", "recipe.parsed_style_weight=2")
+    plan = drawn_plan("psfr", tmp_path, *TINY, *alone, *chosen)
+    assert [phase.name for phase in plan.recipe.phases] == ["generator"]
+    torch.manual_seed(0)
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    pixel, style = plan.recipe.losses("generator", scene_of(plan, networks, batch))
+    assert (pixel.name, style.name, style.weight) == ("pixel", "parsed_style", 2)
+    (pull,) = torch.autograd.grad(style.value, networks["generator"].img_out.bias)
+    assert float(pull.abs().sum()) > 0
+    plan.recipe._restored_by = lambda scene: scene.batch["hq"] * 2 - 1
+    _, style = plan.recipe.losses("generator", scene_of(plan, networks, batch))
+    assert float(style.value) < 1e-9
+
+
+def test_style_in_what_a_parser_sees_needs_a_parser_of_ours(tmp_path):
+    with pytest.raises(ConfigError, match=r"parsed_style_weight 2\.0 .*'landmarks'.*recipe\.condition=parser"):
+        tiny(condition="landmarks", parsed_style_weight=2.0)
+    path = tmp_path / "parse.safetensors"
+    save_state_dict(path, PARSERS["parsenet"].state_dict(), {"face_size": "32"})
+    with pytest.raises(ConfigError, match=r"parse\.safetensors' is a parsenet.*parse\.clean-256"):
+        tiny(condition="parser", parser=str(path), parsed_style_weight=2.0).frozen()
+
+
 def test_muon_leaves_the_biases_without_effect_alone():
     recipe = tiny(muon_rate=0.001)
     networks = recipe.networks()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facerestore.archs.parts import PartsNet
 from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSFRGenerator, one_hot
 from facerestore.archs.spectral import attach_spectral_norm, to_official
 from facerestore.archs.vgg import PSFR_TAPS
@@ -77,6 +78,8 @@ class PSFRSettings:
         style_weight: of the style by face part, in VGG19's features.
         judged_style_weight: of the same in the finest discriminator's features, which stand in without VGG19; ours,
             like that of their distance.
+        parsed_style_weight: of the same in the features of the parser that ``condition`` asks for, where it is a
+            network of ours: it knows parts of faces, is there anyway, and needs no discriminators. Ours.
         matching_weight: of the distance of the discriminators' features.
         adversarial_weight: of the generator's adversarial loss. Where no term asks for the discriminators, they are
             not trained.
@@ -101,6 +104,7 @@ class PSFRSettings:
     pixel_weight: float = option(10.0, least=0)
     style_weight: float = option(1000.0, least=0)
     judged_style_weight: float = option(10.0, least=0)
+    parsed_style_weight: float = option(0.0, least=0)
     matching_weight: float = option(10.0, least=0)
     adversarial_weight: float = option(1.0, least=0)
     perceptual_weight: float = option(0.0, least=0)
@@ -128,6 +132,11 @@ class PSFRRecipe(Recipe):
             self.config = PSFRConfig(face_size, settings.least_size, settings.ch_range)
         except ValueError as error:
             raise ConfigError(f"recipe 'psfr': {error}; set data.face_size or recipe.least_size") from error
+        if settings.parsed_style_weight and settings.condition != "parser":
+            raise ConfigError(
+                f"recipe 'psfr': parsed_style_weight {settings.parsed_style_weight} asks for a parser, and condition"
+                f" '{settings.condition}' has none; set recipe.condition=parser or recipe.parsed_style_weight=0"
+            )
         self.scales = fitting_scales(face_size, settings.discriminator_layers, settings.discriminator_scales)
         self.features = find_features(
             "features",
@@ -137,7 +146,11 @@ class PSFRRecipe(Recipe):
         )
         if not self._is_judged:
             self.phases = self.phases[:1]
-            if self.features.name is None and settings.condition != "hq-map":
+            if (
+                self.features.name is None
+                and settings.condition != "hq-map"
+                and not settings.parsed_style_weight
+            ):
                 self.needs = frozenset({"lq", "hq"})  # type: ignore[misc]  # nothing looks at the real faces' maps
         self.notes = self._make_notes()
         self._parser: ParseNetParser | PartsParser | None = None
@@ -211,6 +224,11 @@ class PSFRRecipe(Recipe):
         if self.settings.condition == "parser":
             self._parser = find_parser(self.settings.parser)
             networks["parser"] = self._parser.network
+            if self.settings.parsed_style_weight and not isinstance(self._parser, PartsParser):
+                raise ConfigError(
+                    f"recipe 'psfr': parsed_style_weight needs a parser of ours, and '{self.settings.parser}' is a"
+                    f" {self._parser.name}; set recipe.parser=parse.clean-256"
+                )
         return networks
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -242,7 +260,8 @@ class PSFRRecipe(Recipe):
         restored = self._restored_by(scene)
         pixel = Term("pixel", (restored - hq).abs().mean(), chosen.pixel_weight)
         if not self._is_judged:
-            return [pixel, *(self._vgg19_terms(scene, restored) if "features" in scene.networks else ())]
+            seen = self._vgg19_terms(scene, restored) if "features" in scene.networks else []
+            return [pixel, *seen, *self._parsed_style_terms(scene, restored)]
         batch[RESTORED], planes = restored.detach(), one_hot(batch["parsing"])
         judge = scene.networks["discriminator"]
         with torch.no_grad():
@@ -257,6 +276,7 @@ class PSFRRecipe(Recipe):
                 if "features" in scene.networks
                 else self._judged_style_terms(scene, fake[0], real[0])
             ),
+            *self._parsed_style_terms(scene, restored),
         ]
 
     def _judged_style_terms(self, scene: Scene, fake: Judgement, real: Judgement) -> list[Term]:
@@ -271,6 +291,25 @@ class PSFRRecipe(Recipe):
             [x * x.shape[1] ** 0.5 for x in judgement.features[STYLE_LAYERS]] for judgement in (fake, real)
         )
         return [Term("judged_style", region_style(ours, theirs, scene.batch["parsing"]), weight)]
+
+    def _parsed_style_terms(self, scene: Scene, restored: Tensor) -> list[Term]:
+        """Return the style by face part in what the parser sees on its way down, without its coarsest level."""
+        weight = self.settings.parsed_style_weight
+        if not weight:
+            return []
+        parser = scene.bare["parser"]
+        assert isinstance(parser, PartsNet), "frozen() has refused others"
+        assert self._parser is not None
+        size = (self._parser.input_size, self._parser.input_size)
+
+        def seen(faces: Tensor) -> list[Tensor]:
+            """B 3 S S in [0, 1] -> B Ci of each level, at the size at which the parser knows faces."""
+            return parser.encode(functional.interpolate(faces, size, mode="bicubic", align_corners=False))[:-1]
+
+        with torch.no_grad():
+            real = seen(scene.batch["hq"])
+        ours = seen((restored + 1) / 2)
+        return [Term("parsed_style", region_style(ours, real, scene.batch["parsing"]), weight)]
 
     def _vgg19_terms(self, scene: Scene, restored: Tensor) -> list[Term]:
         """Return the style by face part and the distance in VGG19's features."""
