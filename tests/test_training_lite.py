@@ -20,6 +20,7 @@ from facerestore.training.losses.common import charbonnier
 from facerestore.training.losses.detail import cut_places, lattice_loss, quality_weights
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes.lite import recipe as lite
+from facerestore.training.recipes.lite.colour import chroma_distance, greyed
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, read_metadata, save_state_dict
@@ -377,3 +378,38 @@ def test_the_runs_that_made_the_bundled_weights_are_understood(tmp_path, number)
 def test_a_typo_within_the_network_is_named():
     with pytest.raises(ConfigError, match=r"unknown key 'network.widthss'; did you mean 'widths'"):
         make_settings(lite.LiteSettings, {"network": {"widthss": [8, 8]}})
+
+
+COLOUR = (*TINY, "recipe.task='colorize'")
+
+
+def test_colouring_sees_luma_and_is_judged_by_chroma_alone(tmp_path):
+    plan = drawn_plan("lite", tmp_path, *COLOUR)
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    batch["hq"] = batch["lq"] * torch.tensor([1.0, 0.7, 0.5]).reshape(1, 3, 1, 1)
+    batch["hq"][0] = batch["hq"][0].mean(dim=0, keepdim=True)  # a face without colours teaches none
+    seen = []
+    networks["generator"].register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    scene = scene_of(plan, networks, batch)
+    (term,) = plan.recipe.losses("generator", scene)
+    assert torch.allclose(seen[0][:, :1], seen[0], atol=1e-6)
+    real = batch["hq"][1:]
+    coloured = networks["generator"](greyed(batch["lq"][1:]))
+    assert term.value.item() == pytest.approx(chroma_distance(coloured, real).item(), rel=1e-4)
+    assert term.value.item() > 0.01
+    lighter = (real + 0.2).contiguous()  # another luma, the same chroma
+    assert chroma_distance(lighter, real).item() < 2e-3
+    assert chroma_distance(greyed(real), greyed(real)).item() == 0
+    metrics = plan.recipe.validate(networks["generator"], batch).metrics
+    assert metrics["chroma"] == pytest.approx(
+        metrics["chroma_input"], rel=1e-3
+    )  # it begins by adding nothing
+
+
+def test_colouring_starts_from_colours_and_has_no_adversary(tmp_path):
+    plan = drawn_plan("lite", tmp_path, *COLOUR, "recipe.start='lite.clean-256'")
+    networks = plan.recipe.networks()
+    with pytest.raises(ConfigError, match=r"'lite\.clean-256'.*restore"):
+        plan.recipe.start(networks)
+    with pytest.raises(ConfigError, match=r"weight 0\.4 .*'colorize'.*recipe\.adversary\.weight=0"):
+        adversary_plan(tmp_path, "recipe.task='colorize'")

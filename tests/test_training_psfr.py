@@ -244,7 +244,9 @@ def test_style_by_face_part_in_what_the_parser_sees_pulls_at_the_generator(tmp_p
 
 
 def test_style_in_what_a_parser_sees_needs_a_parser_of_ours(tmp_path):
-    with pytest.raises(ConfigError, match=r"parsed_style_weight 2\.0 .*'landmarks'.*recipe\.condition=parser"):
+    with pytest.raises(
+        ConfigError, match=r"parsed_style_weight 2\.0 .*'landmarks'.*recipe\.condition=parser"
+    ):
         tiny(condition="landmarks", parsed_style_weight=2.0)
     path = tmp_path / "parse.safetensors"
     save_state_dict(path, PARSERS["parsenet"].state_dict(), {"face_size": "32"})

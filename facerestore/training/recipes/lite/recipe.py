@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from facerestore.training.engine.muon import Muon
 from facerestore.training.losses.common import charbonnier, frequency
 from facerestore.training.losses.detail import LATTICE_WINDOW_PX
 from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
+from facerestore.training.recipes.lite.colour import chroma_distance, chroma_of, greyed
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
@@ -37,6 +38,7 @@ class LiteSettings:
     """What is trained, and with which loss.
 
     Attributes:
+        task: what the network is for: ``restore``, or ``colorize`` for the colours of a face of which it sees the luma.
         network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
             empty for random numbers.
@@ -50,6 +52,7 @@ class LiteSettings:
             and the generator is then stepped by Adam.
     """
 
+    task: Literal["restore", "colorize"] = "restore"
     network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
     learning_rate: float = option(1e-3, above=0)
@@ -143,7 +146,7 @@ class LiteRecipe(Recipe):
 
         See :func:`facerestore.training.recipes.start.take_up` for what it raises.
         """
-        take_up(networks["generator"], self.settings.start, purpose="restore", grown="fine.")
+        take_up(networks["generator"], self.settings.start, purpose=self.settings.task, grown="fine.")
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels.
@@ -161,7 +164,10 @@ class LiteRecipe(Recipe):
         }
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
-        """Return the distances in pixels and in frequencies, or the terms of the adversary's two sides."""
+        """Return the distances in pixels and in frequencies, that of chroma, or the terms of the adversary's sides."""
+        if self.settings.task == "colorize":
+            coloured: Tensor = scene.networks["generator"](greyed(scene.batch["lq"]))
+            return [Term("chroma", chroma_distance(coloured, scene.batch["hq"]))]
         if self.adversary is not None and phase == "judges":
             return self.adversary.judge_terms(scene)
         if self.settings.faded_below:
@@ -179,6 +185,13 @@ class LiteRecipe(Recipe):
         ]
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
+        """Return PSNR before and after; for colours the distance of chroma, over faces that have any."""
+        if self.settings.task == "colorize":
+            grey, hq = greyed(batch["lq"]), batch["hq"]
+            coloured = (grey + chroma_of(network(grey))).clamp(0, 1)
+            distances = {"chroma_input": grey, "chroma": coloured}
+            metrics = {name: chroma_distance(faces, hq).item() for name, faces in distances.items()}
+            return Validated(metrics, (grey, coloured, hq))
         return pair_validation(network(batch["lq"]), batch)
 
     def export(self, network: nn.Module) -> Exported:
@@ -196,6 +209,11 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
     adversary = settings.adversary
     if not adversary.weight:
         return None
+    if settings.task != "restore":
+        raise ConfigError(
+            f"recipe 'lite': an adversary of weight {adversary.weight:g} judges luma, which '{settings.task}' does not"
+            " touch; set recipe.adversary.weight=0"
+        )
     if not settings.start:
         raise ConfigError(
             "recipe 'lite': an adversary begins with trained weights, whose encoder it looks through; name some in"

@@ -304,7 +304,9 @@ class PSFRRecipe(Recipe):
 
         def seen(faces: Tensor) -> list[Tensor]:
             """B 3 S S in [0, 1] -> B Ci of each level, at the size at which the parser knows faces."""
-            return parser.encode(functional.interpolate(faces, size, mode="bicubic", align_corners=False))[:-1]
+            return parser.encode(functional.interpolate(faces, size, mode="bicubic", align_corners=False))[
+                :-1
+            ]
 
         with torch.no_grad():
             real = seen(scene.batch["hq"])

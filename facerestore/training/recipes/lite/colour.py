@@ -1,0 +1,48 @@
+"""Learning to colour: the network sees the luma of a face, and its chroma alone is judged.
+
+Chroma is what is left of a colour without its luma (ITU-R BT.601 of encoded values, as in ``pipeline.tasks.colorize``,
+which keeps the luma of the photo whatever the network says).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from facerestore.imaging.pixels import LUMA
+
+LEAST_CHROMA = 0.02
+"""Root mean square of a face's chroma, of 1, below which it counts as grey: nothing can be learnt from its colours."""
+
+EPSILON = 1e-3
+"""Of the Charbonnier distance."""
+
+
+def luma_of(faces: Tensor) -> Tensor:
+    """B 3 S S RGB -> B 1 S S."""
+    weights = torch.as_tensor(LUMA, device=faces.device, dtype=faces.dtype)
+    return (faces * weights.reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def greyed(faces: Tensor) -> Tensor:
+    """Return faces without colour, B 3 S S -> B 3 S S."""
+    return luma_of(faces).expand_as(faces).contiguous()
+
+
+def chroma_of(faces: Tensor) -> Tensor:
+    """Return colours without their luma, B 3 S S -> B 3 S S, whose luma is 0."""
+    return faces - luma_of(faces)
+
+
+def chroma_distance(coloured: Tensor, real: Tensor) -> Tensor:
+    """Return the mean Charbonnier distance of chroma over the faces that have colours; 0 where none has.
+
+    Args:
+        coloured: B 3 S S.
+        real: B 3 S S.
+    """
+    theirs = chroma_of(real)
+    has_colour = (theirs.square().mean(dim=(1, 2, 3)).sqrt() >= LEAST_CHROMA).to(real.dtype)  # B
+    square = (chroma_of(coloured) - theirs).square().sum(dim=1)  # B S S
+    distance = (square + EPSILON**2).sqrt().mean(dim=(1, 2))  # B
+    return (distance * has_colour).sum() / has_colour.sum().clamp_min(1)
