@@ -109,4 +109,4 @@ def _import(name):
 def test_two_commands_of_the_readme_name_the_example_and_the_tests():
     lines = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
     assert "pip install . && facerestore enhance examples/astronaut_degraded.jpg" in lines
-    assert 'pip install ".[test]" && pytest' in lines
+    assert 'pip install ".[test]" && pytest -n logical --dist loadfile' in lines
