@@ -92,6 +92,25 @@ def test_face_that_is_dialled_is_what_the_command_writes_with_the_same_dial(show
     assert downloaded(page)[1] == enhanced_bytes(tmp_path, PHOTO, "--dial", "0:strength=0.5")
 
 
+def test_what_has_the_focus_keeps_it_when_a_result_comes(show):
+    page = show()
+    drop(page, ("a.png", PHOTO), ("b.png", png(seed=2)))
+    expect(page.locator("#photos .done")).to_have_count(2, timeout=SLOW)
+    page.locator("summary").click()
+    slider = page.get_by_label("Strength of face 1", exact=True)
+    slider.focus()
+    with page.expect_response("**/v1/restore"):
+        page.keyboard.press("ArrowLeft")
+    restored(page)
+    expect(slider).to_be_focused()
+    expect(page.get_by_label("Strength of the nose of face 1")).to_be_visible()
+    second = page.locator("#photos button").nth(1)
+    second.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#name")).to_have_text("b.png")
+    expect(second).to_be_focused()
+
+
 def test_face_that_is_switched_off_stays_by_box_switch_and_key(show):
     page = show()
     drop(page, ("photo.png", PHOTO))
@@ -127,6 +146,9 @@ def test_many_photos_wait_in_a_queue_and_a_bad_one_stops_none(show):
     expect(page.locator("#photos .failed")).to_have_count(1)
     page.keyboard.press("]")
     assert "try other weights" in page.locator("#state").inner_text()
+    with page.expect_response("**/v1/faces"):
+        page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
     page.keyboard.press("]")
     assert page.locator("#name").inner_text() == "c.png"
     assert downloaded(page)[0] == "c_restored.png"
@@ -155,10 +177,10 @@ def test_photo_that_a_browser_cannot_show_is_shown_and_comes_back_in_its_own_for
 
 
 def test_page_fits_a_phone(show):
-    page = show(viewport={"width": 360, "height": 740})
+    page = show(viewport={"width": 320, "height": 640})
     drop(page, ("a.png", PHOTO), ("b.png", PHOTO))
     restored(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -169,9 +191,12 @@ def test_page_is_accessible(show, scheme):
     page = show(color_scheme=scheme)
     page.evaluate(f"() => {{ {axe.axe_script} }}")
     faults = [*violations(page)]
-    drop(page, ("a.png", PHOTO), ("b.png", PHOTO))
-    restored(page)
+    drop(page, ("a.png", PHOTO), ("b.png", png(FAIL)))
+    expect(page.locator("#photos .failed")).to_have_count(1, timeout=SLOW)
     page.locator("summary").first.click()
+    faults += violations(page)
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.keyboard.press("]")
     faults += violations(page)
     assert not faults, json.dumps(faults, indent=1)
 

@@ -9,7 +9,7 @@ export function make(tag, className, text) {
 
 const percent = (value) => `${Math.round(100 * value)}%`;
 
-// value: null where it is unset; rest: where the slider then stands; unset: the word for that.
+// value: null where it is unset; rest: says where the slider then stands; unset: the word for that. The row has `show`.
 export function dial({ label, name, value, rest, unset, changed }) {
   const row = make("label", "dial");
   const input = make("input");
@@ -18,7 +18,7 @@ export function dial({ label, name, value, rest, unset, changed }) {
   input.setAttribute("aria-label", name);
   const show = () => {
     row.classList.toggle("unset", value === null);
-    input.value = String(Math.round(100 * (value ?? rest)));
+    input.value = String(Math.round(100 * (value ?? rest())));
     shown.textContent = value === null ? unset : percent(value);
     input.setAttribute("aria-valuetext", shown.textContent);
   };
@@ -34,6 +34,7 @@ export function dial({ label, name, value, rest, unset, changed }) {
   input.addEventListener("dblclick", put);
   input.addEventListener("keydown", put);
   row.append(make("span", "", label), input, shown);
+  row.show = show;
   show();
   return row;
 }

@@ -10,11 +10,11 @@ export function drawAll(photo, changed) {
   const all = photo.all;
   byId("all").replaceChildren(
     dial({
-      label: "Strength", name: "Strength of all faces", value: all.strength === 1 ? null : all.strength, rest: 1, unset: "full",
+      label: "Strength", name: "Strength of all faces", value: all.strength === 1 ? null : all.strength, rest: () => 1, unset: "full",
       changed: (value) => { all.strength = value ?? 1; changed(); },
     }),
     dial({
-      label: "Detail", name: "Detail of all faces", value: all.detail, rest: 0.8, unset: "auto",
+      label: "Detail", name: "Detail of all faces", value: all.detail, rest: () => 0.8, unset: "auto",
       changed: (value) => { all.detail = value; changed(); },
     }),
   );
@@ -22,67 +22,99 @@ export function drawAll(photo, changed) {
   byId("force").checked = all.force;
 }
 
+const MANY = 4; // faces beyond which their dials are folded away
+let rows = [];
+
 export function drawFaces(photo, changed, toggled) {
-  byId("faces-title").textContent = photo.faces.length ? "Faces" : photo.looked ? "No face found" : "";
-  byId("faces").replaceChildren(...photo.faces.map((face, index) => item(photo, face, index, changed, toggled)));
+  byId("faces-title").textContent = photo.looked && !photo.faces.length ? "No face found" : "Faces";
+  rows = photo.faces.map((_, index) => item(photo, index, changed, toggled));
+  byId("faces").replaceChildren(...rows);
+  update();
 }
 
-function item(photo, face, index, changed, toggled) {
+// Shows what has become of the faces; what somebody is about to move stays where it is.
+export function update() {
+  for (const row of rows) row.update();
+}
+
+function item(photo, index, changed, toggled) {
   const own = photo.chosen[index];
-  const row = make("li", own.on ? "face" : "face off");
-  const top = make("div", "top");
-  const words = make("div", "words");
-  const code = face.effect ?? face.decision;
-  const title = make("p", "title", `Face ${index + 1}`);
-  if (own.on) title.append(": ", make("span", code, WORDS[code] ?? code));
-  words.append(title);
+  const row = make("li", "face");
+  const [top, words, title, reason] = [make("div", "top"), make("div", "words"), make("p", "title"), make("p", "small")];
+  const face = picture(index);
+  const [box, sliders] = dials(own, photo, index, changed);
   const on = make("input");
-  Object.assign(on, { type: "checkbox", checked: own.on });
+  Object.assign(on, { type: "checkbox" });
   on.setAttribute("role", "switch");
   on.setAttribute("aria-label", `Restore face ${index + 1}`);
   on.addEventListener("change", () => toggled(index));
-  top.append(picture(photo, face, index), words, on);
-  row.append(top);
-  if (own.on) row.append(make("p", "small", face.reason), dials(own, photo.all, index, changed));
+  words.append(title);
+  top.append(face, words, on);
+  row.append(top, reason, box);
+  row.update = () => {
+    const found = photo.faces[index];
+    const code = found.effect ?? found.decision;
+    row.classList.toggle("off", !own.on);
+    title.replaceChildren(`Face ${index + 1}`, ...(own.on ? [": ", make("span", code, WORDS[code] ?? code)] : []));
+    reason.textContent = found.reason;
+    on.checked = own.on;
+    for (const slider of sliders) slider.show();
+    paint(face, photo, found);
+  };
   return row;
 }
 
-function dials(own, all, index, changed) {
-  const box = make("div", "dials");
-  const slider = (label, key, rest, unset) => dial({
-    label, name: `${label} of face ${index + 1}`, value: own[key], rest, unset,
+function dials(own, photo, index, changed) {
+  const { all } = photo;
+  const slider = (label, key, rest) => dial({
+    label, name: `${label} of face ${index + 1}`, value: own[key], rest, unset: "as all",
     changed: (value) => { own[key] = value; changed(); },
   });
-  const parts = make("details");
-  parts.open = Object.keys(own.parts).length > 0;
-  parts.append(make("summary", "", "Parts"), ...PARTS.map((part) => dial({
+  const sliders = [slider("Strength", "strength", () => all.strength), slider("Detail", "detail", () => all.detail ?? 0.8)];
+  const ofParts = PARTS.map((part) => dial({
     label: part[0].toUpperCase() + part.slice(1), name: `Strength of the ${part} of face ${index + 1}`,
-    value: own.parts[part] ?? null, rest: own.strength ?? all.strength, unset: "as all",
+    value: own.parts[part] ?? null, rest: () => own.strength ?? all.strength, unset: "as all",
     changed: (value) => {
       if (value === null) delete own.parts[part];
       else own.parts[part] = value;
       changed();
     },
-  })));
-  box.append(slider("Strength", "strength", all.strength, "as all"), slider("Detail", "detail", all.detail ?? 0.8, "as all"), parts);
+  }));
+  const parts = folded("Parts", ofParts, Object.keys(own.parts).length > 0);
+  const touched = parts.open || own.strength !== null || own.detail !== null;
+  const box = photo.faces.length > MANY ? folded("Dials", [...sliders, parts], touched) : make("div");
+  if (!box.children.length) box.append(...sliders, parts);
+  box.classList.add("dials");
+  return [box, [...sliders, ...ofParts]];
+}
+
+function folded(title, content, open) {
+  const box = make("details");
+  box.open = open;
+  box.append(make("summary", "", title), ...content);
   return box;
 }
 
-// The face as it stands in the result, or else in the photo.
-function picture(photo, face, index) {
+function picture(index) {
   const canvas = make("canvas");
   canvas.width = canvas.height = FRAME;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Face ${index + 1} of the photo`);
+  return canvas;
+}
+
+// Draws the face as it stands in the result, or else in the photo.
+function paint(canvas, photo, face) {
   const source = new Image();
   source.onload = () => {
     const scale = source.naturalWidth / photo.size[0];
     const [left, top, right, bottom] = face.box.map((value) => value * scale);
     const side = 1.25 * Math.max(right - left, bottom - top);
     const [x, y] = [(left + right - side) / 2, (top + bottom - side) / 2];
-    canvas.getContext("2d").drawImage(source, x, y, side, side, 0, 0, FRAME, FRAME);
+    const pen = canvas.getContext("2d");
+    pen.clearRect(0, 0, FRAME, FRAME);
+    pen.drawImage(source, x, y, side, side, 0, 0, FRAME, FRAME);
   };
   const address = photo.after ?? photo.before;
   if (address) source.src = address;
-  return canvas;
 }

@@ -20,6 +20,8 @@ function add(files) {
     faces: [], chosen: [], looked: false, all: settings(), notes: [], state: "waits", words: "waits", stale: true, abort: null, timer: 0,
   }));
   if (!added.length) return;
+  for (const photo of added) photo.entry = entry(photo);
+  byId("photos").append(...added.map((photo) => photo.entry));
   photos.push(...added);
   document.body.classList.remove("empty");
   choose(current ?? added[0]);
@@ -30,11 +32,12 @@ function remove(photo) {
   photo.abort?.abort();
   const place = photos.indexOf(photo);
   photos.splice(place, 1);
+  photo.entry.remove();
   for (const address of [photo.before, photo.after]) if (address) URL.revokeObjectURL(address);
   current = null;
   document.body.classList.toggle("empty", !photos.length);
   if (photos.length) choose(photos[Math.min(place, photos.length - 1)]);
-  else byId("open").focus();
+  else byId("drop").focus();
 }
 
 // --- the queue ------------------------------------------------------------------------------------------------------
@@ -84,10 +87,10 @@ async function finish(photo, file, report, signal) {
   const old = photo.after;
   photo.result = file;
   photo.after = report.restored ? URL.createObjectURL(shown) : null;
-  photo.notes = [...report.notes, ...(report.advice ? [report.advice] : [])];
+  photo.notes = report.notes;
   if (report.faces.length === photo.faces.length) photo.faces = report.faces;
   tell(photo, "done", summary(report));
-  draw(photo);
+  if (photo === current) refresh();
   if (old) URL.revokeObjectURL(old);
 }
 
@@ -117,26 +120,35 @@ function choose(photo) {
   viewer.zoom(false);
   drawQueue();
   draw(photo);
+  photo.entry.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function draw(photo) {
   if (photo !== current) return;
   byId("name").textContent = photo.file.name;
-  viewer.show(photo);
   viewer.marks(photo, toggle);
   panel.drawAll(photo, change);
   panel.drawFaces(photo, change, toggle);
-  byId("notes").replaceChildren(...photo.notes.map((note) => make("li", "", note)));
+  refresh();
+}
+
+// Shows what has become of the photo that is looked at; nothing that has the focus is made anew.
+function refresh() {
+  viewer.show(current);
+  viewer.press(current);
+  panel.update();
+  byId("notes").replaceChildren(...current.notes.map((note) => make("li", "", note)));
   drawState();
 }
 
 function drawState() {
   byId("state").textContent = current.words;
   byId("state").className = { busy: "busy", failed: "error" }[current.state] ?? "";
+  byId("again").hidden = current.state !== "failed";
   const link = byId("download");
   if (link.href) URL.revokeObjectURL(link.href);
   link.removeAttribute("href");
-  if (current.result && current.state === "done") {
+  if (ready(current)) {
     link.href = URL.createObjectURL(current.result);
     link.download = nameOf(current);
   }
@@ -149,22 +161,28 @@ function nameOf(photo) {
   return `${stem}_restored${same || `.${type}`}`;
 }
 
+// An item of the queue, which shows the photo by its `draw`.
+function entry(photo) {
+  const [item, button, sketch, word] = [make("li"), make("button"), make("img"), make("span")];
+  button.type = "button";
+  sketch.alt = "";
+  button.append(sketch, make("span", "", photo.file.name), word);
+  button.addEventListener("click", () => choose(photo));
+  item.append(button);
+  item.draw = () => {
+    if (photo === current) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+    if (photo.before && sketch.src !== photo.before) sketch.src = photo.before;
+    word.className = `word ${photo.state}`;
+    word.textContent = { busy: "…", waits: "waits", failed: "failed", done: photo.after ? "restored" : "as it was" }[photo.state];
+  };
+  return item;
+}
+
 function drawQueue() {
   for (const element of [document.body, byId("queue")]) element.classList.toggle("several", photos.length > 1);
-  byId("photos").replaceChildren(...photos.map((photo) => {
-    const button = make("button");
-    button.type = "button";
-    if (photo === current) button.setAttribute("aria-current", "true");
-    const sketch = make("img");
-    sketch.alt = "";
-    if (photo.before) sketch.src = photo.before;
-    const word = { busy: "…", waits: "waits", failed: "failed", done: photo.after ? "restored" : "as it was" }[photo.state];
-    button.append(sketch, make("span", "", photo.file.name), make("span", `word ${photo.state}`, word));
-    button.addEventListener("click", () => choose(photo));
-    const item = make("li");
-    item.append(button);
-    return item;
-  }));
+  for (const photo of photos) photo.entry.draw();
+  byId("download-all").disabled = !photos.some(ready);
 }
 
 // --- what is changed ------------------------------------------------------------------------------------------------
@@ -181,15 +199,15 @@ function toggle(index) {
   const own = current.chosen[index];
   if (!own) return;
   own.on = !own.on;
-  const focus = document.activeElement?.getAttribute("aria-label");
-  viewer.marks(current, toggle);
-  panel.drawFaces(current, change, toggle);
-  if (focus) document.querySelector(`[aria-label="${CSS.escape(focus)}"]`)?.focus();
+  viewer.press(current);
+  panel.update();
   change();
 }
 
+const ready = (photo) => photo.result && photo.state === "done";
+
 function downloadAll() {
-  for (const photo of photos.filter((one) => one.result && one.state === "done")) {
+  for (const photo of photos.filter(ready)) {
     const link = make("a");
     link.href = URL.createObjectURL(photo.result);
     link.download = nameOf(photo);
@@ -243,6 +261,7 @@ function listen() {
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dragging"); });
   document.addEventListener("drop", (event) => takeFiles(event, event.dataTransfer.files));
   byId("remove").addEventListener("click", () => remove(current));
+  byId("again").addEventListener("click", () => { current.stale = true; work(); });
   byId("download-all").addEventListener("click", downloadAll);
   byId("upscale").addEventListener("change", (event) => { current.all.upscale = event.target.value; change(); });
   byId("force").addEventListener("change", (event) => {

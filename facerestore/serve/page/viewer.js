@@ -30,18 +30,21 @@ export function show(photo) {
   const stage = byId("stage");
   stage.style.setProperty("--ratio", String(width / height));
   stage.style.setProperty("--wide", photo.size ? `${width}px` : "100%");
+  byId("viewer").hidden = !photo.before;
   for (const id of ["stage", "slide"]) byId(id).classList.toggle("single", !photo.after);
 }
 
 export function marks(photo, toggled) {
   const [width, height] = photo.size ?? [1, 1];
+  const many = photo.faces.length > 9;
+  byId("marks").classList.toggle("many", many);
   byId("marks").replaceChildren(...photo.faces.map((face, index) => {
     const [left, top, right, bottom] = face.box;
-    const mark = make("button", top < 0.12 * height ? "mark high" : "mark");
+    const [high, tall] = [top < (many ? 0.06 : 0.12) * height, bottom - top > 0.3 * height];
+    const mark = make("button", `mark${high ? (tall ? " inside" : " below") : ""}`);
     mark.type = "button";
     mark.append(make("span", "", String(index + 1)));
     mark.setAttribute("aria-label", `Face ${index + 1}`);
-    mark.setAttribute("aria-pressed", String(photo.chosen[index].on));
     Object.assign(mark.style, {
       left: `${(100 * left) / width}%`, top: `${(100 * top) / height}%`,
       width: `${(100 * (right - left)) / width}%`, height: `${(100 * (bottom - top)) / height}%`,
@@ -49,6 +52,12 @@ export function marks(photo, toggled) {
     mark.addEventListener("click", () => toggled(index));
     return mark;
   }));
+  press(photo);
+}
+
+// Says which faces are on.
+export function press(photo) {
+  [...byId("marks").children].forEach((mark, index) => mark.setAttribute("aria-pressed", String(photo.chosen[index].on)));
 }
 
 export function listen() {
