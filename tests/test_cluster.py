@@ -90,12 +90,14 @@ class ThreadHand:
 
     def die(self):
         self.dead = True
+        self._worker.leave()
         for answer in self._waited:
             if not answer.done():
                 answer.set_exception(LostError())
 
     def dismiss(self):
         self.dismissed = True
+        self._worker.leave()
 
 
 class ThreadCrew:
@@ -187,6 +189,16 @@ def test_what_a_worker_had_that_dies_is_done_once_by_another(jobs, moment):
     ]
     assert outcomes[2].report["restored"] == 1
     assert (contents("out"), rows()) == done_here(jobs)
+
+
+def test_a_worker_whose_driver_is_gone_writes_nothing_and_keeps_no_thread(jobs):
+    worker = Worker(order())
+    worker.load()
+    assert worker.begin(jobs[0], begun=False).intent is not None  # its file waits to be named
+    under_way = worker._under_way[jobs[0]].outcome
+    worker.leave()
+    assert "the driver is gone" in str(under_way.result(timeout=LONGEST_S).error)
+    assert list(Path("out").rglob("*")) == []
 
 
 def test_a_photo_that_costs_workers_is_given_up_and_those_beside_it_are_not(jobs):

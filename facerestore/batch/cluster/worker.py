@@ -10,7 +10,7 @@ import os
 import pickle
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -181,6 +181,18 @@ class Worker:
         """
         self._under_way[job].allowed.set_result(None)
         return self._ended(job)
+
+    def leave(self) -> None:
+        """Give up what waits for a driver that is gone, for whom nothing may be written any more.
+
+        Without it a process whose threads wait would never end.
+        """
+        for asking in list(self._under_way.values()):
+            with suppress(InvalidStateError):
+                asking.allowed.set_exception(
+                    BackendError("the driver is gone, which alone lets results be written")
+                )
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ended(self, job: PhotoJob) -> Ended:
         """Return what became of a photo, as it can be sent."""
