@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def export(tmp_path, name="lite", *, format="torchscript", half=False, wanted=No
     return export_network(subject, tmp_path / f"net{SUFFIXES[format]}", format=format, half=half)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Return a function from a network and a format to its file, which is written once for all tests of this module."""
+
+    @cache
+    def once(name, format):
+        need(format)
+        return export(tmp_path_factory.mktemp(f"{name}-{format}"), name, format=format)
+
+    return once
+
+
 def trace(function, inputs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TorchScript's end, and of constants
@@ -62,13 +75,12 @@ def run(capsys, *words):
 
 @pytest.mark.parametrize("format", SUFFIXES)
 @pytest.mark.parametrize("name", OWN)
-def test_every_network_gives_the_same_as_a_file(tmp_path, name, format):
-    need(format)
-    done = export(tmp_path, name, format=format)
+def test_every_network_gives_the_same_as_a_file(exported, name, format):
+    done = exported(name, format)
     assert done.parity.passed
     assert done.parity.error < 1e-4, "random weights of this size are good for a few millionths"
     assert done.record.max_batch == 0, "any number of faces at once"
-    assert sorted(tmp_path.iterdir()) == sorted(done.files)
+    assert sorted(done.path.parent.iterdir()) == sorted(done.files)
     original = backend_class(name)
     assert (done.record.backend, done.record.value_range) == (name, original.descriptor.network_range)
     assert done.record.needs_parsing == original.descriptor.needs_parsing
@@ -76,9 +88,8 @@ def test_every_network_gives_the_same_as_a_file(tmp_path, name, format):
 
 @pytest.mark.parametrize("format", SUFFIXES)
 @pytest.mark.parametrize("name", ["gpen", "psfr"])
-def test_a_file_keeps_the_contract_of_backends(tmp_path, name, format):
-    need(format)
-    again = load_exported(ExportedFile(format, export(tmp_path, name, format=format).path))
+def test_a_file_keeps_the_contract_of_backends(exported, name, format):
+    again = load_exported(ExportedFile(format, exported(name, format).path))
     findings = check_restorer(again, random_weights=True)
     assert not [found for found in findings if found.verdict is Verdict.FAILED]
 
@@ -90,11 +101,9 @@ def test_networks_of_spandrel_are_exported_too(tmp_path, name):
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_half_precision_is_smaller_and_close(tmp_path, format):
-    need(format)
-    whole = export(tmp_path, "codeformer", format=format)
-    (tmp_path / "half").mkdir()
-    half = export(tmp_path / "half", "codeformer", format=format, half=True)
+def test_half_precision_is_smaller_and_close(exported, tmp_path, format):
+    whole = exported("codeformer", format)
+    half = export(tmp_path, "codeformer", format=format, half=True)
     assert half.size_bytes < 0.6 * whole.size_bytes
     assert (half.record.precision, half.parity.tolerance) == ("float16", 0.02)
     assert 1e-5 < half.parity.error < 0.02
