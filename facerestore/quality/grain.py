@@ -58,17 +58,22 @@ class Grain:
     """The noise of some part of a picture.
 
     Attributes:
-        spectra: (3, P, P) power of luma and two planes of colour, in squared levels; their sums are variances.
+        patches: (N, 3, P, P) luma and two planes of colour, in levels of 255, of its quiet patches.
+        levels: standard deviation of luma, levels of 255.
         alike: it is much the same in all patches: noise, and no texture.
     """
 
-    spectra: Spectrum
+    patches: NDArray[np.float32]
+    levels: float
     alike: bool
 
     @property
-    def levels(self) -> float:
-        """Standard deviation of luma, levels of 255."""
-        return float(np.sqrt(self.spectra[0].sum()))
+    def spectra(self) -> Spectrum:
+        """(3, P, P) mean power of luma and two planes of colour, in squared levels; their sums are variances."""
+        half = np.square(np.abs(np.fft.rfft2(self.patches))).mean(axis=0, dtype=np.float64) / PATCH_PX**4
+        # A real picture's spectrum is the same seen from behind.
+        behind = np.roll(half[:, ::-1, -2:0:-1], 1, axis=1)
+        return np.concatenate([half, behind], axis=2) * _fine_grid()
 
 
 def grain_of(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> Grain | None:
@@ -78,25 +83,27 @@ def grain_of(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> Grain | N
         levels: (H, W, 3) RGB in levels of 255.
         where: (H, W), the part.
     """
-    spectra = _patch_spectra(levels @ OPPONENT.T, where)
-    if len(spectra) * (QUIET[1] - QUIET[0]) < LEAST_PATCHES:
+    rows, columns = _places(where)
+    if len(rows) * (QUIET[1] - QUIET[0]) < LEAST_PATCHES:
         return None
-    fine = _fine_grid()
+    shades, fine = _powers(_patches((levels @ OPPONENT[0])[..., None], rows, columns))
     # By their light and shade alone: by the grain itself, those that have little by chance would be taken.
-    order = np.argsort(spectra[:, 0][:, ~fine].sum(axis=1), kind="stable")
-    first, last = (int(share * len(order)) for share in QUIET)
-    chosen = spectra[order[first:last]] * fine
-    powers = np.sort(chosen[:, 0].sum(axis=(1, 2)))
+    first, last = (int(share * len(rows)) for share in QUIET)
+    quiet = np.argsort(shades, kind="stable")[first:last]
+    powers = np.sort(fine[quiet])
     low, high = powers[len(powers) // 10], powers[-1 - len(powers) // 10]
-    return Grain(chosen.mean(axis=0), alike=bool(low >= LEAST_SHARE**2 * high))
+    return Grain(
+        _patches(levels @ OPPONENT.T, rows[quiet], columns[quiet]),
+        levels=math.sqrt(powers.mean()),
+        alike=bool(low >= LEAST_SHARE**2 * high),
+    )
 
 
 def is_smooth(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> bool:
     """Say after a quick look whether a part of a picture has far too little grain to be seen; see `grain_of`."""
-    power = _patch_spectra(levels @ OPPONENT[0][:, None], where, QUICK_PATCHES)[:, 0][:, _fine_grid()].sum(
-        axis=1
-    )
-    return not len(power) or float(np.sort(power)[len(power) // 2]) < (LEAST_LEVELS / 2) ** 2
+    patches = _patches((levels @ OPPONENT[0])[..., None], *_places(where, QUICK_PATCHES))
+    power = np.sort(_powers(patches)[1])
+    return not len(power) or float(power[len(power) // 2]) < (LEAST_LEVELS / 2) ** 2
 
 
 def missing(outside: Grain, inside: Grain) -> Spectrum:
@@ -115,26 +122,24 @@ def drawn(spectra: Spectrum, shape: tuple[int, int], *, seed: int) -> NDArray[np
     import cv2
 
     rng = np.random.default_rng(seed)
+    # Filters of these responses make white noise of variance 1 into noise of this power.
+    responses = np.sqrt(_unsmeared(spectra) * PATCH_PX**2)
     planes = []
-    for power in spectra:
-        # A filter of this response makes white noise of variance 1 into noise of this power.
-        response = np.sqrt(_unsmeared(power) * power.size)
-        kernel = np.fft.fftshift(np.real(np.fft.ifft2(response))).astype(np.float32)
+    for kernel in np.fft.fftshift(np.real(np.fft.ifft2(responses)), axes=(1, 2)).astype(np.float32):
         white = rng.standard_normal(shape, dtype=np.float32)
         planes.append(cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
     return np.stack(planes, axis=-1) @ BACK.T
 
 
-def _unsmeared(power: Spectrum) -> Spectrum:
-    """Return the power whose patches, seen through their window, have this one (Richardson 1972; Lucy 1974)."""
-    window = _window()
-    leak = np.abs(np.fft.fft2(window)) ** 2
-    leak = np.fft.fft2(leak / leak.sum())  # even, so that it serves both ways
-    found, seen = power.copy(), _fine_grid()
+def _unsmeared(powers: Spectrum) -> Spectrum:
+    """Return the powers whose patches, seen through their window, have these (Richardson 1972; Lucy 1974)."""
+    leak = np.abs(np.fft.fft2(_window())) ** 2
+    leak = np.fft.rfft2(leak / leak.sum())  # even, so that it serves both ways
+    found, seen = powers, _fine_grid()
     for _ in range(SHARPENING_STEPS):
-        smeared = np.real(np.fft.ifft2(np.fft.fft2(found) * leak))
-        ratio = np.where(seen & (smeared > 0), power / np.maximum(smeared, np.finfo(np.float64).tiny), 1)
-        found = found * np.maximum(np.real(np.fft.ifft2(np.fft.fft2(ratio) * leak)), 0)
+        smeared = np.fft.irfft2(np.fft.rfft2(found) * leak)
+        ratio = np.where(seen & (smeared > 0), powers / np.maximum(smeared, np.finfo(np.float64).tiny), 1)
+        found = found * np.maximum(np.fft.irfft2(np.fft.rfft2(ratio) * leak), 0)
     return found
 
 
@@ -149,17 +154,32 @@ def _fine_grid() -> NDArray[np.bool_]:
     return np.asarray(np.hypot(frequency[:, None], frequency[None]) >= COARSEST)
 
 
-def _patch_spectra(
-    planes: NDArray[np.float32], where: NDArray[np.bool_], most: int = MOST_PATCHES
-) -> Spectrum:
-    """Return (N, C, P, P) power spectra of (H, W, C) planes, in patches that lie wholly in a part: about ``most``."""
-    side = PATCH_PX
+def _places(where: NDArray[np.bool_], most: int = MOST_PATCHES) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the first rows and columns of patches that lie wholly in a part: about ``most``."""
+    import cv2
+
     step = max(LEAST_STEP_PX, math.isqrt(int(where.sum()) // most))
-    if min(where.shape) < side:
-        return np.empty((0, planes.shape[2], side, side))
-    whole = np.lib.stride_tricks.sliding_window_view(where, (side, side))[::step, ::step].all(axis=(2, 3))
-    patches = np.lib.stride_tricks.sliding_window_view(planes, (side, side), axis=(0, 1))[::step, ::step][
-        whole
-    ]
-    patches = patches - patches.mean(axis=(2, 3), keepdims=True)
-    return np.asarray(np.abs(np.fft.fft2(patches * _window())) ** 2 / side**4)
+    whole = cv2.erode(where.view(np.uint8), np.ones((PATCH_PX, PATCH_PX), np.uint8), anchor=(0, 0))
+    height, width = (max(0, side - PATCH_PX + 1) for side in where.shape)
+    rows, columns = np.nonzero(whole[:height:step, :width:step])
+    return rows * step, columns * step
+
+
+def _patches(
+    pixels: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Return the (N, C, P, P) patches of (H, W, C) pixels that begin there, as their window shows them."""
+    if not len(rows):
+        return np.empty((0, pixels.shape[2], PATCH_PX, PATCH_PX), np.float32)
+    patches = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH_PX, PATCH_PX), (0, 1))[rows, columns]
+    return (patches - patches.mean(axis=(2, 3), keepdims=True)) * _window().astype(np.float32)
+
+
+def _powers(patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the power of light and shade, and that of grain, of each of (N, 1, P, P) patches."""
+    places = np.argwhere(~_fine_grid()) @ np.indices((PATCH_PX, PATCH_PX)).reshape(2, -1) * (math.tau / PATCH_PX)
+    coarse = np.concatenate([np.cos(places), np.sin(places)]).astype(np.float32)
+    flat = patches.reshape(-1, PATCH_PX**2)
+    shades = np.square(flat @ coarse.T).sum(axis=1) / PATCH_PX**4
+    fine = np.square(flat).sum(axis=1) / PATCH_PX**2 - shades  # by Parseval's theorem
+    return shades, np.maximum(fine, 0)
