@@ -10,8 +10,11 @@ import torch
 from fakes import trial_photo
 
 from facerestore.archs.dlib_resnet import DlibResNet, padded_sum
+from facerestore.engines import Place
+from facerestore.engines.onnx import OnnxEngine
 from facerestore.engines.torch_module import TorchEngine
 from facerestore.errors import CheckpointError, WeightsError
+from facerestore.quality import identity
 from facerestore.quality.identity import (
     CHIP_SIZE,
     DLIB_TEMPLATE,
@@ -89,11 +92,22 @@ def test_the_graph_gives_what_the_network_gives(network, own_file):
     assert np.abs(ours - theirs).max() <= 1e-4 * np.sqrt(np.mean(theirs**2))
 
 
+def test_parameters_may_go_once_the_network_is_loaded(own_file):
+    model = (Path(identity.__file__).parent / identity.GRAPH_FILE).read_bytes()
+    for blocked in (False, True):
+        parameters = identity.folded(read_dlib(own_file))
+        engine = OnnxEngine(model, Place(), name="own", parameters=parameters, blocked=blocked)
+        chips = trial_photo(size=CHIP_SIZE)[None]
+        before = engine.run(chips)[0]
+        for value in parameters.values():
+            value[...] = 0
+        assert np.array_equal(engine.run(chips)[0], before)
+
+
 def test_the_graph_that_ships_is_the_one_that_is_written_now(network, own_file):
     pytest.importorskip("onnxscript")
     onnx = pytest.importorskip("onnx")
     from facerestore.export.identity import identity_graph
-    from facerestore.quality import identity
 
     shipped = onnx.load(str(Path(identity.__file__).parent / identity.GRAPH_FILE), load_external_data=False)
     written = onnx.load_from_string(identity_graph())

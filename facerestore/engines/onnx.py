@@ -56,6 +56,7 @@ class OnnxEngine:
         *,
         name: str = "",
         parameters: Mapping[str, NDArray[Any]] | None = None,
+        blocked: bool = True,
     ) -> None:
         """Load the network.
 
@@ -63,7 +64,9 @@ class OnnxEngine:
             model: an ONNX file, or what stands in one.
             place: where it runs.
             name: what messages call it; empty for the path.
-            parameters: tensors that the model names and does not hold; not copied, and not to be changed.
+            parameters: tensors that the model names and does not hold; copied (onnxruntime.ai, AddExternalInitializers).
+            blocked: on a CPU, weights are put into blocks of channels, which takes longer and as much memory again, for
+                a network that then runs in three quarters of the time.
 
         Raises:
             BackendError: onnxruntime is not installed, or the provider cannot run the network.
@@ -74,8 +77,7 @@ class OnnxEngine:
         runtime = required_package("onnxruntime", what=f"'{name}'", install=INSTALL, error=BackendError)
         runtime.disable_telemetry_events()  # on Windows it has some; nothing leaves this machine
         provider = _provider(place, runtime.get_available_providers())
-        self._parameters = parameters or {}  # ONNX Runtime points into this memory, and does not keep it
-        options = _options(runtime, place, self._parameters)
+        options = _options(runtime, place, parameters or {}, blocked=blocked)
         self._session = _session(runtime, model, options, provider, place, name)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.inputs = tuple(DATA_TYPES.get(found.type, found.type) for found in inputs)
@@ -117,7 +119,7 @@ def _provider(place: Place, built_in: list[str]) -> str:
     raise unknown_provider(asked, list(PROVIDERS), available, remedy=remedy)
 
 
-def _options(runtime: Any, place: Place, parameters: Mapping[str, NDArray[Any]]) -> Any:
+def _options(runtime: Any, place: Place, parameters: Mapping[str, NDArray[Any]], *, blocked: bool) -> Any:
     """Return the settings of a session."""
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
@@ -128,6 +130,8 @@ def _options(runtime: Any, place: Place, parameters: Mapping[str, NDArray[Any]])
     options.enable_cpu_mem_arena = sys.platform != "linux"
     # Threads that spin while they wait take the processor from whatever else runs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not blocked:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     if place.threads:
         options.intra_op_num_threads = place.threads
     if parameters:

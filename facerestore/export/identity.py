@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from facerestore.archs.dlib_resnet import INPUT_SIZE, DlibResNet
 from facerestore.export.embedding import taken_out
@@ -28,6 +29,9 @@ def identity_graph() -> bytes:
     check_packages("onnx")
     torch.manual_seed(SEED)
     network = DlibResNet().eval()
+    network.affine = nn.ModuleList(
+        nn.Identity() for _ in network.affine
+    )  # `identity.folded` into the convolutions
     with torch.no_grad():
         for value in network.parameters():  # no two alike, so that each is known by its values
             value.copy_(torch.rand_like(value))

@@ -177,7 +177,9 @@ def _patches(
 
 def _powers(patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the power of light and shade, and that of grain, of each of (N, 1, P, P) patches."""
-    places = np.argwhere(~_fine_grid()) @ np.indices((PATCH_PX, PATCH_PX)).reshape(2, -1) * (math.tau / PATCH_PX)
+    places = (
+        np.argwhere(~_fine_grid()) @ np.indices((PATCH_PX, PATCH_PX)).reshape(2, -1) * (math.tau / PATCH_PX)
+    )
     coarse = np.concatenate([np.cos(places), np.sin(places)]).astype(np.float32)
     flat = patches.reshape(-1, PATCH_PX**2)
     shades = np.square(flat @ coarse.T).sum(axis=1) / PATCH_PX**4

@@ -7,10 +7,11 @@ and float32 numbers, all little-endian (dlib's ``serialize.h``, ``tensor.cpp`` a
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from facerestore.errors import CheckpointError, MalformedError, refusing
 
@@ -31,12 +32,33 @@ MOST_NUMBERS = 100_000_000
 
 MOST_INTEGER_BYTES = 8
 
+WINDOW_BYTES, LONGEST_NAME = 256, 16
+"""In which the next name is looked for, of which none is longer."""
 
-class _Bytes:
-    """A file's bytes, and where reading is."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+class _Layers:
+    """A file that is read from layer to layer."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.size_bytes = stream, os.fstat(stream.fileno()).st_size
+
+    @property
+    def at(self) -> int:
+        """Where reading is."""
+        return self.stream.tell()
+
+    def kinds(self) -> Iterator[bytes]:
+        """Yield the kind of each layer that has parameters; reading is right behind its name then.
+
+        What stands between them says how the network was trained, and is passed over.
+        """
+        while window := self.stream.read(WINDOW_BYTES):
+            found, end = _KIND.search(window), self.at
+            if found is not None:
+                self.stream.seek(end - len(window) + found.end())
+                yield found[0][2:]
+            elif end < self.size_bytes:
+                self.stream.seek(end - LONGEST_NAME)  # which the window may have cut
 
     def number(self) -> int:
         """Return the whole number that stands here."""
@@ -47,11 +69,8 @@ class _Bytes:
 
     def take(self, count: int) -> bytes:
         """Return the next bytes."""
-        found = self.data[self.at : self.at + count]
-        if len(found) < count:
-            raise MalformedError(f"it ends at byte {len(self.data)}, within a layer")
-        self.at += count
-        return found
+        self._expect(count)
+        return self.stream.read(count)
 
     def tensor(self) -> NDArray[np.float32]:
         """Return the tensor that stands here, four sides."""
@@ -65,10 +84,16 @@ class _Bytes:
         count = sides[0] * sides[1] * sides[2] * sides[3]
         if count > MOST_NUMBERS:
             raise MalformedError(f"a tensor of {count} numbers is announced at byte {self.at}")
-        values = np.frombuffer(self.take(4 * count), dtype="<f4").reshape(sides)
+        self._expect(4 * count)
+        values = np.empty(sides, "<f4")
+        self.stream.readinto(values.reshape(-1).view(np.uint8))
         if not np.isfinite(values).all():
             raise MalformedError(f"the tensor before byte {self.at} holds values that are not finite")
         return values.astype(np.float32, copy=False)
+
+    def _expect(self, count: int) -> None:
+        if self.at + count > self.size_bytes:
+            raise MalformedError(f"it ends at byte {self.size_bytes}, within a layer")
 
 
 def read_dlib(path: Path) -> dict[str, NDArray[np.float32]]:
@@ -82,29 +107,20 @@ def read_dlib(path: Path) -> dict[str, NDArray[np.float32]]:
     """
     remedy = "install the package that it came with again"
     with refusing(lambda why: CheckpointError(f"'{path}' is no network that dlib saved: {why}; {remedy}")):
-        data = _Bytes(path.read_bytes())
         parameters: dict[str, NDArray[np.float32]] = {}
         numbers = {CONVOLUTION: 0, AFFINE: 0, FULL: 0}
-        for kind in _kinds(data):
-            for part, value in _parameters_of(kind, data).items():
-                parameters[part.format(numbers[kind])] = value
-            numbers[kind] += 1
+        with path.open("rb") as stream:
+            data = _Layers(stream)
+            for kind in data.kinds():
+                for part, value in _parameters_of(kind, data).items():
+                    parameters[part.format(numbers[kind])] = value
+                numbers[kind] += 1
         if not numbers[FULL]:
             raise MalformedError(f"it has no layer '{FULL.decode()}', with which such a network ends")
         return parameters
 
 
-def _kinds(data: _Bytes) -> Iterator[bytes]:
-    """Yield the kind of each layer that has parameters; reading is right behind its name then.
-
-    What stands between them says how the network was trained, and is passed over.
-    """
-    while (found := _KIND.search(data.data, data.at)) is not None:
-        data.at = found.end()
-        yield found[0][2:]
-
-
-def _parameters_of(kind: bytes, data: _Bytes) -> dict[str, NDArray[np.float32]]:
+def _parameters_of(kind: bytes, data: _Layers) -> dict[str, NDArray[np.float32]]:
     """Return the parameters of the layer that stands here, by name."""
     if kind == FULL:
         data.number(), data.number()  # how many come out and go in, which the tensor says too
