@@ -43,6 +43,18 @@ def test_tensors_are_mixed_in_float32_and_kept_as_they_are_stored():
     assert mixed({}, own, 1, name="own")["w"] is own["w"]
 
 
+def test_opencv_mixes_as_numpy_does_to_the_bit(monkeypatch):
+    draw = np.random.default_rng(2)
+    shapes = {"w": (70, 1000), "scalar": (), "b": (3,), "none": (0, 4)}
+    base, own = (
+        {name: draw.normal(0, 0.05, shape).astype(np.float16) for name, shape in shapes.items()} for _ in "ab"
+    )
+    made = mixed(base, own, 0.8, name="own")
+    monkeypatch.setattr("cv2.__version__", "4.11.0")
+    for name, value in mixed(base, own, 0.8, name="own").items():
+        assert np.array_equal(made[name], value), name
+
+
 @pytest.mark.parametrize("base", [{}, {"w": np.zeros(4, np.float16)}])
 def test_weights_of_different_networks_are_not_mixed(base):
     with pytest.raises(CheckpointError, match="'own' cannot be mixed with its base: 'w'"):

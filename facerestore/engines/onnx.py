@@ -64,7 +64,7 @@ class OnnxEngine:
             model: an ONNX file, or what stands in one.
             place: where it runs.
             name: what messages call it; empty for the path.
-            parameters: tensors that the model names and does not hold; copied (onnxruntime.ai, AddExternalInitializers).
+            parameters: tensors that the model names and does not hold; copied (its AddExternalInitializers).
             blocked: on a CPU, weights are put into blocks of channels, which takes longer and as much memory again, for
                 a network that then runs in three quarters of the time.
 

@@ -172,7 +172,8 @@ def _patches(
     if not len(rows):
         return np.empty((0, pixels.shape[2], PATCH_PX, PATCH_PX), np.float32)
     patches = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH_PX, PATCH_PX), (0, 1))[rows, columns]
-    return (patches - patches.mean(axis=(2, 3), keepdims=True)) * _window().astype(np.float32)
+    patches = patches - patches.mean(axis=(2, 3), keepdims=True)
+    return np.asarray(patches * _window().astype(np.float32))
 
 
 def _powers(patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -85,8 +85,7 @@ class _Layers:
         if count > MOST_NUMBERS:
             raise MalformedError(f"a tensor of {count} numbers is announced at byte {self.at}")
         self._expect(4 * count)
-        values = np.empty(sides, "<f4")
-        self.stream.readinto(values.reshape(-1).view(np.uint8))
+        values = np.fromfile(self.stream, "<f4", count).reshape(sides)
         if not np.isfinite(values).all():
             raise MalformedError(f"the tensor before byte {self.at} holds values that are not finite")
         return values.astype(np.float32, copy=False)
