@@ -77,6 +77,12 @@ def browser():
         yield started
 
 
+@pytest.fixture(scope="session")
+def av():
+    """Return PyAV; tests of videos skip where it is absent."""
+    return pytest.importorskip("av", reason="videos need PyAV: pip install 'facerestore[video]'")
+
+
 @pytest.fixture
 def use_pipeline(monkeypatch):
     """Return a function after which commands and `restore` build their pipeline with what it is given."""

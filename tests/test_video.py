@@ -2,12 +2,12 @@
 
 import sys
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from fakes import face_at, photo, pipeline
+from fakes import pipeline
 from PIL import Image
+from video_files import FACE, TIME_BASE, TIMES, animated, line, pictures, shown, sound_of, write_video
 
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
@@ -15,80 +15,6 @@ from facerestore.errors import ConfigError, ImageError
 from facerestore.video import clip, is_clip
 from facerestore.video.clip import restore_video
 from facerestore.video.reading import parse_frames
-
-FACE = face_at(40, 20)
-TIME_BASE = Fraction(1, 90000)
-TIMES = [0, 3600, 9000, 12600, 18000, 21600, 25200, 34200, 37800, 41400]
-"""Of ten frames, at no constant rate."""
-
-
-@pytest.fixture(scope="session")
-def av():
-    return pytest.importorskip("av", reason="videos need PyAV: pip install 'facerestore[video]'")
-
-
-def line(**config):
-    """Return a pipeline that brightens one face, whose colours are not matched, so that it shows."""
-    return pipeline(FACE, config=RestoreConfig(colour_match=False, **config))
-
-
-def pictures(count, height=112, width=160):
-    """Return noisy pictures, each its own, so that a frame tells which it is."""
-    return [photo(height, width, seed=seed).pixels for seed in range(count)]
-
-
-def write_video(av, path, frames, *, times=None, codec="libx264", pix_fmt="yuv420p", sound=True, **stream):
-    """Write a video with pictures, sound, a subtitle, two chapters and tags; ``stream`` is set on its pictures."""
-    times = times or [3600 * number for number in range(len(frames))]
-    options = {"libx264": {"crf": "12"}, "libx265": {"x265-params": "log-level=error"}}.get(codec, {})
-    turn, coloured = stream.pop("turn", None), stream.pop("coloured", {})
-    options = options | stream.pop("options", {})
-    with av.open(str(path), "w") as out:
-        out.metadata["title"] = "A walk"
-        height, width = frames[0].shape[:2]
-        video = out.add_stream(codec, rate=25, width=width, height=height, options=options)
-        video.codec_context.time_base = TIME_BASE
-        video.codec_context.pix_fmt = pix_fmt
-        for name, value in coloured.items():
-            setattr(video.codec_context, name, value)
-        if turn is not None:
-            video.set_display_rotation(turn)
-        audio = out.add_stream("aac", rate=48000) if sound else None
-        if audio is not None:
-            audio.metadata["language"] = "deu"
-        ticks = {"time_base": Fraction(1, 1000)}
-        out.set_chapters(
-            [
-                {"id": 0, "start": 0, "end": 200, "metadata": {"title": "One"}} | ticks,
-                {"id": 1, "start": 200, "end": 480, "metadata": {"title": "Two"}} | ticks,
-            ]
-        )
-        for pixels, time in zip(frames, times, strict=True):
-            kind = "rgb48le" if pixels.dtype == np.uint16 else "rgb24"
-            frame = av.VideoFrame.from_ndarray(pixels, format=kind).reformat(format=pix_fmt)
-            frame.pts, frame.time_base = time, TIME_BASE
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-        for number in range(20 if sound else 0):
-            samples = np.full((2, 1024), 0.01 * (number % 3), np.float32)
-            piece = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-            piece.sample_rate, piece.pts = 48000, 1024 * number
-            out.mux(audio.encode(piece))
-        if sound:
-            out.mux(audio.encode(None))
-    return path
-
-
-def shown(av, path):
-    """Return the frames of a video as PyAV decodes them."""
-    with av.open(str(path)) as container:
-        return [*container.decode(video=0)]
-
-
-def sound_of(av, path):
-    """Return the packets of the sound: time and bytes."""
-    with av.open(str(path)) as container:
-        return [(p.pts * p.time_base, bytes(p)) for p in container.demux(audio=0) if p.pts is not None]
 
 
 def test_all_that_a_video_carries_comes_through_and_its_faces_are_restored(av, tmp_path):
@@ -353,13 +279,6 @@ def test_hardware_encodes_where_it_works():
     assert encoder_for("theora", ".webm", works=lambda name: True) == "libvpx-vp9"
     with pytest.raises(ConfigError, match=r"encoder 'h264_xyz' does not work here.*libx264"):
         encoder_for("h264", ".mp4", asked="h264_xyz", works=lambda name: False)
-
-
-def animated(path, count=3, **options):
-    """Write an animation of noisy frames."""
-    first, *others = (Image.fromarray(pixels) for pixels in pictures(count))
-    first.save(path, save_all=True, append_images=others, **options)
-    return path
 
 
 @pytest.mark.parametrize("name", ["in.gif", "in.webp", "in.png", "in.apng"])

@@ -17,7 +17,7 @@ from facerestore.io._decode import (
     picture_size,
     read_image,
 )
-from facerestore.io._drawn import marked, png_mark
+from facerestore.io._drawn import marked, png_mark, png_xmp
 from facerestore.io._encode import (
     DEFAULT_QUALITY,
     encode_image,
@@ -105,6 +105,7 @@ __all__ = [
     "page_count",
     "picture_size",
     "png_mark",
+    "png_xmp",
     "quality_written",
     "read_encoded",
     "read_image",

@@ -36,8 +36,13 @@ def marked(metadata: Metadata, kind: str) -> Metadata:
 
 def png_mark(kind: str) -> PngInfo:
     """Return the mark for a PNG that Pillow writes."""
+    return png_xmp(drawn_xmp(kind))
+
+
+def png_xmp(packet: bytes) -> PngInfo:
+    """Return XMP for a PNG that Pillow writes."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_itxt("XML:com.adobe.xmp", drawn_xmp(kind).decode())
+    info.add_itxt("XML:com.adobe.xmp", packet.decode(errors="replace"))
     return info

@@ -34,6 +34,7 @@ _FACTS = re.compile(rb"facerestore:made(?:=\"([^\"]*)\"|>([^<]*)<)")
 _WINDOW = 1 << 16
 """Bytes at either end of a file where a mark is sought; where a head of JPEG, PNG or TIFF is longer, all of that."""
 _LONGEST_HEAD = 1 << 24
+_MATROSKA, _SEGMENT, _CLUSTER = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 _PARTS_OF_JPEG, _PIXELS_OF_PNG = frozenset((*range(0xE0, 0xF0), 0xFE, 0xDB, 0xC4, 0xDD)), (b"IDAT", b"IEND")
 
 
@@ -232,7 +233,21 @@ def _head_end(stream: IO[bytes], head: bytes) -> int:
         ):
             place += int.from_bytes(found[:4], "big")
         return place + 2 * _WINDOW  # EXIF comes first there
-    return 0
+    return _matroska_head_end(stream) if head.startswith(_MATROSKA) else 0
+
+
+def _matroska_head_end(stream: IO[bytes]) -> int:
+    """Return where the first cluster of a Matroska file begins, of frames and sound (RFC 8794, 9559)."""
+    place = 0
+    while place < _LONGEST_HEAD and (found := _bytes_at(stream, place, 12)) and found[0] >= 0x10:
+        name = found[: 9 - found[0].bit_length()]
+        size = found[len(name) :][: 9 - found[len(name)].bit_length()] if len(found) > len(name) else b""
+        if name == _CLUSTER or not size:
+            break
+        place += len(name) + len(size)
+        if name != _SEGMENT:
+            place += int.from_bytes(size, "big") & ~(1 << 7 * len(size))
+    return place
 
 
 def _bytes_at(stream: IO[bytes], place: int, count: int) -> bytes:

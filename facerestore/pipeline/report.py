@@ -262,19 +262,24 @@ def mark_of(report: Mapping[str, Any], *, done: str) -> Mark:
         report: of the photo.
         done: the word for what was done with its faces.
     """
-    used = report.get("auto", {}).get("used") or {report["weights"]["weights"]: report["weights"]["sha256"]}
     told = ("touched", "weights", "strength", "change", "effect")
     changed = [face for face in report["faces"] if face["touched"] is not None]
     return Mark(
         done=(done,),
         version=report["facerestore"],
-        weights={str(name): digest for name, digest in used.items()},
+        weights=weights_used(report),
         strength=report["strength"],
         upscale=report["upscale"],
         background=None if report["background"] is None else report["background"]["name"],
         size=tuple(report["result_size"]),
         faces=[{key: face[key] for key in told} for face in changed],
     )
+
+
+def weights_used(report: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the sha256 of the weights that ran for a photo, by their names; None where it is not known."""
+    used = report.get("auto", {}).get("used") or {report["weights"]["weights"]: report["weights"]["sha256"]}
+    return {str(name): digest for name, digest in used.items()}
 
 
 def pasted_facts(parts: Parts, face: RestoredFace) -> dict[str, Any]:

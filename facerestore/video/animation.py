@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.errors import ConfigError, ImageError, refusing
-from facerestore.io import DEFAULT_QUALITY
+from facerestore.io import DEFAULT_QUALITY, Mark, png_xmp
 from facerestore.types import DecodedImage
+from facerestore.video.marking import add_xmp, with_marks, xmp_of_gif
 from facerestore.video.reading import Frame
 
 if TYPE_CHECKING:
@@ -44,9 +45,12 @@ class Animation:
             self.frame_count = int(getattr(self._picture, "n_frames", 1))
         self._facts = {
             name: self._picture.info[name]
-            for name in ("loop", "icc_profile", "exif", "xmp", "background")
+            for name in ("loop", "icc_profile", "exif", "background")
             if self._picture.info.get(name) is not None
         }
+        self._xmp: bytes | None = self._picture.info.get("xmp")
+        if self._picture.format == "GIF":
+            self._xmp = xmp_of_gif(path.read_bytes())
         self.hidden_first = bool(getattr(self._picture, "default_image", False))
 
     def frames(self) -> Iterator[Frame]:
@@ -66,8 +70,14 @@ class Animation:
             time_s += lasts_s
 
     def write(
-        self, path: Path, frames: Sequence[tuple[DecodedImage, float]], *, first: int, quality: int | None
-    ) -> None:
+        self,
+        path: Path,
+        frames: Sequence[tuple[DecodedImage, float]],
+        *,
+        first: int,
+        quality: int | None,
+        mark: Mark | None,
+    ) -> list[str]:
         """Write frames as an animation like this one.
 
         Args:
@@ -75,6 +85,10 @@ class Animation:
             frames: each with how long it is shown, seconds.
             first: number of the first of them in this animation; a PNG's own may be one that is not shown.
             quality: of WebP, 1 to 100; None for the usual one.
+            mark: how it was made; None for no word of it.
+
+        Returns:
+            What could not be kept, a line each.
 
         Raises:
             ConfigError: the suffix is that of no animation.
@@ -87,6 +101,9 @@ class Animation:
         begin, *others = (_picture_of(image) for image, _ in frames)
         options: dict[str, Any] = self._facts | {"duration": [round(1000 * lasts) for _, lasts in frames]}
         name = FORMATS[path.suffix.lower()]
+        xmp, left = with_marks(self._xmp, mark)
+        if xmp is not None:
+            options |= {"xmp": xmp, "pnginfo": png_xmp(xmp)}  # WebP takes one, PNG the other, GIF none
         if name == "WEBP":
             options |= {"quality": quality or DEFAULT_QUALITY, "method": 4}
             if any(image.alpha is not None for image, _ in frames):
@@ -98,6 +115,9 @@ class Animation:
             lambda why: ImageError(f"{path.name}: cannot be written ({why}); choose another format")
         ):
             begin.save(path, format=name, save_all=True, append_images=others, **options)
+            if xmp is not None and name == "GIF":
+                add_xmp(path, xmp)
+        return [f"not carried over: {what}" for what in left]
 
     def close(self) -> None:
         """Close the file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -18,13 +17,14 @@ from facerestore import __version__
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError, count
 from facerestore.imaging.pixels import resize_image
-from facerestore.io import RemotePath, check_free, located, write_parts
+from facerestore.io import Mark, RemotePath, check_free, located, write_parts
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.parts import Passage
+from facerestore.pipeline.report import mark_of, weights_used
 from facerestore.video import has_video_name
 from facerestore.video.animation import Animation
 from facerestore.video.joining import Span, join
-from facerestore.video.line import restored_frames
+from facerestore.video.line import WARM_FRAMES, restored_frames
 from facerestore.video.parts import PartsFolder, parts_beside
 from facerestore.video.reading import (
     Frame,
@@ -132,6 +132,18 @@ class _Job:
             return parse_frames(self.output.frames)
         return (self._first_face(frames), None) if self.output.preview else (0, None)
 
+    def mark(self, segments: Sequence[dict[str, Any]]) -> Mark | None:
+        """Return what the result says of how it was made; None where nothing is restored, or it is to say nothing.
+
+        Args:
+            segments: their facts. The areas of faces are left out, for they change from frame to frame.
+        """
+        if not self.pipeline.config.mark or not any(each["restored"] for each in segments):
+            return None
+        weights = {name: digest for each in segments for name, digest in each["weights"].items()}
+        mark = mark_of(_richest(segments), done=self.pipeline.task.done)
+        return replace(mark, weights=weights, faces=())
+
     def _first_face(self, frames: Iterator[Frame]) -> int:
         line = self.pipeline
         for frame in frames:
@@ -152,13 +164,21 @@ class _Job:
         last = min(end or frames, frames) if frames else end or 0
         return max(0, last - first)
 
-    def wanted(self, frames: Iterator[Frame], first: int, end: int | None) -> Iterator[Frame]:
-        """Yield the frames of the clip up to the end of the part that is wanted; a preview ends soon."""
-        last_s = math.inf
-        for frame in islice(frames, end):
-            if frame.index == first and self.output.preview:
-                last_s = frame.time_s + PREVIEW_S
-            if frame.time_s >= last_s:
+    def wanted(
+        self, frames: Iterator[Frame], first: int, end: int | None, begin_s: float | None = None
+    ) -> Iterator[Frame]:
+        """Yield the frames of the clip up to the end of the part that is wanted; a preview ends soon.
+
+        Args:
+            frames: of the clip.
+            first: as `part` returns it.
+            end: likewise.
+            begin_s: when the first one is shown; None where it is among ``frames``.
+        """
+        for frame in frames:
+            begin_s = frame.time_s if frame.index == first else begin_s
+            over = self.output.preview and begin_s is not None and frame.time_s >= begin_s + PREVIEW_S
+            if frame.index == end or over:
                 return
             yield frame
 
@@ -225,7 +245,7 @@ def _settings(job: _Job) -> dict[str, Any]:
         "frames": job.output.frames,
         "preview": job.output.preview,
         "encoder": job.output.encoder,
-        "segment": SEGMENT_FRAMES,
+        "segment": [SEGMENT_FRAMES, *_Tally().facts],
     }
 
 
@@ -243,10 +263,11 @@ def _made_animation(job: _Job, whole: Path) -> dict[str, Any]:
             made.append((result.image, frame.lasts_s or 0.0))
         if not made:
             raise _beyond(job, first, animation.frame_count)
-        animation.write(whole, made, first=first, quality=job.output.quality)
+        mark = job.mark([tally.facts])
+        left = animation.write(whole, made, first=first, quality=job.output.quality, mark=mark)
     finally:
         animation.close()
-    return _report([tally.facts], encoder="Pillow", resumed=0, notes=[])
+    return _report([tally.facts], encoder="Pillow", resumed=0, notes=left)
 
 
 def _beyond(job: _Job, first: int, frames: int) -> ImageError:
@@ -257,22 +278,25 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
     """Make what is missing of the segments of a video, join all, and return the report."""
     with open_video(job.source) as looked:
         first, end = job.part(looked.frames())
+    with open_video(job.source) as looked:
+        head = next(looked.frames(first), None)
+        if head is None:
+            raise _beyond(job, first, looked.passed)
+    edges = _Edges(head.raw)
     with open_video(job.source) as reader:
         codec = reader.stream.codec_context.codec.canonical_name
         encoder = encoder_for(codec, job.target.suffix, asked=job.output.encoder)
         earlier = len(parts.segments())
         total = job.total(first, end, reader.frame_count)
-        edges = _Edges()
-        frames = edges.passing(job.wanted(reader.frames(), first, end), first)
-        done = job.restored(frames, begin=first + earlier * SEGMENT_FRAMES, every=SEGMENT_FRAMES)
+        begin = first + earlier * SEGMENT_FRAMES
+        frames = job.wanted(reader.frames(max(0, begin - WARM_FRAMES)), first, end, edges.begin_s)
+        done = job.restored(edges.passing(frames), begin=begin, every=SEGMENT_FRAMES)
         made = _counted(done, job.on_frame, earlier * SEGMENT_FRAMES, total)
         number = earlier
-        while (head := next(made, None)) is not None:
-            _write_segment(parts, number, chain([head], islice(made, SEGMENT_FRAMES - 1)), encoder, reader)
+        while (one := next(made, None)) is not None:
+            _write_segment(parts, number, chain([one], islice(made, SEGMENT_FRAMES - 1)), encoder, reader)
             number += 1
         damaged = reader.damaged
-    if not parts.segments():
-        raise _beyond(job, first, edges.seen)
     left = join(
         job.source,
         parts.segments(),
@@ -280,26 +304,33 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         span=edges.span if job.output.frames or job.output.preview else Span(),
         last_s=edges.last_s,
         matrix=edges.matrix,
+        mark=job.mark(parts.facts()),
     )
     notes = [f"{count(damaged, 'packet')} could not be decoded, and are left out"] if damaged else []
     return _report(parts.facts(), encoder=encoder, resumed=earlier * SEGMENT_FRAMES, notes=[*notes, *left])
 
 
 class _Edges:
-    """What is known of the first and the last frame of a part of a clip, once all have passed."""
+    """What is known of the first and the last frame of a part of a clip, once all have passed.
 
-    def __init__(self) -> None:
-        self.seen = 0
-        self.matrix: list[int] | None = None
+    Args:
+        head: the first frame as it was decoded.
+    """
+
+    def __init__(self, head: Any) -> None:
+        self.matrix = display_matrix(head)
         self.last_s: Fraction | None = None
-        self._begin = self._end = Fraction(0)
+        self._begin = self._end = head.pts * head.time_base
 
-    def passing(self, frames: Iterator[Frame], first: int) -> Iterator[Frame]:
+    @property
+    def begin_s(self) -> float:
+        """When the first one is shown."""
+        return float(self._begin)
+
+    def passing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Yield the frames."""
         for frame in frames:
-            raw, self.seen = frame.raw, self.seen + 1
-            if frame.index == first:
-                self._begin, self.matrix = raw.pts * raw.time_base, display_matrix(raw)
+            raw = frame.raw
             self.last_s = raw.duration * raw.time_base if raw.duration else None
             self._end = raw.pts * raw.time_base + (self.last_s or 0)
             yield frame
@@ -340,7 +371,13 @@ class _Tally:
     """Counts the frames of a segment."""
 
     def __init__(self) -> None:
-        self.facts: dict[str, Any] = {"frames": 0, "with_faces": 0, "restored": 0, "most": None}
+        self.facts: dict[str, Any] = {
+            "frames": 0,
+            "with_faces": 0,
+            "restored": 0,
+            "weights": {},
+            "most": None,
+        }
 
     def add(self, frame: Frame, result: RestoreResult) -> None:
         """Count one frame."""
@@ -348,6 +385,7 @@ class _Tally:
         facts["frames"] += 1
         facts["with_faces"] += report["found"] > 0
         facts["restored"] += report["restored"] > 0
+        facts["weights"] |= weights_used(report) if report["restored"] else {}
         if facts["most"] is None or _richness(report) > _richness(facts["most"]):
             facts["most"] = json.loads(json.dumps(report)) | {"frame": frame.index}
 
@@ -356,11 +394,17 @@ def _richness(report: dict[str, Any]) -> tuple[int, int]:
     return report["restored"], report["found"]
 
 
+def _richest(segments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the report of the frame with the most faces, from the facts of segments."""
+    report: dict[str, Any] = max((each["most"] for each in segments), key=_richness)
+    return report
+
+
 def _report(
     segments: list[dict[str, Any]], *, encoder: str, resumed: int, notes: list[str]
 ) -> dict[str, Any]:
     """Return the report of a clip from the facts of its segments."""
-    most = max((each["most"] for each in segments), key=_richness)
+    most = dict(_richest(segments))
     counts = {name: sum(each[name] for each in segments) for name in ("frames", "with_faces", "restored")}
     clip = counts | {"shown_frame": most.pop("frame"), "encoder": encoder, "resumed_at": resumed}
     return {**most, "clip": clip, "notes": [*notes, *most["notes"]]}

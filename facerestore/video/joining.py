@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from facerestore.errors import ImageError, why
+from facerestore.io import Mark
+from facerestore.video.marking import add_xmp, tag_of, with_marks, xmp_of
 from facerestore.video.reading import load_av, open_video
 
 
@@ -54,6 +56,7 @@ def join(
     span: Span,
     last_s: Fraction | None,
     matrix: Sequence[int] | None,
+    mark: Mark | None,
 ) -> list[str]:
     """Write a video of encoded segments and of what the source holds beside its pictures.
 
@@ -67,6 +70,7 @@ def join(
         span: the part of the source that they show.
         last_s: how long the last frame is shown; None for as long as the one before.
         matrix: how the pictures are turned to be shown, the nine numbers of the display matrix; None for not at all.
+        mark: how the result was made; None for no word of it.
 
     Returns:
         What could not be kept, a line each.
@@ -77,16 +81,24 @@ def join(
     av = load_av()
     try:
         with open_video(source) as reader, av.open(str(segments[0])) as first:
+            tag = tag_of(target.suffix)
+            xmp, left = with_marks(xmp_of(reader.container), mark)
             options = {"movflags": "+faststart"} if target.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
             with av.open(str(target), "w", options=options) as out:
-                joint = _Joint(out, span)
+                joint = _Joint(out, span, left=[f"not carried over: {what}" for what in left])
                 main = _add_streams(joint, reader, first.streams.video[0], matrix)
                 _copy_tags(joint, reader.container)
+                if xmp is not None and tag is not None:
+                    out.metadata[tag] = xmp.decode(errors="replace")
                 others = _other_packets(joint, reader)
                 pictures = _picture_packets(segments, main, span, last_s)
                 for _, packet in heapq.merge(others, pictures, key=lambda timed: timed[0]):
                     out.mux(packet)
-                return joint.left
+        if xmp is not None and tag is None and not add_xmp(target, xmp):
+            joint.left.append(
+                f"not carried over: XMP and the mark in it, which {target.suffix} does not hold"
+            )
+        return joint.left
     except (av.error.FFmpegError, ValueError, OSError) as error:
         raise ImageError(
             f"{target.name}: cannot be written as {target.suffix[1:]} ({why(error)}); give -o a name ending in .mkv"
@@ -126,8 +138,8 @@ def _copy_tags(joint: _Joint, container: Any) -> None:
     joint.out.set_chapters(chapters)
 
 
-_OF_THE_CONTAINER = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
-"""Tags that say how the source was written, which is not how the result is."""
+_OF_THE_CONTAINER = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder", "xmp", "XMP"})
+"""Tags that say how the source was written, which is not how the result is, and XMP, which is written for itself."""
 
 
 def _chapter_within(chapter: dict[str, Any], span: Span) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from facerestore.errors import ConfigError, ImageError, required_package, why
 from facerestore.types import DecodedImage, Image
 from facerestore.video import INSTALL
+from facerestore.video.seeking import entry_for, frames_from, packets_from
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -66,12 +67,14 @@ class VideoReader:
         container: PyAV's.
         stream: that is restored.
         damaged: how many packets could not be decoded so far.
+        passed: how many frames have gone by so far.
     """
 
     path: Path
     container: Any
     stream: Any
     damaged: int = 0
+    passed: int = 0
     _last_pts: int | None = field(default=None, init=False)
 
     @property
@@ -94,27 +97,53 @@ class VideoReader:
             return told
         return round(float(duration / 1_000_000 * self.rate))
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield the frames in the order in which they are shown.
+    def frames(self, begin: int = 0) -> Iterator[Frame]:
+        """Yield the frames in the order in which they are shown, from one on; to be called once.
+
+        Where the file tells from where that one can be decoded, those before are not. Each is as it is when all are.
+
+        Args:
+            begin: number of the first.
 
         Raises:
             ImageError: nothing of it can be decoded.
         """
-        av, index = load_av(), 0
-        for packet in self.container.demux(self.stream):
-            try:
-                decoded = packet.decode()
-            except av.error.InvalidDataError:
-                self.damaged += 1
-                continue
-            for raw in decoded:
-                yield self._frame(raw, index)
-                index += 1
-        if not index:
+        for raw in self._decoded(begin):
+            index, self.passed = self.passed, self.passed + 1
+            self._time(raw)
+            if index >= begin:
+                lasts = float(raw.duration * self.time_base) if raw.duration else None
+                image = DecodedImage(pixels_of(raw))
+                yield Frame(index, image, float(raw.pts * self.time_base), raw, lasts)
+        if not self.passed:
             raise ImageError(f"{self.path}: holds no picture that can be decoded; check the file")
 
-    def _frame(self, raw: Any, index: int) -> Frame:
-        """Return a decoded frame; one without a timestamp, or with one that runs back, comes right after the last."""
+    def _decoded(self, begin: int) -> Iterator[Any]:
+        """Yield what is decoded, from the first frame on or from ``begin`` on, which ``passed`` is set to."""
+        with ExitStack() as opened:
+            if begin:
+                other = opened.enter_context(open_video(self.path))
+                entry = entry_for(other.container, other.stream, begin)
+                packets = () if entry is None else packets_from(other.container, other.stream, entry)
+                found = None if entry is None else frames_from(self._through(packets), entry)
+                if found is not None:
+                    self.passed = begin
+                    yield from found
+                    return
+                self.damaged = 0
+            yield from self._through(self.container.demux(self.stream))
+
+    def _through(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """Yield what is decoded of packets, and count those that cannot be."""
+        av = load_av()
+        for packet in packets:
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                self.damaged += 1
+
+    def _time(self, raw: Any) -> None:
+        """Set the time of a decoded frame: of one without, or with one that runs back, it is right after the last."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         last = self._last_pts
         if raw.pts is None:
@@ -123,8 +152,6 @@ class VideoReader:
             raw.pts = last + 1
         raw.time_base = self.time_base
         self._last_pts = raw.pts
-        lasts = float(raw.duration * self.time_base) if raw.duration else None
-        return Frame(index, DecodedImage(pixels_of(raw)), float(raw.pts * self.time_base), raw, lasts)
 
 
 @contextmanager
@@ -137,7 +164,7 @@ def open_video(path: Path) -> Iterator[VideoReader]:
     """
     av = load_av()
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace", options={"export_xmp": "1"})
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file; check the path") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:

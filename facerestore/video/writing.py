@@ -39,6 +39,7 @@ ENCODERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "prores_ks": {},
         "ffv1": {},
         "mpeg4": {"q:v": "2"},
+        "mpeg2video": {"q:v": "2"},
     }
 )
 """Encoders of FFmpeg and what they are told."""
@@ -56,7 +57,9 @@ _FAMILIES: Mapping[str, Sequence[str]] = MappingProxyType(
 )
 """What can encode each codec: first what is hardware's, where it is there, then what is always there."""
 
-_INSTEAD: Mapping[str, str] = MappingProxyType({".webm": "vp9", ".avi": "mpeg4"})
+_INSTEAD: Mapping[str, str] = MappingProxyType(
+    {".webm": "vp9", ".avi": "mpeg4", ".mpg": "mpeg2video", ".mpeg": "mpeg2video"}
+)
 """Codec of the result by its suffix where that of the source is none that is written; H.264 elsewhere."""
 
 TRIAL_PX = (320, 192)
@@ -166,6 +169,8 @@ class SegmentWriter:
         )
         context = stream.codec_context
         context.pix_fmt, context.time_base = frame.format.name, frame.time_base
+        if self._encoder == "mpeg2video":  # which knows a few rates, and times by these alone
+            context.time_base = 1 / self._reader.rate
         context.colorspace, context.color_range = frame.colorspace, frame.color_range
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
         if self._reader.stream.sample_aspect_ratio:
