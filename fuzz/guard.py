@@ -2,7 +2,7 @@
 
 Found are: an exception outside the tree of FaceRestoreError, more than `LIMIT_S` of processor time, more than
 `LIMIT_BYTES` of memory, a file written, moved or removed outside the folder for temporary files, a connection, another
-process, and words on standard error.
+process, and words on standard output or error.
 """
 
 from __future__ import annotations

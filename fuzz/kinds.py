@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facerestore.weights.catalog import load_catalog
+
 SHA256 = "0" * 64
+CATALOG = load_catalog()
 
 
 @dataclass(frozen=True, slots=True)

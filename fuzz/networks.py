@@ -27,7 +27,7 @@ from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, read_metadata
 from facerestore.weights.files import unlike_weights
 from facerestore.weights.weights_file import look_at
-from fuzz.kinds import Kind, of_file
+from fuzz.kinds import CATALOG, Kind, of_file
 
 _RECORD = NetworkRecord(face_size=16, value_range=(-1, 1), licence="MIT", commercial_use="yes", weights="x.y")
 _HEADER = {"recipe": "parse", "purpose": "parse", "backend": "parsenet", "face_size": "512"}
@@ -95,7 +95,7 @@ def _read_weights(path: Path) -> None:
         with contextlib.suppress(FaceRestoreError):
             ask(path)
     with tempfile.TemporaryDirectory() as home:
-        WeightsStore(Path(home), offline=True).import_file("gpen.bfr-512", path)
+        WeightsStore(Path(home), offline=True, catalog=CATALOG).import_file("gpen.bfr-512", path)
 
 
 def _exported(runtime: str, name: str) -> Callable[[bytes], None]:

@@ -26,7 +26,7 @@ from facerestore.training.recipes.landmarks.data import by_labels
 from facerestore.weights import WeightsStore
 from facerestore.weights.own import record_path
 from facerestore.weights.records import pin_path, read_pin, stamp_path, stamped_sha256, stamped_use
-from fuzz.kinds import SHA256, Kind, in_folder, lines, of_file, packed
+from fuzz.kinds import CATALOG, SHA256, Kind, in_folder, lines, of_file, packed
 from fuzz.pictures import HEIGHT, MAX_PIXELS, WIDTH, photo
 
 _SETTINGS = {
@@ -93,7 +93,7 @@ def _read_stamp(home: Path) -> None:
 
 
 def _read_own(home: Path) -> None:
-    WeightsStore(home, offline=True).entry("lite.mine")
+    WeightsStore(home, offline=True, catalog=CATALOG).entry("lite.mine")
 
 
 def _read_run(home: Path) -> None:

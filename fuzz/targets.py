@@ -1,7 +1,4 @@
-"""What can be fuzzed, by name: a new target is a function that returns its kinds, and a line here.
-
-Requests to ``facerestore serve`` belong here too, as a target ``service``.
-"""
+"""What can be fuzzed, by name: a new target is a function that returns its kinds, and a line here."""
 
 from __future__ import annotations
 
@@ -23,6 +20,7 @@ TARGETS: Mapping[str, str] = MappingProxyType(
         "journal": "fuzz.journals:journal",
         "shards": "fuzz.runs:shards",
         "results": "fuzz.runs:results",
+        "service": "fuzz.requests:service",
     }
 )
 """Module and function of each; what reads networks imports torch, and so each is imported when it is asked for."""

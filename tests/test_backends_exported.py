@@ -380,20 +380,22 @@ def test_a_missing_package_is_told_with_the_line_that_installs_it(
 def onnxruntime(monkeypatch):
     """Return a stand-in whose sessions start on the providers that it is told; ``asked`` holds the last request."""
     module = ModuleType("onnxruntime")
-    module.__version__, module.starting, module.asked = "0", None, []
+    module.__version__, module.starting, module.failing, module.asked = "0", None, None, []
     module.get_available_providers = lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     module.disable_telemetry_events = lambda: None
     module.SessionOptions = lambda: SimpleNamespace(add_session_config_entry=lambda key, value: None)
     module.inputs = [SimpleNamespace(name="x", type="tensor(float)", shape=["batch", 3, 16, 16])]
 
-    def session(path, options, *, providers):
+    def session(path, options, *, providers, enable_fallback):
+        assert not enable_fallback  # it prints, and takes another provider
+        if module.failing is not None:
+            raise module.failing
         module.asked, module.options = providers, options
         names = [name for name, _ in [p if isinstance(p, tuple) else (p, {}) for p in providers]]
         return SimpleNamespace(
             get_providers=lambda: module.starting or names,
             get_inputs=lambda: module.inputs,
             get_outputs=lambda: [SimpleNamespace(name="y")],
-            disable_fallback=lambda: None,
             run=lambda outputs, values: [values["x"]],
         )
 
@@ -449,6 +451,20 @@ def test_a_provider_that_does_not_start_is_not_replaced(tmp_path, onnxruntime):
     onnxruntime.starting = ["CPUExecutionProvider"]
     with pytest.raises(ConfigError, match="provider 'cuda' is installed but does not start here"):
         OnnxEngine(tmp_path / "net.onnx", Place("cuda"))
+    onnxruntime.failing = RuntimeError("CUDA failure 100\nat cuda_call.cc")
+    with pytest.raises(
+        ConfigError, match=r"'cuda' is installed but does not start here \(CUDA failure 100\)"
+    ):
+        OnnxEngine(tmp_path / "net.onnx", Place("cuda"))
+
+
+def test_a_model_that_onnx_runtime_cannot_name_is_damaged_and_said_once(tmp_path, capfd):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(CheckpointError, match=r"cannot load 'net' on cpu: .*codec"):
+        OnnxEngine(
+            b'\x08\x08:\x10\n\x0b\n\x01\xf0\x12\x01y"\x03Abs\x12\x01gB\x02\x10\x11', Place(), name="net"
+        )
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,16 @@ def test_altered_files_are_read_or_refused_in_silence(kinds, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "request_"),
+    [("head", b"GET /nothing?\xff"), ("head", b"GET /v1/restore/?\xff"), ("form", b"--edg\xff")],
+)
+def test_requests_that_broke_the_service_are_refused_in_silence(name, request_, capfd):
+    read = {kind.name: kind.read for kind in kinds_of("service")}[name]
+    assert outcome(read, request_) == REFUSED
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_mutant_is_made_again_from_its_number():
     contents = [kind.examples[0] for kind in kinds_of("decode")]
     made = [mutant(contents, 1, number) for number in range(20)]
@@ -94,6 +104,7 @@ def link(data):
 def connected(data):
     with socket.socket() as one, contextlib.suppress(OSError): one.connect(("127.0.0.1", 9))
 def words(data): os.write(2, b"libfoo: what is this")
+def printed(data): print("libfoo: what is this")
 def large(data): bytearray(5 << 30)
 def broken(data): raise KeyError(3)
 def ended(data): os._exit(9)
@@ -112,7 +123,8 @@ worker.main()
         ("base", "sqlite3.connect outside the folder"),
         ("link", "open outside the folder"),
         ("connected", "socket.connect"),
-        ("words", "says on standard error: libfoo: what is this"),
+        ("words", "says something: libfoo: what is this"),
+        ("printed", "says something: libfoo: what is this"),
         ("large", "MemoryError at "),
         ("broken", "KeyError at "),
         ("inside", None),

@@ -149,18 +149,26 @@ def _session(runtime: Any, model: Path | bytes, options: Any, provider: str, pla
     rest = [] if provider == "cpu" else [PROVIDERS["cpu"]]
     source = model if isinstance(model, bytes) else str(model)
     try:
-        session = runtime.InferenceSession(source, options, providers=[(wanted, settings), *rest])
+        session = runtime.InferenceSession(
+            source, options, providers=[(wanted, settings), *rest], enable_fallback=0
+        )
     except Exception as error:  # a class of its own for each kind of failure
+        if provider != "cpu" and isinstance(error, RuntimeError):  # which those of models are not
+            raise _unstarted(provider, _first_line(error)) from error
         raise CheckpointError(
             f"ONNX Runtime cannot load '{name}' on {provider}: {_first_line(error)}; export or download it again"
         ) from error
     if wanted not in session.get_providers():
-        raise ConfigError(
-            f"provider '{provider}' is installed but does not start here (its own message stands above); mend its"
-            " libraries, or give --provider cpu"
-        )
-    session.disable_fallback()
+        raise _unstarted(provider, "its own message stands above")
     return session
+
+
+def _unstarted(provider: str, why: str) -> ConfigError:
+    """Return the refusal of a provider that cannot start."""
+    return ConfigError(
+        f"provider '{provider}' is installed but does not start here ({why}); mend its libraries, or give"
+        " --provider cpu"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -170,7 +170,8 @@ def write_torchscript(job: ExportJob) -> NetworkRecord:
         module, fixed = _traced(job.graph, single), 1
     record = _finished(job, fixed, f"torch {torch.__version__}")
     with without_deprecation():
-        module.save(str(job.path), _extra_files={EXTRA_FILE: record.to_json()})
+        # In memory, for torch's writer of files ends the process where the disk is full.
+        job.path.write_bytes(module.save_to_buffer(_extra_files={EXTRA_FILE: record.to_json()}))
     return record
 
 

@@ -83,6 +83,13 @@ class Door:
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Raise RefusedError for who may not come in."""
+        if not scope["query_string"].isascii():  # some servers let it through, and what makes addresses fails
+            raise RefusedError.make(
+                400,
+                "the options in the address are no ASCII",
+                value=scope["query_string"],
+                remedy="write other characters as %XX of UTF-8",
+            )
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if self.token is None and not is_local(name):  # another site's name may lead here

@@ -57,7 +57,7 @@ def _work_paths() -> Schema:
                 "restore",
                 "Restore a photo, and wait for it; the Accept header chooses picture, report or both.",
                 _done(),
-                refused=(400, 406, 408, 413, 415, 422, 429, 500, 503, 504),
+                refused=(406, 408, 413, 415, 422, 429, 500, 503, 504),
                 sends=True,
             )
         },
@@ -66,7 +66,7 @@ def _work_paths() -> Schema:
                 "faces",
                 "Find the faces of a photo, and say what would be done with each; nothing is restored.",
                 _answer("What was found.", {JSON: _ref("look")}),
-                refused=(400, 408, 413, 415, 422, 429, 500, 503, 504),
+                refused=(408, 413, 415, 422, 429, 500, 503, 504),
                 sends=True,
             )
         },
@@ -77,7 +77,7 @@ def _job_paths() -> Schema:
     name = {"name": "name", "in": "path", "required": True, "schema": _TEXT, "description": "id of the job"}
     begun = _answer("Accepted.", {JSON: _ref("job")}, status=202)
     begun["202"]["headers"] = {"Location": {"schema": _TEXT, "description": "where the job is told of"}}
-    refused = (400, 408, 413, 415, 422, 429, 503)
+    refused = (408, 413, 415, 422, 429, 503)
     return {
         "/v1/jobs": {
             "post": _operation(
@@ -156,7 +156,7 @@ def _operation(
         sends: it takes a photo with options.
         public: it needs no token.
     """
-    statuses = sorted({*refused, 403, 421, *(() if public else (401,))})
+    statuses = sorted({*refused, 400, 403, 421, *(() if public else (401,))})
     problems = {str(status): _problem_answer(status) for status in statuses}
     return {
         "operationId": name,

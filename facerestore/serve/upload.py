@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -101,6 +102,10 @@ class Upload:
                 422, f"option '{name[:80]}' is given twice", value=name, remedy="give it once"
             )
         self.options[name] = value
+
+
+# What its parser warns of, line by line on standard error where nobody listens, it raises too, and the request is told.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 async def read_upload(request: Request, account: Account, *, most: int, seconds: float) -> Upload:
