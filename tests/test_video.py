@@ -1,5 +1,6 @@
 """Moving pictures. Videos are made with PyAV here, and their tests skip where it is absent."""
 
+import io
 import sys
 from dataclasses import replace
 
@@ -66,6 +67,56 @@ def test_subtitles_come_through(av, tmp_path):
     restore_video(source, tmp_path / "out.mkv", pipeline=line())
     with av.open(str(tmp_path / "out.mkv")) as made:
         assert [bytes(p) for p in made.demux(subtitles=0) if p.pts is not None] == [b"Good morning"]
+
+
+def test_covers_and_further_pictures_come_through(av, tmp_path):
+    cover = io.BytesIO()
+    Image.fromarray(pictures(1)[0]).save(cover, "JPEG")
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as out:
+        films = [out.add_stream("libx264", rate=25, width=160, height=112) for _ in range(2)]
+        out.add_attachment("cover.jpg", "image/jpeg", cover.getvalue())
+        for pixels in [*pictures(5), None]:
+            frame = None if pixels is None else av.VideoFrame.from_ndarray(pixels)
+            for film in films:  # with B-frames, whose first times Matroska does not tell
+                out.mux(film.encode(frame))
+    report = restore_video(source, tmp_path / "out.mkv", pipeline=line())
+    assert not report["notes"]
+    with av.open(str(source)) as was, av.open(str(tmp_path / "out.mkv")) as made:
+        assert [s.disposition for s in made.streams] == [s.disposition for s in was.streams]
+        copies = [[(p.pts, bytes(p)) for p in each.demux(video=1) if p.size] for each in (was, made)]
+    assert copies[0] == copies[1]
+    with av.open(str(tmp_path / "out.mkv")) as made:
+        assert [bytes(p) for p in made.demux(video=2) if p.size] == [cover.getvalue()]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_file_that_is_cut_off_is_restored_as_far_as_it_goes_and_that_is_told(av, tmp_path, suffix):
+    whole = write_video(
+        av, tmp_path / f"whole{suffix}", pictures(20), sound=False, container={"movflags": "+faststart"}
+    )
+    source = tmp_path / f"in{suffix}"
+    source.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    report = restore_video(source, tmp_path / f"out{suffix}", pipeline=line())
+    assert 0 < report["clip"]["frames"] < 20
+    assert report["notes"] == ["the file is cut off: it says that it is longer"]
+    assert not restore_video(whole, tmp_path / f"well{suffix}", pipeline=line())["notes"]
+
+
+def test_damaged_frames_are_told(av, tmp_path):
+    source = write_video(
+        av, tmp_path / "in.mp4", pictures(20), sound=False, container={"movflags": "+faststart"}
+    )
+    data = np.frombuffer(source.read_bytes(), np.uint8).copy()
+    data[np.random.default_rng(1).integers(len(data) // 3, len(data), 60)] ^= 0xFF
+    source.write_bytes(data.tobytes())
+    report = restore_video(source, tmp_path / "out.mp4", pipeline=line())
+    assert any("damaged, and are as the decoder patched them" in note for note in report["notes"])
+
+
+def test_a_container_gets_a_codec_that_it_holds(av, tmp_path):
+    source = write_video(av, tmp_path / "in.mp4", pictures(2), sound=False)
+    assert restore_video(source, tmp_path / "out.webm", pipeline=line())["clip"]["encoder"] == "libvpx-vp9"
 
 
 def test_a_turned_video_is_restored_upright_and_stays_turned(av, tmp_path):
@@ -323,6 +374,24 @@ def test_a_first_picture_that_is_not_shown_stays_so_and_no_other_becomes_one(tmp
             made.seek(index)
             told.append(made.info.get("duration"))
     assert told == delays
+
+
+def test_what_was_stored_without_loss_stays_so_beside_the_faces(tmp_path):
+    source = animated(tmp_path / "in.webp", lossless=True)
+    restore_video(source, tmp_path / "out.webp", pipeline=line())
+    with Image.open(source) as was, Image.open(tmp_path / "out.webp") as made:
+        for index in range(3):
+            was.seek(index), made.seek(index)
+            assert np.array_equal(*(np.asarray(each)[:, 120:] for each in (was, made)))
+
+
+def test_an_animation_becomes_one_of_another_format(tmp_path):
+    source = animated(tmp_path / "in.gif", duration=60, loop=2)
+    for name in ("out.webp", "out.png"):
+        restore_video(source, tmp_path / name, pipeline=line())
+        with Image.open(tmp_path / name) as made:
+            made.load()
+            assert (made.n_frames, made.info["duration"]) == (3, 60)
 
 
 def test_transparency_of_an_animation_is_kept(tmp_path):

@@ -31,7 +31,7 @@ def write_video(av, path, frames, *, times=None, codec="libx264", pix_fmt="yuv42
     options = {"libx264": {"crf": "12"}, "libx265": {"x265-params": "log-level=error"}}.get(codec, {})
     turn, coloured = stream.pop("turn", None), stream.pop("coloured", {})
     options = options | stream.pop("options", {})
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", options=stream.pop("container", {})) as out:
         out.metadata.update({"title": "A walk"} | stream.pop("tags", {}))
         height, width = frames[0].shape[:2]
         video = out.add_stream(codec, rate=25, width=width, height=height, options=options)

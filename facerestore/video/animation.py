@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.errors import ConfigError, ImageError, refusing
-from facerestore.io import DEFAULT_QUALITY, Mark, png_xmp
+from facerestore.io import DEFAULT_QUALITY, Mark, is_lossy, png_xmp, read_image
 from facerestore.types import DecodedImage
 from facerestore.video.marking import add_xmp, with_marks, xmp_of_gif
 from facerestore.video.reading import Frame
@@ -48,6 +48,7 @@ class Animation:
             for name in ("loop", "icc_profile", "exif", "background")
             if self._picture.info.get(name) is not None
         }
+        self._lossless = self._picture.format == "WEBP" and not is_lossy(read_image(path, page=1))
         self._xmp: bytes | None = self._picture.info.get("xmp")
         if self._picture.format == "GIF":
             self._xmp = xmp_of_gif(path.read_bytes())
@@ -101,11 +102,15 @@ class Animation:
         begin, *others = (_picture_of(image) for image, _ in frames)
         options: dict[str, Any] = self._facts | {"duration": [round(1000 * lasts) for _, lasts in frames]}
         name = FORMATS[path.suffix.lower()]
+        if name != self._picture.format:
+            options.pop("background", None)  # of GIF a place in its palette, of WebP a colour
         xmp, left = with_marks(self._xmp, mark)
         if xmp is not None:
             options |= {"xmp": xmp, "pnginfo": png_xmp(xmp)}  # WebP takes one, PNG the other, GIF none
         if name == "WEBP":
             options |= {"quality": quality or DEFAULT_QUALITY, "method": 4}
+            if self._lossless and quality is None:
+                options |= {"lossless": True, "quality": 0, "exact": True}
             if any(image.alpha is not None for image, _ in frames):
                 # Else frames are cropped to what is opaque, and called opaque.
                 options |= {"kmin": 1, "kmax": 1}

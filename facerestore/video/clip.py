@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from facerestore import __version__
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
-from facerestore.errors import ConfigError, ImageError, count
+from facerestore.errors import ConfigError, ImageError
 from facerestore.imaging.pixels import resize_image
 from facerestore.io import Mark, RemotePath, check_free, located, write_parts
 from facerestore.pipeline.build import build_pipeline
@@ -296,7 +296,7 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         while (one := next(made, None)) is not None:
             _write_segment(parts, number, chain([one], islice(made, SEGMENT_FRAMES - 1)), encoder, reader)
             number += 1
-        damaged = reader.damaged
+        faults = reader.faults
     left = join(
         job.source,
         parts.segments(),
@@ -306,8 +306,7 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         matrix=edges.matrix,
         mark=job.mark(parts.facts()),
     )
-    notes = [f"{count(damaged, 'packet')} could not be decoded, and are left out"] if damaged else []
-    return _report(parts.facts(), encoder=encoder, resumed=earlier * SEGMENT_FRAMES, notes=[*notes, *left])
+    return _report(parts.facts(), encoder=encoder, resumed=earlier * SEGMENT_FRAMES, notes=[*faults, *left])
 
 
 class _Edges:

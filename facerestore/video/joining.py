@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from facerestore.errors import ImageError, why
 from facerestore.io import Mark
 from facerestore.video.marking import add_xmp, tag_of, with_marks, xmp_of
-from facerestore.video.reading import load_av, open_video
+from facerestore.video.reading import is_cover, load_av, open_video
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,9 @@ def join(
             )
         return joint.left
     except (av.error.FFmpegError, ValueError, OSError) as error:
+        remedy = "mend the file" if target.suffix == ".mkv" else "give -o a name ending in .mkv"
         raise ImageError(
-            f"{target.name}: cannot be written as {target.suffix[1:]} ({why(error)}); give -o a name ending in .mkv"
+            f"{target.name}: cannot be written as {target.suffix[1:]} ({why(error)}); {remedy}"
         ) from error
 
 
@@ -112,12 +113,15 @@ def _add_streams(joint: _Joint, reader: Any, pictures: Any, matrix: Sequence[int
         restored = stream.index == reader.stream.index
         if stream.type == "data" and chaptered and stream.metadata.get("handler_name") == "SubtitleHandler":
             continue  # the titles of chapters, which are written anew
+        if is_cover(stream) and joint.out.format.name == "matroska":  # else it would be a film of one picture
+            joint.out.add_attachment(*_cover(reader.path, stream))
+            continue
         try:
             made = joint.out.add_stream_from_template(pictures if restored else stream, opaque=True)
         except Exception as error:
             if restored:
                 raise
-            joint.left.append(f"a {stream.type} stream could not be kept: {why(error)}")
+            joint.left.append(f"a stream of {stream.type} could not be kept: {why(error)}")
             continue
         made.metadata.update(stream.metadata)
         made.disposition = stream.disposition
@@ -129,6 +133,15 @@ def _add_streams(joint: _Joint, reader: Any, pictures: Any, matrix: Sequence[int
         elif stream.type != "attachment":
             joint.places[stream.index] = made
     return main
+
+
+def _cover(path: Path, stream: Any) -> tuple[str, str, bytes]:
+    """Return name, kind and bytes of a picture on the cover."""
+    kind = {"mjpeg": "jpeg"}.get(stream.codec_context.name, stream.codec_context.name)
+    with open_video(path) as reader:
+        packets = reader.container.demux(reader.container.streams[stream.index])
+        data = next((bytes(packet) for packet in packets if packet.size), b"")
+    return stream.metadata.get("filename", f"cover.{kind}"), f"image/{kind}", data
 
 
 def _copy_tags(joint: _Joint, container: Any) -> None:
@@ -156,11 +169,9 @@ def _other_packets(joint: _Joint, reader: Any) -> Iterator[tuple[Fraction, Any]]
     streams = [each for each in reader.container.streams if each.index in joint.places]
     if not streams:
         return
-    for packet in reader.container.demux(streams):
-        when = packet.dts if packet.dts is not None else packet.pts
-        if when is None:  # the last one of a stream, which is empty
-            continue
-        base, shown = packet.time_base, packet.pts if packet.pts is not None else when
+    for packet in _timed(reader.container.demux(streams)):
+        when, base = packet.dts, packet.time_base
+        shown = when if packet.pts is None else packet.pts
         if not joint.span.holds(shown * base):
             continue
         made = joint.places[packet.stream_index]
@@ -168,6 +179,23 @@ def _other_packets(joint: _Joint, reader: Any) -> Iterator[tuple[Fraction, Any]]
         shift = _ticks(joint.span.shift_s, base)
         packet.dts, packet.pts = when - shift, shown - shift
         yield (when - shift) * base, packet
+
+
+def _timed(packets: Iterable[Any]) -> Iterator[Any]:
+    """Yield packets with the time at which each is decoded, which some containers leave out for the first of a film."""
+    waiting: dict[int, list[Any]] = {}
+    for packet in packets:
+        first = waiting.setdefault(packet.stream_index, [])
+        if packet.dts is None and packet.pts is not None and packet.stream.type == "video":
+            first.append(packet)
+            continue
+        for before, held in enumerate(reversed(first), 1):
+            held.dts = held.pts if packet.dts is None else packet.dts - before
+        yield from first
+        first.clear()
+        packet.dts = packet.pts if packet.dts is None else packet.dts
+        if packet.dts is not None:  # as that of the last one is, which is empty
+            yield packet
 
 
 def _picture_packets(

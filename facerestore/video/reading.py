@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.errors import ConfigError, ImageError, required_package, why
+from facerestore.errors import ConfigError, ImageError, count, required_package, why
 from facerestore.types import DecodedImage, Image
 from facerestore.video import INSTALL
 from facerestore.video.seeking import entry_for, frames_from, packets_from
@@ -67,6 +67,7 @@ class VideoReader:
         container: PyAV's.
         stream: that is restored.
         damaged: how many packets could not be decoded so far.
+        patched: how many frames of those that were wanted came with something invented by the decoder.
         passed: how many frames have gone by so far.
     """
 
@@ -74,6 +75,7 @@ class VideoReader:
     container: Any
     stream: Any
     damaged: int = 0
+    patched: int = 0
     passed: int = 0
     _last_pts: int | None = field(default=None, init=False)
 
@@ -97,6 +99,24 @@ class VideoReader:
             return told
         return round(float(duration / 1_000_000 * self.rate))
 
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with the file as far as it was read, a line each."""
+        found = [
+            f"{count(self.damaged, 'packet')} could not be decoded, and are left out" if self.damaged else "",
+            f"{count(self.patched, 'frame')} were damaged, and are as the decoder patched them"
+            if self.patched
+            else "",
+            "the file is cut off: it says that it is longer" if self._is_cut_off() else "",
+        ]
+        return [each for each in found if each]
+
+    def _is_cut_off(self) -> bool:
+        """Say whether packets that the file lists lie beyond its end, or a Matroska's segment does."""
+        size = self.path.stat().st_size
+        listed = max((entry.pos + entry.size for entry in self.stream.index_entries), default=0)
+        return size < max(listed, _end_of_matroska(self.path))
+
     def frames(self, begin: int = 0) -> Iterator[Frame]:
         """Yield the frames in the order in which they are shown, from one on; to be called once.
 
@@ -112,6 +132,7 @@ class VideoReader:
             index, self.passed = self.passed, self.passed + 1
             self._time(raw)
             if index >= begin:
+                self.patched += raw.is_corrupt
                 lasts = float(raw.duration * self.time_base) if raw.duration else None
                 image = DecodedImage(pixels_of(raw))
                 yield Frame(index, image, float(raw.pts * self.time_base), raw, lasts)
@@ -171,14 +192,28 @@ def open_video(path: Path) -> Iterator[VideoReader]:
         reason = getattr(error, "strerror", None) or why(error)
         raise ImageError(f"{path}: cannot be read as a video ({reason}); check the file") from error
     with container:
-        stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+        stream = next((each for each in container.streams.video if not is_cover(each)), None)
         if stream is None:
             raise ImageError(f"{path}: holds no moving picture; give a video")
         stream.thread_type = "AUTO"
         yield VideoReader(path, container, stream)
 
 
-def _is_cover(stream: Any) -> bool:
+def _end_of_matroska(path: Path) -> int:
+    """Return where the segment of a Matroska file ends by its own word; 0 where it does not say (RFC 8794, 4)."""
+    with path.open("rb") as stream:
+        head = stream.read(64).ljust(64, b"\0")
+    place = 0
+    for name in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+        width = 9 - head[place + 4].bit_length() if place < 48 else 9
+        size = int.from_bytes(head[place + 4 : place + 4 + width], "big") & ~(1 << 7 * width)
+        if head[place : place + 4] != name or width > 8 or size == (1 << 7 * width) - 1:
+            return 0
+        place += 4 + width + size
+    return place
+
+
+def is_cover(stream: Any) -> bool:
     """Say whether a stream is a picture on the cover rather than the film."""
     flag = load_av().stream.Disposition.attached_pic
     return bool(stream.disposition & flag)

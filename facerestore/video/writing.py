@@ -62,6 +62,11 @@ _INSTEAD: Mapping[str, str] = MappingProxyType(
 )
 """Codec of the result by its suffix where that of the source is none that is written; H.264 elsewhere."""
 
+_HELD: Mapping[str, Sequence[str]] = MappingProxyType(
+    {".webm": ("vp8", "vp9", "av1"), ".mpg": (), ".mpeg": ()}
+)
+"""Codecs of the sources whose own one a result may have, by its suffix; any elsewhere."""
+
 TRIAL_PX = (320, 192)
 """Size of the frame with which an encoder is tried: hardware refuses very small ones."""
 
@@ -105,7 +110,8 @@ def encoder_for(
             )
         return asked
     instead = _INSTEAD.get(suffix.lower(), "h264")
-    candidates = _FAMILIES.get(codec) or _FAMILIES.get(instead, (instead,))
+    held = codec in _HELD.get(suffix.lower(), _FAMILIES)
+    candidates = (_FAMILIES.get(codec) if held else None) or _FAMILIES.get(instead, (instead,))
     found = next((name for name in candidates if works(name)), None)
     if found is None:
         raise ConfigError(
