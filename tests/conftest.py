@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -14,6 +15,10 @@ sys.path.append(str(REPOSITORY))
 
 # The networks of the tests are small: a second thread waits more than it works. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that tests start and send one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # What `-m fast` runs: a file or more for each room, chosen by measured durations. Without the rest, which is not even

@@ -1,5 +1,6 @@
 """Small pictures and their files in the arrangements that tests of `facerestore.io` need."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -17,6 +18,12 @@ HELD = {"JPEG": True, "PNG": True, "WEBP": True, "TIFF": True, "BMP": False, "AV
 HERE = [name for name in FORMATS if lacking(name) is None]
 """The formats for which nothing is wanting here."""
 
+# Pillow itself knows no HEIC; whatever test comes first, what is written is looked at.
+with contextlib.suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+
 
 def smooth(height=23, width=37, channels=3, dtype=np.uint8, seed=0):
     """Return a smooth picture of odd size that lossy formats keep well."""
@@ -31,10 +38,6 @@ def noisy(shape, dtype=np.uint8, seed=1):
 
 
 def saved(picture, format, **options):
-    if format == "HEIF":
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
     stream = io.BytesIO()
     picture.save(stream, format, **options)
     return stream.getvalue()

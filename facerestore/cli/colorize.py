@@ -10,14 +10,14 @@ from facerestore.cli.options import FILES, SETTING, command
 from facerestore.cli.request import SMALL, PhotosRequest
 from facerestore.config import COLORIZE, COLORIZE_MASK
 
-EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
-facerestore weights download gpen.colorization-1024
-Examples:
+EPILOG = """Examples:
 facerestore colorize grandmother.jpg
 facerestore colorize grandmother.jpg --strength 0.6 --compare
 facerestore colorize album -r -o coloured --report report.json
 facerestore colorize group.jpg --faces 0,2 --mask face
-facerestore colorize crop.png --aligned --weights my_network.pth"""
+facerestore colorize crop.png --aligned --weights my_network.pth
+The authors' GPEN (not for commercial use; its terms are shown first), which comes before the bundled network once it is here:
+facerestore weights download gpen.colorization-1024"""
 
 TEXTS = {
     "strength": "Saturation of the added colours; 0 changes nothing. 1 unless given.",
@@ -42,7 +42,7 @@ TEXTS = {
 def colorize(request: PhotosRequest) -> None:
     """Give the faces of black-and-white photos colours, and keep their light and shade.
 
-    Each face is found and shown to a GPEN network in grey; the network's colours are laid over the photo. The photo's
+    Each face is found and shown to a network in grey; the network's colours are laid over the photo. The photo's
     own luma (Y = 0.299 R + 0.587 G + 0.114 B) stays in every pixel, to within rounding (JPEG and lossy WebP files,
     which are encoded anew, round more), so that no wrinkle is added or lost. Only the colours are invented: they may be
     wrong.
@@ -51,7 +51,7 @@ def colorize(request: PhotosRequest) -> None:
     colour file. A photo that has colours already is coloured anew, and that is said. To sharpen faces as well, enhance
     first and colorize the result.
 
-    Without --weights the best installed weights for colouring are used. They are not part of facerestore: see below.
+    Without --weights the best installed weights for colouring are used; lite.colour-128 comes with facerestore.
     """
     from facerestore.cli.photos import execute
     from facerestore.pipeline.tasks.build import build_colorizer
