@@ -10,6 +10,7 @@ from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_o
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.backends import load_backend
+from facerestore.engines import Place
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
 from facerestore.imaging.alignment import template
 from facerestore.training.data.drawn import write_drawn_faces
@@ -413,3 +414,17 @@ def test_colouring_starts_from_colours_and_has_no_adversary(tmp_path):
         plan.recipe.start(networks)
     with pytest.raises(ConfigError, match=r"weight 0\.4 .*'colorize'.*recipe\.adversary\.weight=0"):
         adversary_plan(tmp_path, "recipe.task='colorize'")
+
+
+def test_an_export_of_colours_colours_and_restores_nothing(tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "colour.safetensors"
+    trained(drawn_plan("lite", tmp_path, *COLOUR), run)
+    export_run(run, out, licence="CC0-1.0", data="drawn")
+    assert read_metadata(out)["purpose"] == "colorize"
+    for place in (None, Place()):  # in torch, and by the graph that the file holds
+        restorer = load_backend(out, place=place)
+        assert restorer.for_task("colorize").descriptor.tasks == ("colorize",)
+        with pytest.raises(ConfigError, match=r"can colorize faces, and not restore them.*weights list"):
+            restorer.for_task("restore")
+    with pytest.raises(ConfigError, match=r"can restore faces, and not colorize them"):
+        load_backend(WeightsStore().require("lite.clean-256"), place=Place()).for_task("colorize")

@@ -53,9 +53,12 @@ def load_graph(
     record = record_from_json(file.metadata[RECORD], file.path)
     engine = open_graph(file, place, mix=mix)
     found = record.described(own.name, usual_batch(record.face_size, engine))
-    own = replace(own, detail=None if mix is None else mix.share)
+    # A graph is that of one task; a kind of network that knows others does those in torch.
+    tasks = own.tasks if record.purpose in own.tasks else (record.purpose,)
+    own = replace(own, detail=None if mix is None else mix.share, tasks=tasks)
     shared = ("face_size", "input_size", "network_range", "drawn_maps", "precision", "max_batch")
-    return GraphRestorer(replace(own, **{field: getattr(found, field) for field in shared}), engine, in_torch)
+    own = replace(own, **{field: getattr(found, field) for field in shared})
+    return GraphRestorer(own, engine, in_torch, purpose=record.purpose)
 
 
 class GraphRestorer(EngineRestorer):
@@ -64,9 +67,11 @@ class GraphRestorer(EngineRestorer):
     What the graph cannot do, another number format or task, or showing its stages, the same network does in torch.
     """
 
-    def __init__(self, descriptor: Descriptor, engine: Engine, in_torch: Callable[[], Restorer]) -> None:
+    def __init__(
+        self, descriptor: Descriptor, engine: Engine, in_torch: Callable[[], Restorer], *, purpose: str
+    ) -> None:
         super().__init__(descriptor, engine)
-        self._make_in_torch = in_torch
+        self._make_in_torch, self._purpose = in_torch, purpose
 
     @cached_property
     def in_torch(self) -> Restorer:
@@ -75,7 +80,7 @@ class GraphRestorer(EngineRestorer):
 
     def for_task(self, purpose: str) -> Restorer:
         """Return the restorer of a task."""
-        return self if purpose == "restore" else self.in_torch.for_task(purpose)
+        return self if purpose == self._purpose else self.in_torch.for_task(purpose)
 
     def with_fidelity(self, value: float) -> Restorer:
         """Return the restorer with another weight between quality (0) and fidelity to the input (1)."""

@@ -74,7 +74,7 @@ class LiteRestorer(TensorRestorer):
         return cls(network, face_size=FACE_SIZE, device=device)
 
     def for_header(self, header: Mapping[str, str]) -> Self:
-        """Return this restorer for faces of the size that the header states.
+        """Return this restorer for faces of the size, and for the task, that the header states.
 
         Raises:
             CheckpointError: that is no size, or none that the network can take.
@@ -85,9 +85,11 @@ class LiteRestorer(TensorRestorer):
             raise CheckpointError(
                 f"its header states faces of {size} px, and the network takes multiples of {multiple}"
             )
-        return (
+        sized = (
             self if size == self.face_size else type(self)(self.network, face_size=size, device=self.device)
         )
+        purpose = header.get("purpose", "restore")
+        return sized if purpose in sized.descriptor.tasks else sized.redeclared(tasks=(purpose,))
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:

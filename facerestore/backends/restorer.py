@@ -246,7 +246,8 @@ class Restorer(ABC):
         if purpose in self.descriptor.tasks:
             return self
         raise ConfigError(
-            f"backend '{self.name}' restores faces and does not {purpose} them; give weights of the backend gpen"
+            f"backend '{self.name}' with these weights can {' and '.join(self.descriptor.tasks)} faces, and not"
+            f" {purpose} them; give others ('facerestore weights list' says what each is for), or leave them out"
         )
 
     def with_fidelity(self, value: float) -> Restorer:

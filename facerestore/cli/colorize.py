@@ -16,7 +16,7 @@ facerestore colorize grandmother.jpg --strength 0.6 --compare
 facerestore colorize album -r -o coloured --report report.json
 facerestore colorize group.jpg --faces 0,2 --mask face
 facerestore colorize crop.png --aligned --weights my_network.pth
-The authors' GPEN (not for commercial use; its terms are shown first), which comes before the bundled network once it is here:
+The authors' GPEN (not for commercial use; its terms are shown first), which is taken once it is here:
 facerestore weights download gpen.colorization-1024"""
 
 TEXTS = {

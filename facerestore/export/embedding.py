@@ -118,6 +118,7 @@ def _opened(file: WeightsFile) -> _Subject:
         needs_parsing=restorer.needs_parsing,
         drawn_maps=restorer.descriptor.drawn_maps,
         max_batch=fixed,
+        purpose=restorer.descriptor.tasks[0],
         backend=restorer.name,
         exporter=f"facerestore {__version__}, torch {torch.__version__}, ONNX opset {OPSET}",
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from facerestore import __version__
+from facerestore.config import TASKS
 from facerestore.errors import CheckpointError, ConfigError, parse_json, read_text, refusing
 from facerestore.training.engine.checkpoints import restore_average
 from facerestore.training.engine.folder import RunFolder
@@ -107,7 +108,7 @@ def export_run(
 
 def _runs_alone(header: Mapping[str, str]) -> bool:
     """Say whether ``facerestore.export.embedding`` knows how a network is given what it takes."""
-    return header.get("purpose") == "restore" or header.get("arch") in ("finder", "landmarks")
+    return header.get("purpose") in TASKS or header.get("arch") in ("finder", "landmarks")
 
 
 def _no_run_folder(run: Path) -> AbstractContextManager[None]:

@@ -197,7 +197,8 @@ class LiteRecipe(Recipe):
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
         state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
-        return Exported(state, {"arch": "lite", SIZE_ENTRY: str(self.face_size)})
+        header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
+        return Exported(state, header)
 
 
 def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
