@@ -143,6 +143,7 @@ def test_a_photo_is_restored_in_poor_surroundings(album, prepare, environment):
     done = process("enhance", "a.png", "-o", "out.png", cwd=album, prepare=prepare, **environment)
     assert b"Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
+    assert "LANG" not in environment or (done.stdout + done.stderr).isascii()
     assert (album / "out.png").is_file()
 
 

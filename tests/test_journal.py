@@ -14,7 +14,7 @@ import pytest
 from fakes import Brightener, face_at, photo, pipeline
 
 from facerestore.batch import Asked, Journal, PhotoJob, PhotoOutcome, Status
-from facerestore.batch.journal import LEASE_S
+from facerestore.batch.journal import AHEAD_S, LEASE_S
 from facerestore.batch.journal_file import FILE, opened
 from facerestore.batch.settings import difference, settings_of
 from facerestore.batch.standing import Claim
@@ -344,6 +344,16 @@ def test_a_claim_holds_as_long_as_its_run_says_that_it_is_alive(open_journal, jo
     assert first.claim(job) is Claim.REFUSED
 
 
+@pytest.mark.parametrize(("ahead_s", "claim"), [(AHEAD_S - 1, Claim.REFUSED), (AHEAD_S, Claim.AGAIN)])
+def test_a_dead_run_whose_clock_was_set_back_keeps_no_photo(open_journal, job, ahead_s, claim):
+    clock = Clock()
+    first, second = (open_journal(clock=clock, host=host) for host in ("one", "two"))
+    first.claim(job)
+    clock.now -= ahead_s
+    second.beat()
+    assert second.claim(job) is claim
+
+
 def test_a_process_that_is_gone_has_no_claims(open_journal, job):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -413,6 +423,10 @@ def test_a_full_disk_is_told_with_the_remedy(open_journal, job):
     journal._base.execute("PRAGMA max_page_count = 1")
     with pytest.raises(JournalError, match=r"database or disk is full\); make room .* run the same again"):
         journal.writing(job, b"", report={"notes": ["x" * 100_000]}, parts=[b"result"])
+    journal._base.execute("PRAGMA max_page_count = 100000")
+    note_done(journal, job)
+    journal.settle(PhotoOutcome(job, Status.DONE, 0.5, report={}))
+    assert open_journal().look([job]).to_do == []
 
 
 def test_many_open_a_new_journal_at_once(tmp_path):

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 LEASE_S = 60.0
 """How long a run that says nothing counts as alive. Chosen: a machine that is busy is still heard within it."""
 
+AHEAD_S = 86_400.0
+"""How far another machine's clock may be ahead: a wrong zone is less. Later was said before a clock was set back."""
+
 MOST_UNNOTED = 16
 """Photos that are done before they are noted together: 0.06 ms for each in place of 0.3 (measured on ext4)."""
 
@@ -270,7 +273,7 @@ class Journal:
             return True
         if row["host"] == self._host and (row["pid"] == self._pid or not runs_here(row["pid"])):
             return False  # in a container, a process often has the number of the one before
-        return bool(self._clock() - row["seen"] < LEASE_S)
+        return bool(-AHEAD_S < self._clock() - row["seen"] < LEASE_S)
 
     def _recovered(self, job: PhotoJob, row: sqlite3.Row) -> bool:
         """Say whether a dead run has finished a result, and note it."""
