@@ -22,7 +22,7 @@ from facerestore.errors import BackendError
 from facerestore.io import encode_image
 from facerestore.pipeline.dials import dialled, undialled
 
-httpx, *_ = (
+httpx, _, uvicorn, *_ = (
     pytest.importorskip(needed, reason=f"{needed} is not installed; pip install '.[serve,test]'")
     for needed in ("httpx", "fastapi", "uvicorn", "python_multipart", "prometheus_client")
 )

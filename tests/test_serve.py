@@ -1,6 +1,7 @@
 """The service over HTTP: what it answers, what it refuses, and what becomes of requests under way."""
 
 import asyncio
+import contextlib
 import json
 import re
 import signal
@@ -12,7 +13,20 @@ from threading import Event
 
 import pytest
 from fakes import face_at, pipeline
-from serve_fakes import CRASH, CRASH_ONCE, FAIL, PATIENCE, WAIT, Server, enhanced_bytes, form, never, png
+from serve_fakes import (
+    CRASH,
+    CRASH_ONCE,
+    FAIL,
+    PATIENCE,
+    WAIT,
+    Server,
+    enhanced_bytes,
+    form,
+    httpx,
+    never,
+    png,
+    uvicorn,
+)
 
 from facerestore.batch.gathering import GatheringRestorer
 from facerestore.cli.app import main
@@ -21,11 +35,12 @@ from facerestore.errors import BackendError, ConfigError
 from facerestore.fields import names_of
 from facerestore.io import FORMATS
 from facerestore.serve.answers import MEDIA, wanted
+from facerestore.serve.connections import closing
 from facerestore.serve.crew import Crew
 from facerestore.serve.messages import Recipe
 from facerestore.serve.options import NOBODY, OPERATOR, ServeOptions, asked
 from facerestore.serve.options import RESTORE as REQUEST
-from facerestore.serve.run import token_of
+from facerestore.serve.run import CONNECTIONS, _Server, token_of
 from facerestore.serve.work import Kitchen
 
 PHOTO = png()
@@ -222,6 +237,46 @@ def test_slow_upload_is_ended(tmp_path):
         line.sendall(head.encode())
         assert b" 408 " in line.recv(4096)
     assert server.stop() == 0
+
+
+def test_connections_of_which_nothing_comes_keep_nobody_out(tmp_path):
+    server = Server(tmp_path, upload_limit=0.5)
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with contextlib.ExitStack() as opened, server.client() as client:
+        for number in range(CONNECTIONS):
+            line = opened.enter_context(socket.create_connection((host, int(port))))
+            line.sendall(b"POST /v1/restore HTTP/1.1\r\n" if number % 2 else b"")
+
+        def let_in():
+            with contextlib.suppress(httpx.TransportError):
+                return client.get("/healthz").status_code == 200
+
+        server.until(let_in)
+        line.settimeout(PATIENCE)
+        with contextlib.suppress(ConnectionResetError):
+            assert line.recv(1) == b""
+    assert server.stop() == 0
+
+
+def test_an_answer_that_nobody_takes_is_given_up():
+    async def answer(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(64_000_000)})
+
+    async def stall():
+        settings = uvicorn.Config(answer, http=closing(0.1), lifespan="off", log_config=None)
+        server, bound = _Server(settings), socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        _, writer = await asyncio.open_connection(*bound.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for held in (True, False):
+            while bool(server.server_state.connections) != held:
+                await asyncio.sleep(0.01)
+        server.should_exit = True
+        await serving
+        writer.close()
+
+    asyncio.run(asyncio.wait_for(stall(), PATIENCE))
 
 
 # --- under way -----------------------------------------------------------------------------------------------------

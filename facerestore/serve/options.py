@@ -69,7 +69,7 @@ class ServeOptions:
     """Longest time for one photo, waiting not counted."""
 
     upload_limit: float = option(60.0, above=0, metavar="SECONDS")
-    """Longest time for one upload."""
+    """Longest time for one upload; a connection on which nothing comes or is taken for so long is closed."""
 
     grace: float = option(30.0, least=0, metavar="SECONDS")
     """When asked to stop, finish what was accepted for at most so long."""

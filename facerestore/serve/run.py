@@ -14,6 +14,7 @@ import uvicorn
 
 from facerestore.errors import ConfigError, read_text, refusing
 from facerestore.serve.app import Service, build_app
+from facerestore.serve.connections import closing
 from facerestore.serve.crew import Crew
 from facerestore.serve.door import is_local
 from facerestore.serve.messages import Recipe
@@ -113,6 +114,7 @@ async def _serve(
     app = build_app(service, token=token)
     settings = uvicorn.Config(
         app,
+        http=closing(options.upload_limit),
         lifespan="off",
         log_config=None,
         access_log=False,
