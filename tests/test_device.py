@@ -73,13 +73,17 @@ def test_a_format_without_arithmetic_for_it_is_refused_where_it_would_crawl(monk
 
 
 def test_threads_are_told_to_sleep_only_before_torch_comes_and_unless_the_user_says_otherwise():
-    assert not wait_asleep({})  # torch is here already
+    assert not wait_asleep({})  # torch and numpy are here already
     for name, value in (("GOMP_SPINCOUNT", "10"), ("OMP_WAIT_POLICY", "active")):
         environ = {name: value}
-        assert not wait_asleep(environ, modules=())
-        assert environ == {name: value}
+        assert wait_asleep(environ, modules=()) == ["OPENBLAS_THREAD_TIMEOUT"]
+        assert environ == {name: value, "OPENBLAS_THREAD_TIMEOUT": "15"}
+    for name in ("OPENBLAS_THREAD_TIMEOUT", "OPENBLAS_NUM_THREADS"):
+        environ = {name: "4"}
+        assert wait_asleep(environ, modules=("os",)) == ["GOMP_SPINCOUNT"]
+        assert environ == {name: "4", "GOMP_SPINCOUNT": "10000"}
     environ = {}
-    assert wait_asleep(environ, modules=("os",))
+    wait_asleep(environ, modules=("numpy",))
     assert environ == {"GOMP_SPINCOUNT": "10000"}
 
 

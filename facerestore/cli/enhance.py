@@ -45,6 +45,9 @@ def enhance(request: PhotosRequest) -> None:
     Results are marked in their XMP, for people and for programs (--no-mark leaves that out). In a directory, files that
     are marked so, whose name ends in _restored, or that the journal of an earlier run knows, are results and left out.
     """
+    from facerestore.cli.beginning import begun
+
+    request = begun(request)
     from facerestore.cli.photos import execute, refuse_lists
 
     if request.sheet is not None:

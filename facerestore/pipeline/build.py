@@ -63,6 +63,16 @@ class MakeParser(Protocol):
         ...
 
 
+class MakeDetector(Protocol):
+    """Makes a detector, as ``build_detector`` does."""
+
+    def __call__(
+        self, chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore, device: torch.device | str
+    ) -> FaceDetector:
+        """Return the detector that was chosen."""
+        ...
+
+
 def build_pipeline(
     config: RestoreConfig | None = None, *, store: WeightsStore | None = None
 ) -> RestorePipeline:
@@ -119,9 +129,17 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         raise WeightsError(no_weights(AUTO, store, RESTORE))
     device = _prepared_device(config)
     finding = choose(DETECT, config, store)
-    detector = None if config.aligned else build_detector(finding, config, store, device)
+    detectors: list[FaceDetector] = []
     parsers: dict[str, FaceParser | None] = {}
-    parsers_lock = Lock()
+    detectors_lock, parsers_lock = Lock(), Lock()
+
+    def shared_detector(
+        chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore, device: torch.device | str
+    ) -> FaceDetector:
+        with detectors_lock:
+            if not detectors:
+                detectors.append(build_detector(chosen, config, store, device))
+            return detectors[0]
 
     def shared_parser(
         chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
@@ -133,11 +151,12 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
 
     def build(name: str) -> RestorePipeline:
         single = replace(config, weights=name, background=None, tile=None, guard=False, min_identity=None)
-        return assemble(single, store=store, detector=detector, make_parser=shared_parser)
+        return assemble(single, store=store, make_detector=shared_detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
     if device.type == "cpu":
         lines.begin_usual()
+    detector = None if config.aligned else shared_detector(finding, config, store, device)
     if config.provider is not None:  # whoever names one is told at once where it is not there
         lines.get(found.candidates[0].name)
     behind = choose(BACKGROUND, config, store)
@@ -187,7 +206,7 @@ def assemble(
     procedure: Procedure = Procedure(),  # noqa: B008  # frozen
     *,
     store: WeightsStore | None = None,
-    detector: FaceDetector | None = None,
+    make_detector: MakeDetector = build_detector,
     make_parser: MakeParser = build_parser,
 ) -> RestorePipeline:
     """Return a pipeline with one network, as ``build_pipeline`` does.
@@ -196,8 +215,8 @@ def assemble(
         config: what the user chose; defaults when None.
         procedure: what it does; that of another task than restoring takes the weights of its own purpose.
         store: where weights are looked for; the user's own when None.
-        detector: finds the faces; None makes the one that ``config`` names.
-        make_parser: makes the parser that was chosen; lines that are made together share theirs.
+        make_detector: makes the detector that was chosen; lines that are made together share theirs.
+        make_parser: makes the parser, likewise.
 
     Raises:
         WeightsError: the weights are not installed, or are corrupt.
@@ -225,8 +244,7 @@ def assemble(
         program = official_program(restorer.name)
         procedure, config = program.procedure, program.completed(config)
     finding = choose(DETECT, config, store)
-    if detector is None and not config.aligned:
-        detector = build_detector(finding, config, store, device)
+    detector = None if config.aligned else make_detector(finding, config, store, device)
     preferred = LANDMARKS if restorer.descriptor.drawn_maps else procedure.parser_weights
     needing = _needing_parser(procedure, config, restorer)
     parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from facerestore.quality.agreement import Agreement, agreement
@@ -84,6 +85,15 @@ class Guard:
     ) -> None:
         self._open, self._least, self._lock = open_network, least_identity, Lock()
         self._network: IdentityNetwork | None = None
+
+    def begin(self) -> None:
+        """Begin to open the identity network where it is not open, while faces are restored; who needs it waits."""
+        if self._open is not None and self._network is None:
+            Thread(target=self._try).start()
+
+    def _try(self) -> None:
+        with suppress(Exception):  # the next call tries again
+            self._opened()
 
     def judge(
         self, faces: Sequence[RestoredFace], qualities: Sequence[FaceQuality | None]

@@ -101,6 +101,8 @@ def judge_each(
         judged.append(
             judge_face(parts, photo, detected) if aside is None else (RestoredFace(detected, aside), None)
         )
+    if parts.guard is not None and any(face.decision.outcome is Outcome.RESTORED for face, _ in judged):
+        parts.guard.begin()
     return with_judged(photo, judged)
 
 
