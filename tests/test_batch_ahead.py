@@ -4,8 +4,11 @@ from fakes import face_at, photo, pipeline
 
 from facerestore.batch import STREAM, PhotoJob, Status, run_jobs
 from facerestore.batch.ahead import Ahead, may_read
+from facerestore.cli import photos
+from facerestore.cli.beginning import begun
+from facerestore.cli.request import PhotosRequest
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import ImageError
+from facerestore.errors import ConfigError, ImageError
 from facerestore.io import read_image, write_image
 
 
@@ -69,3 +72,27 @@ def test_what_may_not_be_wanted_is_not_read(jobs):
     write_image(jobs[0].target, photo())
     assert not may_read(jobs[0], overwrite=False)
     assert may_read(jobs[0], overwrite=True)
+
+
+# --- what begins beside it -----------------------------------------------------------------------------------------
+
+
+def request(*inputs, **asked):
+    return PhotosRequest(inputs=inputs, restore=RestoreConfig(provider="none"), files=OutputConfig(), **asked)
+
+
+def test_what_fails_meanwhile_is_told_once_the_photo_is_through(jobs):
+    ahead = Ahead(jobs[0], RestoreConfig())
+    with pytest.raises(ConfigError, match="'none'"):
+        photos._Here(request(), ahead)
+    assert ahead._found.done()  # it listens to standard error until then
+
+
+def test_the_pipeline_of_one_photo_is_begun_and_its_fault_raised_where_it_is_asked_for(jobs):
+    one = begun(request(jobs[0].source))
+    with pytest.raises(ConfigError, match="'none'"):
+        one.build(one.restore)
+    several = request(jobs[0].source, jobs[1].source)
+    folder, planned = request(jobs[0].source.parent), request(jobs[0].source, dry_run=True)
+    for other in (several, folder, planned, request(jobs[0].source, engine="ray")):
+        assert begun(other) is other

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from threading import Thread
 from typing import NamedTuple
 
@@ -50,6 +50,11 @@ class Ahead:
             found.set_result(Read(data, image))
         except BaseException as error:  # raised where the photo is asked for
             found.set_exception(error)
+
+    def wait(self) -> None:
+        """Return when the photo is read, whatever came of it."""
+        if self._found is not None:
+            wait([self._found])
 
     def take(self, job: PhotoJob) -> Read | None:
         """Return what was read, once, and only for its job; raises what reading and decoding raised.

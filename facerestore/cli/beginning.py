@@ -31,7 +31,7 @@ def begun(request: PhotosRequest) -> PhotosRequest:
     def build() -> None:
         try:
             pipeline.set_result(build_pipeline(request.restore))
-        except BaseException as error:
+        except BaseException as error:  # raised where the pipeline is asked for
             pipeline.set_exception(error)
 
     Thread(target=build, daemon=True).start()

@@ -155,8 +155,13 @@ class _Here:
     def __init__(self, request: PhotosRequest, ahead: Ahead | None) -> None:
         from facerestore.pipeline.build import build_pipeline
 
-        self.line = (request.build or build_pipeline)(request.restore)
-        check_options(self.line, request.files)
+        try:
+            self.line = (request.build or build_pipeline)(request.restore)
+            check_options(self.line, request.files)
+        except Exception:
+            if ahead is not None:
+                ahead.wait()  # until it is through, it listens to standard error, where the fault is to be told
+            raise
         self._options, self._ahead = request.files, ahead
 
     @property
