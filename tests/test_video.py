@@ -119,6 +119,16 @@ def test_a_container_gets_a_codec_that_it_holds(av, tmp_path):
     assert restore_video(source, tmp_path / "out.webm", pipeline=line())["clip"]["encoder"] == "libvpx-vp9"
 
 
+def test_what_a_container_does_not_take_is_told_before_all_is_restored(av, tmp_path, monkeypatch):
+    monkeypatch.setattr(clip, "SEGMENT_FRAMES", 4)
+    source, told = write_video(av, tmp_path / "in.mp4", pictures(10)), []
+    with pytest.raises(ImageError, match=r"cannot be written as mpg \(.*\); give -o a name ending in .mkv"):
+        restore_video(
+            source, tmp_path / "out.mpg", pipeline=line(), on_frame=lambda done, of: told.append(done)
+        )
+    assert max(told) <= 4
+
+
 def test_a_turned_video_is_restored_upright_and_stays_turned(av, tmp_path):
     upright = pictures(3, height=160, width=112)
     source = write_video(av, tmp_path / "in.mp4", [np.rot90(each, -1).copy() for each in upright], turn=90)

@@ -23,7 +23,7 @@ from facerestore.pipeline.parts import Passage
 from facerestore.pipeline.report import mark_of, weights_used
 from facerestore.video import has_video_name
 from facerestore.video.animation import Animation
-from facerestore.video.joining import Span, join
+from facerestore.video.joining import Span, check_container, join
 from facerestore.video.line import WARM_FRAMES, restored_frames
 from facerestore.video.parts import PartsFolder, parts_beside
 from facerestore.video.reading import (
@@ -295,6 +295,8 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         number = earlier
         while (one := next(made, None)) is not None:
             _write_segment(parts, number, chain([one], islice(made, SEGMENT_FRAMES - 1)), encoder, reader)
+            if number == 0:
+                check_container(job.source, parts.segments()[0], parts.path / f"trial{job.target.suffix}")
             number += 1
         faults = reader.faults
     left = join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -79,30 +80,55 @@ def join(
         ImageError: the container does not take the pictures, or the file cannot be written.
     """
     av = load_av()
-    try:
-        with open_video(source) as reader, av.open(str(segments[0])) as first:
-            tag = tag_of(target.suffix)
-            xmp, left = with_marks(xmp_of(reader.container), mark)
-            options = {"movflags": "+faststart"} if target.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
-            with av.open(str(target), "w", options=options) as out:
-                joint = _Joint(out, span, left=[f"not carried over: {what}" for what in left])
-                main = _add_streams(joint, reader, first.streams.video[0], matrix)
-                _copy_tags(joint, reader.container)
-                if xmp is not None and tag is not None:
-                    out.metadata[tag] = xmp.decode(errors="replace")
-                others = _other_packets(joint, reader)
-                pictures = _picture_packets(segments, main, span, last_s)
-                for _, packet in heapq.merge(others, pictures, key=lambda timed: timed[0]):
-                    out.mux(packet)
+    with _taken_by(target), open_video(source) as reader, av.open(str(segments[0])) as first:
+        tag = tag_of(target.suffix)
+        xmp, left = with_marks(xmp_of(reader.container), mark)
+        options = {"movflags": "+faststart"} if target.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
+        with av.open(str(target), "w", options=options) as out:
+            joint = _Joint(out, span, left=[f"not carried over: {what}" for what in left])
+            main = _add_streams(joint, reader, first.streams.video[0], matrix)
+            _copy_tags(joint, reader.container)
+            if xmp is not None and tag is not None:
+                out.metadata[tag] = xmp.decode(errors="replace")
+            others = _other_packets(joint, reader)
+            pictures = _picture_packets(segments, main, span, last_s)
+            for _, packet in heapq.merge(others, pictures, key=lambda timed: timed[0]):
+                out.mux(packet)
         if xmp is not None and tag is None and not add_xmp(target, xmp):
             joint.left.append(
                 f"not carried over: XMP and the mark in it, which {target.suffix} does not hold"
             )
         return joint.left
-    except (av.error.FFmpegError, ValueError, OSError) as error:
+
+
+def check_container(source: Path, segment: Path, trial: Path) -> None:
+    """Begin a result with the first of its segments, so that what cannot be joined is known before all are made.
+
+    Args:
+        source: the video that the segment was made of.
+        segment: its first one.
+        trial: is written and removed; its suffix says the container.
+
+    Raises:
+        ImageError: the container does not take what comes into it.
+    """
+    av = load_av()
+    with _taken_by(trial), open_video(source) as reader, av.open(str(segment)) as first:
+        with av.open(str(trial), "w") as out:
+            _add_streams(_Joint(out, Span()), reader, first.streams.video[0], None)
+            out.start_encoding()
+        trial.unlink()
+
+
+@contextmanager
+def _taken_by(target: Path) -> Iterator[None]:
+    """Raise what goes wrong in the block as an ImageError that tells the container."""
+    try:
+        yield
+    except (load_av().error.FFmpegError, ValueError, OSError) as error:
         remedy = "mend the file" if target.suffix == ".mkv" else "give -o a name ending in .mkv"
         raise ImageError(
-            f"{target.name}: cannot be written as {target.suffix[1:]} ({why(error)}); {remedy}"
+            f"the result cannot be written as {target.suffix[1:]} ({why(error)}); {remedy}"
         ) from error
 
 
