@@ -94,9 +94,10 @@ def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str
 def _clip_words(clip: dict[str, Any]) -> str:
     """Return how much of a clip shows faces, what was restored, and how it was written."""
     resumed = f", the first {clip['resumed_at']} of an earlier run" if clip["resumed_at"] else ""
+    shown = f"; the faces above are those of frame {clip['shown_frame']}" if clip["with_faces"] else ""
     return (
         f"{count(clip['frames'], 'frame')}{resumed}: {clip['with_faces']} with faces, {clip['restored']} restored;"
-        f" encoded with {clip['encoder']}; the faces above are those of frame {clip['shown_frame']}"
+        f" encoded with {clip['encoder']}{shown}"
     )
 
 
