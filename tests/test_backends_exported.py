@@ -24,6 +24,7 @@ from facerestore.backends.exported.record import record_from_json, sidecar_of
 from facerestore.config import RestoreConfig
 from facerestore.engines.onnx import OnnxEngine
 from facerestore.engines.openvino import OpenVinoEngine, import_openvino
+from facerestore.engines.torchscript import without_deprecation
 from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
 from facerestore.pipeline.choose import choose
 from facerestore.testing.drawn_faces import trial_faces, trial_map
@@ -72,7 +73,7 @@ class Doubler(torch.nn.Module):
 def torchscript_file(tmp_path, module=None, *, record=None, size=16):
     path = tmp_path / "net.torchscript"
     extra = {} if record is None else {"facerestore.json": record.to_json()}
-    with pytest.warns(FutureWarning, match="deprecated"):
+    with without_deprecation():
         traced = torch.jit.trace(module or Doubler(), torch.zeros(2, 3, size, size))
     traced.save(str(path), _extra_files=extra)
     return ExportedFile("torchscript", path)
