@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,13 +22,12 @@ from facerestore.pipeline.parts import Passage
 from facerestore.pipeline.report import mark_of, weights_used
 from facerestore.video import has_video_name
 from facerestore.video.animation import Animation
-from facerestore.video.joining import Span, check_container, join
+from facerestore.video.joining import Edges, Span, check_container, join
 from facerestore.video.line import WARM_FRAMES, restored_frames
 from facerestore.video.parts import PartsFolder, parts_beside
 from facerestore.video.reading import (
     Frame,
     VideoReader,
-    display_matrix,
     has_even_sides,
     open_video,
     parse_frames,
@@ -282,7 +280,7 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         head = next(looked.frames(first), None)
         if head is None:
             raise _beyond(job, first, looked.passed)
-    edges = _Edges(head.raw)
+    edges = Edges(head.raw)
     with open_video(job.source) as reader:
         codec = reader.stream.codec_context.codec.canonical_name
         encoder = encoder_for(codec, job.target.suffix, asked=job.output.encoder)
@@ -309,37 +307,6 @@ def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
         mark=job.mark(parts.facts()),
     )
     return _report(parts.facts(), encoder=encoder, resumed=earlier * SEGMENT_FRAMES, notes=[*faults, *left])
-
-
-class _Edges:
-    """What is known of the first and the last frame of a part of a clip, once all have passed.
-
-    Args:
-        head: the first frame as it was decoded.
-    """
-
-    def __init__(self, head: Any) -> None:
-        self.matrix = display_matrix(head)
-        self.last_s: Fraction | None = None
-        self._begin = self._end = head.pts * head.time_base
-
-    @property
-    def begin_s(self) -> float:
-        """When the first one is shown."""
-        return float(self._begin)
-
-    def passing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """Yield the frames."""
-        for frame in frames:
-            raw = frame.raw
-            self.last_s = raw.duration * raw.time_base if raw.duration else None
-            self._end = raw.pts * raw.time_base + (self.last_s or 0)
-            yield frame
-
-    @property
-    def span(self) -> Span:
-        """The time from the first to the last."""
-        return Span(self._begin, self._end)
 
 
 def _counted(done: Iterator[Made], on_frame: OnFrame, before: int, total: int) -> Iterator[Made]:

@@ -13,7 +13,7 @@ from typing import Any
 from facerestore.errors import ImageError, why
 from facerestore.io import Mark
 from facerestore.video.marking import add_xmp, tag_of, with_marks, xmp_of
-from facerestore.video.reading import is_cover, load_av, open_video
+from facerestore.video.reading import Frame, display_matrix, is_cover, load_av, open_video
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,37 @@ class Span:
     def shift_s(self) -> Fraction:
         """What is taken off all times."""
         return self.begin_s or Fraction(0)
+
+
+class Edges:
+    """What is known of the first and the last frame of a part of a clip, once all have passed.
+
+    Args:
+        head: the first frame as it was decoded.
+    """
+
+    def __init__(self, head: Any) -> None:
+        self.matrix = display_matrix(head)
+        self.last_s: Fraction | None = None
+        self._begin = self._end = head.pts * head.time_base
+
+    @property
+    def begin_s(self) -> float:
+        """When the first one is shown."""
+        return float(self._begin)
+
+    def passing(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """Yield the frames."""
+        for frame in frames:
+            raw = frame.raw
+            self.last_s = raw.duration * raw.time_base if raw.duration else None
+            self._end = raw.pts * raw.time_base + (self.last_s or 0)
+            yield frame
+
+    @property
+    def span(self) -> Span:
+        """The time from the first to the last."""
+        return Span(self._begin, self._end)
 
 
 @dataclass(slots=True)
