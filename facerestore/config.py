@@ -448,5 +448,5 @@ SYNTHESIZE = Task("synthesize", "synthesize", "synthesize", "synthesizing", "syn
 TASKS = {task.purpose: task for task in (RESTORE, COLORIZE, INPAINT, SYNTHESIZE)}
 """All tasks by purpose."""
 
-COLORIZE_MASK = "whole"
-"""Colours go over the whole crop, with a soft border: hair, neck and clothes have colours too."""
+COLORIZE_MASK = "face,hair,neck,ears"
+"""Colours go over the head: of its surroundings a network sees a square, and colours would end at its border."""

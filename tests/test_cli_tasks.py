@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.cli.app import main
+from facerestore.config import COLORIZE_MASK
 from facerestore.face_parts import CLASS_COLOURS
 from facerestore.io import read_image, write_image
 from facerestore.parsing import PALETTE
@@ -86,7 +87,7 @@ def test_flags_and_the_file_reach_the_colouring(folder, tiny, monkeypatch):
     assert main(["colorize", "a.png", "--config", "c.toml", "--mask", "face,hair", "--offline", "-q"]) == 0
     assert main(["inpaint", "a.png", "--strokes", "--no-colour-match", "--save-damaged", "d", "-vv"]) == 0
     first, second, third, fourth = seen
-    assert (first.restore.mask, first.restore.strength, first.restore.weights) == ("whole", 1.0, tiny)
+    assert (first.restore.mask, first.restore.strength, first.restore.weights) == (COLORIZE_MASK, 1.0, tiny)
     assert (second.restore.mask, second.restore.strength, second.restore.force) == ("face", 0.0, True)
     assert second.files.quality == 50
     assert (third.restore.mask, third.restore.offline, third.verbosity) == ("face,hair", True, -1)
@@ -95,7 +96,6 @@ def test_flags_and_the_file_reach_the_colouring(folder, tiny, monkeypatch):
 
 def test_each_command_says_which_weights_it_needs(folder, capsys):
     for command, weights in (
-        (["colorize", "a.png"], "gpen.colorization-1024"),
         (["inpaint", "a.png", "--strokes"], "gpen.inpainting-1024"),
         (["synthesize", "a.png"], "gpen.seg2face-512"),
     ):

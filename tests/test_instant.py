@@ -50,7 +50,7 @@ from facerestore.__main__ import main
 main()
 """
 
-RESTORERS = ("lite_clean_256", "gpen_clean_128", "psfr_clean_128", "mmrb_clean_128")
+RESTORERS = ("lite_clean_256", "gpen_clean_128", "psfr_clean_128", "mmrb_clean_128", "lite_colour_128")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,7 @@ def test_every_bundled_restorer_needs_no_torch(backend, photo, tmp_path):
     [
         ("detect", "{photo}", "-o", "boxes.png"),
         ("parse", "{photo}", "-o", "parts.png"),
+        ("colorize", "{photo}", "-o", "coloured.png"),
         ("enhance", "{photo}", "-o", "out.png", "--dry-run"),
         ("enhance", "{photo}", "--region", "eyes=0.5", "--sheet", "sheet.png"),
         ("weights", "list"),
@@ -193,7 +194,7 @@ def test_torch_does_what_the_graph_cannot():
     assert graph.with_precision("float32") is graph
     face = trial_faces(128)[0]
     assert len(graph.stages(face, trial_map(128))) > 1
-    with pytest.raises(ConfigError, match="does not inpaint"):
+    with pytest.raises(ConfigError, match="and not inpaint them"):
         graph.for_task("inpaint")
 
 

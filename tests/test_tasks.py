@@ -19,7 +19,7 @@ from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.config import TASKS, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, ImageError, WeightsError
 from facerestore.face_parts import CLASS_COLOURS, CLASS_NAMES
-from facerestore.io import _icc, decode_image, encode_image, write_image
+from facerestore.io import _icc, decode_image, encode_image, read_image, write_image
 from facerestore.parsing import PALETTE, LandmarkParser
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.build import (
@@ -609,10 +609,24 @@ def test_only_backends_that_do_the_task_are_taken(tmp_path):
         "restore", RestoreConfig(), facerestore.weights.WeightsStore()
     ).path
     for name in ("colorize", "inpaint", "synthesize"):
-        with pytest.raises(ConfigError, match=f"'lite' restores faces and does not {name} them"):
+        with pytest.raises(
+            ConfigError, match=f"'lite' with these weights can restore faces, and not {name} them"
+        ):
             load_backend(bundled).for_task(name)
-    with pytest.raises(WeightsError, match=r"weights download gpen\.colorization-1024"):
-        facerestore.colorize(photo().pixels)
+    with pytest.raises(WeightsError, match=r"weights download gpen\.seg2face-512"):
+        facerestore.synthesize(np.zeros((512, 512), np.uint8))
+
+
+def test_grey_heads_get_colours_without_a_download_and_keep_their_luma():
+    grey = read_image(Path(__file__).parent.parent / "examples/astronaut_degraded.jpg").pixels @ LUMA
+    grey = np.rint(np.repeat(grey[..., None], 3, axis=2)).astype(np.uint8)
+    result = facerestore.colorize(grey)
+    (face,) = result.faces
+    left, top, right, bottom = (round(value) for value in face.detected.box)
+    middle = result.image.pixels[(top + bottom) // 2, (left + right) // 2].astype(int)
+    assert middle[0] > middle[1] > middle[2], "skin is redder than it is blue, whatever its tone"
+    assert np.array_equal(result.image.pixels[-1], grey[-1]), "what is no head stays grey"
+    assert np.abs(result.image.pixels @ LUMA - grey[..., 0]).max() <= 0.5 + 1e-3
 
 
 def test_a_failing_network_fails_the_task():

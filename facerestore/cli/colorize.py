@@ -15,14 +15,15 @@ facerestore colorize grandmother.jpg
 facerestore colorize grandmother.jpg --strength 0.6 --compare
 facerestore colorize album -r -o coloured --report report.json
 facerestore colorize group.jpg --faces 0,2 --mask face
+facerestore colorize portrait.jpg --mask whole
 facerestore colorize crop.png --aligned --weights my_network.pth
 The authors' GPEN (not for commercial use; its terms are shown first), which is taken once it is here:
 facerestore weights download gpen.colorization-1024"""
 
 TEXTS = {
     "strength": "Saturation of the added colours; 0 changes nothing. 1 unless given.",
-    "mask": "What is coloured: whole (the whole square around each face, with a soft border; unless given), face, or"
-    " parts such as face,hair.",
+    "mask": "What is coloured: parts of faces (face,hair,neck,ears unless given), or whole (the whole square around"
+    " each face, with a soft border).",
     "force": SMALL,
 }
 
@@ -47,7 +48,7 @@ def colorize(request: PhotosRequest) -> None:
     which are encoded anew, round more), so that no wrinkle is added or lost. Only the colours are invented: they may be
     wrong.
 
-    Only faces and what is close around them get colours; the rest of the photo stays as it is. A grey file becomes a
+    Only heads get colours, or what --mask says; the rest of the photo stays as it is. A grey file becomes a
     colour file. A photo that has colours already is coloured anew, and that is said. To sharpen faces as well, enhance
     first and colorize the result.
 

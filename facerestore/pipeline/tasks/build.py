@@ -49,7 +49,7 @@ def build_colorizer(
 
     Args:
         config: as for restoring; its ``mask`` says what is coloured, its ``strength`` is the saturation of the added
-            colours, and ``colour_match`` is off whatever it says. None colours the whole crop of each face.
+            colours, and ``colour_match`` is off whatever it says. None colours heads: faces, hair, necks and ears.
         store: where weights are looked for; the user's own when None.
     """
     config = config if config is not None else RestoreConfig(mask=COLORIZE_MASK)
