@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import threading
 import time
@@ -92,6 +91,8 @@ class Journal:
     ) -> None:
         self._folder, self._asked, self._version, self._clock = folder, asked, version, clock
         self._home = home or folder
+        import socket
+
         self._host, self._pid = host or socket.gethostname(), pid or os.getpid()
         self._lock, self._over = threading.RLock(), threading.Event()
         self._run, self._synced = 0, clock()

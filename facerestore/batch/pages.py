@@ -6,14 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facerestore.batch.plan import STREAM, PhotoJob
-from facerestore.batch.undo import Crop
 from facerestore.errors import ImageError
 from facerestore.io import encode_page, fitting, joined, left_out
 from facerestore.pipeline.report import storage_note
 from facerestore.types import DecodedImage
+
+if TYPE_CHECKING:
+    from facerestore.batch.undo import Crop
 
 
 class Restored(NamedTuple):
@@ -65,7 +67,7 @@ def restore_pages(data: bytes, count: int, *, restore: Callable[[int], Restored]
         restore: restores one, the first of which is 1.
     """
     pages, reports, extras, unsaid = [], [], list[Path](), list[tuple[int, str]]()
-    crops = list[Crop]()
+    crops: list[Crop] = []
     changed = False
     for number in range(1, count + 1):
         found = restore(number)

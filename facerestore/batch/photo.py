@@ -25,7 +25,6 @@ from facerestore.batch.products import (
     write_stages,
 )
 from facerestore.batch.standing import Claim
-from facerestore.batch.undo import crops_of, packed, undo_path
 from facerestore.batch.workers import PixelBudget
 from facerestore.config import OutputConfig
 from facerestore.errors import ConfigError, JournalError, WeightsError
@@ -273,6 +272,8 @@ def _keeping(
     """Return what is told of a result when it is encoded, and all files beside it: the photo too, where it is kept."""
     if not work.options.keep_originals or found.unchanged:
         return work.telling(job, data, found.report, found.extras), found.extras
+    from facerestore.batch.undo import packed, undo_path
+
     aside, name = undo_path(job.target), "photo" if job.source == STREAM else job.source.name
     extras = (*found.extras, aside)
     told = work.telling(job, data, found.report, extras)
@@ -322,7 +323,11 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
     if options.save_damaged is not None and result.before is not None:
         target = beside(Path(options.save_damaged) / job.name, "_damaged.png")
         extras.append(write_extra(target, picture_of(result.before.pixels, result, "damage"), options))
-    crops = crops_of(image, result.image, result.faces, page=job.page) if options.keep_originals else []
+    crops = []
+    if options.keep_originals:
+        from facerestore.batch.undo import crops_of
+
+        crops = crops_of(image, result.image, result.faces, page=job.page)
     return Restored(result.image, result.report, unchanged, tuple(extras), tuple(crops))
 
 

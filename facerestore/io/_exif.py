@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import NamedTuple
 
 ORIENTATION = 0x0112
@@ -222,6 +221,8 @@ def _read_children(data: bytes, directory: Directory, *, depth: int) -> None:
 
 def resolution_fields(dpi: tuple[float, float], order: str) -> dict[int, Field]:
     """Return the three entries of a resolution in dots per inch."""
+    from fractions import Fraction
+
     fields = {RESOLUTION_UNIT: field_of(SHORT, (2,), order)}
     for tag, value in zip((X_RESOLUTION, Y_RESOLUTION), dpi, strict=True):
         # Four decimals keep what PNG's whole dots per metre can tell.

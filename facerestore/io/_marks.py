@@ -11,7 +11,6 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from html import unescape
 from pathlib import Path
 from typing import IO, Any
 
@@ -146,6 +145,8 @@ def read_mark(source: str | Path | bytes) -> Mark | None:
     words, facts = dict(_WORDS.findall(text)), _FACTS.search(text)
     if b"result" not in words or facts is None:
         return None
+    from html import unescape
+
     try:
         told = json.loads(unescape((facts[1] or facts[2] or b"").decode()))
         known = {each: told[each] for each in Mark.__dataclass_fields__ if each in told}

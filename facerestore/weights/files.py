@@ -8,8 +8,6 @@ import os
 import shutil
 import struct
 import sys
-import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +52,9 @@ def unpacked(path: Path, packaged_file: str | None) -> Iterator[Path]:
     if packaged_file is None or path.suffix.lower() != ".whl":
         yield path
         return
+    import tempfile
+    import zipfile
+
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / Path(packaged_file).name
         try:
