@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from facerestore.degradation import PRESETS, DegradationDraw, Step, apply_steps
-from facerestore.degradation.steps import GaussianBlur, Jpeg, Noise, Resize
+from facerestore.degradation.steps import GaussianBlur, Grey, Jpeg, Noise, Resize
 from facerestore.io import read_image, write_image
 from facerestore.types import DecodedImage, Image
 
@@ -42,6 +42,8 @@ def steps_of(name: str, side: int, rng: np.random.Generator) -> tuple[Step, ...]
         "noise": (Noise(18.0, coloured=True), Jpeg(85)),
         # Faces far away: half of the pixels each way, some noise, compression.
         "small": (Resize(side // 2, "area"), Noise(4.0, coloured=True), Jpeg(60)),
+        # A good print without colours.
+        "black-and-white": (Grey(), Noise(4.0, coloured=False), Jpeg(90)),
     }
     return steps[name] if name in steps else PRESETS[name].draw(side, rng)
 
@@ -70,7 +72,9 @@ def main() -> None:
         "sources", type=Path, nargs="+", help="good photographs, 8 bit; the last is the result"
     )
     parser.add_argument(
-        "--preset", default="soft", help="soft, low-resolution, noise, small, or of data degrade"
+        "--preset",
+        default="soft",
+        help="soft, low-resolution, noise, small, black-and-white, or of data degrade",
     )
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn: noise, grain, scratches")
     arguments = parser.parse_args()

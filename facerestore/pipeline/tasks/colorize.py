@@ -22,11 +22,14 @@ from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.report import photo_notes
 from facerestore.pipeline.restore import Procedure
-from facerestore.types import DecodedImage, Image, RestoredFace
+from facerestore.types import DecodedImage, FaceImage, Image, RestoredFace
 
 TINT_RMS = 3.5 / 255
 """Most deviation of a crop from a single tone that is no colour: 0.9 to 2.8 levels in five crops of sepia scans,
 scratches included, 4.5 levels up in 32 crops of colour photos, hand-coloured ones and an autochrome among them."""
+
+FADE = 0.15
+"""Share of a crop's side over which colours fade towards its border: necks go on beyond it, in grey. Chosen by eye."""
 
 ALREADY_COLOURED = "the photo has colours already; those of its faces were replaced"
 
@@ -37,10 +40,22 @@ def _restore(parts: Parts, photo: Passage) -> Passage:
     faces = [
         face
         if new.restored is None or face.aligned is None
-        else replace(face, restored=with_luma(new.restored, face.aligned.lq @ LUMA))
+        else replace(face, restored=_coloured(parts, new.restored, face.aligned.lq))
         for face, new in zip(photo.faces, coloured.faces, strict=True)
     ]
     return replace(photo, faces=faces)
+
+
+def _coloured(parts: Parts, seen: FaceImage, lq: FaceImage) -> FaceImage:
+    """Return a crop in the colours that a network sees in it, which fade towards a border that the photo does not have."""
+    colours, side = with_luma(seen, lq @ LUMA), len(lq)
+    if parts.config.aligned:
+        return colours
+    inwards = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5  # pixels from the nearer border
+    ramp = np.clip(inwards / (FADE * side), 0, 1).astype(np.float32)
+    share = np.minimum.outer(ramp, ramp)[..., None]
+    result: FaceImage = lq + share * share * (3 - 2 * share) * (colours - lq)
+    return result
 
 
 def _blend(parts: Parts, photo: Passage) -> DecodedImage:
