@@ -47,7 +47,7 @@ def _restore(parts: Parts, photo: Passage) -> Passage:
 
 
 def _coloured(parts: Parts, seen: FaceImage, lq: FaceImage) -> FaceImage:
-    """Return a crop in the colours that a network sees in it, which fade towards a border that the photo does not have."""
+    """Return a crop in the colours that a network sees in it, faded towards its border within the photo."""
     colours, side = with_luma(seen, lq @ LUMA), len(lq)
     if parts.config.aligned:
         return colours
