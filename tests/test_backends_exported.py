@@ -461,7 +461,7 @@ def test_a_provider_that_does_not_start_is_not_replaced(tmp_path, onnxruntime):
 
 def test_a_model_that_onnx_runtime_cannot_name_is_damaged_and_said_once(tmp_path, capfd):
     pytest.importorskip("onnxruntime")
-    with pytest.raises(CheckpointError, match=r"cannot load 'net' on cpu: .*codec"):
+    with pytest.raises(CheckpointError, match="cannot load 'net' on cpu"):
         OnnxEngine(
             b'\x08\x08:\x10\n\x0b\n\x01\xf0\x12\x01y"\x03Abs\x12\x01gB\x02\x10\x11', Place(), name="net"
         )
