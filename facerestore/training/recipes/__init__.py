@@ -34,6 +34,9 @@ RECIPES: Mapping[str, RecipeEntry] = {
     "lite": RecipeEntry(
         f"{_ROOM}.lite.recipe:LiteRecipe", "the small restorer that comes with facerestore", "lite", "restore"
     ),
+    "inpaint": RecipeEntry(
+        f"{_ROOM}.lite.inpaint:InpaintRecipe", "the small restorer, for holes in faces", "lite", "inpaint"
+    ),
     "gpen": RecipeEntry(
         f"{_ROOM}.gpen.recipe:GPENRecipe",
         "GPEN: a GAN prior in a U-shaped network (arXiv 2105.06070)",
@@ -60,6 +63,9 @@ RECIPES: Mapping[str, RecipeEntry] = {
         "a small parser of degraded faces",
         "parse",
         "parse",
+    ),
+    "damage": RecipeEntry(
+        f"{_ROOM}.damage:DamageRecipe", "a small network that finds damage in faces", "damage", "damage"
     ),
     "parsenet": RecipeEntry(
         f"{_ROOM}.parsenet:ParseNetRecipe",
