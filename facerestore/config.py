@@ -116,6 +116,10 @@ class RestoreConfig:
     grain: bool = option(True, off="Leave restored faces smooth in a grainy photo.")
     """Give restored faces the grain of their surroundings, where a photo has grain."""
 
+    repair: bool = False
+    """First fill what is scratched, creased, torn, stained or dusty in faces, as 'facerestore inpaint' does.
+    """
+
     guard: bool = option(
         True, off="Paste restored faces even where they are no longer the face in the photo."
     )

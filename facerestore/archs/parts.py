@@ -65,6 +65,19 @@ class PartLabels(nn.Module):
         return logits.argmax(dim=1).to(torch.uint8), logits.sum(dim=(1, 2, 3))
 
 
+class DamageShares(nn.Module):
+    """Tells how likely each pixel of B S S 3 RGB in [0, 1] is damaged, by a network of one class."""
+
+    def __init__(self, network: PartsNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """B S S 3 -> B S S in [0, 1]."""
+        logits: Tensor = self.network(faces.permute(0, 3, 1, 2) * 2 - 1)  # B 1 S S
+        return logits.sigmoid().squeeze(1)
+
+
 def parts_config(shapes: Mapping[str, Sequence[int]]) -> PartsConfig:
     """Return the configuration of a state dict from the shapes of its tensors.
 

@@ -27,6 +27,7 @@ class LiteRestorer(TensorRestorer):
         summary="small residual network that comes with facerestore; quick on a CPU",
         paper="none: a residual U-shaped network of ours",
         network_range=(0.0, 1.0),
+        sees_filled=True,
         takes_half=True,
     )
     replayable = True

@@ -40,6 +40,7 @@ class Descriptor:
         input_size: side of the faces that its network takes, pixels; 0 where that is ``face_size``.
         network_range: (low, high) values of its network's input and output; None where it has no network.
         needs_parsing: it takes a parsing map beside each face.
+        sees_filled: of holes it sees what fills them from their rims, and it changes that; else it sees them white.
         drawn_maps: it was trained on maps drawn from the five landmarks, and takes such maps.
         fidelity: its weight between quality (0) and fidelity to the input (1); None where it has no such dial.
         detail: share of the weights that draw detail in its network; None where they are not mixed.
@@ -59,6 +60,7 @@ class Descriptor:
     input_size: int = 0
     network_range: tuple[float, float] | None = None
     needs_parsing: bool = False
+    sees_filled: bool = False
     drawn_maps: bool = False
     fidelity: float | None = None
     detail: float | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.batch.plan import PhotoJob
 from facerestore.config import OutputConfig
+from facerestore.errors import ConfigError
 from facerestore.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def run_clip(
         FaceRestoreError: it cannot be read, restored or written.
     """
     from facerestore.video.clip import pieces, restore_video
+
+    if pipeline.repair is not None:
+        raise ConfigError(
+            "repair is for photos: what it finds in one frame of a clip it may not find in the next; leave it out"
+        )
 
     def told(whole: Path, report: dict[str, Any]) -> None:
         if journal is not None:

@@ -28,6 +28,7 @@ from facerestore.batch.standing import Claim
 from facerestore.batch.workers import PixelBudget
 from facerestore.config import OutputConfig
 from facerestore.errors import ConfigError, JournalError, WeightsError
+from facerestore.imaging.filling import paint_white
 from facerestore.io import (
     FORMATS,
     OF_RAW,
@@ -295,7 +296,7 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
     result = pipeline.run(
         image,
         source=job.source,
-        spent=not (options.compare or options.keep_originals),
+        spent=not (options.compare or options.keep_originals or options.save_damaged),
         on_progress=work.on_progress,
     )
     done = pipeline.task.done if result.report["restored"] else None
@@ -320,9 +321,10 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
         extras += write_faces(Path(options.save_faces) / job.name, result, options)
     if options.save_stages is not None:
         extras += write_stages(Path(options.save_stages) / job.name, result, pipeline, options)
-    if options.save_damaged is not None and result.before is not None:
+    if options.save_damaged is not None and result.holes is not None and result.holes.any():
         target = beside(Path(options.save_damaged) / job.name, "_damaged.png")
-        extras.append(write_extra(target, picture_of(result.before.pixels, result, "damage"), options))
+        white = paint_white(image.pixels, result.holes)
+        extras.append(write_extra(target, picture_of(white, result, "damage"), options))
     crops = []
     if options.keep_originals:
         from facerestore.batch.undo import crops_of

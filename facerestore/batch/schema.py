@@ -115,6 +115,7 @@ def _photo() -> Schema:
 def _photo_some() -> Schema:
     """Return the keys that only some photos have which were done."""
     return {
+        "repair": _said(_repair(), "where damage in faces was looked for before they were restored"),
         "auto": _said(_auto(), "where each face has the network that suits it"),
         "clip": _said(_clip(), "of a video or an animation, whose faces here are those of one frame"),
         "pages": _said(_of(int), "of a photo of several pages, their number"),
@@ -201,6 +202,7 @@ def _face() -> Schema:
         "regions": _said(_of(dict[str, float]), "share of the crop by region that had its own strength"),
         "detail": _said(_of(float | None), "that was asked for it, where it has a dial of its own"),
         "page": _said(_of(int), "which page of the photo it is on, from 1"),
+        "repaired": _said(_of(float | None), "how much of its crop was damaged and filled, 0 to 1"),
     }
     return _object(always | some, needed=always)
 
@@ -219,6 +221,18 @@ def _auto() -> Schema:
 def _damage() -> Schema:
     filled = _object({"source": _of(str), "share": _of(float), "share_left": _of(float)})
     return {"anyOf": [_of(str | None), filled]}
+
+
+def _repair() -> Schema:
+    return _object(
+        {
+            "source": _said(_of(str), "who has found the damage"),
+            "weights": _said(_of(str | None), "what has filled it"),
+            "sha256": _of(str | None),
+            "share": _said(_of(float), "of the photo, 0 to 1"),
+            "faces": _said(_of(int), "that were filled"),
+        }
+    )
 
 
 def _size() -> Schema:

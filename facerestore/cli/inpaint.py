@@ -42,11 +42,11 @@ class Damage:
     """Other strokes; the same number and name of a photo give the same. 0 unless given."""
 
     @property
-    def source(self) -> MaskFile | Strokes:
-        """What says what is damaged.
+    def source(self) -> MaskFile | Strokes | None:
+        """What says what is damaged; None where it is to be found.
 
         Raises:
-            ConfigError: nothing does, or two things do, or the mask does not exist.
+            ConfigError: two things say it, or the mask does not exist.
         """
         from facerestore.pipeline.tasks.build import MaskFile, Strokes
 
@@ -57,10 +57,7 @@ class Damage:
         if self.seed is not None:
             raise ConfigError("--seed is for --strokes; give that too, or leave the seed out")
         if self.damage is None:
-            raise ConfigError(
-                "nothing says what is damaged; give --mask FILE (white on black, of the photo's size), or --strokes to"
-                " try"
-            )
+            return None
         if not self.damage.exists():
             raise ConfigError(
                 f"the mask '{self.damage}' does not exist; give a picture, or a directory of them"
@@ -99,7 +96,7 @@ def inpaint(damage: Damage, request: PhotosRequest) -> None:
         request,
         task=INPAINT,
         build=lambda config: build_inpainter(source, config),
-        check=source.for_photo,
+        check=None if source is None else source.for_photo,
         aside=() if damage.damage is None else (damage.damage,),
     )
     raise typer.Exit(execute(asked))

@@ -22,7 +22,7 @@ from facerestore import __version__
 from facerestore.archs.convolution import published_forms
 from facerestore.archs.detector import PictureCells
 from facerestore.archs.landmarks import CROP_SIZE, CropPoints
-from facerestore.archs.parts import PartLabels, PartsNet
+from facerestore.archs.parts import DamageShares, PartLabels, PartsNet
 from facerestore.backends import load_backend
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.exported import NetworkRecord
@@ -35,7 +35,9 @@ from facerestore.export.graph import FACE, LABELS, RESTORED, graph_of, record_pr
 from facerestore.export.writers import OPSET, check_packages, onnx_model
 from facerestore.files import path_written_whole
 from facerestore.parsing import PartsParser, load_parser
-from facerestore.weights.checkpoint import open_weights
+from facerestore.parsing.damage import FACE_SIZE, load_damage_network
+from facerestore.parsing.damage import NAME as DAMAGE
+from facerestore.weights.checkpoint import open_weights, trained_size
 from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
 
 if TYPE_CHECKING:
@@ -153,10 +155,21 @@ def _parser(file: WeightsFile) -> _Subject:
     return _Subject(module, (faces,), program, (["faces"], ["labels", "sums"]))
 
 
+def _damage_finder(file: WeightsFile) -> _Subject:
+    module, side = (
+        DamageShares(load_damage_network(file)).eval(),
+        trained_size(file.metadata, default=FACE_SIZE),
+    )
+    faces = torch.zeros(2, side, side, 3)
+    program, _ = record_program(module, (faces,))
+    return _Subject(module, (faces,), program, (["faces"], ["shares"]))
+
+
 _OTHERS: Mapping[str, Callable[[WeightsFile], _Subject]] = {
     "finder": _detector,
     "landmarks": _looker,
     "parse": _parser,
+    DAMAGE: _damage_finder,
 }
 """By what the header calls the network: those that restore no faces."""
 

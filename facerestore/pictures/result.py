@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from facerestore.errors import count
 from facerestore.imaging.pixels import in_8_bits
@@ -27,12 +28,14 @@ class RestoreResult:
         faces: every face found, left to right, with its decision.
         report: plain JSON-able facts: backend, weights, seconds by stage, faces.
         before: the photo as the restorer saw it, where that is not the photo itself: with its damage painted white.
+        holes: (H, W) True where the photo is damaged and was to be filled; None where nobody looked.
     """
 
     image: DecodedImage
     faces: tuple[RestoredFace, ...]
     report: dict[str, Any]
     before: DecodedImage | None = None
+    holes: NDArray[np.bool_] | None = None
 
     def save(
         self,

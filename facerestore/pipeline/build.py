@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
@@ -22,6 +22,7 @@ from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.choose import (
     AUTO,
     BACKGROUND,
+    DAMAGE,
     DETECT,
     IDENTITY,
     LANDMARKS,
@@ -33,6 +34,7 @@ from facerestore.pipeline.choose import (
 )
 from facerestore.pipeline.grain import with_grain
 from facerestore.pipeline.load import (
+    build_damage_finder,
     build_detector,
     build_guard,
     build_parser,
@@ -42,7 +44,9 @@ from facerestore.pipeline.load import (
 from facerestore.pipeline.one_photo import Asked, Keywords, OnePhoto
 from facerestore.pipeline.parts import NetworkFacts, PipelineFacts
 from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
+from facerestore.pipeline.repair import Repair
 from facerestore.pipeline.restore import Procedure, RestorePipeline
+from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -150,7 +154,9 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
             return parsers[chosen.name]
 
     def build(name: str) -> RestorePipeline:
-        single = replace(config, weights=name, background=None, tile=None, guard=False, min_identity=None)
+        single = replace(
+            config, weights=name, background=None, tile=None, repair=False, guard=False, min_identity=None
+        )
         return assemble(single, store=store, make_detector=shared_detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
@@ -187,9 +193,35 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         ),
         guard=build_guard(knowing, config),
         grain=with_grain if config.grain else None,
+        repair=_build_repair(config, store, detector, device),
         background=build_upsampler(behind, tile=config.tile, device=device),
         procedure=per_face(lines),
     )
+
+
+def _build_repair(
+    config: RestoreConfig, store: WeightsStore, detector: FaceDetector | None, device: torch.device | str
+) -> Repair | None:
+    """Return what fills the damage of faces before they are restored; None where it is not wanted."""
+    if not config.repair:
+        return None
+    bare = RestoreConfig(
+        aligned=config.aligned,
+        faces=config.faces,
+        min_face=config.min_face,
+        force=config.force,
+        device=config.device,
+        threads=config.threads,
+        max_pixels=config.max_pixels,
+        mask="whole",
+        parser="none",
+    )
+    source = build_damage_finder(choose(DAMAGE, config, store), config, device=device)
+    # It is not asked for where the photos are aligned, and there is none.
+    line = assemble(
+        bare, inpainting(source), store=store, make_detector=lambda *_: cast("FaceDetector", detector)
+    )
+    return Repair(line, source)
 
 
 def _prepared_device(config: RestoreConfig) -> Device:
@@ -227,6 +259,11 @@ def assemble(
     store = store if store is not None else WeightsStore(offline=config.offline)
     device = _prepared_device(config)
     task = procedure.task
+    if config.repair and (task is not RESTORE or config.official):
+        what = "official pipelines repair" if config.official else f"'facerestore {task.command}' repairs"
+        raise ConfigError(
+            f"{what} nothing; leave repair out, or give the photo to 'facerestore inpaint' first"
+        )
     chosen = choose(task.purpose, config, store)
     restorer = load_restorer(
         chosen, device=device, task=task, provider=config.provider, threads=config.threads
@@ -278,6 +315,7 @@ def assemble(
         background=build_upsampler(behind, tile=config.tile, device=device),
         guard=build_guard(knowing, config),
         grain=with_grain if config.grain else None,
+        repair=_build_repair(config, store, detector, device),
         procedure=procedure,
     )
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AUTO, NONE, LANDMARKS = "auto", "none", LandmarkParser.name
 """What may be given in the place of a name: the best that is here, nothing, and the parser that needs no network."""
 
-PARSE, DETECT, BACKGROUND, IDENTITY = "parse", "detect", "background", "identity"
+PARSE, DETECT, BACKGROUND, IDENTITY, DAMAGE = "parse", "detect", "background", "identity", "damage"
 """Purposes of weights beside those of `facerestore.types.TASKS`."""
 
 PassedOver: TypeAlias = tuple[tuple[str, str], ...]
@@ -80,7 +80,7 @@ def choose(
     """Return the weights that ``config`` asks for.
 
     Args:
-        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT`, `BACKGROUND` or `IDENTITY`.
+        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT`, `BACKGROUND`, `IDENTITY` or `DAMAGE`.
         config: names weights, or leaves them open.
         store: where weights are looked for.
         needed_by: what cannot do without parsing maps, in the words of messages, such as ``backend 'psfr'``.
@@ -100,6 +100,8 @@ def choose(
         return _background(config.background, store)
     if purpose == IDENTITY:
         return _identity(config, store)
+    if purpose == DAMAGE:
+        return _damage_finder(store)
     return _restorer(config, store, TASKS[purpose])
 
 
@@ -112,6 +114,15 @@ def _identity(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
             f'min_identity is {config.min_identity}, but {why}; run pip install "facerestore[identity]" or leave it'
             " out"
         )
+    return found
+
+
+def _damage_finder(store: WeightsStore) -> ChosenWeights:
+    """Return what finds damage: the best that is installed; one ships."""
+    found = best(DAMAGE, store)
+    if found.path is None:
+        why = found.passed_over[0][1] if found.passed_over else "none is installed"
+        raise WeightsError(f"no network that finds damage can be used: {why}; give --mask FILE")
     return found
 
 

@@ -14,6 +14,7 @@ from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import LandmarkParser, load_parser
 from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
 from facerestore.pipeline.guard import Guard
+from facerestore.pipeline.tasks.damage import FoundDamage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +111,22 @@ def build_parser(
         provider = TORCH if config.provider == TORCH else None
         return load_parser(chosen.source, device=device, place=Place(str(device), provider, config.threads))
     return LandmarkParser() if chosen.name == LANDMARKS else None
+
+
+def build_damage_finder(
+    chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
+) -> FoundDamage:
+    """Return what finds damage in faces with the weights that were chosen.
+
+    Raises:
+        CheckpointError: the file holds another network.
+    """
+    from facerestore.parsing.damage import load_damage_finder
+
+    assert chosen.source is not None, "weights that find damage lie in a file"
+    provider = TORCH if config.provider == TORCH else None
+    finder = load_damage_finder(chosen.source, place=Place(str(device), provider, config.threads))
+    return FoundDamage(finder, chosen.name)
 
 
 def build_guard(chosen: ChosenWeights, config: RestoreConfig) -> Guard | None:

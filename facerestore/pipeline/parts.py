@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from facerestore.background import Upsampler
     from facerestore.imaging.blending import Paste
     from facerestore.pipeline.guard import Guard
+    from facerestore.pipeline.repair import Repair
     from facerestore.quality.judge import FaceQuality
     from facerestore.types import FaceDetector, FaceParser
 
@@ -99,6 +100,7 @@ class Parts:
         background: enlarges the rest of the photo; without one it is resized, and at upscale 1 left alone.
         guard: makes sure that restored faces are still those in the photo; None asks nothing of them.
         grain: gives pasted faces the grain of their surroundings; None leaves them smooth.
+        repair: fills the damage of faces that were found, before they are judged; None leaves it.
     """
 
     detector: FaceDetector | None
@@ -110,6 +112,7 @@ class Parts:
     background: Upsampler | None = None
     guard: Guard | None = None
     grain: GiveGrain | None = None
+    repair: Repair | None = None
 
     @property
     def active_detector(self) -> FaceDetector | None:
@@ -207,7 +210,8 @@ class Passage:
         found: its faces left to right, the order of their indices.
         faces: the same with their decisions, and all that came of them.
         qualities: what was measured on those that had to be cut out for their decision.
-        damage: what is to be filled; None where that is not the task.
+        damage: what is to be filled; None where nothing is.
+        repaired: its faces as their damage was filled before they were judged; none where nothing is repaired.
         before: what the result is compared with, where that is not the photo.
         canvas: (H, W, 3) what a background network made of the photo; None without one.
     """
@@ -221,6 +225,7 @@ class Passage:
     faces: Sequence[RestoredFace] = ()
     qualities: Sequence[FaceQuality | None] = ()
     damage: Damage | None = None
+    repaired: Sequence[RestoredFace] = ()
     before: DecodedImage | None = None
     canvas: Image | None = None
 

@@ -262,10 +262,11 @@ def mark_of(report: Mapping[str, Any], *, done: str) -> Mark:
         report: of the photo.
         done: the word for what was done with its faces.
     """
+    filled = repaired_faces(report) > 0
     told = ("touched", "weights", "strength", "change", "effect")
     changed = [face for face in report["faces"] if face["touched"] is not None]
     return Mark(
-        done=(done,),
+        done=(*(["filled"] if filled else []), *([done] if report["restored"] or not filled else [])),
         version=report["facerestore"],
         weights=weights_used(report),
         strength=report["strength"],
@@ -276,9 +277,16 @@ def mark_of(report: Mapping[str, Any], *, done: str) -> Mark:
     )
 
 
+def repaired_faces(report: Mapping[str, Any]) -> int:
+    """Return in how many faces damage was filled before they were restored."""
+    return int(report.get("repair", {}).get("faces", 0))
+
+
 def weights_used(report: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the sha256 of the weights that ran for a photo, by their names; None where it is not known."""
     used = report.get("auto", {}).get("used") or {report["weights"]["weights"]: report["weights"]["sha256"]}
+    if repaired_faces(report):
+        used = used | {report["repair"]["weights"]: report["repair"]["sha256"]}
     return {str(name): digest for name, digest in used.items()}
 
 

@@ -31,6 +31,7 @@ from facerestore.pipeline.report import (
     pasted_facts,
     photo_facts,
     photo_notes,
+    repaired_faces,
     search_facts,
     served_by,
     touched_by,
@@ -197,6 +198,7 @@ class RestorePipeline(Parts):
             ImageError: an aligned input is not square, or what the task needs with this photo is not there.
         """
         photo = self.procedure.detect(self, Passage(image, source=source))
+        photo = photo if self.repair is None else self.repair(self, photo)
         photo = self.procedure.judge(self, photo)
         look = {"found": len(photo.faces), "search": search_facts(photo.found)}
         return look | {"faces": self._face_reports(photo)}
@@ -244,10 +246,16 @@ class RestorePipeline(Parts):
         photo = Passage(image, source=source, spent=spent, clock=clock or StageClock())
         photo, result = self._through(photo, on_progress, cancel)
         report = self._report(photo, result)
-        if report["restored"] and self.config.mark:
+        if self.config.mark and (report["restored"] or repaired_faces(report)):
             mark = mark_of(report, done=self.task.done)
             result = replace(result, metadata=with_mark(result.metadata, mark))
-        return RestoreResult(image=result, faces=tuple(photo.faces), report=report, before=photo.before)
+        return RestoreResult(
+            image=result,
+            faces=tuple(photo.faces),
+            report=report,
+            before=photo.before,
+            holes=None if photo.damage is None else photo.damage.holes,
+        )
 
     def _through(
         self, photo: Passage, on_progress: OnProgress | None, cancel: Cancel | None
@@ -256,6 +264,7 @@ class RestorePipeline(Parts):
         do, behind = self.procedure, self.background
         named: dict[str, LineStage] = {
             "detect": do.detect,
+            **({} if self.repair is None else {"repair": self.repair}),
             "judge": do.judge,
             "parse": do.parse,
             "restore": do.restore,
@@ -285,6 +294,7 @@ class RestorePipeline(Parts):
             notes=do.notes(self, photo),
         )
         facts = do.tell(self, photo, facts | {"faces": self._face_reports(photo, seconds=share)})
+        facts = facts if self.repair is None else self.repair.told(photo, facts)
         return with_search(facts, photo.found, self.config)
 
     def _face_reports(self, photo: Passage, *, seconds: float = 0.0) -> list[dict[str, Any]]:

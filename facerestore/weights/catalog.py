@@ -21,6 +21,7 @@ PURPOSES = (
     *TASKS,
     "discriminator",
     "parse",
+    "damage",
     "detect",
     "landmarks",
     "identity",

@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image as PillowImage
 
 from facerestore.config import COLORIZE_MASK, RestoreConfig
+from facerestore.engines.device import resolve_device
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
 from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline.build import assemble
+from facerestore.pipeline.choose import DAMAGE, choose
+from facerestore.pipeline.load import build_damage_finder
 from facerestore.pipeline.one_photo import Asked, Channels, Keywords, OnePhoto
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.colorize import COLORIZING
@@ -25,9 +27,7 @@ from facerestore.pipeline.tasks.damage import DamageSource, MaskFile, MaskPictur
 from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.pipeline.tasks.synthesize import SYNTHESIZING
 from facerestore.types import DecodedImage
-
-if TYPE_CHECKING:
-    from facerestore.weights import WeightsStore
+from facerestore.weights import WeightsStore
 
 __all__ = [
     "MaskFile",
@@ -57,16 +57,24 @@ def build_colorizer(
 
 
 def build_inpainter(
-    damage: DamageSource, config: RestoreConfig | None = None, *, store: WeightsStore | None = None
+    damage: DamageSource | None = None,
+    config: RestoreConfig | None = None,
+    *,
+    store: WeightsStore | None = None,
 ) -> RestorePipeline:
     """Return a pipeline that fills damage; ``build_pipeline`` says what may go wrong.
 
     Args:
-        damage: ``MaskFile``, ``MaskPicture`` or ``Strokes``.
+        damage: ``MaskFile``, ``MaskPicture`` or ``Strokes``; None for what a network finds in the faces.
         config: as for restoring; what is pasted is the damage, whatever its ``mask`` and ``region`` say.
         store: where weights are looked for; the user's own when None.
     """
     config = config if config is not None else RestoreConfig()
+    store = store if store is not None else WeightsStore(offline=config.offline)
+    if damage is None:
+        damage = build_damage_finder(
+            choose(DAMAGE, config, store), config, device=resolve_device(config.device)
+        )
     bare = replace(config, mask="whole", region="", parser="none")
     return assemble(bare, inpainting(damage), store=store)
 
@@ -105,7 +113,7 @@ def colorize(source: PictureSource, config: RestoreConfig, asked: Asked) -> Rest
 
 @OnePhoto(Keywords)
 def inpaint(
-    source: PictureSource, damage: PictureSource | Strokes, config: RestoreConfig, asked: Asked
+    source: PictureSource, damage: PictureSource | Strokes | None, config: RestoreConfig, asked: Asked
 ) -> RestoreResult:
     """Fill what is damaged in the faces of one photo.
 
@@ -114,7 +122,7 @@ def inpaint(
     Args:
         source: the photo.
         damage: a picture of the photo's size that is white where the photo is damaged and black elsewhere; or
-            ``Strokes(seed)``, which are drawn at random to try with.
+            ``Strokes(seed)``, which are drawn at random to try with; None for what a network finds in the faces.
         config: what is chosen; each field of ``RestoreConfig`` can be given as a keyword too.
         asked: ``channels``, the order of the colours of an array, and ``on_progress`` and ``cancel`` as for
             ``RestorePipeline.run``; keywords too.
@@ -122,7 +130,7 @@ def inpaint(
     Raises:
         FaceRestoreError: the source, an option, the weights or the network is at fault; see its subclasses.
     """
-    told = damage if isinstance(damage, Strokes) else MaskPicture(as_decoded(damage))
+    told = damage if damage is None or isinstance(damage, Strokes) else MaskPicture(as_decoded(damage))
     return _run(build_inpainter(told, config), _photo(source, config, asked.channels), asked)
 
 

@@ -1,4 +1,4 @@
-"""What is damaged in a photo: read from a mask picture, or drawn at random for trying."""
+"""What is damaged in a photo: read from a mask picture, found by a network, or drawn at random for trying."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
-from facerestore.imaging.alignment import affine_scale, invert_affine, transform_points
+from facerestore.imaging.alignment import (
+    affine_scale,
+    compose_affine,
+    invert_affine,
+    resize_affine,
+    transform_points,
+    warp_to_crop,
+)
+from facerestore.imaging.blending import touched_area
 from facerestore.io import DEFAULT_MAX_PIXELS, SUFFIXES, read_image
 from facerestore.parsing import whole_mask
-from facerestore.types import Affine, DecodedImage
+from facerestore.parsing.damage import DamageFinder
+from facerestore.types import Affine, DecodedImage, Image
 
 Holes: TypeAlias = NDArray[np.bool_]
 """(H, W) True where a photo is damaged."""
@@ -30,6 +39,13 @@ MOST_BETWEEN = 0.1
 MOST_MISSED = 2.0
 """Most that may be painted too dark to count, in shares of what counts: 1 at the edge of a Gaussian brush; paint in
 red or blue, which has little luma, is all beyond."""
+
+LIKELY, CERTAIN = 0.4, 0.7
+"""Probabilities of damage: of all of it, and of some pixel of each piece."""
+LEAST_AREA = 6 / 256**2
+"""Least piece of damage, of the crop: a speck of dust in an eye is its highlight."""
+WIDENED = 1 / 256
+"""By how much of the crop's side what is found is widened: its edge fades."""
 
 # Strokes as the GPEN authors draw them (https://github.com/yangxy/GPEN at 2c73670) at 1024 px, after Algorithm 1
 # of Yu et al., "Free-Form Image Inpainting with Gated Convolution", ICCV 2019, arXiv:1806.03589.
@@ -58,11 +74,11 @@ class DamageSource(Protocol):
         """Return the source for the photo at a path, or ``-``."""
         ...
 
-    def holes(self, shape: tuple[int, ...], affines: Sequence[Affine], face_size: int) -> Holes:
+    def holes(self, photo: Image, affines: Sequence[Affine], face_size: int) -> Holes:
         """Return the damage of a photo.
 
         Args:
-            shape: (H, W, ...) of the photo.
+            photo: (H, W, 3) RGB, uint8 or uint16.
             affines: (2, 3) photo to crop pixels of each face that is to be filled.
             face_size: side of the crops, pixels.
 
@@ -98,13 +114,13 @@ class MaskFile:
         """
         return replace(self, path=find_mask(self.path, source)) if self.path.is_dir() else self
 
-    def holes(self, shape: tuple[int, ...], affines: Sequence[Affine], face_size: int) -> Holes:
+    def holes(self, photo: Image, affines: Sequence[Affine], face_size: int) -> Holes:
         """Return what is white in the mask.
 
         Raises:
             ImageError: it cannot be read, has another size than the photo, or is no mask.
         """
-        return read_holes(read_image(self.path, max_pixels=self.max_pixels), shape, name=str(self.path))
+        return read_holes(read_image(self.path, max_pixels=self.max_pixels), photo.shape, name=str(self.path))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,13 +134,94 @@ class MaskPicture:
         """Return this: the mask is the same for every photo."""
         return self
 
-    def holes(self, shape: tuple[int, ...], affines: Sequence[Affine], face_size: int) -> Holes:
+    def holes(self, photo: Image, affines: Sequence[Affine], face_size: int) -> Holes:
         """Return what is white in the mask.
 
         Raises:
             ImageError: it has another size than the photo, or is no mask.
         """
-        return read_holes(self.picture, shape, name="the mask")
+        return read_holes(self.picture, photo.shape, name="the mask")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundDamage:
+    """Damage that a network finds in each face; what is beside the faces is not looked at.
+
+    Attributes:
+        finder: the network.
+        name: of its weights.
+    """
+
+    finder: DamageFinder
+    name: str
+
+    @property
+    def description(self) -> str:
+        """Who has found it."""
+        return f"found by {self.name}"
+
+    def for_photo(self, source: Path) -> Self:
+        """Return this: it looks at any photo."""
+        return self
+
+    def holes(self, photo: Image, affines: Sequence[Affine], face_size: int) -> Holes:
+        """Return what is found in the crop of each face, where it is pasted in full.
+
+        Raises:
+            BackendError: the network failed.
+        """
+        found, size = np.zeros(photo.shape[:2], dtype=bool), self.finder.face_size
+        for affine in affines:
+            to_crop = compose_affine(resize_affine(size / face_size), affine)
+            (share,) = self.finder.find([warp_to_crop(photo, to_crop, size)])
+            mark_damage(found, certain(share), to_crop)
+        return found
+
+
+def certain(share: NDArray[np.float32]) -> Holes:
+    """Return what counts as damage in a crop: all that is likely and hangs together with what is almost certain.
+
+    Args:
+        share: (S, S) in [0, 1], how likely each pixel is damaged.
+    """
+    import cv2
+
+    size = len(share)
+    likely = ((share >= LIKELY) & (whole_mask(size) == 1)).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
+    least = LEAST_AREA * size**2
+    sure = np.zeros(count, dtype=bool)
+    sure[np.unique(labels[(share >= CERTAIN) & (likely > 0)])] = True
+    sure &= stats[:, cv2.CC_STAT_AREA] >= least
+    sure[0] = False
+    width = 2 * max(1, round(WIDENED * size)) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return np.asarray(cv2.dilate(sure[labels].astype(np.uint8), disc), dtype=bool)
+
+
+def mark_damage(holes: Holes, found: Holes, affine: Affine) -> None:
+    """Set what is damaged in a crop in its photo.
+
+    Args:
+        holes: (H, W), changed in place.
+        found: (S, S) in the crop.
+        affine: (2, 3) photo to crop pixels.
+    """
+    import cv2
+
+    area = touched_area(affine, len(found), shape=holes.shape, upscale=1)
+    if area is None or not found.any():
+        return
+    left, top, right, bottom = area
+    moved = affine.copy()
+    moved[:, 2] += affine[:, :2] @ (left, top)
+    shares = cv2.warpAffine(
+        found.astype(np.float32),
+        moved,
+        (right - left, bottom - top),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    )
+    holes[top:bottom, left:right] |= shares >= HALF
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +245,12 @@ class Strokes:
         """Return the strokes of one photo."""
         return replace(self, name=source.name)
 
-    def holes(self, shape: tuple[int, ...], affines: Sequence[Affine], face_size: int) -> Holes:
+    def holes(self, photo: Image, affines: Sequence[Affine], face_size: int) -> Holes:
         """Return strokes within the crop of each face; none where there is no face."""
         # A hash that is the same on every machine, as Python's own is not.
         digest = hashlib.sha256(self.name.encode("utf-8", errors="surrogateescape")).digest()
         rng = np.random.default_rng([self.seed, int.from_bytes(digest[:8])])
-        canvas = np.zeros(shape[:2], dtype=np.uint8)
+        canvas = np.zeros(photo.shape[:2], dtype=np.uint8)
         for affine in affines:
             draw_strokes(canvas, affine, face_size=face_size, rng=rng)
         return canvas > 0

@@ -1,4 +1,8 @@
-"""Inpainting: the network sees the photo with its damage painted white, and only the damage is taken from it."""
+"""Inpainting: the network sees the photo with its damage painted over, and only the damage is taken from it.
+
+GPEN sees it white, as it was trained. The bundled network sees it filled from its rims at the photo's own resolution,
+and only the difference that it makes is laid over that: thin scratches in large faces stay as fine as their rims.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +22,14 @@ from facerestore.imaging.alignment import (
     template,
     warp_to_crop,
 )
-from facerestore.imaging.blending import paste_faces
+from facerestore.imaging.blending import Paste, paste_faces
+from facerestore.imaging.filling import fill, paint_white
 from facerestore.imaging.pixels import match_colour
 from facerestore.parsing import whole_mask
 from facerestore.pipeline import stages
 from facerestore.pipeline.parts import Damage, Parts, Passage
 from facerestore.pipeline.restore import Procedure
-from facerestore.pipeline.tasks.damage import DamageSource, Holes
+from facerestore.pipeline.tasks.damage import DamageSource, FoundDamage, Holes
 from facerestore.types import (
     Affine,
     AlignedFace,
@@ -49,11 +54,12 @@ of the photo lies within the square root of 2 of each of the four crop pixels th
 def inpainting(source: DamageSource) -> Procedure:
     """Return the procedure that fills what is damaged in the faces of photos.
 
-    The network gets the photo with its damage painted white and nothing else, as it was trained. Pixels of the result
-    that are further from the damage than a narrow feather are those of the photo, bit for bit; the damage itself comes
-    from the network, its low-frequency colours matched to the sound surroundings unless ``colour_match`` is off. Faces
-    are looked for in the photo as it is, before any stroke is drawn. Damage outside every face stays, and is reported.
-    ``before`` of the result is the photo with its damage painted white, None where there is no damage.
+    The network gets the photo with its damage painted over, white or filled from its rims, as it was trained. Pixels
+    of the result that are further from the damage than a narrow feather are those of the photo, bit for bit; the damage
+    itself comes from the network, its low-frequency colours matched to the sound surroundings unless ``colour_match``
+    is off. Faces are looked for in the photo as it is, before any stroke is drawn. Damage outside every face stays, and
+    is reported. ``before`` of the result is the photo with its damage painted white, None where there is no damage or
+    where it was found in the photo itself.
 
     Args:
         source: says what is damaged.
@@ -85,13 +91,24 @@ class _Inpainting:
             ImageError: there is no mask for this photo, or it has another size.
         """
         _check_options(parts)
-        source = self.source if photo.source is None else self.source.for_photo(photo.source)
-        photo, shape = stages.detect(parts, photo), photo.pixels.shape
-        affines = [_affine(parts, face, shape) for face in stages.to_look_at(parts, photo)]
-        holes = source.holes(shape, affines, parts.restorer.face_size)
-        painted = paint_white(photo.pixels, holes) if holes.any() else None
-        before = None if painted is None else replace(photo.image, pixels=painted)
-        return replace(photo, damage=Damage(holes, source.description), before=before)
+        return with_damage(parts, stages.detect(parts, photo), self.source)
+
+
+def with_damage(parts: Parts, photo: Passage, source: DamageSource) -> Passage:
+    """Return a photo whose faces were found, with its damage.
+
+    Raises:
+        BackendError: the network that finds damage failed.
+        ImageError: there is no mask for this photo, or it has another size.
+    """
+    source = source if photo.source is None else source.for_photo(photo.source)
+    affines = [_affine(parts, face, photo.pixels.shape) for face in stages.to_look_at(parts, photo)]
+    holes = source.holes(photo.pixels, affines, parts.restorer.face_size)
+    photo = replace(photo, damage=Damage(holes, source.description))
+    if not holes.any():
+        return photo
+    white = replace(photo.image, pixels=paint_white(photo.pixels, holes))
+    return replace(photo, before=None if isinstance(source, FoundDamage) else white)
 
 
 def _check_options(parts: Parts) -> None:
@@ -121,21 +138,31 @@ def _affine(parts: Parts, face: DetectedFace, shape: tuple[int, ...]) -> Affine:
 def _judge(parts: Parts, photo: Passage) -> Passage:
     """Return the photo with the decisions on its faces, the crops as the network is to see them."""
     photo = stages.judge_size(parts, photo, reason="damaged")
+    painted = _painted(parts, photo)
     faces = [
-        face if face.aligned is None else _seen(parts, photo, face, face.aligned) for face in photo.faces
+        face if face.aligned is None else _seen(parts, photo, painted, face, face.aligned)
+        for face in photo.faces
     ]
     return replace(photo, faces=faces)
 
 
-def _seen(parts: Parts, photo: Passage, face: RestoredFace, aligned: AlignedFace) -> RestoredFace:
-    """Return a face with its crop painted white where it is damaged; kept where it is sound."""
-    share = float(np.mean(_damage_mask(parts, photo, aligned) > 0))
-    if share == 0 or photo.before is None:
+def _painted(parts: Parts, photo: Passage) -> Image:
+    """Return the pixels of a photo with its damage painted over as the network wants it."""
+    paint = fill if parts.restorer.descriptor.sees_filled else paint_white
+    return paint(photo.pixels, _holes(photo))
+
+
+def _seen(
+    parts: Parts, photo: Passage, painted: Image, face: RestoredFace, aligned: AlignedFace
+) -> RestoredFace:
+    """Return a face with its crop painted over where it is damaged; kept where it is sound."""
+    share = damaged_share(parts, photo, aligned)
+    if share == 0:
         return replace(face, decision=Decision(Outcome.KEPT, "undamaged", "nothing in this face is damaged"))
     decision = face.decision
     if decision.outcome is Outcome.RESTORED:
         decision = replace(decision, reason=f"{decision.reason}: {share:.1%} of its crop")
-    lq = warp_to_crop(photo.before.pixels, aligned.affine, aligned.lq.shape[0])
+    lq = warp_to_crop(painted, aligned.affine, aligned.lq.shape[0])
     return replace(face, decision=decision, aligned=replace(aligned, lq=lq))
 
 
@@ -163,6 +190,11 @@ def _holes(photo: Passage) -> Holes:
     return np.zeros(photo.pixels.shape[:2], dtype=bool) if photo.damage is None else photo.damage.holes
 
 
+def damaged_share(parts: Parts, photo: Passage, aligned: AlignedFace) -> float:
+    """Return how much of a crop is damaged, 0 to 1, feather included."""
+    return float(np.mean(_damage_mask(parts, photo, aligned) > 0))
+
+
 def _damage_mask(parts: Parts, photo: Passage, aligned: AlignedFace) -> Mask:
     """Return the damage within one crop: 1 on it, falling to 0 around it; nothing along the border of the crop."""
     size = aligned.lq.shape[0]
@@ -175,7 +207,24 @@ def _blend(parts: Parts, photo: Passage) -> DecodedImage:
     pastes = stages.pastes_of(photo, lambda face: parts, lambda aligned: _damage_mask(parts, photo, aligned))
     if not pastes:
         return photo.image
+    if parts.restorer.descriptor.sees_filled:
+        return replace(photo.image, pixels=_over_filled(parts, photo, pastes))
     return replace(photo.image, pixels=paste_faces(photo.pixels, pastes, colour_match=False))
+
+
+def _over_filled(parts: Parts, photo: Passage, pastes: list[Paste]) -> Image:
+    """Return the pixels of a photo, its damage filled from its rims, and changed there as a network changes it."""
+    reached = _holes(photo) & ~_left(parts, photo)
+    base, share = fill(photo.pixels, reached), np.float32(parts.config.strength)
+    if share < 1:
+        damaged = photo.pixels[reached].astype(np.float32)
+        base[reached] = np.rint(damaged + share * (base[reached] - damaged)).astype(base.dtype)
+    with_faces = paste_faces(base, pastes, colour_match=False)
+    without = paste_faces(base, [replace(paste, restored=paste.lq) for paste in pastes], colour_match=False)
+    changed = (with_faces != without).any(axis=2)
+    mixed = base[changed].astype(np.int32) + with_faces[changed] - without[changed]
+    base[changed] = np.clip(mixed, 0, np.iinfo(base.dtype).max).astype(base.dtype)
+    return base
 
 
 def _tell(parts: Parts, photo: Passage, report: dict[str, Any]) -> dict[str, Any]:
@@ -192,29 +241,22 @@ def _tell(parts: Parts, photo: Passage, report: dict[str, Any]) -> dict[str, Any
 
 def _share_left(parts: Parts, photo: Passage) -> float:
     """Return which share of the damage was not filled; 0 where nothing is damaged."""
+    count = int(_holes(photo).sum())
+    return int(_left(parts, photo).sum()) / count if count else 0.0
+
+
+def _left(parts: Parts, photo: Passage) -> Holes:
+    """Return the damage that no face reaches which was filled."""
     import cv2
 
-    holes = _holes(photo)
-    count, left = int(holes.sum()), holes.astype(np.uint8)
+    left = _holes(photo).astype(np.uint8)
     size = (left.shape[1], left.shape[0])
     for face in photo.faces:
         if face.aligned is not None and face.restored is not None:
             reached = (_damage_mask(parts, photo, face.aligned) >= 0.5).astype(np.uint8)
             flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
             left[cv2.warpAffine(reached, face.aligned.affine, size, flags=flags) > 0] = 0
-    return int(left.sum()) / count if count else 0.0
-
-
-def paint_white(pixels: Image, holes: Holes) -> Image:
-    """Return a copy of a photo with its damage painted white.
-
-    Args:
-        pixels: (H, W, 3) RGB, uint8 or uint16.
-        holes: (H, W) True where it is damaged.
-    """
-    painted = pixels.copy()
-    painted[holes] = np.iinfo(pixels.dtype).max
-    return painted
+    return left > 0
 
 
 def soft_damage(holes: Holes, affine: Affine, face_size: int) -> Mask:

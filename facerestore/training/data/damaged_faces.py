@@ -158,7 +158,7 @@ class HoleDataset(EachFace):
         whole = face if drawn is None else apply(face, drawn, rng)[0]
         holes = drawn_holes(len(whole), self.damage_rng(position))
         return {
-            "lq": face_to_tensor(fill(whole, holes)),
+            "lq": face_to_tensor(np.asarray(fill(whole, holes), dtype=np.uint8)),
             "hq": face_to_tensor(whole),
             "holes": torch.from_numpy(holes).float(),
         }

@@ -23,7 +23,7 @@ from facerestore.weights.checkpoint import SIZE_ENTRY
 FOUND = 0.5
 """Probability from which a pixel counts as damaged in validation."""
 
-SHAPE = PartsConfig(widths=(16, 32, 56, 72, 80), blocks=(1, 2, 1, 1, 1), classes=1)
+SHAPE = PartsConfig(widths=(16, 32, 56, 72, 80), blocks=(1, 2, 1, 1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class DamageSettings:
     """What is trained, and with which losses.
 
     Attributes:
-        network: shape of the network.
+        network: shape of the network; it has one class, whatever is said of classes.
         learning_rate: peak of Muon's and AdamW's rate.
         positive_weight: of a damaged pixel in the cross-entropy; of a sound one it is 1.
         dice_weight: of the Dice loss beside the cross-entropy (Milletari et al., arXiv 1606.04797, eq. 3).
@@ -62,10 +62,6 @@ class DamageRecipe(Recipe):
             raise ConfigError(
                 f"recipe 'damage': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
                 f" {reduction} px"
-            )
-        if shape.classes != 1:
-            raise ConfigError(
-                f"recipe 'damage': a pixel is damaged or not, and recipe.network.classes is {shape.classes}; give 1"
             )
         self.settings, self.face_size = settings, face_size
 
@@ -110,10 +106,12 @@ class DamageRecipe(Recipe):
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return a fixed sample of each face, drawn as those of training are."""
-        return DamageDataset(files, replace(data, seed=seed), share=self.settings.damaged).of_each()
+        return DamageDataset(
+            files, replace(data, seed=seed, set_weights={}), share=self.settings.damaged
+        ).of_each()
 
     def networks(self) -> dict[str, nn.Module]:
-        return {"finder": PartsNet(self.settings.network)}
+        return {"finder": PartsNet(replace(self.settings.network, classes=1))}
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels."""

@@ -84,7 +84,7 @@ class InpaintRecipe(LiteRecipe):
 
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return a fixed sample of each face, drawn as those of training are."""
-        return HoleDataset(files, replace(data, seed=seed)).of_each()
+        return HoleDataset(files, replace(data, seed=seed, set_weights={})).of_each()
 
     def start(self, networks: Mapping[str, nn.Module]) -> None:
         """Take up the weights that are to be begun with, as far as the network has places for them.
