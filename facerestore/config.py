@@ -270,7 +270,7 @@ class OutputConfig:
     """
 
     save_damaged: str | None = option(None, metavar="DIR")
-    """Also save the photos as the network sees them, damage white."""
+    """Also save the photos with their damage white: what is to be filled, and what --repair has found."""
 
     compare: bool = False
     """Also draw a before/after picture beside each result, as NAME_compare.jpg."""

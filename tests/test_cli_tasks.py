@@ -16,6 +16,9 @@ from facerestore.config import COLORIZE_MASK
 from facerestore.face_parts import CLASS_COLOURS
 from facerestore.io import read_image, write_image
 from facerestore.parsing import PALETTE
+from facerestore.parsing.damage import DamageFinder
+from facerestore.pipeline.choose import ChosenWeights
+from facerestore.pipeline.tasks.damage import FoundDamage
 from facerestore.types import DecodedImage
 from facerestore.weights.checkpoint import save_state_dict
 
@@ -96,7 +99,6 @@ def test_flags_and_the_file_reach_the_colouring(folder, tiny, monkeypatch):
 
 def test_each_command_says_which_weights_it_needs(folder, capsys):
     for command, weights in (
-        (["inpaint", "a.png", "--strokes"], "gpen.inpainting-1024"),
         (["synthesize", "a.png"], "gpen.seg2face-512"),
     ):
         assert main(command) == 4
@@ -163,17 +165,70 @@ def test_strokes_repeat_and_can_be_looked_at(folder, tiny):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "--mask FILE"),
         (["--mask", "m.png", "--strokes"], "exclude each other"),
         (["--mask", "m.png", "--seed", "1"], "--seed is for --strokes"),
         (["--mask", "none.png"], "'none.png' does not exist"),
     ],
 )
-def test_inpaint_needs_to_know_what_is_damaged(folder, tiny, capsys, flags, message):
+def test_inpaint_is_told_one_thing_of_what_is_damaged(folder, tiny, capsys, flags, message):
     write_mask(folder / "m.png")
     assert main(["inpaint", "a.png", "--weights", tiny, *flags]) == 2
     assert message in capsys.readouterr().err
     assert "_inpainted" not in "".join(names(folder))
+
+
+@pytest.fixture
+def white_is_damage(monkeypatch):
+    """Let what is white in a face be found as its damage."""
+
+    class WhiteFinder:
+        place, accelerated, inputs, fixed_batch = "here", False, ("float32",), 0
+
+        def run(self, faces):
+            return [(faces.min(axis=-1) > 0.95).astype(np.float32)]
+
+    found = FoundDamage(DamageFinder(WhiteFinder(), face_size=64), "white.test")
+    monkeypatch.setattr("facerestore.pipeline.choose._damage_finder", lambda store: ChosenWeights())
+    for room in ("facerestore.pipeline.build", "facerestore.pipeline.tasks.build"):
+        monkeypatch.setattr(f"{room}.build_damage_finder", lambda *given, **options: found)
+
+
+def scratched(path):
+    """Draw a white scratch into the face of a photo; return where it is."""
+    image = read_image(path)
+    pixels = image.pixels.copy()
+    pixels[60:64, 55:80] = 255
+    write_image(path, DecodedImage(pixels), overwrite=True)
+    return (pixels == 255).all(axis=2)
+
+
+@pytest.mark.usefixtures("white_is_damage")
+def test_inpaint_finds_what_is_damaged_and_fills_it_offline(folder, capsys):
+    sound, holes = (folder / "b.png").read_bytes(), scratched(folder / "a.png")
+    flags = ["--weights", "telea", "-o", "out", "--save-damaged", "found", "--json"]
+    assert main(["inpaint", "a.png", "b.png", *flags]) == 0
+    report = json.loads(capsys.readouterr().out)
+    one, other = report["photos"]
+    assert (one["backend"], one["damage"]["source"], one["restored"]) == ("telea", "found by white.test", 1)
+    assert (read_image("out/a.png").pixels[holes] == 255).all(axis=1).mean() < 0.1
+    assert (read_image("found/a_damaged.png").pixels[holes] == 255).all()
+    assert other["kept"] == {"undamaged": 1}
+    assert (folder / "out/b.png").read_bytes() == sound
+    assert not (folder / "found/b_damaged.png").exists()
+
+
+@pytest.mark.usefixtures("white_is_damage")
+def test_enhance_repairs_first_where_it_is_asked_to(folder, capsys):
+    holes = scratched(folder / "a.png")
+    flags = ["--repair", "--save-damaged", "found", "--report", "r.json", "--strength", "0"]
+    assert main(["enhance", "a.png", "-o", "repaired.png", *flags]) == 0
+    assert "face 0: damage in" in capsys.readouterr().out
+    assert (read_image("repaired.png").pixels[holes] == 255).all(axis=1).mean() < 0.1
+    assert (read_image("found/a_damaged.png").pixels[holes] == 255).all()
+    (row,) = json.loads((folder / "r.json").read_text())["photos"]
+    assert (row["restored"], row["repair"]["faces"], row["faces"][0]["repaired"] > 0) == (0, 1, True)
+    assert main(["enhance", "a.png", "-o", "again.png", "--save-damaged", "found"]) == 2
+    assert "--save-damaged shows what --repair finds" in capsys.readouterr().err
 
 
 def test_a_mask_of_another_size_fails_its_photo(folder, tiny, capsys):

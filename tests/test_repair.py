@@ -11,14 +11,15 @@ from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.batch.photo import run_job
 from facerestore.batch.plan import PhotoJob
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import BackendError, ConfigError
+from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.imaging.filling import fill
 from facerestore.io import read_image, write_image
 from facerestore.parsing.damage import DamageFinder
+from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.repair import Repair
 from facerestore.pipeline.restore import RestorePipeline
-from facerestore.pipeline.tasks.build import MaskPicture, build_colorizer
+from facerestore.pipeline.tasks.build import MaskPicture, build_colorizer, build_inpainter
 from facerestore.pipeline.tasks.damage import CERTAIN, FoundDamage, certain
 from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.types import DecodedImage
@@ -246,3 +247,16 @@ def test_a_face_that_is_kept_is_repaired_all_the_same(tmp_path):
 def test_other_tasks_and_official_pipelines_repair_nothing():
     with pytest.raises(ConfigError, match="'facerestore colorize' repairs nothing"):
         build_colorizer(RestoreConfig(repair=True, weights="lite.clean-256"))
+
+
+def test_holes_are_filled_from_their_rims_alone_where_that_is_asked_for():
+    whole, scratched = smooth(140, 140)
+    holes = holes_of(scratched)
+    mask = MaskPicture(DecodedImage(np.where(holes, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)))
+    line = build_inpainter(mask, RestoreConfig(weights="telea", aligned=True))
+    result = line.run(scratched)
+    assert result.report["backend"] == "telea"
+    assert np.abs(result.image.pixels[holes].astype(int) - whole.pixels[holes]).max() < 6
+    assert np.array_equal(result.image.pixels[~holes], scratched.pixels[~holes])
+    with pytest.raises(WeightsError, match="no weights are called 'telea'"):
+        build_pipeline(RestoreConfig(weights="telea"))

@@ -227,7 +227,7 @@ def _repair() -> Schema:
     return _object(
         {
             "source": _said(_of(str), "who has found the damage"),
-            "weights": _said(_of(str | None), "what has filled it"),
+            "weights": _said(_of(str), "what has filled it"),
             "sha256": _of(str | None),
             "share": _said(_of(float), "of the photo, 0 to 1"),
             "faces": _said(_of(int), "that were filled"),

@@ -17,6 +17,7 @@ facerestore enhance portrait.jpg --region eyes=0.3,mouth=1
 facerestore enhance group.jpg --dial "0:strength=0.5;2:detail=0"
 facerestore enhance portrait.jpg --mask face,hair
 facerestore enhance old.tif --upscale 2 --format png
+facerestore enhance scratched.jpg --repair --save-damaged found
 facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
 facerestore enhance album -r -o restored --device cuda --precision float32
@@ -28,7 +29,7 @@ The bundled weights are small. For better ones: 'facerestore weights list', then
 download gpen.bfr-512' (for non-commercial use)."""
 
 
-@command(without="save_damaged", changes={"strength": {"kind": str}, "inputs": {"default": ()}})
+@command(changes={"strength": {"kind": str}, "inputs": {"default": ()}})
 def enhance(request: PhotosRequest) -> None:
     """Restore the faces of photos, and say what was done.
 
@@ -39,6 +40,9 @@ def enhance(request: PhotosRequest) -> None:
     them was restored; the others keep every other pixel bit for bit). A photo in which nothing was restored is copied
     as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never overwritten unless
     you say so, and a bad file does not stop the rest.
+
+    With --repair, scratches, creases, tears, stains and dust in faces are found and filled first, as 'facerestore
+    inpaint' does; faces that are kept are repaired all the same.
 
     Videos and animated GIF, WebP and PNG are restored frame by frame, their faces steadied and all else kept.
 

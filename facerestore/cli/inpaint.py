@@ -17,22 +17,24 @@ from facerestore.fields import option
 if TYPE_CHECKING:
     from facerestore.pipeline.tasks.build import MaskFile, Strokes
 
-EPILOG = """Once, for the weights (not for commercial use; their terms are shown first):
-facerestore weights download gpen.inpainting-1024
-Examples:
+EPILOG = """Examples:
+facerestore inpaint scratched.jpg
+facerestore inpaint scratched.jpg --save-damaged found --compare
 facerestore inpaint torn.jpg --mask torn_mask.png
 facerestore inpaint scans -o filled --mask masks
 facerestore inpaint photo.jpg --strokes --seed 3 --compare
-facerestore inpaint crop.png --aligned --strokes --save-damaged damaged"""
+facerestore inpaint crop.png --aligned --strokes --save-damaged damaged
+Other weights, which draw more and may not be used commercially (their terms are shown first):
+facerestore weights download gpen.inpainting-1024"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
-    """What is damaged: a picture says it, or strokes are drawn."""
+    """What is damaged: it is found, a picture says it, or strokes are drawn."""
 
     damage: Path | None = option(None, flags=("--mask",), metavar="FILE|DIR")
     """White where the photo is damaged, black elsewhere, of the photo's size; or a directory of such masks that have
-    the names of their photos.
+    the names of their photos. Without it, a network looks for damage in the faces.
     """
 
     strokes: bool = option(False)
@@ -76,17 +78,19 @@ class Damage:
     texts={"force": SMALL},
 )
 def inpaint(damage: Damage, request: PhotosRequest) -> None:
-    """Fill scratches, tears and stains in faces: what is white in a mask is drawn anew.
+    """Fill scratches, creases, tears, stains and dust in faces.
 
-    Draw the mask in any paint program: as large as the photo, white on what is damaged, black on the rest. Each face is
-    found in the photo as it is and shown to a GPEN network with its damage painted white. Of the network's picture only
-    the damage is taken, with a narrow feather around it: every other pixel stays (JPEG and lossy WebP files are encoded
-    anew; the others keep them bit for bit). What is drawn there is invented.
+    What is damaged a network finds in each face (--save-damaged shows it, white), or a mask says it, which any paint
+    program draws: as large as the photo, white on what is damaged, black on the rest. Each face is found in the photo
+    as it is and shown to a network with its damage painted over. Of the network's picture only the damage is taken,
+    with a narrow feather around it: every other pixel stays (JPEG and lossy WebP files are encoded anew; the others
+    keep them bit for bit). What is drawn there is invented.
 
-    Only faces are filled. Damage outside them stays, and how much there is of it is said. An empty mask leaves the
-    photo byte for byte. With --compare and --strokes the picture before is the damaged one.
+    Only faces are looked at and filled. Damage of a mask outside them stays, and how much there is of it is said. A
+    photo without damage in its faces stays byte for byte. With --compare and --mask or --strokes the picture before is
+    that with the damage white.
 
-    Without --weights the best installed weights for inpainting are used. They are not part of facerestore: see below.
+    Without --weights the best installed weights for inpainting are used; lite.inpaint-256 comes with facerestore.
     """
     from facerestore.cli.photos import execute
     from facerestore.pipeline.tasks.build import build_inpainter

@@ -86,6 +86,8 @@ def _check_streams(request: PhotosRequest, to_stdout: bool) -> None:
         )
     if to_stdout:
         request.check_stdout("picture", example="out.jpg", json="use --report FILE.json")
+    if files.save_damaged is not None and request.task is RESTORE and not request.restore.repair:
+        raise ConfigError("--save-damaged shows what --repair finds; give both, or none")
     request.check_report()
     if files.html is not None:
         from facerestore.pictures.gallery.page import check_gallery

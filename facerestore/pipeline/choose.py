@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from facerestore.backends import backend_names, backend_sources, needs_weights
 from facerestore.backends.exported import exported_file, read_record, refuse_exported
-from facerestore.config import RESTORE, TASKS, Task
+from facerestore.backends.rims import TELEA
+from facerestore.config import INPAINT, RESTORE, TASKS, Task
 from facerestore.detection import DETECTORS
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing import FacePasting, LandmarkParser, ParseNetParser
@@ -246,6 +247,8 @@ def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenW
     backend, weights = config.backend, config.weights
     if (file := exported_file(backend)) is not None:
         return _exported(file, config)
+    if task is INPAINT and _without_network(config, store):
+        return ChosenWeights(name=TELEA, backend=TELEA)
     if backend not in (AUTO, *(source.name for source in backend_sources())):
         raise ConfigError(
             f"unknown backend '{backend}'; choose {AUTO} or one of {', '.join(backend_names())}"
@@ -267,6 +270,13 @@ def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenW
             f"weights '{chosen.name}' are for backend '{chosen.backend}', not '{backend}'; leave out one of both"
         )
     return chosen
+
+
+def _without_network(config: RestoreConfig, store: WeightsStore) -> bool:
+    """Say whether holes are filled from their rims alone: that is asked for, or there is no network for it."""
+    if config.weights is not None:
+        return config.weights == TELEA
+    return config.backend == AUTO and not ranked(INPAINT.purpose, store, backends=backend_names())
 
 
 def _exported(file: ExportedFile, config: RestoreConfig) -> ChosenWeights:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from facerestore.backends import create_backend, load_backend
 from facerestore.backends.exported import ExportedFile, Place, load_exported
+from facerestore.backends.rims import TELEA, RimFiller
 from facerestore.config import RESTORE, RestoreConfig, Task
 from facerestore.detection import create_detector
 from facerestore.engines.graph import TORCH
@@ -54,6 +55,8 @@ def load_restorer(
     if chosen.record is not None and chosen.backend is not None and chosen.path is not None:
         file, place = ExportedFile(chosen.backend, chosen.path), Place(str(device), provider, threads)
         return load_exported(file, place, record=chosen.record).for_task(task.purpose)
+    if chosen.name == TELEA:
+        return RimFiller()
     try:
         if chosen.source is None:
             restorer = create_backend(chosen.name, device=device)

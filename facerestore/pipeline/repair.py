@@ -43,7 +43,7 @@ class Repair:
             photo: at the end of its way.
             report: of it, with its faces.
         """
-        line, name = self.line, self.line.facts.weights
+        line, name = self.line, self.line.facts.weights or self.line.restorer.name
         notes, faces = [], []
         for entry, face in zip(report["faces"], photo.repaired, strict=True):
             share = None

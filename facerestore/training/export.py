@@ -40,7 +40,7 @@ class Written:
         recipe: what trained it.
         step: after how many steps.
         installable: whether the weights store accepts it under a name.
-        runs_alone: it holds a network that restores or finds faces, whose graph may stand in its header.
+        runs_alone: its network restores faces, or finds them or their damage: its graph may stand in its header.
         starts: of a prior, the recipe that starts from it and its options up to the file; else empty.
     """
 
@@ -108,7 +108,7 @@ def export_run(
 
 def _runs_alone(header: Mapping[str, str]) -> bool:
     """Say whether ``facerestore.export.embedding`` knows how a network is given what it takes."""
-    return header.get("purpose") in TASKS or header.get("arch") in ("finder", "landmarks")
+    return header.get("purpose") in TASKS or header.get("arch") in ("finder", "landmarks", "damage")
 
 
 def _no_run_folder(run: Path) -> AbstractContextManager[None]:
