@@ -44,7 +44,7 @@ def _telea(pixels: Image, mask: NDArray[np.uint8]) -> Image:
         return np.asarray(cv2.inpaint(pixels, mask, RADIUS_PX, cv2.INPAINT_TELEA), dtype=np.uint8)
     filled = np.empty_like(pixels)
     for channel in range(pixels.shape[2]):
-        plane = np.ascontiguousarray(pixels[..., channel])
+        plane = np.asarray(pixels[..., channel], dtype=np.uint16, order="C")
         filled[..., channel] = cv2.inpaint(plane, mask, RADIUS_PX, cv2.INPAINT_TELEA)
     return filled
 
