@@ -117,7 +117,11 @@ class RestoreConfig:
     """Give restored faces the grain of their surroundings, where a photo has grain."""
 
     repair: bool = False
-    """First fill what is scratched, creased, torn, stained or dusty in faces, as 'facerestore inpaint' does.
+    """First fill what is scratched, creased, torn, stained or dusty in faces, as 'facerestore inpaint' does."""
+
+    damage_finder: str = option("auto", metavar="NAME|FILE")
+    """Who finds the damage in faces: auto (the best that is installed), or weights by name or file, such as
+    'facerestore train damage' makes.
     """
 
     guard: bool = option(

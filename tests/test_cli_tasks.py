@@ -188,7 +188,7 @@ def white_is_damage(monkeypatch):
             return [(faces.min(axis=-1) > 0.95).astype(np.float32)]
 
     found = FoundDamage(DamageFinder(WhiteFinder(), face_size=64), "white.test")
-    monkeypatch.setattr("facerestore.pipeline.choose._damage_finder", lambda store: ChosenWeights())
+    monkeypatch.setattr("facerestore.pipeline.choose._damage_finder", lambda config, store: ChosenWeights())
     for room in ("facerestore.pipeline.build", "facerestore.pipeline.tasks.build"):
         monkeypatch.setattr(f"{room}.build_damage_finder", lambda *given, **options: found)
 
@@ -229,6 +229,16 @@ def test_enhance_repairs_first_where_it_is_asked_to(folder, capsys):
     assert (row["restored"], row["repair"]["faces"], row["faces"][0]["repaired"] > 0) == (0, 1, True)
     assert main(["enhance", "a.png", "-o", "again.png", "--save-damaged", "found"]) == 2
     assert "--save-damaged shows what --repair finds" in capsys.readouterr().err
+
+
+def test_without_a_network_that_finds_damage_both_say_what_to_do(folder, capsys):
+    for command in (["inpaint", "a.png"], ["enhance", "a.png", "--repair"]):
+        assert main(command) == 4
+        assert "facerestore train damage" in capsys.readouterr().err
+        assert main([*command, "--damage-finder", "none.safetensors"]) == 4
+        assert "none.safetensors" in capsys.readouterr().err
+        assert main([*command, "--damage-finder", "lite.clean-256"]) == 2
+        assert "not 'damage'" in capsys.readouterr().err
 
 
 def test_a_mask_of_another_size_fails_its_photo(folder, tiny, capsys):

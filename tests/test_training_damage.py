@@ -10,9 +10,11 @@ from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
 
 from facerestore.archs.lite import LiteConfig, LiteGenerator
 from facerestore.backends import load_backend
+from facerestore.config import RestoreConfig
 from facerestore.degradation import DegradationDraw, damaged, preset
 from facerestore.errors import ConfigError
 from facerestore.parsing.damage import load_damage_finder
+from facerestore.pipeline.tasks.build import build_inpainter
 from facerestore.training.data.damaged_faces import damage_of, opaque_damage, visible_damage, worn
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.export import export_run
@@ -154,6 +156,9 @@ def test_a_finder_learns_and_its_export_finds(tmp_path):
     assert {"recall", "precision", "false_share"} <= judged[-1].keys()
     out = tmp_path / "damage.safetensors"
     export_run(run, out, licence="CC0-1.0", data="drawn")
+    line = build_inpainter(config=RestoreConfig(damage_finder=str(out), weights="telea", aligned=True))
+    result = line.run(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    assert result.report["damage"]["source"] == f"found by {out}"
     finder = load_damage_finder(out)
     assert finder.face_size == 64
     (share,) = finder.find([np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)])

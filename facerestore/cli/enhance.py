@@ -17,7 +17,7 @@ facerestore enhance portrait.jpg --region eyes=0.3,mouth=1
 facerestore enhance group.jpg --dial "0:strength=0.5;2:detail=0"
 facerestore enhance portrait.jpg --mask face,hair
 facerestore enhance old.tif --upscale 2 --format png
-facerestore enhance scratched.jpg --repair --save-damaged found
+facerestore enhance scratched.jpg --repair --damage-finder damage.safetensors --save-damaged found
 facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
 facerestore enhance album -r -o restored --device cuda --precision float32
@@ -42,7 +42,7 @@ def enhance(request: PhotosRequest) -> None:
     you say so, and a bad file does not stop the rest.
 
     With --repair, scratches, creases, tears, stains and dust in faces are found and filled first, as 'facerestore
-    inpaint' does; faces that are kept are repaired all the same.
+    inpaint' does; faces that are kept are repaired all the same. The network that finds them does not ship yet.
 
     Videos and animated GIF, WebP and PNG are restored frame by frame, their faces steadied and all else kept.
 

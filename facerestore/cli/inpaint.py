@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from facerestore.pipeline.tasks.build import MaskFile, Strokes
 
 EPILOG = """Examples:
-facerestore inpaint scratched.jpg
-facerestore inpaint scratched.jpg --save-damaged found --compare
 facerestore inpaint torn.jpg --mask torn_mask.png
+facerestore inpaint scratched.jpg --damage-finder damage.safetensors --save-damaged found
 facerestore inpaint scans -o filled --mask masks
 facerestore inpaint photo.jpg --strokes --seed 3 --compare
 facerestore inpaint crop.png --aligned --strokes --save-damaged damaged
@@ -69,8 +68,8 @@ class Damage:
 
 @command(
     {
-        "Restoration": "damage strokes seed weights detector detect_size rotations faces min_face force aligned"
-        " colour_match",
+        "Restoration": "damage strokes seed damage_finder weights detector detect_size rotations faces min_face force"
+        " aligned colour_match",
         "Files": FILES,
         **SETTING,
     },
@@ -80,17 +79,19 @@ class Damage:
 def inpaint(damage: Damage, request: PhotosRequest) -> None:
     """Fill scratches, creases, tears, stains and dust in faces.
 
-    What is damaged a network finds in each face (--save-damaged shows it, white), or a mask says it, which any paint
-    program draws: as large as the photo, white on what is damaged, black on the rest. Each face is found in the photo
-    as it is and shown to a network with its damage painted over. Of the network's picture only the damage is taken,
-    with a narrow feather around it: every other pixel stays (JPEG and lossy WebP files are encoded anew; the others
-    keep them bit for bit). What is drawn there is invented.
+    What is damaged a mask says, which any paint program draws: as large as the photo, white on what is damaged, black
+    on the rest. Without one a network looks for damage in each face (--save-damaged shows what it has found, white);
+    none ships yet, 'facerestore train damage' makes one. Faces are found in the photo as it is. Only the damage is
+    changed, with a narrow feather around it: every other pixel stays (JPEG and lossy WebP files are encoded anew; the
+    others keep them bit for bit). What is drawn there is invented.
 
     Only faces are looked at and filled. Damage of a mask outside them stays, and how much there is of it is said. A
     photo without damage in its faces stays byte for byte. With --compare and --mask or --strokes the picture before is
     that with the damage white.
 
-    Without --weights the best installed weights for inpainting are used; lite.inpaint-256 comes with facerestore.
+    Without --weights the best installed weights for inpainting fill it, which are not part of facerestore (see below);
+    where there are none, or with --weights telea, it is filled inwards from its rims without a network (Telea 2004):
+    good for scratches, cracks and dust, a smear where an eye is gone.
     """
     from facerestore.cli.photos import execute
     from facerestore.pipeline.tasks.build import build_inpainter

@@ -102,7 +102,7 @@ def choose(
     if purpose == IDENTITY:
         return _identity(config, store)
     if purpose == DAMAGE:
-        return _damage_finder(store)
+        return _damage_finder(config, store)
     return _restorer(config, store, TASKS[purpose])
 
 
@@ -118,12 +118,17 @@ def _identity(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
     return found
 
 
-def _damage_finder(store: WeightsStore) -> ChosenWeights:
-    """Return what finds damage: the best that is installed; one ships."""
+def _damage_finder(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
+    """Return what finds damage in faces: the network that is named, or the best that is installed."""
+    if config.damage_finder != AUTO:
+        return _named(config.damage_finder, store, DAMAGE)
     found = best(DAMAGE, store)
     if found.path is None:
-        why = found.passed_over[0][1] if found.passed_over else "none is installed"
-        raise WeightsError(f"no network that finds damage can be used: {why}; give --mask FILE")
+        why = found.passed_over[0][1] if found.passed_over else "none is installed, and none ships"
+        raise WeightsError(
+            f"no network that finds damage can be used: {why}; train one with 'facerestore train damage' and give it"
+            " with --damage-finder FILE, or say what is damaged with 'facerestore inpaint --mask FILE'"
+        )
     return found
 
 
