@@ -8,7 +8,7 @@ SHARED (or FACERESTORE_SHARED) holds ``faces/val/SET/NAME.jpg``. Faces are 256 p
 found: share of the damaged pixels that are found, share of what is found that is damaged, both over all faces together;
 and how many of the faces in which nothing is damaged have anything found in them.
 filled: PSNR inside the damage against the same face without it, over all damaged pixels of all faces, in dB: as it is,
-filled where it is (the mask is given), and filled where it is found; then the same outside the damage.
+filled where it is (the mask is given, a pixel wider), and filled where it is found; then the same outside that mask.
 """
 
 from __future__ import annotations
@@ -142,12 +142,12 @@ def measure_filled(
         lq, real, mask = case.face.lq, case.face.undamaged, case.damage
         results = {"as it is": lq}
         for name, own in fills.items():
-            results[f"{name}, mask given"] = own(lq, np.asarray(widened(mask)))
+            results[f"{name}, mask given"] = own(lq, widened(mask))
             if finder is not None:
                 results[f"{name}, found"] = own(lq, found_in(finder, lq))
         for name, result in results.items():
             inside.setdefault(name, Squares()).add(result, real, mask)
-            outside.setdefault(name, Squares()).add(result, real, ~mask)
+            outside.setdefault(name, Squares()).add(result, real, ~widened(mask))
     return "\n".join(
         f"{row} | {name} | inside {inside[name].text} dB | outside {outside[name].text} dB" for name in inside
     )
