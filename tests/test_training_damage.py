@@ -13,6 +13,7 @@ from facerestore.backends import load_backend
 from facerestore.config import RestoreConfig
 from facerestore.degradation import DegradationDraw, damaged, preset
 from facerestore.errors import ConfigError
+from facerestore.export.embedding import embed_graph
 from facerestore.parsing.damage import load_damage_finder
 from facerestore.pipeline.tasks.build import build_inpainter
 from facerestore.training.data.damaged_faces import damage_of, opaque_damage, visible_damage, worn
@@ -164,6 +165,11 @@ def test_a_finder_learns_and_its_export_finds(tmp_path):
     (share,) = finder.find([np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)])
     assert share.shape == (64, 64)
     assert 0 <= share.min() <= share.max() <= 1
+    embed_graph(out)
+    (by_graph,) = load_damage_finder(out).find(
+        [np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)]
+    )
+    assert np.abs(by_graph - share).max() < 1e-4
 
 
 def test_a_filler_begins_with_a_restorer_that_has_more_blocks(tmp_path):

@@ -16,7 +16,7 @@ from facerestore.pipeline.choose import installed_weights
 from facerestore.training.data.damaged_faces import HoleDataset
 from facerestore.training.data.datasets import DataSettings, FaceFile
 from facerestore.training.data.samples import Batch, Samples
-from facerestore.training.recipes.base import Scene, Term, Validated
+from facerestore.training.recipes.base import Exported, Scene, Term, Validated
 from facerestore.training.recipes.lite.recipe import LiteRecipe, LiteSettings
 from facerestore.training.recipes.start import fill
 from facerestore.weights import WeightsStore
@@ -126,6 +126,11 @@ class InpaintRecipe(LiteRecipe):
             "psnr": psnr_inside(whole, batch["hq"], inside),
         }
         return Validated(metrics, (batch["lq"], whole, batch["hq"]))
+
+    def export(self, network: nn.Module) -> Exported:
+        """Return the network in half precision, for inpainting."""
+        exported = super().export(network)
+        return Exported(exported.state_dict, exported.metadata | {"purpose": "inpaint"})
 
 
 def mean_over(values: Tensor, mask: Tensor) -> Tensor:
