@@ -98,9 +98,7 @@ def test_flags_and_the_file_reach_the_colouring(folder, tiny, monkeypatch):
 
 
 def test_each_command_says_which_weights_it_needs(folder, capsys):
-    for command, weights in (
-        (["synthesize", "a.png"], "gpen.seg2face-512"),
-    ):
+    for command, weights in ((["synthesize", "a.png"], "gpen.seg2face-512"),):
         assert main(command) == 4
         assert f"facerestore weights download {weights}" in capsys.readouterr().err
         assert main([*command, "--dry-run"]) == 4

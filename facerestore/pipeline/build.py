@@ -44,9 +44,7 @@ from facerestore.pipeline.load import (
 from facerestore.pipeline.one_photo import Asked, Keywords, OnePhoto
 from facerestore.pipeline.parts import NetworkFacts, PipelineFacts
 from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
-from facerestore.pipeline.repair import Repair
 from facerestore.pipeline.restore import Procedure, RestorePipeline
-from facerestore.pipeline.tasks.inpaint import inpainting
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 
     from facerestore.backends.restorer import Restorer
     from facerestore.pictures.result import RestoreResult
+    from facerestore.pipeline.repair import Repair
     from facerestore.types import FaceDetector, FaceParser
 
 
@@ -205,6 +204,9 @@ def _build_repair(
     """Return what fills the damage of faces before they are restored; None where it is not wanted."""
     if not config.repair:
         return None
+    from facerestore.pipeline.repair import Repair
+    from facerestore.pipeline.tasks.inpaint import inpainting
+
     bare = RestoreConfig(
         aligned=config.aligned,
         faces=config.faces,

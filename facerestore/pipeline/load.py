@@ -15,7 +15,6 @@ from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import LandmarkParser, load_parser
 from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
 from facerestore.pipeline.guard import Guard
-from facerestore.pipeline.tasks.damage import FoundDamage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from facerestore.backends.restorer import Restorer
     from facerestore.background import TiledUpsampler
+    from facerestore.pipeline.tasks.damage import FoundDamage
     from facerestore.quality.identity import IdentityNetwork
     from facerestore.types import FaceDetector, FaceParser
     from facerestore.weights import WeightsStore
@@ -125,6 +125,7 @@ def build_damage_finder(
         CheckpointError: the file holds another network.
     """
     from facerestore.parsing.damage import load_damage_finder
+    from facerestore.pipeline.tasks.damage import FoundDamage
 
     assert chosen.source is not None, "weights that find damage lie in a file"
     provider = TORCH if config.provider == TORCH else None
