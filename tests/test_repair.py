@@ -108,7 +108,7 @@ def test_a_picture_without_rims_stays_as_it_is():
 
 def test_what_is_likely_counts_where_it_hangs_together_with_what_is_certain():
     share = np.zeros((SIZE, SIZE), np.float32)
-    share[30, 20:40] = 0.5
+    share[30, 20:40] = 0.65
     assert not certain(share).any(), "likely alone"
     share[30, 30] = CERTAIN
     found = certain(share)
