@@ -53,9 +53,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "colorize": Command(
             "Give the faces of black-and-white photos colours, and keep their light and shade."
         ),
-        "inpaint": Command(
-            "Fill scratches, tears and stains in faces: what is white in a mask is drawn anew."
-        ),
+        "inpaint": Command("Fill scratches, creases, tears, stains and dust in faces."),
         "synthesize": Command(
             "Draw a face from a parsing map: a square picture that says what is skin, hair, an eye and so on."
         ),
