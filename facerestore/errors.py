@@ -218,6 +218,11 @@ HEADLESS = (
 )
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error of another package says; the name of its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def named(error: Exception) -> str:
     """Return an error of another's as one line: its kind, what it says, and the remedy where a display is missing."""
     line = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -12,7 +12,7 @@ from facerestore.backends.half import RestoredFaces
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.backends.tensors import check_maps, fit_map
 from facerestore.engines.room import in_halves
-from facerestore.errors import BackendError, FaceRestoreError, count
+from facerestore.errors import BackendError, FaceRestoreError, count, first_line
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
 
 if TYPE_CHECKING:
@@ -97,10 +97,9 @@ class EngineRestorer(Restorer):
         except FaceRestoreError:
             raise
         except Exception as error:  # each engine has classes of its own
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BackendError(
-                f"backend '{self.name}' failed on {self.place} with {count(faces, 'face')}: {first}; export the"
-                " network again, or choose another provider or device"
+                f"backend '{self.name}' failed on {self.place} with {count(faces, 'face')}: {first_line(error)}; export"
+                " the network again, or choose another provider or device"
             ) from error
         expected = (faces, 3, self.face_size, self.face_size)
         if y.shape != expected:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facerestore.engines import Place, unknown_provider
-from facerestore.errors import BackendError, CheckpointError, ConfigError, required_package
+from facerestore.errors import BackendError, CheckpointError, ConfigError, first_line, required_package
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +98,7 @@ class OnnxEngine:
             found: list[NDArray[Any]] = self._session.run(self._outputs, given)
         except Exception as error:  # a class of its own for each kind of failure
             if "bad_alloc" in str(error) or "Failed to allocate" in str(error):
-                raise MemoryError(_first_line(error)) from error
+                raise MemoryError(first_line(error)) from error
             raise
         return [y.astype("float32", copy=False) if y.dtype == "float16" else y for y in found]
 
@@ -154,9 +154,9 @@ def _session(runtime: Any, model: Path | bytes, options: Any, provider: str, pla
         )
     except Exception as error:  # a class of its own for each kind of failure
         if provider != "cpu" and isinstance(error, RuntimeError):  # which those of models are not
-            raise _unstarted(provider, _first_line(error)) from error
+            raise _unstarted(provider, first_line(error)) from error
         raise CheckpointError(
-            f"ONNX Runtime cannot load '{name}' on {provider}: {_first_line(error)}; export or download it again"
+            f"ONNX Runtime cannot load '{name}' on {provider}: {first_line(error)}; export or download it again"
         ) from error
     if wanted not in session.get_providers():
         raise _unstarted(provider, "its own message stands above")
@@ -169,7 +169,3 @@ def _unstarted(provider: str, why: str) -> ConfigError:
         f"provider '{provider}' is installed but does not start here ({why}); mend its libraries, or give"
         " --provider cpu"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

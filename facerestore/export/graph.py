@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facerestore.archs.gpen import GPENGenerator, fixed_noise
 from facerestore.archs.psfr import PSFRGenerator, one_hot
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from facerestore.backends.base import TensorRestorer
@@ -124,5 +124,4 @@ def record_program(graph: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Any, i
 
 
 def _unrecordable(error: Exception) -> ConfigError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ConfigError(f"torch cannot record this network as a graph: {first}")
+    return ConfigError(f"torch cannot record this network as a graph: {first_line(error)}")

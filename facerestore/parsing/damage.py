@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facerestore.engines import Place
 from facerestore.engines.graph import open_graph, runs_graph
-from facerestore.errors import BackendError, CheckpointError, count
+from facerestore.errors import BackendError, CheckpointError, count, first_line
 from facerestore.weights.checkpoint import (
     load_state_dict,
     load_strictly,
@@ -57,10 +57,9 @@ class DamageFinder:
             try:
                 (shares,) = self._engine.run(crop[None])
             except Exception as error:  # each engine has classes of its own
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 raise BackendError(
-                    f"the network that finds damage failed on {self._engine.place} with {count(1, 'face')}: {first};"
-                    " see 'facerestore doctor', or use --device cpu"
+                    f"the network that finds damage failed on {self._engine.place} with {count(1, 'face')}:"
+                    f" {first_line(error)}; see 'facerestore doctor', or use --device cpu"
                 ) from error
             if not np.isfinite(shares).all():
                 raise BackendError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facerestore.engines.device import transfer_to
 from facerestore.engines.room import in_halves
-from facerestore.errors import BackendError, count
+from facerestore.errors import BackendError, count, first_line
 from facerestore.face_parts import CLASS_NAMES
 from facerestore.imaging.pixels import resize_face, resize_map
 from facerestore.types import AlignedFace, FaceImage, ParsingMap
@@ -77,9 +77,8 @@ class NetworkParser(ABC):
 
     def failure(self, place: str, faces: int, error: Exception) -> BackendError:
         """Return the error of a network that failed."""
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return BackendError(
-            f"parser '{self.name}' failed on {place} with {count(faces, 'face')}: {first};"
+            f"parser '{self.name}' failed on {place} with {count(faces, 'face')}: {first_line(error)};"
             " see 'facerestore doctor', or use --device cpu"
         )
 

@@ -148,8 +148,11 @@ def _judge(parts: Parts, photo: Passage) -> Passage:
 
 def _painted(parts: Parts, photo: Passage) -> Image:
     """Return the pixels of a photo with its damage painted over as the network wants it."""
+    holes = _holes(photo)
+    if not holes.any():
+        return photo.pixels
     paint = fill if parts.restorer.descriptor.sees_filled else paint_white
-    return paint(photo.pixels, _holes(photo))
+    return paint(photo.pixels, holes)
 
 
 def _seen(

@@ -10,9 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from facerestore.imaging.alignment import template
-
-LUMA = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue (ITU-R BT.601)."""
+from facerestore.imaging.pixels import LUMA
 
 EYES_SHARE, MOUTH_SHARE = 0.4, 0.25
 """Shares of cuts that lie about an eye and about the mouth; the others lie anywhere."""
@@ -25,7 +23,7 @@ LATTICE_PERIODS_PX = (4, 8)
 
 def luma_of(x: Tensor) -> Tensor:
     """Return the luma of B 3 S S pictures, B 1 S S."""
-    shares = torch.tensor(LUMA, device=x.device, dtype=x.dtype)[:, None, None]
+    shares = torch.as_tensor(LUMA, device=x.device, dtype=x.dtype)[:, None, None]
     return (x * shares).sum(dim=1, keepdim=True)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from facerestore.errors import ConfigError
 from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.draw import Draw
 
@@ -216,6 +217,15 @@ class Recipe(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027  # most recipes carry nothing
         """Restore what :meth:`state_dict` returned."""
+
+
+def check_levels(recipe: str, face_size: int, *, unshuffle: int, levels: int) -> None:
+    """Raise ConfigError where faces are no multiple of what a network of so many levels reduces them by."""
+    reduction = unshuffle * 2 ** (levels - 1)
+    if face_size % reduction:
+        raise ConfigError(
+            f"recipe '{recipe}': faces of {face_size} px do not suit {levels} levels; give a multiple of {reduction} px"
+        )
 
 
 def psnr_db(restored: Tensor, hq: Tensor) -> float:

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.parts import PartsConfig, PartsNet
-from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.damaged_faces import DamageDataset
 from facerestore.training.data.datasets import DataSettings, FaceFile
 from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.engine.muon import Muon
-from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated
+from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, check_levels
 from facerestore.weights.checkpoint import SIZE_ENTRY
 
 FOUND = 0.5
@@ -57,12 +56,7 @@ class DamageRecipe(Recipe):
 
     def __init__(self, settings: DamageSettings, *, face_size: int) -> None:
         shape = settings.network
-        reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
-        if face_size % reduction:
-            raise ConfigError(
-                f"recipe 'damage': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
-                f" {reduction} px"
-            )
+        check_levels("damage", face_size, unshuffle=shape.unshuffle, levels=len(shape.widths))
         self.settings, self.face_size = settings, face_size
 
     @classmethod

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from facerestore.archs.parts import PartsConfig, PartsNet
-from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
-from facerestore.training.recipes.base import Exported, Scene, Term, Validated
+from facerestore.training.recipes.base import Exported, Scene, Term, Validated, check_levels
 from facerestore.training.recipes.parsenet import ParserRecipe, label_loss, map_validation
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
@@ -57,12 +56,7 @@ class ParseRecipe(ParserRecipe):
     def __init__(self, settings: ParseSettings, *, face_size: int) -> None:
         super().__init__(settings, face_size=face_size)
         shape = settings.network
-        reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
-        if face_size % reduction:
-            raise ConfigError(
-                f"recipe 'parse': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
-                f" {reduction} px"
-            )
+        check_levels("parse", face_size, unshuffle=shape.unshuffle, levels=len(shape.widths))
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

@@ -6,22 +6,15 @@ which keeps the luma of the photo whatever the network says).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from facerestore.imaging.pixels import LUMA
+from facerestore.training.losses.detail import luma_of
 
 LEAST_CHROMA = 0.02
 """Root mean square of a face's chroma, of 1, below which it counts as grey: nothing can be learnt from its colours."""
 
 EPSILON = 1e-3
 """Of the Charbonnier distance."""
-
-
-def luma_of(faces: Tensor) -> Tensor:
-    """B 3 S S RGB -> B 1 S S."""
-    weights = torch.as_tensor(LUMA, device=faces.device, dtype=faces.dtype)
-    return (faces * weights.reshape(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def greyed(faces: Tensor) -> Tensor:

@@ -17,7 +17,16 @@ from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
 from facerestore.training.losses.common import charbonnier, frequency
 from facerestore.training.losses.detail import LATTICE_WINDOW_PX
-from facerestore.training.recipes.base import Exported, Phase, Recipe, Scene, Term, Validated, pair_validation
+from facerestore.training.recipes.base import (
+    Exported,
+    Phase,
+    Recipe,
+    Scene,
+    Term,
+    Validated,
+    check_levels,
+    pair_validation,
+)
 from facerestore.training.recipes.lite.colour import chroma_distance, chroma_of, greyed
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
 from facerestore.training.recipes.start import take_up
@@ -83,12 +92,7 @@ class LiteRecipe(Recipe):
                 f"recipe 'lite': {len(fine)} fine_widths and {len(shape.fine_blocks)} fine_blocks do not lead from"
                 f" 1/{shape.unshuffle} of the face size to the whole; give one of each for each doubling"
             )
-        reduction = shape.unshuffle * 2 ** (len(shape.widths) - 1)
-        if face_size % reduction:
-            raise ConfigError(
-                f"recipe 'lite': faces of {face_size} px do not suit {len(shape.widths)} levels; give a multiple of"
-                f" {reduction} px"
-            )
+        check_levels("lite", face_size, unshuffle=shape.unshuffle, levels=len(shape.widths))
         self.settings, self.face_size = settings, face_size
         self.adversary = _adversary(settings, face_size=face_size)
         trained = ("generator",) if self.adversary is None else ("generator", "judges")
