@@ -129,7 +129,7 @@ def test_what_is_found_lies_where_the_damage_is():
     result = line.run(scratched)
     assert result.holes[holes].mean() > 0.9
     assert not (result.holes & (cv2.dilate(holes.astype(np.uint8), np.ones((13, 13))) == 0)).any()
-    assert result.report["damage"]["source"] == "found by white.test"
+    assert result.report["filled"]["source"] == "found by white.test"
     assert result.before is None, "the photo itself is what the result is compared with"
 
 
@@ -168,7 +168,7 @@ def test_the_network_changes_what_fills_the_holes(dtype, size):
     assert np.abs(change / limit - 0.1).max() < 0.01
     far = cv2.distanceTransform((~holes).astype(np.uint8), cv2.DIST_L2, 5) > 2 + 4 * size / 64
     assert np.array_equal(result.image.pixels[far], image.pixels[far])
-    assert result.report["damage"]["share_left"] == 0
+    assert result.report["filled"]["share_left"] == 0
     assert (result.before.pixels[holes] == limit).all()
 
 

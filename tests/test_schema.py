@@ -75,7 +75,7 @@ def test_report_of_another_task_is_as_the_schema_says(album):
     )
     report = reported(album, filling)
     assert faults(report, report_schema()) == []
-    assert report["photos"][0]["damage"]["source"]
+    assert report["photos"][0]["filled"]["source"]
 
 
 def test_report_of_what_was_searched_is_as_the_schema_says(album):

@@ -225,7 +225,7 @@ def test_only_the_damage_comes_from_the_network(dtype, size):
     assert np.array_equal(
         result.image.pixels[distance_to(holes) > reach], image.pixels[distance_to(holes) > reach]
     )
-    assert result.report["damage"]["share_left"] == 0
+    assert result.report["filled"]["share_left"] == 0
     assert np.array_equal(result.before.pixels[holes], np.full((holes.sum(), 3), limit))
     assert np.array_equal(result.before.pixels[~holes], image.pixels[~holes])
 
@@ -254,7 +254,7 @@ def test_an_aligned_crop_is_filled_to_its_border():
         photo(64, 64)
     )
     assert np.array_equal(result.image.pixels[:, :5], np.broadcast_to([0, 255, 0], (64, 5, 3)))
-    assert result.report["damage"]["share_left"] == 0
+    assert result.report["filled"]["share_left"] == 0
 
 
 def test_colours_of_the_fill_are_matched_to_what_is_sound_around_it():
@@ -281,7 +281,7 @@ def test_damage_outside_the_faces_stays_and_is_told():
     mask = MaskPicture(holes_picture((140, 160), (60, 60, 80, 80), (140, 0, 160, 20)))
     result = inpainter(mask, FACE).run(image)
     assert np.array_equal(result.image.pixels[:20, 140:], image.pixels[:20, 140:])
-    assert result.report["damage"]["share_left"] == 0.5
+    assert result.report["filled"]["share_left"] == 0.5
     assert result.report["notes"] == ["50% of the damage lies outside the restored faces, and stays"]
 
 
@@ -323,7 +323,7 @@ def test_a_mask_painted_with_a_soft_brush_is_taken():
     y, x = np.mgrid[:140, :160] - 70.0
     brush = np.rint(255 * np.exp(-(x**2 + y**2) / 300)).astype(np.uint8)
     line = inpainter(MaskPicture(DecodedImage(np.repeat(brush[..., None], 3, axis=2))), FACE)
-    assert line.run(photo(140, 160)).report["damage"]["share"] > 0
+    assert line.run(photo(140, 160)).report["filled"]["share"] > 0
 
 
 def test_what_is_transparent_in_a_mask_is_sound():
@@ -331,7 +331,7 @@ def test_what_is_transparent_in_a_mask_is_sound():
     alpha = np.zeros((140, 160), np.uint8)
     alpha[60:70, 60:70] = 255
     line = inpainter(MaskPicture(replace(mask, alpha=alpha)), FACE)
-    assert line.run(photo(140, 160)).report["damage"]["share"] == round(100 / (140 * 160), 6)
+    assert line.run(photo(140, 160)).report["filled"]["share"] == round(100 / (140 * 160), 6)
 
 
 def test_the_size_stays_and_parts_are_not_chosen():
@@ -361,11 +361,11 @@ def test_strokes_lie_within_the_face_and_all_of_them_is_filled(aligned):
         result = inpainter(Strokes(seed), FACE, aligned=aligned, colour_match=False).run(image)
         holes = (result.before.pixels == 255).all(axis=2)
         assert 0 < holes.mean() < 0.7
-        assert result.report["damage"]["share_left"] == 0
+        assert result.report["filled"]["share_left"] == 0
         np.testing.assert_allclose(
             result.image.pixels[holes] / 255, [Painter().colour] * holes.sum(), atol=0.01
         )
-    assert result.report["damage"]["source"] == "random strokes, seed 7"
+    assert result.report["filled"]["source"] == "random strokes, seed 7"
 
 
 def test_strokes_have_the_published_shape():
@@ -598,7 +598,7 @@ def test_builders_settle_what_a_task_has_to_have(tiny):
         build_colorizer(RestoreConfig(weights=str(tiny), aligned=True, mask="whole")).config.mask == "whole"
     )
     drawn = build_inpainter(Strokes(3), replace(config, aligned=True, upscale=1.0)).run(photo(64, 64))
-    assert drawn.report["damage"]["source"] == "random strokes, seed 3"
+    assert drawn.report["filled"]["source"] == "random strokes, seed 3"
     line = build_synthesizer(config)
     assert (line.config.strength, line.config.upscale, line.detector) == (1.0, 1.0, None)
     assert "from parsing maps" in line.description

@@ -35,7 +35,7 @@ def counts_of(report: Mapping[str, Any]) -> Counts:
     """Return what is counted of a photo, by its report."""
     kept, effects = (tuple(sorted(report[key].items())) for key in ("kept", "effects"))
     return _shared(
-        Counts(report["found"], report["restored"], kept, effects, isinstance(report.get("damage"), str))
+        Counts(report["found"], report["restored"], kept, effects, report.get("damage") is not None)
     )
 
 

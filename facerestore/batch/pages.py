@@ -99,11 +99,7 @@ def merged(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
         effects.update(report["effects"])
         seconds.update(report["stage_seconds"])
     numbered = list(enumerate(reports, 1))
-    damage = [
-        f"on page {number} {report['damage']}"
-        for number, report in numbered
-        if isinstance(report["damage"], str)
-    ]
+    damage = [f"on page {number} {report['damage']}" for number, report in numbered if report["damage"]]
     return reports[0] | {
         "pages": len(reports),
         "found": sum(report["found"] for report in reports),

@@ -116,6 +116,7 @@ def _photo_some() -> Schema:
     """Return the keys that only some photos have which were done."""
     return {
         "repair": _said(_repair(), "where damage in faces was looked for before they were restored"),
+        "filled": _said(_filled(), "of inpainting, the damage that was filled"),
         "auto": _said(_auto(), "where each face has the network that suits it"),
         "clip": _said(_clip(), "of a video or an animation, whose faces here are those of one frame"),
         "pages": _said(_of(int), "of a photo of several pages, their number"),
@@ -143,7 +144,7 @@ def _photo_done() -> Schema:
         "size": _said(_size(), "width and height, pixels"),
         "result_size": _size(),
         "task": {"enum": list(TASKS)},
-        "damage": _said(_damage(), "what of the file is not the photo; of inpainting, what was filled"),
+        "damage": _said(_of(str | None), "what of the file is not the photo"),
         "notes": _said(_of(list[str]), "what people should know beside the faces' decisions"),
         "backend": _of(str),
         "official": _said(_of(bool), "by the test pipeline of an original program"),
@@ -218,9 +219,14 @@ def _auto() -> Schema:
     )
 
 
-def _damage() -> Schema:
-    filled = _object({"source": _of(str), "share": _of(float), "share_left": _of(float)})
-    return {"anyOf": [_of(str | None), filled]}
+def _filled() -> Schema:
+    return _object(
+        {
+            "source": _said(_of(str), "who has said what is damaged"),
+            "share": _said(_of(float), "of the photo, 0 to 1"),
+            "share_left": _said(_of(float), "of the damage, outside the restored faces, 0 to 1"),
+        }
+    )
 
 
 def _repair() -> Schema:

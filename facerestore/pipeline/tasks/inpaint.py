@@ -233,13 +233,13 @@ def _over_filled(parts: Parts, photo: Passage, pastes: list[Paste]) -> Image:
 def _tell(parts: Parts, photo: Passage, report: dict[str, Any]) -> dict[str, Any]:
     """Return the report with the facts of the damage."""
     left = _share_left(parts, photo)
-    damage = {
+    filled = {
         "source": "" if photo.damage is None else photo.damage.source,
         "share": round(float(_holes(photo).mean()), 6),
         "share_left": round(left, 4),
     }
     stays = f"{_percent(left)} of the damage lies outside the restored faces, and stays"
-    return report | {"damage": damage, "notes": [*report["notes"], *([stays] if left > 0 else [])]}
+    return report | {"filled": filled, "notes": [*report["notes"], *([stays] if left > 0 else [])]}
 
 
 def _share_left(parts: Parts, photo: Passage) -> float:
