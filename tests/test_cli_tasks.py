@@ -123,7 +123,7 @@ def test_inpaint_takes_a_mask_or_a_folder_of_masks(folder, tiny, capsys):
     assert not changed[:50].any()
     assert not changed[:, 90:].any()
     (row,) = json.loads((folder / "r.json").read_text())["photos"]
-    assert (row["task"], row["damage"]["share_left"]) == ("inpaint", 0.0)
+    assert (row["task"], row["filled"]["share_left"]) == ("inpaint", 0.0)
     assert main(["inpaint", "a.png", "b.png", "--mask", "masks", "-o", "out", "--weights", tiny]) == 3
     out, err = capsys.readouterr()
     assert "'b.png' has no mask in 'masks'" in err
@@ -207,7 +207,7 @@ def test_inpaint_finds_what_is_damaged_and_fills_it_offline(folder, capsys):
     assert main(["inpaint", "a.png", "b.png", *flags]) == 0
     report = json.loads(capsys.readouterr().out)
     one, other = report["photos"]
-    assert (one["backend"], one["damage"]["source"], one["restored"]) == ("telea", "found by white.test", 1)
+    assert (one["backend"], one["filled"]["source"], one["restored"]) == ("telea", "found by white.test", 1)
     assert (read_image("out/a.png").pixels[holes] == 255).all(axis=1).mean() < 0.1
     assert (read_image("found/a_damaged.png").pixels[holes] == 255).all()
     assert other["kept"] == {"undamaged": 1}
@@ -229,14 +229,15 @@ def test_enhance_repairs_first_where_it_is_asked_to(folder, capsys):
     assert "--save-damaged shows what --repair finds" in capsys.readouterr().err
 
 
-def test_without_a_network_that_finds_damage_both_say_what_to_do(folder, capsys):
-    for command in (["inpaint", "a.png"], ["enhance", "a.png", "--repair"]):
-        assert main(command) == 4
-        assert "facerestore train damage" in capsys.readouterr().err
-        assert main([*command, "--damage-finder", "none.safetensors"]) == 4
-        assert "none.safetensors" in capsys.readouterr().err
-        assert main([*command, "--damage-finder", "lite.clean-256"]) == 2
-        assert "not 'damage'" in capsys.readouterr().err
+@pytest.mark.parametrize("command", [["inpaint", "a.png"], ["enhance", "a.png", "--repair"]])
+def test_without_a_network_that_finds_damage_it_is_said_what_to_do(folder, capsys, monkeypatch, command):
+    assert main([*command, "--damage-finder", "none.safetensors"]) == 4
+    assert "none.safetensors" in capsys.readouterr().err
+    assert main([*command, "--damage-finder", "lite.clean-256"]) == 2
+    assert "not 'damage'" in capsys.readouterr().err
+    monkeypatch.setattr("facerestore.pipeline.choose.best", lambda *given, **options: ChosenWeights())
+    assert main(command) == 4
+    assert "facerestore train damage" in capsys.readouterr().err
 
 
 def test_a_mask_of_another_size_fails_its_photo(folder, tiny, capsys):

@@ -22,6 +22,7 @@ from facerestore.engines.device import available_cores, cores_shared, share_of_c
 from facerestore.engines.graph import GRAPH, TAKEN, TORCH, open_graph, packed_graph, unpacked_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError, MalformedError
 from facerestore.parsing import load_parser
+from facerestore.parsing.damage import load_damage_finder
 from facerestore.parsing.network_parser import GraphParser
 from facerestore.testing.drawn_faces import trial_faces, trial_map
 from facerestore.weights.checkpoint import load_state_dict, open_weights, save_state_dict
@@ -100,6 +101,8 @@ def test_every_bundled_restorer_needs_no_torch(backend, photo, tmp_path):
         ("detect", "{photo}", "-o", "boxes.png"),
         ("parse", "{photo}", "-o", "parts.png"),
         ("colorize", "{photo}", "-o", "coloured.png"),
+        ("inpaint", "{photo}", "-o", "filled.png"),
+        ("enhance", "{photo}", "-o", "out.png", "--repair"),
         ("enhance", "{photo}", "-o", "out.png", "--dry-run"),
         ("enhance", "{photo}", "--region", "eyes=0.5", "--sheet", "sheet.png"),
         ("weights", "list"),
@@ -143,6 +146,14 @@ def test_the_parser_gives_what_torch_gives():
     assert graph.input_size == in_torch.input_size == 256
     for ours, theirs in zip(graph.parse(faces), in_torch.parse(faces), strict=True):
         assert np.mean(ours != theirs) < 1e-3, "ties of the last bit may fall either way"
+
+
+def test_the_finder_of_damage_gives_what_torch_gives():
+    path, (face, *_) = WEIGHTS / "damage_clean_256.safetensors", trial_faces(256)
+    (ours,), (theirs,) = (
+        load_damage_finder(path, place=Place(provider=provider)).find([face.lq]) for provider in (None, TORCH)
+    )
+    assert np.abs(ours - theirs).max() < 1e-4
 
 
 def test_a_graph_that_fails_is_told():

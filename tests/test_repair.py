@@ -14,14 +14,16 @@ from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.imaging.filling import fill
 from facerestore.io import read_image, write_image
-from facerestore.parsing.damage import DamageFinder
+from facerestore.parsing.damage import DamageFinder, load_damage_finder
 from facerestore.pipeline.build import build_pipeline
+from facerestore.pipeline.change import BARELY_LEVELS
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.repair import Repair
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.build import MaskPicture, build_colorizer, build_inpainter
 from facerestore.pipeline.tasks.damage import CERTAIN, FoundDamage, certain
 from facerestore.pipeline.tasks.inpaint import inpainting
+from facerestore.testing.drawn_faces import trial_faces
 from facerestore.types import DecodedImage
 
 SIZE = 64
@@ -108,14 +110,14 @@ def test_a_picture_without_rims_stays_as_it_is():
 
 def test_what_is_likely_counts_where_it_hangs_together_with_what_is_certain():
     share = np.zeros((SIZE, SIZE), np.float32)
-    share[30, 20:40] = 0.65
+    share[30:34, 20:40] = 0.75
     assert not certain(share).any(), "likely alone"
     share[30, 30] = CERTAIN
     found = certain(share)
-    assert found[30, 20:40].all()
-    assert found.sum() < 4 * 22
+    assert found[30:34, 20:40].all()
+    assert found.sum() < 7 * 22
     dot = np.zeros((256, 256), np.float32)
-    dot[100, 100:103] = 1
+    dot[100:105, 100:105] = 1
     assert not certain(dot).any(), "a highlight in an eye"
     border = np.zeros((SIZE, SIZE), np.float32)
     border[:, 0] = 1
@@ -146,6 +148,18 @@ def test_a_finder_that_fails_or_gives_no_numbers_is_an_error():
     for engine, message in ((Failing(), "failed on here with 1 face: no room;"), (Infinite(), "not finite")):
         with pytest.raises(BackendError, match=message):
             DamageFinder(engine, face_size=SIZE).find([crop])
+
+
+def test_the_bundled_finder_finds_a_crack_and_nothing_in_a_sound_face():
+    finder = load_damage_finder(Path(__file__).parents[1] / "weights/damage_clean_256.safetensors")
+    draw = np.random.default_rng(1)
+    for face in trial_faces(256):
+        sound = cv2.GaussianBlur(face.lq, (0, 0), 1)
+        along = np.linspace((60, 70), (190, 200), 14) + draw.normal(0, 3, (14, 2))
+        crack = cv2.polylines(np.zeros((256, 256), np.uint8), [along.astype(np.int32)], False, 1, 2) > 0
+        before, after = finder.find([sound, np.where(crack[..., None], np.float32(0.95), sound)])
+        assert not certain(before).any()
+        assert certain(after)[crack].mean() > 0.9
 
 
 # --- filling with a network that sees filled holes
@@ -199,7 +213,7 @@ def repairing(*faces, config=None, restorer=None):
 
 
 def test_what_is_damaged_is_filled_before_the_face_is_restored():
-    _, scratched = smooth()
+    whole, scratched = smooth()
 
     class Seeing(Brightener):
         def restore(self, faces, parsing_maps=None):
@@ -211,10 +225,26 @@ def test_what_is_damaged_is_filled_before_the_face_is_restored():
     assert restorer.seen[0].max() < 0.7, "no white is left"
     (face,) = result.report["faces"]
     assert 0 < face["repaired"] < 0.3
+    sound = pipeline(FACE, restorer=Seeing()).run(whole).report["faces"][0]["change"]
+    assert face["change"] > 1.1 * sound, "what was filled counts"
     assert result.report["repair"]["faces"] == 1
     assert result.report["repair"]["weights"] == "filler.test"
     assert any(f"damage in {face['repaired']:.1%} of its crop" in note for note in result.report["notes"])
     assert b"filled restored" in result.image.metadata.xmp
+
+
+def test_a_face_whose_damage_was_filled_is_cleaned_at_least():
+    whole, _ = smooth()
+    cv2.line(whole.pixels, (62, 70), (66, 71), (255, 255, 255), 3)
+
+    class Same(Brightener):
+        def restore(self, faces, parsing_maps=None):
+            return [face.lq for face in faces]
+
+    result = repairing(FACE, restorer=Same()).run(whole)
+    (face,) = result.report["faces"]
+    assert 0 < face["change"] < BARELY_LEVELS
+    assert face["effect"] == "cleaned"
 
 
 def test_a_sound_photo_is_restored_as_without_repair():

@@ -159,7 +159,7 @@ def test_a_finder_learns_and_its_export_finds(tmp_path):
     export_run(run, out, licence="CC0-1.0", data="drawn")
     line = build_inpainter(config=RestoreConfig(damage_finder=str(out), weights="telea", aligned=True))
     result = line.run(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-    assert result.report["damage"]["source"] == f"found by {out}"
+    assert result.report["filled"]["source"] == f"found by {out}"
     finder = load_damage_finder(out)
     assert finder.face_size == 64
     (share,) = finder.find([np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)])

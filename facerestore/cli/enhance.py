@@ -17,7 +17,7 @@ facerestore enhance portrait.jpg --region eyes=0.3,mouth=1
 facerestore enhance group.jpg --dial "0:strength=0.5;2:detail=0"
 facerestore enhance portrait.jpg --mask face,hair
 facerestore enhance old.tif --upscale 2 --format png
-facerestore enhance scratched.jpg --repair --damage-finder damage.safetensors --save-damaged found
+facerestore enhance scratched.jpg --repair --save-damaged found
 facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
 facerestore enhance album -r -o restored --device cuda --precision float32

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EPILOG = """Examples:
 facerestore inpaint torn.jpg --mask torn_mask.png
-facerestore inpaint scratched.jpg --damage-finder damage.safetensors --save-damaged found
+facerestore inpaint scratched.jpg --save-damaged found
 facerestore inpaint scans -o filled --mask masks
 facerestore inpaint photo.jpg --strokes --seed 3 --compare
 facerestore inpaint crop.png --aligned --strokes --save-damaged damaged
@@ -80,10 +80,10 @@ def inpaint(damage: Damage, request: PhotosRequest) -> None:
     """Fill scratches, creases, tears, stains and dust in faces.
 
     What is damaged a mask says, which any paint program draws: as large as the photo, white on what is damaged, black
-    on the rest. Without one a network looks for damage in each face (--save-damaged shows what it has found, white);
-    none ships yet, 'facerestore train damage' makes one. Faces are found in the photo as it is. Only the damage is
-    changed, with a narrow feather around it: every other pixel stays (JPEG and lossy WebP files are encoded anew; the
-    others keep them bit for bit). What is drawn there is invented.
+    on the rest. Without one a network looks for cracks, scratches and creases in each face; it misses some, and takes
+    hairpins and the like for damage, so look at what it has found (--save-damaged DIR shows it, white). Faces are found
+    in the photo as it is. Only the damage is changed, with a narrow feather around it: every other pixel stays (JPEG
+    and lossy WebP files are encoded anew; the others keep them bit for bit). What is drawn there is invented.
 
     Only faces are looked at and filled. Damage of a mask outside them stays, and how much there is of it is said. A
     photo without damage in its faces stays byte for byte. With --compare and --mask or --strokes the picture before is

@@ -21,21 +21,24 @@ RESTORED_LEVELS = 3.0
 
 
 def with_changes(
-    faces: Sequence[RestoredFace], result: Image, *, size: tuple[int, int]
+    faces: Sequence[RestoredFace],
+    before: Sequence[AlignedFace | None],
+    result: Image,
+    *,
+    size: tuple[int, int],
 ) -> list[RestoredFace]:
     """Return faces with how much each was changed; kept ones as they are.
 
     Args:
         faces: of a photo.
+        before: each as the photo had it; None for those that were not cut out.
         result: (H', W', 3) RGB, what came of the photo, perhaps enlarged; uint8 or uint16.
         size: (W, H) of the photo, pixels.
     """
     ratio = (result.shape[1] / size[0], result.shape[0] / size[1])
     return [
-        face
-        if face.aligned is None or face.restored is None
-        else _measured(face, face.aligned, result, ratio)
-        for face in faces
+        face if own is None or face.restored is None else _measured(face, own, result, ratio)
+        for face, own in zip(faces, before, strict=True)
     ]
 
 

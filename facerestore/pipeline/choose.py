@@ -124,7 +124,7 @@ def _damage_finder(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
         return _named(config.damage_finder, store, DAMAGE)
     found = best(DAMAGE, store)
     if found.path is None:
-        why = found.passed_over[0][1] if found.passed_over else "none is installed, and none ships"
+        why = found.passed_over[0][1] if found.passed_over else "none is installed"
         raise WeightsError(
             f"no network that finds damage can be used: {why}; train one with 'facerestore train damage' and give it"
             " with --damage-finder FILE, or say what is damaged with 'facerestore inpaint --mask FILE'"

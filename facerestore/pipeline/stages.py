@@ -21,6 +21,7 @@ from facerestore.types import (
     Decision,
     DecodedImage,
     DetectedFace,
+    Effect,
     Mask,
     Outcome,
     RestoredFace,
@@ -261,9 +262,18 @@ def put_back(parts: Parts, photo: Passage, pastes: Sequence[Paste]) -> DecodedIm
 
 
 def measure(photo: Passage, result: DecodedImage) -> Sequence[RestoredFace]:
-    """Return the faces of a photo with how much of them its result has changed."""
+    """Return the faces of a photo with how much of them its result has changed, the repair of damage included.
+
+    A crack that is gone is plain to see, however few its pixels: such a face is cleaned at least.
+    """
     height, width = photo.pixels.shape[:2]
-    return with_changes(photo.faces, result.pixels, size=(width, height))
+    before = [face.aligned for face in photo.repaired or photo.faces]
+    faces = with_changes(photo.faces, before, result.pixels, size=(width, height))
+    filled = [face.restored is not None for face in photo.repaired] or [False] * len(faces)
+    return [
+        replace(face, effect=Effect.CLEANED) if mended and face.effect is Effect.BARELY_CHANGED else face
+        for face, mended in zip(faces, filled, strict=True)
+    ]
 
 
 def unmeasured(photo: Passage, result: DecodedImage) -> Sequence[RestoredFace]:

@@ -40,12 +40,11 @@ MOST_MISSED = 2.0
 """Most that may be painted too dark to count, in shares of what counts: 1 at the edge of a Gaussian brush; paint in
 red or blue, which has little luma, is all beyond."""
 
-LIKELY, CERTAIN = 0.6, 0.97
+LIKELY, CERTAIN = 0.7, 0.97
 """Probabilities of damage: of all of it, and of some pixel of each piece."""
-LEAST_AREA = 20 / 256**2
-"""Least piece of damage, of the crop: a speck of dust in an eye is its highlight. All three were measured on a network
-that was not trained to its end (weights/lite_experiments.md): with 0.4, 0.7 and 6 it found something in three of four
-undamaged faces, with these in one of four, and a seventh less of the damage."""
+LEAST_AREA = 60 / 256**2
+"""Least piece of damage, of the crop: a speck of dust in an eye is its highlight. All three were measured on the
+bundled finder (weights/damage_clean_256.md): lower ones find a little more damage, and more in undamaged faces."""
 WIDENED = 1 / 256
 """By how much of the crop's side what is found is widened: its edge fades."""
 
