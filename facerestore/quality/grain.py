@@ -190,7 +190,7 @@ def _expected() -> NDArray[np.float64]:
 def _ring() -> NDArray[np.intp]:
     """Return how many waves a patch each frequency is, whole ones, (P, P)."""
     frequency = np.fft.fftfreq(PATCH_PX) * PATCH_PX
-    return np.rint(np.hypot(frequency[:, None], frequency)).astype(np.intp)
+    return np.asarray(np.rint(np.hypot(frequency[:, None], frequency)), dtype=np.intp)
 
 
 def _around(spectra: Spectrum) -> Spectrum:
@@ -253,4 +253,5 @@ def _powers(patches: NDArray[np.float32]) -> NDArray[np.float32]:
     coarse = np.concatenate([np.cos(places), np.sin(places)]).astype(np.float32)
     flat = patches.reshape(-1, PATCH_PX**2)
     shades = np.square(flat @ coarse.T).sum(axis=1) / PATCH_PX**4
-    return np.maximum(np.square(flat).sum(axis=1) / PATCH_PX**2 - shades, 0)  # by Parseval's theorem
+    fine = np.square(flat).sum(axis=1) / PATCH_PX**2 - shades  # by Parseval's theorem
+    return np.asarray(np.maximum(fine, 0))
