@@ -127,7 +127,8 @@ def _give(pixels: Image, area: _Area, grain: Spectrum) -> None:
     def grainy(power: Spectrum) -> Image:
         noise = drawn(power, shape, seed=SEED + shape[0] * shape[1])
         found = np.rint((levels + noise * lacking) * np.float32(limit / LEVELS))
-        return np.asarray(np.clip(found, 0, limit), dtype=pixels.dtype)
+        rounded: Image = np.clip(found, 0, limit).astype(pixels.dtype)
+        return rounded
 
     # Features and grain together have another spread than grain alone, so what came out is measured, and made good.
     came = grain_of(_levels(grainy(lacks)), area.inner)
