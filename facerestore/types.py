@@ -244,8 +244,9 @@ class Guarded:
         structure: share of the input's light and shade, as far as it resolves them, that the face does not show.
         colour: difference of mean colour, levels of 255.
         shift: the farthest that an eye or the mouth has moved, percent of the eye distance.
-        identity: likeness to the input, 1 less the distance of dlib's network; None without that network.
-        least_identity: what that must be at least; None without that network.
+        identity: likeness to the input: 1 less the distance of dlib's network, or ArcFace's cosine, as the report's
+            ``identity`` names the network; None without one.
+        least_identity: what that must be at least; None without a network.
         reason: why the whole face does not pass, one plain sentence for people; None where it does.
     """
 

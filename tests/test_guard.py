@@ -52,6 +52,9 @@ class Nearness:
         self.calls += len(faces)
         return np.array([[np.abs(face - self.other).mean()] for face in faces]) / np.abs(self.other).mean()
 
+    def likeness(self, one, other):
+        return 1 - float(np.linalg.norm(one - other))
+
 
 def test_the_undamaged_face_agrees_with_its_blurred_picture():
     found = agreement(blurred(drawn()), drawn(), blur_px=BLUR_PX)

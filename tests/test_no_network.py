@@ -46,6 +46,7 @@ CASES = {
     "train plot": (["run"], None),
     "evaluate": (["--lq", "lq", "--hq", "hq", "--face-size", "64", "--metrics", "psnr", "--restored", "hq"], 0),
     "evaluate compare": (["a.json", "b.json"], None),
+    "evaluate limits": (["arcface.ir-se50", "hq"], None),
 }  # fmt: skip
 """The words of each command, and the exit code that they end with; None where it depends on what is installed."""
 

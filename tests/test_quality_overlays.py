@@ -1,5 +1,6 @@
 """The judge under what lies over a photo: creases, scratches, interlace, scan lines, halftone, watermarks."""
 
+import re
 from functools import cache
 
 import cv2
@@ -7,13 +8,16 @@ import numpy as np
 import pytest
 
 from benchmarks.overlays import OVERLAYS
+from facerestore.config import RestoreConfig
+from facerestore.degradation.screens import Halftone
 from facerestore.detection import create_detector
 from facerestore.imaging.alignment import align_face, template
 from facerestore.io import read_image
+from facerestore.pipeline.build import build_pipeline
 from facerestore.quality.judge import assess, decide
 from facerestore.quality.overlays import long_lines, without_screens
 from facerestore.testing.drawn_faces import COLOURINGS, draw_face
-from facerestore.types import DetectedFace, Outcome
+from facerestore.types import DecodedImage, DetectedFace, Outcome
 from facerestore.weights import WeightsStore
 
 SIZE = 256
@@ -142,3 +146,56 @@ def test_a_blurred_face_under_a_crease_is_restored(shared):
     decision = decide(face, assess(align_face(photo, face, SIZE)))
     assert decision.outcome is Outcome.RESTORED
     assert "edges" in decision.reason
+
+
+def printed(period_px, degrees, *, colours, size=SIZE):
+    """Return a drawn face, printed in dots."""
+    dots = Halftone(period_px, np.deg2rad(degrees), colours, 1.0, 0.05, 0.8, 7)
+    return np.clip(dots.apply(drawn(1, size=size).astype(np.float32), None), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("period_px", [3.2, 4.4, 6.0])
+@pytest.mark.parametrize("degrees", [0, 11])
+def test_printed_dots_are_known_and_how_far_they_are_apart(colours, period_px, degrees):
+    assert judge(printed(period_px, degrees, colours=colours)).dots_px == pytest.approx(period_px, rel=0.06)
+
+
+def test_dots_are_measured_in_pixels_of_the_photo():
+    photo = printed(6.0, 5, colours=False, size=512)
+    assert judge(photo, size=512).dots_px == pytest.approx(6, rel=0.06)
+    assert judge(photo, size=512, turn=30).dots_px == pytest.approx(6, rel=0.06)
+
+
+def test_a_photo_says_which_faces_are_printed_in_dots_and_what_to_try():
+    line = build_pipeline(RestoreConfig(aligned=True, force=True, guard=False, device="cpu"))
+    report = line.run(DecodedImage(printed(4.4, 11, colours=True))).report
+    assert report["faces"][0]["quality"]["dots_px"] == pytest.approx(4.4, rel=0.06)
+    (note,) = [note for note in report["notes"] if "dots" in note]
+    assert re.match(r"face 0: printed in dots, 4\.\d px apart, .*scan the print with descreening", note)
+    clean = line.run(DecodedImage(drawn(0, 2.0))).report
+    assert clean["faces"][0]["quality"]["dots_px"] is None
+    assert not any("dots" in note for note in clean["notes"])
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.5, 4.0])
+@pytest.mark.parametrize("quality", [None, 60, 25])
+def test_faces_and_their_jpeg_blocks_have_no_dots(blur, quality):
+    for colouring in range(len(COLOURINGS)):
+        photo = drawn(colouring, blur)
+        if quality is not None:
+            photo = cv2.imdecode(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
+        assert judge(photo).dots_px is None
+
+
+def test_lines_and_flat_pictures_have_no_dots():
+    photo = drawn(0).astype(np.float32)
+    photo += 25 * np.sin(np.arange(SIZE) * 1.7)[:, None, None]
+    assert judge(np.clip(photo, 0, 255).astype(np.uint8)).dots_px is None
+    assert judge(np.full((SIZE, SIZE, 3), 90, np.uint8)).dots_px is None
+
+
+def test_real_portraits_have_no_dots(shared):
+    for path in sorted(shared("faces/val").rglob("*.jpg"))[::6]:
+        face = cv2.resize(cv2.imread(str(path)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        assert judge(face).dots_px is None, path.name

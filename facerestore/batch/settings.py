@@ -68,6 +68,8 @@ def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
             yield f"{base.name} {base.sha256}, {each.mix.share:g} of {each.name}"
         if each.name != NONE:
             yield f"{each.name} {each.sha256 or ''}".strip()
+        if each.identities is not None:
+            yield f"limits of {each.name}: {', '.join(f'{least:g}' for least in each.identities)}"
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from facerestore.cli.evaluation_files import Results, check_free, write_report
+from facerestore.cli.guard_limits import measure_limits
 from facerestore.cli.helping import paragraphs, subcommand
-from facerestore.cli.options import Spoken, command
+from facerestore.cli.options import command
 from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError, ImageError
+from facerestore.errors import ConfigError
 from facerestore.fields import option
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from facerestore.weights import WeightsStore
 
 _OUT = "Results"
-
-MARKDOWN_FILE, JSON_FILE = "evaluation.md", "evaluation.json"
 
 DEFAULT_SEED = 7  # that of the model cards
 
@@ -40,7 +39,8 @@ facerestore evaluate --lq degraded --hq originals --backend all --restored rival
 facerestore evaluate --faces restored --reference real_faces --metrics niqe,fid,kid
 facerestore evaluate --hq val --degradation gfpgan --backend lite.clean-256,lite.detail-256 --blind 40 -o results
 facerestore evaluate --hq val --degradation gfpgan --manifest manifest.csv --group yaw_proxy=0.05,0.1
-facerestore evaluate compare monday/evaluation.json today/evaluation.json"""
+facerestore evaluate compare monday/evaluation.json today/evaluation.json
+facerestore evaluate limits arcface.ir-se50 FACES"""
 
 evaluate_app = typer.Typer(
     invoke_without_command=True,
@@ -55,20 +55,6 @@ evaluate_app = typer.Typer(
         " every row (exit code 3)."
     ),
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results(Spoken):
-    """Where results go."""
-
-    output: Path | None = option(None, flags=("-o", "--output"), metavar="DIR")
-    """Write evaluation.md, evaluation.json (with every face's values) and cases_METHOD.png (best and worst)."""
-
-    overwrite: bool = option(False)
-    """Replace results that exist."""
-
-    as_json: bool = option(False, flags=("--json",))
-    """Print JSON instead of Markdown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +168,7 @@ def compare(asked: CompareRequest) -> None:
 
     if len(asked.results) < 2:
         raise ConfigError("one result has nothing to be compared with; give two or more")
-    _check_free(asked)
+    check_free(asked)
     first, *others = [Named(str(path), read_evaluation(path)) for path in asked.results]
     notes: list[str] = []
     for other in others:
@@ -192,7 +178,10 @@ def compare(asked: CompareRequest) -> None:
     names = [method.name for method in first.evaluation.methods]
     if asked.against not in names:
         raise ConfigError(f"--against is '{asked.against}'; the methods are {', '.join(names)}")
-    _write_report(first.evaluation, asked, against=asked.against, notes=notes)
+    write_report(first.evaluation, asked, against=asked.against, notes=notes)
+
+
+subcommand(evaluate_app, "limits", "facerestore evaluate limits arcface.ir-se50 FACES")(measure_limits)
 
 
 def _measure_and_report(request: EvaluationRequest) -> int:
@@ -202,7 +191,7 @@ def _measure_and_report(request: EvaluationRequest) -> int:
     from facerestore.evaluation.run import evaluate as measure
 
     terminal = request.terminal(stdout_taken=True)
-    _check_free(request)
+    check_free(request)
     if request.blind is not None and request.output is None:
         raise ConfigError(f"--blind {request.blind} draws pages; give a directory for them with -o")
     source = _case_source(request)
@@ -217,7 +206,7 @@ def _measure_and_report(request: EvaluationRequest) -> int:
         found = measure(order, on_face=begin, on_failure=lambda failure: _tell_failure(terminal, failure))
     for name in source.unmatched:
         terminal.warn(f"without a partner: {name}")
-    _write_report(found, request)
+    write_report(found, request)
     if request.output is not None:
         _write_pictures(order, found, request, terminal)
         write_sheet(request.output, source, pairs, order.setting.face_size, overwrite=request.overwrite)
@@ -349,33 +338,6 @@ def _classical_method(
 def _tell_failure(terminal: Terminal, failure: Failure) -> None:
     by = "" if failure.method is None else f" ({failure.method})"
     terminal.warn(f"error: {failure.name}{by}: {failure.message}")
-
-
-def _check_free(asked: Results) -> None:
-    """Raise before any work where a result would replace one that is to stay."""
-    from facerestore.io import check_free
-
-    folder = asked.output
-    if folder is None:
-        return
-    if folder.exists() and not folder.is_dir():
-        raise ImageError(f"'{folder}' is a file; give a directory with -o")
-    for name in (MARKDOWN_FILE, JSON_FILE):
-        check_free(folder / name, overwrite=asked.overwrite)
-
-
-def _write_report(
-    found: Evaluation, asked: Results, *, against: str = "input", notes: Sequence[str] = ()
-) -> None:
-    """Print the report, and write it where a folder is given."""
-    from facerestore.evaluation.tables import markdown
-    from facerestore.io import write_encoded
-
-    text = markdown(found, against=against, notes=notes)
-    if asked.output is not None:
-        write_encoded(asked.output / MARKDOWN_FILE, text.encode(), overwrite=asked.overwrite)
-        write_encoded(asked.output / JSON_FILE, found.to_json().encode(), overwrite=asked.overwrite)
-    typer.echo(found.to_json() if asked.as_json else text, nl=False)
 
 
 def _write_pictures(order: Order, found: Evaluation, request: EvaluationRequest, terminal: Terminal) -> None:

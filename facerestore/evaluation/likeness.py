@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facerestore.archs.arcface import ArcFace
 from facerestore.archs.landmarks import LandmarkNet, normalise
 from facerestore.detection import LANDMARKS
 from facerestore.detection.landmark_frame import affine_from_landmarks, from_units, grey_crop
@@ -25,7 +24,14 @@ from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import Face
 from facerestore.evaluation.metrics import FaceMetric, Setting, Spec, best_weights, require, sha256_known
 from facerestore.imaging.alignment import invert_affine, template, transform_points
-from facerestore.quality.identity import CHIP_SIZE, SAME_PERSON, WEIGHTS, IdentityNetwork, distance
+from facerestore.quality.identity import (
+    CHIP_SIZE,
+    SAME_PERSON,
+    WEIGHTS,
+    ArcFaceIdentity,
+    DlibIdentity,
+    distance,
+)
 from facerestore.types import FaceImage
 from facerestore.weights import WeightsEntry
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
@@ -76,13 +82,7 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
         WeightsError: ArcFace is not installed, or corrupt.
     """
     entry = best_weights("identity", setting, metric=spec.title, backends={"arcface"})
-    network = ArcFace()
-    load_strictly(network, load_state_dict(setting.store.require(entry.name)), name="ArcFace IR-SE50")
-    network = network.to(setting.device).eval().requires_grad_(False)
-
-    def embed(face: Face) -> Tensor:
-        with torch.inference_mode():
-            return network.of_aligned(_unit_tensor(face, setting.device) * 2 - 1)[0].double().cpu()
+    network = ArcFaceIdentity(setting.store.require(entry.name), setting.device)
 
     protocol = {
         "implementation": "ArcFace IR-SE50, cosine of two vectors",
@@ -91,8 +91,12 @@ def identity(spec: Spec, setting: Setting) -> FaceMetric:
         "colour": "RGB, 8 bit",
         "crop": "the part of the aligned face that lies in ArcFace's frame, 112 px",
     }
-    reference = _with_memory_of_one(embed)
-    return FaceMetric(spec, protocol, lambda face, hq: float(embed(face) @ reference(_needed_face(hq))))
+    reference = _with_memory_of_one(lambda face: network.describe([_unit_face(face)])[0])
+
+    def measure(face: Face, hq: Face | None) -> float:
+        return network.likeness(network.describe([_unit_face(face)])[0], reference(_needed_face(hq)))
+
+    return FaceMetric(spec, protocol, measure)
 
 
 def identity_distance(spec: Spec, setting: Setting) -> FaceMetric:
@@ -101,7 +105,7 @@ def identity_distance(spec: Spec, setting: Setting) -> FaceMetric:
     Raises:
         WeightsError: the weights are not installed, or corrupt.
     """
-    network = IdentityNetwork(setting.store.require(WEIGHTS))
+    network = DlibIdentity(setting.store.require(WEIGHTS))
     reference = _with_memory_of_one(lambda face: network.describe([_unit_face(face)])[0])
     protocol = {
         "implementation": "dlib's ResNet, Euclidean distance of two descriptions",

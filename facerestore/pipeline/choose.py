@@ -51,6 +51,7 @@ class ChosenWeights:
         commercial_use: ``yes``, ``no`` or ``unclear``; None where nobody says.
         mix: what the network is mixed with; None where it is taken as it is.
         record: what an exported network says of itself; None for all others.
+        identities: of an identity network, the likenesses that were measured here; None where the guard has its own.
         passed_over: what ``auto`` would have taken before these.
     """
 
@@ -62,6 +63,7 @@ class ChosenWeights:
     commercial_use: str | None = None
     mix: Mix | None = None
     record: NetworkRecord | None = None
+    identities: tuple[float, ...] | None = None
     passed_over: PassedOver = ()
 
     @property
@@ -107,15 +109,16 @@ def choose(
 
 
 def _identity(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
-    """Return what the guard knows faces by: the network whose limits were measured, dlib's, where it is installed."""
-    found = best(IDENTITY, store, backends={"dlib"}) if config.guard else ChosenWeights()
+    """Return what the guard knows faces by: the best network whose limits were measured."""
+    from facerestore.pipeline.identity_limits import measured_backends, read_limits
+
+    found = best(IDENTITY, store, backends=measured_backends(store) if config.guard else ())
+    limits = None if found.path is None else read_limits(store, found.name)
     if config.min_identity is not None and found.path is None:
         why = found.passed_over[0][1] if found.passed_over else "no identity network is installed"
-        raise ConfigError(
-            f'min_identity is {config.min_identity}, but {why}; run pip install "facerestore[identity]" or leave it'
-            " out"
-        )
-    return found
+        remedy = 'run pip install "facerestore[identity]" or leave it out'
+        raise ConfigError(f"min_identity is {config.min_identity}, but {why}; {remedy}")
+    return found if limits is None else replace(found, identities=limits.least)
 
 
 def _damage_finder(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
@@ -370,10 +373,8 @@ def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
     if found.passed_over:
         raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
     first = min(store.catalog.of(BACKGROUND), key=lambda entry: entry.advice_order)
-    raise WeightsError(
-        f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
-        " with --background"
-    )
+    remedy = f"run 'facerestore weights download {first.name}', or give a file with --background"
+    raise WeightsError(f"no network for backgrounds is installed; {remedy}")
 
 
 _LISTED = "or a name of 'facerestore weights list'"

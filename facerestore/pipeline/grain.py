@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
 from facerestore.imaging.blending import Paste
-from facerestore.quality.grain import LEAST_LEVELS, Grain, drawn, grain_of, is_smooth, missing
+from facerestore.quality.grain import LEAST_LEVELS, Spectrum, drawn, grain_of, is_smooth, rounding
 from facerestore.types import Affine, Image, Mask
 
 SURROUNDINGS = 0.25
@@ -19,8 +19,8 @@ SURROUNDINGS = 0.25
 INSIDE = 0.9
 """Of the mask's most: from here on a pixel is the restored face's."""
 
-WORTH = 0.85
-"""Faces with this share of their surroundings' grain, or more, have enough of their own."""
+LEAST_LACK = 0.15
+"""Faces that lack less of the power of the grain's luma have enough of their own: 0.92 of its standard deviation."""
 
 LEVELS = 255.0
 
@@ -34,24 +34,43 @@ class _Area(NamedTuple):
     columns: slice
     share: Mask
 
+    @property
+    def most(self) -> float:
+        """How much of the face is in a pixel at most."""
+        return float(self.share.max(initial=0))
 
-def with_grain(pixels: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Image:
-    """Return a result, its pasted faces with the grain of their surroundings; without a mask no pixel is touched.
+    @property
+    def inner(self) -> NDArray[np.bool_]:
+        """Where the face is."""
+        return np.asarray(self.share >= INSIDE * self.most)
+
+
+def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Callable[[Image], Image]:
+    """Return what gives pasted faces the grain of the photo; without a mask no pixel is touched.
 
     Args:
-        pixels: (H, W, 3) RGB, uint8 or uint16, with the faces in it; written to, and returned.
+        canvas: (H, W, 3) RGB, uint8 or uint16, before the faces are pasted.
         pastes: the faces.
         size: (W, H) of the photo, pixels.
+
+    Returns:
+        Takes the canvas with the faces in it, writes to it, and returns it.
     """
-    ratio = (pixels.shape[1] / size[0], pixels.shape[0] / size[1])
+    ratio = (canvas.shape[1] / size[0], canvas.shape[0] / size[1])
     affines = [upscale_affine(paste.affine, ratio) for paste in pastes]
-    taken = np.zeros(pixels.shape[:2], dtype=np.bool_)
-    areas = [_area_of(paste, affine, pixels.shape) for paste, affine in zip(pastes, affines, strict=True)]
+    taken = np.zeros(canvas.shape[:2], dtype=np.bool_)
+    areas = [_area_of(paste, affine, canvas.shape) for paste, affine in zip(pastes, affines, strict=True)]
     for area in areas:
         taken[area.rows, area.columns] |= area.share > 0
-    for area in areas:
-        _give(pixels[area.rows, area.columns], area.share, ~taken[area.rows, area.columns])
-    return pixels
+    grains = [_grain_at(canvas, area, ~taken[area.rows, area.columns]) for area in areas]
+
+    def give(pixels: Image) -> Image:
+        for area, grain in zip(areas, grains, strict=True):
+            if grain is not None:
+                _give(pixels[area.rows, area.columns], area, grain)
+        return pixels
+
+    return give
 
 
 def _area_of(paste: Paste, to_crop: Affine, shape: tuple[int, ...]) -> _Area:
@@ -70,28 +89,49 @@ def _area_of(paste: Paste, to_crop: Affine, shape: tuple[int, ...]) -> _Area:
     return _Area(slice(top, bottom), slice(left, right), np.clip(share, 0, 1).astype(np.float32))
 
 
-def _give(pixels: Image, share: Mask, outside: NDArray[np.bool_]) -> None:
+def _levels(pixels: Image) -> NDArray[np.float32]:
+    return pixels.astype(np.float32) * np.float32(LEVELS / np.iinfo(pixels.dtype).max)
+
+
+def _grain_at(canvas: Image, area: _Area, outside: NDArray[np.bool_]) -> Spectrum | None:
+    """Return the grain that lies on a face and around it, before the face is pasted; None where nobody sees any.
+
+    It is the power of luma and two planes of colour, see `Grain`. What is on both is grain, texture is on one of them.
+    """
+    levels = _levels(canvas[area.rows, area.columns])
+    if area.most == 0 or is_smooth(levels, outside):
+        return None
+    around, on_face = grain_of(levels, outside), grain_of(levels, area.inner)
+    if around is None or not (around.alike or on_face):
+        return None
+    grain = around.spectra if on_face is None else np.minimum(around.spectra, on_face.spectra)
+    return grain if grain[0].sum() >= LEAST_LEVELS**2 else None
+
+
+def _give(pixels: Image, area: _Area, grain: Spectrum) -> None:
     """Write the grain that a face lacks into its pixels."""
-    most = float(share.max(initial=0))
-    limit = np.iinfo(pixels.dtype).max
-    levels = pixels.astype(np.float32) * np.float32(LEVELS / limit)
-    if most == 0 or is_smooth(levels, outside):
+    limit, levels = np.iinfo(pixels.dtype).max, _levels(pixels)
+    own = grain_of(levels, area.inner)
+    if own is None:
         return
-    around = grain_of(levels, outside)
-    if around is None or not around.alike or around.levels < LEAST_LEVELS:
+    grey = bool((pixels == pixels[..., :1]).all())
+    lacks = np.maximum(grain - own.spectra - rounding(LEVELS / limit, grey=grey), 0)
+    if lacks[0].sum() <= LEAST_LACK * grain[0].sum():
         return
-    own = grain_of(levels, share >= INSIDE * most)
-    if own is None or own.levels >= WORTH * around.levels:
-        return
-    noise = _noise(around, own, share.shape, grey=bool((pixels == pixels[..., :1]).all()))
-    # Where the input shines through, its own grain does too: of variance (1 - share) squared.
-    lacking = np.sqrt((1 - (1 - share) ** 2) / (1 - (1 - most) ** 2))[..., None]
-    grainy = np.rint((levels + noise * lacking) * np.float32(limit / LEVELS))
-    np.copyto(pixels, np.clip(grainy, 0, limit).astype(pixels.dtype), where=share[..., None] > 0)
-
-
-def _noise(around: Grain, own: Grain, shape: tuple[int, int], *, grey: bool) -> NDArray[np.float32]:
-    spectra = missing(around, own)
     if grey:
-        spectra[1:] = 0
-    return drawn(spectra, shape, seed=SEED + shape[0] * shape[1])
+        lacks[1:] = 0
+    # Where the input shines through, its own grain does too: of variance (1 - share) squared.
+    lacking = np.sqrt((1 - (1 - area.share) ** 2) / (1 - (1 - area.most) ** 2))[..., None]
+    shape = area.share.shape
+
+    def grainy(power: Spectrum) -> Image:
+        noise = drawn(power, shape, seed=SEED + shape[0] * shape[1])
+        found = np.rint((levels + noise * lacking) * np.float32(limit / LEVELS))
+        rounded: Image = np.clip(found, 0, limit).astype(pixels.dtype)
+        return rounded
+
+    # Features and grain together have another spread than grain alone, so what came out is measured, and made good.
+    came = grain_of(_levels(grainy(lacks)), area.inner)
+    if came is not None:
+        lacks = np.clip(lacks + grain - came.spectra, lacks / 2, 2 * lacks)
+    np.copyto(pixels, grainy(lacks), where=area.share[..., None] > 0)

@@ -38,7 +38,7 @@ class Limits:
         structure: most.
         colour: most.
         shift: most; infinite where the features are too blurred to be found.
-        identity: least.
+        identity: least, by dlib's network.
     """
 
     most_blur_px: float
@@ -74,16 +74,20 @@ class Guard:
 
     Args:
         open_network: opens the identity network when the first face is judged; None where there is none.
-        least_identity: what the likeness to the input must be, 0 to 1; None takes that of `LIMITS`.
+        identities: what the likeness to the input must be, for each of `LIMITS`, where another network than dlib's says
+            it; None takes theirs.
+        least_identity: what it must be for all of them; None takes those.
     """
 
     def __init__(
         self,
         open_network: Callable[[], IdentityNetwork] | None = None,
         *,
+        identities: Sequence[float] | None = None,
         least_identity: float | None = None,
     ) -> None:
-        self._open, self._least, self._lock = open_network, least_identity, Lock()
+        self._open, self._lock = open_network, Lock()
+        self._identities, self._least = identities, least_identity
         self._network: IdentityNetwork | None = None
 
     def begin(self) -> None:
@@ -140,10 +144,8 @@ class Guard:
         network = self._opened()
         if network is None:
             return None
-        from facerestore.quality.identity import distance
-
         own = network.describe([lq])[0]
-        return lambda face: 1 - distance(network.describe([face])[0], own)
+        return lambda face: network.likeness(network.describe([face])[0], own)
 
     def _opened(self) -> IdentityNetwork | None:
         with self._lock:
@@ -159,11 +161,12 @@ class Guard:
         face: FaceImage,
     ) -> Guarded:
         """Return what a face is like, and why it does not pass, if it does not."""
-        limits, found = limits_of(quality, lq.shape[0]), agreement(lq, face, blur_px=quality.blur_px)
+        band, found = band_of(quality, lq.shape[0]), agreement(lq, face, blur_px=quality.blur_px)
+        limits = LIMITS[band]
         faults = _disagreements(found, limits)
         identity = least = None
         if likeness is not None:
-            identity, least = likeness(face), limits.identity if self._least is None else self._least
+            identity, least = likeness(face), self._least_identity(band)
             if identity < least:
                 faults.append(f"its identity is {identity:.2f} like the input's, under {least:.2f}")
         return Guarded(
@@ -176,6 +179,12 @@ class Guard:
             reason="; ".join(faults) or None,
         )
 
+    def _least_identity(self, band: int) -> float:
+        """Return how alike a face must be whose input is in this band of `LIMITS`."""
+        if self._least is not None:
+            return self._least
+        return LIMITS[band].identity if self._identities is None else self._identities[band]
+
 
 def mixed(lq: FaceImage, restored: FaceImage, share: float) -> FaceImage:
     """Return a face of which ``share`` is restored and the rest is the input."""
@@ -184,14 +193,19 @@ def mixed(lq: FaceImage, restored: FaceImage, share: float) -> FaceImage:
 
 
 def limits_of(quality: FaceQuality, face_size: int) -> Limits:
-    """Return the limits for a restored face, by what its input resolves.
+    """Return the limits for a restored face; see `band_of`."""
+    return LIMITS[band_of(quality, face_size)]
+
+
+def band_of(quality: FaceQuality, face_size: int) -> int:
+    """Return which of `LIMITS` hold for a restored face, by what its input resolves.
 
     Args:
         quality: of the input.
         face_size: side of its crop, pixels.
     """
     blur_px = quality.blur_px * LIMITS_SIZE / face_size
-    return next(limits for limits in LIMITS if blur_px <= limits.most_blur_px)
+    return next(band for band, limits in enumerate(LIMITS) if blur_px <= limits.most_blur_px)
 
 
 def _disagreements(found: Agreement, limits: Limits) -> list[str]:

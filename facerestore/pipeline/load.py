@@ -133,25 +133,29 @@ def build_damage_finder(
     return FoundDamage(finder, chosen.name)
 
 
-def build_guard(chosen: ChosenWeights, config: RestoreConfig) -> Guard | None:
+def build_guard(
+    chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str = "cpu"
+) -> Guard | None:
     """Return what makes sure that restored faces are still those in the photo; None where it is not wanted.
 
     Args:
         chosen: the identity network, which is opened when the first face is judged; there may be none.
         config: says whether it is wanted, and how alike faces must be.
+        device: where a network of torch's runs.
     """
     if not config.guard:
         return None
-    if chosen.path is None:
+    if chosen.path is None or chosen.backend is None:
         return Guard()
-    opened = partial(_open_identity, chosen.path, config.threads)
-    return Guard(opened, least_identity=config.min_identity)
+    place = Place(str(device), threads=config.threads)
+    opened = partial(_open_identity, chosen.path, chosen.backend, place)
+    return Guard(opened, identities=chosen.identities, least_identity=config.min_identity)
 
 
-def _open_identity(path: Path, threads: int) -> IdentityNetwork:
-    from facerestore.quality.identity import IdentityNetwork
+def _open_identity(path: Path, backend: str, place: Place) -> IdentityNetwork:
+    from facerestore.quality.identity import load_identity
 
-    return IdentityNetwork(path, Place(threads=threads))
+    return load_identity(path, backend, place)
 
 
 def build_upsampler(

@@ -80,10 +80,12 @@ class PipelineFacts:
 
 
 class GiveGrain(Protocol):
-    """Gives pasted faces the grain of their surroundings, as ``facerestore.pipeline.grain.with_grain`` does."""
+    """Gives pasted faces the grain of the photo, as ``facerestore.pipeline.grain.with_grain`` does."""
 
-    def __call__(self, pixels: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Image:
-        """Return the result with the grain; may write to its pixels."""
+    def __call__(
+        self, canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int]
+    ) -> Callable[[Image], Image]:
+        """Return what takes the canvas with the faces in it, gives them the grain, and returns it."""
         ...
 
 

@@ -213,7 +213,25 @@ def notes_with(parts: Parts, photo: Passage, of_face: Callable[[int, RestoredFac
     restored = [(index, face) for index, face in enumerate(photo.faces) if face.restored is not None]
     return [
         *parts.restorer.remarks,
+        *dots_notes(photo),
         *(note for index, face in restored for note in of_face(index, face)),
+    ]
+
+
+def dots_notes(photo: Passage) -> list[str]:
+    """Return what should be known of restored faces that are printed in dots; nothing where none is."""
+    found = {
+        index: quality.dots_px
+        for index, (face, quality) in enumerate(zip(photo.faces, photo.qualities, strict=False))
+        if face.restored is not None and quality is not None and quality.dots_px is not None
+    }
+    if not found:
+        return []
+    names = f"face{'' if len(found) == 1 else 's'} {', '.join(map(str, found))}"
+    period_px = sorted(found.values())[len(found) // 2]
+    return [
+        f"{names}: printed in dots, {period_px:.1f} px apart, which are no part of a face and smoothed only in part;"
+        " scan the print with descreening, or blur the dots away and reduce the photo first"
     ]
 
 

@@ -252,11 +252,12 @@ def put_back(parts: Parts, photo: Passage, pastes: Sequence[Paste]) -> DecodedIm
             image.pixels, whole.restored, upscale=config.upscale, strength=whole.strength, canvas=canvas
         )
     else:
+        canvas = resize_image(image.pixels, config.upscale) if canvas is None else canvas
+        give = None if parts.grain is None else parts.grain(canvas, pastes, size=size)
         pixels = paste_faces(
             image.pixels, pastes, upscale=config.upscale, colour_match=config.colour_match, canvas=canvas
         )
-        if parts.grain is not None:
-            pixels = parts.grain(pixels, pastes, size=size)
+        pixels = pixels if give is None else give(pixels)
     alpha = image.alpha if image.alpha is None or spends else resize_image(image.alpha, config.upscale)
     return replace(image, pixels=pixels, alpha=alpha)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.imaging.pixels import whole_levels
+from facerestore.types import Affine
 
 GROUND_SIGMA_PX = 4.0
 """Coarser than this is never taken for a screen, and is set aside before the spectrum is looked at."""
@@ -28,6 +29,19 @@ MARGIN_SHARE = 3 / 14
 """What lies around a window and is looked at too, of its side: there the picture is faded to nothing."""
 LEAST_POWER = 1e-3
 """Added to the power of each frequency, so that an empty picture has a logarithm."""
+
+DOTS_SHARE, DOTS_AT = 0.74, (0.22, 0.13)
+"""Side, and top and left, of what is looked at for dots, of the crop: the face with what a window fades."""
+DOTS_RATIO = 55.0
+"""Least power of both frequencies of a screen of dots, over the median around."""
+DOTS_TOLERANCE = 0.1
+"""By how much of their length two frequencies may miss a right angle: a scan is stretched a little."""
+DOTS_LEVELS = 0.5
+"""Least amplitude of both, levels of 255."""
+LEAST_TURN = 0.06
+"""Of their directions against the sides of the photo, as a sine: what is nearer is blocks and lines."""
+LOG_STEPS = 6
+"""Steps of a logarithm of power, of which 8 bits hold 42."""
 
 LINE_SHARE, LINE_REACH_SHARE, LINE_HALF_SHARE = 0.078, 0.023, 0.016
 """Least length of a long line, how far it is drawn out at each end, and to each side, of the crop: 20, 6 and 4 px at
@@ -102,6 +116,60 @@ def _screen_gain(spectrum: NDArray[Any]) -> NDArray[np.float32] | None:
 def _with_margin(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a spectrum with a margin on each side, since the highest frequencies have the lowest as neighbours."""
     return np.pad(values, AROUND_BINS, mode="wrap")
+
+
+def dots_period_px(luma: NDArray[np.float32], affine: Affine) -> float | None:
+    """Return how far the dots of a printed screen are apart, photo pixels; None where a face shows none.
+
+    Dots lie in a square lattice, turned against the photo's sides (the yellow of four inks apart): two frequencies of
+    one length at right angles, both far out of those around them and strong enough to be seen. JPEG blocks, scan lines,
+    cloth and hair are not like that.
+
+    Args:
+        luma: (S, S) in levels of 255, an aligned crop.
+        affine: (2, 3), photo pixels to those of the crop.
+    """
+    import cv2
+
+    side = round(DOTS_SHARE * len(luma))
+    top, left = (round(place * len(luma)) for place in DOTS_AT)
+    fade = np.hanning(side + 2)[1:-1].astype(np.float32)
+    seen = luma[top : top + side, left : left + side]
+    fine = (seen - cv2.GaussianBlur(seen, (0, 0), GROUND_SIGMA_PX)) * np.outer(fade, fade)
+    power = np.square(np.abs(np.fft.fftshift(np.fft.fft2(fine)))) + LEAST_POWER
+    above = np.log(power).astype(np.float32) - _log_median(power)
+    # Of a wave of amplitude 1, seen through the window.
+    least = (DOTS_LEVELS * float(fade.sum()) ** 2 / 2) ** 2
+    middle = side // 2
+    places = np.indices((side, side)) - middle
+    waves = np.hypot(*places) / side
+    peaks = (above > math.log(DOTS_RATIO)) & (power > least) & (waves > LOWEST_FREQUENCY) & (waves < 0.5)
+    tops = np.argwhere(peaks & (above == cv2.dilate(above, np.ones((5, 5), np.uint8)))) - middle
+    # Columns are x and y, in waves a photo pixel; those near a side of the photo are blocks and lines.
+    found = (tops[:, ::-1] / side) @ affine[:, :2]
+    turns = np.abs(found).min(axis=1) >= LEAST_TURN * np.hypot(*found.T)
+    tops, found = tops[turns], found[turns]
+    lengths = np.hypot(*found.T)
+    if not len(found):
+        return None
+    # Of each two, one turned by a right angle: how far they are apart, as a share of their length.
+    turned = found[:, ::-1] * (-1, 1)
+    apart = np.hypot(*np.moveaxis(found[:, None] - turned[None], -1, 0)) / lengths
+    pairs = np.argwhere(apart <= DOTS_TOLERANCE)
+    if not len(pairs):
+        return None
+    strengths = above[*(tops + middle).T]
+    return float(1 / lengths[max(pairs, key=lambda pair: strengths[pair].min())].mean())
+
+
+def _log_median(power: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the logarithm of the median power around each frequency, to a sixth."""
+    import cv2
+
+    steps = whole_levels((np.log(power) - math.log(LEAST_POWER)) * LOG_STEPS).astype(np.uint8)
+    padded = np.pad(steps, AROUND_BINS, mode="wrap")
+    median = cv2.medianBlur(padded, AROUND_BINS)[AROUND_BINS:-AROUND_BINS, AROUND_BINS:-AROUND_BINS]
+    return np.asarray(median / LOG_STEPS + math.log(LEAST_POWER), dtype=np.float32)
 
 
 def long_lines(luma: NDArray[np.float32], face_size: int) -> NDArray[np.bool_]:
