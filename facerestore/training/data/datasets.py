@@ -25,6 +25,7 @@ from facerestore.training.data.face_files import (
     face_files,
     read_face,
     read_parsing_map,
+    read_window,
 )
 from facerestore.training.data.samples import Batch, Samples
 
@@ -49,6 +50,8 @@ class DataSettings:
 
     Attributes:
         face_size: side of the faces, px; larger pictures are reduced by area, smaller ones are an error.
+        max_reduction: for photographs of any shape in the place of aligned faces: a random square of one is taken for
+            a face, reduced by area by a factor from 1 to this; 0 for aligned faces.
         set_weights: share of each set, a set being a folder of faces; none for all faces alike.
         crop_size: side of the square that a sample is cut down to after it was degraded, px, anywhere in the face:
             large faces then cost what small ones do, and look as they do whole; 0 for whole faces.
@@ -66,6 +69,7 @@ class DataSettings:
     """
 
     face_size: int = option(256, least=16)
+    max_reduction: float = option(0.0, least=0)
     crop_size: int = option(0, least=0)
     set_weights: dict[str, float] = field(default_factory=dict)
     mix: dict[str, float] = field(default_factory=lambda: {"gfpgan": 1.0})
@@ -81,7 +85,7 @@ class FaceSource:
 
     Args:
         files: the faces.
-        settings: size of the faces and folder of the maps.
+        settings: size of the faces, how they are read, and folder of the maps.
 
     Raises:
         ConfigError: a folder of parsing maps is named but is not there.
@@ -89,7 +93,7 @@ class FaceSource:
 
     def __init__(self, files: Sequence[FaceFile], settings: DataSettings) -> None:
         self.files = list(files)
-        self._size = settings.face_size
+        self._size, self._max_reduction = settings.face_size, settings.max_reduction
         self._bad: set[int] = set()
         self.has_maps = bool(settings.parsing)
         self._maps = Path(settings.parsing) if settings.parsing not in {"", IN_SHARDS} else None
@@ -99,14 +103,22 @@ class FaceSource:
                 f" '{MAKE_MAPS.format(faces='FACES', maps=self._maps)}'"
             )
 
-    def read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+    def read(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
         """Return a face and its map, or None for a picture that cannot be used, which is logged once.
+
+        Args:
+            number: of the picture.
+            rng: of the square of a photograph; an aligned face draws nothing.
 
         Raises:
             ImageError: so many cannot be used that the folder must be the wrong one.
         """
         file = self.files[number]
         try:
+            if self._max_reduction:
+                return read_window(file, self._size, max_reduction=self._max_reduction, rng=rng), None
             face = read_face(file, self._size)
             return face, read_parsing_map(file, self._maps, self._size) if self.has_maps else None
         except ImageError as error:
@@ -141,7 +153,7 @@ class PairDataset(Samples):
         Raises:
             ConfigError: a weighted set has no face, a preset is unknown, or crops are larger than faces.
         """
-        _check_crop(settings)
+        _check_cuts(settings)
         self.source = FaceSource(files, settings)
         self._settings = settings
         self._sets, self._shares = _sets_and_shares(files, settings.set_weights)
@@ -209,7 +221,7 @@ class PairDataset(Samples):
         members = self._sets[0]
         for _ in range(MAX_DRAWS):
             members = self._sets[rng.choice(len(self._sets), p=self._shares)]
-            found = self.source.read(int(members[rng.integers(len(members))]))
+            found = self.source.read(int(members[rng.integers(len(members))]), rng)
             if found is not None:
                 return found
         file = self.source.files[int(members[0])]
@@ -236,10 +248,11 @@ def validation_batch(
     source, chosen = FaceSource(files, settings), preset(degradation)
     samples = []
     for index in range(len(files)):
-        found = source.read(index)
+        rng = np.random.default_rng([seed, index])
+        found = source.read(index, rng)
         if found is None:
             continue
-        lq, hq, _ = degrade(found[0], chosen, np.random.default_rng([seed, index]))
+        lq, hq, _ = degrade(found[0], chosen, rng)
         sample = {"lq": face_to_tensor(lq), "hq": face_to_tensor(hq)}
         samples.append(sample if found[1] is None else {**sample, "parsing": torch.from_numpy(found[1])})
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -267,7 +280,7 @@ def _sets_and_shares(
     return sets, shares / shares.sum()
 
 
-def _check_crop(settings: DataSettings) -> None:
+def _check_cuts(settings: DataSettings) -> None:
     if settings.crop_size > settings.face_size:
         raise ConfigError(
             f"data.crop_size is {settings.crop_size} px, larger than the faces of {settings.face_size} px; give less,"
@@ -277,6 +290,13 @@ def _check_crop(settings: DataSettings) -> None:
         raise ConfigError(
             "data.crop_size goes with faces that are degraded on the CPU; set data.degrade_on=worker"
         )
+    if 0 < settings.max_reduction < 1:
+        raise ConfigError(
+            f"data.max_reduction is {settings.max_reduction:g}, and photographs are never enlarged; give 1 and more,"
+            " or 0 for aligned faces"
+        )
+    if settings.max_reduction and settings.parsing:
+        raise ConfigError("parsing maps are of aligned faces; set data.max_reduction=0 or data.parsing=''")
 
 
 def _mix_of(mix: Mapping[str, float]) -> tuple[list[Degradation | None], NDArray[np.float64]]:

@@ -47,7 +47,8 @@ class LiteSettings:
     """What is trained, and with which loss.
 
     Attributes:
-        task: what the network is for: ``restore``, or ``colorize`` for the colours of a face of which it sees the luma.
+        task: what the network is for: ``restore``; ``colorize`` for the colours of a face of which it sees the luma; or
+            ``background`` for the rest of the photo, which is restored as faces are.
         network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
             empty for random numbers.
@@ -61,7 +62,7 @@ class LiteSettings:
             and the generator is then stepped by Adam.
     """
 
-    task: Literal["restore", "colorize"] = "restore"
+    task: Literal["restore", "colorize", "background"] = "restore"
     network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
     learning_rate: float = option(1e-3, above=0)
