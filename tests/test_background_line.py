@@ -158,7 +158,7 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, 
     def chosen(name):
         return choose(BACKGROUND, RestoreConfig(background=name), store)
 
-    assert build_upsampler(chosen(str(path)), tile=32, device="cpu").tile_px == 32
+    assert build_upsampler(chosen(str(path)), RestoreConfig(background="auto", tile=32), device="cpu").tile_px == 32
     with pytest.raises(
         WeightsError, match=r"no network for backgrounds .*weights download realesrgan.x2plus"
     ):
@@ -172,7 +172,7 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, 
     ):
         chosen("lite.clean-256")
     store.import_file("realesrnet.x2", path)
-    assert build_upsampler(chosen("auto"), tile=None, device="cpu").name == "realesrnet.x2"
+    assert build_upsampler(chosen("auto"), RestoreConfig(), device="cpu").name == "realesrnet.x2"
 
 
 def test_the_report_says_which_file_the_background_is_from(tmp_path):

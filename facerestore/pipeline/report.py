@@ -144,10 +144,11 @@ def advice_without_faces(
 
 def background_facts(background: Upsampler) -> dict[str, Any]:
     """Return what became of the pixels outside the faces, ready for JSON."""
+    done = "cleaned" if background.scale == 1 else "upsampled"
     return {
         "name": background.name,
         "scale": background.scale,
-        "note": f"pixels outside the restored faces were upsampled by {background.name}",
+        "note": f"pixels outside the restored faces were {done} by {background.name}",
     }
 
 

@@ -305,7 +305,8 @@ def _try_background(name: str, store: WeightsStore) -> str:
     upsampler = load_upsampler(store.require(name), name=name)
     pixels = np.zeros((LEAST_TILE_PX, LEAST_TILE_PX, 3), dtype=np.uint8)
     upsampler.upsample(pixels, (LEAST_TILE_PX, LEAST_TILE_PX))
-    return f"works, enlarges {upsampler.scale} times"
+    does = "cleans photos at their own size" if upsampler.scale == 1 else f"enlarges {upsampler.scale} times"
+    return f"works, {does}"
 
 
 def _extensions() -> list[Check]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
+from facerestore.backends.lite import WHOLE_PHOTOS
+from facerestore.background.cleaner import MULTIPLE
 from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
@@ -203,6 +205,8 @@ class LiteRecipe(Recipe):
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
         state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
+        if self.settings.task == WHOLE_PHOTOS:
+            header[MULTIPLE] = str(network.size_multiple)
         return Exported(state, header)
 
 
