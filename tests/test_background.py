@@ -218,7 +218,8 @@ def test_a_full_memory_halves_the_tiles(error):
 
 def test_a_memory_that_holds_nothing_is_an_error_with_the_remedy():
     with pytest.raises(
-        BackendError, match=r"'test' ran out of memory on cpu \(torch .*\) with the smallest tiles.*--device cpu"
+        BackendError,
+        match=r"'test' ran out of memory on cpu \(torch .*\) with the smallest tiles.*--device cpu",
     ):
         upsampler(Bounded(8, torch.cuda.OutOfMemoryError("full"))).upsample(photo(30, 30), (60, 60))
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -137,6 +138,7 @@ def test_tiles_are_told_to_who_asks():
         ({"fidelity": float("nan")}, "fidelity is nan"),
         ({"tile": 64}, "tile is 64, but nothing is computed in tiles; give a background too"),
         ({"tile": 4, "background": "auto"}, "tile is 4; give 16 pixels or more"),
+        ({"photo": True, "background": "auto"}, "short for the background lite.photo-x1, and auto was given"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
@@ -150,6 +152,55 @@ def test_the_options_stand_in_a_configuration_file(tmp_path):
     assert (config.fidelity, config.background, config.tile) == (0.7, "realesrnet.x2", 256)
 
 
+def test_photo_is_short_for_the_network_that_ships(tmp_path):
+    (tmp_path / "c.toml").write_text("[restore]\nphoto = true\n")
+    config, _ = load_config(tmp_path / "c.toml", restore={"tile": 128})
+    assert (config.background, config.tile) == ("lite.photo-x1", 128)
+    assert RestoreConfig(photo=True, background="lite.photo-x1") == RestoreConfig(photo=True)
+    assert RestoreConfig().background is None
+
+
+def noisy(height=96, width=128):
+    levels = np.linspace(60, 180, width)[None, :, None] + np.random.default_rng(0).normal(
+        0, 12, (height, width, 3)
+    )
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("upscale", [1, 2])
+def test_the_network_that_ships_takes_noise_and_leaves_tone_without_torch(upscale):
+    pixels = noisy()
+    result = restore(pixels, photo=True, upscale=upscale, device="cpu")
+    cleaned = result.image.pixels
+    assert cleaned.shape == (96 * upscale, 128 * upscale, 3)
+    assert (
+        np.diff(cleaned[..., 1].astype(int), axis=1).std() < 0.4 * np.diff(pixels[..., 1].astype(int)).std()
+    )
+    coarse = (
+        cv2.resize(each, (8, 6), interpolation=cv2.INTER_AREA).astype(int) for each in (cleaned, pixels)
+    )
+    assert np.abs(np.subtract(*coarse)).max() <= 6
+    assert result.report["background"] == {
+        "name": "lite.photo-x1",
+        "scale": 1,
+        "note": "pixels outside the restored faces were cleaned by lite.photo-x1",
+    }
+    assert result.report["weights"]["background"]["bundled"] is True
+
+
+def test_a_photo_without_faces_is_cleaned_by_the_command_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(noisy()).save("a.png")
+    assert main(["enhance", "a.png", "--photo", "--dry-run", "--device", "cpu"]) == 0
+    assert "and clean the background with lite.photo-x1" in capsys.readouterr().out
+    assert main(["enhance", "a.png", "--photo", "--device", "cpu"]) == 0
+    assert "about" not in capsys.readouterr().out
+    with Image.open("a_restored.png") as result:
+        assert not np.array_equal(np.asarray(result), noisy())
+    assert main(["colorize", "a.png", "--background", "lite.photo-x1"]) == 2
+    assert main(["enhance", "a.png", "--weights", "lite.photo-x1"]) == 3
+
+
 def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "packaged", lambda file: None)
     store = WeightsStore(tmp_path / "home", offline=True)
@@ -158,11 +209,11 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, 
     def chosen(name):
         return choose(BACKGROUND, RestoreConfig(background=name), store)
 
-    assert build_upsampler(chosen(str(path)), RestoreConfig(background="auto", tile=32), device="cpu").tile_px == 32
-    with pytest.raises(
-        WeightsError, match=r"no network for backgrounds .*weights download realesrgan.x2plus"
-    ):
-        chosen("auto")
+    assert (
+        build_upsampler(chosen(str(path)), RestoreConfig(background="auto", tile=32), device="cpu").tile_px
+        == 32
+    )
+    assert chosen("auto").name == "lite.photo-x1"
     with pytest.raises(WeightsError, match=r"'realesrnet.x4' are not installed"):
         chosen("realesrnet.x4")
     with pytest.raises(WeightsError, match=r"file '.*nowhere.pth' does not exist"):

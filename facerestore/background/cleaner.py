@@ -84,7 +84,9 @@ def _network(engine: Engine, multiple: int) -> Network:
 
 def _multiple(file: WeightsFile) -> int:
     with refusing(
-        lambda why: CheckpointError(f"'{file.path}' does not say what sizes its network takes: {why}; export it again")
+        lambda why: CheckpointError(
+            f"'{file.path}' does not say what sizes its network takes: {why}; export it again"
+        )
     ):
         multiple = parse_whole(file.metadata.get(MULTIPLE, ""), most=MOST_MULTIPLE_PX)
         if not multiple:

@@ -1,4 +1,4 @@
-"""Networks for whole photos from weights files: ours, which cleans; RRDBNet; and through spandrel what else it knows."""
+"""Networks for whole photos from weights files: ours, which cleans; RRDBNet; and through spandrel whatever it knows."""
 
 from __future__ import annotations
 

@@ -142,8 +142,8 @@ class TiledUpsampler:
             tile_px //= 2
             if tile_px < LEAST_TILE_PX:
                 raise BackendError(
-                    f"the background network '{self.name}' ran out of memory on {self._network.engine.place} with the smallest"
-                    " tiles; free memory there, choose a smaller network, or use --device cpu"
+                    f"the background network '{self.name}' ran out of memory on {self._network.engine.place} with"
+                    " the smallest tiles; free memory there, choose a smaller network, or use --device cpu"
                 )
         return canvas
 

@@ -369,9 +369,8 @@ def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
         return found
     if found.passed_over:
         raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
-    first = min(store.catalog.of(BACKGROUND), key=lambda entry: entry.advice_order)
     raise WeightsError(
-        f"no network for backgrounds is installed; run 'facerestore weights download {first.name}', or give a file"
+        "no network for backgrounds is here, and the bundled one is missing; install facerestore anew, or give a file"
         " with --background"
     )
 

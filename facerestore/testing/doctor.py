@@ -292,12 +292,9 @@ def _try_parser(name: str, store: WeightsStore) -> str:
 
 
 def _backgrounds(store: WeightsStore) -> list[Check]:
-    """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
+    """Make each network for backgrounds whose weights are here."""
     known = [e.name for e in sorted(store.catalog.of("background"), key=lambda e: e.advice_order)]
     here = [name for name in known if store.locate(name) is not None]
-    if known and not here:
-        detail = f"none installed; 'facerestore weights download {known[0]}'"
-        return [Check("background", "network", State.ABSENT, detail)]
     return [_attempted("background", name, partial(_try_background, name, store)) for name in here]
 
 

@@ -110,7 +110,11 @@ def export_run(
 
 def _runs_alone(header: Mapping[str, str]) -> bool:
     """Say whether ``facerestore.export.embedding`` knows how a network is given what it takes."""
-    return header.get("purpose") in (*TASKS, WHOLE_PHOTOS) or header.get("arch") in ("finder", "landmarks", "damage")
+    return header.get("purpose") in (*TASKS, WHOLE_PHOTOS) or header.get("arch") in (
+        "finder",
+        "landmarks",
+        "damage",
+    )
 
 
 def _no_run_folder(run: Path) -> AbstractContextManager[None]:
