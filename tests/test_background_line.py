@@ -198,7 +198,7 @@ def test_a_photo_without_faces_is_cleaned_by_the_command_too(tmp_path, capsys, m
     with Image.open("a_restored.png") as result:
         assert not np.array_equal(np.asarray(result), noisy())
     assert main(["colorize", "a.png", "--background", "lite.photo-x1"]) == 2
-    assert main(["enhance", "a.png", "--weights", "lite.photo-x1"]) == 3
+    assert main(["enhance", "a.png", "--weights", "lite.photo-x1"]) == 2
 
 
 def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, monkeypatch):
