@@ -39,6 +39,7 @@ Triple: TypeAlias = tuple[Square, Square, Shares]
 PRESETS = ("clean", "web", "phone", "old-photo", "print", "gfpgan")
 SIDE, LEAST_SIDE, SQUARES, EACH_FACE, SEED, SHOWN = 256, 96, 3, 3, 31, 6
 STRENGTHS = (3.0, 5.0, 8.0)
+QUALITIES = (50, 70, 80, 90, 95)
 
 
 def settings(preset: str, *, max_reduction: float) -> DataSettings:
@@ -155,6 +156,18 @@ def doubled(photos: Path, network: TiledUpsampler) -> None:
     print("x2:", ", ".join(told(name, row) for name, row in rows.items()))
 
 
+def stored(photos: Path, network: TiledUpsampler) -> None:
+    """Print the PSNR of clean squares that were stored as JPEG, and of what the network makes of them."""
+    for quality in QUALITIES:
+        rows: list[tuple[float, float]] = []
+        for lq, hq, counts in squares(photos, "clean"):
+            encoded = cv2.imencode(".jpg", lq, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED), dtype=np.uint8)
+            rows.append((psnr(decoded, hq, counts), psnr(cleaned(network, decoded), hq, counts)))
+        before, after = zip(*rows, strict=True)
+        print(f"JPEG {quality}: {told('input', list(before))}, {told('network', list(after))}")
+
+
 def main() -> None:
     """Print the figures, and write a sheet: input, result, real."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -169,6 +182,7 @@ def main() -> None:
         np.vstack(compare(each, list(squares(chosen.photos, each)), network, STRENGTHS)) for each in PRESETS
     ]
     doubled(chosen.photos, network)
+    stored(chosen.photos, network)
     for preset in PRESETS if chosen.faces is not None else ():
         compare(f"beside faces, {preset}", list(surroundings(chosen.faces, preset)), network)
     if chosen.sheet is not None:

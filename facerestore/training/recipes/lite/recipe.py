@@ -34,9 +34,6 @@ from facerestore.training.recipes.lite.detail import Adversary, AdversarySetting
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
 
-DRAWN_BY = ("head.", "fine.draw.")
-"""Keys of the layers whose sum is what the network adds to its input."""
-
 NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
 """Keys of the layers of which one side are pixels."""
 
@@ -63,8 +60,6 @@ class LiteSettings:
             the tone that it has there: the rest of its photo keeps it, too. 0 for none: the network learns to undo the
             fading. By cells of a quarter of the face's side, the share is 0.82 and more in the presets ``gfpgan`` and
             ``severe``, and 0.40 to 0.81 in ``old-photo`` (measured on 10 faces each).
-        exported_share: how much of what the trained network changes the exported one changes, so that texture stays
-            which a distance of pixels takes for noise; 1 for all of it.
         adversary: judges for a last stage that trades fidelity for detail; it needs ``start``, whose encoder looks on,
             and the generator is then stepped by Adam.
     """
@@ -75,7 +70,6 @@ class LiteSettings:
     learning_rate: float = option(1e-3, above=0)
     frequency_weight: float = option(1.0, least=0)
     faded_below: float = option(0.0, least=0, most=1)
-    exported_share: float = option(1.0, above=0, most=1)
     adversary: AdversarySettings = field(default_factory=AdversarySettings)
 
 
@@ -209,11 +203,7 @@ class LiteRecipe(Recipe):
 
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
-        share = self.settings.exported_share
-        state = {
-            key: (value * share if key.startswith(DRAWN_BY) else value).half().contiguous()
-            for key, value in network.state_dict().items()
-        }
+        state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
         if self.settings.task == WHOLE_PHOTOS:
             header[MULTIPLE] = str(network.size_multiple)
