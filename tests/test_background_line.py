@@ -4,10 +4,11 @@ import hashlib
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from fakes import Brightener, FakeDetector, face_at, photo
+from fakes import Brightener, FakeDetector, face_at, photo, trial_photo
 from PIL import Image
 
 from facerestore import RestoreConfig, build_pipeline, restore
@@ -18,6 +19,7 @@ from facerestore.config import load_config
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.imaging.blending import paste_faces
 from facerestore.imaging.pixels import resize_image
+from facerestore.io import read_mark
 from facerestore.pipeline.choose import BACKGROUND, choose
 from facerestore.pipeline.load import build_upsampler
 from facerestore.pipeline.parts import PipelineFacts
@@ -137,6 +139,7 @@ def test_tiles_are_told_to_who_asks():
         ({"fidelity": float("nan")}, "fidelity is nan"),
         ({"tile": 64}, "tile is 64, but nothing is computed in tiles; give a background too"),
         ({"tile": 4, "background": "auto"}, "tile is 4; give 16 pixels or more"),
+        ({"photo": True, "background": "auto"}, "short for the background lite.photo-x1, and auto was given"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
@@ -150,6 +153,67 @@ def test_the_options_stand_in_a_configuration_file(tmp_path):
     assert (config.fidelity, config.background, config.tile) == (0.7, "realesrnet.x2", 256)
 
 
+def test_photo_is_short_for_the_network_that_ships(tmp_path):
+    (tmp_path / "c.toml").write_text("[restore]\nphoto = true\n")
+    config, _ = load_config(tmp_path / "c.toml", restore={"tile": 128})
+    assert (config.background, config.tile) == ("lite.photo-x1", 128)
+    assert RestoreConfig(photo=True, background="lite.photo-x1") == RestoreConfig(photo=True)
+    assert RestoreConfig().background is None
+
+
+def noisy(height=96, width=128):
+    levels = np.linspace(60, 180, width)[None, :, None] + np.random.default_rng(0).normal(
+        0, 12, (height, width, 3)
+    )
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+
+def blocky(pixels):
+    """Return pixels as a JPEG of quality 30 keeps them."""
+    return cv2.imdecode(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
+
+
+def psnr(found, real):
+    return 10 * np.log10(255**2 / np.square(found.astype(np.float64) - real).mean())
+
+
+@pytest.mark.parametrize("upscale", [1, 2])
+def test_the_network_that_ships_brings_a_photo_nearer_to_the_real_one(upscale):
+    real = cv2.GaussianBlur(trial_photo(), (0, 0), 1)[:192, :256]
+    small = cv2.resize(real, (256 // upscale, 192 // upscale), interpolation=cv2.INTER_AREA)
+    pixels = blocky(small)
+    result = restore(pixels, photo=True, upscale=upscale, strength=0, device="cpu")
+    cleaned = result.image.pixels
+    assert cleaned.shape == real.shape
+    assert psnr(cleaned, real) > psnr(resize_image(pixels, upscale), real) + 1
+    assert np.abs(cleaned.mean(axis=(0, 1)) - pixels.mean(axis=(0, 1))).max() < 0.5
+    assert result.report["background"] == {
+        "name": "lite.photo-x1",
+        "scale": 1,
+        "note": "pixels outside the restored faces were cleaned by lite.photo-x1",
+    }
+    mark = read_mark(result.image.metadata.xmp)
+    assert (mark.done, mark.background) == (("cleaned" if upscale == 1 else "enlarged",), "lite.photo-x1")
+    sha256 = result.report["weights"]["background"]["sha256"]
+    assert mark.weights == {"lite.photo-x1": sha256}
+    assert sha256 == WeightsStore().entry("lite.photo-x1").sha256
+
+
+def test_a_photo_without_faces_is_cleaned_by_the_command_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(noisy()).save("a.png")
+    assert main(["enhance", "a.png", "--photo", "--dry-run", "--device", "cpu"]) == 0
+    assert "and clean the background with lite.photo-x1" in capsys.readouterr().out
+    assert main(["enhance", "a.png", "--photo", "--device", "cpu"]) == 0
+    assert "about" not in capsys.readouterr().out
+    with Image.open("a_restored.png") as result:
+        assert not np.array_equal(np.asarray(result), noisy())
+    assert main(["verify", "a.png", "a_restored.png"]) == 0
+    assert "1 area of 100.00% of the pixels" in capsys.readouterr().out
+    assert main(["colorize", "a.png", "--background", "lite.photo-x1"]) == 2
+    assert main(["enhance", "a.png", "--weights", "lite.photo-x1"]) == 2
+
+
 def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "packaged", lambda file: None)
     store = WeightsStore(tmp_path / "home", offline=True)
@@ -158,11 +222,11 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, 
     def chosen(name):
         return choose(BACKGROUND, RestoreConfig(background=name), store)
 
-    assert build_upsampler(chosen(str(path)), tile=32, device="cpu").tile_px == 32
-    with pytest.raises(
-        WeightsError, match=r"no network for backgrounds .*weights download realesrgan.x2plus"
-    ):
-        chosen("auto")
+    assert (
+        build_upsampler(chosen(str(path)), RestoreConfig(background="auto", tile=32), device="cpu").tile_px
+        == 32
+    )
+    assert chosen("auto").name == "lite.photo-x1"
     with pytest.raises(WeightsError, match=r"'realesrnet.x4' are not installed"):
         chosen("realesrnet.x4")
     with pytest.raises(WeightsError, match=r"file '.*nowhere.pth' does not exist"):
@@ -172,7 +236,7 @@ def test_a_background_is_chosen_by_file_by_name_or_the_best_installed(tmp_path, 
     ):
         chosen("lite.clean-256")
     store.import_file("realesrnet.x2", path)
-    assert build_upsampler(chosen("auto"), tile=None, device="cpu").name == "realesrnet.x2"
+    assert build_upsampler(chosen("auto"), RestoreConfig(), device="cpu").name == "realesrnet.x2"
 
 
 def test_the_report_says_which_file_the_background_is_from(tmp_path):

@@ -93,9 +93,8 @@ def test_the_published_network_gives_what_ncnn_gives():
     extractor = net.create_extractor()
     extractor.input("data", ncnn.Mat(crop).clone())
     wanted = np.array(extractor.extract("output")[1])
-    network = load_upsampler(path)._network.module
-    with torch.inference_mode():
-        found = network(torch.from_numpy(crop)[None])[0].numpy()
+    (found,) = load_upsampler(path)._network.engine.run(crop[None])
+    found = found[0]
     assert found.shape == wanted.shape == (3, 96, 128)
     assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
 
@@ -138,3 +137,9 @@ def test_how_long_a_background_takes_is_told_once():
         now[0] += 30
     assert said[:2] == ["background 1/4, 90 s left", "the background takes about 2 min (4 tiles)"]
     assert said[2:] == ["background 2/4, 60 s left", "background 3/4, 30 s left", "background 4/4, 0 s left"]
+    quick = Said()
+    left = TilesLeft(clock=lambda: now[0])
+    for tile in range(5):
+        left.tell(Progress("background", 3, 5, tile, 4 if tile else 0), quick)
+        now[0] += 2
+    assert quick == [f"background {n}/4, {8 - 2 * n} s left" for n in (1, 2, 3, 4)]

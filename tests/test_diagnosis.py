@@ -50,14 +50,12 @@ def test_weights_that_are_not_here_are_no_fault():
 def test_backgrounds_and_extras_are_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "packaged", lambda file: None)
     store = WeightsStore(tmp_path / "home", offline=True)
-    checks = {(check.topic, check.name): check for check in diagnose(store=store, makers=makers())}
-    assert checks["background", "network"].state is State.ABSENT
-    assert "weights download realesrgan.x2plus'" in checks["background", "network"].detail
     torch.save(RRDBNet(scale=2, width=8, blocks=1, growth=4).state_dict(), tmp_path / "network.pth")
     store.import_file("realesrnet.x2", tmp_path / "network.pth")
     made = makers(extras=(("no-such-package", "for trying", "pip install it"),))
     checks = {(check.topic, check.name): check for check in diagnose(store=store, makers=made)}
     assert checks["background", "realesrnet.x2"].detail == "works, enlarges 2 times"
+    assert checks["background", "lite.photo-x1"].detail == "works, cleans photos at their own size"
     extra = checks["program", "no-such-package"]
     assert (extra.state, extra.detail) == (State.ABSENT, "for trying: pip install it")
 

@@ -105,6 +105,7 @@ def test_every_bundled_restorer_needs_no_torch(backend, photo, tmp_path):
         ("enhance", "{photo}", "-o", "out.png", "--repair"),
         ("enhance", "{photo}", "-o", "out.png", "--dry-run"),
         ("enhance", "{photo}", "--region", "eyes=0.5", "--sheet", "sheet.png"),
+        ("enhance", "{photo}", "--photo", "-o", "out.png"),
         ("weights", "list"),
         ("weights", "verify"),
     ],

@@ -102,7 +102,7 @@ def test_validation_is_fixed_and_of_each_face(tmp_path, recipe):
 
 
 @pytest.mark.parametrize("recipe", ["damage", "inpaint"])
-@pytest.mark.parametrize("setting", ["data.crop_size=32", "data.degrade_on='device'"])
+@pytest.mark.parametrize("setting", ["data.crop_size=32", "data.degrade_on='device'", "data.max_reduction=2"])
 def test_damage_is_drawn_on_whole_faces_by_the_cpu(tmp_path, recipe, setting):
     with pytest.raises(ConfigError, match="damage is drawn on whole faces by the CPU"):
         samples_of(drawn_plan(recipe, tmp_path, setting))

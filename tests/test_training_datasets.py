@@ -4,6 +4,7 @@ import logging
 import tarfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -137,6 +138,86 @@ def test_a_crop_is_the_same_part_of_the_degraded_face_the_real_one_and_the_map(f
     ],
 )
 def test_crops_that_cannot_be_are_refused(folder, settings, fault):
+    with pytest.raises(ConfigError, match=fault):
+        dataset(folder, **settings)
+
+
+def shapeless(folder, *sizes):
+    """Write photographs of these sizes, (W, H), of which each pixel says where it is."""
+    folder.mkdir()
+    for number, (width, height) in enumerate(sizes):
+        across, down = np.meshgrid(np.arange(width), np.arange(height))
+        pixels = np.stack([across, down, np.full_like(across, number)], axis=2).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_windows_of_photographs_are_reduced_squares_from_anywhere(tmp_path):
+    files = face_files(shapeless(tmp_path / "photos", (150, 90), (64, 200)))
+    settings = make_settings(
+        DataSettings,
+        {"face_size": SIZE, "max_reduction": 2.5, "mix": {"clean": 1.0}, "augmentation": UNVARIED},
+    )
+    samples, again = PairDataset(files, settings), PairDataset(files, settings)
+    steps, places = [], set()
+    for position in range(40):
+        face, _ = samples.face(position)
+        assert np.array_equal(again.face(position)[0], face)
+        assert face.shape == (SIZE, SIZE, 3)
+        # Pixels lie as far apart both ways: nothing is stretched.
+        step = (face[0, -1, 0] - face[0, 0, 0]) / (SIZE - 1)
+        assert abs((int(face[-1, 0, 1]) - int(face[0, 0, 1])) / (SIZE - 1) - step) < 0.07
+        steps.append(step)
+        places.add((face[0, 0, 0], face[0, 0, 1]))
+    assert 0.97 <= min(steps) < 1.2
+    assert 2.0 < max(steps) <= 2.53
+    assert len(places) > 25
+    held = validation_batch(files, settings, degradation="sr-x4", seed=3)
+    assert held["lq"].shape == (2, 3, SIZE, SIZE)
+    assert same(held, validation_batch(files, settings, degradation="sr-x4", seed=3))
+
+
+def test_samples_may_stay_as_small_as_they_were_reduced(folder):
+    # Reduced by four and no more: what is enlarged again differs, what stays is the picture itself.
+    settings = {"mix": {"sr-x4": 1.0}, "augmentation": UNVARIED, "crop_size": SIZE // 4}
+    small, large = dataset(folder, **settings, reduced_share=1.0), dataset(folder, **settings)
+    for position in range(6):
+        lq, hq, _ = small.pair(position)
+        assert lq.shape == hq.shape == (SIZE // 4, SIZE // 4, 3)
+        face, _ = small.face(position)
+        assert np.abs(hq.astype(int) - cv2.resize(face, (8, 8), interpolation=cv2.INTER_AREA)).max() == 0
+        enlarged = np.asarray(Image.fromarray(lq).resize((SIZE, SIZE), Image.Resampling.BICUBIC)).astype(int)
+        assert np.abs(enlarged - large.pair(position)[0]).max() <= 1
+        assert small[position]["lq"].shape == (3, SIZE // 4, SIZE // 4)
+    half = dataset(folder, **settings, reduced_share=0.5)
+    sizes = [len(half.pair(position)[0]) for position in range(40)]
+    assert 10 <= sizes.count(SIZE // 4) <= 30
+    assert sizes.count(SIZE // 4) + sizes.count(SIZE) == 40
+    # Where no crop would fit in, all are enlarged.
+    tight = dataset(folder, **settings | {"crop_size": SIZE // 4 + 1}, reduced_share=1.0)
+    assert len(tight.pair(0)[0]) == SIZE
+
+
+def test_a_photograph_smaller_than_a_window_is_left_out(tmp_path, caplog):
+    files = face_files(shapeless(tmp_path / "photos", (150, 90), (150, SIZE - 1)))
+    samples = PairDataset(files, make_settings(DataSettings, {"face_size": SIZE, "max_reduction": 1.0}))
+    assert {int(samples.face(position)[0].mean(axis=(0, 1))[2].round()) for position in range(8)} <= {0}
+    assert "is 150 x 31; both sides are to be at least 32 px" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"max_reduction": 0.5}, r"max_reduction is 0\.5, and photographs are never enlarged"),
+        ({"max_reduction": 2.0, "parsing": "maps"}, "parsing maps are of whole aligned faces"),
+        (
+            {"reduced_share": 0.5, "crop_size": 8, "parsing": "maps"},
+            "parsing maps are of whole aligned faces",
+        ),
+        ({"reduced_share": 0.5}, r"reduced_share is 0\.5, and samples are to be of one size"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(folder, settings, fault):
     with pytest.raises(ConfigError, match=fault):
         dataset(folder, **settings)
 

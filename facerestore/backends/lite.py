@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from facerestore.archs.lite import LiteConfig
 
+WHOLE_PHOTOS = "background"
+"""Purpose of weights of the same network that are no restorer's; see `facerestore.background.cleaner`."""
+
 FACE_SIZE = 256
 """The network is fully convolutional; files whose header states no size were trained on faces of this one."""
 
@@ -78,8 +81,11 @@ class LiteRestorer(TensorRestorer):
         """Return this restorer for faces of the size, and for the task, that the header states.
 
         Raises:
-            CheckpointError: that is no size, or none that the network can take.
+            CheckpointError: that is no size, or none that the network can take; or it is not for faces.
         """
+        purpose = header.get("purpose", "restore")
+        if purpose == WHOLE_PHOTOS:
+            raise CheckpointError("its header says that it cleans whole photos, and no faces")
         size = trained_size(header, default=FACE_SIZE)
         multiple = int(self.network.size_multiple)  # type: ignore[arg-type]
         if size % multiple:
@@ -89,7 +95,6 @@ class LiteRestorer(TensorRestorer):
         sized = (
             self if size == self.face_size else type(self)(self.network, face_size=size, device=self.device)
         )
-        purpose = header.get("purpose", "restore")
         return sized if purpose in sized.descriptor.tasks else sized.redeclared(tasks=(purpose,))
 
     @classmethod

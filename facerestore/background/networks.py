@@ -1,4 +1,4 @@
-"""Super-resolution networks from weights files: RRDBNet of our own, and through spandrel whatever else it knows."""
+"""Networks for whole photos from weights files: ours, which cleans; RRDBNet; and through spandrel whatever it knows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore.backends import identify
 from facerestore.backends.foreign import INSTALL
+from facerestore.background.cleaner import is_cleaner, load_cleaner
 from facerestore.background.ncnn import SUFFIX, read_ncnn
 from facerestore.background.tiles import OVERLAP_PX, Network, TiledUpsampler, round_up
+from facerestore.engines import Place
+from facerestore.engines.torch_module import TorchEngine
 from facerestore.errors import BackendError, CheckpointError, ConfigError, required_package
 from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights
 
@@ -58,29 +61,34 @@ def load_upsampler(
     *,
     name: str | None = None,
     tile: int | None = None,
-    device: torch.device | str = "cpu",
+    place: Place | None = None,
 ) -> TiledUpsampler:
-    """Return what enlarges photos with the network of a weights file.
+    """Return what enlarges or cleans photos with the network of a weights file.
 
     Args:
         source: safetensors or PyTorch file, or an RRDBNet x4 in ncnn's form (``.bin``); read without running code.
         name: what it is called; the path unless given.
         tile: side of a tile, photo pixels; None chooses one.
-        device: where the network runs.
+        place: where the network runs; None for the CPU. A provider is for networks with a graph.
 
     Raises:
         CheckpointError: the file is unsafe, corrupt or of no known network, or does not fit.
         ConfigError: the network is for faces, or does not enlarge RGB; or the tile is too small.
-        BackendError: the network is none of ours, and spandrel is not installed.
+        BackendError: the network is none of ours, and spandrel is not installed; or torch is not.
     """
-    file = open_weights(source)
+    file, place = open_weights(source), place or Place()
+    network = load_cleaner(file, place) if is_cleaner(file) else _in_torch(file, place.device)
+    return TiledUpsampler(network, name=name if name is not None else str(file.path), tile=tile)
+
+
+def _in_torch(file: WeightsFile, device: str) -> Network:
+    """Return a network that only torch runs."""
     path, state_dict = file.path, _tensors(file)
     try:
         own = _own_layout(state_dict)
-        network = _foreign(state_dict, path) if own is None else _rrdb(own)
+        return _foreign(state_dict, path, device) if own is None else _rrdb(own, device)
     except CheckpointError as error:
         raise CheckpointError(f"'{path}': {error}") from error
-    return TiledUpsampler(network, name=name if name is not None else str(path), tile=tile, device=device)
 
 
 def _tensors(file: WeightsFile) -> StateDict:
@@ -109,7 +117,8 @@ def is_upsampler(state_dict: StateDict) -> bool:
 def holds_upsampler(source: WeightsSource) -> bool:
     """Say whether a file can be read and holds such a network."""
     try:
-        return is_upsampler(load_state_dict(source))
+        file = open_weights(source)
+        return is_cleaner(file) or is_upsampler(load_state_dict(file))
     except CheckpointError:
         return False
 
@@ -130,7 +139,7 @@ def _own_name(key: str) -> str:
     return key
 
 
-def _rrdb(state_dict: StateDict) -> Network:
+def _rrdb(state_dict: StateDict, device: str) -> Network:
     """Return an RRDBNet with these parameters, which have our names.
 
     Raises:
@@ -148,10 +157,10 @@ def _rrdb(state_dict: StateDict) -> Network:
         network = RRDBNet(scale=scale, width=first.shape[0], blocks=len(blocks), growth=growth)
     load_strictly(network, state_dict, name=f"RRDBNet x{scale}")
     overlap = max(OVERLAP_PX, RRDB_OVERLAP_PX * network.fold)
-    return Network(network, network, scale, network.fold, overlap)
+    return Network(TorchEngine(network, device=device), scale, network.fold, overlap)
 
 
-def _foreign(state_dict: StateDict, path: Path) -> Network:
+def _foreign(state_dict: StateDict, path: Path, device: str) -> Network:
     """Return a network of spandrel's.
 
     Raises:
@@ -176,7 +185,24 @@ def _foreign(state_dict: StateDict, path: Path) -> Network:
         raise CheckpointError(f"the checkpoint does not fit: {_first_words(error)}") from error
     _check_kind(found, path)
     multiple = found.size_requirements.multiple_of
-    return Network(found.model, found, found.scale, multiple, round_up(OVERLAP_PX, multiple))
+    engine = TorchEngine(_as_module(found), device=device)
+    return Network(engine, found.scale, multiple, round_up(OVERLAP_PX, multiple))
+
+
+def _as_module(found: Any) -> torch.nn.Module:
+    """Return a descriptor of spandrel's as a module, which calls it."""
+    import torch
+
+    class Described(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = found.model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = found(x)
+            return y
+
+    return Described()
 
 
 def _refuse_faces(state_dict: StateDict, path: Path) -> None:

@@ -50,8 +50,9 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     if request.as_json:
         print_json({"dry_run": True, "weights": chosen, "background": behind, "jobs": rows})
         return 0
-    enlarging = "" if behind is None else f", and enlarge the background with {behind}"
-    terminal.say(f"would {request.task.verb} with {chosen}{enlarging}; nothing is written")
+    does = "enlarge" if config.upscale > 1 else "clean"
+    rest = "" if behind is None else f", and {does} the background with {behind}"
+    terminal.say(f"would {request.task.verb} with {chosen}{rest}; nothing is written")
     if pipeline is not None:
         from facerestore.pipeline.per_face import networks_passed_over
 

@@ -18,6 +18,8 @@ facerestore enhance group.jpg --dial "0:strength=0.5;2:detail=0"
 facerestore enhance portrait.jpg --mask face,hair
 facerestore enhance old.tif --upscale 2 --format png
 facerestore enhance scratched.jpg --repair --save-damaged found
+facerestore enhance noisy.jpg --photo
+facerestore enhance small.jpg --photo --upscale 2
 facerestore enhance small.jpg --upscale 2 --background realesrnet.x2
 facerestore enhance portrait.jpg --backend codeformer --fidelity 0.8
 facerestore enhance album -r -o restored --device cuda --precision float32
@@ -35,14 +37,17 @@ def enhance(request: PhotosRequest) -> None:
 
     Each face is found, judged, restored and blended back. Unless a backend or weights are named, it has the installed
     network that suits its size and damage; which one and why is told where there is a choice, and in the report. Pixels
-    outside the faces are not touched (unless --background is given), nor are faces that are sharp already, too small to
-    know, or so large that they would lose detail (JPEG, HEIC, AVIF and lossy WebP files are encoded anew when a face in
-    them was restored; the others keep every other pixel bit for bit). A photo in which nothing was restored is copied
-    as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never overwritten unless
-    you say so, and a bad file does not stop the rest.
+    outside the faces are not touched (unless --photo or --background is given), nor are faces that are sharp already,
+    too small to know, or so large that they would lose detail (JPEG, HEIC, AVIF and lossy WebP files are encoded anew
+    when a face in them was restored; the others keep every other pixel bit for bit). A photo in which nothing was
+    restored is copied as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never
+    overwritten unless you say so, and a bad file does not stop the rest.
 
     With --repair, scratches, creases, tears, stains and dust in faces are found and filled first, as 'facerestore
     inpaint' does; faces that are kept are repaired all the same. The network that finds them does not ship yet.
+
+    With --photo, the rest of the photo is cleaned too: noise and compression go from hair, clothes and walls as they go
+    from faces. Every pixel may change then, in photos without faces as well.
 
     Videos and animated GIF, WebP and PNG are restored frame by frame, their faces steadied and all else kept.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MANY_TILES = 4
 """From so many on, the first tells how long the others will take."""
 
+SLOW_S = 10.0
+"""Of a background that takes less nothing is said beforehand."""
+
 
 class Pace:
     """Counts photos as they are done, and tells how fast.
@@ -87,13 +90,12 @@ class TilesLeft:
             self._begun[get_ident()] = self._clock()
             return
         each = (self._clock() - self._begun.get(get_ident(), self._clock())) / progress.tile
-        left = duration(each * (progress.tiles - progress.tile))
+        left, whole = duration(each * (progress.tiles - progress.tile)), each * progress.tiles
         terminal.detail(f"background {progress.tile}/{progress.tiles}, {left} left")
-        if not self._told and progress.tiles >= MANY_TILES and not terminal.shows_bar:
+        slow = progress.tiles >= MANY_TILES and whole >= SLOW_S
+        if slow and not self._told and not terminal.shows_bar:
             self._told = True
-            terminal.say(
-                f"the background takes about {duration(each * progress.tiles)} ({progress.tiles} tiles)"
-            )
+            terminal.say(f"the background takes about {duration(whole)} ({progress.tiles} tiles)")
 
 
 def _rate(number: int, seconds: float) -> str:

@@ -44,7 +44,8 @@ def verify(
 
     The areas are those of the mark in the result (see 'enhance'), or of a report. Exit code 1 where a pixel outside of
     them differs. Where the result's format is lossy, all pixels may: then each is held against what the encoder makes
-    of the photo alone, and the largest difference is told.
+    of the photo alone, and the largest difference is told. Where a network made the rest of the photo anew (--photo,
+    --background), the area is all of it.
     """
     found = [*_verdicts(photo, result, report, quality)]
     if as_json:
@@ -77,7 +78,7 @@ def _verdicts(photo: Path, result: Path, report: Path | None, quality: int | Non
         page = number if count_before > 1 else None
         words = "" if page is None else f", page {page}"
         made = decode_image(after, name=f"{result}{words}", page=page)
-        areas, source = (reported(page), "report") if reported else _marked(made)
+        areas, source = (reported(page, made), "report") if reported else _marked(made)
         image = decode_image(before, name=f"{photo}{words}", page=page)
         yield _Page(words, verify_pictures(image, made, areas, quality=quality), source)
 
@@ -87,7 +88,15 @@ def _marked(made: DecodedImage) -> tuple[list[Area], str]:
     from facerestore.io import read_mark
 
     mark = read_mark(made.metadata.xmp or b"")
-    return ([], "none") if mark is None else (mark.areas, "mark")
+    if mark is None:
+        return [], "none"
+    return (mark.areas if mark.background is None else [_whole(made)]), "mark"
+
+
+def _whole(made: DecodedImage) -> Area:
+    """Return the area that is all of a picture."""
+    height, width = made.pixels.shape[:2]
+    return 0, 0, width, height
 
 
 def _reported(report: Path, result: Path) -> Any:
@@ -109,7 +118,9 @@ def _reported(report: Path, result: Path) -> Any:
         raise ConfigError(
             f"report '{report}' tells of {count(len(named), 'result')} called '{result.name}'; give its own"
         )
-    return lambda page: [area for on, area in areas if on in (None, page) and len(area) == 4]
+    if named[0].get("background") is not None:
+        return lambda _, made: [_whole(made)]
+    return lambda page, _: [area for on, area in areas if on in (None, page) and len(area) == 4]
 
 
 def _facts(page: _Page) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from facerestore.backends import load_backend
 from facerestore.backends.base import TensorRestorer
 from facerestore.backends.exported import NetworkRecord
 from facerestore.backends.graph_restorer import RECORD
+from facerestore.background.cleaner import is_cleaner, load_cleaner_module
 from facerestore.detection.embedded import CELL_PX, load_detector_network, load_landmarks
 from facerestore.engines.graph import GRAPH, TAKEN, open_graph, packed_graph
 from facerestore.engines.torch_module import TorchEngine
@@ -75,7 +76,8 @@ def embed_graph(path: Path) -> None:
     """Write the graph of its network into a weights file, in its place; one that holds a graph gets a new one.
 
     Args:
-        path: a safetensors file of a restorer, of a face detector, of the network that looks at them, or of our parser.
+        path: a safetensors file of a restorer, of a face detector, of the network that looks at them, of our parser, or
+            of what cleans photos.
 
     Raises:
         BackendError: a package is missing, or the graph does not give what the network gives; the file is as it was.
@@ -104,7 +106,7 @@ def embed_graph(path: Path) -> None:
 
 def _opened(file: WeightsFile) -> _Subject:
     """Return the network of a file, recorded."""
-    opened = _OTHERS.get(file.metadata.get("arch", ""))
+    opened = _cleaner if is_cleaner(file) else _OTHERS.get(file.metadata.get("arch", ""))
     if opened is not None:
         return opened(file)
     with published_forms():
@@ -163,6 +165,18 @@ def _damage_finder(file: WeightsFile) -> _Subject:
     faces = torch.zeros(2, side, side, 3)
     program, _ = record_program(module, (faces,))
     return _Subject(module, (faces,), program, (["faces"], ["shares"]))
+
+
+def _cleaner(file: WeightsFile) -> _Subject:
+    from torch.export import Dim, export
+
+    network = load_cleaner_module(file).eval()
+    multiple = network.size_multiple
+    photos = torch.zeros(1, 3, 2 * multiple, 3 * multiple)
+    rows, columns = multiple * Dim("rows", min=1, max=1024), multiple * Dim("columns", min=1, max=1024)
+    with torch.no_grad():
+        program = export(network, (photos,), dynamic_shapes=({2: rows, 3: columns},), strict=False)
+    return _Subject(network, (photos,), program, (["photos"], ["cleaned"]))
 
 
 _OTHERS: Mapping[str, Callable[[WeightsFile], _Subject]] = {

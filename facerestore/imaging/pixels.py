@@ -31,8 +31,6 @@ def resize_image(pixels: Image, upscale: float) -> Image:
     Raises:
         ConfigError: ``upscale`` is not a positive number, or the pixels have another layout.
     """
-    import cv2
-
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim not in (2, 3) or pixels.size == 0:
         raise ConfigError(
             f"the image is {pixels.dtype} {pixels.shape}; give uint8 or uint16 (H, W) or (H, W, 3)"
@@ -41,8 +39,19 @@ def resize_image(pixels: Image, upscale: float) -> Image:
         raise ConfigError(f"upscale is {upscale}; give a positive number")
     if upscale == 1:
         return pixels.copy()
-    size = result_size(pixels, upscale)
-    method = cv2.INTER_LANCZOS4 if upscale > 1 else cv2.INTER_AREA
+    resized = resize_to(pixels, result_size(pixels, upscale))
+    return resized.copy() if resized is pixels else resized
+
+
+def resize_to(pixels: Image, size: tuple[int, int]) -> Image:
+    """Return pixels at ``size`` (width, height), resized as by `resize_image`; the very same where they have it."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    if size == (width, height):
+        return pixels
+    grows = size[0] >= width and size[1] >= height
+    method = cv2.INTER_LANCZOS4 if grows else cv2.INTER_AREA
     resized: Image = cv2.resize(pixels, size, interpolation=method)  # type: ignore[assignment]
     return resized
 

@@ -149,11 +149,12 @@ def _manifest(mark: Mark) -> dict[str, Any]:
     """Return what is signed."""
     agent = {"name": "facerestore", "version": mark.version}
     faces = f"{len(mark.faces)} face{'' if len(mark.faces) == 1 else 's'}"
+    what = faces if mark.faces or mark.background is None else "the photo"
     edited = {
         "action": "c2pa.edited",
         "digitalSourceType": COMPOSITE,
         "softwareAgent": agent,
-        "description": f"{faces} {mark.done[-1]} by a trained network",
+        "description": f"{what} {mark.done[-1]} by a trained network",
     }
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_PHOTO]}}
     return {

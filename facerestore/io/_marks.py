@@ -42,7 +42,8 @@ class Mark:
     """What a result says of how it was made.
 
     Attributes:
-        done: what was done to the photo, one after the other: ``restored``, ``coloured``, ``filled``, ``synthesized``.
+        done: what was done to the photo, one after the other: ``restored``, ``coloured``, ``filled``, ``synthesized``;
+            of one without a changed face ``cleaned`` or ``enlarged``.
         version: of the facerestore that did the last of it, as all that follows.
         weights: sha256 of the weights that ran, by their names; None where it is not known.
         strength: of the whole photo, 0 to 1.

@@ -154,7 +154,14 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
 
     def build(name: str) -> RestorePipeline:
         single = replace(
-            config, weights=name, background=None, tile=None, repair=False, guard=False, min_identity=None
+            config,
+            weights=name,
+            background=None,
+            photo=False,
+            tile=None,
+            repair=False,
+            guard=False,
+            min_identity=None,
         )
         return assemble(single, store=store, make_detector=shared_detector, make_parser=shared_parser)
 
@@ -193,7 +200,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         guard=build_guard(knowing, config, device=device),
         grain=with_grain if config.grain else None,
         repair=_build_repair(config, store, detector, device),
-        background=build_upsampler(behind, tile=config.tile, device=device),
+        background=build_upsampler(behind, config, device=device),
         procedure=per_face(lines),
     )
 
@@ -314,7 +321,7 @@ def assemble(
         config=config,
         parser=make_parser(parsing, config, device=device),
         facts=facts,
-        background=build_upsampler(behind, tile=config.tile, device=device),
+        background=build_upsampler(behind, config, device=device),
         guard=build_guard(knowing, config, device=device),
         grain=with_grain if config.grain else None,
         repair=_build_repair(config, store, detector, device),

@@ -372,9 +372,10 @@ def _background(name: str | None, store: WeightsStore) -> ChosenWeights:
         return found
     if found.passed_over:
         raise WeightsError(f"no network for backgrounds can be used: {found.passed_over[0][1]}")
-    first = min(store.catalog.of(BACKGROUND), key=lambda entry: entry.advice_order)
-    remedy = f"run 'facerestore weights download {first.name}', or give a file with --background"
-    raise WeightsError(f"no network for backgrounds is installed; {remedy}")
+    raise WeightsError(
+        "no network for backgrounds is here, and the bundled one is missing; install facerestore anew, or give a file"
+        " with --background"
+    )
 
 
 _LISTED = "or a name of 'facerestore weights list'"

@@ -71,7 +71,7 @@ def load_restorer(
         if chosen.source is None or not holds_upsampler(chosen.source):
             raise
         raise ConfigError(
-            f"'{chosen.path}' holds a network that enlarges whole photos, not one for faces; give it with --background"
+            f"'{chosen.path}' holds a network for whole photos, not one for faces; give it with --background"
         ) from error
     return restorer.for_task(task.purpose)
 
@@ -159,9 +159,14 @@ def _open_identity(path: Path, backend: str, place: Place) -> IdentityNetwork:
 
 
 def build_upsampler(
-    chosen: ChosenWeights, *, tile: int | None, device: torch.device | str
+    chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
 ) -> TiledUpsampler | None:
-    """Return what enlarges the background, in tiles of ``tile`` photo pixels; None where nothing does.
+    """Return what enlarges or cleans the background; None where nothing does.
+
+    Args:
+        chosen: which network.
+        config: says how large its tiles are, how many threads it has, and whether torch is to run it.
+        device: where it runs.
 
     Raises:
         FaceRestoreError: as ``load_upsampler``.
@@ -170,4 +175,6 @@ def build_upsampler(
         return None
     from facerestore.background import load_upsampler
 
-    return load_upsampler(chosen.source, name=chosen.name, tile=tile, device=device)
+    provider = TORCH if config.provider == TORCH else None
+    place = Place(str(device), provider, config.threads)
+    return load_upsampler(chosen.source, name=chosen.name, tile=config.tile, place=place)

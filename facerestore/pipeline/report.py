@@ -144,10 +144,11 @@ def advice_without_faces(
 
 def background_facts(background: Upsampler) -> dict[str, Any]:
     """Return what became of the pixels outside the faces, ready for JSON."""
+    done = "cleaned" if background.scale == 1 else "upsampled"
     return {
         "name": background.name,
         "scale": background.scale,
-        "note": f"pixels outside the restored faces were upsampled by {background.name}",
+        "note": f"pixels outside the restored faces were {done} by {background.name}",
     }
 
 
@@ -280,16 +281,18 @@ def mark_of(report: Mapping[str, Any], *, done: str) -> Mark:
         report: of the photo.
         done: the word for what was done with its faces.
     """
-    filled = repaired_faces(report) > 0
+    filled, behind = repaired_faces(report) > 0, report["background"]
+    by_face = [*(["filled"] if filled else []), *([done] if report["restored"] or not filled else [])]
+    whole = "cleaned" if report["upscale"] == 1 else "enlarged"
     told = ("touched", "weights", "strength", "change", "effect")
     changed = [face for face in report["faces"] if face["touched"] is not None]
     return Mark(
-        done=(*(["filled"] if filled else []), *([done] if report["restored"] or not filled else [])),
+        done=tuple(by_face if changed or behind is None else [whole]),
         version=report["facerestore"],
         weights=weights_used(report),
         strength=report["strength"],
         upscale=report["upscale"],
-        background=None if report["background"] is None else report["background"]["name"],
+        background=None if behind is None else behind["name"],
         size=tuple(report["result_size"]),
         faces=[{key: face[key] for key in told} for face in changed],
     )
@@ -302,7 +305,10 @@ def repaired_faces(report: Mapping[str, Any]) -> int:
 
 def weights_used(report: Mapping[str, Any]) -> dict[str, str | None]:
     """Return the sha256 of the weights that ran for a photo, by their names; None where it is not known."""
-    used = report.get("auto", {}).get("used") or {report["weights"]["weights"]: report["weights"]["sha256"]}
+    weights, behind = report["weights"], report["weights"]["background"]
+    used = report.get("auto", {}).get("used") or {weights["weights"]: weights["sha256"]}
+    if behind is not None:
+        used = (used if report["restored"] else {}) | {behind["weights"]: behind["sha256"]}
     if repaired_faces(report):
         used = used | {report["repair"]["weights"]: report["repair"]["sha256"]}
     return {str(name): digest for name, digest in used.items()}

@@ -246,7 +246,7 @@ class RestorePipeline(Parts):
         photo = Passage(image, source=source, spent=spent, clock=clock or StageClock())
         photo, result = self._through(photo, on_progress, cancel)
         report = self._report(photo, result)
-        if self.config.mark and (report["restored"] or repaired_faces(report)):
+        if self.config.mark and (report["restored"] or repaired_faces(report) or report["background"]):
             mark = mark_of(report, done=self.task.done)
             result = replace(result, metadata=with_mark(result.metadata, mark))
         return RestoreResult(

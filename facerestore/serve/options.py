@@ -22,7 +22,7 @@ _SEEN = "aligned detect_size rotations page"
 RESTORE = tuple(f"{_ASKED} {_SEEN}".split())
 """Fields of `RestoreConfig` that a request may give."""
 
-_NETWORKS = "backend weights provider detector parser fidelity guard min_identity background tile"
+_NETWORKS = "backend weights provider detector parser fidelity guard min_identity background photo tile"
 OPERATOR = tuple(f"{_NETWORKS} repair damage_finder grain mark device precision threads".split())
 """Fields of `RestoreConfig` that whoever starts the service gives, beside ``max_pixels`` and what requests begin
 with."""

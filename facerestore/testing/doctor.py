@@ -292,12 +292,9 @@ def _try_parser(name: str, store: WeightsStore) -> str:
 
 
 def _backgrounds(store: WeightsStore) -> list[Check]:
-    """Make each network for backgrounds whose weights are here; which others there are is told in one row."""
+    """Make each network for backgrounds whose weights are here."""
     known = [e.name for e in sorted(store.catalog.of("background"), key=lambda e: e.advice_order)]
     here = [name for name in known if store.locate(name) is not None]
-    if known and not here:
-        detail = f"none installed; 'facerestore weights download {known[0]}'"
-        return [Check("background", "network", State.ABSENT, detail)]
     return [_attempted("background", name, partial(_try_background, name, store)) for name in here]
 
 
@@ -305,7 +302,8 @@ def _try_background(name: str, store: WeightsStore) -> str:
     upsampler = load_upsampler(store.require(name), name=name)
     pixels = np.zeros((LEAST_TILE_PX, LEAST_TILE_PX, 3), dtype=np.uint8)
     upsampler.upsample(pixels, (LEAST_TILE_PX, LEAST_TILE_PX))
-    return f"works, enlarges {upsampler.scale} times"
+    does = "cleans photos at their own size" if upsampler.scale == 1 else f"enlarges {upsampler.scale} times"
+    return f"works, {does}"
 
 
 def _extensions() -> list[Check]:

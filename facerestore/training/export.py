@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from facerestore import __version__
+from facerestore.backends.lite import WHOLE_PHOTOS
 from facerestore.config import TASKS
 from facerestore.errors import CheckpointError, ConfigError, parse_json, read_text, refusing
 from facerestore.training.engine.checkpoints import restore_average
@@ -40,7 +41,8 @@ class Written:
         recipe: what trained it.
         step: after how many steps.
         installable: whether the weights store accepts it under a name.
-        runs_alone: its network restores faces, or finds them or their damage: its graph may stand in its header.
+        runs_alone: its network restores faces, finds them or their damage, or cleans photos: its graph may stand in
+            its header.
         starts: of a prior, the recipe that starts from it and its options up to the file; else empty.
     """
 
@@ -108,7 +110,11 @@ def export_run(
 
 def _runs_alone(header: Mapping[str, str]) -> bool:
     """Say whether ``facerestore.export.embedding`` knows how a network is given what it takes."""
-    return header.get("purpose") in TASKS or header.get("arch") in ("finder", "landmarks", "damage")
+    return header.get("purpose") in (*TASKS, WHOLE_PHOTOS) or header.get("arch") in (
+        "finder",
+        "landmarks",
+        "damage",
+    )
 
 
 def _no_run_folder(run: Path) -> AbstractContextManager[None]:

@@ -73,9 +73,10 @@ class EachFace(PairDataset, ABC):
     """
 
     def __init__(self, files: Sequence[FaceFile], settings: DataSettings) -> None:
-        if settings.crop_size or settings.degrade_on == "device":
+        if settings.crop_size or settings.max_reduction or settings.degrade_on == "device":
             raise ConfigError(
-                "damage is drawn on whole faces by the CPU; set data.crop_size=0 and data.degrade_on=worker"
+                "damage is drawn on whole faces by the CPU; set data.crop_size=0, data.max_reduction=0 and"
+                " data.degrade_on=worker"
             )
         super().__init__(files, settings)
 
@@ -97,7 +98,7 @@ class EachFace(PairDataset, ABC):
         Raises:
             ImageError: too many pictures cannot be used.
         """
-        found = [self.source.read(number) for number in range(len(self))]
+        found = [self.source.read(number, self.damage_rng(number)) for number in range(len(self))]
         samples = [self.sample(each[0], number) for number, each in enumerate(found) if each is not None]
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from facerestore.degradation import Degradation, DegradationDraw, apply, degrade, preset
 from facerestore.degradation.batched import degrade_batch
+from facerestore.degradation.steps import Resize
 from facerestore.errors import ConfigError, ImageError
 from facerestore.fields import option
 from facerestore.training.data.augmentation import Augmentation, augment
@@ -25,6 +27,7 @@ from facerestore.training.data.face_files import (
     face_files,
     read_face,
     read_parsing_map,
+    read_window,
 )
 from facerestore.training.data.samples import Batch, Samples
 
@@ -39,8 +42,8 @@ MAX_DRAWS = 100
 CLEAN = "clean"
 """Stands in a mix for no degradation at all: the network learns to leave a good face alone."""
 
-DEGRADATION_STREAM, CROP_STREAM = 1, 2
-"""Keep the random numbers of a sample's degradation and crop apart from those of its choice and variation."""
+DEGRADATION_STREAM, CROP_STREAM, SIZE_STREAM = 1, 2, 4
+"""Keep the random numbers of a sample's degradation, crop and size apart from those of its choice and variation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +52,13 @@ class DataSettings:
 
     Attributes:
         face_size: side of the faces, px; larger pictures are reduced by area, smaller ones are an error.
+        max_reduction: for photographs of any shape in the place of aligned faces: a random square of one is taken for
+            a face, reduced by area by a factor from 1 to this; 0 for aligned faces.
         set_weights: share of each set, a set being a folder of faces; none for all faces alike.
         crop_size: side of the square that a sample is cut down to after it was degraded, px, anywhere in the face:
             large faces then cost what small ones do, and look as they do whole; 0 for whole faces.
+        reduced_share: of the degraded samples that stay as small as their degradation reduced them, the real face
+            reduced alike, where a crop fits in: aligned faces come enlarged, photographs at their own size.
         mix: share of each degradation preset; ``clean`` stands for none.
         degrade_on: ``worker`` degrades each face on the CPU where it is read; ``device`` degrades whole batches where
             the network is, for machines whose GPU waits for the CPU. The parameters are the same either way, the
@@ -66,7 +73,9 @@ class DataSettings:
     """
 
     face_size: int = option(256, least=16)
+    max_reduction: float = option(0.0, least=0)
     crop_size: int = option(0, least=0)
+    reduced_share: float = option(0.0, least=0, most=1)
     set_weights: dict[str, float] = field(default_factory=dict)
     mix: dict[str, float] = field(default_factory=lambda: {"gfpgan": 1.0})
     degrade_on: Literal["worker", "device"] = "worker"
@@ -81,7 +90,7 @@ class FaceSource:
 
     Args:
         files: the faces.
-        settings: size of the faces and folder of the maps.
+        settings: size of the faces, how they are read, and folder of the maps.
 
     Raises:
         ConfigError: a folder of parsing maps is named but is not there.
@@ -89,7 +98,7 @@ class FaceSource:
 
     def __init__(self, files: Sequence[FaceFile], settings: DataSettings) -> None:
         self.files = list(files)
-        self._size = settings.face_size
+        self._size, self._max_reduction = settings.face_size, settings.max_reduction
         self._bad: set[int] = set()
         self.has_maps = bool(settings.parsing)
         self._maps = Path(settings.parsing) if settings.parsing not in {"", IN_SHARDS} else None
@@ -99,14 +108,22 @@ class FaceSource:
                 f" '{MAKE_MAPS.format(faces='FACES', maps=self._maps)}'"
             )
 
-    def read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
+    def read(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None] | None:
         """Return a face and its map, or None for a picture that cannot be used, which is logged once.
+
+        Args:
+            number: of the picture.
+            rng: of the square of a photograph; an aligned face draws nothing.
 
         Raises:
             ImageError: so many cannot be used that the folder must be the wrong one.
         """
         file = self.files[number]
         try:
+            if self._max_reduction:
+                return read_window(file, self._size, max_reduction=self._max_reduction, rng=rng), None
             face = read_face(file, self._size)
             return face, read_parsing_map(file, self._maps, self._size) if self.has_maps else None
         except ImageError as error:
@@ -141,7 +158,7 @@ class PairDataset(Samples):
         Raises:
             ConfigError: a weighted set has no face, a preset is unknown, or crops are larger than faces.
         """
-        _check_crop(settings)
+        _check_cuts(settings)
         self.source = FaceSource(files, settings)
         self._settings = settings
         self._sets, self._shares = _sets_and_shares(files, settings.set_weights)
@@ -161,14 +178,14 @@ class PairDataset(Samples):
             sample = {"face": torch.from_numpy(face), "position": torch.tensor(position)}
         else:
             lq, hq, parsing_map = self.pair(position)
-            window = self._crop_of(position)
+            window = self._crop_of(position, len(lq))
             sample = {"lq": face_to_tensor(lq[window]), "hq": face_to_tensor(hq[window])}
             parsing_map = None if parsing_map is None else np.ascontiguousarray(parsing_map[window])
         return sample if parsing_map is None else {**sample, "parsing": torch.from_numpy(parsing_map)}
 
-    def _crop_of(self, position: int) -> tuple[slice, slice]:
-        """Return the rows and columns of the face of a position that its sample consists of."""
-        size, crop = self._settings.face_size, self._settings.crop_size or self._settings.face_size
+    def _crop_of(self, position: int, size: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the face of a position, ``size`` px wide, that its sample consists of."""
+        crop = self._settings.crop_size or size
         rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), CROP_STREAM])
         top, left = rng.integers(0, size - crop + 1, 2)
         return slice(top, top + crop), slice(left, left + crop)
@@ -190,8 +207,26 @@ class PairDataset(Samples):
         """Return (lq, hq, parsing map or None) of a position, degraded on the CPU, the faces (S, S, 3) uint8 RGB."""
         face, parsing_map = self.face(position)
         drawn, rng = self.degradation(position)
-        lq, hq = (face, face) if drawn is None else apply(face, drawn, rng)
-        return lq, hq, parsing_map
+        if drawn is None:
+            return face, face, parsing_map
+        reduced = self._reduced(position, drawn)
+        if reduced is None:
+            return *apply(face, drawn, rng), parsing_map
+        lq, hq = apply(face, reduced, rng)
+        return (
+            lq,
+            np.asarray(cv2.resize(hq, lq.shape[:2], interpolation=cv2.INTER_AREA), np.uint8),
+            parsing_map,
+        )
+
+    def _reduced(self, position: int, drawn: DegradationDraw) -> DegradationDraw | None:
+        """Return parameters without their last step, which enlarges; None where a sample is enlarged."""
+        *steps, last = drawn.steps
+        sides = [step.side_px for step in steps if isinstance(step, Resize)]
+        if not isinstance(last, Resize) or not sides or sides[-1] < self._settings.crop_size:
+            return None
+        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), SIZE_STREAM])
+        return replace(drawn, steps=tuple(steps)) if rng.random() < self._settings.reduced_share else None
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:
         """Return a batch of samples on the device, with ``lq`` and ``hq``, (B, 3, S, S) float32 in [0, 1]."""
@@ -209,7 +244,7 @@ class PairDataset(Samples):
         members = self._sets[0]
         for _ in range(MAX_DRAWS):
             members = self._sets[rng.choice(len(self._sets), p=self._shares)]
-            found = self.source.read(int(members[rng.integers(len(members))]))
+            found = self.source.read(int(members[rng.integers(len(members))]), rng)
             if found is not None:
                 return found
         file = self.source.files[int(members[0])]
@@ -236,10 +271,11 @@ def validation_batch(
     source, chosen = FaceSource(files, settings), preset(degradation)
     samples = []
     for index in range(len(files)):
-        found = source.read(index)
+        rng = np.random.default_rng([seed, index])
+        found = source.read(index, rng)
         if found is None:
             continue
-        lq, hq, _ = degrade(found[0], chosen, np.random.default_rng([seed, index]))
+        lq, hq, _ = degrade(found[0], chosen, rng)
         sample = {"lq": face_to_tensor(lq), "hq": face_to_tensor(hq)}
         samples.append(sample if found[1] is None else {**sample, "parsing": torch.from_numpy(found[1])})
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
@@ -267,7 +303,7 @@ def _sets_and_shares(
     return sets, shares / shares.sum()
 
 
-def _check_crop(settings: DataSettings) -> None:
+def _check_cuts(settings: DataSettings) -> None:
     if settings.crop_size > settings.face_size:
         raise ConfigError(
             f"data.crop_size is {settings.crop_size} px, larger than the faces of {settings.face_size} px; give less,"
@@ -276,6 +312,20 @@ def _check_crop(settings: DataSettings) -> None:
     if settings.crop_size and settings.degrade_on == "device":
         raise ConfigError(
             "data.crop_size goes with faces that are degraded on the CPU; set data.degrade_on=worker"
+        )
+    if settings.reduced_share and not settings.crop_size:
+        raise ConfigError(
+            f"data.reduced_share is {settings.reduced_share:g}, and samples are to be of one size; set data.crop_size"
+        )
+    if 0 < settings.max_reduction < 1:
+        raise ConfigError(
+            f"data.max_reduction is {settings.max_reduction:g}, and photographs are never enlarged; give 1 and more,"
+            " or 0 for aligned faces"
+        )
+    if settings.parsing and (settings.max_reduction or settings.reduced_share):
+        raise ConfigError(
+            "parsing maps are of whole aligned faces; set data.max_reduction=0 and data.reduced_share=0, or"
+            " data.parsing=''"
         )
 
 

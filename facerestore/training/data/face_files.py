@@ -82,16 +82,50 @@ def read_face(file: FaceFile, face_size: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: it cannot be read, is not square, or would have to be enlarged.
     """
-    if file.in_shard is None:
-        pixels = read_image(file.path).pixels
-    else:
-        pixels = decode_image(file.in_shard.face.read(file.path), name=file.place).pixels
+    pixels = _pixels_of(file)
     height, width = pixels.shape[:2]
     if height != width or height < face_size:
         raise ImageError(
             f"'{file.place}' is {width} x {height}; an aligned face is square and at least {face_size} px"
         )
-    reduced = cv2.resize(in_8_bits(pixels), (face_size, face_size), interpolation=cv2.INTER_AREA)
+    return _reduced(pixels, face_size)
+
+
+def read_window(
+    file: FaceFile, size: int, *, max_reduction: float, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return a random square of a photograph of any shape as (S, S, 3) uint8 RGB, reduced by area.
+
+    Args:
+        file: the photograph.
+        size: S.
+        max_reduction: the factor of the reduction goes from 1 to this, or as far as the photograph is large; its
+            logarithm is drawn evenly.
+        rng: of the factor and the place.
+
+    Raises:
+        ImageError: it cannot be read, or would have to be enlarged.
+    """
+    pixels = _pixels_of(file)
+    height, width = pixels.shape[:2]
+    if min(height, width) < size:
+        raise ImageError(f"'{file.place}' is {width} x {height}; both sides are to be at least {size} px")
+    most = min(max_reduction, min(height, width) / size)
+    side = min(round(size * float(np.exp(rng.uniform(0, np.log(most))))), height, width)
+    top, left = (int(rng.integers(length - side + 1)) for length in (height, width))
+    return _reduced(pixels[top : top + side, left : left + side], size)
+
+
+def _pixels_of(file: FaceFile) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Return the RGB pixels of a picture in a folder or a shard."""
+    if file.in_shard is None:
+        return read_image(file.path).pixels
+    return decode_image(file.in_shard.face.read(file.path), name=file.place).pixels
+
+
+def _reduced(pixels: NDArray[np.uint8] | NDArray[np.uint16], size: int) -> NDArray[np.uint8]:
+    """Return a square in 8 bits, reduced by area."""
+    reduced = cv2.resize(in_8_bits(pixels), (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(reduced, dtype=np.uint8)
 
 

@@ -132,10 +132,12 @@ def labelled_faces(
     files: Sequence[FaceFile], settings: DataSettings, find: LandmarkSource, *, side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Return the (N, side, side, 3) faces that have landmarks, and their (N, 5, 2) landmarks in px; see `prepare`."""
+    if settings.max_reduction:
+        raise ConfigError("landmarks are learnt from aligned faces; set data.max_reduction=0")
     source = FaceSource(files, settings)
     faces, landmarks = [], []
     for number, file in enumerate(files):
-        read = source.read(number)
+        read = source.read(number, np.random.default_rng(number))
         points = None if read is None else find(file, read[0])
         if read is not None and points is not None:
             face = read[0]

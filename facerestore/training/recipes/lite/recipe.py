@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
+from facerestore.backends.lite import WHOLE_PHOTOS
+from facerestore.background.cleaner import MULTIPLE
 from facerestore.errors import ConfigError
 from facerestore.fields import option
 from facerestore.training.data.samples import Batch
@@ -47,7 +49,8 @@ class LiteSettings:
     """What is trained, and with which loss.
 
     Attributes:
-        task: what the network is for: ``restore``, or ``colorize`` for the colours of a face of which it sees the luma.
+        task: what the network is for: ``restore``; ``colorize`` for the colours of a face of which it sees the luma; or
+            ``background`` for the rest of the photo, which is restored as faces are.
         network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
             empty for random numbers.
@@ -61,7 +64,7 @@ class LiteSettings:
             and the generator is then stepped by Adam.
     """
 
-    task: Literal["restore", "colorize"] = "restore"
+    task: Literal["restore", "colorize", "background"] = "restore"
     network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
     learning_rate: float = option(1e-3, above=0)
@@ -202,6 +205,8 @@ class LiteRecipe(Recipe):
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
         state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
+        if self.settings.task == WHOLE_PHOTOS:
+            header[MULTIPLE] = str(network.size_multiple)
         return Exported(state, header)
 
 
