@@ -278,11 +278,18 @@ def test_the_example_keeps_the_contract():
 
 
 @pytest.mark.parametrize(
-    ("header", "drawn"), [({"condition": "landmarks"}, True), ({"condition": "parser"}, False), ({}, False)]
+    ("header", "drawn", "parser"),
+    [
+        ({"condition": "landmarks"}, True, None),
+        ({"condition": "parser", "parser": "parse.clean-256"}, False, "parse.clean-256"),
+        ({"condition": "parser"}, False, None),
+        ({}, False, None),
+    ],
 )
-def test_a_file_says_whether_its_maps_were_drawn_from_landmarks(official, tmp_path, header, drawn):
+def test_a_file_says_whose_maps_it_was_trained_on(official, tmp_path, header, drawn, parser):
     path = tmp_path / "net.safetensors"
     save_state_dict(path, official, metadata=header)
     restorer = load_backend(path)
     assert restorer.needs_parsing
     assert restorer.descriptor.drawn_maps is drawn
+    assert restorer.descriptor.parser_weights == parser

@@ -202,7 +202,7 @@ def test_a_batch_gives_what_single_faces_give():
 
 def test_torch_does_what_the_graph_cannot():
     graph = load_backend(WEIGHTS / "psfr_clean_128.safetensors", place=Place())
-    assert graph.descriptor.drawn_maps
+    assert graph.descriptor.parser_weights == "parse.clean-256"
     assert graph.with_precision("float32") is graph
     face = trial_faces(128)[0]
     assert len(graph.stages(face, trial_map(128))) > 1

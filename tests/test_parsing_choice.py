@@ -94,6 +94,12 @@ def test_a_network_of_drawn_maps_takes_the_landmarks_whatever_is_installed(store
         choose(PARSE, RestoreConfig(parser="none"), store, **asked)
 
 
+def test_the_parser_that_a_network_was_trained_with_comes_before_every_parsenet(store):
+    install(store, "parsenet.psfr-90000")
+    asked = {"needed_by": "backend 'psfr'", "preferred": "parse.clean-256"}
+    assert choose(PARSE, RestoreConfig(), store, **asked).name == "parse.clean-256"
+
+
 def test_names_and_files_that_are_no_parser_are_refused(store, tmp_path):
     with pytest.raises(WeightsError, match=r"not installed.*download parsenet\.facexlib"):
         chosen(store, parser="parsenet.facexlib")

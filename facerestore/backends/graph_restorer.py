@@ -56,7 +56,7 @@ def load_graph(
     # A graph is that of one task; a kind of network that knows others does those in torch.
     tasks = own.tasks if record.purpose in own.tasks else (record.purpose,)
     own = replace(own, detail=None if mix is None else mix.share, tasks=tasks)
-    shared = ("face_size", "input_size", "network_range", "drawn_maps", "precision", "max_batch")
+    shared = ("face_size", "input_size", "network_range", "drawn_maps", "parser_weights", "precision", "max_batch")
     own = replace(own, **{field: getattr(found, field) for field in shared})
     return GraphRestorer(own, engine, in_torch, purpose=record.purpose)
 

@@ -126,9 +126,12 @@ class PSFRRestorer(TensorRestorer):
         return cls(network, face_size=config.face_size, device=device)
 
     def for_header(self, header: Mapping[str, str]) -> Self:
-        """Return this restorer; with the condition ``landmarks``, which recipe ``psfr`` writes, one of drawn maps."""
-        drawn = header.get("condition") == "landmarks"
-        return self.redeclared(drawn_maps=True) if drawn else self
+        """Return this restorer, for the maps on which it was trained, which recipe ``psfr`` writes.
+
+        With the condition ``landmarks`` these are drawn ones; else ``parser`` may name whose they are.
+        """
+        drawn, parser = header.get("condition") == "landmarks", header.get("parser")
+        return self.redeclared(drawn_maps=drawn, parser_weights=parser) if drawn or parser else self
 
     @classmethod
     def example_state_dict(cls) -> dict[str, torch.Tensor]:

@@ -42,6 +42,7 @@ class Descriptor:
         needs_parsing: it takes a parsing map beside each face.
         sees_filled: of holes it sees what fills them from their rims, and it changes that; else it sees them white.
         drawn_maps: it was trained on maps drawn from the five landmarks, and takes such maps.
+        parser_weights: catalog name of the parser on whose maps it was trained; None for those of a ParseNet.
         fidelity: its weight between quality (0) and fidelity to the input (1); None where it has no such dial.
         detail: share of the weights that draw detail in its network; None where they are not mixed.
         has_stages: ``stages`` shows its work scale by scale.
@@ -62,6 +63,7 @@ class Descriptor:
     needs_parsing: bool = False
     sees_filled: bool = False
     drawn_maps: bool = False
+    parser_weights: str | None = None
     fidelity: float | None = None
     detail: float | None = None
     has_stages: bool = False

@@ -121,6 +121,7 @@ def _opened(file: WeightsFile) -> _Subject:
         input_size=restorer.input_size,
         needs_parsing=restorer.needs_parsing,
         drawn_maps=restorer.descriptor.drawn_maps,
+        parser_weights=restorer.descriptor.parser_weights,
         max_batch=fixed,
         purpose=restorer.descriptor.tasks[0],
         backend=restorer.name,

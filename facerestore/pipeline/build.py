@@ -291,7 +291,8 @@ def assemble(
         procedure, config = program.procedure, program.completed(config)
     finding = choose(DETECT, config, store)
     detector = None if config.aligned else make_detector(finding, config, store, device)
-    preferred = LANDMARKS if restorer.descriptor.drawn_maps else procedure.parser_weights
+    own = LANDMARKS if restorer.descriptor.drawn_maps else restorer.descriptor.parser_weights
+    preferred = own or procedure.parser_weights
     needing = _needing_parser(procedure, config, restorer)
     parsing = choose(PARSE, config, store, needed_by=needing, preferred=preferred)
     if config.dial:

@@ -50,6 +50,7 @@ class NetworkRecord:
         input_size: side of the faces that it takes, pixels; 0 for ``face_size``.
         needs_parsing: it takes as second input a map of CelebAMask-HQ class ids, uint8 B S S.
         drawn_maps: it was trained on maps drawn from the five landmarks.
+        parser_weights: catalog name of the parser on whose maps it was trained; None for those of a ParseNet.
         max_batch: most faces in one call; `ANY_BATCH` where there is no limit.
         purpose: the task that it was trained for, such as ``restore``.
         backend: the kind of network, such as ``gpen``.
@@ -71,6 +72,7 @@ class NetworkRecord:
     input_size: int = option(0, least=0, most=MOST_SIDE_PX, wanted="a number of pixels")
     needs_parsing: bool = False
     drawn_maps: bool = False
+    parser_weights: str | None = None
     max_batch: int = option(ANY_BATCH, least=0, most=MOST_SIDE_PX, wanted="a number of faces, 0 for any")
     purpose: str = "restore"
     backend: str = "unknown"
@@ -124,6 +126,7 @@ class NetworkRecord:
             network_range=self.value_range,
             needs_parsing=self.needs_parsing,
             drawn_maps=self.drawn_maps,
+            parser_weights=self.parser_weights,
             precision=self.precision,
             max_batch=min(usual_batch, self.max_batch) if self.max_batch else usual_batch,
         )

@@ -45,6 +45,7 @@ from facerestore.training.recipes.psfr.losses import (
     scale_discrimination,
     scale_feature_matching,
 )
+from facerestore.weights.weights_file import looks_like_path
 
 STYLE_LAYERS = slice(-3, None)
 """Layers of the finest discriminator that stand in for VGG19's three: theirs are reduced 4, 8 and 16 times too."""
@@ -366,9 +367,10 @@ class PSFRRecipe(Recipe):
 
     def export(self, network: nn.Module) -> Exported:
         """Return the generator under the keys of the published checkpoint, spectral norms apart."""
-        return Exported(
-            to_official(network.state_dict()), {"arch": "psfr", "condition": self.settings.condition}
-        )
+        header, parser = {"arch": "psfr", "condition": self.settings.condition}, self.settings.parser
+        if self.settings.condition == "parser" and parser != "auto" and not looks_like_path(parser):
+            header["parser"] = parser
+        return Exported(to_official(network.state_dict()), header)
 
     def state_dict(self) -> dict[str, Any]:
         return {"features": self.features.name}
