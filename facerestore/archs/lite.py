@@ -32,6 +32,8 @@ class LiteConfig:
             to the size of the face; none for no such head. Where 48 numbers become 4 by 4 pixels at once, lattices and
             ragged edges come of it; these layers see their neighbours as they draw.
         fine_blocks: residual blocks at each of those sizes.
+        inputs: channels of the input: 3 for a face alone; 6 for a face and what another network made of it, to the
+            mean of which this one then adds. Such a network has fine widths.
     """
 
     unshuffle: int = 4
@@ -39,6 +41,7 @@ class LiteConfig:
     blocks: tuple[int, ...] = (2, 2, 2, 3)
     fine_widths: tuple[int, ...] = ()
     fine_blocks: tuple[int, ...] = ()
+    inputs: int = COLOURS
 
 
 BUNDLED = LiteConfig(fine_widths=(32, 12), fine_blocks=(3, 1))
@@ -101,9 +104,14 @@ def _residual_blocks(width: int, count: int) -> nn.Sequential:
 
 
 class LiteTrunk(nn.Module):
-    """B 3 S S RGB in [0, 1] to features B C0 S/4 S/4 (for an unshuffle of 4), which hold what all levels found."""
+    """B C S S in [0, 1] to features B C0 S/4 S/4 (for an unshuffle of 4), which hold what all levels found.
 
-    def __init__(self, unshuffle: int, widths: Sequence[int], blocks: Sequence[int]) -> None:
+    C is 3, for RGB, unless ``inputs`` says otherwise.
+    """
+
+    def __init__(
+        self, unshuffle: int, widths: Sequence[int], blocks: Sequence[int], *, inputs: int = COLOURS
+    ) -> None:
         super().__init__()
         if len(widths) != len(blocks) or len(widths) < 2:
             raise ValueError(
@@ -111,7 +119,7 @@ class LiteTrunk(nn.Module):
             )
         self.unshuffle = unshuffle
         self.size_multiple = unshuffle * 2 ** (len(widths) - 1)
-        self.stem = conv(COLOURS * unshuffle**2, widths[0], 3)
+        self.stem = conv(inputs * unshuffle**2, widths[0], 3)
         self.encoder = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairs)
@@ -121,7 +129,7 @@ class LiteTrunk(nn.Module):
         )
 
     def encode(self, x: Tensor) -> list[Tensor]:
-        """B 3 S S -> B Ci S/(4 * 2^i) S/(4 * 2^i) of each level of the way down, finest first."""
+        """B C S S -> B Ci S/(4 * 2^i) S/(4 * 2^i) of each level of the way down, finest first."""
         h: Tensor = self.stem(functional.pixel_unshuffle(2 * x - 1, self.unshuffle))  # B C0 S/4 S/4
         found: list[Tensor] = []
         for level, blocks in enumerate(self.encoder):
@@ -132,7 +140,7 @@ class LiteTrunk(nn.Module):
         return found
 
     def features(self, x: Tensor) -> Tensor:
-        """B 3 S S -> B C0 S/4 S/4."""
+        """B C S S -> B C0 S/4 S/4."""
         *skips, h = self.encode(x)
         for level in reversed(range(len(self.down))):
             h = functional.pixel_shuffle(self.up[level](h), 2) + skips[level]  # this level's size and width
@@ -158,13 +166,13 @@ class FineHead(nn.Module):
         pairs = list(pairwise((config.widths[0], *widths)))
         self.up = nn.ModuleList(conv(a, 4 * b, 1) for a, b in pairs)
         self.look = nn.ModuleList(
-            conv(COLOURS * fold**2, w, 3) for w, fold in zip(widths, self.folds, strict=True)
+            conv(config.inputs * fold**2, w, 3) for w, fold in zip(widths, self.folds, strict=True)
         )
         self.blocks = nn.ModuleList(_residual_blocks(w, n) for w, n in zip(widths, blocks, strict=True))
         self.draw = conv(widths[-1], COLOURS, 3, scale=0.0)
 
     def forward(self, h: Tensor, x: Tensor) -> Tensor:
-        """B C0 S/4 S/4 features and the B 3 S S input -> B 3 S S."""
+        """B C0 S/4 S/4 features and the B C S S input -> B 3 S S."""
         for up, look, blocks, fold in zip(self.up, self.look, self.blocks, self.folds, strict=True):
             seen = look(functional.pixel_unshuffle(2 * x - 1, fold))  # B C S/fold S/fold
             h = blocks(functional.pixel_shuffle(up(h), 2) + seen)  # B C S/fold S/fold
@@ -173,21 +181,57 @@ class FineHead(nn.Module):
 
 
 class LiteGenerator(LiteTrunk):
-    """Restores B 3 S S RGB in [0, 1] to the same shape and range, S a multiple of ``size_multiple``."""
+    """Restores B 3 S S RGB in [0, 1] to the same shape and range, S a multiple of ``size_multiple``.
+
+    With six inputs it refines what another network made of the face: it takes what `seen_with` returns, B 6 S S.
+    """
 
     def __init__(self, config: LiteConfig | None = None) -> None:
         config = config or LiteConfig()
-        super().__init__(config.unshuffle, config.widths, config.blocks)
+        super().__init__(config.unshuffle, config.widths, config.blocks, inputs=config.inputs)
         self.config = config
         # At first the output is the input.
         self.head = conv(config.widths[0], COLOURS * config.unshuffle**2, 3, scale=0.01)
         self.fine = FineHead(config) if config.fine_widths else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """B 3 S S -> B 3 S S; the output is not clamped."""
+        """B C S S -> B 3 S S; the output is not clamped."""
         h = self.features(x)  # B C0 S/4 S/4
-        restored = x + functional.pixel_shuffle(self.head(h), self.unshuffle)  # B 3 S S
+        before = x if self.config.inputs == COLOURS else (x[:, :COLOURS] + x[:, COLOURS:]) / 2
+        restored = before + functional.pixel_shuffle(self.head(h), self.unshuffle)  # B 3 S S
         return restored if self.fine is None else restored + self.fine(h, x)
+
+
+REDUCTION = 2
+"""Side of a face that is refined over that at which the other network restores it."""
+
+
+def seen_with(base: LiteGenerator, faces: Tensor) -> Tensor:
+    """Return faces with what another network makes of them, reduced by area and enlarged again (bicubic).
+
+    Args:
+        base: the other network.
+        faces: B 3 S S in [0, 1].
+
+    Returns:
+        B 6 S S in [0, 1]: the faces, then the enlarged results.
+    """
+    restored = base(functional.avg_pool2d(faces, REDUCTION)).float().clamp(0, 1)  # B 3 S/2 S/2
+    enlarged = functional.interpolate(restored, scale_factor=float(REDUCTION), mode="bicubic").clamp(0, 1)
+    return torch.cat((faces, enlarged), dim=1)
+
+
+class RefiningGenerator(LiteGenerator):
+    """Restores B 3 S S RGB in [0, 1]: another network at half the size, and this one at the whole, which refines."""
+
+    def __init__(self, config: LiteConfig, base: LiteConfig) -> None:
+        super().__init__(config)
+        self.base = LiteGenerator(base)
+        self.size_multiple = max(self.size_multiple, REDUCTION * self.base.size_multiple)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B 3 S S -> B 3 S S; the output is not clamped."""
+        return super().forward(seen_with(self.base, x))
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:
@@ -200,12 +244,14 @@ def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:
     widths = [int(shapes["stem.weight"][0])]
     widths += [int(shapes[f"down.{level}.weight"][0]) for level in range(levels)]
     fine = 1 + max((int(key.split(".")[2]) for key in shapes if key.startswith("fine.look.")), default=-1)
+    inputs = int(shapes[f"fine.look.{fine - 1}.weight"][1]) if fine else COLOURS  # the last one folds nothing
     return LiteConfig(
-        unshuffle=round((int(shapes["stem.weight"][1]) / COLOURS) ** 0.5),
+        unshuffle=round((int(shapes["stem.weight"][1]) / inputs) ** 0.5),
         widths=tuple(widths),
         blocks=tuple(_count_blocks(shapes, f"encoder.{level}.") for level in range(levels + 1)),
         fine_widths=tuple(int(shapes[f"fine.look.{level}.weight"][0]) for level in range(fine)),
         fine_blocks=tuple(_count_blocks(shapes, f"fine.blocks.{level}.") for level in range(fine)),
+        inputs=inputs,
     )
 
 

@@ -19,7 +19,7 @@ from facerestore.engines.graph import runs_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 from facerestore.weights.checkpoint import load_state_dict, open_weights
-from facerestore.weights.mixing import Mix, mixed
+from facerestore.weights.mixing import BASE, Base, Mix, detail_of, mixed
 
 if TYPE_CHECKING:
     import torch
@@ -153,6 +153,7 @@ def load_backend(
     device: torch.device | str = "cpu",
     place: Place | None = None,
     mix: Mix | None = None,
+    base: Base | None = None,
 ) -> Restorer:
     """Return a restorer with the parameters of a weights file.
 
@@ -162,6 +163,7 @@ def load_backend(
         device: where the network runs.
         mix: what the parameters are mixed with; None takes them as they are.
         place: where the graph that the file may hold is to run; None for torch.
+        base: what its network refines; None where it refines nothing.
 
     Raises:
         CheckpointError: the file is unsafe, corrupt or of no known network, or does not fit.
@@ -173,9 +175,13 @@ def load_backend(
     if place is not None and own in BACKENDS and name in (None, own) and runs_graph(file, place):
         from facerestore.backends.graph_restorer import load_graph
 
-        in_torch = partial(load_backend, file, name=own, device=device, mix=mix)
-        return load_graph(file, place, mix=mix, own=backend_class(own).descriptor, in_torch=in_torch)
-    state_dict = load_state_dict(file) if mix is None else _mixed(file, mix)
+        in_torch = partial(load_backend, file, name=own, device=device, mix=mix, base=base)
+        return load_graph(
+            file, place, mix=mix, base=base, own=backend_class(own).descriptor, in_torch=in_torch
+        )
+    state_dict = _mixed(file, mix)
+    if base is not None:
+        state_dict |= {f"{BASE}{key}": value for key, value in _mixed(base.source, base.mix).items()}
     try:
         chosen = _recognise(file, state_dict) if name is None else name
         found = backend_class(chosen)
@@ -187,17 +193,20 @@ def load_backend(
                     f"its keys are not those of backend '{chosen}', {_other_backend(chosen, state_dict)}"
                 )
             restorer = _whole(found.build(state_dict, device=device)).for_header(file.metadata)
-            return restorer if mix is None else restorer.redeclared(detail=mix.share)
+            share = detail_of(mix, base)
+            return restorer if share is None else restorer.redeclared(detail=share)
     except CheckpointError as error:
         raise CheckpointError(f"'{file.path}': {error}") from error
 
 
-def _mixed(file: WeightsFile, mix: Mix) -> dict[str, torch.Tensor]:
-    """Return the parameters of a file, mixed with others."""
+def _mixed(source: WeightsSource, mix: Mix | None) -> dict[str, torch.Tensor]:
+    """Return the parameters of a file, mixed with others where they are to be."""
+    if mix is None:
+        return load_state_dict(source)
     import torch
 
-    base, own = ({k: v.numpy() for k, v in load_state_dict(f).items()} for f in (mix.base, file))
-    made = mixed(base, own, mix.share, name=str(file.path))
+    base, own = ({k: v.numpy() for k, v in load_state_dict(f).items()} for f in (mix.base, source))
+    made = mixed(base, own, mix.share, name=str(getattr(source, "path", source)))
     return {key: torch.from_numpy(value) for key, value in made.items()}
 
 

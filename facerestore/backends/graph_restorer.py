@@ -10,6 +10,7 @@ from facerestore.backends.engine_restorer import EngineRestorer, usual_batch
 from facerestore.backends.exported.record import record_from_json
 from facerestore.engines.graph import open_graph
 from facerestore.errors import CheckpointError
+from facerestore.weights.mixing import detail_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from facerestore.backends.restorer import Descriptor, Restorer
     from facerestore.engines import Engine, Place
     from facerestore.types import AlignedFace, ParsingMap, Stage
-    from facerestore.weights.mixing import Mix
+    from facerestore.weights.mixing import Base, Mix
     from facerestore.weights.weights_file import WeightsFile
 
 RECORD = "network"
@@ -31,6 +32,7 @@ def load_graph(
     own: Descriptor,
     in_torch: Callable[[], Restorer],
     mix: Mix | None = None,
+    base: Base | None = None,
 ) -> GraphRestorer:
     """Return a restorer that runs the graph of a weights file.
 
@@ -39,6 +41,7 @@ def load_graph(
         place: where it runs.
         own: what its backend declares.
         mix: what its parameters are mixed with; None takes them as they are.
+        base: what its network refines; None where it refines nothing.
         in_torch: makes the same network in torch.
 
     Raises:
@@ -51,12 +54,20 @@ def load_graph(
             f"'{file.path}' holds a graph and does not say how faces are given to it; export it again"
         )
     record = record_from_json(file.metadata[RECORD], file.path)
-    engine = open_graph(file, place, mix=mix)
+    engine = open_graph(file, place, mix=mix, base=base)
     found = record.described(own.name, usual_batch(record.face_size, engine))
     # A graph is that of one task; a kind of network that knows others does those in torch.
     tasks = own.tasks if record.purpose in own.tasks else (record.purpose,)
-    own = replace(own, detail=None if mix is None else mix.share, tasks=tasks)
-    shared = ("face_size", "input_size", "network_range", "drawn_maps", "parser_weights", "precision", "max_batch")
+    own = replace(own, detail=detail_of(mix, base), tasks=tasks)
+    shared = (
+        "face_size",
+        "input_size",
+        "network_range",
+        "drawn_maps",
+        "parser_weights",
+        "precision",
+        "max_batch",
+    )
     own = replace(own, **{field: getattr(found, field) for field in shared})
     return GraphRestorer(own, engine, in_torch, purpose=record.purpose)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError
 from facerestore.weights.checkpoint import load_strictly, on_meta, shapes_of, trained_size
+from facerestore.weights.mixing import BASE
 
 if TYPE_CHECKING:
     import torch
@@ -64,13 +66,27 @@ class LiteRestorer(TensorRestorer):
 
     @classmethod
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a restorer with these parameters, computed in float32 whatever they are stored in."""
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
+
+        A network that refines another has that one's parameters beside its own, under `BASE`.
+
+        Raises:
+            CheckpointError: keys are missing, unexpected, or have the wrong shape.
+        """
         import torch
 
-        from facerestore.archs.lite import LiteGenerator
+        from facerestore.archs.lite import COLOURS, LiteGenerator, RefiningGenerator
 
         config = cls.config_from_state_dict(state_dict)
-        network = on_meta(LiteGenerator, config)
+        base = {key.removeprefix(BASE): value for key, value in state_dict.items() if key.startswith(BASE)}
+        if bool(base) != (config.inputs != COLOURS):
+            raise CheckpointError(
+                "it refines what other weights give, and they are not named; export its run again"
+                if not base
+                else "it refines nothing, and was given what it should refine"
+            )
+        make = partial(RefiningGenerator, base=cls.config_from_state_dict(base)) if base else LiteGenerator
+        network = on_meta(make, config)
         load_strictly(
             network, {key: value.float() for key, value in state_dict.items()}, name=cls.descriptor.name
         )

@@ -49,7 +49,7 @@ def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore
             value = getattr(record, each.name)
             if value != each.default and each.name not in _MACHINE | _MANNER:
                 chosen[each.name] = value
-    return chosen | {NETWORKS: list(_networks(restore, store))}
+    return chosen | {NETWORKS: list(dict.fromkeys(_networks(restore, store)))}
 
 
 def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
@@ -61,6 +61,7 @@ def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
         ]
     else:
         found = [choose("restore", config, store)]
+    found += [each.base for each in found if each.base is not None]
     found += [choose(purpose, config, store) for purpose in (DETECT, PARSE, BACKGROUND, IDENTITY)]
     for each in found:
         if each.mix is not None:  # what it is mixed with decides as much

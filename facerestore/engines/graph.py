@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facerestore.engines import Engine, Place
 from facerestore.engines.device import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
-from facerestore.weights.mixing import Mix, mixed
+from facerestore.weights.mixing import BASE, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
 
 if TYPE_CHECKING:
@@ -80,13 +80,16 @@ def runs_graph(file: WeightsFile, place: Place) -> bool:
     return GRAPH in file.metadata and (place.provider is not None or not place.device.startswith("cuda"))
 
 
-def open_graph(file: WeightsFile, place: Place | None = None, *, mix: Mix | None = None) -> Engine:
+def open_graph(
+    file: WeightsFile, place: Place | None = None, *, mix: Mix | None = None, base: Base | None = None
+) -> Engine:
     """Return the network of a weights file, run by ONNX Runtime with the tensors of the file.
 
     Args:
         file: one with a graph.
         place: where it runs; on the CPU when None.
         mix: what its tensors are mixed with; None takes them as they are.
+        base: what its network refines, whose tensors the graph takes under `BASE`; None where it refines nothing.
 
     Raises:
         CheckpointError: the file is cut short or damaged, or graph and tensors do not fit each other.
@@ -102,22 +105,34 @@ def open_graph(file: WeightsFile, place: Place | None = None, *, mix: Mix | None
             raise MalformedError(file.torn)
         model = unpacked_graph(file.metadata[GRAPH])
         names = parse_json(file.metadata.get(TAKEN, "[]"))
-        tensors = _tensors(file, names)
-        if mix is not None:
-            if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
-                raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
-            tensors = mixed(_tensors(look_at(mix.base), names), tensors, mix.share, name=str(file.path))
+        if not isinstance(names, list):
+            raise MalformedError(f"its header's {TAKEN} is no list of names")
+        theirs = [name.removeprefix(BASE) for name in names if name.startswith(BASE)]
+        tensors = _mixed(file, [name for name in names if not name.startswith(BASE)], mix)
+        if theirs and base is None:
+            raise MalformedError("its graph refines what other weights give, and they are not named")
+        if base is not None:
+            found = _mixed(look_at(base.source), theirs, base.mix)
+            tensors = {**tensors, **{f"{BASE}{name}": value for name, value in found.items()}}
         place = place or Place()
         place = replace(place, threads=place.threads or share_of_cores())
         return OnnxEngine(model, place, name=str(file.path), parameters=tensors)
 
 
-def _tensors(file: WeightsFile, names: Any) -> Mapping[str, NDArray[Any]]:
+def _mixed(file: WeightsFile, names: list[str], mix: Mix | None) -> Mapping[str, NDArray[Any]]:
+    """Return the tensors of these names, as the graph calls them, mixed with others where they are to be."""
+    own = _tensors(file, names)
+    if mix is None:
+        return own
+    if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
+        raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
+    return mixed(_tensors(look_at(mix.base), names), own, mix.share, name=str(file.path))
+
+
+def _tensors(file: WeightsFile, names: list[str]) -> Mapping[str, NDArray[Any]]:
     """Return the tensors of these names, as the graph calls them, mapped from the file: none is copied."""
     import numpy as np
 
-    if not isinstance(names, list):
-        raise MalformedError(f"its header's {TAKEN} is no list of names")
     with file.path.open("rb") as stream:
         held = mmap(stream.fileno(), 0, access=ACCESS_READ)
     found = {}

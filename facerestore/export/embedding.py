@@ -38,7 +38,9 @@ from facerestore.files import path_written_whole
 from facerestore.parsing import PartsParser, load_parser
 from facerestore.parsing.damage import FACE_SIZE, load_damage_network
 from facerestore.parsing.damage import NAME as DAMAGE
+from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import open_weights, trained_size
+from facerestore.weights.mixing import BASE, REFINES, Base
 from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
 
 if TYPE_CHECKING:
@@ -89,9 +91,16 @@ def embed_graph(path: Path) -> None:
 
     file = open_weights(path)
     tensors = {k: v for k, v in load_file(path).items() if not k.startswith(GRAPH_TENSORS)}
-    subject = _opened(file)
+    subject, base = _opened(file), _refined(file)
     model = onnx_model(subject.program, *subject.names)
-    taken, own = taken_out(model, tensors)
+    theirs = {} if base is None else load_file(open_weights(base.source).path)
+    together = tensors | {f"{BASE}{name}": value for name, value in theirs.items()}
+    taken, own = taken_out(model, together)
+    if theirs and (shared := [name for name in together if name not in taken]):
+        # The recorded graph holds equal parameters once; but what is refined may be mixed with others.
+        raise BackendError(
+            f"'{path}' shares '{shared[0]}' with what it refines, and cannot have a graph; train it further"
+        )
     header = {key: value for key, value in file.metadata.items() if key != RECORD}
     header[TAKEN] = json.dumps(taken)
     header[GRAPH] = packed_graph(model.SerializeToString(deterministic=True))
@@ -101,7 +110,7 @@ def embed_graph(path: Path) -> None:
         mode = temporary.stat().st_mode
         save_file(tensors | own, temporary, metadata=header)
         temporary.chmod(mode)
-        _compare(subject, open_weights(temporary), path)
+        _compare(subject, open_weights(temporary), path, base=base)
 
 
 def _opened(file: WeightsFile) -> _Subject:
@@ -109,8 +118,9 @@ def _opened(file: WeightsFile) -> _Subject:
     opened = _cleaner if is_cleaner(file) else _OTHERS.get(file.metadata.get("arch", ""))
     if opened is not None:
         return opened(file)
+    base = _refined(file)
     with published_forms():
-        restorer = load_backend(file)
+        restorer = load_backend(file, base=base)
     if not isinstance(restorer, TensorRestorer):
         raise ConfigError(f"backend '{restorer.name}' is not made of one torch network; it has no graph")
     module, inputs = graph_of(restorer), sample_inputs(restorer)
@@ -237,7 +247,13 @@ def _rename(model: Any, old: str, new: str) -> None:
                 node.input[index] = new
 
 
-def _compare(subject: _Subject, written: WeightsFile, path: Path) -> None:
+def _refined(file: WeightsFile) -> Base | None:
+    """Return the weights that a file refines, without detail; None where it refines nothing."""
+    name = file.metadata.get(REFINES)
+    return None if name is None else Base(WeightsStore().require(name))
+
+
+def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base | None) -> None:
     """Make sure that the graph gives what the network gives, on noise.
 
     Raises:
@@ -246,7 +262,7 @@ def _compare(subject: _Subject, written: WeightsFile, path: Path) -> None:
     draw = np.random.default_rng(SEED)
     inputs = [_noise(draw, example.numpy()) for example in subject.inputs]
     wanted = TorchEngine(subject.module).run(*inputs)
-    found = open_graph(written).run(*inputs)
+    found = open_graph(written, base=base).run(*inputs)
     for one, other in zip(wanted, found, strict=True):
         error = _error(one, other)
         if not error <= TOLERANCE:

@@ -39,7 +39,7 @@ def _restorer(entry: WeightsEntry, path: Path) -> bool:
     if entry.backend not in backend_names():
         return False
     found = backend_class(entry.backend)
-    if found.descriptor.missing_modules():
+    if found.descriptor.missing_modules() or entry.refines is not None:  # what is refined is not at hand
         state_dict = load_state_dict(path)
         if not found.detect(state_dict):
             raise CheckpointError(f"its keys are not those of backend '{entry.backend}'")

@@ -19,7 +19,7 @@ from facerestore.detection import DETECTORS
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing import FacePasting, LandmarkParser, ParseNetParser
 from facerestore.weights.files import sha256_of
-from facerestore.weights.mixing import Mix
+from facerestore.weights.mixing import REFINES, Base, Mix
 from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at, looks_like_path
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class ChosenWeights:
         bundled: they came with the program.
         commercial_use: ``yes``, ``no`` or ``unclear``; None where nobody says.
         mix: what the network is mixed with; None where it is taken as it is.
+        base: what the network refines; None where it refines nothing.
         record: what an exported network says of itself; None for all others.
         identities: of an identity network, the likenesses that were measured here; None where the guard has its own.
         passed_over: what ``auto`` would have taken before these.
@@ -62,6 +63,7 @@ class ChosenWeights:
     bundled: bool = False
     commercial_use: str | None = None
     mix: Mix | None = None
+    base: ChosenWeights | None = None
     record: NetworkRecord | None = None
     identities: tuple[float, ...] | None = None
     passed_over: PassedOver = ()
@@ -70,6 +72,13 @@ class ChosenWeights:
     def path(self) -> Path | None:
         """Where the file lies."""
         return self.source.path if isinstance(self.source, WeightsFile) else self.source
+
+    @property
+    def refined(self) -> Base | None:
+        """What the network refines, as a file and what that is mixed with."""
+        if self.base is None or self.base.source is None:
+            return None
+        return Base(self.base.source, self.base.mix)
 
 
 def choose(
@@ -218,12 +227,17 @@ def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> Chosen
 def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
     """Return weights as ``config.detail`` asks for them: those that draw detail, mixed with what they came from.
 
+    Those that refine others come with those, in which the detail is.
+
     Raises:
         ConfigError: no weights that draw detail are known for these.
         WeightsError: they, or what they were trained from, are not installed, or corrupt.
     """
     entries, wanted = store.catalog.entries, config.detail
     entry = entries.get(chosen.name)
+    if (name := _refined_by(chosen, entry)) is not None:
+        refined = installed_weights(name, store, purpose=RESTORE.purpose)
+        return replace(chosen, base=with_detail(refined, config, store))
     if entry is None or entry.detail_of is None:
         if not wanted:
             return chosen
@@ -238,6 +252,13 @@ def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStor
         return installed_weights(base, store, purpose=entry.purpose)
     found = installed_weights(entry.name, store, purpose=entry.purpose)
     return replace(found, mix=Mix(store.require(base), share))
+
+
+def _refined_by(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None:
+    """Return the catalog name of what weights refine, as the catalog says or a file of one's own; None for nothing."""
+    if isinstance(chosen.source, WeightsFile):
+        return chosen.source.metadata.get(REFINES)
+    return None if entry is None else entry.refines
 
 
 def no_weights(backend: str, store: WeightsStore, task: Task) -> str:

@@ -63,7 +63,12 @@ def load_restorer(
         else:
             place = Place(str(device), provider, threads)
             restorer = load_backend(
-                chosen.source, name=chosen.backend, device=device, place=place, mix=chosen.mix
+                chosen.source,
+                name=chosen.backend,
+                device=device,
+                place=place,
+                mix=chosen.mix,
+                base=chosen.refined,
             )
     except CheckpointError as error:
         from facerestore.background import holds_upsampler

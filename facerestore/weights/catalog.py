@@ -82,6 +82,8 @@ class WeightsEntry:
             ``generative`` draws detail from what it has learnt of faces; None where nobody has said.
         detail_of: name of the weights that these were trained from, to draw detail; the two can be mixed.
         detail: share of these in that mixture unless another is asked for, above 0.
+        refines: name of the weights whose result on half the size these refine; they are used with those alone, and
+            the detail that those draw.
         bundled: the file comes with facerestore, in the catalog's own folder.
         package: what pip calls the package that the file is part of; None where it is in none.
         package_file: where in that package's folder of installed packages it lies, with forward slashes.
@@ -106,6 +108,7 @@ class WeightsEntry:
     character: str | None = option(None, among=CHARACTERS)
     detail_of: str | None = None
     detail: float = option(1.0, above=0, most=1, wanted="a number above 0, up to 1")
+    refines: str | None = None
     bundled: bool = False
     package: str | None = None
     package_file: str | None = option(
@@ -332,6 +335,9 @@ def _check_bases(entries: Mapping[str, WeightsEntry]) -> None:
     for name, entry in entries.items():
         if entry.detail_of is not None and entry.detail_of not in entries:
             raise _catalog_error("detail_of", f"weights.{name}", f"is {entry.detail_of!r}, which is no entry")
+        if entry.refines is not None and (entry.refines not in entries or entries[entry.refines].refines):
+            reason = f"is {entry.refines!r}, which is no entry, or refines others itself"
+            raise _catalog_error("refines", f"weights.{name}", reason)
 
 
 def _check_unpublished(notes: Mapping[str, Any], entries: Mapping[str, WeightsEntry]) -> None:

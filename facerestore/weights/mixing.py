@@ -34,6 +34,31 @@ class Mix(NamedTuple):
     share: float
 
 
+class Base(NamedTuple):
+    """What a network refines: another one, whose parameters lie in a file of their own.
+
+    Attributes:
+        source: its weights.
+        mix: what they are mixed with; None takes them as they are.
+    """
+
+    source: WeightsSource
+    mix: Mix | None = None
+
+
+def detail_of(mix: Mix | None, base: Base | None) -> float | None:
+    """Return the share of the weights that draw detail, in a network or in what it refines; None for none."""
+    mix = mix if base is None else base.mix
+    return None if mix is None else mix.share
+
+
+REFINES = "refines"
+"""Entry of a weights file's header: the catalog name of the weights that its network refines."""
+
+BASE = "base."
+"""Before the names of the parameters of what is refined, beside those of the network that refines it."""
+
+
 def mixed(
     base: Mapping[str, NDArray[Any]], own: Mapping[str, NDArray[Any]], share: float, *, name: str
 ) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 from facerestore.errors import WeightsError, parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
 from facerestore.weights.files import copy_hashed, exclusive, read_json, write_json
+from facerestore.weights.mixing import REFINES
 from facerestore.weights.weights_file import look_at
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})
@@ -87,6 +88,10 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
         "paper": "none: weights of your own",
         "purpose": purpose,
     }
+    if REFINES in header:
+        if header[REFINES] not in catalog.entries:
+            raise WeightsError(f"{path} refines '{header[REFINES]}', which are no weights of the catalog")
+        weights["refines"] = header[REFINES]
     if "face_size" in header:
         with refusing(
             lambda why: WeightsError(f"{path}: its header's face_size is no side in pixels: {why}")

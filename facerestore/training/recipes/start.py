@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from torch import Tensor, nn
 
@@ -12,8 +13,18 @@ from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import check_fit, load_state_dict, shapes_of
 from facerestore.weights.weights_file import looks_like_path
 
+State: TypeAlias = Mapping[str, Tensor]
+"""Parameters by name."""
 
-def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> None:
+
+def take_up(
+    network: nn.Module,
+    name: str,
+    *,
+    purpose: str,
+    grown: str = "",
+    fitted: Callable[[State, State], State] = lambda state, own: state,
+) -> None:
     """Load the parameters of a file into a network.
 
     Args:
@@ -21,6 +32,7 @@ def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> 
         name: of the catalog, or a file; nothing is done for an empty one.
         purpose: what weights of the catalog must be for.
         grown: prefix of the keys of a part that the file may lack as a whole: it then stays as it was initialised.
+        fitted: makes of the file's parameters and the network's own those that it takes.
 
     Raises:
         WeightsError: the weights are not installed, or corrupt.
@@ -33,7 +45,7 @@ def take_up(network: nn.Module, name: str, *, purpose: str, grown: str = "") -> 
     own, state = network.state_dict(), load_state_dict(path or Path(name))
     if grown and not any(key.startswith(grown) for key in state):
         state.update({key: value for key, value in own.items() if key.startswith(grown)})
-    fill(network, state, name=f"the network of this run (to start from '{name}')")
+    fill(network, fitted(state, own), name=f"the network of this run (to start from '{name}')")
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
+from facerestore.archs.lite import BUNDLED, COLOURS, REDUCTION, LiteConfig, LiteGenerator, seen_with
 from facerestore.backends.lite import WHOLE_PHOTOS
 from facerestore.background.cleaner import MULTIPLE
 from facerestore.errors import ConfigError
@@ -31,8 +31,11 @@ from facerestore.training.recipes.base import (
 )
 from facerestore.training.recipes.lite.colour import chroma_distance, chroma_of, greyed
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
+from facerestore.training.recipes.lite.refine import widened
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
+from facerestore.weights.mixing import REFINES
+from facerestore.weights.weights_file import looks_like_path
 
 NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
 """Keys of the layers of which one side are pixels."""
@@ -49,11 +52,13 @@ class LiteSettings:
     """What is trained, and with which loss.
 
     Attributes:
-        task: what the network is for: ``restore``; ``colorize`` for the colours of a face of which it sees the luma; or
-            ``background`` for the rest of the photo, which is restored as faces are.
+        task: what the network is for: ``restore``; ``colorize`` for the colours of a face of which it sees the luma;
+            ``background`` for the rest of the photo, which is restored as faces are; or ``refine`` for large faces, of
+            which it also sees what ``base`` makes of half the size.
         network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
             empty for random numbers.
+        base: weights of the restorer that is refined, by their name in the catalog: with them the result is used.
         learning_rate: peak of Muon's and AdamW's rate.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
         faded_below: a face whose contrast in the input is below this share of the real one's has faded, and is to keep
@@ -64,9 +69,10 @@ class LiteSettings:
             and the generator is then stepped by Adam.
     """
 
-    task: Literal["restore", "colorize", "background"] = "restore"
+    task: Literal["restore", "colorize", "background", "refine"] = "restore"
     network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
+    base: str = "lite.clean-256"
     learning_rate: float = option(1e-3, above=0)
     frequency_weight: float = option(1.0, least=0)
     faded_below: float = option(0.0, least=0, most=1)
@@ -96,8 +102,10 @@ class LiteRecipe(Recipe):
                 f" 1/{shape.unshuffle} of the face size to the whole; give one of each for each doubling"
             )
         check_levels("lite", face_size, unshuffle=shape.unshuffle, levels=len(shape.widths))
+        _check_inputs(settings, face_size=face_size)
         self.settings, self.face_size = settings, face_size
         self.adversary = _adversary(settings, face_size=face_size)
+        self.base: LiteGenerator | None = None
         trained = ("generator",) if self.adversary is None else ("generator", "judges")
         self.phases = tuple(Phase(name, (name,), name) for name in trained)
 
@@ -141,7 +149,11 @@ class LiteRecipe(Recipe):
         return {"generator": generator, "judges": self.adversary.judges(generator)}
 
     def frozen(self) -> dict[str, nn.Module]:
-        """Return the encoder of the weights that were begun with, where there is an adversary."""
+        """Return the restorer that is refined, or the encoder of the weights that an adversary begins with."""
+        if self.settings.task == "refine":
+            self.base = LiteGenerator(BUNDLED)
+            take_up(self.base, self.settings.base, purpose="restore")
+            return {"base": self.base}
         if self.adversary is None:
             return {}
         network = LiteGenerator(self.settings.network)
@@ -153,7 +165,14 @@ class LiteRecipe(Recipe):
 
         See :func:`facerestore.training.recipes.start.take_up` for what it raises.
         """
-        take_up(networks["generator"], self.settings.start, purpose=self.settings.task, grown="fine.")
+        refines = self.settings.task == "refine"
+        take_up(
+            networks["generator"],
+            self.settings.start,
+            purpose="restore" if refines else self.settings.task,
+            grown="fine.",
+            fitted=widened if refines else lambda state, own: state,
+        )
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels.
@@ -181,15 +200,21 @@ class LiteRecipe(Recipe):
             batch = scene.batch
             batch["hq"] = in_tone_of(batch["lq"], batch["hq"], faded_below=self.settings.faded_below)
         hq = scene.batch["hq"]
-        restored: Tensor = scene.networks["generator"](
-            scene.batch["lq"].contiguous(memory_format=torch.channels_last)
-        )
+        restored: Tensor = scene.networks["generator"](self._seen(scene.batch["lq"]))
         if self.adversary is not None:
             return self.adversary.generator_terms(scene, restored)
         return [
             Term("pixel", charbonnier(restored, hq)),
             Term("frequency", frequency(restored, hq), self.settings.frequency_weight),
         ]
+
+    def _seen(self, lq: Tensor) -> Tensor:
+        """Return what the network is given of degraded faces, B 3 S S, with colours last in memory."""
+        lq = lq.contiguous(memory_format=torch.channels_last)
+        if self.base is None:
+            return lq
+        with torch.no_grad():
+            return seen_with(self.base, lq).contiguous(memory_format=torch.channels_last)
 
     def validate(self, network: nn.Module, batch: Batch) -> Validated:
         """Return PSNR before and after; for colours the distance of chroma, over faces that have any."""
@@ -199,7 +224,7 @@ class LiteRecipe(Recipe):
             distances = {"chroma_input": grey, "chroma": coloured}
             metrics = {name: chroma_distance(faces, hq).item() for name, faces in distances.items()}
             return Validated(metrics, (grey, coloured, hq))
-        return pair_validation(network(batch["lq"]), batch)
+        return pair_validation(network(self._seen(batch["lq"])), batch)
 
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision: it is computed in float32 whatever it is stored in."""
@@ -207,7 +232,32 @@ class LiteRecipe(Recipe):
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
         if self.settings.task == WHOLE_PHOTOS:
             header[MULTIPLE] = str(network.size_multiple)
+        if self.settings.task == "refine":
+            header |= {"purpose": "restore", REFINES: self.settings.base}
         return Exported(state, header)
+
+
+def _check_inputs(settings: LiteSettings, *, face_size: int) -> None:
+    """Make sure that the network sees what its task gives it.
+
+    Raises:
+        ConfigError: it does not, or what is refined cannot be.
+    """
+    shape, inputs = settings.network, 2 * COLOURS if settings.task == "refine" else COLOURS
+    if shape.inputs != inputs:
+        raise ConfigError(
+            f"recipe 'lite': recipe.network.inputs is {shape.inputs}; the task '{settings.task}' takes {inputs}"
+        )
+    if settings.task != "refine":
+        return
+    if not shape.fine_widths:
+        raise ConfigError(
+            "recipe 'lite': the task 'refine' draws at the full size; give recipe.network fine_widths and fine_blocks"
+        )
+    if looks_like_path(settings.base):
+        raise ConfigError(f"recipe 'lite': recipe.base is '{settings.base}'; give a name of the catalog")
+    half = face_size // REDUCTION
+    check_levels("lite", half, unshuffle=BUNDLED.unshuffle, levels=len(BUNDLED.widths))
 
 
 def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:

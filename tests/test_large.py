@@ -1,0 +1,231 @@
+"""Large faces: a network that refines what another makes of half the size, in torch, as a graph, in a line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import drawn_plan, first_batch, gradients, scene_of, trained
+from torch.nn import functional
+
+from facerestore.archs.lite import (
+    BUNDLED,
+    LiteConfig,
+    LiteGenerator,
+    RefiningGenerator,
+    config_from_shapes,
+    seen_with,
+)
+from facerestore.backends import load_backend
+from facerestore.batch.settings import settings_of
+from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.engines import Place
+from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
+from facerestore.export.embedding import embed_graph
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.load import load_restorer
+from facerestore.testing.drawn_faces import trial_faces
+from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.export import export_run
+from facerestore.training.plan import make_plan
+from facerestore.training.recipes.lite.refine import widened
+from facerestore.weights import WeightsStore
+from facerestore.weights.checkpoint import load_state_dict, save_state_dict, shapes_of
+from facerestore.weights.mixing import REFINES, Base, Mix
+from facerestore.weights.weights_file import look_at
+
+CLEAN, DETAIL = "lite.clean-256", "lite.detail-256"
+WEIGHTS = Path(__file__).parents[1] / "weights"
+FILES = {
+    name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (CLEAN, DETAIL)
+}
+WIDENED = replace(BUNDLED, inputs=6)
+SMALL = LiteConfig(widths=(8, 12), blocks=(1, 1), fine_widths=(6, 4), fine_blocks=(1, 1))
+REFINER = LiteConfig(widths=(8, 12), blocks=(1, 1), fine_widths=(6, 4), fine_blocks=(1, 1), inputs=6)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return WeightsStore(tmp_path / "home", offline=True)
+
+
+@pytest.fixture(scope="module")
+def refiner(tmp_path_factory):
+    """Return a file of a network that was widened from the bundled one, and hardly trained any further."""
+    network = LiteGenerator(WIDENED)
+    state = widened(load_state_dict(FILES[CLEAN]), network.state_dict())
+    header = {"backend": "lite", "purpose": "restore", "face_size": "512", "licence": "MIT", REFINES: CLEAN}
+    path = tmp_path_factory.mktemp("refiner") / "large.safetensors"
+    save_state_dict(path, {key: (1.01 * value).half() for key, value in state.items()}, metadata=header)
+    embed_graph(path)
+    return path
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_adds_nothing_gives_the_mean_of_the_face_and_the_enlarged_result_of_the_other():
+    torch.manual_seed(0)
+    network = RefiningGenerator(REFINER, SMALL)
+    for layer in (network.head, network.fine.draw):
+        torch.nn.init.zeros_(layer.weight)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        half = network.base(functional.interpolate(x, scale_factor=0.5, mode="area")).clamp(0, 1)
+        enlarged = functional.interpolate(half, scale_factor=2.0, mode="bicubic").clamp(0, 1)
+        assert torch.allclose(network(x), (x + enlarged) / 2, atol=1e-6)
+        seen = seen_with(network.base, x)
+    assert torch.equal(seen[:, :3], x)
+    assert torch.allclose(seen[:, 3:], enlarged, atol=1e-6)
+
+
+def test_what_it_sees_is_read_from_shapes():
+    network = RefiningGenerator(REFINER, SMALL)
+    assert config_from_shapes(shapes_of(network.state_dict())) == REFINER
+    assert network.size_multiple == 16
+
+
+def test_a_widened_network_begins_with_the_mean_of_its_own_result_and_what_it_refines():
+    torch.manual_seed(0)
+    alone, refiner = LiteGenerator(SMALL), LiteGenerator(REFINER)
+    state = widened(alone.state_dict(), refiner.state_dict())
+    refiner.load_state_dict(state)
+    x = torch.rand(1, 6, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(refiner(x), (alone(x[:, :3]) + x[:, 3:]) / 2, atol=1e-5)
+    assert widened(refiner.state_dict(), state).keys() == state.keys()
+
+
+# --- its weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", [Base(FILES[CLEAN]), Base(FILES[DETAIL], Mix(FILES[CLEAN], 0.8))])
+def test_torch_and_the_graph_refine_alike(refiner, base):
+    faces = trial_faces(512)[:1]
+    ours, theirs = (load_backend(refiner, place=at, base=base).restore(faces)[0] for at in (Place(), None))
+    assert ours.shape == (512, 512, 3)
+    assert np.abs(ours - theirs).max() < 1e-4 * theirs.std()
+
+
+def test_detail_is_that_of_what_is_refined(refiner):
+    plain, detailed = (
+        load_backend(refiner, place=Place(), base=base)
+        for base in (Base(FILES[CLEAN]), Base(FILES[DETAIL], Mix(FILES[CLEAN], 0.5)))
+    )
+    assert (plain.descriptor.detail, detailed.descriptor.detail) == (None, 0.5)
+    faces = trial_faces(512)[:1]
+    assert not np.array_equal(plain.restore(faces)[0], detailed.restore(faces)[0])
+
+
+@pytest.mark.parametrize("place", [None, Place()])
+def test_without_what_it_refines_it_is_refused(refiner, place):
+    with pytest.raises(CheckpointError, match="refines what other weights give"):
+        load_backend(refiner, place=place)
+
+
+def test_weights_that_refine_nothing_refuse_a_base():
+    with pytest.raises(CheckpointError, match="refines nothing"):
+        load_backend(FILES[CLEAN], base=Base(FILES[CLEAN]))
+
+
+@pytest.mark.parametrize(
+    ("detail", "base", "share"), [(None, CLEAN, None), (0, CLEAN, None), (0.3, DETAIL, 0.3)]
+)
+def test_it_comes_with_what_it_refines(store, refiner, detail, base, share):
+    found = choose("restore", RestoreConfig(weights=str(refiner), detail=detail), store)
+    assert (found.name, found.mix) == (str(refiner), None)
+    assert (found.base.name, found.base.mix and found.base.mix.share) == (base, share)
+
+
+def test_what_is_refined_is_among_the_settings_of_a_batch(store, refiner):
+    chosen = RestoreConfig(weights=str(refiner), detail=0.5)
+    networks = settings_of(chosen, OutputConfig(), store)["networks"]
+    assert networks[0].startswith(str(refiner))
+    assert any("0.5 of lite.detail-256" in network for network in networks)
+
+
+# --- its training ----------------------------------------------------------------------------------------------------
+
+TINY = (
+    "data.face_size=64",
+    "recipe.task='refine'",
+    "recipe.network={inputs=6, widths=[8, 8], blocks=[1, 1], fine_widths=[6, 4], fine_blocks=[1, 1]}",
+    "engine.steps=2",
+    "engine.warmup_steps=1",
+)
+
+
+def test_what_is_refined_is_not_trained(tmp_path):
+    torch.manual_seed(0)
+    plan = drawn_plan("lite", tmp_path, *TINY)
+    networks, (phase,) = plan.recipe.networks(), plan.recipe.phases
+    with torch.no_grad():  # the last layer starts from zeros, and lets no gradient through
+        networks["generator"].fine.draw.weight.normal_()
+    scene = scene_of(plan, networks, first_batch(plan))
+    assert plan.recipe.base.config == BUNDLED
+    terms, found = gradients(plan, networks, scene, phase)
+    assert terms.keys() == {"pixel", "frequency"}
+    assert all(key.startswith("generator.") and value.abs().sum() > 0 for key, value in found.items())
+    assert all(parameter.grad is None for parameter in plan.recipe.base.parameters())
+
+
+def test_the_run_of_the_log_is_understood(tmp_path):
+    faces, _ = write_drawn_faces(tmp_path, count=1, face_size=64)
+    config = Path(__file__).parents[1] / "examples" / "train_lite_large.toml"
+    plan = make_plan("lite", faces=faces, config=config, assignments=["data.set_weights={}"])
+    assert plan.recipe.settings.network == WIDENED
+    assert (plan.recipe.settings.start, plan.recipe.settings.base) == (CLEAN, CLEAN)
+    assert (plan.data.face_size, plan.data.crop_size) == (512, 256)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("recipe.network.inputs=3", "inputs is 3; the task 'refine' takes 6"),
+        ("recipe.network={inputs=6, widths=[8, 8], blocks=[1, 1]}", "draws at the full size"),
+        ("recipe.base='lite.safetensors'", "a name of the catalog"),
+    ],
+)
+def test_a_run_says_what_refining_asks_for(tmp_path, assignment, told):
+    with pytest.raises(ConfigError, match=told):
+        drawn_plan("lite", tmp_path, *TINY, assignment)
+
+
+def test_an_export_refines_as_a_file_and_under_a_name(tmp_path, store):
+    plan = drawn_plan("lite", tmp_path, *TINY)
+    trained(plan, tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert any("psnr" in record for record in records)
+    path = tmp_path / "large.safetensors"
+    export_run(tmp_path / "run", path, licence="MIT", data="drawn faces", half=True)
+    embed_graph(path)
+    header = look_at(path).metadata
+    assert (header["purpose"], header[REFINES], header["face_size"]) == ("restore", CLEAN, "64")
+    faces = trial_faces(64)[:1]
+    chosen = choose("restore", RestoreConfig(weights=str(path)), store)
+    by_file = [load_restorer(chosen, provider=provider).restore(faces)[0] for provider in (None, "torch")]
+    assert np.abs(by_file[0] - by_file[1]).max() < 1e-4
+    store.import_file("lite.mine", path)
+    named = choose("restore", RestoreConfig(weights="lite.mine"), store)
+    assert named.base.name == CLEAN
+    assert np.array_equal(load_restorer(named).restore(faces)[0], by_file[0])
+
+
+def test_a_network_that_shares_parameters_with_what_it_refines_gets_no_graph(tmp_path, refiner):
+    state = widened(load_state_dict(FILES[CLEAN]), load_state_dict(refiner))
+    path = tmp_path / "same.safetensors"
+    save_state_dict(
+        path, {**load_state_dict(refiner), **state}, metadata={REFINES: CLEAN, "face_size": "512"}
+    )
+    with pytest.raises(BackendError, match="with what it refines"):
+        embed_graph(path)
+
+
+def test_a_file_that_refines_what_nobody_knows_is_not_installed(tmp_path, store, refiner):
+    path = tmp_path / "other.safetensors"
+    header = {**look_at(refiner).metadata, REFINES: "lite.unheard-of"}
+    save_state_dict(path, load_state_dict(refiner), metadata=header)
+    with pytest.raises(WeightsError, match=r"refines 'lite\.unheard-of'"):
+        store.import_file("lite.mine", path)
