@@ -120,7 +120,7 @@ class RestoreConfig:
     """Give restored faces the grain of their surroundings, where a photo has grain."""
 
     repair: bool = False
-    """First fill what is scratched, creased, torn, stained or dusty in faces, as 'facerestore inpaint' does."""
+    """First find and fill cracks, scratches and creases in faces, as 'facerestore inpaint' does."""
 
     damage_finder: str = option("auto", metavar="NAME|FILE")
     """Who finds the damage in faces: auto (the best that is installed), or weights by name or file, such as

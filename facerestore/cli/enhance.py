@@ -43,8 +43,8 @@ def enhance(request: PhotosRequest) -> None:
     restored is copied as it is. Camera raw becomes TIFF unless another format is asked for. Existing files are never
     overwritten unless you say so, and a bad file does not stop the rest.
 
-    With --repair, scratches, creases, tears, stains and dust in faces are found and filled first, as 'facerestore
-    inpaint' does; faces that are kept are repaired all the same. The network that finds them does not ship yet.
+    With --repair, cracks, scratches and creases in faces are found and filled first, as 'facerestore inpaint' does;
+    faces that are kept are repaired all the same. --save-damaged DIR shows what was found.
 
     With --photo, the rest of the photo is cleaned too: noise and compression go from hair, clothes and walls as they go
     from faces. Every pixel may change then, in photos without faces as well.
