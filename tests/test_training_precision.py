@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_runs import drawn_plan, trained
 
 from facerestore.engines.device import known_precisions
 from facerestore.training.engine import precision
@@ -28,3 +29,9 @@ def test_auto_takes_bf16_where_a_trial_shows_it_to_be_quicker(monkeypatch, ratio
 def test_auto_is_settled_on_this_machine():
     chosen = precision.mixed_precision("auto", torch.device("cpu"))
     assert chosen in ({"no", "bf16"} if "bf16" in known_precisions(torch.device("cpu")) else {"no"})
+
+
+def test_runs_of_one_process_may_have_different_formats(tmp_path):
+    for asked in ("no", "bf16", "no"):
+        plan = drawn_plan("lite", tmp_path / "faces", "engine.steps=1", f"engine.precision={asked!r}")
+        assert trained(plan, tmp_path / f"{asked}_run").exists()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, set_seed
 from torch import nn
 
@@ -64,6 +65,8 @@ def prepare_run(
     recipe: Recipe, settings: EngineSettings, folder: Path, *, device: torch.device | None, listener: Listener
 ) -> TrainingRun:
     """Return a run at its first step."""
+    # accelerate keeps the number format of a process's first run, and refuses another to a later one.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=mixed_precision(settings.precision, device),
         cpu=device is not None and device.type == "cpu",
