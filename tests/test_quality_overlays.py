@@ -1,6 +1,7 @@
 """The judge under what lies over a photo: creases, scratches, interlace, scan lines, halftone, watermarks."""
 
 import re
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -176,6 +177,20 @@ def test_a_photo_says_which_faces_are_printed_in_dots_and_what_to_try():
     clean = line.run(DecodedImage(drawn(0, 2.0))).report
     assert clean["faces"][0]["quality"]["dots_px"] is None
     assert not any("dots" in note for note in clean["notes"])
+
+
+def test_a_noisy_photo_says_what_cleans_the_whole_of_it():
+    noisy = drawn(0, 2.0).astype(float) + np.random.default_rng(1).normal(0, 9, (SIZE, SIZE, 3))
+    photo = DecodedImage(np.clip(noisy, 0, 255).astype(np.uint8))
+    config = RestoreConfig(aligned=True, force=True, guard=False, device="cpu")
+
+    def notes(config):
+        return [note for note in build_pipeline(config).run(photo).report["notes"] if "--photo" in note]
+
+    (note,) = notes(config)
+    assert re.fullmatch(r"the photo is noisy, by \d+\.\d levels; --photo cleans the whole of it", note)
+    assert not notes(replace(config, photo=True))
+    assert not notes(replace(config, grain=False))
 
 
 @pytest.mark.parametrize("blur", [0.0, 1.5, 4.0])

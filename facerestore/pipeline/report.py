@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from facerestore.background import Upsampler
     from facerestore.config import RestoreConfig
 
+NOISY_LEVELS = 2.5
+"""From here on noise is plain to see: of 255, in luma. Fifteen small, sharp portraits have 1.3 to 2.4."""
+
 
 def reading_notes(image: DecodedImage, *, done: str | None = None) -> list[str]:
     """Return what people should know about how a photo was read, a line each.
@@ -209,11 +212,26 @@ def photo_notes(parts: Parts, photo: Passage) -> list[str]:
     return notes_with(parts, photo, lambda index, face: face_notes(parts, index, face))
 
 
+def noise_notes(parts: Parts, photo: Passage) -> list[str]:
+    """Return what helps where restored faces lie in noise, which they are given again; nothing where none does."""
+    if parts.grain is None or parts.background is not None:
+        return []
+    levels = [
+        quality.noise_sigma
+        for face, quality in zip(photo.faces, photo.qualities, strict=False)
+        if face.restored is not None and quality is not None and quality.noise_sigma >= NOISY_LEVELS
+    ]
+    return (
+        [f"the photo is noisy, by {max(levels):.1f} levels; --photo cleans the whole of it"] if levels else []
+    )
+
+
 def notes_with(parts: Parts, photo: Passage, of_face: Callable[[int, RestoredFace], list[str]]) -> list[str]:
     """Return what the restorer remarks, and the notes that ``of_face`` has on each restored face and its index."""
     restored = [(index, face) for index, face in enumerate(photo.faces) if face.restored is not None]
     return [
         *parts.restorer.remarks,
+        *noise_notes(parts, photo),
         *dots_notes(photo),
         *(note for index, face in restored for note in of_face(index, face)),
     ]
