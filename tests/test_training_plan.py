@@ -163,11 +163,16 @@ def test_every_recipe_says_who_it_is(name):
     assert cls.smoke()["engine"]["steps"] <= 60
 
 
-@pytest.mark.parametrize("name", ["gpen", "mmrb", "psfr"])
-def test_the_settings_of_the_bundled_networks_are_known_and_train_one_network(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "precision", "needs_maps"),
+    [("gpen", "bf16", False), ("mmrb", "bf16", False), ("psfr", "auto", True)],
+)
+def test_the_settings_of_the_bundled_networks_are_known_and_train_one_network(
+    tmp_path, name, precision, needs_maps
+):
     faces, _ = write_drawn_faces(tmp_path, count=1, face_size=128)
     config = Path(__file__).parent.parent / f"examples/train_{name}_128.toml"
     plan = make_plan(name, faces=faces, config=config)
-    assert (plan.data.face_size, plan.engine.precision) == (128, "bf16")
+    assert (plan.data.face_size, plan.engine.precision) == (128, precision)
     assert {phase.trains for phase in plan.recipe.phases} == {("generator",)}
-    assert "parsing" not in plan.recipe.needs
+    assert ("parsing" in plan.recipe.needs) is needs_maps
