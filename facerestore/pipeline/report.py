@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from facerestore.config import RestoreConfig
 
 NOISY_LEVELS = 2.5
-"""From here on noise is plain to see: of 255, in luma. Fifteen small, sharp portraits have 1.3 to 2.4."""
+"""From here on noise is plain to see: of 255, in luma. Fifteen small portraits of today have 0.5 to 2.7, one above."""
 
 
 def reading_notes(image: DecodedImage, *, done: str | None = None) -> list[str]:
