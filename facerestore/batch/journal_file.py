@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
@@ -56,7 +57,7 @@ def opened(path: Path) -> sqlite3.Connection:
     base = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         base.row_factory = sqlite3.Row
-        base.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(base)
         base.execute("PRAGMA synchronous = NORMAL")
         (version,) = base.execute("PRAGMA user_version").fetchone()
         if version > VERSION:
@@ -68,6 +69,19 @@ def opened(path: Path) -> sqlite3.Connection:
         base.close()
         raise
     return base
+
+
+def _write_ahead(base: sqlite3.Connection) -> None:
+    """Have a journal write ahead; SQLite itself does not wait where others switch a new file at the same time."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            base.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 def check_tables(base: sqlite3.Connection) -> None:
