@@ -200,7 +200,7 @@ def test_two_short_runs_equal_a_long_one_and_the_export_restores(tmp_path):
     out = tmp_path / "psfr.safetensors"
     export_run(tmp_path / "whole", out, licence="CC0-1.0", data="drawn")
     assert read_metadata(out)["condition"] == "landmarks"
-    assert "head.0.weight_orig" in load_state_dict(out)
+    assert "head.0.weight" in load_state_dict(out)  # its spectral norm is folded in
     restorer = load_backend(out)
     assert (restorer.name, restorer.face_size) == ("psfr", 64)
     # The exported network is the averaged one, and says the same.

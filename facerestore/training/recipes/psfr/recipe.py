@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from facerestore.archs.parts import PartsNet
 from facerestore.archs.psfr import Judgement, PSFRConfig, PSFRDiscriminator, PSFRGenerator, one_hot
-from facerestore.archs.spectral import attach_spectral_norm, to_official
+from facerestore.archs.spectral import attach_spectral_norm, fuse, to_official
 from facerestore.archs.vgg import PSFR_TAPS
 from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.fields import option
@@ -366,11 +366,11 @@ class PSFRRecipe(Recipe):
         return Validated(shown.metrics, (lq, coloured(labels), *rest))
 
     def export(self, network: nn.Module) -> Exported:
-        """Return the generator under the keys of the published checkpoint, spectral norms apart."""
+        """Return the generator under the keys of the published checkpoint, spectral norms folded into its weights."""
         header, parser = {"arch": "psfr", "condition": self.settings.condition}, self.settings.parser
         if self.settings.condition == "parser" and parser != "auto" and not looks_like_path(parser):
             header["parser"] = parser
-        return Exported(to_official(network.state_dict()), header)
+        return Exported(fuse(to_official(network.state_dict())), header)
 
     def state_dict(self) -> dict[str, Any]:
         return {"features": self.features.name}
