@@ -81,6 +81,20 @@ def test_a_network_that_adds_nothing_gives_the_mean_of_the_face_and_the_enlarged
     assert torch.allclose(seen[:, 3:], enlarged, atol=1e-6)
 
 
+def test_detail_is_added_behind_what_refines():
+    torch.manual_seed(0)
+    network = RefiningGenerator(REFINER, SMALL, draws=True)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.nn.init.normal_(network.drawn.head.weight, std=0.1)
+        careful = LiteGenerator.forward(network, seen_with(network.base, x))
+        change = seen_with(network.drawn, x)[:, 3:] - seen_with(network.base, x)[:, 3:]
+        assert change.abs().max() > 0.01
+        assert torch.allclose(network(x), careful + change, atol=1e-6)
+        network.drawn.load_state_dict(network.base.state_dict())
+        assert torch.allclose(network(x), careful, atol=1e-6)
+
+
 def test_what_it_sees_is_read_from_shapes():
     network = RefiningGenerator(REFINER, SMALL)
     assert config_from_shapes(shapes_of(network.state_dict())) == REFINER

@@ -36,7 +36,7 @@ def quality(blur_px, *, noise=1.0, blockiness=1.0):
 
 
 def served(candidates, crop_px, blur, *, upscale=1.0):
-    size = judged_size(candidates, crop_px * upscale)
+    size = judged_size(candidates, crop_px=crop_px, upscale=upscale)
     return route(candidates, quality(blur * heavy_edge_px(size)), crop_px=crop_px, upscale=upscale)
 
 

@@ -216,22 +216,38 @@ def seen_with(base: LiteGenerator, faces: Tensor) -> Tensor:
     Returns:
         B 6 S S in [0, 1]: the faces, then the enlarged results.
     """
+    return torch.cat((faces, _enlarged(base, faces)), dim=1)
+
+
+def _enlarged(base: LiteGenerator, faces: Tensor) -> Tensor:
+    """B 3 S S faces -> what a network makes of half the size, enlarged, B 3 S S."""
     restored = base(functional.avg_pool2d(faces, REDUCTION)).float().clamp(0, 1)  # B 3 S/2 S/2
-    enlarged = functional.interpolate(restored, scale_factor=float(REDUCTION), mode="bicubic").clamp(0, 1)
-    return torch.cat((faces, enlarged), dim=1)
+    return functional.interpolate(restored, scale_factor=float(REDUCTION), mode="bicubic").clamp(0, 1)
 
 
 class RefiningGenerator(LiteGenerator):
-    """Restores B 3 S S RGB in [0, 1]: another network at half the size, and this one at the whole, which refines."""
+    """Restores B 3 S S RGB in [0, 1]: another network at half the size, and this one at the whole, which refines.
 
-    def __init__(self, config: LiteConfig, base: LiteConfig) -> None:
+    It is trained on distances, and smooths detail that is drawn. So it sees what the careful network gives; the
+    difference that detail makes there is added to what it gives.
+
+    Args:
+        config: shape of what refines.
+        base: shape of what is refined.
+        draws: what is refined draws detail.
+    """
+
+    def __init__(self, config: LiteConfig, base: LiteConfig, *, draws: bool = False) -> None:
         super().__init__(config)
         self.base = LiteGenerator(base)
+        self.drawn = LiteGenerator(base) if draws else None
         self.size_multiple = max(self.size_multiple, REDUCTION * self.base.size_multiple)
 
     def forward(self, x: Tensor) -> Tensor:
         """B 3 S S -> B 3 S S; the output is not clamped."""
-        return super().forward(seen_with(self.base, x))
+        seen = seen_with(self.base, x)  # B 6 S S
+        refined = super().forward(seen)
+        return refined if self.drawn is None else refined + _enlarged(self.drawn, x) - seen[:, COLOURS:]
 
 
 def config_from_shapes(shapes: Mapping[str, Sequence[int]]) -> LiteConfig:

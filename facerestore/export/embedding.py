@@ -40,7 +40,7 @@ from facerestore.parsing.damage import FACE_SIZE, load_damage_network
 from facerestore.parsing.damage import NAME as DAMAGE
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import open_weights, trained_size
-from facerestore.weights.mixing import BASE, REFINES, Base
+from facerestore.weights.mixing import BASE, DRAWN, REFINES, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def embed_graph(path: Path) -> None:
     tensors = {k: v for k, v in load_file(path).items() if not k.startswith(GRAPH_TENSORS)}
     subject, base = _opened(file), _refined(file)
     model = onnx_model(subject.program, *subject.names)
-    theirs = {} if base is None else load_file(open_weights(base.source).path)
-    together = tensors | {f"{BASE}{name}": value for name, value in theirs.items()}
+    theirs = {} if base is None else _parameters(base, load_file)
+    together = tensors | theirs
     taken, own = taken_out(model, together)
     if theirs and (shared := [name for name in together if name not in taken]):
         # The recorded graph holds equal parameters once; but what is refined may be mixed with others.
@@ -248,9 +248,25 @@ def _rename(model: Any, old: str, new: str) -> None:
 
 
 def _refined(file: WeightsFile) -> Base | None:
-    """Return the weights that a file refines, without detail; None where it refines nothing."""
-    name = file.metadata.get(REFINES)
-    return None if name is None else Base(WeightsStore().require(name))
+    """Return the weights that a file refines, with detail where others draw it; None where it refines nothing."""
+    name, store = file.metadata.get(REFINES), WeightsStore()
+    if name is None:
+        return None
+    careful = store.require(name)
+    drawing = next((own for own in store.catalog.entries.values() if own.detail_of == name), None)
+    if drawing is None or store.locate(drawing.name) is None:
+        return Base(careful)
+    return Base(store.require(drawing.name), Mix(careful, drawing.detail))
+
+
+def _parameters(base: Base, load: Callable[[Path], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return the parameters of what is refined, as the graph's network calls them."""
+    careful, source = (load(open_weights(each).path) for each in (base.careful, base.source))
+    found = {f"{BASE}{name}": value for name, value in careful.items()}
+    if base.mix is not None:
+        drawn = mixed(careful, source, base.mix.share, name=str(base.source))
+        found |= {f"{DRAWN}{name}": value for name, value in drawn.items()}
+    return found
 
 
 def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base | None) -> None:

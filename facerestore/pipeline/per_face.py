@@ -161,7 +161,7 @@ class _PerFace:
         """Return a face, cut out for the network that serves it, with its decision, and what was measured on it."""
         candidates, upscale = self.lines.candidates, parts.config.upscale
         crop_px = _crop_px(parts, photo, detected)
-        size = judged_size(candidates, crop_px * upscale)
+        size = judged_size(candidates, crop_px=crop_px, upscale=upscale)
         aligned = stages.cut(parts, photo, detected, size)
         quality = self.assess(aligned)
         decision = stages.worth_restoring(parts, detected, quality)

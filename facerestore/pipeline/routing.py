@@ -107,9 +107,19 @@ def reach_px(candidate: Candidate) -> float:
     return candidate.face_size * COVERED_ENLARGEMENT
 
 
-def judged_size(candidates: Sequence[Candidate], wanted_px: float) -> int:
-    """Return the side at which a face is cut out to be judged: that of the smallest network that may serve it."""
-    return min(c.face_size for c in reaching(candidates, wanted_px))
+def judged_size(candidates: Sequence[Candidate], *, crop_px: float, upscale: float = 1.0) -> int:
+    """Return the side at which a face is cut out to be judged, pixels.
+
+    That of the smallest network that may serve it, but not enlarged beyond the smallest of all: no face is sharp that
+    was enlarged.
+
+    Args:
+        candidates: at least one.
+        crop_px: side of the face's crop in the photo, pixels.
+        upscale: size of the result over that of the photo.
+    """
+    serving = min(c.face_size for c in reaching(candidates, crop_px * upscale))
+    return min(serving, max(round(crop_px), min(c.face_size for c in candidates)))
 
 
 def heavy_edge_px(face_size: int) -> float:
@@ -129,7 +139,7 @@ def route(
         upscale: size of the result over that of the photo.
     """
     wanted_px = crop_px * upscale
-    judged_px = judged_size(candidates, wanted_px)
+    judged_px = judged_size(candidates, crop_px=crop_px, upscale=upscale)
     degree, measured = _degree(quality, judged_px=judged_px, crop_px=crop_px)
     chosen = _pick(candidates, wanted_px, degree)
     loses = reach_px(chosen) < crop_px
