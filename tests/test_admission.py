@@ -162,6 +162,7 @@ def poison(store, file, *names):
             store.verify(name)  # pins it
 
 
+LITE = ("lite.clean-256", "lite.detail-256", "lite.large-512")
 POISONED = ("gpen.bfr-512", "parsenet.gpen", "yunet.2023mar", "realesrnet.x2")
 
 
@@ -169,7 +170,7 @@ def test_auto_passes_over_what_cannot_be_used_and_says_so(store, file, monkeypat
     monkeypatch.setattr(stores, "packaged", lambda name: None)
     poison(store, file, *POISONED)
     line = build_pipeline(RestoreConfig(device="cpu"), store=store)
-    assert [c.name for c in line.restorer.lines.candidates] == ["lite.clean-256", "lite.detail-256"]
+    assert [c.name for c in line.restorer.lines.candidates] == list(LITE)
     assert [name for name, _ in line.restorer.lines.available.passed_over] == ["gpen.bfr-512"]
     assert [name for name, _ in line.facts.passed_over] == ["yunet.2023mar", "parsenet.gpen"]
     assert line.facts.parser.weights == "parse.clean-256"

@@ -17,7 +17,7 @@ from facerestore.testing.drawn_faces import trial_faces
 from facerestore.weights import WeightsStore
 from facerestore.weights.mixing import Mix, mixed
 
-BASE, DETAIL = "lite.clean-256", "lite.detail-256"
+BASE, DETAIL, LARGE = "lite.clean-256", "lite.detail-256", "lite.large-512"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FILES = {name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (BASE, DETAIL)}
 
@@ -108,7 +108,8 @@ def test_weights_without_detail_refuse_it(store):
 
 
 @pytest.mark.parametrize(
-    ("detail", "names"), [(None, [BASE, DETAIL]), (0, [BASE]), (0.4, [DETAIL]), (1, [DETAIL])]
+    ("detail", "names"),
+    [(None, [BASE, DETAIL, LARGE]), (0, [BASE, LARGE]), (0.4, [DETAIL, LARGE]), (1, [DETAIL, LARGE])],
 )
 def test_the_dial_says_who_serves_the_faces(store, detail, names):
     found = available(RestoreConfig(detail=detail), store)
@@ -118,7 +119,7 @@ def test_the_dial_says_who_serves_the_faces(store, detail, names):
 def test_no_detail_is_the_base_to_the_bit(store):
     import cv2
 
-    blurred = cv2.GaussianBlur(trial_photo(), (0, 0), 8)
+    blurred = cv2.GaussianBlur(trial_photo(), (0, 0), 8)[::2, ::2]  # no large face
     none, base, most = (
         build_pipeline(RestoreConfig(**chosen), store=store).run(blurred)
         for chosen in ({"detail": 0}, {"weights": BASE}, {"detail": 1})

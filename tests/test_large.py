@@ -22,7 +22,7 @@ from facerestore.backends import load_backend
 from facerestore.batch.settings import settings_of
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.engines import Place
-from facerestore.errors import BackendError, CheckpointError, ConfigError, WeightsError
+from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.export.embedding import embed_graph
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer
@@ -227,14 +227,15 @@ def test_an_export_refines_as_a_file_and_under_a_name(tmp_path, store):
     assert np.array_equal(load_restorer(named).restore(faces)[0], by_file[0])
 
 
-def test_a_network_that_shares_parameters_with_what_it_refines_gets_no_graph(tmp_path, refiner):
+def test_a_network_that_shares_parameters_with_what_it_refines_keeps_its_own(tmp_path, refiner):
     state = widened(load_state_dict(FILES[CLEAN]), load_state_dict(refiner))
     path = tmp_path / "same.safetensors"
-    save_state_dict(
-        path, {**load_state_dict(refiner), **state}, metadata={REFINES: CLEAN, "face_size": "512"}
-    )
-    with pytest.raises(BackendError, match="with what it refines"):
-        embed_graph(path)
+    header = {"backend": "lite", REFINES: CLEAN, "face_size": "512"}
+    save_state_dict(path, {**load_state_dict(refiner), **state}, metadata=header)
+    embed_graph(path)
+    base, faces = Base(FILES[DETAIL], Mix(FILES[CLEAN], 0.5)), trial_faces(512)[:1]
+    ours, theirs = (load_backend(path, place=at, base=base).restore(faces)[0] for at in (Place(), None))
+    assert np.abs(ours - theirs).max() < 1e-4 * theirs.std()
 
 
 def test_a_file_that_refines_what_nobody_knows_is_not_installed(tmp_path, store, refiner):

@@ -188,11 +188,14 @@ def load_detector_network(weights: WeightsSource) -> DetectorNet:
 
 def load_landmarks(weights: WeightsSource) -> LandmarkNet:
     """Return the landmark network of a file, as it was trained; see `open_cells` for what it raises."""
+    from facerestore.archs.convolution import fold_batch_norms
     from facerestore.archs.landmarks import LandmarkNet
 
-    network = LandmarkNet()
-    load_strictly(network, load_state_dict(weights), name="the five-point landmark network")
-    return network.eval()
+    network, state_dict = LandmarkNet().eval(), load_state_dict(weights)
+    if not any(key.endswith("running_mean") for key in state_dict):  # as they are exported
+        fold_batch_norms(network)
+    load_strictly(network, state_dict, name="the five-point landmark network")
+    return network
 
 
 def search(cells: Engine, pixels: NDArray[np.uint8], threshold: float, *, at_least: int = 0) -> Candidates:

@@ -92,15 +92,10 @@ def embed_graph(path: Path) -> None:
     file = open_weights(path)
     tensors = {k: v for k, v in load_file(path).items() if not k.startswith(GRAPH_TENSORS)}
     subject, base = _opened(file), _refined(file)
-    model = onnx_model(subject.program, *subject.names)
+    # What follows from a restorer's parameters would lie in the file a second time; what every start loads is folded.
+    model = onnx_model(subject.program, *subject.names, folded=subject.record is None)
     theirs = {} if base is None else _parameters(base, load_file)
-    together = tensors | theirs
-    taken, own = taken_out(model, together)
-    if theirs and (shared := [name for name in together if name not in taken]):
-        # The recorded graph holds equal parameters once; but what is refined may be mixed with others.
-        raise BackendError(
-            f"'{path}' shares '{shared[0]}' with what it refines, and cannot have a graph; train it further"
-        )
+    taken, own = taken_out(model, tensors | theirs)
     header = {key: value for key, value in file.metadata.items() if key != RECORD}
     header[TAKEN] = json.dumps(taken)
     header[GRAPH] = packed_graph(model.SerializeToString(deterministic=True))

@@ -123,8 +123,16 @@ def write_onnx(job: ExportJob) -> NetworkRecord:
     return record
 
 
-def onnx_model(program: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-    """Return a recorded program as an ONNX model, which says nothing of this machine."""
+def onnx_model(program: Any, inputs: Sequence[str], outputs: Sequence[str], *, folded: bool = True) -> Any:
+    """Return a recorded program as an ONNX model, which says nothing of this machine.
+
+    Args:
+        program: what ``torch.export`` recorded.
+        inputs: names for its inputs.
+        outputs: names for its outputs.
+        folded: it holds what follows from parameters alone in their place, such as scaled weights; else the runtime
+            computes that when it loads the model.
+    """
     with _quiet_exporter():
         exported: Any = torch.onnx.export(
             program,
@@ -132,6 +140,7 @@ def onnx_model(program: Any, inputs: Sequence[str], outputs: Sequence[str]) -> A
             output_names=list(outputs),
             opset_version=OPSET,
             dynamo=True,
+            optimize=folded,
             verbose=False,
         )
     model = exported.model_proto  # made anew each time it is asked for
