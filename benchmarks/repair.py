@@ -171,11 +171,11 @@ def measure_strokes(faces: Sequence[Picture], row: str, names: Sequence[str]) ->
 
 
 def sheet(finder: DamageFinder, faces: Sequence[Picture], rows: Sequence[str], name: str) -> Picture:
-    """Return rows of faces: damaged, what is found, filled, and undamaged."""
+    """Return rows of eight faces: damaged, what is found, filled, and undamaged."""
     own, pictures = filler(name), []
     for row in rows:
-        for start in range(0, SHOWN, 8):
-            cases = [case_of(faces[n], row, n) for n in range(start, min(start + 8, len(faces)))]
+        for start in range(0, min(SHOWN, len(faces) - 7), 8):
+            cases = [case_of(faces[n], row, n) for n in range(start, start + 8)]
             found = [found_in(finder, case.face.lq) for case in cases]
             shown = [np.where(mask[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2) for mask in found]
             filled = [own(case.face.lq, mask) for case, mask in zip(cases, found, strict=True)]

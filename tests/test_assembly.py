@@ -53,7 +53,7 @@ def test_weights_of_another_backend_or_purpose_are_refused(store):
 
 def test_each_task_takes_its_own_weights_and_the_others_name_the_right_command(store):
     assert choose(COLORIZE.purpose, RestoreConfig(), store).name == "lite.colour-128"
-    assert choose(INPAINT.purpose, RestoreConfig(), store).name == "telea", "what needs no weights"
+    assert choose(INPAINT.purpose, RestoreConfig(), store).name == "lite.inpaint-256"
     for name, task in (
         ("gpen.colorization-1024", COLORIZE),
         ("gpen.inpainting-1024", INPAINT),

@@ -136,3 +136,13 @@ def test_the_summary_says_who_serves_whom():
     )
     three = summary([GPEN_512, GPEN_1024, LITE])
     assert "lite.clean-256 up to 320 px, gpen.bfr-512 up to 640 px, gpen.bfr-1024 above" in three
+
+
+@pytest.mark.parametrize(
+    ("crop_px", "upscale", "side"),
+    [(80, 1, 256), (320, 1, 256), (330, 1, 330), (700, 1, 512), (3000, 1, 512), (200, 2, 256), (300, 2, 300)],
+)
+def test_a_large_face_is_judged_at_its_own_size_and_none_is_enlarged_further_than_the_smallest_network_asks(
+    crop_px, upscale, side
+):
+    assert judged_size([DETAIL, WIDE_LITE], crop_px=crop_px, upscale=upscale) == side

@@ -89,9 +89,10 @@ def inpaint(damage: Damage, request: PhotosRequest) -> None:
     photo without damage in its faces stays byte for byte. With --compare and --mask or --strokes the picture before is
     that with the damage white.
 
-    Without --weights the best installed weights for inpainting fill it, which are not part of facerestore (see below);
-    where there are none, or with --weights telea, it is filled inwards from its rims without a network (Telea 2004):
-    good for scratches, cracks and dust, a smear where an eye is gone.
+    Without --weights the best installed weights for inpainting fill it: those of the authors of GPEN where they are
+    installed (see below), else lite.inpaint-256, which comes with facerestore and is good for cracks, scratches, dust
+    and strokes; of an eye that is gone it knows little. With --weights telea it is filled inwards from its rims without
+    a network (Telea 2004).
     """
     from facerestore.cli.photos import execute
     from facerestore.pipeline.tasks.build import build_inpainter
