@@ -187,7 +187,7 @@ def test_what_is_refined_is_not_trained(tmp_path):
 
 def test_the_run_of_the_log_is_understood(tmp_path):
     faces, _ = write_drawn_faces(tmp_path, count=1, face_size=64)
-    config = Path(__file__).parents[1] / "examples" / "train_lite_large.toml"
+    config = Path(__file__).parents[1] / "examples" / "train_lite_large_1.toml"
     plan = make_plan("lite", faces=faces, config=config, assignments=["data.set_weights={}"])
     assert plan.recipe.settings.network == WIDENED
     assert (plan.recipe.settings.start, plan.recipe.settings.base) == (CLEAN, CLEAN)
