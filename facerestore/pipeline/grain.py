@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
 from facerestore.imaging.blending import Paste
-from facerestore.quality.grain import LEAST_LEVELS, Spectrum, drawn, grain_of, is_smooth, rounding
+from facerestore.quality.grain import (
+    LEAST_LEVELS,
+    Spectrum,
+    drawn,
+    grain_of,
+    grains_of,
+    is_smooth,
+    rounding,
+    white_noise,
+)
 from facerestore.types import Affine, Image, Mask
 
 SURROUNDINGS = 0.25
@@ -101,7 +110,7 @@ def _grain_at(canvas: Image, area: _Area, outside: NDArray[np.bool_]) -> Spectru
     levels = _levels(canvas[area.rows, area.columns])
     if area.most == 0 or is_smooth(levels, outside):
         return None
-    around, on_face = grain_of(levels, outside), grain_of(levels, area.inner)
+    around, on_face = grains_of(levels, [outside, area.inner])
     if around is None or not (around.alike or on_face):
         return None
     grain = around.spectra if on_face is None else np.minimum(around.spectra, on_face.spectra)
@@ -122,12 +131,16 @@ def _give(pixels: Image, area: _Area, grain: Spectrum) -> None:
         lacks[1:] = 0
     # Where the input shines through, its own grain does too: of variance (1 - share) squared.
     lacking = np.sqrt((1 - (1 - area.share) ** 2) / (1 - (1 - area.most) ** 2))[..., None]
-    shape = area.share.shape
+    height, width = area.share.shape
+    white = white_noise((height, width), seed=SEED + height * width)
 
     def grainy(power: Spectrum) -> Image:
-        noise = drawn(power, shape, seed=SEED + shape[0] * shape[1])
-        found = np.rint((levels + noise * lacking) * np.float32(limit / LEVELS))
-        rounded: Image = np.clip(found, 0, limit).astype(pixels.dtype)
+        found = drawn(power, white)
+        found *= lacking
+        found += levels
+        found *= np.float32(limit / LEVELS)
+        np.clip(np.rint(found, out=found), 0, limit, out=found)
+        rounded: Image = found.astype(pixels.dtype)
         return rounded
 
     # Features and grain together have another spread than grain alone, so what came out is measured, and made good.
