@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
@@ -110,8 +110,10 @@ def set_threads(threads: int) -> None:
     Raises:
         ConfigError: ``threads`` is negative.
     """
+    global _threads
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 0 for automatic, or a positive number")
+    _threads = threads
     if threads:
         import cv2
 
@@ -121,6 +123,10 @@ def set_threads(threads: int) -> None:
             sys.modules["torch"].set_num_threads(threads)
 
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_threads = 0  # that `set_threads` was told
 _photos = 1  # that are worked on at a time, as `cores_shared` was told
 
 
@@ -141,6 +147,23 @@ def cores_shared(photos: int) -> Iterator[None]:
 def share_of_cores() -> int:
     """Return the CPU threads of a graph; 0 leaves them to what runs it, where one photo has all cores."""
     return 0 if _photos == 1 else max(1, available_cores() // _photos)
+
+
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return what comes of each of some things, in their order, as many at a time as one photo has cores.
+
+    For work on the faces of a photo that is mostly OpenCV's, numpy's and ONNX Runtime's, which let other threads run.
+
+    Raises:
+        Exception: whatever ``work`` raised first, by the order of the things.
+    """
+    count = min(len(items), share_of_cores() or _threads or available_cores())
+    if count < 2:
+        return [work(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, items))
 
 
 def autocast_dtype(precision: str, device: torch.device | Device) -> torch.dtype | None:
@@ -286,7 +309,6 @@ Download: TypeAlias = "Callable[[], torch.Tensor]"
 
 Batch = TypeVar("Batch")
 Pending = TypeVar("Pending")
-Result = TypeVar("Result")
 
 
 class Transfer(Protocol):

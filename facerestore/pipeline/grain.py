@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.engines.device import side_by_side
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
-from facerestore.imaging.blending import Paste
+from facerestore.imaging.blending import Paste, Rectangle, overlapping
 from facerestore.quality.grain import (
     LEAST_LEVELS,
     Spectrum,
@@ -30,6 +31,9 @@ INSIDE = 0.9
 
 LEAST_LACK = 0.15
 """Faces that lack less of the power of the grain's luma have enough of their own: 0.92 of its standard deviation."""
+
+REACH_PX = 24
+"""From a face its grain is measured: the blur that leaves light and shade, of 5 px, has 20 px to each side."""
 
 LEVELS = 255.0
 
@@ -53,6 +57,16 @@ class _Area(NamedTuple):
         """Where the face is."""
         return np.asarray(self.share >= INSIDE * self.most)
 
+    @property
+    def reach(self) -> Rectangle:
+        """What is looked at and written to where the face gets grain, pixels of the canvas; empty without a face."""
+        rows, columns = (np.flatnonzero((self.share > 0).any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return Rectangle(0, 0, 0, 0)
+        left, top = self.columns.start - REACH_PX, self.rows.start - REACH_PX
+        right, bottom = self.columns.start + REACH_PX + 1, self.rows.start + REACH_PX + 1
+        return Rectangle(left + columns[0], top + rows[0], right + columns[-1], bottom + rows[-1])
+
 
 def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Callable[[Image], Image]:
     """Return what gives pasted faces the grain of the photo; without a mask no pixel is touched.
@@ -71,12 +85,18 @@ def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int])
     areas = [_area_of(paste, affine, canvas.shape) for paste, affine in zip(pastes, affines, strict=True)]
     for area in areas:
         taken[area.rows, area.columns] |= area.share > 0
-    grains = [_grain_at(canvas, area, ~taken[area.rows, area.columns]) for area in areas]
+    grains = side_by_side(lambda area: _grain_at(canvas, area, ~taken[area.rows, area.columns]), areas)
+    grainy = [(area, grain) for area, grain in zip(areas, grains, strict=True) if grain is not None]
 
     def give(pixels: Image) -> Image:
-        for area, grain in zip(areas, grains, strict=True):
-            if grain is not None:
-                _give(pixels[area.rows, area.columns], area, grain)
+        faces = [pixels[area.rows, area.columns] for area, _ in grainy]
+        grey = [bool((face == face[..., :1]).all()) for face in faces]
+
+        def give_some(group: Sequence[int]) -> None:
+            for index in group:
+                _give(faces[index], *grainy[index], grey=grey[index])
+
+        side_by_side(give_some, overlapping([area.reach for area, _ in grainy]))
         return pixels
 
     return give
@@ -117,13 +137,12 @@ def _grain_at(canvas: Image, area: _Area, outside: NDArray[np.bool_]) -> Spectru
     return grain if grain[0].sum() >= LEAST_LEVELS**2 else None
 
 
-def _give(pixels: Image, area: _Area, grain: Spectrum) -> None:
-    """Write the grain that a face lacks into its pixels."""
+def _give(pixels: Image, area: _Area, grain: Spectrum, *, grey: bool) -> None:
+    """Write the grain that a face lacks into its pixels, those of its area; ``grey`` where they have one channel."""
     limit, levels = np.iinfo(pixels.dtype).max, _levels(pixels)
     own = grain_of(levels, area.inner)
     if own is None:
         return
-    grey = bool((pixels == pixels[..., :1]).all())
     lacks = np.maximum(grain - own.spectra - rounding(LEVELS / limit, grey=grey), 0)
     if lacks[0].sum() <= LEAST_LACK * grain[0].sum():
         return
