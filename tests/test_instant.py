@@ -16,9 +16,9 @@ from fakes import trial_photo
 from facerestore import RestoreConfig, build_pipeline
 from facerestore.backends import load_backend
 from facerestore.backends.graph_restorer import GraphRestorer
+from facerestore.cores import available_cores, cores_shared, share_of_cores
 from facerestore.detection.embedded import open_cells, open_points
 from facerestore.engines import Place
-from facerestore.engines.device import available_cores, cores_shared, share_of_cores
 from facerestore.engines.graph import GRAPH, TAKEN, TORCH, open_graph, packed_graph, unpacked_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError, MalformedError
 from facerestore.parsing import load_parser

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.engines.device import side_by_side
+from facerestore.cores import side_by_side
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
 from facerestore.imaging.blending import Paste, Rectangle, overlapping
 from facerestore.quality.grain import (

@@ -14,7 +14,7 @@ from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-from facerestore.engines.device import side_by_side
+from facerestore.cores import side_by_side
 from facerestore.quality.agreement import Agreement, agreement
 from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, Decision, FaceImage, Guarded, Outcome, RestoredFace
