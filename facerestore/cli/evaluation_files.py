@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import typer
 from facerestore.cli.options import Spoken
 from facerestore.errors import ImageError
 from facerestore.fields import option
+from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.evaluation.result import Evaluation

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from facerestore.detection.frames import Reduction, View, apart
 from facerestore.detection.pyramid import Pyramid, Reach, pyramid, tiles
+from facerestore.records import dataclass
 from facerestore.types import DetectedFace, FoundFaces, Image, Search
 
 QUARTER_TURNS = (1, 2, 3)

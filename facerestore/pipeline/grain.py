@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int])
     grainy = [(area, grain) for area, grain in zip(areas, grains, strict=True) if grain is not None]
 
     def give(pixels: Image) -> Image:
-        faces = [pixels[area.rows, area.columns] for area, _ in grainy]
+        faces: list[Image] = [pixels[area.rows, area.columns] for area, _ in grainy]
         grey = [bool((face == face[..., :1]).all()) for face in faces]
 
         def give_some(group: Sequence[int]) -> None:
@@ -159,8 +159,7 @@ def _give(pixels: Image, area: _Area, grain: Spectrum, *, grey: bool) -> None:
         found += levels
         found *= np.float32(limit / LEVELS)
         np.clip(np.rint(found, out=found), 0, limit, out=found)
-        rounded: Image = found.astype(pixels.dtype)
-        return rounded
+        return cast("Image", found.astype(pixels.dtype))
 
     # Features and grain together have another spread than grain alone, so what came out is measured, and made good.
     came = grain_of(_levels(grainy(lacks)), area.inner)
