@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facerestore.cores import side_by_side
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
 from facerestore.imaging.blending import Paste, Rectangle, overlapping
+from facerestore.imaging.pixels import is_grey
 from facerestore.quality.grain import (
     LEAST_LEVELS,
     Spectrum,
@@ -58,14 +59,20 @@ class _Area(NamedTuple):
         return np.asarray(self.share >= INSIDE * self.most)
 
     @property
-    def reach(self) -> Rectangle:
-        """What is looked at and written to where the face gets grain, pixels of the canvas; empty without a face."""
+    def face(self) -> tuple[slice, slice]:
+        """The rows and columns of the area in which there is anything of the face."""
         rows, columns = (np.flatnonzero((self.share > 0).any(axis=axis)) for axis in (1, 0))
         if not len(rows):
-            return Rectangle(0, 0, 0, 0)
+            return slice(0), slice(0)
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    @property
+    def reach(self) -> Rectangle:
+        """What is looked at and written to where the face gets grain, pixels of the canvas."""
+        rows, columns = self.face
         left, top = self.columns.start - REACH_PX, self.rows.start - REACH_PX
-        right, bottom = self.columns.start + REACH_PX + 1, self.rows.start + REACH_PX + 1
-        return Rectangle(left + columns[0], top + rows[0], right + columns[-1], bottom + rows[-1])
+        right, bottom = self.columns.start + REACH_PX, self.rows.start + REACH_PX
+        return Rectangle(left + columns.start, top + rows.start, right + columns.stop, bottom + rows.stop)
 
 
 def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Callable[[Image], Image]:
@@ -90,7 +97,7 @@ def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int])
 
     def give(pixels: Image) -> Image:
         faces: list[Image] = [pixels[area.rows, area.columns] for area, _ in grainy]
-        grey = [bool((face == face[..., :1]).all()) for face in faces]
+        grey = [is_grey(face) for face in faces]
 
         def give_some(group: Sequence[int]) -> None:
             for index in group:
@@ -148,21 +155,23 @@ def _give(pixels: Image, area: _Area, grain: Spectrum, *, grey: bool) -> None:
         return
     if grey:
         lacks[1:] = 0
+    face, (height, width) = area.face, area.share.shape
+    share, smooth = area.share[face], levels[face].copy()
     # Where the input shines through, its own grain does too: of variance (1 - share) squared.
-    lacking = np.sqrt((1 - (1 - area.share) ** 2) / (1 - (1 - area.most) ** 2))[..., None]
-    height, width = area.share.shape
+    lacking = np.sqrt((1 - (1 - share) ** 2) / (1 - (1 - area.most) ** 2))[..., None]
     white = white_noise((height, width), seed=SEED + height * width)
 
     def grainy(power: Spectrum) -> Image:
-        found = drawn(power, white)
+        found = drawn(power, white, face)
         found *= lacking
-        found += levels
+        found += smooth
         found *= np.float32(limit / LEVELS)
         np.clip(np.rint(found, out=found), 0, limit, out=found)
         return cast("Image", found.astype(pixels.dtype))
 
     # Features and grain together have another spread than grain alone, so what came out is measured, and made good.
-    came = grain_of(_levels(grainy(lacks)), area.inner)
+    levels[face] = _levels(grainy(lacks))
+    came = grain_of(levels, area.inner)
     if came is not None:
         lacks = np.clip(lacks + grain - came.spectra, lacks / 2, 2 * lacks)
-    np.copyto(pixels, grainy(lacks), where=area.share[..., None] > 0)
+    np.copyto(pixels[face], grainy(lacks), where=share[..., None] > 0)

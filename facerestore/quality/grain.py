@@ -26,6 +26,10 @@ is clipped or painted over, behind them what has edges and texture."""
 SHADE_SIGMA_PX = 5.0
 """Of the blur that leaves light and shade: it takes all but a fiftieth of what the patches see as grain."""
 
+SHADE_REACH_PX = 40
+"""Beyond a patch nothing changes its slopes: twice as far as that blur reaches, for OpenCV rounds the last pixels of a
+row in another way."""
+
 LEAST_PATCHES = 12
 """Fewer say nothing reliable of a spectrum."""
 
@@ -107,8 +111,9 @@ def grain_of(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> Grain | N
 def grains_of(levels: NDArray[np.float32], parts: Sequence[NDArray[np.bool_]]) -> list[Grain | None]:
     """Return the grain of each of some parts of a picture, as `grain_of` does."""
     places = [_places(where) for where in parts]
+    enough = [begin for begin in places if _are_enough(begin)]
     # By their slopes alone: by the grain itself, those that have little by chance would be taken.
-    slopes = _slopes(levels @ OPPONENT[0]) if any(map(_are_enough, places)) else None
+    slopes = _slopes_at(levels, enough) if enough else None
     return [
         None if slopes is None or not _are_enough(begin) else _grain_at(levels, slopes, begin)
         for begin in places
@@ -117,6 +122,18 @@ def grains_of(levels: NDArray[np.float32], parts: Sequence[NDArray[np.bool_]]) -
 
 def _are_enough(places: Places) -> bool:
     return len(places[0]) * (QUIET[1] - QUIET[0]) >= LEAST_PATCHES
+
+
+def _slopes_at(levels: NDArray[np.float32], places: Sequence[Places]) -> NDArray[np.float32]:
+    """Return the slopes of the patches that begin at some places, (H, W); what lies far from all of them is 0."""
+    reach = []
+    for along, side in zip((0, 1), levels.shape, strict=False):
+        least, most = (int(f([f(begin[along]) for begin in places])) for f in (np.min, np.max))
+        reach.append(slice(max(0, least - SHADE_REACH_PX), min(side, most + PATCH_PX + SHADE_REACH_PX)))
+    rows, columns = reach
+    slopes = np.zeros(levels.shape[:2], np.float32)
+    slopes[rows, columns] = _slopes(levels[rows, columns] @ OPPONENT[0])
+    return slopes
 
 
 def _grain_at(levels: NDArray[np.float32], slopes: NDArray[np.float32], places: Places) -> Grain:
@@ -152,13 +169,21 @@ def white_noise(shape: tuple[int, int], *, seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((3, *shape), dtype=np.float32)
 
 
-def drawn(spectra: Spectrum, white: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (H, W, 3) RGB noise in levels, of mean 0, with these spectra of luma and two planes of colour."""
+def drawn(
+    spectra: Spectrum, white: NDArray[np.float32], part: tuple[slice, slice] = (slice(None), slice(None))
+) -> NDArray[np.float32]:
+    """Return (H, W, 3) RGB noise in levels, of mean 0, with these spectra of luma and two planes of colour.
+
+    Args:
+        spectra: (3, P, P), as `Grain` has them.
+        white: what it is made of, see `white_noise`.
+        part: rows and columns of it that are wanted.
+    """
     import cv2
 
     kernels = _kernels(spectra).astype(np.float32)
     planes = [
-        cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+        cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_REFLECT_101)[part]
         for plane, kernel in zip(white, kernels, strict=True)
     ]
     return np.asarray(cv2.merge(planes) @ BACK.T, dtype=np.float32)
