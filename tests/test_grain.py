@@ -133,6 +133,7 @@ def test_parts_of_a_picture_have_the_grain_that_each_has_alone():
     assert nothing is None
     for found, where in ((one, half), (other, ~half)):
         assert np.array_equal(found.spectra, grain_of(levels, where).spectra)
+    assert [found is None for found in grains_of(levels, [half, ~half], least_levels=20)] == [False, True]
 
 
 GRAINS = {

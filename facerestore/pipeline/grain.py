@@ -137,7 +137,7 @@ def _grain_at(canvas: Image, area: _Area, outside: NDArray[np.bool_]) -> Spectru
     levels = _levels(canvas[area.rows, area.columns])
     if area.most == 0 or is_smooth(levels, outside):
         return None
-    around, on_face = grains_of(levels, [outside, area.inner])
+    around, on_face = grains_of(levels, [outside, area.inner], least_levels=LEAST_LEVELS)
     if around is None or not (around.alike or on_face):
         return None
     grain = around.spectra if on_face is None else np.minimum(around.spectra, on_face.spectra)

@@ -108,16 +108,29 @@ def grain_of(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> Grain | N
     return grains_of(levels, [where])[0]
 
 
-def grains_of(levels: NDArray[np.float32], parts: Sequence[NDArray[np.bool_]]) -> list[Grain | None]:
-    """Return the grain of each of some parts of a picture, as `grain_of` does."""
+def grains_of(
+    levels: NDArray[np.float32], parts: Sequence[NDArray[np.bool_]], *, least_levels: float = 0.0
+) -> list[Grain | None]:
+    """Return the grain of each of some parts of a picture, as `grain_of` does.
+
+    Args:
+        levels: (H, W, 3) RGB in levels of 255.
+        parts: (H, W) each.
+        least_levels: of luma in a part, else those behind it are not looked at, and are None.
+    """
     places = [_places(where) for where in parts]
     enough = [begin for begin in places if _are_enough(begin)]
+    found: list[Grain | None] = [None] * len(parts)
+    if not enough:
+        return found
     # By their slopes alone: by the grain itself, those that have little by chance would be taken.
-    slopes = _slopes_at(levels, enough) if enough else None
-    return [
-        None if slopes is None or not _are_enough(begin) else _grain_at(levels, slopes, begin)
-        for begin in places
-    ]
+    slopes = _slopes_at(levels, enough)
+    for index, begin in enumerate(places):
+        if _are_enough(begin):
+            found[index] = own = _grain_at(levels, slopes, begin)
+            if own.spectra[0].sum() < least_levels**2:
+                break
+    return found
 
 
 def _are_enough(places: Places) -> bool:
