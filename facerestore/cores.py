@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MOST_SIDE_BY_SIDE = 4
-"""Of a large face, what is computed takes up to 160 MB (measured)."""
+"""Giving grain to a face whose crop has 1100 px takes 140 MB (measured)."""
 
 _allowed = 0  # threads, as `allow` was told
 _photos = 1  # that are worked on at a time, as `cores_shared` was told
