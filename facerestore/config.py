@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from facerestore.errors import ConfigError, parse_toml, parse_whole, read_text, refusing
 from facerestore.face_parts import check_region_in_mask, parse_dial, parse_mask, parse_region
 from facerestore.fields import UnfitError, check, names_of, option, suggestion
-from facerestore.records import dataclass
 
 FACE_CHOICES = ("all", "largest", "center")
 """Words that ``faces`` knows beside a list of indices."""

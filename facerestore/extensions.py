@@ -12,14 +12,13 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from facerestore.errors import ConfigError, ExtensionError, FaceRestoreError, why
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from facerestore.errors import ConfigError, MalformedError, parse_whole, refusing
-from facerestore.records import dataclass
 
 CLASS_NAMES: tuple[str, ...] = (
     "background",

@@ -7,14 +7,12 @@ square face crop. In both, x runs right, y runs down, and integer values are pix
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from facerestore.records import dataclass
 
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB in the file's own depth and colour space; a grey photo has three equal channels."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
 
 from facerestore.backends.tensors import checked_crop
 from facerestore.errors import BackendError, ConfigError, count
 from facerestore.imaging.pixels import resize_face
-from facerestore.records import dataclass
 from facerestore.types import AlignedFace, FaceImage, ParsingMap, Stage
 
 if TYPE_CHECKING:

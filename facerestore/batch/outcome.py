@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from facerestore.batch.plan import PhotoJob
-from facerestore.records import dataclass
 
 
 class Status(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,6 @@ from facerestore.io import (
 )
 from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
 from facerestore.pipeline.report import mark_of, reading_notes, storage_note
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage
 from facerestore.video import is_clip
 

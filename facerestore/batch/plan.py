@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,6 @@ from facerestore.io import (
     resolve_format,
     search_folder,
 )
-from facerestore.records import dataclass
 from facerestore.video import has_clip_name, is_clip
 
 STREAM = Path("-")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,7 +16,6 @@ from facerestore.batch.plan import BatchPlan
 from facerestore.errors import BackendError, FaceRestoreError, count, named
 from facerestore.io import write_parts
 from facerestore.pictures.result import done_words
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.config import RestoreConfig

@@ -9,6 +9,7 @@ import sqlite3
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,6 @@ from pathlib import Path
 from facerestore.batch.journal_file import FILE, check_tables, checked_texts, telling
 from facerestore.errors import ConfigError, MalformedError, parse_whole
 from facerestore.io import SUFFIXES, RemotePath, lacking, located
-from facerestore.records import dataclass
 from facerestore.video import VIDEO_SUFFIXES
 
 _KINDS = {

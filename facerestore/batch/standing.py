@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from mmap import mmap
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from facerestore.errors import BackendError
 from facerestore.io import RemotePath
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.batch.outcome import PhotoOutcome

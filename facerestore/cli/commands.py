@@ -9,6 +9,7 @@ import atexit
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 
@@ -16,7 +17,6 @@ import typer
 
 from facerestore.cli.helping import help_of, paragraphs
 from facerestore.cli.stopping import end_now
-from facerestore.records import dataclass
 
 COMPLETION = "_FACERESTORE_COMPLETE"
 """Set by the shell where it asks for completions (click's name for a program called facerestore)."""

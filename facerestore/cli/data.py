@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from facerestore.cli.options import Spoken, command
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import ConfigError, ImageError, count
 from facerestore.fields import option
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.training.data.degraded_faces import DegradedFace

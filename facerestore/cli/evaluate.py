@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from facerestore.cli.options import command
 from facerestore.cli.terminal import Terminal
 from facerestore.errors import ConfigError
 from facerestore.fields import option
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.evaluation.cases import CaseFiles, CaseSource

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ import typer
 from facerestore.cli.options import Spoken
 from facerestore.errors import ImageError
 from facerestore.fields import option
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.evaluation.result import Evaluation

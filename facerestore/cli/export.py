@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,6 @@ from facerestore.cli.options import Spoken, command
 from facerestore.cli.terminal import Terminal, megabytes, print_json
 from facerestore.errors import count
 from facerestore.fields import option
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.export import Exported

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import typer
@@ -12,7 +12,6 @@ from facerestore.cli.options import Spoken, command
 from facerestore.cli.terminal import print_json
 from facerestore.errors import ConfigError
 from facerestore.fields import option
-from facerestore.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -17,7 +17,6 @@ from facerestore.cli.terminal import Terminal
 from facerestore.config import OutputConfig, RestoreConfig, load_config, make_config
 from facerestore.errors import ConfigError
 from facerestore.fields import Option, documented, names_of, option, option_of, type_of
-from facerestore.records import dataclass
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CONFIGURATIONS = (RestoreConfig, OutputConfig)

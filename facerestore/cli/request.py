@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -12,7 +13,6 @@ from facerestore.cli.options import Spoken
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig, Task
 from facerestore.errors import ConfigError
 from facerestore.fields import option
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from facerestore.batch import BatchPlan, Watch

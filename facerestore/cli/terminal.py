@@ -8,12 +8,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 import typer
-
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,6 @@ from facerestore.cli.options import Spoken, command
 from facerestore.cli.terminal import console, is_plain
 from facerestore.errors import ConfigError, check_packages
 from facerestore.fields import option
-from facerestore.records import dataclass
 from facerestore.training.recipes import EXTENSIONS, RECIPES, recipe_entry
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from facerestore.engines import Place
 from facerestore.extensions import Extensions
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     import torch

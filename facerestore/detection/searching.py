@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from facerestore.detection.frames import Reduction, View, apart
 from facerestore.detection.pyramid import Pyramid, Reach, pyramid, tiles
-from facerestore.records import dataclass
 from facerestore.types import DetectedFace, FoundFaces, Image, Search
 
 QUARTER_TURNS = (1, 2, 3)

@@ -7,10 +7,10 @@ waits for torch; torch runs weights that hold no graph, and all of them on CUDA.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from facerestore.errors import ConfigError
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from facerestore.cores import side_by_side
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.imaging.alignment import template, upscale_affine
 from facerestore.imaging.pixels import checked_canvas, match_colour, resize_face, resize_image
-from facerestore.records import dataclass
 from facerestore.types import Affine, AlignedFace, DetectedFace, FaceImage, Image, Mask
 
 POINT_SAMPLED_REDUCTION = 1.1

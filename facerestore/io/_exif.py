@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Set
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NamedTuple
-
-from facerestore.records import dataclass
 
 ORIENTATION = 0x0112
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128

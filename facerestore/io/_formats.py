@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from types import MappingProxyType, ModuleType
@@ -12,7 +12,6 @@ from types import MappingProxyType, ModuleType
 import numpy as np
 
 from facerestore.errors import ConfigError, ImageError, required_package
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from facerestore.io._files import Buffer
 from facerestore.io._opencv import opencv_pixels
 from facerestore.io._overheard import overheard
 from facerestore.io._source import Decoded, Samples, Source, finish
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage
 
 # SOF0 to SOF15 without DHT, JPG and DAC, which share their numbers.

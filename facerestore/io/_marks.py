@@ -10,7 +10,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +18,6 @@ from facerestore.errors import ImageError
 from facerestore.io import _xmp
 from facerestore.io._remote import RemotePath
 from facerestore.io._xmp import Name
-from facerestore.records import dataclass
 from facerestore.types import Metadata
 
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"

@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from facerestore.errors import ConfigError, FaceRestoreError, ImageError, required_package, why
 from facerestore.files import SUFFIX
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     _Base: TypeAlias = Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
 from facerestore.io._settle import settled
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage, Image, Metadata
 
 Samples: TypeAlias = NDArray[Any]

@@ -6,6 +6,7 @@ bytes, by a directory of ours; what the bytes mean is done here. So every depth 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from facerestore.io import _tiff_page as tags
 from facerestore.io._exif import LONG, SHORT, Directory, Field, field_of
 from facerestore.io._source import Samples, Source, inflated_as_far
 from facerestore.io._tiff_page import DEFLATE, OLD_DEFLATE, Page
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from facerestore.errors import ConfigError
@@ -18,7 +19,6 @@ from facerestore.parsing.classes import class_shares
 from facerestore.parsing.landmarks import LANDMARK_CLASSES, LandmarkParser
 from facerestore.parsing.mask import face_is_parsed, face_mask, whole_mask
 from facerestore.parsing.regions import strength_map
-from facerestore.records import dataclass
 from facerestore.types import AlignedFace, Decision, FaceParser, Mask, Outcome, ParsingMap
 
 if TYPE_CHECKING:

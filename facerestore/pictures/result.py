@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from facerestore.errors import count
 from facerestore.imaging.pixels import in_8_bits
 from facerestore.io import write_image
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage, Effect, RestoredFace
 
 if TYPE_CHECKING:

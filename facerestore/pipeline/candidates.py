@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facerestore.backends import backend_class, backend_names
@@ -9,7 +10,6 @@ from facerestore.config import RESTORE
 from facerestore.errors import FaceRestoreError
 from facerestore.pipeline.choose import AUTO, PARSE, PassedOver, choose
 from facerestore.pipeline.routing import GENERATIVE, Candidate, contenders, summary
-from facerestore.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

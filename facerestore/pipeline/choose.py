@@ -7,7 +7,7 @@ No network is loaded, and nothing is downloaded. Where each face is to have a ne
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +18,6 @@ from facerestore.config import INPAINT, RESTORE, TASKS, Task
 from facerestore.detection import DETECTORS
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing import FacePasting, LandmarkParser, ParseNetParser
-from facerestore.records import dataclass
 from facerestore.weights.files import sha256_of
 from facerestore.weights.mixing import REFINES, Base, Mix
 from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at, looks_like_path

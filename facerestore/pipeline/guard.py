@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from facerestore.cores import side_by_side
 from facerestore.quality.agreement import Agreement, agreement
 from facerestore.quality.judge import assess
-from facerestore.records import dataclass
 from facerestore.types import AlignedFace, Decision, FaceImage, Guarded, Outcome, RestoredFace
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ not to be had where they were fitted, so the guard takes ArcFace where ``faceres
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from facerestore.errors import MalformedError, WeightsError, refusing
 from facerestore.fields import make
 from facerestore.pipeline.guard import LIMITS
 from facerestore.quality.identity import ARCFACE, DLIB
-from facerestore.records import dataclass
 from facerestore.weights.files import read_json, write_json
 
 if TYPE_CHECKING:

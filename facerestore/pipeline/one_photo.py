@@ -7,14 +7,13 @@ parameters are handed on, and ``help`` by the signature that is made of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from inspect import signature
 from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, TypeAlias, TypeVar, overload
 
 from facerestore.config import RestoreConfig, make_config
 from facerestore.pipeline.progress import Cancel, OnProgress
-from facerestore.records import dataclass
 
 Channels: TypeAlias = Literal["rgb", "bgr"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from facerestore.config import RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS
 from facerestore.parsing import FacePasting
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage, DetectedFace, Image, RestoredFace
 
 if TYPE_CHECKING:

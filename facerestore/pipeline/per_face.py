@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from threading import Lock, Thread
 from typing import Any
@@ -28,7 +28,6 @@ from facerestore.pipeline.restore import Procedure, RestorePipeline, description
 from facerestore.pipeline.routing import DETAILED, Candidate, harm, judged_size, route, summary
 from facerestore.pipeline.stages import Assess, Judged, LineStage
 from facerestore.quality.judge import assess
-from facerestore.records import dataclass
 from facerestore.types import (
     AlignedFace,
     DecodedImage,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from facerestore.errors import CancelledError
 from facerestore.pipeline.parts import StageClock
-from facerestore.records import dataclass
 
 
 class Progress(NamedTuple):

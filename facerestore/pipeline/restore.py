@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,7 +39,6 @@ from facerestore.pipeline.report import (
 )
 from facerestore.pipeline.selection import to_restore
 from facerestore.pipeline.stages import Blend, LineStage, Measure
-from facerestore.records import dataclass
 from facerestore.types import DecodedImage, RestoredFace
 
 if TYPE_CHECKING:

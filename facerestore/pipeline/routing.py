@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from facerestore.quality.judge import SHARP_BLOCKINESS, SHARP_NOISE_LEVELS, FaceQuality
-from facerestore.records import dataclass
 from facerestore.types import Choice, Decision, Outcome
 
 CAREFUL, DETAILED, GENERATIVE = "careful", "detailed", "generative"

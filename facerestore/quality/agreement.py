@@ -8,6 +8,7 @@ the wrong lashes is not, for the input does not say what the lashes were.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from facerestore.imaging.alignment import FFHQ_SIZE, template
 from facerestore.imaging.pixels import LUMA
 from facerestore.quality.resolution import FEATURES
-from facerestore.records import dataclass
 from facerestore.types import FaceImage
 
 SIDE_PX = 128

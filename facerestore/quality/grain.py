@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from facerestore.records import dataclass
 
 PATCH_PX = 16
 """Side of the patches whose spectra are taken, pixels of the picture."""

@@ -15,7 +15,7 @@ mistake is restored: the judge errs to that side.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from facerestore.imaging.alignment import warp_to_crop
 from facerestore.imaging.pixels import LUMA, whole_levels
 from facerestore.quality.overlays import dots_period_px, long_lines, without_screens
 from facerestore.quality.resolution import detail_level, resolution, window
-from facerestore.records import dataclass
 from facerestore.types import Affine, AlignedFace, Decision, DetectedFace, FaceImage, Outcome
 
 MIN_EYE_DISTANCE_PX = 8.0

@@ -8,12 +8,12 @@ the skin is taken as it mostly is.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.imaging.alignment import FFHQ_SIZE
-from facerestore.records import dataclass
 
 Luma = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from facerestore.config import TASKS
 from facerestore.errors import WeightsError, parse_toml, read_text, refusing
 from facerestore.fields import MissingError, UnfitError, UnknownError, make, option
-from facerestore.records import dataclass
 
 PURPOSES = (
     *TASKS,

@@ -6,12 +6,12 @@ Files that nobody has published a hash of are looked into before they are believ
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
 from facerestore.errors import FaceRestoreError, MalformedError, WeightsError, refusing
-from facerestore.records import dataclass
 from facerestore.weights.catalog import WeightsEntry
 from facerestore.weights.files import sha256_of, unlike_weights
 from facerestore.weights.records import Pin, explain, read_pin

@@ -7,11 +7,11 @@ one record for each name, ``home/own/NAME.json``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facerestore.errors import WeightsError, parse_whole, refusing
-from facerestore.records import dataclass
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
 from facerestore.weights.files import copy_hashed, exclusive, read_json, write_json
 from facerestore.weights.mixing import REFINES

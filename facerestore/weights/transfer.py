@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
-
-from facerestore.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

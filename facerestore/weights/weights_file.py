@@ -8,12 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from facerestore.errors import MOST_INTEGER, MalformedError, parse_json_object
-from facerestore.records import dataclass
 
 SUFFIXES = frozenset({".pth", ".pt", ".safetensors"})
 """Endings of files that hold networks."""

@@ -7,6 +7,7 @@ without the package that runs it; that package is imported when the network is l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,6 @@ from facerestore.backends.exported.record import NetworkRecord, record_beside, r
 from facerestore.backends.exported.restorer import ExportedRestorer
 from facerestore.engines import Place
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
-from facerestore.records import dataclass
 from facerestore.weights.files import sha256_of
 from facerestore.weights.weights_file import SUFFIXES
 

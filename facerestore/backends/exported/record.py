@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from facerestore.errors import (
     refusing,
 )
 from facerestore.fields import UnfitError, check, names_of, option, suggestion
-from facerestore.records import dataclass
 
 KEY = "facerestore"
 """Where the record stands in a file's own metadata."""
