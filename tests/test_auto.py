@@ -19,11 +19,13 @@ from facerestore.evaluation.sheet import sheet_configs, sheet_pipelines
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import Available, available, usable
+from facerestore.pipeline.load import build_parser
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.per_face import FirstRestorer, Lines, facts_of, per_face
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.routing import Candidate
 from facerestore.quality.judge import FaceQuality
+from facerestore.testing.drawn_faces import trial_faces
 from facerestore.weights import WeightsStore, parse_catalog
 from facerestore.weights.checkpoint import save_state_dict
 from facerestore.weights.files import sha256_of
@@ -354,3 +356,21 @@ def test_lines_share_the_parser_that_they_take(tiny_store):
     assert len(lines) == 2
     assert {id(one.parser) for one in lines} == {id(line.parser)}
     assert isinstance(line.parser, LandmarkParser)
+
+
+def test_the_bundled_parser_is_loaded_when_a_face_needs_it(tmp_path, monkeypatch):
+    parsed = []
+
+    def load(chosen, config, *, device):
+        parsed.append(chosen.name)
+        return build_parser(chosen, config, device=device)
+
+    monkeypatch.setattr("facerestore.pipeline.build.build_parser", load)
+    monkeypatch.setattr(Lines, "begin_usual", lambda self: None)
+    line = build_pipeline(RestoreConfig(device="cpu"), store=WeightsStore(tmp_path))
+    assert line.parser.name == "parse"
+    assert not parsed
+    faces = trial_faces(256)
+    for _ in range(2):
+        assert [own.shape for own in line.parser.parse(faces)] == [(256, 256)] * len(faces)
+    assert parsed == ["parse.clean-256"]

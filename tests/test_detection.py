@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 
 from facerestore.detection import DETECTORS, create_detector
 from facerestore.detection.anchors import anchors, decode_boxes, decode_points
+from facerestore.detection.candidates import candidates
 from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
 from facerestore.detection.onnx_shape import with_input_shape
 from facerestore.detection.retinaface import (
@@ -245,3 +246,12 @@ def test_a_face_is_found_whether_it_fills_the_photo_or_is_small_in_it(embedded):
         (found,) = embedded.detect(canvas)
         away = np.abs(found.landmarks - face.landmarks * (side / 512)).max()
         assert away < 0.2 * found.eye_distance_px
+
+
+def test_of_cells_below_the_bar_the_best_are_taken_and_of_equal_ones_the_first():
+    cells = np.random.default_rng(0).normal(-3, 1, (16 * 16 + 8 * 8 + 4 * 4 + 2 * 2, 15)).astype(np.float32)
+    cells[[40, 77], 0] = cells[:, 0].max() + 1
+    one, three = (candidates(cells, (128, 128), 0.99, at_least=count) for count in (1, 3))
+    assert len(one.scores) == 1
+    assert np.array_equal(one.boxes[0], three.boxes[0])
+    assert np.array_equal(one.points[0], three.points[0])

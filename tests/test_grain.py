@@ -10,7 +10,18 @@ from facerestore.config import RestoreConfig
 from facerestore.imaging.blending import Paste, paste_faces
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.grain import with_grain
-from facerestore.quality.grain import PATCH_PX, drawn, grain_of
+from facerestore.quality.grain import (
+    LOW_SHARE,
+    MEAN_OVER_LOW,
+    PATCH_PX,
+    _window,
+    drawn,
+    grain_of,
+    grains_of,
+    quantile_of,
+    ring_powers,
+    white_noise,
+)
 from facerestore.weights import WeightsStore
 
 SIDE, FACE = 560, 256
@@ -93,11 +104,36 @@ def test_content_of_some_patches_is_no_part_of_the_spectrum():
 
 def test_drawn_grain_has_the_spectrum_that_was_measured():
     wanted = grain_of(128 + film(7), EVERYWHERE)
-    noise = drawn(wanted.spectra, (SIDE, SIDE), seed=5)
+    noise = drawn(wanted.spectra, white_noise((SIDE, SIDE), seed=5))
     found = grain_of(noise, EVERYWHERE)
     for plane in range(3):
         assert bands(found, plane) == pytest.approx(bands(wanted, plane), rel=0.15)
-    assert np.array_equal(noise, drawn(wanted.spectra, (SIDE, SIDE), seed=5))
+    assert np.array_equal(noise, drawn(wanted.spectra, white_noise((SIDE, SIDE), seed=5)))
+
+
+def test_noise_has_more_power_on_the_mean_than_three_quarters_of_its_patches_by_what_is_stated():
+    noise = np.random.default_rng(0).standard_normal((4000, 1, PATCH_PX, PATCH_PX), dtype=np.float32)
+    noise -= noise.mean(axis=(2, 3), keepdims=True)
+    powers = ring_powers(noise * _window().astype(np.float32))[:, 0]
+    assert powers.mean(axis=0) / np.quantile(powers, LOW_SHARE, axis=0) == pytest.approx(MEAN_OVER_LOW)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 37, 240])
+def test_a_quantile_is_numpys(count):
+    values = np.random.default_rng(count).random((count, 3, 12))
+    for share in (LOW_SHARE, 0.75):
+        assert np.array_equal(quantile_of(values, share), np.quantile(values, share, axis=0))
+
+
+def test_parts_of_a_picture_have_the_grain_that_each_has_alone():
+    half = EVERYWHERE.copy()
+    half[: SIDE // 2] = False
+    levels, corner = 128 + film(6), np.zeros_like(EVERYWHERE)
+    one, nothing, other = grains_of(levels, [half, corner, ~half])
+    assert nothing is None
+    for found, where in ((one, half), (other, ~half)):
+        assert np.array_equal(found.spectra, grain_of(levels, where).spectra)
+    assert [found is None for found in grains_of(levels, [half, ~half], least_levels=20)] == [False, True]
 
 
 GRAINS = {

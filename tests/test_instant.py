@@ -18,7 +18,6 @@ from facerestore.backends import load_backend
 from facerestore.backends.graph_restorer import GraphRestorer
 from facerestore.detection.embedded import open_cells, open_points
 from facerestore.engines import Place
-from facerestore.engines.device import available_cores, cores_shared, share_of_cores
 from facerestore.engines.graph import GRAPH, TAKEN, TORCH, open_graph, packed_graph, unpacked_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError, MalformedError
 from facerestore.parsing import load_parser
@@ -181,13 +180,6 @@ def test_threads_and_repeats_change_no_bit(name):
         face, *_ = trial_faces(restorer.face_size)
         found += restorer.restore([face], [trial_map(restorer.face_size)] if restorer.needs_parsing else None)
     assert all(np.array_equal(found[0], other) for other in found[1:])
-
-
-def test_graphs_have_their_share_of_the_cores_where_photos_share_them():
-    assert share_of_cores() == 0
-    with cores_shared(available_cores()):
-        assert share_of_cores() == 1
-    assert share_of_cores() == 0
 
 
 def test_a_batch_gives_what_single_faces_give():

@@ -110,6 +110,7 @@ def test_an_empty_crop_is_measured_without_a_fault(level):
     quality = judge(np.full((SIZE, SIZE, 3), level, np.uint8))
     measured = asdict(quality)
     assert measured.pop("dots_px") is None
+    assert measured.pop("lines_px") is None
     assert np.isfinite(list(measured.values())).all()
     assert not quality.sharp
 

@@ -193,14 +193,45 @@ def test_a_noisy_photo_says_what_cleans_the_whole_of_it():
     assert not notes(replace(config, grain=False))
 
 
+def on_a_screen(period_px, *, down=True, size=SIZE):
+    """Return a drawn face with every line of a screen a third darker, rows or columns."""
+    place = np.arange(size) * 2 * np.pi / period_px
+    shade = 1 - 0.15 * (1 + np.sin(place))
+    face = drawn(1, size=size) * (shade[:, None, None] if down else shade[None, :, None])
+    return np.clip(face, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize("period_px", [2.4, 4.0, 7.3])
+def test_lines_of_a_screen_are_known_and_how_far_they_are_apart(period_px, down):
+    quality = judge(on_a_screen(period_px, down=down))
+    assert quality.lines_px == pytest.approx(period_px, rel=0.05)
+    assert quality.dots_px is None
+
+
+def test_lines_are_measured_in_pixels_of_the_photo():
+    photo = on_a_screen(6.0, size=512)
+    assert judge(photo, size=512).lines_px == pytest.approx(6, rel=0.05)
+    assert judge(photo, size=512, turn=30).lines_px == pytest.approx(6, rel=0.05)
+
+
+def test_a_photo_says_which_faces_are_under_the_lines_of_a_screen():
+    line = build_pipeline(RestoreConfig(aligned=True, force=True, guard=False, device="cpu"))
+    report = line.run(DecodedImage(on_a_screen(5.0))).report
+    assert report["faces"][0]["quality"]["lines_px"] == pytest.approx(5, rel=0.05)
+    (note,) = [note for note in report["notes"] if "screen" in note]
+    assert re.match(r"face 0: under the lines of a screen, 5\.\d px apart, .*take the picture itself", note)
+
+
 @pytest.mark.parametrize("blur", [0.0, 1.5, 4.0])
 @pytest.mark.parametrize("quality", [None, 60, 25])
-def test_faces_and_their_jpeg_blocks_have_no_dots(blur, quality):
+def test_faces_and_their_jpeg_blocks_have_no_dots_and_no_lines(blur, quality):
     for colouring in range(len(COLOURINGS)):
         photo = drawn(colouring, blur)
         if quality is not None:
             photo = cv2.imdecode(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)
-        assert judge(photo).dots_px is None
+        measured = judge(photo)
+        assert (measured.dots_px, measured.lines_px) == (None, None)
 
 
 def test_lines_and_flat_pictures_have_no_dots():
@@ -210,7 +241,8 @@ def test_lines_and_flat_pictures_have_no_dots():
     assert judge(np.full((SIZE, SIZE, 3), 90, np.uint8)).dots_px is None
 
 
-def test_real_portraits_have_no_dots(shared):
+def test_real_portraits_have_no_dots_and_no_lines(shared):
     for path in sorted(shared("faces/val").rglob("*.jpg"))[::6]:
         face = cv2.resize(cv2.imread(str(path)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        assert judge(face).dots_px is None, path.name
+        measured = judge(face)
+        assert (measured.dots_px, measured.lines_px) == (None, None), path.name

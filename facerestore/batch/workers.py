@@ -2,7 +2,7 @@
 
 Each keeps all of torch's threads, for a network computes a little differently on another number of them: so a photo's
 result is, bit for bit, the same whatever else is worked on. Threads that wait sleep (``device.wait_asleep``). A graph,
-which computes the same on any number, has its share of the cores (``device.cores_shared``).
+which computes the same on any number, has its share of the cores (``cores.cores_shared``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from facerestore.batch.plan import STREAM, PhotoJob
-from facerestore.engines.device import available_cores
+from facerestore.cores import available_cores
 from facerestore.errors import ImageError
 from facerestore.io import RemotePath, picture_size, read_encoded
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facerestore.engines.device import available_cores, synchronise
+from facerestore.cores import available_cores
+from facerestore.engines.device import synchronise
 from facerestore.errors import required_package
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Future
 from dataclasses import replace
 from threading import Thread
@@ -11,6 +12,11 @@ from facerestore.cli.request import ENGINES, PhotosRequest
 
 if TYPE_CHECKING:
     from facerestore.pipeline.restore import RestorePipeline
+
+
+TURN_S = 0.001
+"""After so long Python gives another thread its turn, not after 5 ms: weights are mixed in many short calls, which take
+48 ms beside imports, and else 66."""
 
 
 def begun(request: PhotosRequest) -> PhotosRequest:
@@ -26,6 +32,7 @@ def begun(request: PhotosRequest) -> PhotosRequest:
     from facerestore.pipeline.build import build_pipeline
 
     one_heap()  # before there are threads
+    sys.setswitchinterval(TURN_S)
     pipeline: Future[RestorePipeline] = Future()
 
     def build() -> None:

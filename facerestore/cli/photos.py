@@ -42,7 +42,8 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal
 from facerestore.cli.turns import Turns
 from facerestore.config import RESTORE
-from facerestore.engines.device import cores_shared, one_heap
+from facerestore.cores import cores_shared
+from facerestore.engines.device import one_heap
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located
 from facerestore.pipeline.progress import OnProgress, Progress

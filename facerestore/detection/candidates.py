@@ -47,10 +47,17 @@ def candidates(
     scores = 1 / (1 + np.exp(-outputs[:, 0].astype(np.float64)))
     chosen = np.flatnonzero(scores >= threshold)
     if not at_least <= len(chosen) <= MOST:
-        chosen = np.argsort(-scores, kind="stable")[: min(MOST, max(at_least, len(chosen)))]
+        chosen = _best(scores, min(MOST, max(at_least, len(chosen))))
     boxes, points = _decoded(outputs[chosen].astype(np.float64), *_cells(chosen, size))
     kept = suppress_overlaps(boxes, scores[chosen], NMS_THRESHOLD)
     return Candidates(boxes[kept], points[kept], scores[chosen][kept])
+
+
+def _best(scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Return the places of the best scores, best first; of equal ones the first."""
+    if count == 1:  # in most tiles of a large photo, and a tenth of the time of sorting
+        return np.atleast_1d(np.argmax(scores))
+    return np.argsort(-scores, kind="stable")[:count]
 
 
 def _cells(

@@ -205,9 +205,11 @@ def search(cells: Engine, pixels: NDArray[np.uint8], threshold: float, *, at_lea
         BackendError: the network gave a value that is not finite.
     """
     height, width = (-(-side // CELL_PX) * CELL_PX for side in pixels.shape[:2])
-    canvas = np.zeros((1, height, width, 3), dtype=np.uint8)
-    canvas[0, : pixels.shape[0], : pixels.shape[1]] = pixels
-    outputs = cells.run(canvas)[0][0]
+    canvas = pixels
+    if pixels.shape[:2] != (height, width):
+        canvas = np.zeros((height, width, 3), dtype=np.uint8)
+        canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    outputs = cells.run(np.ascontiguousarray(canvas)[None])[0][0]
     if not np.isfinite(outputs).all():
         raise BackendError("the face detector gave values that are not finite; verify its weights")
     return candidates(outputs, (height, width), threshold, at_least=at_least)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Mapping, MutableMapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from facerestore import cores
 from facerestore.errors import ConfigError, require_torch
 
 if TYPE_CHECKING:
@@ -95,13 +95,6 @@ def _is_here(device: Device, index: int) -> bool:
     return torch.cuda.is_available() and index < torch.cuda.device_count()
 
 
-def available_cores() -> int:
-    """Return the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def set_threads(threads: int) -> None:
     """Let torch and OpenCV use ``threads`` CPU threads each; 0 leaves their own choice.
 
@@ -112,6 +105,7 @@ def set_threads(threads: int) -> None:
     """
     if threads < 0:
         raise ConfigError(f"threads is {threads}; give 0 for automatic, or a positive number")
+    cores.allow(threads)
     if threads:
         import cv2
 
@@ -119,28 +113,6 @@ def set_threads(threads: int) -> None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
-
-
-_photos = 1  # that are worked on at a time, as `cores_shared` was told
-
-
-@contextmanager
-def cores_shared(photos: int) -> Iterator[None]:
-    """Within the block a graph that is loaded has its share of the cores: so many photos are worked on at a time.
-
-    Only graphs, whose results are the same to the bit on any number of threads; those of torch are not.
-    """
-    global _photos
-    before, _photos = _photos, photos
-    try:
-        yield
-    finally:
-        _photos = before
-
-
-def share_of_cores() -> int:
-    """Return the CPU threads of a graph; 0 leaves them to what runs it, where one photo has all cores."""
-    return 0 if _photos == 1 else max(1, available_cores() // _photos)
 
 
 def autocast_dtype(precision: str, device: torch.device | Device) -> torch.dtype | None:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, Any
 
+from facerestore.cores import share_of_cores
 from facerestore.engines import Engine, Place
-from facerestore.engines.device import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
 from facerestore.weights.mixing import BASE, DRAWN, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at

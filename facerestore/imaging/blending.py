@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from facerestore.cores import side_by_side
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.imaging.alignment import template, upscale_affine
 from facerestore.imaging.pixels import checked_canvas, match_colour, resize_face, resize_image
@@ -76,7 +77,7 @@ class Paste:
             )
 
 
-class _Rectangle(NamedTuple):
+class Rectangle(NamedTuple):
     """Canvas pixels [left, right) x [top, bottom)."""
 
     left: int
@@ -84,20 +85,23 @@ class _Rectangle(NamedTuple):
     right: int
     bottom: int
 
-    def touches(self, other: _Rectangle) -> bool:
+    def touches(self, other: Rectangle) -> bool:
+        """Say whether both have a pixel in common."""
         across = self.left < other.right and other.left < self.right
         return across and self.top < other.bottom and other.top < self.bottom
 
-    def intersection(self, other: _Rectangle) -> _Rectangle:
-        return _Rectangle(
+    def intersection(self, other: Rectangle) -> Rectangle:
+        """Return what both have in common."""
+        return Rectangle(
             max(self.left, other.left),
             max(self.top, other.top),
             min(self.right, other.right),
             min(self.bottom, other.bottom),
         )
 
-    def union(self, other: _Rectangle) -> _Rectangle:
-        return _Rectangle(
+    def union(self, other: Rectangle) -> Rectangle:
+        """Return the least rectangle that holds both."""
+        return Rectangle(
             min(self.left, other.left),
             min(self.top, other.top),
             max(self.right, other.right),
@@ -111,7 +115,7 @@ class _Placed(NamedTuple):
     face: FaceImage
     mask: Mask
     to_crop: Affine
-    area: _Rectangle
+    area: Rectangle
 
 
 def paste_faces(
@@ -149,8 +153,9 @@ def paste_faces(
     canvas = resize_image(image, upscale) if canvas is None else checked_canvas(canvas, image, upscale)
     ratio = (canvas.shape[1] / image.shape[1], canvas.shape[0] / image.shape[0])
     placed = [_place(p, ratio, strength, colour_match, canvas.shape) for p in sorted(pastes, key=_sort_key)]
-    for group in _overlapping([p for p in placed if p is not None]):
-        _blend_group(canvas, group)
+    seen = [p for p in placed if p is not None]
+    groups = overlapping([p.area for p in seen])
+    side_by_side(lambda group: _blend_group(canvas, [seen[index] for index in group]), groups)
     return canvas
 
 
@@ -170,15 +175,15 @@ def _place(
     return _Placed(face=face, mask=mask, to_crop=to_crop, area=area)
 
 
-def _support(mask: Mask) -> _Rectangle | None:
+def _support(mask: Mask) -> Rectangle | None:
     """Return the rectangle of the mask's pixels above 0; None where there are none."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return None
-    return _Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Rectangle(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
-def _landing(support: _Rectangle, to_crop: Affine, shape: tuple[int, ...]) -> _Rectangle | None:
+def _landing(support: Rectangle, to_crop: Affine, shape: tuple[int, ...]) -> Rectangle | None:
     """Return the canvas rectangle that the support of the mask reaches; None where it lies outside."""
     inverse = np.linalg.inv(to_crop[:, :2])
     # One pixel to each side: linear interpolation carries the mask that far.
@@ -187,7 +192,7 @@ def _landing(support: _Rectangle, to_crop: Affine, shape: tuple[int, ...]) -> _R
     reached = (corners - to_crop[:, 2]) @ inverse.T
     left, top = np.floor(reached.min(axis=0)).astype(int)
     right, bottom = np.ceil(reached.max(axis=0)).astype(int) + 1
-    area = _Rectangle(
+    area = Rectangle(
         max(int(left), 0), max(int(top), 0), min(int(right), shape[1]), min(int(bottom), shape[0])
     )
     return area if area.left < area.right and area.top < area.bottom else None
@@ -206,17 +211,17 @@ def touched_area(
     """
     height, width = (round(upscale * side) for side in shape[:2])
     to_crop = upscale_affine(affine, (width / shape[1], height / shape[0]))
-    return _landing(_Rectangle(0, 0, face_size, face_size), to_crop, (height, width))
+    return _landing(Rectangle(0, 0, face_size, face_size), to_crop, (height, width))
 
 
-def _overlapping(placed: list[_Placed]) -> list[list[_Placed]]:
-    """Return ``placed`` in groups whose rectangles touch, each in the given order."""
+def overlapping(areas: Sequence[Rectangle]) -> list[list[int]]:
+    """Return the places of rectangles in groups of those that touch, each group in the given order."""
     groups: list[list[int]] = []
-    for index, face in enumerate(placed):
-        joined = [g for g in groups if any(placed[other].area.touches(face.area) for other in g)]
+    for index, area in enumerate(areas):
+        joined = [g for g in groups if any(areas[other].touches(area) for other in g)]
         groups = [g for g in groups if g not in joined]
         groups.append(sorted([index, *(member for g in joined for member in g)]))
-    return [[placed[index] for index in group] for group in groups]
+    return groups
 
 
 def _blend_group(canvas: Image, group: list[_Placed]) -> None:
@@ -230,7 +235,7 @@ def _blend_group(canvas: Image, group: list[_Placed]) -> None:
         _blend_band(canvas, [p for p in group if p.area.touches(band)], band)
 
 
-def _blend_band(canvas: Image, group: list[_Placed], band: _Rectangle) -> None:
+def _blend_band(canvas: Image, group: list[_Placed], band: Rectangle) -> None:
     """Write the faces into the pixels of ``band``, rounding once; pixels without a mask are not touched."""
     shape = (band.bottom - band.top, band.right - band.left)
     colour, weight = np.zeros((*shape, 3), dtype=np.float32), np.zeros(shape, dtype=np.float32)
@@ -255,7 +260,7 @@ def _blend_band(canvas: Image, group: list[_Placed], band: _Rectangle) -> None:
     pixels[covered] = np.clip(blended, 0, limit).astype(canvas.dtype)
 
 
-def _warp(placed: _Placed, area: _Rectangle) -> tuple[FaceImage, Mask]:
+def _warp(placed: _Placed, area: Rectangle) -> tuple[FaceImage, Mask]:
     """Return the face and its mask on the canvas pixels of ``area``."""
     import cv2
 
@@ -276,7 +281,7 @@ def _warp(placed: _Placed, area: _Rectangle) -> tuple[FaceImage, Mask]:
     return np.asarray(face, dtype=np.float32), np.clip(mask, 0, 1).astype(np.float32, copy=False)
 
 
-def _from_grid(to_crop: Affine, area: _Rectangle, density: int) -> Affine:
+def _from_grid(to_crop: Affine, area: Rectangle, density: int) -> Affine:
     """Return ``to_crop`` for a grid of ``density`` samples a pixel, from the corner of ``area``."""
     origin = np.array([area.left, area.top]) + (1 / density - 1) / 2
     linear = to_crop[:, :2]

@@ -143,7 +143,7 @@ def has_single_tone(face: FaceImage, mask: Mask, *, most_rms: float = SINGLE_TON
         mask: (S, S) float32 in [0, 1].
         most_rms: deviation from the tone that is still taken for noise, root mean square of values in [0, 1].
     """
-    return _is_grey(face) or _tone(face, mask, most_rms) is not None
+    return is_grey(face) or _tone(face, mask, most_rms) is not None
 
 
 def _in_single_tone(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage:
@@ -151,7 +151,7 @@ def _in_single_tone(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage
 
     The function is a parabola per channel, fitted under the mask and held constant beyond the lumas it saw.
     """
-    if _is_grey(lq):
+    if is_grey(lq):
         return grey_face(restored)
     found = _tone(lq, mask)
     if found is None:
@@ -163,7 +163,8 @@ def _in_single_tone(restored: FaceImage, lq: FaceImage, mask: Mask) -> FaceImage
     return toned
 
 
-def _is_grey(face: FaceImage) -> bool:
+def is_grey(face: FaceImage | Image) -> bool:
+    """Say whether the three channels of a picture are the same, bit for bit."""
     return np.array_equal(face[..., 0], face[..., 1]) and np.array_equal(face[..., 0], face[..., 2])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.cores import side_by_side
 from facerestore.engines.device import transfer_to
 from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError, count, first_line
@@ -103,6 +104,13 @@ class GraphParser(NetworkParser):
     def __init__(self, name: str, engine: Engine, *, input_size: int) -> None:
         self.name, self._engine, self.input_size = name, engine, input_size
         self.max_batch = engine.fixed_batch or (ACCELERATOR_BATCH if engine.accelerated else 1)
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return the maps of faces, see :meth:`NetworkParser.parse`; on a CPU several calls go side by side."""
+        if self._engine.accelerated:
+            return super().parse(faces)
+        calls = [faces[start : start + self.max_batch] for start in range(0, len(faces), self.max_batch)]
+        return [own for maps in side_by_side(super().parse, calls) for own in maps]
 
     def labels(self, crops: Sequence[FaceImage]) -> NDArray[np.uint8]:
         """Return the id of each pixel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -34,6 +35,7 @@ from facerestore.pipeline.choose import (
 )
 from facerestore.pipeline.grain import with_grain
 from facerestore.pipeline.load import (
+    ParserLater,
     build_damage_finder,
     build_detector,
     build_guard,
@@ -48,6 +50,8 @@ from facerestore.pipeline.restore import Procedure, RestorePipeline
 from facerestore.weights import WeightsStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from facerestore.backends.restorer import Restorer
@@ -177,7 +181,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         parser, facts = first.parser, first.facts
     else:
         parsing = choose(PARSE, config, store)
-        parser = shared_parser(parsing, config, device=device)
+        parser = _common_parser(parsing, partial(shared_parser, parsing, config, device=device), device)
         facts = replace(
             facts_of(found),
             device=str(device),
@@ -203,6 +207,15 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         background=build_upsampler(behind, config, device=device),
         procedure=per_face(lines),
     )
+
+
+def _common_parser(
+    chosen: ChosenWeights, get: Callable[[], FaceParser | None], device: Device
+) -> FaceParser | None:
+    """Return the parser of lines with several networks; one of the catalog is left to the thread that loads those."""
+    if chosen.path is None or chosen.backend is None or device.type != "cpu":
+        return get()
+    return ParserLater(chosen.backend, cast("Callable[[], FaceParser]", get))
 
 
 def _build_repair(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from facerestore.cores import side_by_side
 from facerestore.imaging.alignment import upscale_affine, warp_to_crop
 from facerestore.parsing.mask import face_mask
 from facerestore.types import AlignedFace, Effect, Image, RestoredFace
@@ -36,10 +37,12 @@ def with_changes(
         size: (W, H) of the photo, pixels.
     """
     ratio = (result.shape[1] / size[0], result.shape[0] / size[1])
-    return [
-        face if own is None or face.restored is None else _measured(face, own, result, ratio)
-        for face, own in zip(faces, before, strict=True)
-    ]
+
+    def measured(one: tuple[RestoredFace, AlignedFace | None]) -> RestoredFace:
+        face, own = one
+        return face if own is None or face.restored is None else _measured(face, own, result, ratio)
+
+    return side_by_side(measured, list(zip(faces, before, strict=True)))
 
 
 def _measured(

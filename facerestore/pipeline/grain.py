@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.cores import side_by_side
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
-from facerestore.imaging.blending import Paste
-from facerestore.quality.grain import LEAST_LEVELS, Spectrum, drawn, grain_of, is_smooth, rounding
+from facerestore.imaging.blending import Paste, Rectangle, overlapping
+from facerestore.imaging.pixels import is_grey
+from facerestore.quality.grain import (
+    LEAST_LEVELS,
+    Spectrum,
+    drawn,
+    grain_of,
+    grains_of,
+    is_smooth,
+    rounding,
+    white_noise,
+)
 from facerestore.types import Affine, Image, Mask
 
 SURROUNDINGS = 0.25
@@ -21,6 +32,9 @@ INSIDE = 0.9
 
 LEAST_LACK = 0.15
 """Faces that lack less of the power of the grain's luma have enough of their own: 0.92 of its standard deviation."""
+
+REACH_PX = 24
+"""From a face its grain is measured: the blur that leaves light and shade, of 5 px, has 20 px to each side."""
 
 LEVELS = 255.0
 
@@ -44,6 +58,22 @@ class _Area(NamedTuple):
         """Where the face is."""
         return np.asarray(self.share >= INSIDE * self.most)
 
+    @property
+    def face(self) -> tuple[slice, slice]:
+        """The rows and columns of the area in which there is anything of the face."""
+        rows, columns = (np.flatnonzero((self.share > 0).any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return slice(0), slice(0)
+        return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+    @property
+    def reach(self) -> Rectangle:
+        """What is looked at and written to where the face gets grain, pixels of the canvas."""
+        rows, columns = self.face
+        left, top = self.columns.start - REACH_PX, self.rows.start - REACH_PX
+        right, bottom = self.columns.start + REACH_PX, self.rows.start + REACH_PX
+        return Rectangle(left + columns.start, top + rows.start, right + columns.stop, bottom + rows.stop)
+
 
 def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int]) -> Callable[[Image], Image]:
     """Return what gives pasted faces the grain of the photo; without a mask no pixel is touched.
@@ -62,12 +92,18 @@ def with_grain(canvas: Image, pastes: Sequence[Paste], *, size: tuple[int, int])
     areas = [_area_of(paste, affine, canvas.shape) for paste, affine in zip(pastes, affines, strict=True)]
     for area in areas:
         taken[area.rows, area.columns] |= area.share > 0
-    grains = [_grain_at(canvas, area, ~taken[area.rows, area.columns]) for area in areas]
+    grains = side_by_side(lambda area: _grain_at(canvas, area, ~taken[area.rows, area.columns]), areas)
+    grainy = [(area, grain) for area, grain in zip(areas, grains, strict=True) if grain is not None]
 
     def give(pixels: Image) -> Image:
-        for area, grain in zip(areas, grains, strict=True):
-            if grain is not None:
-                _give(pixels[area.rows, area.columns], area, grain)
+        faces: list[Image] = [pixels[area.rows, area.columns] for area, _ in grainy]
+        grey = [is_grey(face) for face in faces]
+
+        def give_some(group: Sequence[int]) -> None:
+            for index in group:
+                _give(faces[index], *grainy[index], grey=grey[index])
+
+        side_by_side(give_some, overlapping([area.reach for area, _ in grainy]))
         return pixels
 
     return give
@@ -101,37 +137,41 @@ def _grain_at(canvas: Image, area: _Area, outside: NDArray[np.bool_]) -> Spectru
     levels = _levels(canvas[area.rows, area.columns])
     if area.most == 0 or is_smooth(levels, outside):
         return None
-    around, on_face = grain_of(levels, outside), grain_of(levels, area.inner)
+    around, on_face = grains_of(levels, [outside, area.inner], least_levels=LEAST_LEVELS)
     if around is None or not (around.alike or on_face):
         return None
     grain = around.spectra if on_face is None else np.minimum(around.spectra, on_face.spectra)
     return grain if grain[0].sum() >= LEAST_LEVELS**2 else None
 
 
-def _give(pixels: Image, area: _Area, grain: Spectrum) -> None:
-    """Write the grain that a face lacks into its pixels."""
+def _give(pixels: Image, area: _Area, grain: Spectrum, *, grey: bool) -> None:
+    """Write the grain that a face lacks into its pixels, those of its area; ``grey`` where they have one channel."""
     limit, levels = np.iinfo(pixels.dtype).max, _levels(pixels)
     own = grain_of(levels, area.inner)
     if own is None:
         return
-    grey = bool((pixels == pixels[..., :1]).all())
     lacks = np.maximum(grain - own.spectra - rounding(LEVELS / limit, grey=grey), 0)
     if lacks[0].sum() <= LEAST_LACK * grain[0].sum():
         return
     if grey:
         lacks[1:] = 0
+    face, (height, width) = area.face, area.share.shape
+    share, smooth = area.share[face], levels[face].copy()
     # Where the input shines through, its own grain does too: of variance (1 - share) squared.
-    lacking = np.sqrt((1 - (1 - area.share) ** 2) / (1 - (1 - area.most) ** 2))[..., None]
-    shape = area.share.shape
+    lacking = np.sqrt((1 - (1 - share) ** 2) / (1 - (1 - area.most) ** 2))[..., None]
+    white = white_noise((height, width), seed=SEED + height * width)
 
     def grainy(power: Spectrum) -> Image:
-        noise = drawn(power, shape, seed=SEED + shape[0] * shape[1])
-        found = np.rint((levels + noise * lacking) * np.float32(limit / LEVELS))
-        rounded: Image = np.clip(found, 0, limit).astype(pixels.dtype)
-        return rounded
+        found = drawn(power, white, face)
+        found *= lacking
+        found += smooth
+        found *= np.float32(limit / LEVELS)
+        np.clip(np.rint(found, out=found), 0, limit, out=found)
+        return cast("Image", found.astype(pixels.dtype))
 
     # Features and grain together have another spread than grain alone, so what came out is measured, and made good.
-    came = grain_of(_levels(grainy(lacks)), area.inner)
+    levels[face] = _levels(grainy(lacks))
+    came = grain_of(levels, area.inner)
     if came is not None:
         lacks = np.clip(lacks + grain - came.spectra, lacks / 2, 2 * lacks)
-    np.copyto(pixels, grainy(lacks), where=area.share[..., None] > 0)
+    np.copyto(pixels[face], grainy(lacks), where=share[..., None] > 0)

@@ -14,11 +14,15 @@ from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
+from facerestore.cores import side_by_side
 from facerestore.quality.agreement import Agreement, agreement
 from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, Decision, FaceImage, Guarded, Outcome, RestoredFace
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from facerestore.quality.identity import IdentityNetwork
     from facerestore.quality.judge import FaceQuality
 
@@ -111,12 +115,14 @@ class Guard:
         Raises:
             FaceRestoreError: the identity network cannot be opened or run.
         """
-        return [
-            face
-            if face.aligned is None or face.restored is None
-            else self._passed(face, face.aligned, face.restored, quality or assess(face.aligned))
-            for face, quality in zip(faces, qualities, strict=True)
-        ]
+
+        def judged(one: tuple[RestoredFace, FaceQuality | None]) -> RestoredFace:
+            face, quality = one
+            if face.aligned is None or face.restored is None:
+                return face
+            return self._passed(face, face.aligned, face.restored, quality or assess(face.aligned))
+
+        return side_by_side(judged, list(zip(faces, qualities, strict=True)))
 
     def _passed(
         self, face: RestoredFace, aligned: AlignedFace, restored: FaceImage, quality: FaceQuality
@@ -144,8 +150,14 @@ class Guard:
         network = self._opened()
         if network is None:
             return None
-        own = network.describe([lq])[0]
-        return lambda face: network.likeness(network.describe([face])[0], own)
+        own: list[NDArray[np.float32]] = []
+
+        def likeness(face: FaceImage) -> float:
+            described = network.describe([face] if own else [face, lq])
+            own.extend(described[1:])
+            return network.likeness(described[0], own[0])
+
+        return likeness
 
     def _opened(self) -> IdentityNetwork | None:
         with self._lock:

@@ -17,6 +17,7 @@ from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
 from facerestore.pipeline.guard import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from facerestore.background import TiledUpsampler
     from facerestore.pipeline.tasks.damage import FoundDamage
     from facerestore.quality.identity import IdentityNetwork
-    from facerestore.types import FaceDetector, FaceParser
+    from facerestore.types import AlignedFace, FaceDetector, FaceParser, ParsingMap
     from facerestore.weights import WeightsStore
 
 
@@ -119,6 +120,25 @@ def build_parser(
         provider = TORCH if config.provider == TORCH else None
         return load_parser(chosen.source, device=device, place=Place(str(device), provider, config.threads))
     return LandmarkParser() if chosen.name == LANDMARKS else None
+
+
+class ParserLater:
+    """The parser of a line that is loaded when a face first needs it, or by a thread sooner; see `FaceParser`.
+
+    Args:
+        name: of its network.
+        get: gives it, loaded now where it is not yet.
+
+    Raises:
+        FaceRestoreError: where faces are parsed, whatever ``get`` raises.
+    """
+
+    def __init__(self, name: str, get: Callable[[], FaceParser]) -> None:
+        self.name, self._get = name, get
+
+    def parse(self, faces: Sequence[AlignedFace]) -> list[ParsingMap]:
+        """Return one (S, S) map of CelebAMask-HQ ids per face, S the size of its ``lq``."""
+        return self._get().parse(faces)
 
 
 def build_damage_finder(

@@ -232,26 +232,35 @@ def notes_with(parts: Parts, photo: Passage, of_face: Callable[[int, RestoredFac
     return [
         *parts.restorer.remarks,
         *noise_notes(parts, photo),
-        *dots_notes(photo),
+        *overlay_notes(photo),
         *(note for index, face in restored for note in of_face(index, face)),
     ]
 
 
-def dots_notes(photo: Passage) -> list[str]:
-    """Return what should be known of restored faces that are printed in dots; nothing where none is."""
-    found = {
-        index: quality.dots_px
+DOTS = (
+    "printed in dots, {:.1f} px apart, which are no part of a face and smoothed only in part; scan the print with"
+    " descreening, or blur the dots away and reduce the photo first"
+)
+LINES = (
+    "under the lines of a screen, {:.1f} px apart, which are no part of a face and smoothed only in part; take the"
+    " picture itself in the place of its photo, or blur the lines away and reduce the photo first"
+)
+
+
+def overlay_notes(photo: Passage) -> list[str]:
+    """Return what should be known of restored faces that lie under dots or lines; nothing where none does."""
+    judged = [
+        (index, quality)
         for index, (face, quality) in enumerate(zip(photo.faces, photo.qualities, strict=False))
-        if face.restored is not None and quality is not None and quality.dots_px is not None
-    }
-    if not found:
-        return []
-    names = f"face{'' if len(found) == 1 else 's'} {', '.join(map(str, found))}"
-    period_px = sorted(found.values())[len(found) // 2]
-    return [
-        f"{names}: printed in dots, {period_px:.1f} px apart, which are no part of a face and smoothed only in part;"
-        " scan the print with descreening, or blur the dots away and reduce the photo first"
+        if face.restored is not None and quality is not None
     ]
+    notes = []
+    for words, field in ((DOTS, "dots_px"), (LINES, "lines_px")):
+        found = {index: px for index, quality in judged if (px := getattr(quality, field)) is not None}
+        if found:
+            names = f"face{'' if len(found) == 1 else 's'} {', '.join(map(str, found))}"
+            notes.append(f"{names}: {words.format(sorted(found.values())[len(found) // 2])}")
+    return notes
 
 
 def face_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:

@@ -7,8 +7,10 @@ the spectrum of the photo's.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,10 @@ is clipped or painted over, behind them what has edges and texture."""
 
 SHADE_SIGMA_PX = 5.0
 """Of the blur that leaves light and shade: it takes all but a fiftieth of what the patches see as grain."""
+
+SHADE_REACH_PX = 40
+"""Beyond a patch nothing changes its slopes: twice as far as that blur reaches, for OpenCV rounds the last pixels of a
+row in another way."""
 
 LEAST_PATCHES = 12
 """Fewer say nothing reliable of a spectrum."""
@@ -44,9 +50,6 @@ LEAST_SHARE = 0.35
 COARSEST = 1.5
 """Frequencies below so many waves a patch are light and shade, not grain."""
 
-TRIALS = 4000
-"""Patches of white noise that say how its power spreads."""
-
 CORRECTIONS = 20
 """Of a filter by what it gives: three times as many change no band by 2%."""
 
@@ -60,8 +63,19 @@ LOW_SHARE = 0.25
 """Of the patches lie below what counts as the power of noise at a frequency, times what noise has on the mean over
 it."""
 
-Plane = NDArray[np.float32]
+MEAN_OVER_LOW: NDArray[np.float64] = np.array(
+    [
+        9.543743653151308, 1.96671382866256, 1.5803130603090145, 1.4672095169390678,
+        1.3402525260544105, 1.315959322449494, 1.2770166020168543, 1.2642063902707736,
+        1.2645540515696498, 1.3654399510554145, 1.7243011680998215, 2.4101686137518405,
+    ]
+)  # fmt: skip
+"""Mean power of noise over that below which `LOW_SHARE` of its patches lie, by whole waves a patch: of 4000 patches of
+white noise, which a test draws again."""
+
 Spectrum = NDArray[np.float64]
+Places: TypeAlias = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""First rows and columns of patches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +104,56 @@ def grain_of(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> Grain | N
         levels: (H, W, 3) RGB in levels of 255.
         where: (H, W), the part.
     """
-    rows, columns = _places(where)
-    if len(rows) * (QUIET[1] - QUIET[0]) < LEAST_PATCHES:
-        return None
+    return grains_of(levels, [where])[0]
+
+
+def grains_of(
+    levels: NDArray[np.float32], parts: Sequence[NDArray[np.bool_]], *, least_levels: float = 0.0
+) -> list[Grain | None]:
+    """Return the grain of each of some parts of a picture, as `grain_of` does.
+
+    Args:
+        levels: (H, W, 3) RGB in levels of 255.
+        parts: (H, W) each.
+        least_levels: of luma in a part, else those behind it are not looked at, and are None.
+    """
+    places = [_places(where) for where in parts]
+    enough = [begin for begin in places if _are_enough(begin)]
+    found: list[Grain | None] = [None] * len(parts)
+    if not enough:
+        return found
     # By their slopes alone: by the grain itself, those that have little by chance would be taken.
+    slopes = _slopes_at(levels, enough)
+    for index, begin in enumerate(places):
+        if _are_enough(begin):
+            found[index] = own = _grain_at(levels, slopes, begin)
+            if own.spectra[0].sum() < least_levels**2:
+                break
+    return found
+
+
+def _are_enough(places: Places) -> bool:
+    return len(places[0]) * (QUIET[1] - QUIET[0]) >= LEAST_PATCHES
+
+
+def _slopes_at(levels: NDArray[np.float32], places: Sequence[Places]) -> NDArray[np.float32]:
+    """Return the slopes of the patches that begin at some places, (H, W); what lies far from all of them is 0."""
+    reach = []
+    for along, side in zip((0, 1), levels.shape, strict=False):
+        least, most = (int(f([f(begin[along]) for begin in places])) for f in (np.min, np.max))
+        reach.append(slice(max(0, least - SHADE_REACH_PX), min(side, most + PATCH_PX + SHADE_REACH_PX)))
+    rows, columns = reach
+    slopes = np.zeros(levels.shape[:2], np.float32)
+    slopes[rows, columns] = _slopes(levels[rows, columns] @ OPPONENT[0])
+    return slopes
+
+
+def _grain_at(levels: NDArray[np.float32], slopes: NDArray[np.float32], places: Places) -> Grain:
+    """Return the grain of the quiet ones of the patches that begin at some places."""
+    rows, columns = places
     first, last = (int(share * len(rows)) for share in QUIET)
-    quiet = np.argsort(_slopes(levels @ OPPONENT[0])[rows, columns], kind="stable")[first:last]
-    patches = _patches(levels @ OPPONENT.T, rows[quiet], columns[quiet])
+    quiet = np.argsort(slopes[rows, columns], kind="stable")[first:last]
+    patches = _patches(levels, rows[quiet], columns[quiet])
     powers = np.sort(_powers(patches[:, :1]))
     low, high = powers[len(powers) // 10], powers[-1 - len(powers) // 10]
     return Grain(_spectra(patches), alike=bool(low >= LEAST_SHARE**2 * high))
@@ -104,8 +161,7 @@ def grain_of(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> Grain | N
 
 def is_smooth(levels: NDArray[np.float32], where: NDArray[np.bool_]) -> bool:
     """Say after a quick look whether a part of a picture has far too little grain to be seen; see `grain_of`."""
-    patches = _patches((levels @ OPPONENT[0])[..., None], *_places(where, QUICK_PATCHES))
-    power = np.sort(_powers(patches))
+    power = np.sort(_powers(_patches(levels, *_places(where, QUICK_PATCHES))[:, :1]))
     return not len(power) or float(power[len(power) // 2]) < (LEAST_LEVELS / 2) ** 2
 
 
@@ -120,16 +176,29 @@ def rounding(step: float, *, grey: bool) -> Spectrum:
     return np.asarray(rows * step**2 / 12 / PATCH_PX**2, dtype=np.float64)[:, None, None]
 
 
-def drawn(spectra: Spectrum, shape: tuple[int, int], *, seed: int) -> NDArray[np.float32]:
-    """Return (H, W, 3) RGB noise in levels, of mean 0, with these spectra of luma and two planes of colour."""
+def white_noise(shape: tuple[int, int], *, seed: int) -> NDArray[np.float32]:
+    """Return three (H, W) planes of white noise, (3, H, W), of variance 1: what `drawn` makes grain of."""
+    return np.random.default_rng(seed).standard_normal((3, *shape), dtype=np.float32)
+
+
+def drawn(
+    spectra: Spectrum, white: NDArray[np.float32], part: tuple[slice, slice] = (slice(None), slice(None))
+) -> NDArray[np.float32]:
+    """Return (H, W, 3) RGB noise in levels, of mean 0, with these spectra of luma and two planes of colour.
+
+    Args:
+        spectra: (3, P, P), as `Grain` has them.
+        white: what it is made of, see `white_noise`.
+        part: rows and columns of it that are wanted.
+    """
     import cv2
 
-    rng = np.random.default_rng(seed)
-    planes = []
-    for kernel in _kernels(spectra).astype(np.float32):
-        white = rng.standard_normal(shape, dtype=np.float32)
-        planes.append(cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
-    return np.stack(planes, axis=-1) @ BACK.T
+    kernels = _kernels(spectra).astype(np.float32)
+    planes = [
+        cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_REFLECT_101)[part]
+        for plane, kernel in zip(white, kernels, strict=True)
+    ]
+    return np.asarray(cv2.merge(planes) @ BACK.T, dtype=np.float32)
 
 
 def _kernels(spectra: Spectrum) -> Spectrum:
@@ -164,29 +233,37 @@ def _spectra(patches: NDArray[np.float32]) -> Spectrum:
 
     Content only adds to noise, so that what has little of both shows it.
     """
-    low = np.quantile(_ring_powers(patches), LOW_SHARE, axis=0) * _expected()
+    low = quantile_of(ring_powers(patches), LOW_SHARE) * MEAN_OVER_LOW
     return np.asarray(low[:, _ring()] * _fine_grid(), dtype=np.float64)
 
 
-def _ring_powers(patches: NDArray[np.float32]) -> NDArray[np.float64]:
+def quantile_of(values: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return below what ``share`` of (N, ...) values lie, (...), as ``np.quantile`` does; that imports numpy.ma."""
+    place = share * (len(values) - 1)
+    first, last = math.floor(place), math.ceil(place)
+    ordered = np.partition(values, (first, last), axis=0)
+    step, part = ordered[last] - ordered[first], place - first
+    found = ordered[first] + step * part if part < 0.5 else ordered[last] - step * (1 - part)
+    return np.asarray(found, dtype=np.float64)
+
+
+def ring_powers(patches: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the (N, C, R) mean power of each of (N, C, P, P) patches by how many waves a patch."""
     half = np.square(np.abs(np.fft.rfft2(patches))) / PATCH_PX**4
-    ring = _ring()[:, : half.shape[-1]]
-    twice = np.ones(half.shape[-1])
-    twice[1:-1] = 2  # a real picture's spectrum is the same seen from behind
-    shares = np.eye(ring.max() + 1)[ring] * twice[:, None]
-    return np.asarray(np.tensordot(half, shares / shares.sum(axis=(0, 1)), 2), dtype=np.float64)
+    return np.asarray(np.tensordot(half, _ring_shares(), 2), dtype=np.float64)
 
 
 @cache
-def _expected() -> NDArray[np.float64]:
-    """Return the mean power of noise over that below which `LOW_SHARE` of its patches lie, by waves a patch, (R,)."""
-    noise = np.random.default_rng(0).standard_normal((TRIALS, 1, PATCH_PX, PATCH_PX), dtype=np.float32)
-    noise -= noise.mean(axis=(2, 3), keepdims=True)
-    powers = _ring_powers(noise * _window().astype(np.float32))[:, 0]
-    return np.asarray(powers.mean(axis=0) / np.quantile(powers, LOW_SHARE, axis=0))
+def _ring_shares() -> NDArray[np.float64]:
+    """Return what part each frequency is of the mean over as many waves a patch, (P, P / 2 + 1, R)."""
+    ring = _ring()[:, : PATCH_PX // 2 + 1]
+    twice = np.ones(ring.shape[1])
+    twice[1:-1] = 2  # a real picture's spectrum is the same seen from behind
+    shares = np.eye(ring.max() + 1)[ring] * twice[:, None]
+    return np.asarray(shares / shares.sum(axis=(0, 1)))
 
 
+@cache
 def _ring() -> NDArray[np.intp]:
     """Return how many waves a patch each frequency is, whole ones, (P, P)."""
     frequency = np.fft.fftfreq(PATCH_PX) * PATCH_PX
@@ -201,18 +278,20 @@ def _around(spectra: Spectrum) -> Spectrum:
     return np.asarray(means)[:, ring]
 
 
+@cache
 def _window() -> Spectrum:
     window = np.outer(np.hanning(PATCH_PX + 2)[1:-1], np.hanning(PATCH_PX + 2)[1:-1])
     return np.asarray(window / np.sqrt((window**2).mean()))
 
 
+@cache
 def _fine_grid() -> NDArray[np.bool_]:
     """Return which frequencies are grain's, (P, P)."""
     frequency = np.fft.fftfreq(PATCH_PX) * PATCH_PX
     return np.asarray(np.hypot(frequency[:, None], frequency[None]) >= COARSEST)
 
 
-def _places(where: NDArray[np.bool_], most: int = MOST_PATCHES) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _places(where: NDArray[np.bool_], most: int = MOST_PATCHES) -> Places:
     """Return the first rows and columns of patches that lie wholly in a part: about ``most``."""
     import cv2
 
@@ -224,14 +303,16 @@ def _places(where: NDArray[np.bool_], most: int = MOST_PATCHES) -> tuple[NDArray
 
 
 def _patches(
-    pixels: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]
+    levels: NDArray[np.float32], rows: NDArray[np.intp], columns: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Return the (N, C, P, P) patches of (H, W, C) pixels that begin there, as their window shows them."""
+    """Return the (N, 3, P, P) patches that begin there, luma and two planes of colour, as their window shows them."""
     if not len(rows):
-        return np.empty((0, pixels.shape[2], PATCH_PX, PATCH_PX), np.float32)
-    patches = np.lib.stride_tricks.sliding_window_view(pixels, (PATCH_PX, PATCH_PX), (0, 1))[rows, columns]
-    patches = patches - patches.mean(axis=(2, 3), keepdims=True)
-    return np.asarray(patches * _window().astype(np.float32))
+        return np.empty((0, 3, PATCH_PX, PATCH_PX), np.float32)
+    begun = np.lib.stride_tricks.sliding_window_view(levels, (PATCH_PX, PATCH_PX), (0, 1))[rows, columns]
+    patches = (begun.transpose(0, 2, 3, 1) @ OPPONENT.T).transpose(0, 3, 1, 2)
+    patches -= patches.mean(axis=(2, 3), keepdims=True)
+    patches *= _window().astype(np.float32)
+    return np.asarray(patches)
 
 
 def _slopes(luma: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from facerestore.imaging.alignment import warp_to_crop
 from facerestore.imaging.pixels import LUMA, whole_levels
-from facerestore.quality.overlays import dots_period_px, long_lines, without_screens
+from facerestore.quality.overlays import long_lines, regular_overlay, without_screens
 from facerestore.quality.resolution import detail_level, resolution, window
 from facerestore.types import Affine, AlignedFace, Decision, DetectedFace, FaceImage, Outcome
 
@@ -73,6 +73,7 @@ class FaceQuality:
             photo pixels cut into 256 px of crop.
         sharp: nothing would be gained by a restoration.
         dots_px: how far the dots of a printed screen are apart that lies over it, photo pixels; None without one.
+        lines_px: how far the lines of a display are apart that was photographed, photo pixels; None without any.
     """
 
     eye_distance_px: float
@@ -83,6 +84,7 @@ class FaceQuality:
     skin_detail: float
     sharp: bool
     dots_px: float | None = None
+    lines_px: float | None = None
 
 
 def assess(aligned: AlignedFace) -> FaceQuality:
@@ -100,7 +102,7 @@ def assess(aligned: AlignedFace) -> FaceQuality:
         blockiness=_blockiness(luma, aligned.affine) if enlargement >= BLOCKS_VISIBLE else 1.0,
         skin_detail=seen.fine * max(size / SKIN_LEVELS_AT_PX, 1) / _kept_detail(aligned.affine),
         sharp=False,
-        dots_px=dots_period_px(luma, aligned.affine),
+        **regular_overlay(luma, aligned.affine)._asdict(),
     )
     return replace(measured, sharp=not _fault_words(measured))
 

@@ -7,11 +7,12 @@ sharpest parts measures them.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.imaging.alignment import affine_scale
 from facerestore.imaging.pixels import whole_levels
 from facerestore.types import Affine
 
@@ -40,6 +41,12 @@ DOTS_LEVELS = 0.5
 """Least amplitude of both, levels of 255."""
 LEAST_TURN = 0.06
 """Of their directions against the sides of the photo, as a sine: what is nearer is blocks and lines."""
+LINES_RATIO = 400.0
+"""Least power of a screen's lines over the median around."""
+LINES_LEVELS = 2.0
+"""Least amplitude of lines, levels of 255: the pixels of what was enlarged are weaker."""
+LINES_OVER_BLOCKS = 12.0
+"""Least power of lines over what is as fine along the other side of the photo."""
 LOG_STEPS = 6
 """Steps of a logarithm of power, of which 8 bits hold 42."""
 
@@ -49,6 +56,18 @@ LINE_SHARE, LINE_REACH_SHARE, LINE_HALF_SHARE = 0.078, 0.023, 0.016
 LOOKED_AT_PX = 256
 """Side of the crop at which lines are looked for: a line that a larger crop alone shows is no crease."""
 SUBPIXEL_BITS = 4  # of OpenCV's drawing
+
+
+class Overlay(NamedTuple):
+    """What lies regularly over a face.
+
+    Attributes:
+        dots_px: how far the dots of a print are apart, photo pixels; None without any.
+        lines_px: how far the lines of a screen are apart, photo pixels; None without any.
+    """
+
+    dots_px: float | None = None
+    lines_px: float | None = None
 
 
 def without_screens(luma: NDArray[np.float32], window: tuple[slice, slice]) -> NDArray[np.float32]:
@@ -118,12 +137,12 @@ def _with_margin(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(values, AROUND_BINS, mode="wrap")
 
 
-def dots_period_px(luma: NDArray[np.float32], affine: Affine) -> float | None:
-    """Return how far the dots of a printed screen are apart, photo pixels; None where a face shows none.
+def regular_overlay(luma: NDArray[np.float32], affine: Affine) -> Overlay:
+    """Return how far the dots or lines are apart that lie over a face.
 
-    Dots lie in a square lattice, turned against the photo's sides (the yellow of four inks apart): two frequencies of
-    one length at right angles, both far out of those around them and strong enough to be seen. JPEG blocks, scan lines,
-    cloth and hair are not like that.
+    Dots of a print lie in a square lattice, turned against the photo's sides (the yellow of four inks apart): two
+    frequencies of one length at right angles, both far out of those around them and strong enough to be seen. Lines of
+    a screen follow one side of the photo, JPEG blocks both.
 
     Args:
         luma: (S, S) in levels of 255, an aligned crop.
@@ -138,17 +157,30 @@ def dots_period_px(luma: NDArray[np.float32], affine: Affine) -> float | None:
     fine = (seen - cv2.GaussianBlur(seen, (0, 0), GROUND_SIGMA_PX)) * np.outer(fade, fade)
     power = np.square(np.abs(np.fft.fftshift(np.fft.fft2(fine)))) + LEAST_POWER
     above = np.log(power).astype(np.float32) - _log_median(power)
-    # Of a wave of amplitude 1, seen through the window.
-    least = (DOTS_LEVELS * float(fade.sum()) ** 2 / 2) ** 2
+    wave = (float(fade.sum()) ** 2 / 2) ** 2  # of amplitude 1, seen through the window
     middle = side // 2
     places = np.indices((side, side)) - middle
     waves = np.hypot(*places) / side
-    peaks = (above > math.log(DOTS_RATIO)) & (power > least) & (waves > LOWEST_FREQUENCY) & (waves < 0.5)
+    seen_waves = (waves > LOWEST_FREQUENCY) & (waves < 0.5)
+    peaks = (above > math.log(DOTS_RATIO)) & (power > DOTS_LEVELS**2 * wave) & seen_waves
+    if not peaks.any():
+        return Overlay()
     tops = np.argwhere(peaks & (above == cv2.dilate(above, np.ones((5, 5), np.uint8)))) - middle
-    # Columns are x and y, in waves a photo pixel; those near a side of the photo are blocks and lines.
+    strengths = above[*(tops + middle).T]
+    # Columns are x and y, in waves a photo pixel.
     found = (tops[:, ::-1] / side) @ affine[:, :2]
     turns = np.abs(found).min(axis=1) >= LEAST_TURN * np.hypot(*found.T)
-    tops, found = tops[turns], found[turns]
+    dots_px = _dots_px(found[turns], strengths[turns])
+    if dots_px is not None:
+        return Overlay(dots_px=dots_px)
+    plain = ~turns & (power[*(tops + middle).T] > LINES_LEVELS**2 * wave)
+    return Overlay(
+        lines_px=_lines_px(found[plain], strengths[plain], finest=1.5 / side * affine_scale(affine))
+    )
+
+
+def _dots_px(found: NDArray[np.float64], strengths: NDArray[np.float32]) -> float | None:
+    """Return how far dots are apart, of (N, 2) frequencies off the photo's sides; None where they are no lattice."""
     lengths = np.hypot(*found.T)
     if not len(found):
         return None
@@ -158,8 +190,24 @@ def dots_period_px(luma: NDArray[np.float32], affine: Affine) -> float | None:
     pairs = np.argwhere(apart <= DOTS_TOLERANCE)
     if not len(pairs):
         return None
-    strengths = above[*(tops + middle).T]
     return float(1 / lengths[max(pairs, key=lambda pair: strengths[pair].min())].mean())
+
+
+def _lines_px(found: NDArray[np.float64], strengths: NDArray[np.float32], *, finest: float) -> float | None:
+    """Return how far lines are apart, of (N, 2) frequencies along the photo's sides; None where they are blocks.
+
+    Args:
+        found: x and y, in waves a photo pixel.
+        strengths: logarithms of their power over that around.
+        finest: what the crop tells apart, in waves a photo pixel.
+    """
+    rows, lengths = np.abs(found[:, 1]) > np.abs(found[:, 0]), np.hypot(*found.T)
+    alike = (rows[:, None] != rows) & (np.abs(lengths[:, None] - lengths) < finest)
+    across = np.where(alike, strengths, 0).max(axis=1, initial=0)  # N
+    lines = (strengths > math.log(LINES_RATIO)) & (strengths - across > math.log(LINES_OVER_BLOCKS))
+    if not lines.any():
+        return None
+    return float(1 / lengths[lines][strengths[lines].argmax()])
 
 
 def _log_median(power: NDArray[Any]) -> NDArray[np.float32]:
