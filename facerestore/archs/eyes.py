@@ -24,6 +24,8 @@ class EyesNet(nn.Module):
     The right eye is seen mirrored, so both have the same network: two convolutions with maxima, two layers.
     """
 
+    luma: Tensor
+
     def __init__(self, widths: tuple[int, int] = (12, 16), hidden: int = 16, dropout: float = 0.3) -> None:
         super().__init__()
         rows, columns = ((edge.stop - edge.start) // 2 for edge in LEFT_EYE)
@@ -44,8 +46,8 @@ class EyesNet(nn.Module):
         h = functional.max_pool2d(self.near(h).relu(), 2)
         h = functional.max_pool2d(self.wide(h).relu(), 2).flatten(1)
         h = functional.dropout(h, self.dropout, self.training)
-        found: Tensor = self.closed(self.hidden(h).relu())
-        return found.unflatten(0, (-1, 2)).squeeze(2)
+        found: Tensor = self.closed(self.hidden(h).relu())  # 2B 1
+        return found.reshape(-1, 2)
 
 
 class ClosedEyes(nn.Module):

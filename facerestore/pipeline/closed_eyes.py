@@ -30,7 +30,7 @@ CLOSED = 0.5
 SHARE = 0.5
 """Sigma of the blur, of that of the input's edges: looked at, lids lose all that was invented, and show no seam."""
 
-ZONE_PX = (24.0, 13.0)
+ZONE_PX = (27.0, 15.0)
 """Half width and half height of what gives way around each eye."""
 
 FEATHER_PX = 4.0

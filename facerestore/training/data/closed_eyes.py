@@ -101,11 +101,11 @@ def _shut_one(
     lashes = np.stack([columns, edge], axis=1)[len(columns) // 12 : -(len(columns) // 12) or None]
     thick = max(1, round(rng.uniform(0.8, 2.8) * unit))
     cv2.polylines(line, [np.rint(lashes * 16).astype(np.int32)], False, 1.0, thick, cv2.LINE_AA, 4)
-    zone, line = (cv2.GaussianBlur(mask, (0, 0), 1.2 * unit)[..., None] for mask in (zone, line))
+    around_eye, dark = (cv2.GaussianBlur(mask, (0, 0), 1.2 * unit)[..., None] for mask in (zone, line))
     colour = np.median(moved[around_rows(upper, above), columns[0] : columns[-1]].reshape(-1, 3), axis=0)
-    result = face + (moved.astype(np.float32) - face) * zone
-    line = np.clip(line * rng.uniform(0.8, 1.5), 0, 0.95)
-    result = result + (colour * rng.uniform(0.1, 0.35) - result) * line
+    result = face + (moved.astype(np.float32) - face) * around_eye
+    dark = np.clip(dark * rng.uniform(0.8, 1.5), 0, 0.95)
+    result = result + (colour * rng.uniform(0.1, 0.35) - result) * dark
     return np.asarray(np.clip(np.rint(result), 0, 255), dtype=np.uint8)
 
 

@@ -55,7 +55,7 @@ class EyesRecipe(Recipe):
         """Return settings of a run from nothing."""
         return {
             "engine": {
-                "steps": 450,
+                "steps": 600,
                 "batch_size": 16,
                 "precision": "no",
                 "warmup_steps": 40,
@@ -64,6 +64,7 @@ class EyesRecipe(Recipe):
             },
             "data": {
                 "face_size": FACE_SIZE,
+                "augmentation": {"max_shift": 0.012, "max_scale": 0.06},
                 "mix": {"gfpgan": 0.5, "web": 0.17, "phone": 0.17, "old-photo": 0.08, "clean": 0.08},
             },
         }
