@@ -2,10 +2,10 @@
 
 python -m benchmarks.closed_eyes --shared SHARED [--presets web,phone,gfpgan] [--seeds 1,2,3] [--weights FILE]
 
-SHARED (or FACERESTORE_SHARED) holds ``faces/{train,val}/SET/NAME.jpg``, and ``faces/parts/train/SET/NAME.png``. Closed are
-the faces of `CLOSED_FACES`, which were looked at, unseen those of them that training did not see, open all other
-validation faces, narrow the training faces with the least openness beyond the closed ones. A row for each preset: in how
-many degraded pictures of each eyes count as closed. Sharp ones, which are not looked at, count as left alone.
+SHARED (or FACERESTORE_SHARED) holds ``faces/{train,val}/SET/NAME.jpg``, and ``faces/parts/train/SET/NAME.png``. Closed
+are the faces of `CLOSED_FACES`, which were looked at, unseen those of them that training did not see, open all other
+validation faces, narrow the training faces with the least openness beyond the closed ones. A row for each preset: in
+how many degraded pictures of each eyes count as closed. Sharp ones, which are not looked at, count as left alone.
 """
 
 from __future__ import annotations
