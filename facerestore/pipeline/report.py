@@ -271,8 +271,8 @@ def guard_notes(index: int, face: RestoredFace) -> list[str]:
         )
     if face.guard.eyes_softened:
         notes.append(
-            f"face {index}: its eyes look closed ({face.guard.eyes_closed:.0%} likely), so nothing finer than the photo"
-            " shows is drawn there; --no-guard draws it"
+            f"face {index}: its eyes look closed, so nothing finer than the photo shows is drawn there;"
+            " --no-guard draws it"
         )
     return notes
 
