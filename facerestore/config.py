@@ -132,7 +132,7 @@ class RestoreConfig:
     )
     """Make sure that each restored face is still the one in the photo.
 
-    One that disagrees with its input is used in part, or kept.
+    One that disagrees with its input is used in part, or kept; eyes that look closed stay so.
     """
 
     min_identity: float | None = option(

@@ -248,6 +248,9 @@ class Guarded:
             ``identity`` names the network; None without one.
         least_identity: what that must be at least; None without a network.
         reason: why the whole face does not pass, one plain sentence for people; None where it does.
+        eyes_closed: how likely its eyes are closed in the input, 0 to 1; None where nobody looked: the input is sharp
+            enough, or no network tells.
+        eyes_softened: they count as closed, and nothing finer than the input shows is drawn there.
     """
 
     share: float
@@ -257,6 +260,8 @@ class Guarded:
     identity: float | None = None
     least_identity: float | None = None
     reason: str | None = None
+    eyes_closed: float | None = None
+    eyes_softened: bool = False
 
 
 @dataclass(frozen=True, slots=True)

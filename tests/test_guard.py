@@ -188,6 +188,8 @@ def test_a_journal_knows_by_which_network_faces_were_guarded(tmp_path, monkeypat
 
     monkeypatch.setattr(stores, "packaged", lambda file: None)
     assert not any("dlib" in name for name in networks())
+    assert any(name.startswith("eyes.clean-256 ") for name in networks())
+    assert not any("eyes" in name for name in networks(guard=False))
     if WeightsStore(tmp_path / "other").locate("dlib.resnet-v1") is None:
         monkeypatch.undo()
     if WeightsStore(tmp_path).locate("dlib.resnet-v1") is None:

@@ -12,9 +12,9 @@ from facerestore.training.plan import make_plan, run_plan, samples_of
 from facerestore.training.recipes.base import Scene
 
 
-def drawn_plan(name, folder, *assignments, count=4):
+def drawn_plan(name, folder, *assignments, count=4, face_size=64):
     """Return the plan of a smoke run of recipe ``name`` on a few drawn faces, with these settings on top."""
-    faces, maps = write_drawn_faces(folder / "drawn", count=count, face_size=64)
+    faces, maps = write_drawn_faces(folder / "drawn", count=count, face_size=face_size)
     given = (f"data.parsing={str(maps)!r}", *assignments)
     return make_plan(name, faces=faces, validation_faces=faces, assignments=given, smoke=True)
 

@@ -17,6 +17,7 @@ from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.choose import (
     BACKGROUND,
     DETECT,
+    EYES,
     IDENTITY,
     NONE,
     PARSE,
@@ -62,7 +63,7 @@ def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
     else:
         found = [choose("restore", config, store)]
     found += [each.base for each in found if each.base is not None]
-    found += [choose(purpose, config, store) for purpose in (DETECT, PARSE, BACKGROUND, IDENTITY)]
+    found += [choose(purpose, config, store) for purpose in (DETECT, PARSE, BACKGROUND, IDENTITY, EYES)]
     for each in found:
         if each.mix is not None:  # what it is mixed with decides as much
             base = store.entry(store.entry(each.name).detail_of or "")

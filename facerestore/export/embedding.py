@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from facerestore import __version__
 from facerestore.archs.convolution import published_forms
 from facerestore.archs.detector import PictureCells
+from facerestore.archs.eyes import ClosedEyes
 from facerestore.archs.landmarks import CROP_SIZE, CropPoints
 from facerestore.archs.parts import DamageShares, PartLabels, PartsNet
 from facerestore.backends import load_backend
@@ -38,6 +39,9 @@ from facerestore.files import path_written_whole
 from facerestore.parsing import PartsParser, load_parser
 from facerestore.parsing.damage import FACE_SIZE, load_damage_network
 from facerestore.parsing.damage import NAME as DAMAGE
+from facerestore.parsing.eyes import FACE_SIZE as EYES_FACE_SIZE
+from facerestore.parsing.eyes import NAME as EYES
+from facerestore.parsing.eyes import load_eyes_network
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import open_weights, trained_size
 from facerestore.weights.mixing import BASE, DRAWN, REFINES, Base, Mix, mixed
@@ -173,6 +177,15 @@ def _damage_finder(file: WeightsFile) -> _Subject:
     return _Subject(module, (faces,), program, (["faces"], ["shares"]))
 
 
+def _eye_reader(file: WeightsFile) -> _Subject:
+    module, faces = (
+        ClosedEyes(load_eyes_network(file)).eval(),
+        torch.zeros(2, EYES_FACE_SIZE, EYES_FACE_SIZE, 3),
+    )
+    program, _ = record_program(module, (faces,))
+    return _Subject(module, (faces,), program, (["faces"], ["closed"]))
+
+
 def _cleaner(file: WeightsFile) -> _Subject:
     from torch.export import Dim, export
 
@@ -190,6 +203,7 @@ _OTHERS: Mapping[str, Callable[[WeightsFile], _Subject]] = {
     "landmarks": _looker,
     "parse": _parser,
     DAMAGE: _damage_finder,
+    EYES: _eye_reader,
 }
 """By what the header calls the network: those that restore no faces."""
 

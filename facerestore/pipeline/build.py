@@ -25,6 +25,7 @@ from facerestore.pipeline.choose import (
     BACKGROUND,
     DAMAGE,
     DETECT,
+    EYES,
     IDENTITY,
     LANDMARKS,
     PARSE,
@@ -188,8 +189,8 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
             parser=_network_facts(parsing),
             passed_over=_passed_over(finding, parsing),
         )
-    knowing = choose(IDENTITY, config, store)
-    passed_over = (*facts.passed_over, *_passed_over(behind, knowing))
+    knowing, seeing = choose(IDENTITY, config, store), choose(EYES, config, store)
+    passed_over = (*facts.passed_over, *_passed_over(behind, knowing, seeing))
     return RestorePipeline(
         detector,
         FirstRestorer(lines),
@@ -201,7 +202,7 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
             identity=_network_facts(knowing),
             passed_over=passed_over,
         ),
-        guard=build_guard(knowing, config, device=device),
+        guard=build_guard(knowing, seeing, config, device=device),
         grain=with_grain if config.grain else None,
         repair=_build_repair(config, store, detector, device),
         background=build_upsampler(behind, config, device=device),
@@ -315,7 +316,7 @@ def assemble(
     behind = choose(BACKGROUND, config, store)
     if task is not RESTORE or config.official:  # another face than that in the photo may be wanted
         config = replace(config, guard=False, min_identity=None, grain=False)
-    knowing = choose(IDENTITY, config, store)
+    knowing, seeing = choose(IDENTITY, config, store), choose(EYES, config, store)
     facts = PipelineFacts(
         weights=None if chosen.path is None else chosen.name,
         sha256=chosen.sha256,
@@ -327,7 +328,7 @@ def assemble(
         parser=_network_facts(parsing),
         background=_network_facts(behind),
         identity=_network_facts(knowing),
-        passed_over=_passed_over(finding, parsing, behind, knowing),
+        passed_over=_passed_over(finding, parsing, behind, knowing, seeing),
     )
     return RestorePipeline(
         detector,
@@ -336,7 +337,7 @@ def assemble(
         parser=make_parser(parsing, config, device=device),
         facts=facts,
         background=build_upsampler(behind, config, device=device),
-        guard=build_guard(knowing, config, device=device),
+        guard=build_guard(knowing, seeing, config, device=device),
         grain=with_grain if config.grain else None,
         repair=_build_repair(config, store, detector, device),
         procedure=procedure,

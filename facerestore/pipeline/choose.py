@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 AUTO, NONE, LANDMARKS = "auto", "none", LandmarkParser.name
 """What may be given in the place of a name: the best that is here, nothing, and the parser that needs no network."""
 
-PARSE, DETECT, BACKGROUND, IDENTITY, DAMAGE = "parse", "detect", "background", "identity", "damage"
+PARSE, DETECT, BACKGROUND, IDENTITY = "parse", "detect", "background", "identity"
+DAMAGE, EYES = "damage", "eyes"
 """Purposes of weights beside those of `facerestore.types.TASKS`."""
 
 PassedOver: TypeAlias = tuple[tuple[str, str], ...]
@@ -92,7 +93,8 @@ def choose(
     """Return the weights that ``config`` asks for.
 
     Args:
-        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT`, `BACKGROUND`, `IDENTITY` or `DAMAGE`.
+        purpose: of a task, such as ``restore``; or `PARSE`, `DETECT`, `BACKGROUND`, `IDENTITY`, `DAMAGE` or
+            `EYES`.
         config: names weights, or leaves them open.
         store: where weights are looked for.
         needed_by: what cannot do without parsing maps, in the words of messages, such as ``backend 'psfr'``.
@@ -114,6 +116,8 @@ def choose(
         return _identity(config, store)
     if purpose == DAMAGE:
         return _damage_finder(config, store)
+    if purpose == EYES:
+        return best(EYES, store) if config.guard else ChosenWeights()
     return _restorer(config, store, TASKS[purpose])
 
 

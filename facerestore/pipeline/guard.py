@@ -2,6 +2,7 @@
 
 It asks whether the face agrees with what the input resolves (``facerestore.quality.agreement``, no network), and where
 an identity network is installed, whether it is as near to its input as an undamaged face is to its damaged picture.
+Eyes that look closed in the input keep what it shows of them (``facerestore.pipeline.closed_eyes``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from facerestore.cores import side_by_side
+from facerestore.pipeline.closed_eyes import CLOSED, is_looked_at, with_soft_eyes
 from facerestore.quality.agreement import Agreement, agreement
 from facerestore.quality.judge import assess
 from facerestore.types import AlignedFace, Decision, FaceImage, Guarded, Outcome, RestoredFace
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from facerestore.parsing.eyes import EyeReader
     from facerestore.quality.identity import IdentityNetwork
     from facerestore.quality.judge import FaceQuality
 
@@ -81,6 +84,7 @@ class Guard:
         identities: what the likeness to the input must be, for each of `LIMITS`, where another network than dlib's says
             it; None takes theirs.
         least_identity: what it must be for all of them; None takes those.
+        open_eyes: opens what tells closed eyes when the first face is judged that may need it; None where nothing does.
     """
 
     def __init__(
@@ -89,8 +93,11 @@ class Guard:
         *,
         identities: Sequence[float] | None = None,
         least_identity: float | None = None,
+        open_eyes: Callable[[], EyeReader] | None = None,
     ) -> None:
         self._open, self._lock = open_network, Lock()
+        self._open_eyes, self._eyes_lock = open_eyes, Lock()
+        self._eyes: EyeReader | None = None
         self._identities, self._least = identities, least_identity
         self._network: IdentityNetwork | None = None
 
@@ -113,16 +120,29 @@ class Guard:
             qualities: what was measured on each.
 
         Raises:
-            FaceRestoreError: the identity network cannot be opened or run.
+            FaceRestoreError: a network cannot be opened or run.
         """
 
         def judged(one: tuple[RestoredFace, FaceQuality | None]) -> RestoredFace:
             face, quality = one
             if face.aligned is None or face.restored is None:
                 return face
-            return self._passed(face, face.aligned, face.restored, quality or assess(face.aligned))
+            return self._judged(face, face.aligned, face.restored, quality or assess(face.aligned))
 
         return side_by_side(judged, list(zip(faces, qualities, strict=True)))
+
+    def _judged(
+        self, face: RestoredFace, aligned: AlignedFace, restored: FaceImage, quality: FaceQuality
+    ) -> RestoredFace:
+        passed = self._passed(face, aligned, restored, quality)
+        eyes = self._eye_reader() if is_looked_at(quality, aligned.lq.shape[0]) else None
+        if eyes is None or passed.restored is None or passed.guard is None:
+            return passed
+        (likelihood,) = eyes.closed([aligned.lq])
+        closed = likelihood >= CLOSED
+        soft = with_soft_eyes(passed.restored, blur_px=quality.blur_px) if closed else passed.restored
+        guarded = replace(passed.guard, eyes_closed=likelihood, eyes_softened=closed)
+        return replace(passed, restored=soft, guard=guarded)
 
     def _passed(
         self, face: RestoredFace, aligned: AlignedFace, restored: FaceImage, quality: FaceQuality
@@ -164,6 +184,12 @@ class Guard:
             if self._network is None and self._open is not None:
                 self._network = self._open()
         return self._network
+
+    def _eye_reader(self) -> EyeReader | None:
+        with self._eyes_lock:
+            if self._eyes is None and self._open_eyes is not None:
+                self._eyes = self._open_eyes()
+        return self._eyes
 
     def _look(
         self,

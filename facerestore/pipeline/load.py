@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from facerestore.backends.restorer import Restorer
     from facerestore.background import TiledUpsampler
+    from facerestore.parsing.eyes import EyeReader
     from facerestore.pipeline.tasks.damage import FoundDamage
     from facerestore.quality.identity import IdentityNetwork
     from facerestore.types import AlignedFace, FaceDetector, FaceParser, ParsingMap
     from facerestore.weights import WeightsStore
+    from facerestore.weights.weights_file import WeightsSource
 
 
 def load_restorer(
@@ -159,22 +161,33 @@ def build_damage_finder(
 
 
 def build_guard(
-    chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str = "cpu"
+    chosen: ChosenWeights, eyes: ChosenWeights, config: RestoreConfig, *, device: torch.device | str = "cpu"
 ) -> Guard | None:
     """Return what makes sure that restored faces are still those in the photo; None where it is not wanted.
 
     Args:
         chosen: the identity network, which is opened when the first face is judged; there may be none.
+        eyes: what tells closed eyes, opened when a face may need it; there may be none.
         config: says whether it is wanted, and how alike faces must be.
         device: where a network of torch's runs.
     """
     if not config.guard:
         return None
+    open_eyes = None if eyes.source is None else partial(_open_eyes, eyes.source, config.provider)
     if chosen.path is None or chosen.backend is None:
-        return Guard()
+        return Guard(open_eyes=open_eyes)
     place = Place(str(device), threads=config.threads)
     opened = partial(_open_identity, chosen.path, chosen.backend, place)
-    return Guard(opened, identities=chosen.identities, least_identity=config.min_identity)
+    return Guard(
+        opened, identities=chosen.identities, least_identity=config.min_identity, open_eyes=open_eyes
+    )
+
+
+def _open_eyes(source: WeightsSource, provider: str | None) -> EyeReader:
+    from facerestore.parsing.eyes import load_eye_reader
+
+    # On the CPU: an accelerator takes longer to be handed two eyes.
+    return load_eye_reader(source, place=Place("cpu", TORCH if provider == TORCH else None, 1))
 
 
 def _open_identity(path: Path, backend: str, place: Place) -> IdentityNetwork:

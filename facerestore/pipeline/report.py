@@ -270,10 +270,20 @@ def face_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:
 
 
 def guard_notes(index: int, face: RestoredFace) -> list[str]:
-    """Return what people should know of a face of which only a part was used."""
-    if face.guard is None or face.guard.share == 1:
+    """Return what people should know of a face of which only a part was used, or whose eyes are closed."""
+    if face.guard is None:
         return []
-    return [f"face {index}: only {face.guard.share:.0%} of the restored face is used: {face.guard.reason}"]
+    notes = []
+    if face.guard.share < 1:
+        notes.append(
+            f"face {index}: only {face.guard.share:.0%} of the restored face is used: {face.guard.reason}"
+        )
+    if face.guard.eyes_softened:
+        notes.append(
+            f"face {index}: its eyes look closed, so nothing finer than the photo shows is drawn there;"
+            " --no-guard draws it"
+        )
+    return notes
 
 
 def precision_notes(parts: Parts, index: int, face: RestoredFace) -> list[str]:

@@ -114,6 +114,7 @@ def _runs_alone(header: Mapping[str, str]) -> bool:
         "finder",
         "landmarks",
         "damage",
+        "eyes",
     )
 
 

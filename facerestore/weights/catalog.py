@@ -22,6 +22,7 @@ PURPOSES = (
     "discriminator",
     "parse",
     "damage",
+    "eyes",
     "detect",
     "landmarks",
     "identity",

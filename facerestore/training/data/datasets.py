@@ -125,7 +125,7 @@ class FaceSource:
             if self._max_reduction:
                 return read_window(file, self._size, max_reduction=self._max_reduction, rng=rng), None
             face = read_face(file, self._size)
-            return face, read_parsing_map(file, self._maps, self._size) if self.has_maps else None
+            return face, self.read_map(number) if self.has_maps else None
         except ImageError as error:
             if number not in self._bad:
                 self._bad.add(number)
@@ -135,6 +135,10 @@ class FaceSource:
                     f"{len(self._bad)} of {len(self.files)} pictures cannot be used; the last: {error}"
                 ) from error
             return None
+
+    def read_map(self, number: int) -> NDArray[np.uint8]:
+        """Return the parsing map of a face, (S, S) uint8; raises ImageError where it cannot be read."""
+        return read_parsing_map(self.files[number], self._maps, self._size)
 
 
 class PairDataset(Samples):

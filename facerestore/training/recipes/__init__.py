@@ -67,6 +67,9 @@ RECIPES: Mapping[str, RecipeEntry] = {
     "damage": RecipeEntry(
         f"{_ROOM}.damage:DamageRecipe", "a small network that finds damage in faces", "damage", "damage"
     ),
+    "eyes": RecipeEntry(
+        f"{_ROOM}.eyes:EyesRecipe", "a tiny network that tells closed eyes in faces", "eyes", "eyes"
+    ),
     "parsenet": RecipeEntry(
         f"{_ROOM}.parsenet:ParseNetRecipe",
         "the parser of degraded faces, ParseNet (arXiv 2009.08709)",
