@@ -205,6 +205,21 @@ def test_a_nearly_sharp_face_far_larger_than_the_network_is_kept_unless_forced()
     assert (forced["decision"], forced["choice"]) == ("restored", "too-large")
 
 
+def test_what_was_measured_on_a_crop_of_another_size_is_told_in_pixels_of_the_crop_that_is_restored():
+    sides = []
+
+    def assess(aligned):
+        sides.append(aligned.lq.shape[0])
+        return FaceQuality(60.0, 0.8, 2.0, 1.0, 1.0, 1.0, sharp=False)
+
+    result = workshop(LARGE).pipeline(PRIOR, CAREFUL, assess=assess).run(photo())
+    (face,), (told,) = result.faces, result.report["faces"]
+    assert (face.choice.weights, face.aligned.lq.shape[0]) == (PRIOR.name, 128)
+    assert 64 < sides[0] < 128
+    assert told["quality"]["blur_px"] == pytest.approx(2.0 * 128 / sides[0], rel=0.01)
+    assert told["quality"]["enlargement"] == pytest.approx(0.8 * 128 / sides[0], rel=0.01)
+
+
 def test_other_parts_keep_the_networks():
     shop = workshop(SMALL, LARGE)
     line = shop.pipeline(PRIOR, CAREFUL)

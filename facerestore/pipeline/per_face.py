@@ -172,6 +172,7 @@ class _PerFace:
         choice = route(candidates, quality, crop_px=crop_px, upscale=upscale)
         if choice.face_size != size:
             aligned = stages.cut(parts, photo, detected, choice.face_size)
+            quality = quality.at(choice.face_size / size)
         return RestoredFace(detected, decision, aligned, choice=choice), quality
 
     def by_line(self, stage: LineStage, parts: Parts, photo: Passage) -> Passage:

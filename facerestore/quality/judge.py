@@ -86,6 +86,10 @@ class FaceQuality:
     dots_px: float | None = None
     lines_px: float | None = None
 
+    def at(self, factor: float) -> FaceQuality:
+        """Return it for a crop of so many times the side, of the same face."""
+        return replace(self, blur_px=factor * self.blur_px, enlargement=factor * self.enlargement)
+
 
 def assess(aligned: AlignedFace) -> FaceQuality:
     """Return what is measured on an aligned face, and whether it is already sharp."""
