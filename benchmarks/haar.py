@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from facerestore.detection.embedded import Views
+from facerestore.detection.embedded import Views, load_landmarks
 from facerestore.detection.frames import Reduction, as_rgb, reduce_for_detection, suppress_overlaps
 from facerestore.detection.landmark_frame import (
     CROP_CENTRE,
@@ -26,7 +26,6 @@ from facerestore.imaging.alignment import (
     transform_points,
 )
 from facerestore.types import Affine, Box, DetectedFace, Image
-from facerestore.weights.checkpoint import load_state_dict, load_strictly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +80,10 @@ class HaarDetector:
     name = "haar"
 
     def __init__(self, weights: Path, *, score_threshold: float = SCORE_THRESHOLD) -> None:
-        from facerestore.archs.landmarks import LandmarkNet
-
         self._score_threshold = score_threshold
         self._cascades = {name: load_cascade(name) for name in (UPRIGHT, LENIENT)}
         self._lock = threading.Lock()
-        network = LandmarkNet()
-        load_strictly(network, load_state_dict(weights), name="the five-point landmark network")
-        self._network = network.eval()
+        self._network = load_landmarks(weights)
 
     def detect(self, image: Image) -> list[DetectedFace]:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""

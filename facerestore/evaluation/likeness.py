@@ -19,6 +19,7 @@ from torch import Tensor
 
 from facerestore.archs.landmarks import LandmarkNet, normalise
 from facerestore.detection import LANDMARKS
+from facerestore.detection.embedded import load_landmarks
 from facerestore.detection.landmark_frame import affine_from_landmarks, from_units, grey_crop
 from facerestore.errors import ConfigError
 from facerestore.evaluation.cases import Face
@@ -34,7 +35,6 @@ from facerestore.quality.identity import (
 )
 from facerestore.types import FaceImage
 from facerestore.weights import WeightsEntry
-from facerestore.weights.checkpoint import load_state_dict, load_strictly
 from facerestore.weights.files import sha256_of
 
 LOOKS = 2
@@ -141,11 +141,7 @@ def landmarks(spec: Spec, setting: Setting) -> FaceMetric:
         WeightsError: the bundled weights are missing.
     """
     entry = setting.store.entry(LANDMARKS)
-    network = LandmarkNet()
-    load_strictly(
-        network, load_state_dict(setting.store.require(entry.name)), name="the five-point landmark network"
-    )
-    network = network.eval().requires_grad_(False)
+    network = load_landmarks(setting.store.require(entry.name)).requires_grad_(False)
 
     def find(face: Face) -> NDArray[np.float64]:
         return five_points(network, face)
