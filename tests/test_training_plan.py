@@ -159,7 +159,7 @@ def test_room_is_needed_for_all_kept_checkpoints_and_one_more(tmp_path, monkeypa
 def test_every_recipe_says_who_it_is(name):
     cls = recipe_class(name)
     assert cls.name == name
-    assert cls.defaults()["engine"]["steps"] >= 1000
+    assert cls.defaults()["engine"]["steps"] >= 500
     assert cls.smoke()["engine"]["steps"] <= 60
 
 

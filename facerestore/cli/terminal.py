@@ -169,8 +169,10 @@ def print_json(value: object) -> None:
 
 
 def megabytes(size_bytes: int | None) -> str:
-    """Return a size for people, in units of 10^6 bytes."""
-    return "?" if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
+    """Return a size for people, in units of 10^6 bytes, or of 10^3 where it is below a tenth of that."""
+    if size_bytes is None:
+        return "?"
+    return f"{size_bytes / 1e3:.0f} kB" if size_bytes < 1e5 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def console(*, stderr: bool = False, least: int = 120, most: int | None = None) -> Console:
