@@ -12,7 +12,7 @@ from facerestore.batch.photo import Work
 from facerestore.batch.run import Threads, flow
 from facerestore.batch.workers import LARGE_FILE_BYTES, PixelBudget, at_a_time, pixels_at_a_time, worker_count
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.cores import available_cores
+from facerestore.engines.cores import available_cores
 from facerestore.errors import BackendError, ConfigError, WeightsError
 from facerestore.io import encode_image, picture_size, read_encoded, write_image
 from facerestore.types import DecodedImage

@@ -9,7 +9,7 @@ import pytest
 from fakes import trial_photo
 
 from facerestore import RestoreConfig, build_pipeline
-from facerestore.cores import (
+from facerestore.engines.cores import (
     MOST_SIDE_BY_SIDE,
     allow,
     available_cores,
@@ -23,7 +23,7 @@ from facerestore.weights import WeightsStore
 
 @pytest.fixture
 def four_cores(monkeypatch):
-    monkeypatch.setattr("facerestore.cores.available_cores", lambda: 4)
+    monkeypatch.setattr("facerestore.engines.cores.available_cores", lambda: 4)
 
 
 def at_a_time(count):

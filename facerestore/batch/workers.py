@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from facerestore.batch.plan import STREAM, PhotoJob
-from facerestore.cores import available_cores
+from facerestore.engines.cores import available_cores
 from facerestore.errors import ImageError
 from facerestore.io import RemotePath, picture_size, read_encoded
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cores import available_cores
+from facerestore.engines.cores import available_cores
 from facerestore.engines.device import synchronise
 from facerestore.errors import required_package
 

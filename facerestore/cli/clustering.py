@@ -17,7 +17,7 @@ from facerestore.batch.run import OnStop, sweep_folders
 from facerestore.batch.workers import ACCELERATOR_WORKERS, on_cpu
 from facerestore.cli.request import PhotosRequest
 from facerestore.cli.terminal import Terminal
-from facerestore.cores import available_cores
+from facerestore.engines.cores import available_cores
 from facerestore.engines.device import resolve_device
 from facerestore.errors import ConfigError
 from facerestore.files import temporary_beside

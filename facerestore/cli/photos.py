@@ -42,7 +42,7 @@ from facerestore.cli.telling import (
 from facerestore.cli.terminal import Terminal
 from facerestore.cli.turns import Turns
 from facerestore.config import RESTORE
-from facerestore.cores import cores_shared
+from facerestore.engines.cores import cores_shared
 from facerestore.engines.device import one_heap
 from facerestore.errors import ConfigError, JournalError, WeightsError, count
 from facerestore.io import RemotePath, located

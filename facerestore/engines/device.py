@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from facerestore import cores
+from facerestore.engines import cores
 from facerestore.errors import ConfigError, require_torch
 
 if TYPE_CHECKING:

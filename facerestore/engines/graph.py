@@ -9,19 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING, Any
 
-from facerestore.cores import share_of_cores
 from facerestore.engines import Engine, Place
+from facerestore.engines.cores import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
 from facerestore.weights.mixing import BASE, DRAWN, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
 
     from facerestore.weights.weights_file import WeightsFile
 
@@ -120,6 +121,21 @@ def open_graph(
         place = place or Place()
         place = replace(place, threads=place.threads or share_of_cores())
         return OnnxEngine(model, place, name=str(file.path), parameters=tensors)
+
+
+def open_engine(file: WeightsFile, place: Place, module: Callable[[WeightsFile], nn.Module]) -> Engine:
+    """Return the network of a weights file: its graph where that is to run, else ``module`` of it in torch.
+
+    Raises:
+        CheckpointError: the file is damaged, or of another network.
+        ConfigError: the provider is unknown or not available here.
+        BackendError: ONNX Runtime is not installed.
+    """
+    if runs_graph(file, place):
+        return open_graph(file, place)
+    from facerestore.engines.torch_module import TorchEngine
+
+    return TorchEngine(module(file), device=place.device)
 
 
 def _mixed(file: WeightsFile, names: list[str], mix: Mix | None) -> Mapping[str, NDArray[Any]]:

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facerestore.cores import side_by_side
 from facerestore.errors import BackendError, ConfigError, ImageError
 from facerestore.imaging.alignment import template, upscale_affine
 from facerestore.imaging.pixels import checked_canvas, match_colour, resize_face, resize_image
@@ -154,8 +153,8 @@ def paste_faces(
     ratio = (canvas.shape[1] / image.shape[1], canvas.shape[0] / image.shape[0])
     placed = [_place(p, ratio, strength, colour_match, canvas.shape) for p in sorted(pastes, key=_sort_key)]
     seen = [p for p in placed if p is not None]
-    groups = overlapping([p.area for p in seen])
-    side_by_side(lambda group: _blend_group(canvas, [seen[index] for index in group]), groups)
+    for group in overlapping([p.area for p in seen]):
+        _blend_group(canvas, [seen[index] for index in group])
     return canvas
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.engines import Place
-from facerestore.engines.graph import open_graph, runs_graph
+from facerestore.engines.graph import open_engine
 from facerestore.errors import BackendError, CheckpointError, count, first_line
 from facerestore.weights.checkpoint import (
     load_state_dict,
@@ -21,7 +21,7 @@ from facerestore.weights.checkpoint import (
 )
 
 if TYPE_CHECKING:
-    from facerestore.archs.parts import PartsNet
+    from facerestore.archs.parts import DamageShares, PartsNet
     from facerestore.engines import Engine
     from facerestore.types import FaceImage
     from facerestore.weights.weights_file import WeightsFile, WeightsSource
@@ -101,13 +101,12 @@ def load_damage_finder(source: WeightsSource, *, place: Place | None = None) -> 
         CheckpointError: the file is unsafe, corrupt or of another network.
         ConfigError: the place has a provider that is not here.
     """
-    file, place = open_weights(source), place or Place("cpu")
+    file = open_weights(source)
     size = trained_size(file.metadata, default=FACE_SIZE)
-    if runs_graph(file, place):
-        return DamageFinder(open_graph(file, place), face_size=size)
-    from facerestore.archs.parts import DamageShares
-    from facerestore.engines.torch_module import TorchEngine
+    return DamageFinder(open_engine(file, place or Place("cpu"), _module), face_size=size)
 
-    return DamageFinder(
-        TorchEngine(DamageShares(load_damage_network(file)), device=place.device), face_size=size
-    )
+
+def _module(file: WeightsFile) -> DamageShares:
+    from facerestore.archs.parts import DamageShares
+
+    return DamageShares(load_damage_network(file))

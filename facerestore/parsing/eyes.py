@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facerestore.engines import Place
-from facerestore.engines.graph import open_graph, runs_graph
+from facerestore.engines.graph import open_engine
 from facerestore.errors import BackendError, CheckpointError, first_line
 from facerestore.imaging.pixels import resize_face
 from facerestore.weights.checkpoint import load_state_dict, load_strictly, open_weights, shapes_of
 
 if TYPE_CHECKING:
-    from facerestore.archs.eyes import EyesNet
+    from facerestore.archs.eyes import ClosedEyes, EyesNet
     from facerestore.engines import Engine
     from facerestore.types import FaceImage
     from facerestore.weights.weights_file import WeightsFile, WeightsSource
@@ -94,10 +94,10 @@ def load_eye_reader(source: WeightsSource, *, place: Place | None = None) -> Eye
         CheckpointError: the file is unsafe, corrupt or of another network.
         ConfigError: the place has a provider that is not here.
     """
-    file, place = open_weights(source), place or Place("cpu")
-    if runs_graph(file, place):
-        return EyeReader(open_graph(file, place))
-    from facerestore.archs.eyes import ClosedEyes
-    from facerestore.engines.torch_module import TorchEngine
+    return EyeReader(open_engine(open_weights(source), place or Place("cpu"), _module))
 
-    return EyeReader(TorchEngine(ClosedEyes(load_eyes_network(file)), device=place.device))
+
+def _module(file: WeightsFile) -> ClosedEyes:
+    from facerestore.archs.eyes import ClosedEyes
+
+    return ClosedEyes(load_eyes_network(file))

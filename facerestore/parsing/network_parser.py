@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.cores import side_by_side
+from facerestore.engines.cores import side_by_side
 from facerestore.engines.device import transfer_to
 from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError, count, first_line

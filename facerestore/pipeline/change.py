@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from facerestore.cores import side_by_side
+from facerestore.engines.cores import side_by_side
 from facerestore.imaging.alignment import upscale_affine, warp_to_crop
 from facerestore.parsing.mask import face_mask
 from facerestore.types import AlignedFace, Effect, Image, RestoredFace

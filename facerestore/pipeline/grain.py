@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from facerestore.cores import side_by_side
+from facerestore.engines.cores import side_by_side
 from facerestore.imaging.alignment import invert_affine, transform_points, upscale_affine
 from facerestore.imaging.blending import Paste, Rectangle, overlapping
 from facerestore.imaging.pixels import is_grey

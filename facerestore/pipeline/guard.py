@@ -15,7 +15,7 @@ from functools import partial
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-from facerestore.cores import side_by_side
+from facerestore.engines.cores import side_by_side
 from facerestore.pipeline.closed_eyes import CLOSED, is_looked_at, with_soft_eyes
 from facerestore.quality.agreement import Agreement, agreement
 from facerestore.quality.judge import assess

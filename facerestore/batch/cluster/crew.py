@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from facerestore.batch.cluster.driver import LostError
 from facerestore.batch.cluster.worker import Begun, Ended, Loaded, Order, Worker
 from facerestore.batch.plan import PhotoJob
-from facerestore.cores import available_cores
+from facerestore.engines.cores import available_cores
 from facerestore.errors import BackendError, ConfigError, FaceRestoreError, named, required_package, why
 
 Answer = TypeVar("Answer")
