@@ -84,19 +84,21 @@ def _new(folder: Path) -> tuple[Path, BinaryIO]:
                 raise OSError(errno.ECANCELED, "facerestore is ending")
             _unfinished.add(path)
             stream = os.fdopen(os.open(path, flags, 0o666), "wb")
-        _hold(stream.fileno())
-        if path.exists():  # else another process saw it before it was held, and took it for a dead one's
+        # Another process may see it before it is held, take it for a dead one's, and hold it while it removes it:
+        # whoever did not wait for that would find the file still there, and lose it afterwards.
+        _hold(stream.fileno(), wait=True)
+        if path.exists():
             return path, stream
         stream.close()
         _unfinished.discard(path)
 
 
-def _hold(descriptor: int) -> bool:
-    """Say whether a file could be locked: nobody else holds it, and the file system has locks."""
+def _hold(descriptor: int, *, wait: bool = False) -> bool:
+    """Say whether a file could be locked: nobody else holds it, or no longer, and the file system has locks."""
     if os.name != "posix":
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

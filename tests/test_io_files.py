@@ -128,6 +128,34 @@ def test_nothing_is_left_after_a_failure(tmp_path, monkeypatch, picture, overwri
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.skipif(os.name != "posix", reason="no locks of files are taken elsewhere")
+def test_a_file_that_another_process_takes_for_a_dead_ones_is_begun_anew(tmp_path, monkeypatch):
+    import fcntl
+
+    fdopen, sweepers = os.fdopen, []
+
+    def seen_before_it_is_held(descriptor, *rest):
+        if sweepers:
+            return fdopen(descriptor, *rest)
+        (path,) = tmp_path.glob(f".*{temporary.SUFFIX}")
+        other = os.open(path, os.O_RDONLY)
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        def remove():
+            path.unlink()
+            os.close(other)
+
+        sweepers.append(threading.Timer(0.2, remove))
+        sweepers[0].start()
+        return fdopen(descriptor, *rest)
+
+    monkeypatch.setattr(temporary.os, "fdopen", seen_before_it_is_held)
+    temporary.write_text_whole(tmp_path / "whole.txt", "whole")
+    sweepers[0].join()
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.txt"]
+    assert (tmp_path / "whole.txt").read_text() == "whole"
+
+
 def test_permissions_follow_the_umask_or_the_file_replaced(tmp_path, picture):
     before = os.umask(0o027)
     try:
