@@ -12,6 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from facerestore.errors import ConfigError, ImageError
+from facerestore.training.data import streams
 from facerestore.training.data.augmentation import Augmentation, augment, mirrored
 from facerestore.training.data.datasets import (
     DataSettings,
@@ -20,13 +21,15 @@ from facerestore.training.data.datasets import (
     face_files,
     validation_batch,
 )
-from facerestore.training.data.drawn import drawn_face
+from facerestore.training.data.drawn import drawn_face, write_drawn_faces
 from facerestore.training.data.face_files import FaceFile, read_face, read_parsing_map
 from facerestore.training.data.shards import ShardSample, expand_braces, shard_faces, write_shards
 from facerestore.training.engine.settings import make_settings
-from facerestore.training.plan import make_plan, preview, run_plan
+from facerestore.training.plan import make_plan, preview, run_plan, samples_of
 
 SIZE = 32
+
+STREAMS = {name: number for name, number in vars(streams).items() if name.isupper()}
 
 UNVARIED = Augmentation(flip_probability=0, jitter_probability=0, gamma_probability=0)
 
@@ -487,3 +490,21 @@ def test_a_run_degrades_on_its_device(folder, tmp_path):
 def test_batches_of_other_samples_are_only_moved():
     batch = {"position": torch.arange(3)}
     assert same(PositionsOnly().prepare(batch, torch.device("cpu")), batch)
+
+
+def test_every_stream_of_random_numbers_stands_in_one_place_under_a_number_of_its_own():
+    shared = {"EYES": "SIZE", "PRESET": "CROP"}  # never drawn for one sample
+    own = {name: number for name, number in STREAMS.items() if name not in shared}
+    assert len({0, *own.values()}) == 1 + len(own)
+    assert all(STREAMS[name] == STREAMS[other] for name, other in shared.items())
+    for path in Path(streams.__file__).parent.glob("*.py"):
+        assert "_STREAM" not in path.read_text(encoding="utf-8"), path.name
+
+
+@pytest.mark.parametrize("recipe", ["eyes", "damage", "inpaint"])
+def test_samples_of_whole_faces_never_draw_the_stream_of_their_size(tmp_path, recipe):
+    faces, maps = write_drawn_faces(tmp_path, count=1, face_size=64)
+    given = [f"data.parsing={str(maps)!r}"] if recipe == "eyes" else []
+    for asked in (["data.reduced_share=0.5"], ["data.reduced_share=0.5", "data.crop_size=32"]):
+        with pytest.raises(ConfigError):
+            samples_of(make_plan(recipe, faces=faces, assignments=[*given, *asked], smoke=True))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from facerestore.degradation import apply
 from facerestore.errors import ConfigError, ImageError
 from facerestore.face_parts import CLASS_NAMES
+from facerestore.training.data import streams
 from facerestore.training.data.datasets import DataSettings, FaceFile, PairDataset, face_to_tensor
 from facerestore.training.data.samples import Batch
 
@@ -20,9 +21,6 @@ EYES = tuple(CLASS_NAMES.index(name) for name in ("left_eye", "right_eye"))
 CLOSED = 0.105
 """Openness below which eyes count as closed. Of 1,636 portraits the 72 with the lowest were looked at: closed ones have
 0.048 to 0.104 but for three whose heads are turned, all others 0.112 and more but for one."""
-
-EYES_STREAM = 4
-"""Keeps the random numbers of shut eyes apart from those of a sample's choice, variation, degradation and crop."""
 
 LEAST_EYE_PX = 20
 """Smallest labelled eye that can be shut, pixels of the map."""
@@ -161,7 +159,7 @@ class EyesDataset(PairDataset):
     def __getitem__(self, position: int) -> Batch:
         """Return ``lq``, (3, S, S) float32 in [0, 1], and ``closed``, 1 or 0."""
         face, parsing_map = self.face(position)
-        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), EYES_STREAM])
+        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), streams.EYES])
         return self._sample(face, parsing_map, position, rng)
 
     def _sample(
@@ -188,7 +186,7 @@ class EyesDataset(PairDataset):
         """
         samples = []
         for number in range(len(self)):
-            rng = np.random.default_rng([self._settings.seed, number, EYES_STREAM])
+            rng = np.random.default_rng([self._settings.seed, number, streams.EYES])
             found = self.source.read(number, rng)
             if found is not None:
                 samples.append(self._sample(*found, number, rng))

@@ -17,11 +17,9 @@ from facerestore.degradation.tearing import WaterStains
 from facerestore.errors import ConfigError
 from facerestore.imaging.filling import fill
 from facerestore.pipeline.tasks.damage import draw_strokes
+from facerestore.training.data import streams
 from facerestore.training.data.datasets import DataSettings, FaceFile, PairDataset, face_to_tensor
 from facerestore.training.data.samples import Batch
-
-DAMAGE_STREAM = 3
-"""Keeps the random numbers of damage apart from those of a sample's choice, variation, degradation and crop."""
 
 LEAST_OPACITY = 0.15
 LEAST_STAIN_OPACITY = 0.5
@@ -90,7 +88,7 @@ class EachFace(PairDataset, ABC):
 
     def damage_rng(self, position: int) -> np.random.Generator:
         """Return the source of a position's damage."""
-        return np.random.default_rng([self._settings.seed, *divmod(position, len(self)), DAMAGE_STREAM])
+        return np.random.default_rng([self._settings.seed, *divmod(position, len(self)), streams.DAMAGE])
 
     def of_each(self) -> Batch:
         """Return a sample of each face as it is read, as one batch.

@@ -19,6 +19,7 @@ from facerestore.degradation.batched import degrade_batch
 from facerestore.degradation.steps import Resize
 from facerestore.errors import ConfigError, ImageError
 from facerestore.fields import option
+from facerestore.training.data import streams
 from facerestore.training.data.augmentation import Augmentation, augment
 from facerestore.training.data.face_files import (
     IN_SHARDS,
@@ -41,9 +42,6 @@ MAX_DRAWS = 100
 
 CLEAN = "clean"
 """Stands in a mix for no degradation at all: the network learns to leave a good face alone."""
-
-DEGRADATION_STREAM, CROP_STREAM, SIZE_STREAM = 1, 2, 4
-"""Keep the random numbers of a sample's degradation, crop and size apart from those of its choice and variation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +188,7 @@ class PairDataset(Samples):
     def _crop_of(self, position: int, size: int) -> tuple[slice, slice]:
         """Return the rows and columns of the face of a position, ``size`` px wide, that its sample consists of."""
         crop = self._settings.crop_size or size
-        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), CROP_STREAM])
+        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), streams.CROP])
         top, left = rng.integers(0, size - crop + 1, 2)
         return slice(top, top + crop), slice(left, left + crop)
 
@@ -203,7 +201,7 @@ class PairDataset(Samples):
     def degradation(self, position: int) -> tuple[DegradationDraw | None, np.random.Generator]:
         """Return how the face of a position is degraded, None for not at all, and the source of its noise."""
         epoch, index = divmod(position, len(self))
-        rng = np.random.default_rng([self._settings.seed, epoch, index, DEGRADATION_STREAM])
+        rng = np.random.default_rng([self._settings.seed, epoch, index, streams.DEGRADATION])
         chosen = self._mix[rng.choice(len(self._mix), p=self._mix_shares)]
         return None if chosen is None else chosen.draw(self._settings.face_size, rng), rng
 
@@ -229,7 +227,7 @@ class PairDataset(Samples):
         sides = [step.side_px for step in steps if isinstance(step, Resize)]
         if not isinstance(last, Resize) or not sides or sides[-1] < self._settings.crop_size:
             return None
-        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), SIZE_STREAM])
+        rng = np.random.default_rng([self._settings.seed, *divmod(position, len(self)), streams.SIZE])
         return replace(drawn, steps=tuple(steps)) if rng.random() < self._settings.reduced_share else None
 
     def prepare(self, batch: Batch, device: torch.device) -> Batch:

@@ -15,12 +15,11 @@ from facerestore.degradation import Degradation, DegradationDraw, degrade, prese
 from facerestore.errors import ConfigError
 from facerestore.io import write_encoded, write_image
 from facerestore.pictures.contact_sheet import Group, Tile, contact_sheet
+from facerestore.training.data import streams
 from facerestore.training.data.datasets import CLEAN
 from facerestore.training.data.face_files import FaceFile, read_face
 from facerestore.types import DecodedImage
 
-MIX_STREAM = 2
-"""Keeps the choice of a preset apart from the random numbers of the pair."""
 PARAMETERS = "pairs.jsonl"
 
 
@@ -95,7 +94,7 @@ def degraded_face(
     """
     shares = np.array(list(mix.values()))
     chosen = list(mix)[
-        np.random.default_rng([seed, index, MIX_STREAM]).choice(len(mix), p=shares / shares.sum())
+        np.random.default_rng([seed, index, streams.PRESET]).choice(len(mix), p=shares / shares.sum())
     ]
     face = read_face(file, face_size)
     if chosen == CLEAN:
