@@ -604,3 +604,25 @@ def test_what_is_mixed_and_how_much_of_it_is_among_the_settings(tmp_path):
         network.startswith("lite.clean-256") and "0.5 of lite.detail-256" in network
         for network in networks[2]
     )
+
+
+def test_what_finds_and_fills_damage_is_among_the_settings(tmp_path):
+    store = WeightsStore(tmp_path / "home", offline=True)
+    plain, repaired = (
+        settings_of(RestoreConfig(repair=repair), OutputConfig(), store)["networks"]
+        for repair in (False, True)
+    )
+    added = [network.split() for network in repaired if network not in plain]
+    assert [name for name, _ in added] == ["damage.clean-256", "lite.inpaint-256"]
+    assert all(len(digest) == 64 for _, digest in added)
+
+
+def test_photo_is_the_background_that_it_is_short_for(tmp_path):
+    store = WeightsStore(tmp_path / "home", offline=True)
+    short, long, plain = (
+        settings_of(RestoreConfig(**asked), OutputConfig(), store)
+        for asked in ({"photo": True}, {"background": "lite.photo-x1"}, {})
+    )
+    assert short == long
+    assert difference(short, plain).startswith("background lite.photo-x1, now none; ")
+    assert "photo on" not in difference(short, plain)

@@ -12,10 +12,11 @@ from dataclasses import fields
 from typing import Any
 
 from facerestore.batch.journal_file import NETWORKS
-from facerestore.config import OutputConfig, RestoreConfig
+from facerestore.config import INPAINT, OutputConfig, RestoreConfig
 from facerestore.pipeline.candidates import chooses_by_face, usable
 from facerestore.pipeline.choose import (
     BACKGROUND,
+    DAMAGE,
     DETECT,
     EYES,
     IDENTITY,
@@ -30,6 +31,8 @@ from facerestore.weights import WeightsStore
 _MACHINE = frozenset({"provider", "device", "threads", "offline", "max_pixels", "workers"})
 _MANNER = frozenset({"overwrite", "skip_existing", "suffix", "html"})
 """How a run goes about its work; a suffix is in the names."""
+_SHORT = frozenset({"photo"})
+"""What is short for another option, which says it."""
 
 
 def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore
     for record in (restore, files):
         for each in fields(record):
             value = getattr(record, each.name)
-            if value != each.default and each.name not in _MACHINE | _MANNER:
+            if value != each.default and each.name not in _MACHINE | _MANNER | _SHORT:
                 chosen[each.name] = value
     return chosen | {NETWORKS: list(dict.fromkeys(_networks(restore, store)))}
 
@@ -64,6 +67,10 @@ def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
         found = [choose("restore", config, store)]
     found += [each.base for each in found if each.base is not None]
     found += [choose(purpose, config, store) for purpose in (DETECT, PARSE, BACKGROUND, IDENTITY, EYES)]
+    if config.repair:
+        from facerestore.pipeline.repair import filling
+
+        found += [choose(DAMAGE, config, store), choose(INPAINT.purpose, filling(config), store)]
     for each in found:
         if each.mix is not None:  # what it is mixed with decides as much
             base = store.entry(store.entry(each.name).detail_of or "")

@@ -225,24 +225,16 @@ def _build_repair(
     """Return what fills the damage of faces before they are restored; None where it is not wanted."""
     if not config.repair:
         return None
-    from facerestore.pipeline.repair import Repair
+    from facerestore.pipeline.repair import Repair, filling
     from facerestore.pipeline.tasks.inpaint import inpainting
 
-    bare = RestoreConfig(
-        aligned=config.aligned,
-        faces=config.faces,
-        min_face=config.min_face,
-        force=config.force,
-        device=config.device,
-        threads=config.threads,
-        max_pixels=config.max_pixels,
-        mask="whole",
-        parser="none",
-    )
     source = build_damage_finder(choose(DAMAGE, config, store), config, device=device)
     # It is not asked for where the photos are aligned, and there is none.
     line = assemble(
-        bare, inpainting(source), store=store, make_detector=lambda *_: cast("FaceDetector", detector)
+        filling(config),
+        inpainting(source),
+        store=store,
+        make_detector=lambda *_: cast("FaceDetector", detector),
     )
     return Repair(line, source)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from facerestore.config import RestoreConfig
+from facerestore.engines.graph import TORCH
 from facerestore.imaging.blending import touched_area
 from facerestore.pipeline.parts import Parts, Passage
 from facerestore.pipeline.tasks.inpaint import damaged_share, with_damage
@@ -12,6 +14,23 @@ from facerestore.pipeline.tasks.inpaint import damaged_share, with_damage
 if TYPE_CHECKING:
     from facerestore.pipeline.restore import RestorePipeline
     from facerestore.pipeline.tasks.damage import FoundDamage
+
+
+def filling(config: RestoreConfig) -> RestoreConfig:
+    """Return the configuration of the line that fills damage before faces are restored by ``config``."""
+    return RestoreConfig(
+        aligned=config.aligned,
+        faces=config.faces,
+        min_face=config.min_face,
+        force=config.force,
+        device=config.device,
+        # Other providers are chosen for restorers; some run no file but one of theirs.
+        provider=TORCH if config.provider == TORCH else None,
+        threads=config.threads,
+        max_pixels=config.max_pixels,
+        mask="whole",
+        parser="none",
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
