@@ -136,3 +136,14 @@ def test_a_report_says_how_much_detail_was_drawn(store):
     report = build_pipeline(RestoreConfig(backend="lite", detail=0.5), store=store).run(blurred).report
     assert report["detail"] == 0.5
     assert report["weights"]["weights"] == DETAIL
+    assert [face["detail"] for face in report["faces"]] == [0.5]
+
+
+def test_a_report_says_how_much_detail_was_drawn_into_each_face_that_chooses_its_own_network(store):
+    import cv2
+
+    blurred = cv2.GaussianBlur(trial_photo(), (0, 0), 8)
+    for size, weights in ((1, LARGE), (2, DETAIL)):
+        report = build_pipeline(RestoreConfig(), store=store).run(blurred[::size, ::size]).report
+        share = store.entry(DETAIL).detail
+        assert [(face["weights"], face["detail"]) for face in report["faces"]] == [(weights, share)]

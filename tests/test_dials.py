@@ -76,12 +76,13 @@ def test_parts_of_one_face_have_their_own_strength():
 def test_detail_of_one_face_is_drawn_by_networks_of_its_own():
     found, restorers = run("0:detail=0.25")
     assert {detail: one.calls for detail, one in restorers.items()} == {None: [1], 0.25: [1]}
-    assert [face.get("detail") for face in found.report["faces"]] == [0.25, None]
+    assert [face["detail"] for face in found.report["faces"]] == [0.25, None]
 
 
 def test_face_that_was_not_chosen_or_is_not_there_stays():
     found, _ = run("0:strength=0.5;7:strength=1", faces="1")
     assert [face["code"] for face in found.report["faces"]] == ["not-selected", "restored"]
+    assert found.report["absent_indices"] == [7]
 
 
 def test_written_dials():
@@ -125,5 +126,6 @@ def test_with_what_ships_each_face_is_that_of_its_own_settings():
     assert np.array_equal(found.image.pixels[cut], whole[0].image.pixels[cut])
     assert not np.array_equal(found.image.pixels[cut], whole[None].image.pixels[cut])
     assert found.report["faces"][1]["code"] == "strength-0"
+    assert [face["detail"] for face in found.report["faces"]] == [0, None]
     assert found.report["auto"]["used"]
     assert second[0] > first[0]

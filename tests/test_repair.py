@@ -19,6 +19,7 @@ from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.change import BARELY_LEVELS
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.repair import Repair
+from facerestore.pipeline.repair import filling as line_that_fills
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.tasks.build import MaskPicture, build_colorizer, build_inpainter
 from facerestore.pipeline.tasks.damage import CERTAIN, FoundDamage, certain
@@ -277,6 +278,21 @@ def test_a_face_that_is_kept_is_repaired_all_the_same(tmp_path):
 def test_other_tasks_and_official_pipelines_repair_nothing():
     with pytest.raises(ConfigError, match="'facerestore colorize' repairs nothing"):
         build_colorizer(RestoreConfig(repair=True, weights="lite.clean-256"))
+
+
+def test_a_finder_of_damage_where_none_is_looked_for_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"damage_finder is 'own\.safetensors', but no damage is looked for"
+    ):
+        build_pipeline(RestoreConfig(damage_finder="own.safetensors"))
+    mask = MaskPicture(DecodedImage(np.zeros((8, 8, 3), np.uint8)))
+    with pytest.raises(ConfigError, match=r"what is damaged is given; give one of both"):
+        build_inpainter(mask, RestoreConfig(damage_finder="own.safetensors"))
+
+
+@pytest.mark.parametrize(("asked", "taken"), [(None, None), ("torch", "torch"), ("cuda", None)])
+def test_the_filler_runs_in_torch_where_all_that_ships_does(asked, taken):
+    assert line_that_fills(RestoreConfig(repair=True, provider=asked)).provider == taken
 
 
 def test_holes_are_filled_from_their_rims_alone_where_that_is_asked_for():

@@ -201,7 +201,9 @@ def _face() -> Schema:
     some = {
         "mask": _said(_of(str | None), "what its mask was made from"),
         "regions": _said(_of(dict[str, float]), "share of the crop by region that had its own strength"),
-        "detail": _said(_of(float | None), "that was asked for it, where it has a dial of its own"),
+        "detail": _said(
+            _of(float | None), "share of detail drawn into it; null where its network draws none"
+        ),
         "page": _said(_of(int), "which page of the photo it is on, from 1"),
         "repaired": _said(_of(float | None), "how much of its crop was damaged and filled, 0 to 1"),
     }

@@ -98,9 +98,14 @@ def build_pipeline(
     Raises:
         WeightsError: the weights are not installed, or are corrupt.
         CheckpointError: they fit no backend.
-        ConfigError: the device, detector or backend is unknown, or the weights are of another backend.
+        ConfigError: the device, detector or backend is unknown, the weights are of another backend, or an option would
+            do nothing without another.
     """
     config = config if config is not None else RestoreConfig()
+    if config.damage_finder != AUTO and not config.repair:
+        raise ConfigError(
+            f"damage_finder is '{config.damage_finder}', but no damage is looked for; give repair too, or leave it out"
+        )
     store = store if store is not None else WeightsStore(offline=config.offline)
     pipeline = _with_dial(config, store) if config.dial else _undialled(config, store)
     return_freed_memory()

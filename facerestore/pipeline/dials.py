@@ -124,7 +124,8 @@ class _Dialled:
             entry |= line.procedure.pasted(line, face)
             if index in self.own:
                 done = face.decision.outcome is Outcome.RESTORED
-                entry |= {"strength": line.config.strength if done else 0.0, "detail": line.config.detail}
+                entry |= {"strength": line.config.strength if done else 0.0}
+                entry |= {} if line.config.detail is None else {"detail": line.config.detail}
         told = [line.procedure.tell(line, part, dict(report)) for line, part in self._apart(photo)]
         used = {name: digest for one in told if "auto" in one for name, digest in one["auto"]["used"].items()}
         if "auto" in told[0]:

@@ -82,7 +82,7 @@ def photo_facts(
         "restored": len(to_restore(faces)),
         "kept": kept_by_code(faces),
         "effects": dict(Counter(face.effect.value for face in faces if face.effect is not None)),
-        "absent_indices": absent_indices(config.faces, len(faces)),
+        "absent_indices": absent_indices(config.faces, len(faces), dial=config.dial),
         "stage_seconds": photo.clock.report(),
     }
 
@@ -352,8 +352,10 @@ def weights_used(report: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def pasted_facts(parts: Parts, face: RestoredFace) -> dict[str, Any]:
-    """Return what of a face was pasted, for its entry in the report."""
-    return parts.pasting.facts(face.aligned if face.restored is not None else None, face.parsing_map)
+    """Return what of a face was pasted, and how much of it was drawn, for its entry in the report."""
+    restored = face.restored is not None
+    pasted = parts.pasting.facts(face.aligned if restored else None, face.parsing_map)
+    return pasted | {"detail": parts.restorer.descriptor.detail if restored else None}
 
 
 def kept_by_code(faces: Sequence[RestoredFace]) -> dict[str, int]:

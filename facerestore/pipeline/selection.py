@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from facerestore.config import parse_faces
+from facerestore.face_parts import parse_dial
 from facerestore.types import AlignedFace, Box, DetectedFace, FoundFaces, Outcome, RestoredFace, search_of
 
 
@@ -38,9 +39,9 @@ def select_faces(
     return frozenset({max(range(len(faces)), key=lambda index: rank(faces[index].box))})
 
 
-def absent_indices(choice: str | Sequence[int], count: int) -> list[int]:
-    """Return the indices that ``choice`` names and a photo of ``count`` faces does not have."""
-    return [index for index in parse_faces(choice) or () if index >= count]
+def absent_indices(choice: str | Sequence[int], count: int, *, dial: str = "") -> list[int]:
+    """Return the indices that a choice or a dial names and a photo of ``count`` faces does not have, in order."""
+    return sorted(index for index in {*(parse_faces(choice) or ()), *parse_dial(dial)} if index >= count)
 
 
 def to_restore(faces: Sequence[RestoredFace]) -> list[tuple[int, AlignedFace]]:

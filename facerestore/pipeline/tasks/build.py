@@ -15,10 +15,11 @@ from PIL import Image as PillowImage
 
 from facerestore.config import COLORIZE_MASK, RestoreConfig
 from facerestore.engines.device import resolve_device
+from facerestore.errors import ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
 from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline.build import assemble
-from facerestore.pipeline.choose import DAMAGE, choose
+from facerestore.pipeline.choose import AUTO, DAMAGE, choose
 from facerestore.pipeline.load import build_damage_finder
 from facerestore.pipeline.one_photo import Asked, Channels, Keywords, OnePhoto
 from facerestore.pipeline.restore import RestorePipeline
@@ -71,6 +72,10 @@ def build_inpainter(
     """
     config = config if config is not None else RestoreConfig()
     store = store if store is not None else WeightsStore(offline=config.offline)
+    if damage is not None and config.damage_finder != AUTO:
+        raise ConfigError(
+            f"damage_finder is '{config.damage_finder}', but what is damaged is given; give one of both"
+        )
     if damage is None:
         damage = build_damage_finder(
             choose(DAMAGE, config, store), config, device=resolve_device(config.device)
