@@ -1,6 +1,6 @@
 """The judge: what it measures, and whom it keeps."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -137,7 +137,10 @@ def test_decisions_and_their_reasons():
     soft = FaceQuality(63.0, 2.2, 3.4, 7.5, 1.6, 0.34, sharp=False)
     kept, restored = decide(face, sharp), decide(face, soft)
     assert (kept.outcome, kept.code) == (Outcome.KEPT, "sharp")
-    assert "1.1 px" in kept.reason
+    assert kept.reason.startswith("already sharp: edges 1.1 px wide")
+    reduced = decide(face, replace(sharp, enlargement=0.14))
+    assert reduced.code == "sharp"
+    assert reduced.reason.startswith("sharp as the network sees it, reduced 7.1 times: edges 1.1 px wide")
     assert (restored.outcome, restored.code) == (Outcome.RESTORED, "restored")
     for number in ("2.20 times", "3.4 px", "7.5 levels", "1.60", "0.34 levels"):
         assert number in restored.reason

@@ -11,7 +11,7 @@ from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.batch.photo import run_job
 from facerestore.batch.plan import PhotoJob
 from facerestore.config import OutputConfig, RestoreConfig
-from facerestore.errors import BackendError, ConfigError, WeightsError
+from facerestore.errors import BackendError, ConfigError
 from facerestore.imaging.filling import fill
 from facerestore.io import read_image, write_image
 from facerestore.parsing.damage import DamageFinder, load_damage_finder
@@ -304,5 +304,7 @@ def test_holes_are_filled_from_their_rims_alone_where_that_is_asked_for():
     assert result.report["backend"] == "telea"
     assert np.abs(result.image.pixels[holes].astype(int) - whole.pixels[holes]).max() < 6
     assert np.array_equal(result.image.pixels[~holes], scratched.pixels[~holes])
-    with pytest.raises(WeightsError, match="no weights are called 'telea'"):
+    with pytest.raises(
+        ConfigError, match="'telea' fills damage without a network; give it to 'facerestore inpaint'"
+    ):
         build_pipeline(RestoreConfig(weights="telea"))

@@ -86,6 +86,11 @@ def _detail_lines(report: dict[str, Any], verbosity: int, done: str) -> list[str
     if "clip" in report:
         lines.append(_clip_words(report["clip"]))
     lines += report["notes"]
+    background = report.get("background")
+    if background is not None and (
+        verbosity >= 1 or report["restored"] < report["found"] or not report["found"]
+    ):
+        lines.append(background["note"])
     if verbosity >= 1:
         lines.append("seconds: " + ", ".join(f"{k} {v:.2f}" for k, v in report["stage_seconds"].items()))
     return lines

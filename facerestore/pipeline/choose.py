@@ -293,6 +293,10 @@ def _restorer(config: RestoreConfig, store: WeightsStore, task: Task) -> ChosenW
     if weights is None:
         found = installed_weights(_best_restorer(backend, store, task), store, purpose=task.purpose)
         return with_detail(found, config, store)
+    if weights == TELEA:
+        raise ConfigError(
+            f"'{TELEA}' fills damage without a network; give it to 'facerestore {INPAINT.command}'"
+        )
     if looks_like_path(weights):
         refuse_exported(Path(weights).expanduser())
     chosen = with_detail(_named(weights, store, task.purpose), config, store)

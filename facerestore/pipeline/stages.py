@@ -130,7 +130,7 @@ def unwanted(parts: Parts, chosen: bool) -> Decision | None:
         why = f"not selected: the choice of faces is '{parts.config.faces}'"
         return Decision(Outcome.KEPT, "not-selected", why)
     if parts.pasting.full_strength == 0:
-        return Decision(Outcome.KEPT, "strength-0", "strength is 0, which changes nothing")
+        return Decision(Outcome.KEPT, "strength-0", "strength is 0: nothing of a restored face is mixed in")
     return None
 
 

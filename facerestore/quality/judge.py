@@ -42,6 +42,8 @@ SHARP_BLOCKINESS = 1.2
 """Most JPEG blockiness of a sharp face: no clean portrait reaches it, all at JPEG quality 50 do."""
 SHARP_ENLARGEMENT = 1.5
 """Most enlargement of a sharp face, crop over photo pixels; beyond, over half of the crop's pixels are made up."""
+SEEN_WHOLE = 0.8
+"""Crop over photo scale from which a sharp crop means a sharp photo: below, what is finer is not seen."""
 
 CORE = (0.34, 0.86, 0.24, 0.76)
 """Top, bottom, left, right of what is measured, of the crop: from brows to chin, no hair and no background."""
@@ -136,8 +138,13 @@ def decide(
     if small is not None:
         return small
     if quality.sharp:
+        sharp = (
+            "already sharp"
+            if quality.enlargement >= SEEN_WHOLE
+            else f"sharp as the network sees it, reduced {1 / quality.enlargement:.1f} times"
+        )
         reason = (
-            f"already sharp: edges {quality.blur_px:.1f} px wide, noise {quality.noise_sigma:.1f} levels, "
+            f"{sharp}: edges {quality.blur_px:.1f} px wide, noise {quality.noise_sigma:.1f} levels, "
             f"{quality.eye_distance_px:.0f} px between the eyes"
         )
         return Decision(Outcome.KEPT, "sharp", reason)
