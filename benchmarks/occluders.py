@@ -24,7 +24,8 @@ from facerestore.config import RestoreConfig
 from facerestore.degradation import degrade, preset
 from facerestore.imaging.blending import whole_crop
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.choose import PARSE, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import PARSE
 from facerestore.pipeline.load import build_parser
 from facerestore.training.data.face_files import face_files, read_face
 from facerestore.types import DecodedImage

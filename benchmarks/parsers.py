@@ -27,7 +27,8 @@ from facerestore.face_parts import CLASS_NAMES, UNKNOWN
 from facerestore.imaging.blending import whole_crop
 from facerestore.io import write_image
 from facerestore.parsing import colour_map
-from facerestore.pipeline.choose import PARSE, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import PARSE
 from facerestore.pipeline.load import build_parser
 from facerestore.training.data.datasets import CLEAN
 from facerestore.training.data.face_files import FaceFile, face_files, read_face, read_parsing_map

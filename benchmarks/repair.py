@@ -29,7 +29,8 @@ from facerestore.imaging.blending import whole_crop
 from facerestore.imaging.filling import fill
 from facerestore.io import write_image
 from facerestore.parsing.damage import DamageFinder, load_damage_finder
-from facerestore.pipeline.choose import DAMAGE, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import DAMAGE
 from facerestore.pipeline.load import load_restorer
 from facerestore.pipeline.tasks.damage import certain, draw_strokes
 from facerestore.training.data.damaged_faces import damage_of, visible_damage, worn

@@ -16,7 +16,8 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
 from facerestore.evaluation.sheet.choice import passed_over, sheet_configs
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.choose import PARSE, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import PARSE
 from facerestore.training.losses.feature_weights import find_features
 from facerestore.weights import WeightsStore, load_catalog, parse_catalog
 from facerestore.weights import store as stores

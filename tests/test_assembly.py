@@ -6,7 +6,8 @@ import pytest
 from facerestore.config import COLORIZE, INPAINT, SYNTHESIZE, RestoreConfig
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.choose import DETECT, choose, ranked
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import DETECT, ranked
 from facerestore.pipeline.load import build_detector
 from facerestore.weights import WeightsStore
 

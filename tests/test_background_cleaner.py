@@ -16,7 +16,7 @@ from facerestore.engines.graph import GRAPH, TORCH
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.export.embedding import embed_graph
 from facerestore.imaging.pixels import resize_image
-from facerestore.pipeline.choose import ChosenWeights
+from facerestore.pipeline.installed import ChosenWeights
 from facerestore.pipeline.load import load_restorer
 from facerestore.training.export import export_run
 from facerestore.weights.checkpoint import open_weights, read_metadata

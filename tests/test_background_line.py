@@ -20,7 +20,8 @@ from facerestore.errors import ConfigError, WeightsError
 from facerestore.imaging.blending import paste_faces
 from facerestore.imaging.pixels import resize_image
 from facerestore.io import read_mark
-from facerestore.pipeline.choose import BACKGROUND, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import BACKGROUND
 from facerestore.pipeline.load import build_upsampler
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline

@@ -14,7 +14,8 @@ from facerestore.background.ncnn import HALF_TAG, read_ncnn
 from facerestore.cli.live import TilesLeft
 from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, WeightsError
-from facerestore.pipeline.choose import BACKGROUND, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import BACKGROUND
 from facerestore.pipeline.progress import Progress
 from facerestore.weights import WeightsStore
 from facerestore.weights.catalog import load_catalog

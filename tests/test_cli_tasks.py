@@ -17,7 +17,7 @@ from facerestore.face_parts import CLASS_COLOURS
 from facerestore.io import read_image, write_image
 from facerestore.parsing import PALETTE
 from facerestore.parsing.damage import DamageFinder
-from facerestore.pipeline.choose import ChosenWeights
+from facerestore.pipeline.installed import ChosenWeights
 from facerestore.pipeline.tasks.damage import FoundDamage
 from facerestore.types import DecodedImage
 from facerestore.weights.checkpoint import save_state_dict

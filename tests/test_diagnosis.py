@@ -9,7 +9,7 @@ from fakes import FACE_SIZE, Brightener, FakeDetector, pipeline
 from facerestore.archs.rrdb import RRDBNet
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
-from facerestore.pipeline.choose import ChosenWeights
+from facerestore.pipeline.installed import ChosenWeights
 from facerestore.testing.doctor import TRIAL_FACE_PX, TRIAL_MARGIN_PX, Makers, State, diagnose
 from facerestore.testing.line import trial_photo
 from facerestore.weights import WeightsStore

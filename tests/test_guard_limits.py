@@ -17,9 +17,10 @@ from facerestore.errors import ConfigError, WeightsError
 from facerestore.evaluation import guard_limits
 from facerestore.evaluation.guard_limits import limits_of_network
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.choose import IDENTITY, choose
+from facerestore.pipeline.choose import choose
 from facerestore.pipeline.guard import LIMITS
 from facerestore.pipeline.identity_limits import IdentityLimits, limits_path, write_limits
+from facerestore.pipeline.installed import IDENTITY
 from facerestore.quality.identity import load_identity
 from facerestore.weights import WeightsStore
 from facerestore.weights import store as stores

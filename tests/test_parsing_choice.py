@@ -10,7 +10,8 @@ from facerestore.config import RestoreConfig
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.parsing.network_parser import GraphParser
 from facerestore.pipeline.build import build_pipeline
-from facerestore.pipeline.choose import LANDMARKS, NONE, PARSE, choose, ranked
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import LANDMARKS, NONE, PARSE, ranked
 from facerestore.pipeline.load import build_parser
 from facerestore.weights import WeightsStore
 

@@ -14,7 +14,8 @@ from typing import Any
 from facerestore.batch.journal_file import NETWORKS
 from facerestore.config import INPAINT, OutputConfig, RestoreConfig
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.choose import (
+from facerestore.pipeline.choose import choose, with_detail
+from facerestore.pipeline.installed import (
     BACKGROUND,
     DAMAGE,
     DETECT,
@@ -22,9 +23,7 @@ from facerestore.pipeline.choose import (
     IDENTITY,
     NONE,
     PARSE,
-    choose,
     installed_weights,
-    with_detail,
 )
 from facerestore.weights import WeightsStore
 

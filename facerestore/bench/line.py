@@ -24,7 +24,8 @@ from facerestore.engines.device import keep_freed_memory, resolve_device, return
 from facerestore.errors import ConfigError
 from facerestore.io import encode_spent, read_encoded
 from facerestore.pipeline.build import assemble
-from facerestore.pipeline.choose import AUTO, DETECT, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO, DETECT
 from facerestore.pipeline.load import build_detector
 from facerestore.pipeline.parts import PipelineFacts, StageClock
 from facerestore.pipeline.restore import RestorePipeline

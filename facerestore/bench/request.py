@@ -19,7 +19,7 @@ from facerestore.bench.spawn import spawned
 from facerestore.config import RESTORE
 from facerestore.errors import ConfigError, FaceRestoreError
 from facerestore.fields import names_of
-from facerestore.pipeline.choose import AUTO
+from facerestore.pipeline.installed import AUTO
 from facerestore.weights import WeightsStore
 
 LARGEST_PX = 512

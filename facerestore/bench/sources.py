@@ -14,7 +14,8 @@ from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.parsing.network_parser import INPUT_SIZE, TorchParser
 from facerestore.parsing.networks import PARSERS
-from facerestore.pipeline.choose import AUTO, PARSE, ChosenWeights, choose, ranked
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO, PARSE, ChosenWeights, ranked
 from facerestore.weights.checkpoint import load_state_dict
 from facerestore.weights.weights_file import looks_like_path
 

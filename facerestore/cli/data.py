@@ -141,7 +141,8 @@ def _prepare_photos(asked: PrepareOptions, settings: Preparation, terminal: Term
     """Prepare with a bar, and a line for each photo that fails."""
     from facerestore.config import RestoreConfig
     from facerestore.engines.device import resolve_device, set_threads
-    from facerestore.pipeline.choose import DETECT, choose
+    from facerestore.pipeline.choose import choose
+    from facerestore.pipeline.installed import DETECT
     from facerestore.pipeline.load import build_detector
     from facerestore.training.data.preparation import FacePreparation
     from facerestore.weights import WeightsStore

@@ -45,7 +45,8 @@ def detect(request: PhotosRequest) -> None:
     """
     from facerestore.batch import plan_jobs
     from facerestore.engines.device import keep_freed_memory, resolve_device, set_threads
-    from facerestore.pipeline.choose import DETECT, choose
+    from facerestore.pipeline.choose import choose
+    from facerestore.pipeline.installed import DETECT
     from facerestore.pipeline.load import build_detector
     from facerestore.weights import WeightsStore
 

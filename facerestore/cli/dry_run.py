@@ -18,6 +18,7 @@ from facerestore.errors import ImageError, no_face
 from facerestore.io import is_there, page_count, read_encoded
 from facerestore.pipeline import choose as choice
 from facerestore.pipeline.candidates import chooses_by_face, usable
+from facerestore.pipeline.installed import BACKGROUND
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.video import INSTALL, can_restore, is_clip
 from facerestore.weights import WeightsStore
@@ -31,7 +32,7 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     """
     store = WeightsStore(offline=request.restore.offline)
     chosen, config = _chosen_networks(request, store), request.restore
-    behind = None if config.background is None else choice.choose(choice.BACKGROUND, config, store).name
+    behind = None if config.background is None else choice.choose(BACKGROUND, config, store).name
     pipeline = _pipeline(request) if request.verbosity >= 1 else None
     done = _done_before(request, plan, terminal)
     rows = [

@@ -46,9 +46,9 @@ def measure_limits(request: LimitsRequest) -> None:
     from facerestore.engines.device import resolve_device
     from facerestore.evaluation.cases import pictures_by_name
     from facerestore.evaluation.guard_limits import DEGRADATIONS, limits_of_network
-    from facerestore.pipeline.choose import IDENTITY, installed_weights
     from facerestore.pipeline.guard import LIMITS
     from facerestore.pipeline.identity_limits import write_limits
+    from facerestore.pipeline.installed import IDENTITY, installed_weights
     from facerestore.quality.identity import ARCFACE, DLIB, load_identity
     from facerestore.weights import WeightsStore
 

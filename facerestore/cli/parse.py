@@ -145,7 +145,8 @@ def _assemble_line(config: RestoreConfig, maps: Path | None, overwrite: bool, te
     """Return the line, and say who labels."""
     from facerestore.engines.device import resolve_device
     from facerestore.parsing import LandmarkParser
-    from facerestore.pipeline.choose import DETECT, NONE, PARSE, choose
+    from facerestore.pipeline.choose import choose
+    from facerestore.pipeline.installed import DETECT, NONE, PARSE
     from facerestore.pipeline.load import build_detector, build_parser
     from facerestore.weights import WeightsStore
 

@@ -20,7 +20,9 @@ from facerestore.engines.device import (
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.choose import (
+from facerestore.pipeline.choose import choose, no_weights
+from facerestore.pipeline.grain import with_grain
+from facerestore.pipeline.installed import (
     AUTO,
     BACKGROUND,
     DAMAGE,
@@ -31,10 +33,7 @@ from facerestore.pipeline.choose import (
     PARSE,
     ChosenWeights,
     PassedOver,
-    choose,
-    no_weights,
 )
-from facerestore.pipeline.grain import with_grain
 from facerestore.pipeline.load import (
     ParserLater,
     build_damage_finder,

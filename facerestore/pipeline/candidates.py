@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from facerestore.backends import backend_class, backend_names
 from facerestore.config import RESTORE
 from facerestore.errors import FaceRestoreError
-from facerestore.pipeline.choose import AUTO, PARSE, PassedOver, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO, PARSE, PassedOver
 from facerestore.pipeline.routing import CAREFUL, GENERATIVE, Candidate, contenders, summary
 
 if TYPE_CHECKING:

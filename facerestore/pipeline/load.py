@@ -13,8 +13,8 @@ from facerestore.detection import create_detector
 from facerestore.engines.graph import TORCH
 from facerestore.errors import CheckpointError, ConfigError
 from facerestore.parsing import LandmarkParser, load_parser
-from facerestore.pipeline.choose import LANDMARKS, ChosenWeights
 from facerestore.pipeline.guard import Guard
+from facerestore.pipeline.installed import LANDMARKS, ChosenWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from facerestore.imaging.alignment import FFHQ_SIZE, affine_scale, estimate_simi
 from facerestore.imaging.blending import Paste
 from facerestore.pipeline import stages
 from facerestore.pipeline.candidates import Available
-from facerestore.pipeline.choose import AUTO
+from facerestore.pipeline.installed import AUTO
 from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.report import face_notes, notes_with, pasted_facts
 from facerestore.pipeline.restore import Procedure, RestorePipeline, description

@@ -30,7 +30,8 @@ from facerestore.imaging.alignment import align_face
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import usable
-from facerestore.pipeline.choose import AUTO, DETECT, PARSE, ChosenWeights, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO, DETECT, PARSE, ChosenWeights
 from facerestore.pipeline.load import build_detector, build_parser
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.testing.line import DrawnFaceDetector, trial_photo

@@ -11,7 +11,8 @@ from facerestore.config import RESTORE, RestoreConfig
 from facerestore.errors import ConfigError
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.choose import AUTO, PassedOver, best, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO, PassedOver, best
 from facerestore.pipeline.parts import NetworkFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.types import FaceParser

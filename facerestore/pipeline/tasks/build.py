@@ -19,7 +19,8 @@ from facerestore.errors import ConfigError
 from facerestore.io import DEFAULT_MAX_PIXELS, PictureSource, as_decoded, read_encoded
 from facerestore.pictures.result import RestoreResult
 from facerestore.pipeline.build import assemble
-from facerestore.pipeline.choose import AUTO, DAMAGE, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO, DAMAGE
 from facerestore.pipeline.load import build_damage_finder
 from facerestore.pipeline.one_photo import Asked, Channels, Keywords, OnePhoto
 from facerestore.pipeline.restore import RestorePipeline

@@ -13,7 +13,7 @@ from facerestore.errors import ConfigError
 from facerestore.face_parts import CLASS_COLOURS, UNKNOWN
 from facerestore.imaging.alignment import template
 from facerestore.parsing import LandmarkParser, ParseNetParser, PartsParser, load_parser
-from facerestore.pipeline.choose import PARSE, ranked
+from facerestore.pipeline.installed import PARSE, ranked
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
 from facerestore.weights.catalog import SUFFIXES

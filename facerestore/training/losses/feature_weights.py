@@ -13,7 +13,7 @@ from typing import Literal
 from facerestore.archs.arcface import ArcFace
 from facerestore.archs.vgg import PERCEPTUAL_TAPS, VGG19
 from facerestore.errors import ConfigError, WeightsError
-from facerestore.pipeline.choose import best
+from facerestore.pipeline.installed import best
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, load_strictly
 

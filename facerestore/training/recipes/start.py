@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from facerestore.pipeline.choose import installed_weights
+from facerestore.pipeline.installed import installed_weights
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import check_fit, load_state_dict, shapes_of
 from facerestore.weights.weights_file import looks_like_path
