@@ -96,7 +96,16 @@ def test_a_strength_that_is_none_is_refused(folder, capsys, value):
 
 
 @pytest.mark.parametrize(
-    "flags", ["-o out", "--compare", "--save-faces d", "--save-stages d", "--skip-existing", "--report r.txt"]
+    "flags",
+    [
+        "-o out",
+        "--compare",
+        "--save-faces d",
+        "--save-stages d",
+        "--skip-existing",
+        "--report r.txt",
+        "--photo",
+    ],
 )
 def test_what_does_not_go_with_a_sheet_is_refused(compared, folder, capsys, flags):
     assert main(["enhance", "a.png", "--sheet", "s.jpg", *flags.split()]) == 2

@@ -208,12 +208,14 @@ def test_the_small_print_says_what_was_pasted_otherwise_than_by_default():
         printed.append(footer)
         return PAPER
 
-    for options in ({}, {"mask": "whole", "colour_match": False}, {"region": "eyes=0.2"}):
+    more = {"dial": "0:strength=1", "detail": 0.5, "repair": True, "grain": False, "guard": False}
+    for options in ({}, {"mask": "whole", "colour_match": False}, {"region": "eyes=0.2"}, more):
         maker = SheetMaker([line(parser=Labeller(), **options)], draw=draw)
         list(maker.add(maker.compare(photo(), name="a").rows))
         list(maker.finish())
-    plain, whole, eyes = printed
-    assert not any(word in plain for word in ("mask", "region", "colour"))
+    plain, whole, eyes, rest = printed
+    assert not any(word in plain for word in ("mask", "region", "colour", "detail", "damage", "without"))
+    assert "dial 0:strength=1 · detail 0.5 · damage filled first · without grain · without guard ·" in rest
     assert "mask whole · without colour match ·" in whole
     assert "region eyes=0.2 ·" in eyes
 

@@ -140,6 +140,7 @@ def _check_options(request: PhotosRequest, sheet: Path) -> None:
         "--log-json": request.log_json,
         "--retry-failed": request.retry_failed,
         "--engine": request.engine != "local",
+        "--photo": request.restore.photo,
         "--background": request.restore.background is not None,
     }
     for option, is_given in others.items():

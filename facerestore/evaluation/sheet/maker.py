@@ -305,12 +305,17 @@ def _face_facts(index: int, face: DetectedFace, cells: list[dict[str, Any]]) -> 
 
 
 def _unusual_choices(config: RestoreConfig) -> list[str]:
-    """Return what of a configuration changes how faces are pasted, for the small print."""
+    """Return what of a configuration changes how faces look beside the columns, for the small print."""
     default = RestoreConfig()
     words = {
         f"mask {config.mask}": config.mask != default.mask,
         f"region {config.region}": config.region != default.region,
+        f"dial {config.dial}": config.dial != default.dial,
+        f"detail {config.detail}": config.detail != default.detail,
+        "damage filled first": config.repair,
         "without colour match": config.colour_match != default.colour_match,
+        "without grain": config.grain != default.grain,
+        "without guard": config.guard != default.guard,
         "official pipelines": config.official,
     }
     return [word for word, shown in words.items() if shown]
