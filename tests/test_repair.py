@@ -10,6 +10,7 @@ from fakes import Brightener, FakeDetector, face_at, photo, pipeline
 from facerestore.backends.restorer import Descriptor, Restorer
 from facerestore.batch.photo import run_job
 from facerestore.batch.plan import PhotoJob
+from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ConfigError
 from facerestore.imaging.filling import fill
@@ -288,6 +289,17 @@ def test_a_finder_of_damage_where_none_is_looked_for_is_refused():
     mask = MaskPicture(DecodedImage(np.zeros((8, 8, 3), np.uint8)))
     with pytest.raises(ConfigError, match=r"what is damaged is given; give one of both"):
         build_inpainter(mask, RestoreConfig(damage_finder="own.safetensors"))
+
+
+def test_who_fills_damage_is_said_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_image("a.png", photo())
+    asked = ["enhance", "a.png", "--repair", "--device", "cpu"]
+    assert main([*asked, "--dry-run"]) == 0
+    assert ", fill damage with lite.inpaint-256; nothing is written" in capsys.readouterr().out
+    assert main([*asked, "--damage-finder", "lite.clean-256", "--dry-run"]) == 2
+    assert main(asked) == 0
+    assert ", damage filled by lite.inpaint-256" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(None, None), ("torch", "torch"), ("cuda", None)])

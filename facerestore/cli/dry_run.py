@@ -13,12 +13,12 @@ from facerestore.cli.request import PhotosRequest
 from facerestore.cli.resuming import journal_of, tell_look
 from facerestore.cli.telling import choice_lines, face_words, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
-from facerestore.config import RESTORE, OutputConfig
+from facerestore.config import INPAINT, RESTORE, OutputConfig
 from facerestore.errors import ImageError, no_face
 from facerestore.io import is_there, page_count, read_encoded
 from facerestore.pipeline import choose as choice
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.installed import BACKGROUND
+from facerestore.pipeline.installed import BACKGROUND, DAMAGE
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.video import INSTALL, can_restore, is_clip
 from facerestore.weights import WeightsStore
@@ -33,6 +33,7 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     store = WeightsStore(offline=request.restore.offline)
     chosen, config = _chosen_networks(request, store), request.restore
     behind = None if config.background is None else choice.choose(BACKGROUND, config, store).name
+    filler = _filler(request, store)
     pipeline = _pipeline(request) if request.verbosity >= 1 else None
     done = _done_before(request, plan, terminal)
     rows = [
@@ -49,10 +50,11 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
         for job in plan.jobs
     ]
     if request.as_json:
-        print_json({"dry_run": True, "weights": chosen, "background": behind, "jobs": rows})
+        print_json({"dry_run": True, "weights": chosen, "background": behind, "repair": filler, "jobs": rows})
         return 0
     does = "enlarge" if config.upscale > 1 else "clean"
-    rest = "" if behind is None else f", and {does} the background with {behind}"
+    rest = "" if filler is None else f", fill damage with {filler}"
+    rest += "" if behind is None else f", and {does} the background with {behind}"
     terminal.say(f"would {request.task.verb} with {chosen}{rest}; nothing is written")
     if pipeline is not None:
         from facerestore.pipeline.per_face import networks_passed_over
@@ -80,6 +82,21 @@ def _done_before(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) ->
         look = journal.look(plan.jobs)
     tell_look(look, request, terminal)
     return set(look.done)
+
+
+def _filler(request: PhotosRequest, store: WeightsStore) -> str | None:
+    """Return who fills damage before faces are restored; None where nobody does.
+
+    Raises:
+        WeightsError: what finds or fills it is not installed, or corrupt.
+        ConfigError: it is for something else.
+    """
+    if not request.restore.repair:
+        return None
+    from facerestore.pipeline.repair import filling
+
+    choice.choose(DAMAGE, request.restore, store)
+    return choice.choose(INPAINT.purpose, filling(request.restore), store).name
 
 
 def _chosen_networks(request: PhotosRequest, store: WeightsStore) -> str:

@@ -45,6 +45,11 @@ class Repair:
     line: RestorePipeline
     source: FoundDamage
 
+    @property
+    def name(self) -> str:
+        """Who fills."""
+        return self.line.facts.weights or self.line.restorer.name
+
     def __call__(self, parts: Parts, photo: Passage) -> Passage:
         """Return the photo, whose faces were found, with the damage of its faces filled; the very same without any."""
         line, do = self.line, self.line.procedure
@@ -62,7 +67,7 @@ class Repair:
             photo: at the end of its way.
             report: of it, with its faces.
         """
-        line, name = self.line, self.line.facts.weights or self.line.restorer.name
+        line, name = self.line, self.name
         notes, faces = [], []
         for entry, face in zip(report["faces"], photo.repaired, strict=True):
             share = None

@@ -55,7 +55,7 @@ class Decode(Protocol):
 
 
 def description(parts: Parts, *, network: str | None = None) -> str:
-    """Return one line for people: backend, weights, device, detector, parser.
+    """Return one line for people: backend, weights, device, detector, parser, background, who fills damage.
 
     Args:
         parts: of the line.
@@ -69,6 +69,7 @@ def description(parts: Parts, *, network: str | None = None) -> str:
         "aligned input" if finder is None else f"detector {finder.name}",
         *([] if parser is None else [_parser_words(parts, parser)]),
         *([] if parts.background is None else [f"background {parts.background.name}"]),
+        *([] if parts.repair is None else [f"damage filled by {parts.repair.name}"]),
     ]
     return f"{network}, {facts.where}; {', '.join(words)}"
 
