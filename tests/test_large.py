@@ -16,6 +16,7 @@ from facerestore.archs.lite import (
     LiteGenerator,
     RefiningGenerator,
     config_from_shapes,
+    doubled,
     seen_with,
 )
 from facerestore.backends import load_backend
@@ -30,13 +31,14 @@ from facerestore.testing.drawn_faces import trial_faces
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.export import export_run
 from facerestore.training.plan import make_plan
-from facerestore.training.recipes.lite.refine import widened
+from facerestore.training.recipes.lite.refine import shortened, widened
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, save_state_dict, shapes_of
 from facerestore.weights.mixing import REFINES, Base, Mix
 from facerestore.weights.weights_file import look_at
 
 CLEAN, DETAIL = "lite.clean-256", "lite.detail-256"
+LARGE, DETAIL_LARGE = "lite.large-512", "lite.detail-512"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FILES = {
     name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (CLEAN, DETAIL)
@@ -81,24 +83,28 @@ def test_a_network_that_adds_nothing_gives_the_mean_of_the_face_and_the_enlarged
     assert torch.allclose(seen[:, 3:], enlarged, atol=1e-6)
 
 
-def test_detail_is_added_behind_what_refines():
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 3, 1, 1), (1, 3, 5, 12)])
+def test_pictures_are_doubled_as_torch_does_it(shape):
     torch.manual_seed(0)
-    network = RefiningGenerator(REFINER, SMALL, draws=True)
-    x = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        torch.nn.init.normal_(network.drawn.head.weight, std=0.1)
-        careful = LiteGenerator.forward(network, seen_with(network.base, x))
-        change = seen_with(network.drawn, x)[:, 3:] - seen_with(network.base, x)[:, 3:]
-        assert change.abs().max() > 0.01
-        assert torch.allclose(network(x), careful + change, atol=1e-6)
-        network.drawn.load_state_dict(network.base.state_dict())
-        assert torch.allclose(network(x), careful, atol=1e-6)
+    x = torch.rand(*shape)
+    theirs = functional.interpolate(x, scale_factor=2.0, mode="bicubic")
+    assert torch.allclose(doubled(x), theirs, atol=1e-6)
+    assert doubled(x.double()).dtype == torch.float64
 
 
 def test_what_it_sees_is_read_from_shapes():
     network = RefiningGenerator(REFINER, SMALL)
     assert config_from_shapes(shapes_of(network.state_dict())) == REFINER
     assert network.size_multiple == 16
+
+
+def test_a_network_begins_with_the_levels_and_blocks_of_a_deeper_one_that_it_has():
+    deep, short = LiteGenerator(replace(SMALL, widths=(8, 12, 16), blocks=(2, 2, 1))), LiteGenerator(SMALL)
+    state = shortened(deep.state_dict(), short.state_dict())
+    short.load_state_dict(state)
+    assert torch.equal(short.decoder[0][0].conv1.weight, deep.decoder[0][0].conv1.weight)
+    with pytest.raises(RuntimeError, match="down"):  # what lacks a level is not made whole
+        deep.load_state_dict(shortened(state, deep.state_dict()))
 
 
 def test_a_widened_network_begins_with_the_mean_of_its_own_result_and_what_it_refines():
@@ -158,6 +164,29 @@ def test_what_is_refined_is_among_the_settings_of_a_batch(store, refiner):
     networks = settings_of(chosen, OutputConfig(), store)["networks"]
     assert networks[0].startswith(str(refiner))
     assert any("0.5 of lite.detail-256" in network for network in networks)
+
+
+@pytest.mark.parametrize(
+    ("detail", "name", "share", "base"),
+    [
+        (None, LARGE, None, CLEAN),
+        (0, LARGE, None, CLEAN),
+        (0.3, DETAIL_LARGE, 0.3, DETAIL),
+    ],
+)
+def test_those_that_ship_have_the_detail_of_what_they_refine(store, detail, name, share, base):
+    found = choose("restore", RestoreConfig(weights=LARGE, detail=detail), store)
+    assert (found.name, found.mix and found.mix.share) == (name, share)
+    assert (found.base.name, found.base.mix and found.base.mix.share) == (base, share)
+    detailed = choose("restore", RestoreConfig(weights=DETAIL_LARGE, detail=detail), store)
+    assert detailed.name == (LARGE if detail == 0 else DETAIL_LARGE)
+
+
+def test_weights_that_only_refine_have_the_detail_of_what_they_refine_alone(store, refiner):
+    store.import_file("lite.mine", refiner)
+    found = choose("restore", RestoreConfig(weights="lite.mine", detail=0.5), store)
+    assert (found.name, found.mix) == ("lite.mine", None)
+    assert (found.base.name, found.base.mix.share) == (DETAIL, 0.5)
 
 
 # --- its training ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from facerestore.engines.graph import runs_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 from facerestore.weights.checkpoint import load_state_dict, open_weights
-from facerestore.weights.mixing import BASE, DRAWN, Base, Mix, detail_of, mixed
+from facerestore.weights.mixing import BASE, Base, Mix, detail_of, mixed
 
 if TYPE_CHECKING:
     import torch
@@ -181,9 +181,7 @@ def load_backend(
         )
     state_dict = _mixed(file, mix)
     if base is not None:
-        state_dict |= {f"{BASE}{key}": value for key, value in load_state_dict(base.careful).items()}
-        if base.mix is not None:
-            state_dict |= {f"{DRAWN}{key}": value for key, value in _mixed(base.source, base.mix).items()}
+        state_dict |= {f"{BASE}{key}": value for key, value in _mixed(base.source, base.mix).items()}
     try:
         chosen = _recognise(file, state_dict) if name is None else name
         found = backend_class(chosen)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facerestore.engines import Engine, Place
 from facerestore.engines.cores import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
-from facerestore.weights.mixing import BASE, DRAWN, Base, Mix, mixed
+from facerestore.weights.mixing import BASE, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def open_graph(
         file: one with a graph.
         place: where it runs; on the CPU when None.
         mix: what its tensors are mixed with; None takes them as they are.
-        base: what its network refines, whose tensors the graph takes under `BASE`, and with their detail under
-            `DRAWN`; None where it refines nothing.
+        base: what its network refines, whose tensors the graph takes under `BASE`; None where it refines nothing.
 
     Raises:
         CheckpointError: the file is cut short or damaged, or graph and tensors do not fit each other.
@@ -109,15 +108,14 @@ def open_graph(
         names = parse_json(file.metadata.get(TAKEN, "[]"))
         if not isinstance(names, list):
             raise MalformedError(f"its header's {TAKEN} is no list of names")
-        own = [name for name in names if not name.startswith((BASE, DRAWN))]
+        own = [name for name in names if not name.startswith(BASE)]
         tensors = dict(_mixed(file, own, mix))
         if len(own) < len(names) and base is None:
             raise MalformedError("its graph refines what other weights give, and they are not named")
         if base is not None:
-            for prefix, source, its_mix in ((BASE, base.careful, None), (DRAWN, base.source, base.mix)):
-                theirs = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-                found = _mixed(look_at(source), theirs, its_mix)
-                tensors |= {f"{prefix}{name}": value for name, value in found.items()}
+            theirs = [name.removeprefix(BASE) for name in names if name.startswith(BASE)]
+            found = _mixed(look_at(base.source), theirs, base.mix)
+            tensors |= {f"{BASE}{name}": value for name, value in found.items()}
         place = place or Place()
         place = replace(place, threads=place.threads or share_of_cores())
         return OnnxEngine(model, place, name=str(file.path), parameters=tensors)

@@ -44,7 +44,7 @@ from facerestore.parsing.eyes import NAME as EYES
 from facerestore.parsing.eyes import load_eyes_network
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import open_weights, trained_size
-from facerestore.weights.mixing import BASE, DRAWN, REFINES, Base, Mix, mixed
+from facerestore.weights.mixing import BASE, REFINES, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 TOLERANCE = 5e-5
 """Largest error of an embedded graph that is accepted, over the largest value of the network's output."""
 
-INLINE_BYTES = 64
-"""Tensors up to this size that the file does not have, such as factors, stay within the graph."""
+INLINE_BYTES = 2048
+"""Tensors up to this size that the file does not have, such as factors and fixed filters, stay within the graph."""
 
 SEED = 0
 
@@ -257,25 +257,30 @@ def _rename(model: Any, old: str, new: str) -> None:
 
 
 def _refined(file: WeightsFile) -> Base | None:
-    """Return the weights that a file refines, with detail where others draw it; None where it refines nothing."""
+    """Return the weights that a file refines; None where it refines nothing.
+
+    With detail where some weights draw it: a graph has equal tensors once, and what was trained from the careful
+    network may have some of its, which it is to keep whatever it refines.
+    """
     name, store = file.metadata.get(REFINES), WeightsStore()
     if name is None:
         return None
-    careful = store.require(name)
-    drawing = next((own for own in store.catalog.entries.values() if own.detail_of == name), None)
+    entries = store.catalog.entries
+    drawing = next(
+        (own for own in entries.values() if name in (own.name, own.detail_of) and own.detail_of), None
+    )
     if drawing is None or store.locate(drawing.name) is None:
-        return Base(careful)
-    return Base(store.require(drawing.name), Mix(careful, drawing.detail))
+        return Base(store.require(name))
+    return Base(store.require(drawing.name), Mix(store.require(drawing.detail_of or ""), drawing.detail))
 
 
 def _parameters(base: Base, load: Callable[[Path], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """Return the parameters of what is refined, as the graph's network calls them."""
-    careful, source = (load(open_weights(each).path) for each in (base.careful, base.source))
-    found = {f"{BASE}{name}": value for name, value in careful.items()}
+    found = load(open_weights(base.source).path)
     if base.mix is not None:
-        drawn = mixed(careful, source, base.mix.share, name=str(base.source))
-        found |= {f"{DRAWN}{name}": value for name, value in drawn.items()}
-    return found
+        careful = load(open_weights(base.mix.base).path)
+        found = mixed(careful, found, base.mix.share, name=str(base.source))
+    return {f"{BASE}{name}": value for name, value in found.items()}
 
 
 def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base | None) -> None:

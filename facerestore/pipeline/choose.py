@@ -231,17 +231,30 @@ def installed_weights(name: str, store: WeightsStore, *, purpose: str) -> Chosen
 def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
     """Return weights as ``config.detail`` asks for them: those that draw detail, mixed with what they came from.
 
-    Those that refine others come with those, in which the detail is.
+    Those that refine others come with those, which have the same detail.
 
     Raises:
         ConfigError: no weights that draw detail are known for these.
         WeightsError: they, or what they were trained from, are not installed, or corrupt.
     """
-    entries, wanted = store.catalog.entries, config.detail
+    entries = store.catalog.entries
     entry = entries.get(chosen.name)
-    if (name := _refined_by(chosen, entry)) is not None:
-        refined = installed_weights(name, store, purpose=RESTORE.purpose)
-        return replace(chosen, base=with_detail(refined, config, store))
+    if (name := _refined_by(chosen, entry)) is None:
+        return _mixed(chosen, entry, config.detail, store)
+    if entry is not None and (
+        entry.detail_of or any(own.detail_of == chosen.name for own in entries.values())
+    ):
+        chosen = _mixed(chosen, entry, config.detail, store)
+        name = store.entry(chosen.name).refines or name
+    refined = installed_weights(name, store, purpose=RESTORE.purpose)
+    return replace(chosen, base=with_detail(refined, config, store))
+
+
+def _mixed(
+    chosen: ChosenWeights, entry: WeightsEntry | None, wanted: float | None, store: WeightsStore
+) -> ChosenWeights:
+    """Return weights with the share of detail that is wanted; None leaves it to the catalog."""
+    entries = store.catalog.entries
     if entry is None or entry.detail_of is None:
         if not wanted:
             return chosen
