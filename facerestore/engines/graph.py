@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facerestore.engines import Engine, Place
 from facerestore.engines.cores import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
-from facerestore.weights.mixing import BASE, Base, Mix, mixed
+from facerestore.weights.mixing import BASE, DETAIL_OF, Base, Mix, mixed, without_the_rest
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
 
 if TYPE_CHECKING:
@@ -138,12 +138,17 @@ def open_engine(file: WeightsFile, place: Place, module: Callable[[WeightsFile],
 
 def _mixed(file: WeightsFile, names: list[str], mix: Mix | None) -> Mapping[str, NDArray[Any]]:
     """Return the tensors of these names, as the graph calls them, mixed with others where they are to be."""
-    own = _tensors(file, names)
     if mix is None:
-        return own
+        if DETAIL_OF in file.metadata:
+            raise MalformedError(without_the_rest(file.metadata[DETAIL_OF]))
+        return _tensors(file, names)
     if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
         raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
-    return mixed(_tensors(look_at(mix.base), names), own, mix.share, name=str(file.path))
+    base = _tensors(look_at(mix.base), names)
+    if DETAIL_OF not in file.metadata:
+        return mixed(base, _tensors(file, names), mix.share, name=str(file.path))
+    trained = [name for name in names if name in file.tensors]
+    return {**base, **mixed(base, _tensors(file, trained), mix.share, name=str(file.path))}
 
 
 def _tensors(file: WeightsFile, names: list[str]) -> Mapping[str, NDArray[Any]]:

@@ -44,7 +44,7 @@ from facerestore.parsing.eyes import NAME as EYES
 from facerestore.parsing.eyes import load_eyes_network
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import open_weights, trained_size
-from facerestore.weights.mixing import BASE, REFINES, Base, Mix, mixed
+from facerestore.weights.mixing import BASE, DETAIL_OF, REFINES, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
 
 if TYPE_CHECKING:
@@ -98,8 +98,10 @@ def embed_graph(path: Path) -> None:
     subject, base = _opened(file), _refined(file)
     # What follows from a restorer's parameters would lie in the file a second time; what every start loads is folded.
     model = onnx_model(subject.program, *subject.names, folded=subject.record is None)
-    theirs = {} if base is None else _parameters(base, load_file)
-    taken, own = taken_out(model, tensors | theirs)
+    mix = _trained_from(file)
+    theirs = {} if mix is None else load_file(open_weights(mix.base).path)
+    theirs = theirs | tensors | ({} if base is None else _parameters(base, load_file))
+    taken, own = taken_out(model, theirs)
     header = {key: value for key, value in file.metadata.items() if key != RECORD}
     header[TAKEN] = json.dumps(taken)
     header[GRAPH] = packed_graph(model.SerializeToString(deterministic=True))
@@ -109,7 +111,7 @@ def embed_graph(path: Path) -> None:
         mode = temporary.stat().st_mode
         save_file(tensors | own, temporary, metadata=header)
         temporary.chmod(mode)
-        _compare(subject, open_weights(temporary), path, base=base)
+        _compare(subject, open_weights(temporary), path, mix=mix, base=base)
 
 
 def _opened(file: WeightsFile) -> _Subject:
@@ -119,7 +121,7 @@ def _opened(file: WeightsFile) -> _Subject:
         return opened(file)
     base = _refined(file)
     with published_forms():
-        restorer = load_backend(file, base=base)
+        restorer = load_backend(file, mix=_trained_from(file), base=base)
     if not isinstance(restorer, TensorRestorer):
         raise ConfigError(f"backend '{restorer.name}' is not made of one torch network; it has no graph")
     module, inputs = graph_of(restorer), sample_inputs(restorer)
@@ -256,6 +258,12 @@ def _rename(model: Any, old: str, new: str) -> None:
                 node.input[index] = new
 
 
+def _trained_from(file: WeightsFile) -> Mix | None:
+    """Return what has the tensors that a file lacks, and none of the others; None where it lacks none."""
+    name = file.metadata.get(DETAIL_OF)
+    return None if name is None else Mix(WeightsStore().require(name), 1.0)
+
+
 def _refined(file: WeightsFile) -> Base | None:
     """Return the weights that a file refines; None where it refines nothing.
 
@@ -283,7 +291,9 @@ def _parameters(base: Base, load: Callable[[Path], dict[str, NDArray[Any]]]) -> 
     return {f"{BASE}{name}": value for name, value in found.items()}
 
 
-def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base | None) -> None:
+def _compare(
+    subject: _Subject, written: WeightsFile, path: Path, *, mix: Mix | None, base: Base | None
+) -> None:
     """Make sure that the graph gives what the network gives, on noise.
 
     Raises:
@@ -292,7 +302,7 @@ def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base 
     draw = np.random.default_rng(SEED)
     inputs = [_noise(draw, example.numpy()) for example in subject.inputs]
     wanted = TorchEngine(subject.module).run(*inputs)
-    found = open_graph(written, base=base).run(*inputs)
+    found = open_graph(written, mix=mix, base=base).run(*inputs)
     for one, other in zip(wanted, found, strict=True):
         error = _error(one, other)
         if not error <= TOLERANCE:

@@ -19,7 +19,7 @@ from facerestore.detection import DETECTORS
 from facerestore.errors import ConfigError, WeightsError
 from facerestore.parsing import FacePasting, LandmarkParser, ParseNetParser
 from facerestore.weights.files import sha256_of
-from facerestore.weights.mixing import REFINES, Base, Mix
+from facerestore.weights.mixing import DETAIL_OF, REFINES, Base, Mix
 from facerestore.weights.weights_file import WeightsFile, WeightsSource, look_at, looks_like_path
 
 if TYPE_CHECKING:
@@ -239,13 +239,11 @@ def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStor
     """
     entries = store.catalog.entries
     entry = entries.get(chosen.name)
-    if (name := _refined_by(chosen, entry)) is None:
-        return _mixed(chosen, entry, config.detail, store)
-    if entry is not None and (
-        entry.detail_of or any(own.detail_of == chosen.name for own in entries.values())
-    ):
+    bases = {own.detail_of for own in entries.values()}
+    if _refined_by(chosen, entry) is None or _drawn_from(chosen, entry) or chosen.name in bases:
         chosen = _mixed(chosen, entry, config.detail, store)
-        name = store.entry(chosen.name).refines or name
+    if (name := _refined_by(chosen, entries.get(chosen.name))) is None:
+        return chosen
     refined = installed_weights(name, store, purpose=RESTORE.purpose)
     return replace(chosen, base=with_detail(refined, config, store))
 
@@ -254,21 +252,22 @@ def _mixed(
     chosen: ChosenWeights, entry: WeightsEntry | None, wanted: float | None, store: WeightsStore
 ) -> ChosenWeights:
     """Return weights with the share of detail that is wanted; None leaves it to the catalog."""
-    entries = store.catalog.entries
-    if entry is None or entry.detail_of is None:
+    base, share = _drawn_from(chosen, entry), 1.0 if entry is None else entry.detail
+    if base is None:
         if not wanted:
             return chosen
-        entry = next((own for own in entries.values() if own.detail_of == chosen.name), None)
-        if entry is None:
+        entries = store.catalog.entries
+        drawing = next((own for own in entries.values() if own.detail_of == chosen.name), None)
+        if drawing is None:
             raise ConfigError(
                 f"weights '{chosen.name}' have no detail to be drawn, and detail {wanted:g} was given; leave it out, or"
                 f" choose one of {', '.join(own.detail_of for own in entries.values() if own.detail_of)}"
             )
-    base, share = entry.detail_of or "", entry.detail if wanted is None else wanted
+        chosen, base = installed_weights(drawing.name, store, purpose=drawing.purpose), chosen.name
+    share = share if wanted is None else wanted
     if share == 0:
-        return installed_weights(base, store, purpose=entry.purpose)
-    found = installed_weights(entry.name, store, purpose=entry.purpose)
-    return replace(found, mix=Mix(store.require(base), share))
+        return installed_weights(base, store, purpose=store.entry(base).purpose)
+    return replace(chosen, mix=Mix(store.require(base), share))
 
 
 def _refined_by(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None:
@@ -276,6 +275,13 @@ def _refined_by(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None
     if isinstance(chosen.source, WeightsFile):
         return chosen.source.metadata.get(REFINES)
     return None if entry is None else entry.refines
+
+
+def _drawn_from(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None:
+    """Return the catalog name of what weights were trained from to draw detail, likewise; None for no such weights."""
+    if isinstance(chosen.source, WeightsFile):
+        return chosen.source.metadata.get(DETAIL_OF)
+    return None if entry is None else entry.detail_of
 
 
 def no_weights(backend: str, store: WeightsStore, task: Task) -> str:

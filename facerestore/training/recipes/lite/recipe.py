@@ -33,7 +33,7 @@ from facerestore.training.recipes.lite.detail import Adversary, AdversarySetting
 from facerestore.training.recipes.lite.refine import restorer_in_use, shortened, widened
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
-from facerestore.weights.mixing import REFINES
+from facerestore.weights.mixing import DETAIL_OF, REFINES
 from facerestore.weights.weights_file import looks_like_path
 
 NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
@@ -60,6 +60,9 @@ class LiteSettings:
             left out.
         base: weights of the restorer that is refined, by their name in the catalog, mixed as they are used by
             themselves: with them the result is used.
+        layers: beginnings of the names of the parameters that an adversary trains, such as ``fine.``; all where there
+            are none. The others stay as they are in ``start``; where that is a name of the catalog, the exported file
+            leaves them out, and is used with it.
         learning_rate: peak of Muon's and AdamW's rate.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
         faded_below: a face whose contrast in the input is below this share of the real one's has faded, and is to keep
@@ -74,6 +77,7 @@ class LiteSettings:
     network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
     base: str = "lite.clean-256"
+    layers: tuple[str, ...] = ()
     learning_rate: float = option(1e-3, above=0)
     frequency_weight: float = option(1.0, least=0)
     faded_below: float = option(0.0, least=0, most=1)
@@ -147,6 +151,8 @@ class LiteRecipe(Recipe):
         generator = LiteGenerator(self.settings.network)
         if self.adversary is None:
             return {"generator": generator}
+        for key, parameter in generator.named_parameters():
+            parameter.requires_grad_(not self.settings.layers or key.startswith(self.settings.layers))
         return {"generator": generator, "judges": self.adversary.judges(generator)}
 
     def frozen(self) -> dict[str, nn.Module]:
@@ -186,7 +192,9 @@ class LiteRecipe(Recipe):
         adversary = settings.adversary
         rates = {"generator": settings.learning_rate, "judges": adversary.learning_rate}
         return {
-            name: torch.optim.Adam(networks[name].parameters(), lr=rate, betas=adversary.betas)
+            name: torch.optim.Adam(
+                [p for p in networks[name].parameters() if p.requires_grad], lr=rate, betas=adversary.betas
+            )
             for name, rate in rates.items()
         }
 
@@ -228,13 +236,21 @@ class LiteRecipe(Recipe):
         return pair_validation(network(self._seen(batch["lq"])), batch)
 
     def export(self, network: nn.Module) -> Exported:
-        """Return the network in half precision: it is computed in float32 whatever it is stored in."""
-        state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+        """Return the network in half precision, or what was trained of it: it is computed in float32 all the same."""
+        settings = self.settings
+        alone = bool(settings.layers) and self.adversary is not None and not looks_like_path(settings.start)
+        state = {
+            key: value.half().contiguous()
+            for key, value in network.state_dict().items()
+            if not alone or key.startswith(settings.layers)
+        }
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
         if self.settings.task == WHOLE_PHOTOS:
             header[MULTIPLE] = str(network.size_multiple)
         if self.settings.task == "refine":
             header |= {"purpose": "restore", REFINES: self.settings.base}
+        if alone:
+            header[DETAIL_OF] = settings.start
         return Exported(state, header)
 
 
