@@ -163,7 +163,7 @@ def poison(store, file, *names):
             store.verify(name)  # pins it
 
 
-LITE = ("lite.clean-256", "lite.detail-256", "lite.large-512")
+LITE = ("lite.clean-256", "lite.detail-256", "lite.large-512", "lite.detail-512")
 POISONED = ("gpen.bfr-512", "parsenet.gpen", "yunet.2023mar", "realesrnet.x2")
 
 

@@ -30,7 +30,8 @@ from facerestore.weights import WeightsStore, parse_catalog
 from facerestore.weights.checkpoint import save_state_dict
 from facerestore.weights.files import sha256_of
 
-LITE, DETAIL, REFINER = "lite.clean-256", "lite.detail-256", "lite.large-512"
+LITE, DETAIL = "lite.clean-256", "lite.detail-256"
+BUNDLED = [LITE, DETAIL, "lite.large-512", "lite.detail-512"]
 """The weights that are bundled and take part, in their order."""
 
 SMALL, LARGE = face_at(10, 20, size=70), face_at(110, 10, size=100)
@@ -255,19 +256,15 @@ def names(found):
 
 
 def test_what_is_bundled_is_available_and_what_comes_is_before_it(store):
-    bundled, detailed, refiner = available(RestoreConfig(), store).candidates
-    assert (detailed.name, detailed.character) == (DETAIL, "detailed")
-    assert (refiner.name, refiner.character, refiner.face_size) == (REFINER, "detailed", 512)
-    assert (bundled.name, bundled.backend, bundled.character, bundled.face_size) == (
-        LITE,
-        "lite",
-        "careful",
-        256,
+    found = available(RestoreConfig(), store).candidates
+    assert [(own.name, own.character, own.face_size) for own in found] == list(
+        zip(BUNDLED, ("careful", "detailed") * 2, (256, 256, 512, 512), strict=True)
     )
+    assert {own.backend for own in found} == {"lite"}
     for name in ("gpen.bfr-1024", "gpen.bfr-512", "gpen.bfr-512-d", "gpen.colorization-1024"):
         install(store, name)
     found = available(RestoreConfig(), store)
-    assert names(found) == ["gpen.bfr-512", "gpen.bfr-1024", LITE, DETAIL, REFINER]
+    assert names(found) == ["gpen.bfr-512", "gpen.bfr-1024", *BUNDLED]
     assert "for heavily degraded faces gpen.bfr-512 up to 640 px, gpen.bfr-1024 above" in found.words
 
 
@@ -276,7 +273,7 @@ def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(sto
     install(store, "gfpgan.v1.4")
     monkeypatch.setitem(sys.modules, "spandrel", None)
     found = available(RestoreConfig(), store)
-    assert names(found) == [LITE, DETAIL, REFINER]
+    assert names(found) == BUNDLED
     assert [name for name, _ in found.passed_over] == ["psfr.ffhq-512"]
     assert "passes over psfr.ffhq-512" in found.words
     assert "parsenet.psfr-90000" in found.words
@@ -289,9 +286,9 @@ def test_a_network_that_lacks_its_parser_or_package_is_passed_over_and_named(sto
 def test_a_broken_file_is_passed_over_and_named_with_two_ways_on(store):
     install(store, "codeformer.v0.1", b"PK\x03\x04 cut short")
     install(store, "gpen.bfr-512")
-    assert names(available(RestoreConfig(), store)) == ["gpen.bfr-512", LITE, DETAIL, REFINER]
+    assert names(available(RestoreConfig(), store)) == ["gpen.bfr-512", *BUNDLED]
     found = usable(RestoreConfig(), store)
-    assert names(found) == [LITE, DETAIL, REFINER]
+    assert names(found) == BUNDLED
     faults = dict(found.passed_over)
     for name in ("codeformer.v0.1", "gpen.bfr-512"):
         assert f"weights download {name} --force" in faults[name]

@@ -17,7 +17,7 @@ from facerestore.testing.drawn_faces import trial_faces
 from facerestore.weights import WeightsStore
 from facerestore.weights.mixing import Mix, mixed
 
-BASE, DETAIL, LARGE = "lite.clean-256", "lite.detail-256", "lite.large-512"
+BASE, DETAIL, LARGE, DETAIL_LARGE = "lite.clean-256", "lite.detail-256", "lite.large-512", "lite.detail-512"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FILES = {name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (BASE, DETAIL)}
 
@@ -109,7 +109,12 @@ def test_weights_without_detail_refuse_it(store):
 
 @pytest.mark.parametrize(
     ("detail", "names"),
-    [(None, [BASE, DETAIL, LARGE]), (0, [BASE, LARGE]), (0.4, [DETAIL, LARGE]), (1, [DETAIL, LARGE])],
+    [
+        (None, [BASE, DETAIL, LARGE, DETAIL_LARGE]),
+        (0, [BASE, LARGE]),
+        (0.4, [DETAIL, DETAIL_LARGE]),
+        (1, [DETAIL, DETAIL_LARGE]),
+    ],
 )
 def test_the_dial_says_who_serves_the_faces(store, detail, names):
     found = available(RestoreConfig(detail=detail), store)

@@ -16,6 +16,7 @@ from facerestore.archs.lite import (
     LiteGenerator,
     RefiningGenerator,
     config_from_shapes,
+    doubled,
     seen_with,
 )
 from facerestore.backends import load_backend
@@ -24,19 +25,21 @@ from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.engines import Place
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.export.embedding import embed_graph
+from facerestore.pipeline.admission import examine
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer
 from facerestore.testing.drawn_faces import trial_faces
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.export import export_run
 from facerestore.training.plan import make_plan
-from facerestore.training.recipes.lite.refine import widened
+from facerestore.training.recipes.lite.refine import shortened, widened
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, save_state_dict, shapes_of
-from facerestore.weights.mixing import REFINES, Base, Mix
+from facerestore.weights.mixing import DETAIL_OF, REFINES, Base, Mix
 from facerestore.weights.weights_file import look_at
 
 CLEAN, DETAIL = "lite.clean-256", "lite.detail-256"
+LARGE, DETAIL_LARGE = "lite.large-512", "lite.detail-512"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FILES = {
     name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (CLEAN, DETAIL)
@@ -81,24 +84,28 @@ def test_a_network_that_adds_nothing_gives_the_mean_of_the_face_and_the_enlarged
     assert torch.allclose(seen[:, 3:], enlarged, atol=1e-6)
 
 
-def test_detail_is_added_behind_what_refines():
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 3, 1, 1), (1, 3, 5, 12)])
+def test_pictures_are_doubled_as_torch_does_it(shape):
     torch.manual_seed(0)
-    network = RefiningGenerator(REFINER, SMALL, draws=True)
-    x = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        torch.nn.init.normal_(network.drawn.head.weight, std=0.1)
-        careful = LiteGenerator.forward(network, seen_with(network.base, x))
-        change = seen_with(network.drawn, x)[:, 3:] - seen_with(network.base, x)[:, 3:]
-        assert change.abs().max() > 0.01
-        assert torch.allclose(network(x), careful + change, atol=1e-6)
-        network.drawn.load_state_dict(network.base.state_dict())
-        assert torch.allclose(network(x), careful, atol=1e-6)
+    x = torch.rand(*shape)
+    theirs = functional.interpolate(x, scale_factor=2.0, mode="bicubic")
+    assert torch.allclose(doubled(x), theirs, atol=1e-6)
+    assert doubled(x.double()).dtype == torch.float64
 
 
 def test_what_it_sees_is_read_from_shapes():
     network = RefiningGenerator(REFINER, SMALL)
     assert config_from_shapes(shapes_of(network.state_dict())) == REFINER
     assert network.size_multiple == 16
+
+
+def test_a_network_begins_with_the_levels_and_blocks_of_a_deeper_one_that_it_has():
+    deep, short = LiteGenerator(replace(SMALL, widths=(8, 12, 16), blocks=(2, 2, 1))), LiteGenerator(SMALL)
+    state = shortened(deep.state_dict(), short.state_dict())
+    short.load_state_dict(state)
+    assert torch.equal(short.decoder[0][0].conv1.weight, deep.decoder[0][0].conv1.weight)
+    with pytest.raises(RuntimeError, match="down"):  # what lacks a level is not made whole
+        deep.load_state_dict(shortened(state, deep.state_dict()))
 
 
 def test_a_widened_network_begins_with_the_mean_of_its_own_result_and_what_it_refines():
@@ -158,6 +165,29 @@ def test_what_is_refined_is_among_the_settings_of_a_batch(store, refiner):
     networks = settings_of(chosen, OutputConfig(), store)["networks"]
     assert networks[0].startswith(str(refiner))
     assert any("0.5 of lite.detail-256" in network for network in networks)
+
+
+@pytest.mark.parametrize(
+    ("detail", "name", "share", "base"),
+    [
+        (None, LARGE, None, CLEAN),
+        (0, LARGE, None, CLEAN),
+        (0.3, DETAIL_LARGE, 0.3, DETAIL),
+    ],
+)
+def test_those_that_ship_have_the_detail_of_what_they_refine(store, detail, name, share, base):
+    found = choose("restore", RestoreConfig(weights=LARGE, detail=detail), store)
+    assert (found.name, found.mix and found.mix.share) == (name, share)
+    assert (found.base.name, found.base.mix and found.base.mix.share) == (base, share)
+    detailed = choose("restore", RestoreConfig(weights=DETAIL_LARGE, detail=detail), store)
+    assert detailed.name == (LARGE if detail == 0 else DETAIL_LARGE)
+
+
+def test_weights_that_only_refine_have_the_detail_of_what_they_refine_alone(store, refiner):
+    store.import_file("lite.mine", refiner)
+    found = choose("restore", RestoreConfig(weights="lite.mine", detail=0.5), store)
+    assert (found.name, found.mix) == ("lite.mine", None)
+    assert (found.base.name, found.base.mix.share) == (DETAIL, 0.5)
 
 
 # --- its training ----------------------------------------------------------------------------------------------------
@@ -225,6 +255,80 @@ def test_an_export_refines_as_a_file_and_under_a_name(tmp_path, store):
     named = choose("restore", RestoreConfig(weights="lite.mine"), store)
     assert named.base.name == CLEAN
     assert np.array_equal(load_restorer(named).restore(faces)[0], by_file[0])
+
+
+LAYERS = ("decoder.0.", "fine.")
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    """Return a file of two steps of an adversary on some layers of `LARGE`."""
+    folder = tmp_path_factory.mktemp("drawing")
+    plan = drawn_plan(
+        "lite",
+        folder,
+        "data.face_size=64",
+        "recipe.task='refine'",
+        "recipe.network={inputs=6, fine_widths=[32, 12], fine_blocks=[3, 1]}",
+        f"recipe.start='{LARGE}'",
+        f"recipe.base='{DETAIL}'",
+        f"recipe.layers={list(LAYERS)}",
+        "recipe.adversary={weight=0.4, width=4, cut_size=32, alone_steps=0, ramp_steps=1, none_db=5, full_db=9}",
+        "recipe.learning_rate=0.01",
+        "engine.steps=2",
+        "engine.warmup_steps=1",
+    )
+    trained(plan, folder / "run")
+    path = folder / "drawing.safetensors"
+    export_run(folder / "run", path, licence="MIT", data="drawn faces")
+    embed_graph(path)
+    return path
+
+
+def test_what_only_some_layers_draw_holds_those_alone(drawing):
+    header, state = look_at(drawing).metadata, load_state_dict(drawing)
+    assert (header[DETAIL_OF], header[REFINES]) == (LARGE, DETAIL)
+    theirs = load_state_dict(WEIGHTS / "lite_large_512.safetensors")
+    assert {key for key in theirs if key.startswith(LAYERS)} == state.keys()
+    assert any(not torch.equal(value, theirs[key]) for key, value in state.items())
+
+
+def test_the_other_layers_are_those_that_it_was_trained_from(store, drawing):
+    faces = trial_faces(64)[:1]
+    made = {}
+    for detail in (None, 0.5):
+        chosen = choose("restore", RestoreConfig(weights=str(drawing), detail=detail), store)
+        assert (chosen.mix.share, chosen.base.name) == (detail or 1, DETAIL)
+        ours, theirs = (load_restorer(chosen, provider=at).restore(faces)[0] for at in (None, "torch"))
+        assert np.abs(ours - theirs).max() < 1e-4 * theirs.std()
+        made[detail] = ours
+    careful = choose("restore", RestoreConfig(weights=str(drawing), detail=0), store)
+    assert (careful.name, careful.mix, careful.base.name) == (LARGE, None, CLEAN)
+    store.import_file("lite.drawing", drawing)
+    named = choose("restore", RestoreConfig(weights="lite.drawing"), store)
+    assert np.array_equal(load_restorer(named).restore(faces)[0], made[None])
+    assert not np.array_equal(made[None], made[0.5])
+
+
+@pytest.mark.parametrize("place", [None, Place()])
+def test_layers_alone_are_no_network(drawing, place):
+    with pytest.raises(CheckpointError, match=rf"trained on from '{LARGE}' alone"):
+        load_backend(drawing, place=place, base=Base(FILES[DETAIL], Mix(FILES[CLEAN], 0.8)))
+
+
+def test_layers_of_another_network_are_refused(tmp_path, store, drawing):
+    path, header = tmp_path / "other.safetensors", dict(look_at(drawing).metadata)
+    entry = store.entry(DETAIL_LARGE)
+    assert examine(entry, drawing)
+    save_state_dict(path, {"fine.other": torch.zeros(2)}, metadata=header)
+    with pytest.raises(CheckpointError, match=rf"trained on from '{LARGE}', which has no such 'fine\.other'"):
+        examine(entry, path)
+    chosen = choose("restore", RestoreConfig(weights=str(path), provider="torch"), store)
+    with pytest.raises(CheckpointError, match=r"fine\.other"):
+        load_restorer(chosen, provider="torch")
+    save_state_dict(path, load_state_dict(drawing), metadata=header | {DETAIL_OF: "lite.unheard-of"})
+    with pytest.raises(WeightsError, match=r"over 'lite\.unheard-of'"):
+        store.import_file("lite.mine", path)
 
 
 def test_a_network_that_shares_parameters_with_what_it_refines_keeps_its_own(tmp_path, refiner):

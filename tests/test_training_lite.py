@@ -14,6 +14,7 @@ from facerestore.engines import Place
 from facerestore.errors import CheckpointError, ConfigError, FaceRestoreError, WeightsError
 from facerestore.imaging.alignment import template
 from facerestore.training.data.drawn import write_drawn_faces
+from facerestore.training.data.samples import CORNER
 from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
@@ -25,6 +26,8 @@ from facerestore.training.recipes.lite.colour import chroma_distance, greyed
 from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, read_metadata, save_state_dict
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 TINY = (
     "data.face_size=32",
@@ -197,12 +200,71 @@ def test_a_lattice_is_seen_and_an_edge_is_not():
 
 def test_cuts_lie_within_the_face_and_about_eyes_and_mouth():
     rng = np.random.default_rng(0)
-    where = cut_places(rng, faces=50, cuts=4, size=64, face_size=256)
+    where = cut_places(rng, torch.zeros(50, 2), side=256, cuts=4, size=64, face_size=256)
     boxes = [(s[2 * k], s[2 * k + 1]) for s in where for k in range(4)]
     assert all(a.start >= 0 and a.stop <= 256 and a.stop - a.start == 64 for box in boxes for a in box)
     eyes = template(256)[:2]
     over = [any(r.start <= y < r.stop and c.start <= x < c.stop for x, y in eyes) for r, c in boxes]
     assert 0.4 < np.mean(over) < 0.75
+
+
+def test_cuts_of_a_square_lie_within_it_and_about_the_parts_that_it_shows():
+    rng, corner = np.random.default_rng(0), (40, 60)
+    where = cut_places(rng, torch.tensor([corner] * 50), side=128, cuts=4, size=32, face_size=256)
+    boxes = [(s[2 * k], s[2 * k + 1]) for s in where for k in range(4)]
+    assert all(a.start >= 0 and a.stop <= 128 and a.stop - a.start == 32 for box in boxes for a in box)
+    eyes = template(256)[:2] - corner
+    over = [any(r.start <= y < r.stop and c.start <= x < c.stop for x, y in eyes) for r, c in boxes]
+    assert 0.1 < np.mean(over) < 0.75
+
+
+def test_judges_are_told_where_in_the_face_a_square_lies(tmp_path):
+    torch.manual_seed(0)
+    plan = adversary_plan(tmp_path, "data.crop_size=32")
+    networks, batch = plan.recipe.networks(), first_batch(plan)
+    assert batch[CORNER].shape == (len(batch["lq"]), 2)
+    assert batch["lq"].shape[-1] == 32
+    seen = []
+    networks["judges"].pixels.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    plan.recipe.losses("generator", scene_of(plan, networks, batch, step=9))
+    across, down = seen[0][:, 2], seen[0][:, 3]  # B S S each, of 2 cuts of each square
+    assert torch.allclose(across[:, 0, 1] - across[:, 0, 0], torch.tensor(2 / 63), atol=1e-6)
+    first = batch[CORNER].repeat_interleave(2, dim=0)
+    for place, least in ((across, first[:, 0]), (down, first[:, 1])):
+        pixels = (place.flatten(1) + 1) / 2 * 63
+        assert torch.all(pixels.min(dim=1).values >= least - 1e-3)
+        assert torch.all(pixels.max(dim=1).values <= least + 31 + 1e-3)
+
+
+def test_squares_smaller_than_what_is_cut_from_them_are_refused(tmp_path):
+    plan = adversary_plan(tmp_path, "data.crop_size=32", "recipe.adversary.cut_size=48")
+    networks = plan.recipe.networks()
+    with pytest.raises(ConfigError, match=r"cut_size is 48 px.*32 px.*data\.crop_size"):
+        plan.recipe.losses("generator", scene_of(plan, networks, first_batch(plan), step=9))
+
+
+def test_large_faces_are_judged_with_the_detail_of_what_is_refined(tmp_path):
+    torch.manual_seed(0)
+    plan = drawn_plan(
+        "lite",
+        tmp_path,
+        *DETAIL,
+        "recipe.task='refine'",
+        "recipe.start='lite.large-512'",
+        "recipe.base='lite.detail-256'",
+        "recipe.network={inputs=6, blocks=[1, 1, 1, 1], fine_widths=[32, 12], fine_blocks=[1, 1]}",
+    )
+    networks, (generator, judges) = plan.recipe.networks(), plan.recipe.phases
+    plan.recipe.start(networks)
+    scene = scene_of(plan, networks, first_batch(plan), step=9)
+    own = load_state_dict(WEIGHTS / "lite_detail_256.safetensors")["head.weight"].float()
+    assert not torch.equal(plan.recipe.base.head.weight, own)  # mixed by 0.8, as it is used
+    assert (plan.recipe.base.head.weight - own).abs().max() < 0.01
+    terms, found = gradients(plan, networks, scene, generator)
+    assert {"adversarial", "projected", "matching"} <= terms.keys()
+    assert all(key.startswith("generator.") for key in found)
+    terms, found = gradients(plan, networks, scene, judges)
+    assert all(key.startswith("judges.") for key in found)
 
 
 def test_severe_damage_counts_nothing_and_a_good_input_fully():

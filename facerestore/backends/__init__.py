@@ -19,7 +19,7 @@ from facerestore.engines.graph import runs_graph
 from facerestore.errors import BackendError, CheckpointError, ConfigError
 from facerestore.extensions import OWN_PACKAGE, Extension, Extensions
 from facerestore.weights.checkpoint import load_state_dict, open_weights
-from facerestore.weights.mixing import BASE, DRAWN, Base, Mix, detail_of, mixed
+from facerestore.weights.mixing import BASE, DETAIL_OF, Base, Mix, detail_of, mixed, without_the_rest
 
 if TYPE_CHECKING:
     import torch
@@ -181,9 +181,7 @@ def load_backend(
         )
     state_dict = _mixed(file, mix)
     if base is not None:
-        state_dict |= {f"{BASE}{key}": value for key, value in load_state_dict(base.careful).items()}
-        if base.mix is not None:
-            state_dict |= {f"{DRAWN}{key}": value for key, value in _mixed(base.source, base.mix).items()}
+        state_dict |= {f"{BASE}{key}": value for key, value in _mixed(base.source, base.mix).items()}
     try:
         chosen = _recognise(file, state_dict) if name is None else name
         found = backend_class(chosen)
@@ -202,14 +200,22 @@ def load_backend(
 
 
 def _mixed(source: WeightsSource, mix: Mix | None) -> dict[str, torch.Tensor]:
-    """Return the parameters of a file, mixed with others where they are to be."""
+    """Return the parameters of a file, mixed with others where they are to be.
+
+    Raises:
+        CheckpointError: a file cannot be read, or they do not go together.
+    """
+    file = open_weights(source)
     if mix is None:
-        return load_state_dict(source)
+        if DETAIL_OF in file.metadata:
+            raise CheckpointError(without_the_rest(file.metadata[DETAIL_OF]))
+        return load_state_dict(file)
     import torch
 
-    base, own = ({k: v.numpy() for k, v in load_state_dict(f).items()} for f in (mix.base, source))
-    made = mixed(base, own, mix.share, name=str(getattr(source, "path", source)))
-    return {key: torch.from_numpy(value) for key, value in made.items()}
+    base, own = ({k: v.numpy() for k, v in load_state_dict(f).items()} for f in (mix.base, file))
+    made = mixed(base, own, mix.share, name=str(file.path))
+    whole = {**base, **made} if DETAIL_OF in file.metadata else made
+    return {key: torch.from_numpy(value) for key, value in whole.items()}
 
 
 def _recognise(file: WeightsFile, state_dict: Mapping[str, torch.Tensor]) -> str:

@@ -10,7 +10,7 @@ from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError
 from facerestore.weights.checkpoint import load_strictly, on_meta, shapes_of, trained_size
-from facerestore.weights.mixing import BASE, DRAWN
+from facerestore.weights.mixing import BASE
 
 if TYPE_CHECKING:
     import torch
@@ -68,8 +68,7 @@ class LiteRestorer(TensorRestorer):
     def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
         """Return a restorer with these parameters, computed in float32 whatever they are stored in.
 
-        A network that refines another has that one's parameters beside its own, under `BASE`, and where that one draws
-        detail, with it under `DRAWN`.
+        A network that refines another has that one's parameters beside its own, under `BASE`.
 
         Raises:
             CheckpointError: keys are missing, unexpected, or have the wrong shape.
@@ -86,12 +85,7 @@ class LiteRestorer(TensorRestorer):
                 if not base
                 else "it refines nothing, and was given what it should refine"
             )
-        draws = any(key.startswith(DRAWN) for key in state_dict)
-        make = (
-            partial(RefiningGenerator, base=cls.config_from_state_dict(base), draws=draws)
-            if base
-            else LiteGenerator
-        )
+        make = partial(RefiningGenerator, base=cls.config_from_state_dict(base)) if base else LiteGenerator
         network = on_meta(make, config)
         load_strictly(
             network, {key: value.float() for key, value in state_dict.items()}, name=cls.descriptor.name

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from facerestore.engines import Engine, Place
 from facerestore.engines.cores import share_of_cores
 from facerestore.errors import CheckpointError, ConfigError, MalformedError, parse_json, refusing
-from facerestore.weights.mixing import BASE, DRAWN, Base, Mix, mixed
+from facerestore.weights.mixing import BASE, DETAIL_OF, Base, Mix, mixed, without_the_rest
 from facerestore.weights.weights_file import GRAPH_TENSORS, look_at
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def open_graph(
         file: one with a graph.
         place: where it runs; on the CPU when None.
         mix: what its tensors are mixed with; None takes them as they are.
-        base: what its network refines, whose tensors the graph takes under `BASE`, and with their detail under
-            `DRAWN`; None where it refines nothing.
+        base: what its network refines, whose tensors the graph takes under `BASE`; None where it refines nothing.
 
     Raises:
         CheckpointError: the file is cut short or damaged, or graph and tensors do not fit each other.
@@ -109,15 +108,14 @@ def open_graph(
         names = parse_json(file.metadata.get(TAKEN, "[]"))
         if not isinstance(names, list):
             raise MalformedError(f"its header's {TAKEN} is no list of names")
-        own = [name for name in names if not name.startswith((BASE, DRAWN))]
+        own = [name for name in names if not name.startswith(BASE)]
         tensors = dict(_mixed(file, own, mix))
         if len(own) < len(names) and base is None:
             raise MalformedError("its graph refines what other weights give, and they are not named")
         if base is not None:
-            for prefix, source, its_mix in ((BASE, base.careful, None), (DRAWN, base.source, base.mix)):
-                theirs = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-                found = _mixed(look_at(source), theirs, its_mix)
-                tensors |= {f"{prefix}{name}": value for name, value in found.items()}
+            theirs = [name.removeprefix(BASE) for name in names if name.startswith(BASE)]
+            found = _mixed(look_at(base.source), theirs, base.mix)
+            tensors |= {f"{BASE}{name}": value for name, value in found.items()}
         place = place or Place()
         place = replace(place, threads=place.threads or share_of_cores())
         return OnnxEngine(model, place, name=str(file.path), parameters=tensors)
@@ -140,12 +138,17 @@ def open_engine(file: WeightsFile, place: Place, module: Callable[[WeightsFile],
 
 def _mixed(file: WeightsFile, names: list[str], mix: Mix | None) -> Mapping[str, NDArray[Any]]:
     """Return the tensors of these names, as the graph calls them, mixed with others where they are to be."""
-    own = _tensors(file, names)
     if mix is None:
-        return own
+        if DETAIL_OF in file.metadata:
+            raise MalformedError(without_the_rest(file.metadata[DETAIL_OF]))
+        return _tensors(file, names)
     if folded := [name for name in names if name.startswith(GRAPH_TENSORS)]:
         raise MalformedError(f"{len(folded)} tensors of its graph were folded, which cannot be mixed")
-    return mixed(_tensors(look_at(mix.base), names), own, mix.share, name=str(file.path))
+    base = _tensors(look_at(mix.base), names)
+    if DETAIL_OF not in file.metadata:
+        return mixed(base, _tensors(file, names), mix.share, name=str(file.path))
+    trained = [name for name in names if name in file.tensors]
+    return {**base, **mixed(base, _tensors(file, trained), mix.share, name=str(file.path))}
 
 
 def _tensors(file: WeightsFile, names: list[str]) -> Mapping[str, NDArray[Any]]:

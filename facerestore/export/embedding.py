@@ -44,7 +44,7 @@ from facerestore.parsing.eyes import NAME as EYES
 from facerestore.parsing.eyes import load_eyes_network
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import open_weights, trained_size
-from facerestore.weights.mixing import BASE, DRAWN, REFINES, Base, Mix, mixed
+from facerestore.weights.mixing import BASE, DETAIL_OF, REFINES, Base, Mix, mixed
 from facerestore.weights.weights_file import GRAPH_TENSORS, WeightsFile
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 TOLERANCE = 5e-5
 """Largest error of an embedded graph that is accepted, over the largest value of the network's output."""
 
-INLINE_BYTES = 64
-"""Tensors up to this size that the file does not have, such as factors, stay within the graph."""
+INLINE_BYTES = 2048
+"""Tensors up to this size that the file does not have, such as factors and fixed filters, stay within the graph."""
 
 SEED = 0
 
@@ -98,8 +98,10 @@ def embed_graph(path: Path) -> None:
     subject, base = _opened(file), _refined(file)
     # What follows from a restorer's parameters would lie in the file a second time; what every start loads is folded.
     model = onnx_model(subject.program, *subject.names, folded=subject.record is None)
-    theirs = {} if base is None else _parameters(base, load_file)
-    taken, own = taken_out(model, tensors | theirs)
+    mix = _trained_from(file)
+    theirs = {} if mix is None else load_file(open_weights(mix.base).path)
+    theirs = theirs | tensors | ({} if base is None else _parameters(base, load_file))
+    taken, own = taken_out(model, theirs)
     header = {key: value for key, value in file.metadata.items() if key != RECORD}
     header[TAKEN] = json.dumps(taken)
     header[GRAPH] = packed_graph(model.SerializeToString(deterministic=True))
@@ -109,7 +111,7 @@ def embed_graph(path: Path) -> None:
         mode = temporary.stat().st_mode
         save_file(tensors | own, temporary, metadata=header)
         temporary.chmod(mode)
-        _compare(subject, open_weights(temporary), path, base=base)
+        _compare(subject, open_weights(temporary), path, mix=mix, base=base)
 
 
 def _opened(file: WeightsFile) -> _Subject:
@@ -119,7 +121,7 @@ def _opened(file: WeightsFile) -> _Subject:
         return opened(file)
     base = _refined(file)
     with published_forms():
-        restorer = load_backend(file, base=base)
+        restorer = load_backend(file, mix=_trained_from(file), base=base)
     if not isinstance(restorer, TensorRestorer):
         raise ConfigError(f"backend '{restorer.name}' is not made of one torch network; it has no graph")
     module, inputs = graph_of(restorer), sample_inputs(restorer)
@@ -256,29 +258,42 @@ def _rename(model: Any, old: str, new: str) -> None:
                 node.input[index] = new
 
 
+def _trained_from(file: WeightsFile) -> Mix | None:
+    """Return what has the tensors that a file lacks, and none of the others; None where it lacks none."""
+    name = file.metadata.get(DETAIL_OF)
+    return None if name is None else Mix(WeightsStore().require(name), 1.0)
+
+
 def _refined(file: WeightsFile) -> Base | None:
-    """Return the weights that a file refines, with detail where others draw it; None where it refines nothing."""
+    """Return the weights that a file refines; None where it refines nothing.
+
+    With detail where some weights draw it: a graph has equal tensors once, and what was trained from the careful
+    network may have some of its, which it is to keep whatever it refines.
+    """
     name, store = file.metadata.get(REFINES), WeightsStore()
     if name is None:
         return None
-    careful = store.require(name)
-    drawing = next((own for own in store.catalog.entries.values() if own.detail_of == name), None)
+    entries = store.catalog.entries
+    drawing = next(
+        (own for own in entries.values() if name in (own.name, own.detail_of) and own.detail_of), None
+    )
     if drawing is None or store.locate(drawing.name) is None:
-        return Base(careful)
-    return Base(store.require(drawing.name), Mix(careful, drawing.detail))
+        return Base(store.require(name))
+    return Base(store.require(drawing.name), Mix(store.require(drawing.detail_of or ""), drawing.detail))
 
 
 def _parameters(base: Base, load: Callable[[Path], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """Return the parameters of what is refined, as the graph's network calls them."""
-    careful, source = (load(open_weights(each).path) for each in (base.careful, base.source))
-    found = {f"{BASE}{name}": value for name, value in careful.items()}
+    found = load(open_weights(base.source).path)
     if base.mix is not None:
-        drawn = mixed(careful, source, base.mix.share, name=str(base.source))
-        found |= {f"{DRAWN}{name}": value for name, value in drawn.items()}
-    return found
+        careful = load(open_weights(base.mix.base).path)
+        found = mixed(careful, found, base.mix.share, name=str(base.source))
+    return {f"{BASE}{name}": value for name, value in found.items()}
 
 
-def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base | None) -> None:
+def _compare(
+    subject: _Subject, written: WeightsFile, path: Path, *, mix: Mix | None, base: Base | None
+) -> None:
     """Make sure that the graph gives what the network gives, on noise.
 
     Raises:
@@ -287,7 +302,7 @@ def _compare(subject: _Subject, written: WeightsFile, path: Path, *, base: Base 
     draw = np.random.default_rng(SEED)
     inputs = [_noise(draw, example.numpy()) for example in subject.inputs]
     wanted = TorchEngine(subject.module).run(*inputs)
-    found = open_graph(written, base=base).run(*inputs)
+    found = open_graph(written, mix=mix, base=base).run(*inputs)
     for one, other in zip(wanted, found, strict=True):
         error = _error(one, other)
         if not error <= TOLERANCE:

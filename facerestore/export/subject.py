@@ -16,7 +16,8 @@ from facerestore.backends.exported.record import RANDOM, UNSTATED
 from facerestore.config import RESTORE, TASKS, RestoreConfig, Task
 from facerestore.engines.graph import TORCH
 from facerestore.errors import ConfigError
-from facerestore.pipeline.choose import ChosenWeights, choose
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import ChosenWeights
 from facerestore.pipeline.load import load_restorer
 from facerestore.testing.subject import open_example
 from facerestore.weights import WeightsStore

@@ -14,8 +14,10 @@ from pathlib import Path
 from facerestore.backends import BACKENDS, backend_class, backend_names, load_backend
 from facerestore.config import TASKS
 from facerestore.errors import CheckpointError
+from facerestore.weights import WeightsStore
 from facerestore.weights.catalog import WeightsEntry
-from facerestore.weights.checkpoint import check_fit, count_indices, load_state_dict, shapes_of
+from facerestore.weights.checkpoint import check_fit, count_indices, load_state_dict, open_weights, shapes_of
+from facerestore.weights.mixing import DETAIL_OF
 
 COARSEST_PX = 4
 """Side of the smallest features of a StyleGAN2 discriminator; each block before them halves (arXiv 1912.04958)."""
@@ -39,8 +41,18 @@ def _restorer(entry: WeightsEntry, path: Path) -> bool:
     if entry.backend not in backend_names():
         return False
     found = backend_class(entry.backend)
-    if found.descriptor.missing_modules() or entry.refines is not None:  # what is refined is not at hand
+    rest = open_weights(path).metadata.get(DETAIL_OF)
+    # What is refined is not at hand.
+    if found.descriptor.missing_modules() or entry.refines is not None or rest is not None:
         state_dict = load_state_dict(path)
+        if rest is not None:
+            whole = load_state_dict(WeightsStore().require(rest))
+            strange = [
+                key for key, x in state_dict.items() if key not in whole or whole[key].shape != x.shape
+            ]
+            if strange:
+                raise CheckpointError(f"it was trained on from '{rest}', which has no such '{strange[0]}'")
+            state_dict = whole | state_dict
         if not found.detect(state_dict):
             raise CheckpointError(f"its keys are not those of backend '{entry.backend}'")
         found.config_from_state_dict(state_dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from facerestore.backends import backend_class, backend_names
@@ -10,7 +10,7 @@ from facerestore.config import RESTORE
 from facerestore.errors import FaceRestoreError
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.installed import AUTO, PARSE, PassedOver
-from facerestore.pipeline.routing import CAREFUL, GENERATIVE, Candidate, contenders, summary
+from facerestore.pipeline.routing import GENERATIVE, Candidate, contenders, summary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,9 +98,8 @@ def _as_detailed(entries: list[WeightsEntry], detail: float | None) -> list[Weig
     """Return those that serve the detail that is asked for: all where none is, since then each face has its own."""
     if detail is None:
         return entries
-    if detail == 0:  # what refines a network that draws detail refines the careful one then
-        plain = [entry for entry in entries if entry.detail_of is None]
-        return [entry if entry.refines is None else replace(entry, character=CAREFUL) for entry in plain]
+    if detail == 0:
+        return [entry for entry in entries if entry.detail_of is None]
     bases = {entry.detail_of for entry in entries}
     return [entry for entry in entries if entry.name not in bases]
 

@@ -34,15 +34,13 @@ from facerestore.pipeline.installed import (
     ranked,
 )
 from facerestore.weights.files import sha256_of
-from facerestore.weights.mixing import REFINES, Mix
+from facerestore.weights.mixing import DETAIL_OF, REFINES, Mix
 from facerestore.weights.weights_file import WeightsFile, looks_like_path
 
 if TYPE_CHECKING:
     from facerestore.backends.exported import ExportedFile
     from facerestore.config import RestoreConfig
     from facerestore.weights import WeightsEntry, WeightsStore
-
-__all__ = ["ChosenWeights", "choose", "installed_weights", "no_weights", "with_detail"]
 
 
 def choose(
@@ -114,31 +112,43 @@ def _damage_finder(config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
 def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore) -> ChosenWeights:
     """Return weights as ``config.detail`` asks for them: those that draw detail, mixed with what they came from.
 
-    Those that refine others come with those, in which the detail is.
+    Those that refine others come with those, which have the same detail.
 
     Raises:
         ConfigError: no weights that draw detail are known for these.
         WeightsError: they, or what they were trained from, are not installed, or corrupt.
     """
-    entries, wanted = store.catalog.entries, config.detail
+    entries = store.catalog.entries
     entry = entries.get(chosen.name)
-    if (name := _refined_by(chosen, entry)) is not None:
-        refined = installed_weights(name, store, purpose=RESTORE.purpose)
-        return replace(chosen, base=with_detail(refined, config, store))
-    if entry is None or entry.detail_of is None:
+    bases = {own.detail_of for own in entries.values()}
+    if _refined_by(chosen, entry) is None or _drawn_from(chosen, entry) or chosen.name in bases:
+        chosen = _mixed(chosen, entry, config.detail, store)
+    if (name := _refined_by(chosen, entries.get(chosen.name))) is None:
+        return chosen
+    refined = installed_weights(name, store, purpose=RESTORE.purpose)
+    return replace(chosen, base=with_detail(refined, config, store))
+
+
+def _mixed(
+    chosen: ChosenWeights, entry: WeightsEntry | None, wanted: float | None, store: WeightsStore
+) -> ChosenWeights:
+    """Return weights with the share of detail that is wanted; None leaves it to the catalog."""
+    base, share = _drawn_from(chosen, entry), 1.0 if entry is None else entry.detail
+    if base is None:
         if not wanted:
             return chosen
-        entry = next((own for own in entries.values() if own.detail_of == chosen.name), None)
-        if entry is None:
+        entries = store.catalog.entries
+        drawing = next((own for own in entries.values() if own.detail_of == chosen.name), None)
+        if drawing is None:
             raise ConfigError(
                 f"weights '{chosen.name}' have no detail to be drawn, and detail {wanted:g} was given; leave it out, or"
                 f" choose one of {', '.join(own.detail_of for own in entries.values() if own.detail_of)}"
             )
-    base, share = entry.detail_of or "", entry.detail if wanted is None else wanted
+        chosen, base = installed_weights(drawing.name, store, purpose=drawing.purpose), chosen.name
+    share = share if wanted is None else wanted
     if share == 0:
-        return installed_weights(base, store, purpose=entry.purpose)
-    found = installed_weights(entry.name, store, purpose=entry.purpose)
-    return replace(found, mix=Mix(store.require(base), share))
+        return installed_weights(base, store, purpose=store.entry(base).purpose)
+    return replace(chosen, mix=Mix(store.require(base), share))
 
 
 def _refined_by(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None:
@@ -146,6 +156,13 @@ def _refined_by(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None
     if isinstance(chosen.source, WeightsFile):
         return chosen.source.metadata.get(REFINES)
     return None if entry is None else entry.refines
+
+
+def _drawn_from(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None:
+    """Return the catalog name of what weights were trained from to draw detail, likewise; None for no such weights."""
+    if isinstance(chosen.source, WeightsFile):
+        return chosen.source.metadata.get(DETAIL_OF)
+    return None if entry is None else entry.detail_of
 
 
 def no_weights(backend: str, store: WeightsStore, task: Task) -> str:

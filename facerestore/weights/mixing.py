@@ -45,23 +45,29 @@ class Base(NamedTuple):
     source: WeightsSource
     mix: Mix | None = None
 
-    @property
-    def careful(self) -> WeightsSource:
-        """Its weights without detail."""
-        return self.source if self.mix is None else self.mix.base
-
 
 def detail_of(mix: Mix | None, base: Base | None) -> float | None:
-    """Return the share of the weights that draw detail, in a network or in what it refines; None for none."""
-    mix = mix if base is None else base.mix
+    """Return the share of the weights that draw detail, in a network or else in what it refines; None for none."""
+    mix = base.mix if mix is None and base is not None else mix
     return None if mix is None else mix.share
 
+
+DETAIL_OF = "detail_of"
+"""Entry of a weights file's header: the catalog name of the weights that its network was trained from. The file holds
+the tensors alone that were trained; the others are those of that name."""
 
 REFINES = "refines"
 """Entry of a weights file's header: the catalog name of the weights that its network refines."""
 
-BASE, DRAWN = "base.", "drawn."
-"""Before the names of the parameters of what is refined, without detail and with it, beside those of what refines."""
+BASE = "base."
+"""Before the names of the parameters of what is refined, beside those of what refines."""
+
+
+def without_the_rest(name: str) -> str:
+    """Return what is wrong with a file whose other tensors are those of a name, and that was opened without them."""
+    return (
+        f"it holds what was trained on from '{name}' alone; give it to 'facerestore' by its path or its name"
+    )
 
 
 def mixed(

@@ -14,7 +14,7 @@ from typing import Any
 from facerestore.errors import WeightsError, parse_whole, refusing
 from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
 from facerestore.weights.files import copy_hashed, exclusive, read_json, write_json
-from facerestore.weights.mixing import REFINES
+from facerestore.weights.mixing import DETAIL_OF, REFINES
 from facerestore.weights.weights_file import look_at
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "ISC", "MIT", "MIT-0"})
@@ -92,6 +92,12 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
         if header[REFINES] not in catalog.entries:
             raise WeightsError(f"{path} refines '{header[REFINES]}', which are no weights of the catalog")
         weights["refines"] = header[REFINES]
+    if DETAIL_OF in header:
+        if header[DETAIL_OF] not in catalog.entries:
+            raise WeightsError(
+                f"{path} draws detail over '{header[DETAIL_OF]}', which are no weights of the catalog"
+            )
+        weights["detail_of"] = header[DETAIL_OF]
     if "face_size" in header:
         with refusing(
             lambda why: WeightsError(f"{path}: its header's face_size is no side in pixels: {why}")

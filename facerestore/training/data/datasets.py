@@ -30,7 +30,7 @@ from facerestore.training.data.face_files import (
     read_parsing_map,
     read_window,
 )
-from facerestore.training.data.samples import Batch, Samples
+from facerestore.training.data.samples import CORNER, Batch, Samples
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +182,8 @@ class PairDataset(Samples):
             lq, hq, parsing_map = self.pair(position)
             window = self._crop_of(position, len(lq))
             sample = {"lq": face_to_tensor(lq[window]), "hq": face_to_tensor(hq[window])}
+            if self._settings.crop_size:
+                sample[CORNER] = torch.tensor([window[1].start, window[0].start])
             parsing_map = None if parsing_map is None else np.ascontiguousarray(parsing_map[window])
         return sample if parsing_map is None else {**sample, "parsing": torch.from_numpy(parsing_map)}
 

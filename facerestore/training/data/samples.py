@@ -9,7 +9,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 Batch: TypeAlias = dict[str, Tensor]
-"""One batch by name: ``lq`` and ``hq`` (B, 3, S, S) float32 RGB in [0, 1], ``parsing`` (B, S, S) uint8 ids."""
+"""One batch by name: ``lq`` and ``hq`` (B, 3, S, S) float32 RGB in [0, 1], ``parsing`` (B, S, S) uint8 ids.
+
+Of squares that are cut from faces also `CORNER` (B, 2): the column and row of the face at which each begins, px.
+"""
+
+CORNER = "corner"
 
 
 class Samples(Dataset[Batch]):

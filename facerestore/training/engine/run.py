@@ -46,7 +46,10 @@ class Progress:
 
 @dataclass(slots=True, eq=False)
 class TrainingRun:
-    """The state of a run in memory."""
+    """The state of a run in memory.
+
+    ``held`` names the parameters that no phase trains, as (network, parameter): their recipe made them so.
+    """
 
     recipe: Recipe
     settings: EngineSettings
@@ -58,6 +61,7 @@ class TrainingRun:
     frozen: dict[str, nn.Module]
     optimisers: dict[str, Any]
     average: ExponentialAverage
+    held: frozenset[tuple[str, str]] = frozenset()
     progress: Progress = field(default_factory=Progress)
 
 
@@ -81,6 +85,9 @@ def prepare_run(
     if settings.channels_last:
         for network in bare.values():
             colours_last(network)
+    held = {
+        (name, key) for name, net in bare.items() for key, p in net.named_parameters() if not p.requires_grad
+    }
     average = ExponentialAverage(bare[recipe.averaged], settings.ema_decay)
     average.network.to(accelerator.device)
     optimisers = recipe.optimisers(bare)
@@ -108,6 +115,7 @@ def prepare_run(
         },
         optimisers=dict(zip(optimisers, prepared[len(bare) :], strict=True)),
         average=average,
+        held=frozenset(held),
     )
     accelerator.register_for_checkpointing(run.progress, run.average, recipe)
     return run

@@ -97,7 +97,8 @@ def _take_phase(run: TrainingRun, phase: Phase, number: int, batches: Sequence[B
     """Take one update: gradients of all passes, exchanged, clipped and stepped."""
     accelerator, settings = run.accelerator, run.settings
     for name, network in run.bare.items():
-        network.requires_grad_(name in phase.trains)
+        for key, parameter in network.named_parameters():
+            parameter.requires_grad_(name in phase.trains and (name, key) not in run.held)
     optimiser = run.optimisers[phase.optimiser]
     optimiser.zero_grad(set_to_none=True)
     sums: dict[str, Tensor] = {}

@@ -91,21 +91,22 @@ def quality_weights(lq: Tensor, hq: Tensor, *, none_db: float, full_db: float) -
 
 
 def cut_places(
-    rng: np.random.Generator, *, faces: int, cuts: int, size: int, face_size: int
+    rng: np.random.Generator, corners: Tensor, *, side: int, cuts: int, size: int, face_size: int
 ) -> list[list[slice]]:
-    """Return where faces are cut, as [rows, columns, rows, columns, ...] of each face.
+    """Return where pictures of faces are cut, as [rows, columns, rows, columns, ...] of each picture.
 
     Args:
         rng: what is drawn from; the same for every process.
-        faces: how many.
-        cuts: of each face.
+        corners: B 2, column and row of the face at which each picture begins, px.
+        side: of a picture, px: that of a face, or less.
+        cuts: of each picture.
         size: side of a cut, px.
         face_size: side of a face, px.
     """
     points = template(face_size)
     eyes, mouth = points[:2], points[3:].mean(axis=0)
     found: list[list[slice]] = []
-    for _ in range(faces):
+    for corner in corners.tolist():
         slices: list[slice] = []
         for _ in range(cuts):
             kind = rng.random()
@@ -115,7 +116,7 @@ def cut_places(
                 middle = eyes[rng.integers(2)] + jitter
             elif kind < EYES_SHARE + MOUTH_SHARE:
                 middle = mouth + jitter
-            left, top = np.clip(np.round(middle - size / 2), 0, face_size - size).astype(int)
+            left, top = np.clip(np.round(middle - corner - size / 2), 0, side - size).astype(int)
             slices += [slice(top, top + size), slice(left, left + size)]
         found.append(slices)
     return found

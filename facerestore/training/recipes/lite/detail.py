@@ -15,9 +15,12 @@ from torch.nn import functional
 
 from facerestore.archs.judges import PIXEL_SCORES, Judges, places
 from facerestore.archs.lite import LiteGenerator, LiteTrunk
+from facerestore.errors import ConfigError
 from facerestore.fields import option
+from facerestore.training.data.samples import CORNER
 from facerestore.training.losses.common import charbonnier
 from facerestore.training.losses.detail import (
+    LATTICE_WINDOW_PX,
     cut,
     cut_places,
     lattice_loss,
@@ -173,9 +176,12 @@ class Adversary:
     def _cuts(self, scene: Scene, restored: Tensor) -> tuple[Cuts, Cuts, Tensor]:
         """Cut real and restored faces alike; return both, and how much each pair of cuts counts."""
         settings, lq, hq = self.settings, scene.batch["lq"], scene.batch["hq"]
+        corners, side = scene.batch.get(CORNER, torch.zeros(len(lq), 2, dtype=torch.long)), lq.shape[-1]
+        check_side(settings, side, setting="data.crop_size")
         where = cut_places(
             scene.draw.common(),
-            faces=len(lq),
+            corners,
+            side=side,
             cuts=settings.cuts,
             size=settings.cut_size,
             face_size=self.face_size,
@@ -183,7 +189,8 @@ class Adversary:
         luma, real_luma = luma_of(restored.float()), luma_of(hq)
         dither = settings.dither * self._noise(scene, 2)
         over_real, over_fake = dither.chunk(2)
-        place = places(self.face_size, like=hq).expand(len(lq), -1, -1, -1)
+        whole = places(self.face_size, like=hq)
+        place = torch.stack([whole[:, y : y + side, x : x + side] for x, y in corners.tolist()])
         beside = cut(torch.cat((luma_of(lq), place), dim=1), where)
         encoder, colours = scene.networks["encoder"], cut(hq, where)
         with torch.no_grad():
@@ -193,6 +200,29 @@ class Adversary:
         fake = Cuts(torch.cat((cut(luma, where) + over_fake, beside), dim=1), encoded)
         counts = quality_weights(lq, hq, none_db=settings.none_db, full_db=settings.full_db)
         return real, fake, counts.repeat_interleave(settings.cuts)
+
+
+def check_side(settings: AdversarySettings, side: int, *, setting: str) -> None:
+    """Make sure that pictures can be judged.
+
+    Args:
+        settings: how they are judged.
+        side: theirs, px.
+        setting: what sets it.
+
+    Raises:
+        ConfigError: they are smaller than what is cut from them, or the periods of lattices do not fit.
+    """
+    if settings.cut_size > side:
+        raise ConfigError(
+            f"recipe 'lite': recipe.adversary.cut_size is {settings.cut_size} px, larger than what it is cut from, of"
+            f" {side} px; give a multiple of 16 up to that, or set {setting}"
+        )
+    if side % LATTICE_WINDOW_PX:
+        raise ConfigError(
+            f"recipe 'lite': an adversary takes pictures of a multiple of {LATTICE_WINDOW_PX} px, not {side};"
+            f" set {setting}"
+        )
 
 
 class FrozenEncoder(nn.Module):

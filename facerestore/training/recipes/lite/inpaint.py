@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,16 +11,11 @@ from torch import Tensor, nn
 
 from facerestore.archs.lite import BUNDLED, LiteConfig
 from facerestore.fields import option
-from facerestore.pipeline.choose import installed_weights
 from facerestore.training.data.damaged_faces import HoleDataset
 from facerestore.training.data.datasets import DataSettings, FaceFile
 from facerestore.training.data.samples import Batch, Samples
 from facerestore.training.recipes.base import Exported, Scene, Term, Validated
 from facerestore.training.recipes.lite.recipe import LiteRecipe, LiteSettings
-from facerestore.training.recipes.start import fill
-from facerestore.weights import WeightsStore
-from facerestore.weights.checkpoint import load_state_dict
-from facerestore.weights.weights_file import looks_like_path
 
 EPSILON = 1e-3
 """Of the Charbonnier distance (Lai et al., arXiv 1710.01992, eq. 6)."""
@@ -33,8 +27,8 @@ class InpaintSettings:
 
     Attributes:
         network: shape of the network.
-        start: weights of a lite network to begin with, of which residual blocks beyond those of the shape are left
-            out: a name of the catalog or a file; empty for random numbers.
+        start: weights of a lite network to begin with, of which levels and residual blocks beyond those of the shape
+            are left out: a name of the catalog or a file; empty for random numbers.
         learning_rate: peak of Muon's and AdamW's rate.
         outside_weight: of the distance outside the holes, of which nothing is taken.
     """
@@ -85,24 +79,6 @@ class InpaintRecipe(LiteRecipe):
     def validation(self, files: Sequence[FaceFile], data: DataSettings, *, seed: int) -> Batch:
         """Return a fixed sample of each face, drawn as those of training are."""
         return HoleDataset(files, replace(data, seed=seed, set_weights={})).of_each()
-
-    def start(self, networks: Mapping[str, nn.Module]) -> None:
-        """Take up the weights that are to be begun with, as far as the network has places for them.
-
-        Raises:
-            WeightsError: the weights are not installed, or corrupt.
-            ConfigError: they are for another purpose.
-            CheckpointError: the file cannot be read, or is of another network.
-        """
-        name, network = self.settings.start, networks["generator"]
-        if not name:
-            return
-        path = (
-            None if looks_like_path(name) else installed_weights(name, WeightsStore(), purpose="restore").path
-        )
-        own = network.state_dict()
-        state = {key: value for key, value in load_state_dict(path or Path(name)).items() if key in own}
-        fill(network, state, name=f"the network of this run (to start from '{name}')")
 
     def losses(self, phase: str, scene: Scene) -> list[Term]:
         """Return the Charbonnier distance inside the holes, and outside."""

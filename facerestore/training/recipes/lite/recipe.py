@@ -18,7 +18,6 @@ from facerestore.fields import option
 from facerestore.training.data.samples import Batch
 from facerestore.training.engine.muon import Muon
 from facerestore.training.losses.common import charbonnier, frequency
-from facerestore.training.losses.detail import LATTICE_WINDOW_PX
 from facerestore.training.recipes.base import (
     Exported,
     Phase,
@@ -30,11 +29,11 @@ from facerestore.training.recipes.base import (
     pair_validation,
 )
 from facerestore.training.recipes.lite.colour import chroma_distance, chroma_of, greyed
-from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder
-from facerestore.training.recipes.lite.refine import widened
+from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder, check_side
+from facerestore.training.recipes.lite.refine import restorer_in_use, shortened, widened
 from facerestore.training.recipes.start import take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
-from facerestore.weights.mixing import REFINES
+from facerestore.weights.mixing import DETAIL_OF, REFINES
 from facerestore.weights.weights_file import looks_like_path
 
 NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
@@ -57,8 +56,13 @@ class LiteSettings:
             which it also sees what ``base`` makes of half the size.
         network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
-            empty for random numbers.
-        base: weights of the restorer that is refined, by their name in the catalog: with them the result is used.
+            empty for random numbers. Levels and residual blocks beyond those of the shape are
+            left out.
+        base: weights of the restorer that is refined, by their name in the catalog, mixed as they are used by
+            themselves: with them the result is used.
+        layers: beginnings of the names of the parameters that an adversary trains, such as ``fine.``; all where there
+            are none. The others stay as they are in ``start``; where that is a name of the catalog, the exported file
+            leaves them out, and is used with it.
         learning_rate: peak of Muon's and AdamW's rate.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
         faded_below: a face whose contrast in the input is below this share of the real one's has faded, and is to keep
@@ -73,6 +77,7 @@ class LiteSettings:
     network: LiteConfig = field(default_factory=lambda: BUNDLED)
     start: str = ""
     base: str = "lite.clean-256"
+    layers: tuple[str, ...] = ()
     learning_rate: float = option(1e-3, above=0)
     frequency_weight: float = option(1.0, least=0)
     faded_below: float = option(0.0, least=0, most=1)
@@ -146,14 +151,16 @@ class LiteRecipe(Recipe):
         generator = LiteGenerator(self.settings.network)
         if self.adversary is None:
             return {"generator": generator}
+        for key, parameter in generator.named_parameters():
+            parameter.requires_grad_(not self.settings.layers or key.startswith(self.settings.layers))
         return {"generator": generator, "judges": self.adversary.judges(generator)}
 
     def frozen(self) -> dict[str, nn.Module]:
         """Return the restorer that is refined, or the encoder of the weights that an adversary begins with."""
         if self.settings.task == "refine":
-            self.base = LiteGenerator(BUNDLED)
-            take_up(self.base, self.settings.base, purpose="restore")
-            return {"base": self.base}
+            self.base = restorer_in_use(self.settings.base)
+            judged = {} if self.adversary is None else {"encoder": FrozenEncoder(self.base)}
+            return {"base": self.base, **judged}
         if self.adversary is None:
             return {}
         network = LiteGenerator(self.settings.network)
@@ -171,7 +178,7 @@ class LiteRecipe(Recipe):
             self.settings.start,
             purpose="restore" if refines else self.settings.task,
             grown="fine.",
-            fitted=widened if refines else lambda state, own: state,
+            fitted=lambda state, own: shortened(widened(state, own) if refines else state, own),
         )
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -185,7 +192,9 @@ class LiteRecipe(Recipe):
         adversary = settings.adversary
         rates = {"generator": settings.learning_rate, "judges": adversary.learning_rate}
         return {
-            name: torch.optim.Adam(networks[name].parameters(), lr=rate, betas=adversary.betas)
+            name: torch.optim.Adam(
+                [p for p in networks[name].parameters() if p.requires_grad], lr=rate, betas=adversary.betas
+            )
             for name, rate in rates.items()
         }
 
@@ -227,13 +236,21 @@ class LiteRecipe(Recipe):
         return pair_validation(network(self._seen(batch["lq"])), batch)
 
     def export(self, network: nn.Module) -> Exported:
-        """Return the network in half precision: it is computed in float32 whatever it is stored in."""
-        state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+        """Return the network in half precision, or what was trained of it: it is computed in float32 all the same."""
+        settings = self.settings
+        alone = bool(settings.layers) and self.adversary is not None and not looks_like_path(settings.start)
+        state = {
+            key: value.half().contiguous()
+            for key, value in network.state_dict().items()
+            if not alone or key.startswith(settings.layers)
+        }
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
         if self.settings.task == WHOLE_PHOTOS:
             header[MULTIPLE] = str(network.size_multiple)
         if self.settings.task == "refine":
             header |= {"purpose": "restore", REFINES: self.settings.base}
+        if alone:
+            header[DETAIL_OF] = settings.start
         return Exported(state, header)
 
 
@@ -269,7 +286,7 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
     adversary = settings.adversary
     if not adversary.weight:
         return None
-    if settings.task != "restore":
+    if settings.task not in ("restore", "refine"):
         raise ConfigError(
             f"recipe 'lite': an adversary of weight {adversary.weight:g} judges luma, which '{settings.task}' does not"
             " touch; set recipe.adversary.weight=0"
@@ -279,16 +296,7 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
             "recipe 'lite': an adversary begins with trained weights, whose encoder it looks through; name some in"
             " recipe.start, such as lite.clean-256"
         )
-    if adversary.cut_size > face_size:
-        raise ConfigError(
-            f"recipe 'lite': recipe.adversary.cut_size is {adversary.cut_size} px, larger than the faces of"
-            f" {face_size} px; give a multiple of 16 up to that"
-        )
-    if face_size % LATTICE_WINDOW_PX:
-        raise ConfigError(
-            f"recipe 'lite': an adversary takes faces of a multiple of {LATTICE_WINDOW_PX} px, not {face_size};"
-            " set data.face_size"
-        )
+    check_side(adversary, face_size, setting="data.face_size")
     if adversary.none_db >= adversary.full_db:
         raise ConfigError(
             f"recipe 'lite': recipe.adversary.none_db is {adversary.none_db:g} and full_db {adversary.full_db:g}; give"

@@ -1,4 +1,4 @@
-"""What a network that refines begins with: one that sees faces alone, and is widened."""
+"""What a network that refines begins with, one that sees faces alone and is widened, and what it refines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 from torch.nn import functional
+
+from facerestore.archs.lite import LiteGenerator
+from facerestore.config import RESTORE, RestoreConfig
+from facerestore.engines.graph import TORCH
+from facerestore.errors import ConfigError
+from facerestore.pipeline.choose import with_detail
+from facerestore.pipeline.installed import installed_weights
+from facerestore.pipeline.load import load_restorer
+from facerestore.weights import WeightsStore
 
 SEEING = ("stem.weight", "fine.look.")
 DRAWING = ("head.", "fine.draw.")
@@ -31,3 +40,32 @@ def widened(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str,
         elif key.startswith(DRAWING):
             made[key] = value / 2
     return made
+
+
+DEEP = ("encoder.", "decoder.", "down.", "up.", "fine.blocks.")
+"""Beginnings of the keys of levels and residual blocks."""
+
+
+def shortened(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters without the levels and residual blocks for which a network, whose are ``own``, has no place.
+
+    Each adds a little to what it is given, so that what is left still restores, and learns on from there.
+    """
+    return {key: value for key, value in state.items() if key in own or not key.startswith(DEEP)}
+
+
+def restorer_in_use(name: str) -> LiteGenerator:
+    """Return the network of weights of the catalog, mixed with those that they came from as they are used.
+
+    Raises:
+        WeightsError: the weights are not installed, or corrupt.
+        ConfigError: they are for another purpose, or of another kind of network.
+    """
+    store = WeightsStore()
+    chosen = with_detail(installed_weights(name, store, purpose=RESTORE.purpose), RestoreConfig(), store)
+    network = getattr(load_restorer(chosen, provider=TORCH), "network", None)
+    if not isinstance(network, LiteGenerator) or chosen.base is not None:
+        raise ConfigError(
+            f"recipe 'lite': recipe.base is '{name}'; give weights of lite that see faces alone"
+        )
+    return network
