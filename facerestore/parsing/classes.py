@@ -28,6 +28,17 @@ def class_ids(classes: Collection[str]) -> list[int]:
     return [index for index, name in enumerate(CLASS_NAMES) if name in classes]
 
 
+def labelled(parsing_map: ParsingMap, classes: Collection[str]) -> NDArray[np.bool_]:
+    """Return (S, S): whether a pixel of a parsing map, which `check_map` has seen, is of one of these classes.
+
+    Raises:
+        ConfigError: a name is not in ``CLASS_NAMES``.
+    """
+    wanted = np.zeros(len(CLASS_NAMES), dtype=np.bool_)
+    wanted[class_ids(classes)] = True
+    return np.take(wanted, parsing_map)
+
+
 def check_map(parsing_map: ParsingMap, face_size: int) -> None:
     """Make sure that a parsing map fits a crop.
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from facerestore.errors import BackendError, ConfigError
 from facerestore.face_parts import FACE_CLASSES
 from facerestore.imaging.alignment import template, transform_points
-from facerestore.parsing.classes import check_map, class_ids
-from facerestore.parsing.oval import distance_from, face_oval, radius_from, smoothstep
+from facerestore.parsing.classes import check_map, labelled
+from facerestore.parsing.oval import Oval, distance_from, face_oval, inside_of, radius_from, smoothstep
 from facerestore.types import AlignedFace, Mask, ParsingMap
 
 OVAL_MARGIN = 1.1
@@ -83,30 +83,31 @@ def face_is_parsed(aligned: AlignedFace, parsing_map: ParsingMap) -> bool:
     size = aligned.lq.shape[0]
     check_map(parsing_map, size)
     points = transform_points(aligned.affine, aligned.detected.landmarks)
-    return _face_share(parsing_map, radius_from(face_oval(points), size)) >= LEAST_PARSED_SHARE
+    return _face_share(parsing_map, face_oval(points)) >= LEAST_PARSED_SHARE
 
 
 def _class_mask(points: NDArray[np.float64], parsing_map: ParsingMap, classes: frozenset[str]) -> Mask:
     """Return the feathered chosen classes; those of the face within its reach, so that no neighbour's is in it."""
-    radius = radius_from(face_oval(points), parsing_map.shape[0])
-    share = _face_share(parsing_map, radius)
+    oval, size = face_oval(points), parsing_map.shape[0]
+    share = _face_share(parsing_map, oval)
     if share < LEAST_PARSED_SHARE:
         raise BackendError(
             f"the parser labelled {share:.0%} of the face as face, {LEAST_PARSED_SHARE:.0%} are needed; "
             "restore this face without a parser, or leave it out"
         )
-    near = smoothstep((NEIGHBOUR_REACH - radius) / OVAL_FEATHER)
-    of_face = np.isin(parsing_map, class_ids(classes & FACE_CLASSES))
-    others = np.isin(parsing_map, class_ids(classes - FACE_CLASSES))
+    near = smoothstep((NEIGHBOUR_REACH - radius_from(oval, size)) / OVAL_FEATHER)
     feathered = _softened if "skin" in classes else _softened_outwards
-    mask: Mask = np.clip(feathered(of_face) * near + feathered(others), 0, 1)
-    return mask * _border_ramp(parsing_map.shape[0])
+    mask: Mask = feathered(labelled(parsing_map, classes & FACE_CLASSES)) * near
+    if others := classes - FACE_CLASSES:
+        mask = mask + feathered(labelled(parsing_map, others))
+    return np.clip(mask, 0, 1) * _border_ramp(size)
 
 
-def _face_share(parsing_map: ParsingMap, radius: NDArray[np.float32]) -> float:
+def _face_share(parsing_map: ParsingMap, oval: Oval) -> float:
     """Return the share of the oval that is labelled as some part of a face."""
-    inside = radius < 1
-    return float(np.isin(parsing_map[inside], class_ids(FACE_CLASSES)).mean()) if inside.any() else 0.0
+    inside = inside_of(oval, parsing_map.shape[0])
+    face = labelled(parsing_map, FACE_CLASSES)
+    return int(np.count_nonzero(face & inside)) / max(int(np.count_nonzero(inside)), 1)
 
 
 def _softened(chosen: NDArray[np.bool_]) -> Mask:

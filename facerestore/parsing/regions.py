@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from facerestore.errors import ConfigError
-from facerestore.parsing.classes import check_map, class_ids
+from facerestore.parsing.classes import check_map, labelled
 from facerestore.parsing.oval import distance_from, smoothstep
 from facerestore.types import Mask, ParsingMap
 
@@ -37,7 +37,7 @@ def strength_map(parsing_map: ParsingMap, strengths: Mapping[str, float], *, bas
         if not 0 <= value <= 1:
             raise ConfigError(f"the strength of {name} is {value}; give a number from 0 to 1")
     levels = {
-        value: np.isin(parsing_map, class_ids([name for name, own in strengths.items() if own == value]))
+        value: labelled(parsing_map, [name for name, own in strengths.items() if own == value])
         for value in sorted(set(strengths.values()))
     }
     feather = np.float32(REGION_FEATHER * size)
