@@ -90,7 +90,7 @@ def test_torch_and_the_graph_mix_alike():
         ({"backend": "lite", "detail": 1}, DETAIL, 1),
         ({"weights": BASE}, BASE, None),
         ({"weights": BASE, "detail": 0.5}, DETAIL, 0.5),
-        ({"weights": DETAIL}, DETAIL, 0.8),
+        ({"weights": DETAIL}, DETAIL, 0.9),
         ({"weights": DETAIL, "detail": 0}, BASE, None),
         ({"weights": "psfr.clean-128", "detail": 0}, "psfr.clean-128", None),
     ],

@@ -598,7 +598,7 @@ def test_what_is_mixed_and_how_much_of_it_is_among_the_settings(tmp_path):
         settings_of(RestoreConfig(**chosen), OutputConfig(), store)["networks"]
         for chosen in ({}, {"detail": 0}, {"detail": 0.5})
     ]
-    assert any("0.8 of lite.detail-256" in network for network in networks[0])
+    assert any("0.9 of lite.detail-256" in network for network in networks[0])
     assert not any("detail" in network for network in networks[1])
     assert any(
         network.startswith("lite.clean-256") and "0.5 of lite.detail-256" in network
