@@ -148,7 +148,7 @@ def test_a_report_says_how_much_detail_was_drawn_into_each_face_that_chooses_its
     import cv2
 
     blurred = cv2.GaussianBlur(trial_photo(), (0, 0), 8)
-    for size, weights in ((1, LARGE), (2, DETAIL)):
+    for size, weights in ((1, DETAIL_LARGE), (2, DETAIL)):
         report = build_pipeline(RestoreConfig(), store=store).run(blurred[::size, ::size]).report
-        share = store.entry(DETAIL).detail
+        share = store.entry(weights).detail
         assert [(face["weights"], face["detail"]) for face in report["faces"]] == [(weights, share)]
