@@ -35,6 +35,9 @@ download gpen.bfr-512' (for non-commercial use)."""
 def enhance(request: PhotosRequest) -> None:
     """Restore the faces of photos, and say what was done.
 
+    For example 'facerestore enhance photo.jpg'; for a directory 'facerestore enhance photos -o restored'; with a
+    picture of before and after 'facerestore enhance photo.jpg --compare'. More examples stand at the end.
+
     Each face is found, judged, restored and blended back. Unless a backend or weights are named, it has the installed
     network that suits its size and damage; which one and why is told where there is a choice, and in the report. Pixels
     outside the faces are not touched (unless --photo or --background is given), nor are faces that are sharp already,
