@@ -320,6 +320,38 @@ def test_the_other_layers_are_those_that_it_was_trained_from(store, drawing):
     assert not np.array_equal(made[None], made[0.5])
 
 
+def test_a_batch_names_what_layers_alone_are_mixed_with(store, drawing):
+    networks = settings_of(RestoreConfig(weights=str(drawing)), OutputConfig(), store)["networks"]
+    assert any(each.startswith(f"{LARGE} ") and each.endswith(f"1 of {drawing}") for each in networks)
+    assert any("0.9 of lite.detail-256" in each for each in networks)
+
+
+ADVERSARY = "recipe.adversary={weight=0.4, width=4, cut_size=32}"
+
+
+@pytest.mark.parametrize(
+    ("assignments", "told"),
+    [
+        (["recipe.layers=['fine.']"], r"set recipe\.adversary\.weight"),
+        (
+            ["recipe.layers=['fine.', 'find.']", f"recipe.start='{LARGE}'", ADVERSARY],
+            "no parameter .* begin with decoder,",
+        ),
+    ],
+)
+def test_layers_that_would_not_be_trained_are_refused(tmp_path, assignments, told):
+    with pytest.raises(ConfigError, match=told):
+        drawn_plan("lite", tmp_path, *TINY, *assignments).recipe.networks()
+
+
+def test_layers_are_trained_of_a_network_as_it_is_in_the_catalog(tmp_path):
+    plan = drawn_plan(
+        "lite", tmp_path, *TINY, "recipe.layers=['fine.']", f"recipe.start='{LARGE}'", ADVERSARY
+    )
+    with pytest.raises(CheckpointError, match=r"to start from 'lite\.large-512'"):  # which is not as tiny
+        plan.recipe.start(plan.recipe.networks())
+
+
 @pytest.mark.parametrize("place", [None, Place()])
 def test_layers_alone_are_no_network(drawing, place):
     with pytest.raises(CheckpointError, match=rf"trained on from '{LARGE}' alone"):

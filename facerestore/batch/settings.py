@@ -14,7 +14,7 @@ from typing import Any
 from facerestore.batch.journal_file import NETWORKS
 from facerestore.config import INPAINT, OutputConfig, RestoreConfig
 from facerestore.pipeline.candidates import chooses_by_face, usable
-from facerestore.pipeline.choose import choose, with_detail
+from facerestore.pipeline.choose import choose, drawn_from, with_detail
 from facerestore.pipeline.installed import (
     BACKGROUND,
     DAMAGE,
@@ -72,7 +72,7 @@ def _networks(config: RestoreConfig, store: WeightsStore) -> Iterator[str]:
         found += [choose(DAMAGE, config, store), choose(INPAINT.purpose, filling(config), store)]
     for each in found:
         if each.mix is not None:  # what it is mixed with decides as much
-            base = store.entry(store.entry(each.name).detail_of or "")
+            base = store.entry(drawn_from(each, store) or "")
             yield f"{base.name} {base.sha256}, {each.mix.share:g} of {each.name}"
         if each.name != NONE:
             yield f"{each.name} {each.sha256 or ''}".strip()

@@ -121,7 +121,7 @@ def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStor
     entries = store.catalog.entries
     entry = entries.get(chosen.name)
     bases = {own.detail_of for own in entries.values()}
-    if _refined_by(chosen, entry) is None or _drawn_from(chosen, entry) or chosen.name in bases:
+    if _refined_by(chosen, entry) is None or drawn_from(chosen, store) or chosen.name in bases:
         chosen = _mixed(chosen, entry, config.detail, store)
     if (name := _refined_by(chosen, entries.get(chosen.name))) is None:
         return chosen
@@ -133,7 +133,7 @@ def _mixed(
     chosen: ChosenWeights, entry: WeightsEntry | None, wanted: float | None, store: WeightsStore
 ) -> ChosenWeights:
     """Return weights with the share of detail that is wanted; None leaves it to the catalog."""
-    base, share = _drawn_from(chosen, entry), 1.0 if entry is None else entry.detail
+    base, share = drawn_from(chosen, store), 1.0 if entry is None else entry.detail
     if base is None:
         if not wanted:
             return chosen
@@ -158,10 +158,11 @@ def _refined_by(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None
     return None if entry is None else entry.refines
 
 
-def _drawn_from(chosen: ChosenWeights, entry: WeightsEntry | None) -> str | None:
+def drawn_from(chosen: ChosenWeights, store: WeightsStore) -> str | None:
     """Return the catalog name of what weights were trained from to draw detail, likewise; None for no such weights."""
     if isinstance(chosen.source, WeightsFile):
         return chosen.source.metadata.get(DETAIL_OF)
+    entry = store.catalog.entries.get(chosen.name)
     return None if entry is None else entry.detail_of
 
 

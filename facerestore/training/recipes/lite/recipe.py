@@ -31,7 +31,7 @@ from facerestore.training.recipes.base import (
 from facerestore.training.recipes.lite.colour import chroma_distance, chroma_of, greyed
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder, check_side
 from facerestore.training.recipes.lite.refine import restorer_in_use, shortened, widened
-from facerestore.training.recipes.start import take_up
+from facerestore.training.recipes.start import State, take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
 from facerestore.weights.mixing import DETAIL_OF, REFINES
 from facerestore.weights.weights_file import looks_like_path
@@ -56,13 +56,12 @@ class LiteSettings:
             which it also sees what ``base`` makes of half the size.
         network: shape of the network; that of the bundled weights unless given.
         start: weights of this network to begin with: a name of the catalog, such as ``lite.clean-256``, or a file;
-            empty for random numbers. Levels and residual blocks beyond those of the shape are
-            left out.
+            empty for random numbers. Levels and residual blocks beyond those of the shape are left out.
         base: weights of the restorer that is refined, by their name in the catalog, mixed as they are used by
             themselves: with them the result is used.
         layers: beginnings of the names of the parameters that an adversary trains, such as ``fine.``; all where there
             are none. The others stay as they are in ``start``; where that is a name of the catalog, the exported file
-            leaves them out, and is used with it.
+            leaves them out, and is used with it, so that its network must have the same shape.
         learning_rate: peak of Muon's and AdamW's rate.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
         faded_below: a face whose contrast in the input is below this share of the real one's has faded, and is to keep
@@ -151,8 +150,14 @@ class LiteRecipe(Recipe):
         generator = LiteGenerator(self.settings.network)
         if self.adversary is None:
             return {"generator": generator}
-        for key, parameter in generator.named_parameters():
-            parameter.requires_grad_(not self.settings.layers or key.startswith(self.settings.layers))
+        layers, named = self.settings.layers, dict(generator.named_parameters())
+        if unknown := [layer for layer in layers if not any(key.startswith(layer) for key in named)]:
+            raise ConfigError(
+                f"recipe 'lite': recipe.layers names '{unknown[0]}', with which no parameter of the network begins;"
+                f" they begin with {', '.join(sorted({key.partition('.')[0] for key in named}))}"
+            )
+        for key, parameter in named.items():
+            parameter.requires_grad_(not layers or key.startswith(layers))
         return {"generator": generator, "judges": self.adversary.judges(generator)}
 
     def frozen(self) -> dict[str, nn.Module]:
@@ -177,9 +182,19 @@ class LiteRecipe(Recipe):
             networks["generator"],
             self.settings.start,
             purpose="restore" if refines else self.settings.task,
-            grown="fine.",
-            fitted=lambda state, own: shortened(widened(state, own) if refines else state, own),
+            grown="" if self._alone else "fine.",
+            fitted=self._fitted,
         )
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the exported file holds what was trained alone: the rest is then taken from the catalog."""
+        return bool(self.settings.layers) and not looks_like_path(self.settings.start)
+
+    def _fitted(self, state: State, own: State) -> State:
+        if self._alone:
+            return state
+        return shortened(widened(state, own) if self.settings.task == "refine" else state, own)
 
     def optimisers(self, networks: Mapping[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Return Muon for the inner convolutions, and AdamW for biases, norms, and the layers next to pixels.
@@ -237,8 +252,7 @@ class LiteRecipe(Recipe):
 
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision, or what was trained of it: it is computed in float32 all the same."""
-        settings = self.settings
-        alone = bool(settings.layers) and self.adversary is not None and not looks_like_path(settings.start)
+        settings, alone = self.settings, self._alone
         state = {
             key: value.half().contiguous()
             for key, value in network.state_dict().items()
@@ -285,6 +299,11 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
     """
     adversary = settings.adversary
     if not adversary.weight:
+        if settings.layers:
+            raise ConfigError(
+                "recipe 'lite': recipe.layers are what an adversary trains; set recipe.adversary.weight, or"
+                " leave them out"
+            )
         return None
     if settings.task not in ("restore", "refine"):
         raise ConfigError(
