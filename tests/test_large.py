@@ -270,25 +270,30 @@ def test_an_export_refines_as_a_file_and_under_a_name(tmp_path, store):
 LAYERS = ("decoder.0.", "fine.")
 
 
-@pytest.fixture(scope="module")
-def drawing(tmp_path_factory):
-    """Return a file of two steps of an adversary on some layers of `LARGE`."""
-    folder = tmp_path_factory.mktemp("drawing")
-    plan = drawn_plan(
+def drawing_plan(folder, start, *more):
+    """Return a plan of two steps of an adversary on some layers of what is `LARGE`, or was trained from it."""
+    return drawn_plan(
         "lite",
         folder,
         "data.face_size=64",
         "recipe.task='refine'",
         "recipe.network={inputs=6, fine_widths=[32, 12], fine_blocks=[3, 1]}",
-        f"recipe.start='{LARGE}'",
+        f"recipe.start='{start}'",
         f"recipe.base='{DETAIL}'",
         f"recipe.layers={list(LAYERS)}",
         "recipe.adversary={weight=0.4, width=4, cut_size=32, alone_steps=0, ramp_steps=1, none_db=5, full_db=9}",
         "recipe.learning_rate=0.01",
         "engine.steps=2",
         "engine.warmup_steps=1",
+        *more,
     )
-    trained(plan, folder / "run")
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    """Return a file of two steps of an adversary on some layers of `LARGE`."""
+    folder = tmp_path_factory.mktemp("drawing")
+    trained(drawing_plan(folder, LARGE), folder / "run")
     path = folder / "drawing.safetensors"
     export_run(folder / "run", path, licence="MIT", data="drawn faces")
     embed_graph(path)
@@ -301,6 +306,21 @@ def test_what_only_some_layers_draw_holds_those_alone(drawing):
     theirs = load_state_dict(WEIGHTS / "lite_large_512.safetensors")
     assert {key for key in theirs if key.startswith(LAYERS)} == state.keys()
     assert any(not torch.equal(value, theirs[key]) for key, value in state.items())
+
+
+def test_what_is_trained_on_from_some_layers_is_used_with_the_same_others(tmp_path, drawing):
+    further = drawing_plan(tmp_path, drawing)
+    networks = further.recipe.networks()
+    further.recipe.start(networks)
+    state, own = networks["generator"].state_dict(), load_state_dict(drawing)
+    theirs = load_state_dict(WEIGHTS / "lite_large_512.safetensors")
+    assert all(torch.equal(value, own.get(key, theirs[key]).float()) for key, value in state.items())
+    made = further.recipe.export(networks["generator"])
+    assert made.metadata[DETAIL_OF] == LARGE
+    assert made.state_dict.keys() == own.keys()
+    fewer = drawing_plan(tmp_path, drawing, "recipe.layers=['fine.']").recipe
+    with pytest.raises(ConfigError, match=r"holds 'decoder\.0.* would be lost"):
+        fewer.start(networks)
 
 
 def test_the_other_layers_are_those_that_it_was_trained_from(store, drawing):

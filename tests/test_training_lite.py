@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
+from torch.nn import functional
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.backends import load_backend
@@ -19,7 +20,7 @@ from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import charbonnier
-from facerestore.training.losses.detail import cut_places, lattice_loss, quality_weights
+from facerestore.training.losses.detail import cut_places, lattice_loss, lines_loss, quality_weights
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes.lite import recipe as lite
 from facerestore.training.recipes.lite.colour import chroma_distance, greyed
@@ -105,7 +106,7 @@ def test_every_term_of_an_adversary_pulls_at_the_generator_alone(adversarial):
     generator, judges = plan.recipe.phases
     scene = scene_of(plan, networks, batch, step=9)
     terms, found = gradients(plan, networks, scene, generator)
-    distances = {"coarse", "fine", "chroma", "lattice", "feature"}
+    distances = {"coarse", "fine", "chroma", "lattice", "lines", "feature"}
     assert terms.keys() == distances | {"matching", "adversarial", "projected"}
     assert all(key.startswith("generator.") and gradient.abs().sum() > 0 for key, gradient in found.items())
     terms, found = gradients(plan, networks, scene, judges)
@@ -196,6 +197,23 @@ def test_a_lattice_is_seen_and_an_edge_is_not():
     edge[..., 20:] = 0.1
     assert lattice_loss(comb, hq) > 0.02
     assert lattice_loss(edge, hq) < 0.005
+
+
+@pytest.mark.parametrize("period", [8, 4, 8 / 3])
+def test_lines_of_a_grid_stand_out_that_move_against_the_pixels_and_others_do_not(period):
+    torch.manual_seed(0)
+    along = torch.arange(256) / 256
+    hq = functional.avg_pool2d(0.02 * torch.randn(1, 1, 258, 258), 3, 1) + along
+    swell = 0.01 * torch.cos(16 * np.pi * along)[:, None]  # changes its sign every 16 px
+    grid, others = (hq + swell * torch.cos(2 * np.pi * 256 * along / px) for px in (period, 6))
+    assert lines_loss(hq, hq) == 0
+    assert lines_loss(grid, hq) > 10 * lines_loss(others, hq)
+    assert lattice_loss(grid, hq) < 0.002
+
+
+def test_lines_that_nobody_sees_do_not_count():
+    flat = torch.full((1, 1, 128, 128), 0.5)
+    assert lines_loss(flat + 1e-4 * torch.cos(np.pi * torch.arange(128) / 2), flat) < 0.2
 
 
 def test_cuts_lie_within_the_face_and_about_eyes_and_mouth():

@@ -287,7 +287,7 @@ def _parameters(base: Base, load: Callable[[Path], dict[str, NDArray[Any]]]) -> 
     found = load(open_weights(base.source).path)
     if base.mix is not None:
         careful = load(open_weights(base.mix.base).path)
-        found = mixed(careful, found, base.mix.share, name=str(base.source))
+        found = careful | mixed(careful, found, base.mix.share, name=str(base.source))
     return {f"{BASE}{name}": value for name, value in found.items()}
 
 

@@ -20,6 +20,16 @@ JITTER = 0.12
 LATTICE_WINDOW_PX = 32
 LATTICE_PERIODS_PX = (4, 8)
 
+LINE_WINDOW_PX = 128
+LINE_PERIODS_PX = (8, 4, 8 / 3)
+"""Of the lines of a grid of 8 px."""
+LINE_ALONG = 0.05
+"""How far along both axes a grid's line is summed, in cycles per pixel."""
+LINE_BESIDE = 3 / 128
+"""How far on both sides its neighbours are measured, in cycles per pixel."""
+UNSEEN = 0.5 / 255
+"""Standard deviation of noise that lies over spectra, so that lines do not count that nobody sees."""
+
 
 def luma_of(x: Tensor) -> Tensor:
     """Return the luma of B 3 S S pictures, B 1 S S."""
@@ -75,6 +85,36 @@ def lattice_loss(drawn: Tensor, hq: Tensor) -> Tensor:
         repeats = tiles.reshape(*tiles.shape[:3], count, period, count, period).mean(dim=(3, 5))
         found.append((repeats - repeats.mean(dim=(-2, -1), keepdim=True)).abs().mean())
     return torch.stack(found).mean()
+
+
+def lines_loss(drawn: Tensor, hq: Tensor) -> Tensor:
+    """Return how far the lines of a grid stand out otherwise than in the real face, mean absolute natural logarithm.
+
+    Its pattern may move against the pixels and change its sign, as what :func:`lattice_loss` sees does not.
+
+    Args:
+        drawn: B 1 S S luma, S a multiple of 32.
+        hq: the real one.
+    """
+    return (_lines(drawn.float()) - _lines(hq.float())).abs().mean()
+
+
+def _lines(luma: Tensor) -> Tensor:
+    """Return the logarithm of the power on each line of a grid over that of the lines beside it, B by periods."""
+    side = min(luma.shape[-1], LINE_WINDOW_PX)
+    hann = torch.hann_window(side, device=luma.device)
+    window = hann[:, None] * hann
+    tiles = luma.unfold(2, side, side // 2).unfold(3, side, side // 2).flatten(1, 3)
+    power = (
+        torch.fft.fft2((tiles - tiles.mean(dim=(-2, -1), keepdim=True)) * window).abs().square().mean(dim=1)
+    )
+    reach = max(round(LINE_ALONG * side), 1)
+    near = torch.cat((power[..., :reach], power[..., -reach:]), dim=-1).sum(dim=-1)
+    near = near + torch.cat((power[:, :reach], power[:, -reach:]), dim=1).sum(dim=1)
+    near = near + 4 * reach * UNSEEN**2 * window.square().sum()
+    beside = max(round(LINE_BESIDE * side), 1)
+    at = torch.tensor([round(side / period) for period in LINE_PERIODS_PX], device=luma.device)
+    return torch.log(near[:, at]) - torch.log((near[:, at - beside] + near[:, at + beside]) / 2)
 
 
 def quality_weights(lq: Tensor, hq: Tensor, *, none_db: float, full_db: float) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from facerestore.pipeline.installed import installed_weights
 from facerestore.weights import WeightsStore
-from facerestore.weights.checkpoint import check_fit, load_state_dict, shapes_of
-from facerestore.weights.weights_file import looks_like_path
+from facerestore.weights.checkpoint import check_fit, load_state_dict, open_weights, shapes_of
+from facerestore.weights.mixing import DETAIL_OF
+from facerestore.weights.weights_file import WeightsFile, looks_like_path
 
 State: TypeAlias = Mapping[str, Tensor]
 """Parameters by name."""
@@ -41,11 +42,28 @@ def take_up(
     """
     if not name:
         return
-    path = None if looks_like_path(name) else installed_weights(name, WeightsStore(), purpose=purpose).path
-    own, state = network.state_dict(), load_state_dict(path or Path(name))
+    store = WeightsStore()
+    path = Path(name) if looks_like_path(name) else installed_weights(name, store, purpose=purpose).path
+    file = open_weights(path)
+    own, state = network.state_dict(), load_state_dict(file)
+    if (rest := file.metadata.get(DETAIL_OF)) is not None:
+        state = load_state_dict(store.require(rest)) | state
     if grown and not any(key.startswith(grown) for key in state):
         state.update({key: value for key, value in own.items() if key.startswith(grown)})
     fill(network, fitted(state, own), name=f"the network of this run (to start from '{name}')")
+
+
+def begun_with(name: str) -> WeightsFile:
+    """Look at the file of weights that are begun with.
+
+    Args:
+        name: theirs in the catalog, or a file.
+
+    Raises:
+        WeightsError: they are not installed, or corrupt.
+        CheckpointError: the file cannot be read.
+    """
+    return open_weights(Path(name) if looks_like_path(name) else WeightsStore().require(name))
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], *, name: str) -> None:

@@ -31,10 +31,10 @@ from facerestore.training.recipes.base import (
 from facerestore.training.recipes.lite.colour import chroma_distance, chroma_of, greyed
 from facerestore.training.recipes.lite.detail import Adversary, AdversarySettings, FrozenEncoder, check_side
 from facerestore.training.recipes.lite.refine import restorer_in_use, shortened, widened
-from facerestore.training.recipes.start import State, take_up
+from facerestore.training.recipes.start import State, begun_with, take_up
 from facerestore.weights.checkpoint import SIZE_ENTRY
 from facerestore.weights.mixing import DETAIL_OF, REFINES
-from facerestore.weights.weights_file import looks_like_path
+from facerestore.weights.weights_file import GRAPH_TENSORS, looks_like_path
 
 NEXT_TO_PIXELS = ("stem.", "head.", "fine.look.", "fine.draw.")
 """Keys of the layers of which one side are pixels."""
@@ -61,7 +61,8 @@ class LiteSettings:
             themselves: with them the result is used.
         layers: beginnings of the names of the parameters that an adversary trains, such as ``fine.``; all where there
             are none. The others stay as they are in ``start``; where that is a name of the catalog, the exported file
-            leaves them out, and is used with it, so that its network must have the same shape.
+            leaves them out, and is used with it, so that its network must have the same shape. Where ``start`` is such
+            a file itself, the layers that it holds are to be among these, and the new one is used with what it is.
         learning_rate: peak of Muon's and AdamW's rate.
         frequency_weight: weight of the frequency loss beside the Charbonnier loss.
         faded_below: a face whose contrast in the input is below this share of the real one's has faded, and is to keep
@@ -177,22 +178,33 @@ class LiteRecipe(Recipe):
 
         See :func:`facerestore.training.recipes.start.take_up` for what it raises.
         """
-        refines = self.settings.task == "refine"
+        settings, refines = self.settings, self.settings.task == "refine"
+        if self._rest:
+            file, kept = begun_with(settings.start), (*settings.layers, GRAPH_TENSORS)
+            lost = next((key for key in file.tensors if not key.startswith(kept)), None)
+            if DETAIL_OF in file.metadata and lost is not None:
+                raise ConfigError(
+                    f"recipe 'lite': recipe.start '{settings.start}' holds '{lost}', which recipe.layers leave out, so"
+                    " that it would be lost; name its beginning there, too"
+                )
         take_up(
             networks["generator"],
-            self.settings.start,
-            purpose="restore" if refines else self.settings.task,
-            grown="" if self._alone else "fine.",
+            settings.start,
+            purpose="restore" if refines else settings.task,
+            grown="" if self._rest else "fine.",
             fitted=self._fitted,
         )
 
     @property
-    def _alone(self) -> bool:
-        """Whether the exported file holds what was trained alone: the rest is then taken from the catalog."""
-        return bool(self.settings.layers) and not looks_like_path(self.settings.start)
+    def _rest(self) -> str:
+        """The catalog name of what holds the tensors that are left out of the exported file; empty for none."""
+        start = self.settings.start
+        if not self.settings.layers:
+            return ""
+        return begun_with(start).metadata.get(DETAIL_OF, "" if looks_like_path(start) else start)
 
     def _fitted(self, state: State, own: State) -> State:
-        if self._alone:
+        if self._rest:
             return state
         return shortened(widened(state, own) if self.settings.task == "refine" else state, own)
 
@@ -252,19 +264,19 @@ class LiteRecipe(Recipe):
 
     def export(self, network: nn.Module) -> Exported:
         """Return the network in half precision, or what was trained of it: it is computed in float32 all the same."""
-        settings, alone = self.settings, self._alone
+        settings, rest = self.settings, self._rest
         state = {
             key: value.half().contiguous()
             for key, value in network.state_dict().items()
-            if not alone or key.startswith(settings.layers)
+            if not rest or key.startswith(settings.layers)
         }
         header = {"arch": "lite", "purpose": self.settings.task, SIZE_ENTRY: str(self.face_size)}
         if self.settings.task == WHOLE_PHOTOS:
             header[MULTIPLE] = str(network.size_multiple)
         if self.settings.task == "refine":
             header |= {"purpose": "restore", REFINES: self.settings.base}
-        if alone:
-            header[DETAIL_OF] = settings.start
+        if rest:
+            header[DETAIL_OF] = rest
         return Exported(state, header)
 
 
