@@ -43,8 +43,9 @@ def take_up(
     if not name:
         return
     store = WeightsStore()
-    path = Path(name) if looks_like_path(name) else installed_weights(name, store, purpose=purpose).path
-    file = open_weights(path)
+    if not looks_like_path(name):
+        installed_weights(name, store, purpose=purpose)
+    file = begun_with(name)
     own, state = network.state_dict(), load_state_dict(file)
     if (rest := file.metadata.get(DETAIL_OF)) is not None:
         state = load_state_dict(store.require(rest)) | state
