@@ -5,6 +5,7 @@ import torch
 from golden import Golden, assert_near, listed_keys
 from torch.nn import functional
 
+from facerestore.archs import psfr
 from facerestore.archs.psfr import (
     PSFRConfig,
     PSFRDiscriminator,
@@ -215,6 +216,15 @@ def test_a_condition_that_fits_is_not_resized_and_one_that_does_not_is_bicubic()
     assert torch.equal(halved, functional.interpolate(condition, size=(8, 8), mode="bicubic"))
     assert doubled.shape == (2, 22, 32, 32)
     assert float(resized_condition(one_hot(torch.eye(16).long()[None]), 32).min()) < 0
+
+
+@pytest.mark.parametrize("size", [32, 16, 8, 12])
+def test_a_condition_is_reduced_alike_in_a_graph(monkeypatch, size):
+    torch.manual_seed(0)
+    condition = torch.rand(2, 22, 64, 64)
+    alone = resized_condition(condition, size)
+    monkeypatch.setattr(psfr, "exporting", lambda: True)
+    assert torch.allclose(resized_condition(condition, size), alone, atol=1e-6)
 
 
 def test_labels_become_one_plane_each():
