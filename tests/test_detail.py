@@ -62,7 +62,7 @@ def test_weights_of_different_networks_are_not_mixed(base):
 
 
 def test_a_graph_whose_tensors_were_folded_is_not_mixed():
-    path = WEIGHTS / "psfr_clean_128.safetensors"
+    path = WEIGHTS / "mmrb_clean_128.safetensors"
     with pytest.raises(CheckpointError, match="folded, which cannot be mixed"):
         load_backend(path, place=Place(), mix=Mix(path, 0.5))
 
