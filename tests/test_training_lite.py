@@ -20,7 +20,7 @@ from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import charbonnier
-from facerestore.training.losses.detail import cut_places, lattice_loss, lines_loss, quality_weights
+from facerestore.training.losses.detail import cut_places, lattice_loss, peaks_loss, quality_weights
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes.lite import recipe as lite
 from facerestore.training.recipes.lite.colour import chroma_distance, greyed
@@ -106,7 +106,7 @@ def test_every_term_of_an_adversary_pulls_at_the_generator_alone(adversarial):
     generator, judges = plan.recipe.phases
     scene = scene_of(plan, networks, batch, step=9)
     terms, found = gradients(plan, networks, scene, generator)
-    distances = {"coarse", "fine", "chroma", "lattice", "lines", "feature"}
+    distances = {"coarse", "fine", "chroma", "lattice", "peaks", "feature"}
     assert terms.keys() == distances | {"matching", "adversarial", "projected"}
     assert all(key.startswith("generator.") and gradient.abs().sum() > 0 for key, gradient in found.items())
     terms, found = gradients(plan, networks, scene, judges)
@@ -199,21 +199,24 @@ def test_a_lattice_is_seen_and_an_edge_is_not():
     assert lattice_loss(edge, hq) < 0.005
 
 
-@pytest.mark.parametrize("period", [8, 4, 8 / 3])
-def test_lines_of_a_grid_stand_out_that_move_against_the_pixels_and_others_do_not(period):
+@pytest.mark.parametrize(("down", "across"), [(0, 1), (4, 0), (3, 0), (2, 4), (-2, 1), (3, 3)])
+def test_a_grid_stands_out_of_the_spectrum_that_lies_across_and_moves_and_other_waves_do_not(down, across):
     torch.manual_seed(0)
-    along = torch.arange(256) / 256
-    hq = functional.avg_pool2d(0.02 * torch.randn(1, 1, 258, 258), 3, 1) + along
-    swell = 0.01 * torch.cos(16 * np.pi * along)[:, None]  # changes its sign every 16 px
-    grid, others = (hq + swell * torch.cos(2 * np.pi * 256 * along / px) for px in (period, 6))
-    assert lines_loss(hq, hq) == 0
-    assert lines_loss(grid, hq) > 10 * lines_loss(others, hq)
-    assert lattice_loss(grid, hq) < 0.002
+    steps = torch.arange(128)
+    hq = functional.avg_pool2d(0.02 * torch.randn(1, 1, 130, 130), 3, 1) + steps / 128
+    swell = 0.006 * torch.sin(2 * np.pi * (steps + steps[:, None]) / 96 + 0.7)  # half a period off, and back
+    grid, others = (
+        hq + swell * torch.cos(2 * np.pi * (down * steps[:, None] + across * steps + off * steps) / 8)
+        for off in (0, 0.47)
+    )
+    assert peaks_loss(hq, hq) == 0
+    assert peaks_loss(grid, hq) > 2 * peaks_loss(others, hq)
 
 
-def test_lines_that_nobody_sees_do_not_count():
-    flat = torch.full((1, 1, 128, 128), 0.5)
-    assert lines_loss(flat + 1e-4 * torch.cos(np.pi * torch.arange(128) / 2), flat) < 0.2
+def test_a_grid_that_nobody_sees_does_not_count():
+    flat, wave = torch.full((1, 1, 128, 128), 0.5), torch.cos(np.pi * torch.arange(128) / 2)
+    assert peaks_loss(flat + 1e-5 * wave, flat) < 0.002  # 0.003 levels
+    assert peaks_loss(flat + 1e-2 * wave, flat) > 0.1
 
 
 def test_cuts_lie_within_the_face_and_about_eyes_and_mouth():

@@ -20,15 +20,11 @@ JITTER = 0.12
 LATTICE_WINDOW_PX = 32
 LATTICE_PERIODS_PX = (4, 8)
 
-LINE_WINDOW_PX = 128
-LINE_PERIODS_PX = (8, 4, 8 / 3)
-"""Of the lines of a grid of 8 px."""
-LINE_ALONG = 0.05
-"""How far along both axes a grid's line is summed, in cycles per pixel."""
-LINE_BESIDE = 3 / 128
-"""How far on both sides its neighbours are measured, in cycles per pixel."""
+SPECTRUM_WINDOW_PX = 64
+BESIDE_BINS = 3
+"""How far on all sides of a point of a spectrum its neighbours lie: beyond what a Hann window makes of a peak."""
 UNSEEN = 0.5 / 255
-"""Standard deviation of noise that lies over spectra, so that lines do not count that nobody sees."""
+"""Standard deviation of noise that lies over spectra, so that no peak counts that nobody sees."""
 
 
 def luma_of(x: Tensor) -> Tensor:
@@ -87,34 +83,38 @@ def lattice_loss(drawn: Tensor, hq: Tensor) -> Tensor:
     return torch.stack(found).mean()
 
 
-def lines_loss(drawn: Tensor, hq: Tensor) -> Tensor:
-    """Return how far the lines of a grid stand out otherwise than in the real face, mean absolute natural logarithm.
+def peaks_loss(drawn: Tensor, hq: Tensor) -> Tensor:
+    """Return how far a grid of 8 px stands out of spectra otherwise than in the real faces, in natural logarithms.
 
-    Its pattern may move against the pixels and change its sign, as what :func:`lattice_loss` sees does not.
+    Unlike what :func:`lattice_loss` sees, its pattern may lie across, move against the pixels and change its sign. The
+    logarithm has smooth skin, where a pattern is seen, count as much as eyes.
 
     Args:
         drawn: B 1 S S luma, S a multiple of 32.
         hq: the real one.
     """
-    return (_lines(drawn.float()) - _lines(hq.float())).abs().mean()
+    return (_peaks(drawn.float()) - _peaks(hq.float())).abs().mean()
 
 
-def _lines(luma: Tensor) -> Tensor:
-    """Return the logarithm of the power on each line of a grid over that of the lines beside it, B by periods."""
-    side = min(luma.shape[-1], LINE_WINDOW_PX)
+def _peaks(luma: Tensor) -> Tensor:
+    """Return the logarithm of the power at the frequencies of a grid of 8 px over that around, the mean of all windows.
+
+    Args:
+        luma: B 1 S S.
+
+    Returns:
+        (39,): at 0 to 7 eighths of a cycle per pixel down by 0 to 4 across, without the mean.
+    """
+    side, period = min(luma.shape[-1], SPECTRUM_WINDOW_PX), LATTICE_PERIODS_PX[-1]
     hann = torch.hann_window(side, device=luma.device)
     window = hann[:, None] * hann
-    tiles = luma.unfold(2, side, side // 2).unfold(3, side, side // 2).flatten(1, 3)
-    power = (
-        torch.fft.fft2((tiles - tiles.mean(dim=(-2, -1), keepdim=True)) * window).abs().square().mean(dim=1)
-    )
-    reach = max(round(LINE_ALONG * side), 1)
-    near = torch.cat((power[..., :reach], power[..., -reach:]), dim=-1).sum(dim=-1)
-    near = near + torch.cat((power[:, :reach], power[:, -reach:]), dim=1).sum(dim=1)
-    near = near + 4 * reach * UNSEEN**2 * window.square().sum()
-    beside = max(round(LINE_BESIDE * side), 1)
-    at = torch.tensor([round(side / period) for period in LINE_PERIODS_PX], device=luma.device)
-    return torch.log(near[:, at]) - torch.log((near[:, at - beside] + near[:, at + beside]) / 2)
+    tiles = luma.unfold(2, side, side // 2).unfold(3, side, side // 2).flatten(0, 3)
+    found = torch.fft.fft2((tiles - tiles.mean(dim=(-2, -1), keepdim=True)) * window)
+    power = torch.log(found.abs().square() + UNSEEN**2 * window.square().sum()).mean(dim=0)
+    reach = range(-BESIDE_BINS, BESIDE_BINS + 1)
+    ring = [(y, x) for y in reach for x in reach if max(abs(y), abs(x)) == BESIDE_BINS]
+    around = torch.stack([power.roll((-y, -x), dims=(0, 1)) for y, x in ring]).mean(dim=0)
+    return (power - around)[:: side // period, : side // 2 + 1 : side // period].flatten()[1:]
 
 
 def quality_weights(lq: Tensor, hq: Tensor, *, none_db: float, full_db: float) -> Tensor:
