@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
-from torch.nn import functional
 
 from facerestore.archs.lite import BUNDLED, LiteConfig, LiteGenerator
 from facerestore.backends import load_backend
@@ -20,7 +19,7 @@ from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import charbonnier
-from facerestore.training.losses.detail import cut_places, lattice_loss, peaks_loss, quality_weights
+from facerestore.training.losses.detail import cut_places, lattice_loss, quality_weights, spectrum_loss
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes.lite import recipe as lite
 from facerestore.training.recipes.lite.colour import chroma_distance, greyed
@@ -106,7 +105,7 @@ def test_every_term_of_an_adversary_pulls_at_the_generator_alone(adversarial):
     generator, judges = plan.recipe.phases
     scene = scene_of(plan, networks, batch, step=9)
     terms, found = gradients(plan, networks, scene, generator)
-    distances = {"coarse", "fine", "chroma", "lattice", "peaks", "feature"}
+    distances = {"coarse", "fine", "chroma", "lattice", "spectrum", "feature"}
     assert terms.keys() == distances | {"matching", "adversarial", "projected"}
     assert all(key.startswith("generator.") and gradient.abs().sum() > 0 for key, gradient in found.items())
     terms, found = gradients(plan, networks, scene, judges)
@@ -199,24 +198,23 @@ def test_a_lattice_is_seen_and_an_edge_is_not():
     assert lattice_loss(edge, hq) < 0.005
 
 
-@pytest.mark.parametrize(("down", "across"), [(0, 1), (4, 0), (3, 0), (2, 4), (-2, 1), (3, 3)])
-def test_a_grid_stands_out_of_the_spectrum_that_lies_across_and_moves_and_other_waves_do_not(down, across):
+def test_a_weave_on_smooth_skin_weighs_in_spectra_and_the_place_of_detail_does_not():
     torch.manual_seed(0)
-    steps = torch.arange(128)
-    hq = functional.avg_pool2d(0.02 * torch.randn(1, 1, 130, 130), 3, 1) + steps / 128
-    swell = 0.006 * torch.sin(2 * np.pi * (steps + steps[:, None]) / 96 + 0.7)  # half a period off, and back
-    grid, others = (
-        hq + swell * torch.cos(2 * np.pi * (down * steps[:, None] + across * steps + off * steps) / 8)
-        for off in (0, 0.47)
-    )
-    assert peaks_loss(hq, hq) == 0
-    assert peaks_loss(grid, hq) > 2 * peaks_loss(others, hq)
+    texture, other = 0.02 * torch.randn(2, 1, 1, 128, 128)
+    flat = torch.full((1, 1, 128, 128), 0.5)
+    weave = 0.004 * torch.cos(2 * np.pi * 0.31 * torch.arange(128))  # one level
+    assert spectrum_loss(flat + texture, flat + texture) == 0
+    assert spectrum_loss(flat + texture, flat + other) < 0.7  # what chance leaves
+    assert spectrum_loss(flat + 0.3 * texture, flat + other) > 2
+    assert spectrum_loss(flat, flat + other) > spectrum_loss(flat + 0.3 * texture, flat + other)
+    on_texture = spectrum_loss(flat + texture + weave, flat + texture)
+    assert spectrum_loss(flat + weave, flat) > 5 * on_texture
 
 
-def test_a_grid_that_nobody_sees_does_not_count():
-    flat, wave = torch.full((1, 1, 128, 128), 0.5), torch.cos(np.pi * torch.arange(128) / 2)
-    assert peaks_loss(flat + 1e-5 * wave, flat) < 0.002  # 0.003 levels
-    assert peaks_loss(flat + 1e-2 * wave, flat) > 0.1
+def test_what_nobody_sees_does_not_weigh_in_spectra():
+    flat, wave = torch.full((1, 1, 64, 64), 0.5), torch.cos(np.pi * torch.arange(64) / 2)
+    assert spectrum_loss(flat + 1e-5 * wave, flat) < 1e-4  # 0.003 levels
+    assert spectrum_loss(flat + 1e-2 * wave, flat) > 0.2
 
 
 def test_cuts_lie_within_the_face_and_about_eyes_and_mouth():

@@ -20,11 +20,11 @@ JITTER = 0.12
 LATTICE_WINDOW_PX = 32
 LATTICE_PERIODS_PX = (4, 8)
 
-SPECTRUM_WINDOW_PX = 64
-BESIDE_BINS = 3
-"""How far on all sides of a point of a spectrum its neighbours lie: beyond what a Hann window makes of a peak."""
+SPECTRUM_WINDOW_PX = 32
+COARSE_BINS = 3
+"""Frequencies below so many waves in a window are left to the distances of pixels."""
 UNSEEN = 0.5 / 255
-"""Standard deviation of noise that lies over spectra, so that no peak counts that nobody sees."""
+"""Standard deviation of noise that lies over spectra, so that nothing counts that nobody sees."""
 
 
 def luma_of(x: Tensor) -> Tensor:
@@ -83,38 +83,32 @@ def lattice_loss(drawn: Tensor, hq: Tensor) -> Tensor:
     return torch.stack(found).mean()
 
 
-def peaks_loss(drawn: Tensor, hq: Tensor) -> Tensor:
-    """Return how far a grid of 8 px stands out of spectra otherwise than in the real faces, in natural logarithms.
+def spectrum_loss(drawn: Tensor, hq: Tensor) -> Tensor:
+    """Return the mean distance of the logarithms of power spectra, over windows of 32 px that overlap by half.
 
-    Unlike what :func:`lattice_loss` sees, its pattern may lie across, move against the pixels and change its sign. The
-    logarithm has smooth skin, where a pattern is seen, count as much as eyes.
+    What Yamamoto et al., "Parallel WaveGAN" (arXiv 1910.11480, equation 5), ask of sound: how much there is of each
+    frequency in each place, and not in which phase. By the logarithm a weave on smooth skin weighs as much as lashes.
 
     Args:
         drawn: B 1 S S luma, S a multiple of 32.
         hq: the real one.
     """
-    return (_peaks(drawn.float()) - _peaks(hq.float())).abs().mean()
+    return (_spectra(drawn.float()) - _spectra(hq.float())).abs().mean()
 
 
-def _peaks(luma: Tensor) -> Tensor:
-    """Return the logarithm of the power at the frequencies of a grid of 8 px over that around, the mean of all windows.
-
-    Args:
-        luma: B 1 S S.
-
-    Returns:
-        (39,): at 0 to 7 eighths of a cycle per pixel down by 0 to 4 across, without the mean.
-    """
-    side, period = min(luma.shape[-1], SPECTRUM_WINDOW_PX), LATTICE_PERIODS_PX[-1]
+def _spectra(luma: Tensor) -> Tensor:
+    """B 1 S S -> N F, the natural logarithm of the power at F frequencies, each with those beside it, in N windows."""
+    side = SPECTRUM_WINDOW_PX
     hann = torch.hann_window(side, device=luma.device)
     window = hann[:, None] * hann
     tiles = luma.unfold(2, side, side // 2).unfold(3, side, side // 2).flatten(0, 3)
-    found = torch.fft.fft2((tiles - tiles.mean(dim=(-2, -1), keepdim=True)) * window)
-    power = torch.log(found.abs().square() + UNSEEN**2 * window.square().sum()).mean(dim=0)
-    reach = range(-BESIDE_BINS, BESIDE_BINS + 1)
-    ring = [(y, x) for y in reach for x in reach if max(abs(y), abs(x)) == BESIDE_BINS]
-    around = torch.stack([power.roll((-y, -x), dims=(0, 1)) for y, x in ring]).mean(dim=0)
-    return (power - around)[:: side // period, : side // 2 + 1 : side // period].flatten()[1:]
+    power = torch.fft.fft2((tiles - tiles.mean(dim=(-2, -1), keepdim=True)) * window).abs().square()
+    beside = functional.avg_pool2d(
+        functional.pad(power[:, None], (1, 1, 1, 1), mode="circular"), 3, stride=1
+    )[:, 0]
+    waves = torch.fft.fftfreq(side, 1 / side, device=luma.device).abs()
+    fine = torch.maximum(waves[:, None], waves[: side // 2 + 1]) >= COARSE_BINS
+    return torch.log(beside[..., : side // 2 + 1][:, fine] + UNSEEN**2 * window.square().sum())
 
 
 def quality_weights(lq: Tensor, hq: Tensor, *, none_db: float, full_db: float) -> Tensor:

@@ -27,8 +27,8 @@ from facerestore.training.losses.detail import (
     luma_of,
     matching_loss,
     pair_loss,
-    peaks_loss,
     quality_weights,
+    spectrum_loss,
 )
 from facerestore.training.recipes.base import Scene, Term
 
@@ -53,7 +53,7 @@ class AdversarySettings:
         fine_weight: of the Charbonnier distance of luma.
         chroma_weight: of the Charbonnier distance of what luma leaves.
         lattice_weight: of what repeats every 4 or 8 px in the error.
-        peaks_weight: of how far a grid of 8 px stands out of the spectrum otherwise than in the real faces.
+        spectrum_weight: of the distance of the logarithms of luma's power spectra, window by window.
         cut_size: side of the cuts that are judged, px, a multiple of 16.
         cuts: of each face.
         width: channels of the first judge's first layer.
@@ -77,7 +77,7 @@ class AdversarySettings:
     fine_weight: float = option(4.0, least=0)
     chroma_weight: float = option(30.0, least=0)
     lattice_weight: float = option(30.0, least=0)
-    peaks_weight: float = option(0.0, least=0)
+    spectrum_weight: float = option(0.0, least=0)
     cut_size: int = option(112, least=16, multiple=16)
     cuts: int = option(3, least=1)
     width: int = option(32, least=1)
@@ -145,7 +145,7 @@ class Adversary:
             Term("fine", charbonnier(luma, real_luma), acts * settings.fine_weight),
             Term("chroma", charbonnier(drawn - luma, hq - real_luma), acts * settings.chroma_weight),
             Term("lattice", lattice_loss(luma, real_luma), acts * settings.lattice_weight),
-            Term("peaks", peaks_loss(luma, real_luma), acts * settings.peaks_weight),
+            Term("spectrum", spectrum_loss(luma, real_luma), acts * settings.spectrum_weight),
             Term("feature", feature, acts * settings.feature_weight),
             Term("matching", matching, say * settings.matching_weight),
             Term("adversarial", adversarial, say * settings.weight),
