@@ -277,9 +277,9 @@ def test_what_is_not_said_is_chosen(store):
     assert [(side.network, side.size) for side in drawn] == [("gpen", 256), ("gpen", 512), ("parsenet", 512)]
     everything = network_sides(BenchRequest(networks=("gpen",), random=True, sizes=()), store)
     assert [side.size for side in everything] == [256, 512, 1024, 2048]
-    assert pair_side(BenchRequest(against="threads=1"), store).network == "auto"
+    assert pair_side(BenchRequest(against="threads=1")).network == "auto"
     with pytest.raises(ConfigError, match="--random needs a network"):
-        pair_side(BenchRequest(against="reference", random=True), store)
+        pair_side(BenchRequest(against="reference", random=True))
     assert [line.network for line in line_requests(BenchRequest(random=True))] == ["lite"]
     lines = line_requests(BenchRequest(networks=("gpen", "bisenet", "lite"), random=True, sizes=()))
     assert [(line.network, line.size) for line in lines[-2:]] == [("gpen", 2048), ("lite", 256)]

@@ -17,7 +17,6 @@ from facerestore.archs.mmrb import MMRBConfig
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.archs.stylegan2 import GeneratorConfig
 from facerestore.backends import load_backend
-from facerestore.backends.priors import save_prior
 from facerestore.cli.app import app
 from facerestore.degradation import preset
 from facerestore.errors import CheckpointError, ConfigError
@@ -37,6 +36,7 @@ from facerestore.training.recipes.mmrb import recipe as module
 from facerestore.training.recipes.mmrb.parts import Teacher, TrainedMMRB, draw_labelled, draw_noise
 from facerestore.training.recipes.mmrb.recipe import MMRBRecipe
 from facerestore.training.recipes.mmrb.settings import MMRBSettings
+from facerestore.weights.checkpoint import save_state_dict
 
 NETWORK = {"style_dim": 8, "narrow": 1 / 32, "block_counts": [1, 1, 1]}
 SIZE = 16
@@ -100,7 +100,7 @@ def write_prior(folder, config=PRIOR):
     torch.manual_seed(3)
     prior = StyleGAN2Prior(config)
     prior.set_mean_latent(samples=100)
-    save_prior(folder / "prior.safetensors", prior)
+    save_state_dict(folder / "prior.safetensors", prior.state_dict())
     return str(folder / "prior.safetensors")
 
 
@@ -422,7 +422,8 @@ def test_a_prior_that_does_not_fit_says_which_settings_do(tmp_path):
 
 def mapless(folder):
     torch.manual_seed(3)
-    save_prior(folder / "mapless.safetensors", StyleGAN2Prior(replace(PRIOR, mapping_layers=0)))
+    prior = StyleGAN2Prior(replace(PRIOR, mapping_layers=0))
+    save_state_dict(folder / "mapless.safetensors", prior.state_dict())
     return str(folder / "mapless.safetensors")
 
 

@@ -55,8 +55,8 @@ class StyleGAN2Prior(SynthesisNetwork):
         return [torch.randn_like(noise.expand(batch, -1, -1, -1)) for noise in stored]
 
     @torch.no_grad()
-    def set_mean_latent(self, *, samples: int = MEAN_LATENT_SAMPLES, seed: int = NOISE_SEED) -> None:
-        """Store as ``w_avg`` the mean style of ``samples`` normal latent codes, drawn on the CPU from ``seed``.
+    def set_mean_latent(self, *, samples: int = MEAN_LATENT_SAMPLES) -> None:
+        """Store as ``w_avg`` the mean style of ``samples`` normal latent codes, drawn on the CPU from a fixed seed.
 
         Raises:
             ValueError: there is no mapping network to make styles with.
@@ -65,7 +65,7 @@ class StyleGAN2Prior(SynthesisNetwork):
             raise ValueError(
                 "a prior without mapping network cannot compute its mean style; load it with one"
             )
-        source = torch.Generator("cpu").manual_seed(seed)
+        source = torch.Generator("cpu").manual_seed(NOISE_SEED)
         z = torch.randn(samples, self.config.style_dim, generator=source, device="cpu").to(self.w_avg)
         self.w_avg.copy_(self.style(z).mean(dim=0))
 
