@@ -154,30 +154,12 @@ def _attempt(job: PhotoJob, work: Work) -> PhotoOutcome:
     return PhotoOutcome(job, Status.DONE, time.perf_counter() - start, report=report, written=written)
 
 
-def run_job(
-    job: PhotoJob,
-    pipeline: RestorePipeline,
-    *,
-    options: OutputConfig,
-) -> tuple[dict[str, Any], tuple[Path, ...]]:
+def _run(job: PhotoJob, work: Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written, the result first.
 
     A photo in which nothing was changed is not encoded anew: its file is copied, byte for byte. The result takes its
     name after all that goes with it, so that where it exists (``skip_existing``), nothing is missing.
-
-    Args:
-        job: the photo.
-        pipeline: restores it.
-        options: how results are written.
-
-    Raises:
-        FaceRestoreError: it cannot be read, restored or written.
     """
-    return _run(job, Work(pipeline, options))
-
-
-def _run(job: PhotoJob, work: Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Do what ``run_job`` says."""
     pipeline, options, ahead = work.pipeline, work.options, work.ahead
     if job.target != STREAM:
         check_target(job.target, overwrite=options.overwrite)
