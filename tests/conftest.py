@@ -21,6 +21,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+BUNDLED_DETECTOR = {
+    "finder.five-point": REPOSITORY / "weights/finder_five_point.safetensors",
+    "landmarks.five-point": REPOSITORY / "weights/landmarks_five_point.safetensors",
+}
+YUNET = "weights/face_detection_yunet_dynamic.onnx"
+MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
+
 # What `-m fast` runs: a file or more for each room, chosen by measured durations. Without the rest, which is not even
 # imported then, it ends within a minute on two cores.
 # fmt: off
@@ -71,6 +78,36 @@ def shared():
         return path
 
     return locate
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """Return the detector that comes with facerestore."""
+    from facerestore.detection import create_detector
+
+    return create_detector("embedded", weights_for=BUNDLED_DETECTOR.__getitem__)
+
+
+@pytest.fixture(scope="session")
+def yunet(shared):
+    """Return YuNet with its published weights."""
+    from facerestore.detection import create_detector
+
+    return create_detector("yunet", weights_for=lambda name: shared(YUNET))
+
+
+@pytest.fixture(scope="session")
+def mobile(shared):
+    """Return the small RetinaFace with its published weights."""
+    from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
+
+    return RetinaFaceDetector(shared(MOBILE), CONFIGS["retinaface.mobile0.25-1mb"])
+
+
+@pytest.fixture(params=["embedded", "yunet", "mobile"])
+def detector(request):
+    """Return each of the three detectors."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")  # no longer: while it is open, its thread has a loop of asyncio running
