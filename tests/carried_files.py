@@ -7,6 +7,7 @@ from hashlib import md5
 
 import cv2
 import numpy as np
+from picture_files import png_chunk
 from PIL import Image, ImageCms
 
 from facerestore.io import _exif, decode_image, encode_image
@@ -219,10 +220,7 @@ def png(pixels, *chunks, depth=None, colour_type=None):
         rows = b"".join(b"\x00" + row.tobytes() for row in packed)
     header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     every = ((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in every
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in every)
 
 
 def png_chunks(data):

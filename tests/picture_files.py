@@ -43,6 +43,11 @@ def saved(picture, format, **options):
     return stream.getvalue()
 
 
+def png_chunk(kind, body=b""):
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def exif_block(orientation=1, size=(37, 23)):
     exif = Image.Exif()
     exif[0x010F] = "Camera maker"
