@@ -39,7 +39,6 @@ from facerestore.io import (
     encode_image,
     fitted,
     is_file,
-    left_out,
     page_count,
     picture_size,
     read_encoded,
@@ -48,7 +47,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
-from facerestore.pipeline.report import mark_of, reading_notes, storage_note
+from facerestore.pipeline.report import mark_of, reading_notes, writing_notes
 from facerestore.types import DecodedImage
 from facerestore.video import is_clip
 
@@ -282,12 +281,12 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
         on_progress=work.on_progress,
     )
     done = pipeline.task.done if result.report["restored"] else None
-    result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None
-    if not unchanged and (line_left_out := left_out(result.image, format=format_name)):
-        result.report["notes"].append(line_left_out)
-    if not unchanged and (line_stored := storage_note(result.image)):
-        result.report["notes"].append(line_stored)
+    result.report["notes"] = [
+        *reading_notes(image, done=done),
+        *result.report["notes"],
+        *([] if unchanged else writing_notes(result.image, format=format_name)),
+    ]
     if options.html is not None and sketch is not None:
         write_thumbnails(Path(options.html), picture_key(job.source, job.page), sketch, result)
     extras = []
