@@ -49,10 +49,13 @@ class StyleGAN2Prior(SynthesisNetwork):
 
     def draw_noise(self, batch: int) -> list[Tensor]:
         """Return each styled convolution's noise: the stored one, 1 1 r r; in training mode a new one, B 1 r r."""
-        stored = [self.noises.get_buffer(f"noise_{index}") for index in range(len(self.convs) + 1)]
         if not self.training:
-            return stored
-        return [torch.randn_like(noise.expand(batch, -1, -1, -1)) for noise in stored]
+            return self.stored_noise()
+        return [torch.randn_like(noise.expand(batch, -1, -1, -1)) for noise in self.stored_noise()]
+
+    def stored_noise(self) -> list[Tensor]:
+        """Return the noise of each styled convolution that the weights hold, 1 1 r r."""
+        return [self.noises.get_buffer(f"noise_{index}") for index in range(len(self.convs) + 1)]
 
     @torch.no_grad()
     def set_mean_latent(self, *, samples: int = MEAN_LATENT_SAMPLES) -> None:
