@@ -113,7 +113,7 @@ def exif(first, *, camera=None, place=None, thumbnail=None, order="<", front=8):
     return block
 
 
-def photo_exif(orientation=1, size=(64, 48), *, order="<", thumbnail=None, note=None, unsorted=None):
+def photo_exif(orientation=1, size=(64, 48), *, order="<", thumbnail=None, unsorted=None):
     """Return the EXIF block of a camera."""
 
     def n(kind, *values):
@@ -145,7 +145,6 @@ def photo_exif(orientation=1, size=(64, 48), *, order="<", thumbnail=None, note=
         0xA002: n(3, size[0]),
         0xA003: n(4, size[1]),
         0xA434: text("A lens"),
-        **({0x927C: blob(note)} if note else {}),
     }
     place = {
         0: (1, b"\x02\x03\x00\x00"),

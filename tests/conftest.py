@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import textwrap
 from pathlib import Path
@@ -139,6 +140,37 @@ def use_detector(monkeypatch):
     from facerestore.pipeline import load
 
     return lambda detector: monkeypatch.setattr(load, "create_detector", lambda *_, **__: detector)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a store of its own, with the real catalog and nothing installed but what is bundled."""
+    from facerestore.weights import WeightsStore
+
+    return WeightsStore(tmp_path / "home", offline=True)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Measure in this process."""
+    from facerestore.bench import request
+    from facerestore.bench.runner import Runner
+
+    monkeypatch.setattr(request, "remote_runner", Runner)
+    monkeypatch.setattr(request, "spawned", lambda function, *args: function(*args))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fail whatever asks for the network."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the network was asked for")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,18 +20,9 @@ from facerestore.weights.checkpoint import load_state_dict, save_state_dict
 CONFIG = GeneratorConfig(64, style_dim=16, mapping_layers=3, channel_multiplier=2, narrow=1 / 32)
 
 
-def make_prior(upsampling="fir", config=CONFIG):
+def make_prior(upsampling="fir"):
     torch.manual_seed(0)
-    prior = StyleGAN2Prior(
-        GeneratorConfig(
-            config.face_size,
-            style_dim=config.style_dim,
-            mapping_layers=config.mapping_layers,
-            channel_multiplier=config.channel_multiplier,
-            narrow=config.narrow,
-            upsampling=upsampling,
-        )
-    ).eval()
+    prior = StyleGAN2Prior(replace(CONFIG, upsampling=upsampling)).eval()
     with torch.no_grad():  # make every tensor matter, biases and noise too
         for name, parameter in prior.named_parameters():
             if name.endswith("bias") or name.endswith("noise.weight"):

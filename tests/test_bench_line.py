@@ -8,7 +8,6 @@ import pytest
 from bench_fakes import Clock, FakeRunner
 from fakes import FakeDetector, face_at, photo
 
-from facerestore.bench import request as requests
 from facerestore.bench.line import (
     STAGES,
     GivenFaces,
@@ -30,21 +29,8 @@ from facerestore.errors import ConfigError, ImageError
 from facerestore.export import Wanted, export_network, open_export
 from facerestore.io import decode_image, encode_image
 from facerestore.pipeline.parts import StageClock
-from facerestore.weights import WeightsStore
 
 TINY = LineRequest(megapixels=0.03, faces=2, network="psfr+parsenet", random=True, size=32, repeats=2)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return WeightsStore(tmp_path / "home", offline=True)
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Measure in this process, and once each."""
-    monkeypatch.setattr(requests, "remote_runner", Runner)
-    monkeypatch.setattr(requests, "spawned", lambda function, *args: function(*args))
 
 
 def test_stages_add_up_and_inner_ones_do_not_count_twice():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gan_scene import total
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -86,10 +87,6 @@ def scene_of(recipe, networks, phase, *, step=0, steps=100, batch=None, first=0)
     seen = {**networks, **frozen}
     draw = Draw((1, step, number), first=first, batch_size=len(next(iter(batch.values()))))
     return Scene(networks=seen, bare=seen, batch=batch, draw=draw, step=step, progress=step / steps)
-
-
-def total(terms):
-    return torch.stack([term.weight * term.value for term in terms]).sum()
 
 
 def by_name(terms):
