@@ -96,7 +96,7 @@ def by_name(terms):
 def write_prior(folder, config=PRIOR):
     torch.manual_seed(3)
     prior = StyleGAN2Prior(config)
-    prior.set_mean_latent(samples=100)
+    prior.set_mean_latent()
     save_state_dict(folder / "prior.safetensors", prior.state_dict())
     return str(folder / "prior.safetensors")
 

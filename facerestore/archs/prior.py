@@ -58,8 +58,8 @@ class StyleGAN2Prior(SynthesisNetwork):
         return [self.noises.get_buffer(f"noise_{index}") for index in range(len(self.convs) + 1)]
 
     @torch.no_grad()
-    def set_mean_latent(self, *, samples: int = MEAN_LATENT_SAMPLES) -> None:
-        """Store as ``w_avg`` the mean style of ``samples`` normal latent codes, drawn on the CPU from a fixed seed.
+    def set_mean_latent(self) -> None:
+        """Store as ``w_avg`` the mean style of many normal latent codes, drawn on the CPU from a fixed seed.
 
         Raises:
             ValueError: there is no mapping network to make styles with.
@@ -69,7 +69,8 @@ class StyleGAN2Prior(SynthesisNetwork):
                 "a prior without mapping network cannot compute its mean style; load it with one"
             )
         source = torch.Generator("cpu").manual_seed(NOISE_SEED)
-        z = torch.randn(samples, self.config.style_dim, generator=source, device="cpu").to(self.w_avg)
+        size = (MEAN_LATENT_SAMPLES, self.config.style_dim)
+        z = torch.randn(size, generator=source, device="cpu").to(self.w_avg)
         self.w_avg.copy_(self.style(z).mean(dim=0))
 
 
