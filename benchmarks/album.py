@@ -35,19 +35,18 @@ TRUNCATED, BROKEN = 25, 40
 """Each so many photos, a JPEG or PNG lacks its last third, and another is cut off after its head."""
 
 
-def write_album(folder: Path, count: int, *, seed: int = 0, faces: Path | None = None) -> list[Path]:
+def write_album(folder: Path, count: int, *, faces: Path | None) -> list[Path]:
     """Write the first photos of an album, and return their paths.
 
     Args:
         folder: where to; in it, a folder for each hundred.
         count: how many.
-        seed: of what varies.
         faces: a folder of aligned faces that are pasted; None for drawn ones.
     """
     crops = _crops(faces)
     ground = draw_photo(0.5, 0)[0]
     heif = FORMATS.get("HEIF")
-    return [_write_photo(folder, number, seed, crops, ground, heif is not None) for number in range(count)]
+    return [_write_photo(folder, number, crops, ground, heif is not None) for number in range(count)]
 
 
 def _crops(folder: Path | None) -> list[NDArray[np.uint8]]:
@@ -61,7 +60,6 @@ def _crops(folder: Path | None) -> list[NDArray[np.uint8]]:
 def _write_photo(
     folder: Path,
     number: int,
-    seed: int,
     crops: Sequence[NDArray[np.uint8]],
     ground: NDArray[np.uint8],
     heif: bool,
@@ -69,7 +67,7 @@ def _write_photo(
     kind, _, depth = KINDS[number % len(KINDS)].partition(" ")
     if kind == "HEIF" and not heif:
         kind = "JPEG"
-    source = np.random.default_rng((seed, number))
+    source = np.random.default_rng((0, number))
     pixels = _picture(source, FACES[number % len(FACES)], crops, ground)
     image = DecodedImage(pixels.astype(np.uint16) * 257 if depth else pixels)
     quality = {"quality": int(source.integers(40, 90))} if kind in ("JPEG", "WEBP", "HEIF") else {}

@@ -70,7 +70,6 @@ class HaarDetector:
 
     Args:
         weights: the landmark network (safetensors).
-        score_threshold: faces below are dropped.
 
     Raises:
         CheckpointError: the file does not fit the network.
@@ -79,8 +78,7 @@ class HaarDetector:
 
     name = "haar"
 
-    def __init__(self, weights: Path, *, score_threshold: float = SCORE_THRESHOLD) -> None:
-        self._score_threshold = score_threshold
+    def __init__(self, weights: Path) -> None:
         self._cascades = {name: load_cascade(name) for name in (UPRIGHT, LENIENT)}
         self._lock = threading.Lock()
         self._network = load_landmarks(weights)
@@ -90,7 +88,7 @@ class HaarDetector:
         views = Views(as_rgb(image), reduce_for_detection(image, PASSES[0].max_side_px))
         affines = self._candidates(views.reduced)
         landmarks, scores = np.empty((0, POINTS, 2)), np.empty(0)
-        for threshold in (*LOOK_THRESHOLDS, self._score_threshold):
+        for threshold in (*LOOK_THRESHOLDS, SCORE_THRESHOLD):
             if not affines:
                 return []
             landmarks, scores = self._look(views, affines)

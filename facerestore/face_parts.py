@@ -62,20 +62,7 @@ CLASS_COLOURS: tuple[tuple[int, int, int], ...] = (
 )
 """RGB with which CelebAMask-HQ and PSFR-GAN draw the classes, in the order of ``CLASS_NAMES``."""
 
-FACE_CLASSES: frozenset[str] = frozenset(
-    {
-        "skin",
-        "nose",
-        "eyeglasses",
-        "left_eye",
-        "right_eye",
-        "left_brow",
-        "right_brow",
-        "left_ear",
-        "right_ear",
-    }
-    | {"mouth", "upper_lip", "lower_lip"}
-)
+FACE_CLASSES: frozenset[str] = frozenset(CLASS_NAMES[1 : CLASS_NAMES.index("hair")])
 """The classes that are pasted. Hair, hat, earring, necklace, neck and cloth stay as they are in the photo."""
 
 REGIONS: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -27,7 +27,7 @@ class FakeRunner:
 
     def open(self):
         self.diary.append(f"open {self.name}")
-        return Opened((self.name,), 32, 10**6, "cpu", {"torch": 1}, 0.5, 10**8)
+        return Opened((self.name,), 32, 10**6, "cpu", {"torch": 1}, 0.5)
 
     def run(self):
         if self.fails:

@@ -7,6 +7,7 @@ from hashlib import md5
 
 import cv2
 import numpy as np
+from picture_files import png_chunk
 from PIL import Image, ImageCms
 
 from facerestore.io import _exif, decode_image, encode_image
@@ -112,7 +113,7 @@ def exif(first, *, camera=None, place=None, thumbnail=None, order="<", front=8):
     return block
 
 
-def photo_exif(orientation=1, size=(64, 48), *, order="<", thumbnail=None, note=None, unsorted=None):
+def photo_exif(orientation=1, size=(64, 48), *, order="<", thumbnail=None, unsorted=None):
     """Return the EXIF block of a camera."""
 
     def n(kind, *values):
@@ -144,7 +145,6 @@ def photo_exif(orientation=1, size=(64, 48), *, order="<", thumbnail=None, note=
         0xA002: n(3, size[0]),
         0xA003: n(4, size[1]),
         0xA434: text("A lens"),
-        **({0x927C: blob(note)} if note else {}),
     }
     place = {
         0: (1, b"\x02\x03\x00\x00"),
@@ -219,10 +219,7 @@ def png(pixels, *chunks, depth=None, colour_type=None):
         rows = b"".join(b"\x00" + row.tobytes() for row in packed)
     header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
     every = ((b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in every
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in every)
 
 
 def png_chunks(data):

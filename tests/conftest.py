@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import textwrap
 from pathlib import Path
@@ -20,6 +21,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+BUNDLED_DETECTOR = {
+    "finder.five-point": REPOSITORY / "weights/finder_five_point.safetensors",
+    "landmarks.five-point": REPOSITORY / "weights/landmarks_five_point.safetensors",
+}
+YUNET = "weights/face_detection_yunet_dynamic.onnx"
+MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
 
 # What `-m fast` runs: a file or more for each room, chosen by measured durations. Without the rest, which is not even
 # imported then, it ends within a minute on two cores.
@@ -73,6 +81,36 @@ def shared():
     return locate
 
 
+@pytest.fixture(scope="session")
+def embedded():
+    """Return the detector that comes with facerestore."""
+    from facerestore.detection import create_detector
+
+    return create_detector("embedded", weights_for=BUNDLED_DETECTOR.__getitem__)
+
+
+@pytest.fixture(scope="session")
+def yunet(shared):
+    """Return YuNet with its published weights."""
+    from facerestore.detection import create_detector
+
+    return create_detector("yunet", weights_for=lambda name: shared(YUNET))
+
+
+@pytest.fixture(scope="session")
+def mobile(shared):
+    """Return the small RetinaFace with its published weights."""
+    from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
+
+    return RetinaFaceDetector(shared(MOBILE), CONFIGS["retinaface.mobile0.25-1mb"])
+
+
+@pytest.fixture(params=["embedded", "yunet", "mobile"])
+def detector(request):
+    """Return each of the three detectors."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")  # no longer: while it is open, its thread has a loop of asyncio running
 def browser():
     """Return Chromium, for modules that import ``browsing``."""
@@ -102,6 +140,37 @@ def use_detector(monkeypatch):
     from facerestore.pipeline import load
 
     return lambda detector: monkeypatch.setattr(load, "create_detector", lambda *_, **__: detector)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a store of its own, with the real catalog and nothing installed but what is bundled."""
+    from facerestore.weights import WeightsStore
+
+    return WeightsStore(tmp_path / "home", offline=True)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Measure in this process."""
+    from facerestore.bench import request
+    from facerestore.bench.runner import Runner
+
+    monkeypatch.setattr(request, "remote_runner", Runner)
+    monkeypatch.setattr(request, "spawned", lambda function, *args: function(*args))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fail whatever asks for the network."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the network was asked for")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    for name in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
 
 
 @pytest.fixture

@@ -25,6 +25,12 @@ def face_at(x, y, *, size=64.0, score=0.9):
     return DetectedFace(box=box, landmarks=points.astype(np.float32), score=score)
 
 
+def flat_face(value, size=FACE_SIZE):
+    """Return a crop of one grey, in [0, 1]."""
+    lq = np.full((size, size, 3), value, dtype=np.float32)
+    return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
+
+
 def photo(height=120, width=200, *, dtype=np.uint8, seed=0, **facts):
     """Return a noisy photo, so that no face in it is sharp and every pixel tells whether it was touched."""
     limit = np.iinfo(dtype).max
@@ -66,6 +72,15 @@ class Brightener(Restorer):
         if self.fails:
             raise BackendError("backend 'brightener' failed on cpu; try other weights")
         return [np.clip(face.lq * 0.5 + 0.5, 0, 1).astype(np.float32) for face in faces]
+
+
+class Stopped(Brightener):
+    """Is broken off at its second call."""
+
+    def restore(self, faces, parsing_maps=None):
+        if self.calls:
+            raise KeyboardInterrupt
+        return super().restore(faces)
 
 
 def pipeline(*faces, config=None, restorer=None, bundled=False, device="cpu"):

@@ -82,6 +82,11 @@ def server(monkeypatch):
     server.server_close()
 
 
+def files_in(store):
+    """Return the names of the files in a store, its locks apart."""
+    return {path.name for path in store.folder.iterdir() if not path.name.endswith(".lock")}
+
+
 def catalog_text(urls=(), extra="", name="net.small", file="net.safetensors", commercial="yes"):
     return f"""
 schema = 1

@@ -43,6 +43,11 @@ def saved(picture, format, **options):
     return stream.getvalue()
 
 
+def png_chunk(kind, body=b""):
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def exif_block(orientation=1, size=(37, 23)):
     exif = Image.Exif()
     exif[0x010F] = "Camera maker"
@@ -118,27 +123,17 @@ def tiff(
     return _exif.header(order, start) + body + _exif.write_directory(_exif.Directory(fields), start, order)
 
 
-def dng(pixels, *, orientation=1, tags=()):
+def dng(pixels, *, orientation=1):
     """Return a DNG of 16-bit samples behind a filter of red, green, green and blue; light and samples are one.
 
     Args:
         pixels: (H, W, 3) uint16 linear sRGB, of even sides.
         orientation: as EXIF numbers it.
-        tags: further entries: tag, kind and numbers.
     """
     mosaic = pixels[..., 1].copy()
     mosaic[::2, ::2], mosaic[1::2, 1::2] = pixels[::2, ::2, 0], pixels[1::2, 1::2, 2]
-    to_camera = (
-        32406,
-        -15372,
-        -4986,
-        -9689,
-        18758,
-        415,
-        557,
-        -2040,
-        10570,
-    )  # XYZ of D65 to linear sRGB, by 10,000
+    # XYZ of D65 to linear sRGB, by 10,000
+    to_camera = (32406, -15372, -4986, -9689, 18758, 415, 557, -2040, 10570)
     text, rational, signed = 2, 5, 10
 
     def ratios(*numbers):
@@ -158,7 +153,6 @@ def dng(pixels, *, orientation=1, tags=()):
         50721: (signed, ratios(*to_camera)),
         50728: (rational, ratios(10_000, 10_000, 10_000)),
         50778: (3, (21,)),
-        **dict(tags),
     }
     fields = {
         tag: _exif.Field(kind, *_packed(kind, numbers), "<") for tag, (kind, numbers) in entries.items()

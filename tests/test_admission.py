@@ -26,11 +26,6 @@ TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(
 
 
 @pytest.fixture
-def store(tmp_path):
-    return WeightsStore(tmp_path / "home", offline=True)
-
-
-@pytest.fixture
 def file(tmp_path):
     """Return a function that writes a network of a kind, with tiny random weights, as PyTorch would."""
 

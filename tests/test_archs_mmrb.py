@@ -260,7 +260,7 @@ def test_features_reach_the_prior_up_to_the_chosen_resolution(inject):
 def test_a_trained_prior_is_adopted_without_its_mapping():
     torch.manual_seed(1)
     prior = StyleGAN2Prior(replace(TINY.prior(), mapping_layers=2)).eval()
-    prior.set_mean_latent(samples=64)
+    prior.set_mean_latent()
     network = MMRBGenerator(TINY).eval()
     network.adopt_prior(prior)
     with torch.no_grad():

@@ -12,12 +12,6 @@ from facerestore.pipeline.load import build_detector
 from facerestore.weights import WeightsStore
 
 
-@pytest.fixture
-def store(tmp_path):
-    """Return a store of its own, with the real catalog and nothing installed but what is bundled."""
-    return WeightsStore(tmp_path / "home", offline=True)
-
-
 def install(store, name, content=None):
     path = store.path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -239,12 +239,6 @@ def test_without_any_network_there_is_nothing_to_choose():
 # --- what is available ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def store(tmp_path):
-    """Return a store with the real catalog and nothing installed but what is bundled."""
-    return WeightsStore(tmp_path / "home", offline=True)
-
-
 def install(store, name, content=b"PK\x03\x04"):
     path = store.path_of(name)
     path.parent.mkdir(parents=True, exist_ok=True)

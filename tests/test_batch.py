@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import carried_files
 import numpy as np
 import pytest
-from fakes import Brightener, face_at, photo, pipeline
+from fakes import Brightener, Stopped, face_at, photo, pipeline
 from PIL import Image
 
 from facerestore.batch import (
@@ -260,12 +260,6 @@ def test_a_fault_of_ours_is_one_photos_outcome_with_its_kind(photos):
 
 
 def test_a_run_that_is_broken_off_leaves_whole_files_only(photos):
-    class Stopped(Brightener):
-        def restore(self, faces, parsing_maps=None):
-            if self.calls:
-                raise KeyboardInterrupt
-            return super().restore(faces)
-
     with pytest.raises(KeyboardInterrupt):
         run(photos, jobs_for(photos, "a.png", "c.png"), restorer=Stopped(), workers=1)
     assert [p.name for p in (photos / "out").iterdir()] == ["a.png"]

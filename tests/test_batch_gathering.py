@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerator_fakes import FakeRecorder, FarTransfer
-from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
+from fakes import FACE_SIZE, Brightener, face_at, flat_face, photo, pipeline
 
 from facerestore.archs.replay import ReplayedNetwork, colours_last
 from facerestore.backends import backend_class
@@ -20,14 +20,8 @@ from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.engines.room import in_halves
 from facerestore.errors import BackendError
 from facerestore.io import read_image, write_image
-from facerestore.types import AlignedFace
 
 FACE = face_at(10, 20)
-
-
-def aligned(value: float) -> AlignedFace:
-    lq = np.full((FACE_SIZE, FACE_SIZE, 3), value, dtype=np.float32)
-    return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
 
 
 class Network(Restorer):
@@ -86,7 +80,7 @@ def gather(network, requests, *, maps=None):
 
 def test_faces_that_wait_go_in_one_call_and_come_back_to_their_own_thread():
     network = Network()
-    requests = [[aligned(0.125)], [aligned(0.25), aligned(0.375)], [aligned(0.5)]]
+    requests = [[flat_face(0.125)], [flat_face(0.25), flat_face(0.375)], [flat_face(0.5)]]
     assert gather(network, requests) == {0: [0.125], 1: [0.25, 0.375], 2: [0.5]}
     assert network.calls == [1, 3]
 
@@ -94,14 +88,14 @@ def test_faces_that_wait_go_in_one_call_and_come_back_to_their_own_thread():
 def test_a_face_that_makes_the_network_fail_fails_alone():
     network = Network()
     network.refuses = 0.25
-    results = gather(network, [[aligned(0.125)], [aligned(0.25)], [aligned(0.5)]])
+    results = gather(network, [[flat_face(0.125)], [flat_face(0.25)], [flat_face(0.5)]])
     assert results == {0: [0.125], 1: "cannot restore 0.25", 2: [0.5]}
 
 
 def test_faces_with_and_without_maps_never_share_a_call():
     network = Network()
     labels = np.zeros((FACE_SIZE, FACE_SIZE), dtype=np.uint8)
-    requests = [[aligned(0.125)], [aligned(0.25)], [aligned(0.5)], [aligned(0.75)]]
+    requests = [[flat_face(0.125)], [flat_face(0.25)], [flat_face(0.5)], [flat_face(0.75)]]
     found = gather(network, requests, maps=[None, [labels], None, [labels]])
     assert found == {0: [0.125], 1: [0.25], 2: [0.5], 3: [0.75]}
     assert sorted(network.calls[1:]) == [1, 2]
@@ -112,11 +106,11 @@ def test_one_thread_sees_no_difference():
     network.go_on.set()
     restorer = GatheringRestorer(network)
     assert restorer.restore([]) == []
-    assert np.array_equal(restorer.restore([aligned(0.5)])[0], aligned(0.5).lq)
+    assert np.array_equal(restorer.restore([flat_face(0.5)])[0], flat_face(0.5).lq)
     assert restorer.descriptor == network.descriptor
     assert restorer.alone is network
     parser = GatheringParser(network)
-    assert len(parser.parse([aligned(0.5), aligned(0.25)])) == 2
+    assert len(parser.parse([flat_face(0.5), flat_face(0.25)])) == 2
 
 
 def test_each_face_keeps_the_number_format_that_it_was_computed_in():
@@ -127,9 +121,9 @@ def test_each_face_keeps_the_number_format_that_it_was_computed_in():
             words = ["float32" if face.lq.max() > 0.9 else "fp16" for face in faces]
             return RestoredFaces(super().restore(faces), precisions=words)
 
-    restored = GatheringRestorer(Mixed()).restore([aligned(1.0), aligned(0.5)])
+    restored = GatheringRestorer(Mixed()).restore([flat_face(1.0), flat_face(0.5)])
     assert restored.precisions == ["float32", "fp16"]
-    assert GatheringRestorer(Brightener()).restore([aligned(1.0)]).precisions is None
+    assert GatheringRestorer(Brightener()).restore([flat_face(1.0)]).precisions is None
 
 
 class Overlapping(Restorer):
@@ -155,7 +149,7 @@ def test_a_second_call_is_handed_over_while_the_first_is_under_way_where_the_dev
     results = {}
 
     def ask(number):
-        results[number] = [float(face[0, 0, 0]) for face in restorer.restore([aligned(number / 8)])]
+        results[number] = [float(face[0, 0, 0]) for face in restorer.restore([flat_face(number / 8)])]
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -178,7 +172,7 @@ def test_threads_that_were_taken_along_are_told_when_the_one_that_serves_them_is
     monkey = threading.excepthook
     threading.excepthook = lambda args: errors.append(args.exc_type)
     try:
-        found = gather(Interrupted(), [[aligned(0.125)], [aligned(0.25)], [aligned(0.5)]])
+        found = gather(Interrupted(), [[flat_face(0.125)], [flat_face(0.25)], [flat_face(0.5)]])
     finally:
         threading.excepthook = monkey
     assert errors == [KeyboardInterrupt]

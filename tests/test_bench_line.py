@@ -8,7 +8,6 @@ import pytest
 from bench_fakes import Clock, FakeRunner
 from fakes import FakeDetector, face_at, photo
 
-from facerestore.bench import request as requests
 from facerestore.bench.line import (
     STAGES,
     GivenFaces,
@@ -30,21 +29,8 @@ from facerestore.errors import ConfigError, ImageError
 from facerestore.export import Wanted, export_network, open_export
 from facerestore.io import decode_image, encode_image
 from facerestore.pipeline.parts import StageClock
-from facerestore.weights import WeightsStore
 
 TINY = LineRequest(megapixels=0.03, faces=2, network="psfr+parsenet", random=True, size=32, repeats=2)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return WeightsStore(tmp_path / "home", offline=True)
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Measure in this process, and once each."""
-    monkeypatch.setattr(requests, "remote_runner", Runner)
-    monkeypatch.setattr(requests, "spawned", lambda function, *args: function(*args))
 
 
 def test_stages_add_up_and_inner_ones_do_not_count_twice():
@@ -277,9 +263,9 @@ def test_what_is_not_said_is_chosen(store):
     assert [(side.network, side.size) for side in drawn] == [("gpen", 256), ("gpen", 512), ("parsenet", 512)]
     everything = network_sides(BenchRequest(networks=("gpen",), random=True, sizes=()), store)
     assert [side.size for side in everything] == [256, 512, 1024, 2048]
-    assert pair_side(BenchRequest(against="threads=1"), store).network == "auto"
+    assert pair_side(BenchRequest(against="threads=1")).network == "auto"
     with pytest.raises(ConfigError, match="--random needs a network"):
-        pair_side(BenchRequest(against="reference", random=True), store)
+        pair_side(BenchRequest(against="reference", random=True))
     assert [line.network for line in line_requests(BenchRequest(random=True))] == ["lite"]
     lines = line_requests(BenchRequest(networks=("gpen", "bisenet", "lite"), random=True, sizes=()))
     assert [(line.network, line.size) for line in lines[-2:]] == [("gpen", 2048), ("lite", 256)]

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import typer
-from fakes import Brightener, FakeDetector, face_at, photo, pipeline
+from fakes import Brightener, FakeDetector, Stopped, face_at, photo, pipeline
 from typer.testing import CliRunner
+from written import names
 
 from facerestore.cli.app import app, main
 from facerestore.cli.commands import COMMANDS, COMPLETION, add_called
@@ -43,10 +44,6 @@ def folder(tmp_path, monkeypatch):
     write_image("a.png", photo(seed=1))
     write_image("b.png", photo(seed=2))
     return tmp_path
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_enhance_writes_beside_the_photo_and_tells_what_it_did(line, folder, capsys):
@@ -304,12 +301,6 @@ def test_missing_weights_are_exit_code_4(folder, capsys, use_pipeline):
 
 
 def test_an_interrupted_run_is_exit_code_130_and_leaves_whole_files(line, folder, capsys):
-    class Stopped(Brightener):
-        def restore(self, faces, parsing_maps=None):
-            if self.calls:
-                raise KeyboardInterrupt
-            return super().restore(faces)
-
     line.restorer = Stopped()
     assert main(["enhance", "a.png", "b.png", "--report", "r.json", "--workers", "1"]) == 130
     assert "interrupted after 1 of 2 photos" in capsys.readouterr().err

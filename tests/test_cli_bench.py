@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from facerestore.bench import request as requests
-from facerestore.bench.runner import Runner
 from facerestore.cli.app import main
 from facerestore.cli.bench import WIDTH, listed, parse_sizes
 from facerestore.errors import ConfigError
@@ -13,10 +11,7 @@ from facerestore.errors import ConfigError
 TINY = ["--random", "--backend", "gpen", "--size", "32", "--repeats", "1"]
 
 
-@pytest.fixture(autouse=True)
-def _here(monkeypatch):
-    monkeypatch.setattr(requests, "remote_runner", Runner)
-    monkeypatch.setattr(requests, "spawned", lambda function, *args: function(*args))
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_tables_fit_a_hundred_columns_and_json_has_all(capsys, tmp_path):

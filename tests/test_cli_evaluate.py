@@ -1,7 +1,6 @@
 """The command: three ways to give faces, what is printed and written, exit codes, and no download ever."""
 
 import json
-import socket
 
 import numpy as np
 import pytest
@@ -10,14 +9,7 @@ from evaluation_fakes import face, fill, save
 from facerestore.cli.app import main
 from facerestore.io import read_image
 
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("the network was asked for")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 @pytest.fixture

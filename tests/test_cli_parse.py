@@ -10,6 +10,7 @@ from fakes import FakeDetector, face_at, photo
 from PIL import Image
 from test_parsing import aligned
 from test_parsing_choice import TINY_PARSENET
+from written import names
 
 from facerestore.archs.parsenet import ParseNet
 from facerestore.cli.app import main
@@ -30,10 +31,6 @@ def folder(tmp_path, monkeypatch, use_detector):
     write_image("a.jpg", photo(seed=1))
     write_image("b.png", photo(seed=2))
     return tmp_path
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_picture_goes_beside_each_photo_and_landmarks_are_told(folder, capsys):

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import Brightener, FakeDetector, face_at, photo
+from fakes import Brightener, FakeDetector, Stopped, face_at, photo
+from written import names
 
 from facerestore.cli.app import main
 from facerestore.io import decode_image, read_image, write_image
@@ -46,10 +47,6 @@ def folder(tmp_path, monkeypatch):
 def command(line):
     """Run a command line without spaces in its words, and return the exit code."""
     return main(line.split())
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_sheet_is_all_that_is_written_and_it_is_told(compared, folder, capsys):
@@ -233,12 +230,6 @@ def test_a_dry_run_says_what_would_be_compared(folder, capsys):
 
 
 def test_an_interrupted_run_keeps_what_is_done(compared, folder, capsys):
-    class Stopped(Brightener):
-        def restore(self, faces, parsing_maps=None):
-            if self.calls:
-                raise KeyboardInterrupt
-            return super().restore(faces)
-
     compared.restorers[:] = [Stopped()]
     assert main(["enhance", "a.png", "b.png", "--sheet", "s.jpg", "--report", "r.json"]) == 130
     assert "the sheet holds what 1 of 2 photos gave" in capsys.readouterr().err

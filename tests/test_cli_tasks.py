@@ -9,6 +9,7 @@ import pytest
 import torch
 from fakes import FakeDetector, face_at, photo
 from PIL import Image as PillowImage
+from written import names
 
 from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.cli.app import main
@@ -45,10 +46,6 @@ def folder(tmp_path, monkeypatch, use_detector):
         values = photo(140, 160, seed=seed).pixels[..., 0]
         write_image(name, DecodedImage(np.repeat(values[..., None], 3, axis=2), grey=True))
     return tmp_path
-
-
-def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def write_mask(path, *, shape=(140, 160), box=(60, 60, 75, 70)):

@@ -1,6 +1,5 @@
 """What is told while many photos are done: lines in their order, a table of how fast, JSON as it happens."""
 
-import io
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fakes import Brightener, face_at, photo, pipeline
+from test_cli_terminal import opened
 
 from facerestore.batch import PhotoJob, PhotoOutcome, Status, report_texts
 from facerestore.cli.app import main
@@ -88,17 +88,8 @@ def test_a_time_is_told_in_two_units_at_most(seconds, words):
     assert duration(seconds) == words
 
 
-class Screen(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def test_on_a_terminal_a_table_is_shown_below_the_lines_and_goes_at_the_end(monkeypatch):
-    screen = Screen()
-    monkeypatch.setattr("sys.stdout", screen)
-    monkeypatch.setattr("sys.stderr", screen)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "70")
+    screen = opened(monkeypatch, columns=70)
     terminal, pace = Terminal(), Pace(3)
     with terminal.paced(pace):
         pace.take(done("a"))

@@ -8,13 +8,13 @@ class Screen(io.StringIO):
         return True
 
 
-def opened(monkeypatch):
+def opened(monkeypatch, columns=60):
     """One terminal behind standard output and standard error; opened in a test, as pytest sets these before it."""
     screen = Screen()
     monkeypatch.setattr("sys.stdout", screen)
     monkeypatch.setattr("sys.stderr", screen)
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("COLUMNS", str(columns))
     return screen
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fakes import Brightener, brightening, face_at, photo, pipeline
+from written import contents, facts, rows
 
 from facerestore.batch import Asked, Journal, PhotoJob, Status, run_jobs
 from facerestore.batch.cluster.crew import RayCrew
@@ -129,19 +129,6 @@ def journal(folder="out", **asked):
     return opened
 
 
-def rows(folder="out"):
-    base = sqlite3.connect(Path(folder, FILE))
-    try:
-        facts = "input_size, input_mtime_ns, input_sha256, output_size, output_sha256, written, error"
-        return list(base.execute(f"SELECT name, source, state, {facts} FROM photos ORDER BY name"))
-    finally:
-        base.close()
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).glob("[!.]*")}
-
-
 def done_here(jobs, folder="here"):
     """Return what a run in this process makes of photos: its files and its journal."""
     own = [replace(job, target=Path(folder, job.target.name)) for job in jobs]
@@ -149,7 +136,7 @@ def done_here(jobs, folder="here"):
     list(run_jobs(own, brightening(), options=OutputConfig(), journal=kept))
     kept.beat()
     kept.close()
-    return contents(folder), rows(folder)
+    return contents(folder), facts(folder)
 
 
 def done_by(crew, jobs):
@@ -168,7 +155,7 @@ def test_results_and_journal_are_those_of_a_run_here(jobs):
     assert str(outcomes[3].error).startswith("in/3.png: not an image of a known format")
     assert outcomes[0].report["restored"] == 1
     assert outcomes[0].written == (Path("out/0.png"),)
-    assert (contents("out"), rows()) == done_here(jobs)
+    assert (contents("out"), facts("out")) == done_here(jobs)
 
 
 @pytest.mark.parametrize("moment", ["begin", "finish"])
@@ -188,7 +175,7 @@ def test_what_a_worker_had_that_dies_is_done_once_by_another(jobs, moment):
         (Status.DONE, (job.target,)) for job in jobs
     ]
     assert outcomes[2].report["restored"] == 1
-    assert (contents("out"), rows()) == done_here(jobs)
+    assert (contents("out"), facts("out")) == done_here(jobs)
 
 
 def test_a_worker_whose_driver_is_gone_writes_nothing_and_keeps_no_thread(jobs):
@@ -210,7 +197,7 @@ def test_a_photo_that_costs_workers_is_given_up_and_those_beside_it_are_not(jobs
     outcomes = done_by(crew, jobs)
     assert [each.status for each in outcomes] == [Status.FAILED if n == 5 else Status.DONE for n in range(8)]
     assert f"in/5.png: {MOST_TRIES} workers died with it" in str(outcomes[5].error)
-    assert [row[2] for row in rows()] == ["open" if n == 5 else "done" for n in range(8)]
+    assert [state for _, state in rows("out")] == ["open" if n == 5 else "done" for n in range(8)]
     assert [path.name for path in Path("out").glob("5*")] == []
 
 
@@ -276,7 +263,7 @@ def test_what_another_run_has_or_what_is_there_is_left(jobs):
     assert outcomes == {jobs[0]: Status.LEFT, jobs[1]: Status.SKIPPED, jobs[2]: Status.DONE}
     kept.close()
     first.close()
-    assert [row[0] for row in rows()] == [b"0.png", b"2.png"]
+    assert [name for name, _ in rows("out")] == [b"0.png", b"2.png"]
 
 
 def test_broken_off_it_finishes_what_is_under_way_and_begins_nothing(jobs):

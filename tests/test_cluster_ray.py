@@ -2,18 +2,17 @@
 
 import os
 import signal
-import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fakes import brightening, photo, trial_photo
+from written import contents, facts
 
 from facerestore.batch import Asked, Journal, PhotoJob, Status, run_jobs, settings_of
 from facerestore.batch.cluster.crew import RayCrew, joined
 from facerestore.batch.cluster.driver import Driver
 from facerestore.batch.cluster.worker import Order
-from facerestore.batch.journal_file import FILE
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.io import write_image
@@ -70,19 +69,6 @@ def machines():
     cluster.shutdown()
 
 
-def rows(folder):
-    base = sqlite3.connect(Path(folder, FILE))
-    try:
-        facts = "input_size, input_mtime_ns, input_sha256, output_size, output_sha256, written, error"
-        return list(base.execute(f"SELECT name, source, state, {facts} FROM photos ORDER BY name"))
-    finally:
-        base.close()
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).glob("[!.]*")}
-
-
 class Counting(RayCrew):
     """Counts the workers that it hires, and those that were lost."""
 
@@ -137,7 +123,7 @@ def test_a_machine_dies_and_one_comes_and_nothing_is_lost_or_done_twice(album, m
         lambda jobs, journal: run_jobs(jobs, brightening(), options=options, journal=journal),
     )
     assert contents("out") == contents("here")
-    assert rows("out") == rows("here")
+    assert facts("out") == facts("here")
     assert crew.hired >= 3
 
 
@@ -156,6 +142,6 @@ def test_a_cluster_of_this_machine_does_what_a_run_here_does(tmp_path, monkeypat
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     assert main(["enhance", "in", "-o", "here", "-q"]) == 0
     assert contents("out") == contents("here")
-    assert rows("out") == rows("here")
+    assert facts("out") == facts("here")
     assert main(["enhance", "in", "-o", "out", "--engine", "ray"]) == 0
     assert "nothing to do" in capsys.readouterr().out

@@ -14,17 +14,11 @@ from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import available
 from facerestore.pipeline.choose import choose
 from facerestore.testing.drawn_faces import trial_faces
-from facerestore.weights import WeightsStore
 from facerestore.weights.mixing import Mix, mixed
 
 BASE, DETAIL, LARGE, DETAIL_LARGE = "lite.clean-256", "lite.detail-256", "lite.large-512", "lite.detail-512"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 FILES = {name: WEIGHTS / f"{name.replace('.', '_').replace('-', '_')}.safetensors" for name in (BASE, DETAIL)}
-
-
-@pytest.fixture
-def store(tmp_path):
-    return WeightsStore(tmp_path / "home", offline=True)
 
 
 def restored(share, *, place=None):

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import shared_root
+from conftest import BUNDLED_DETECTOR, YUNET, shared_root
 from fakes import trial_photo
 from golden import golden_arrays
 from PIL import Image as PillowImage
@@ -17,21 +17,11 @@ from facerestore.detection.candidates import candidates
 from facerestore.detection.frames import reduce_for_detection, suppress_overlaps, to_image_frame
 from facerestore.detection.onnx_shape import with_input_shape
 from facerestore.detection.retinaface import (
-    CONFIGS,
     FACEXLIB_MIN_SIZES,
     RetinaFaceConfig,
-    RetinaFaceDetector,
 )
 from facerestore.errors import CheckpointError, ConfigError, ImageError, WeightsError
 from facerestore.imaging.alignment import invert_affine
-
-WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
-BUNDLED = {
-    "finder.five-point": WEIGHTS / "finder_five_point.safetensors",
-    "landmarks.five-point": WEIGHTS / "landmarks_five_point.safetensors",
-}
-YUNET = "weights/face_detection_yunet_dynamic.onnx"
-MOBILE = "weights/retinaface_mobile0.25_face-detector-1mb.pth"
 
 
 def read(path):
@@ -49,26 +39,6 @@ def drawn_faces(size=200):
     """Return faces on larger canvases."""
     faces = {f"drawn {which}": trial_photo(which, size) for which in range(3)}
     return {name: np.pad(face, ((40, 60), (80, 20), (0, 0)), mode="edge") for name, face in faces.items()}
-
-
-@pytest.fixture(scope="module")
-def embedded():
-    return create_detector("embedded", weights_for=BUNDLED.__getitem__)
-
-
-@pytest.fixture(scope="module")
-def yunet(shared):
-    return create_detector("yunet", weights_for=lambda name: shared(YUNET))
-
-
-@pytest.fixture(scope="module")
-def mobile(shared):
-    return RetinaFaceDetector(shared(MOBILE), CONFIGS["retinaface.mobile0.25-1mb"])
-
-
-@pytest.fixture(params=["embedded", "yunet", "mobile"])
-def detector(request):
-    return request.getfixturevalue(request.param)
 
 
 def test_retinaface_post_processing_matches_the_official_one():
@@ -221,17 +191,17 @@ def test_no_face_is_reported_where_there_is_none(detector):
 
 def test_the_file_of_a_trained_network_is_a_detector(embedded):
     image = trial_photo()
-    path = str(BUNDLED["finder.five-point"])
-    named = create_detector(path, weights_for=BUNDLED.__getitem__)
+    path = str(BUNDLED_DETECTOR["finder.five-point"])
+    named = create_detector(path, weights_for=BUNDLED_DETECTOR.__getitem__)
     assert named.detect(image)[0].box == embedded.detect(image)[0].box
 
 
 def test_a_landmark_network_is_no_detector():
-    path = str(BUNDLED["landmarks.five-point"])
+    path = str(BUNDLED_DETECTOR["landmarks.five-point"])
     with pytest.raises(
         CheckpointError, match=r"landmarks_five_point.*landmark network.*facerestore train finder"
     ):
-        create_detector(path, weights_for=BUNDLED.__getitem__)
+        create_detector(path, weights_for=BUNDLED_DETECTOR.__getitem__)
 
 
 def test_a_face_is_found_whether_it_fills_the_photo_or_is_small_in_it(embedded):

@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from conftest import shared_root
 from fakes import trial_photo
-from test_detection import BUNDLED, MOBILE, YUNET, read
+from test_detection import read
 
 from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
-from facerestore.detection import create_detector
 from facerestore.detection.frames import apart, to_image_frame
 from facerestore.detection.pyramid import TILE_PIXELS, Reach, pyramid, tile_size, tiles
-from facerestore.detection.retinaface import CONFIGS, RetinaFaceDetector
 from facerestore.detection.searching import Extent, by_score, search_photo
 from facerestore.errors import ConfigError, no_face
 from facerestore.pipeline.restore import RestorePipeline
@@ -198,26 +196,6 @@ def test_detect_tells_what_was_looked_at(tmp_path, capsys):
     assert search["sizes"] == [[200, 150], [192, 144]]
     assert search["turned_sizes"] == [[200, 150], [192, 144]]
     assert search["least_face_px"] == 36
-
-
-@pytest.fixture(scope="module")
-def embedded():
-    return create_detector("embedded", weights_for=BUNDLED.__getitem__)
-
-
-@pytest.fixture(scope="module")
-def yunet(shared):
-    return create_detector("yunet", weights_for=lambda name: shared(YUNET))
-
-
-@pytest.fixture(scope="module")
-def mobile(shared):
-    return RetinaFaceDetector(shared(MOBILE), CONFIGS["retinaface.mobile0.25-1mb"])
-
-
-@pytest.fixture(params=["embedded", "yunet", "mobile"])
-def detector(request):
-    return request.getfixturevalue(request.param)
 
 
 PORTRAITS = shared_root() / "faces/val/congress_gpo"

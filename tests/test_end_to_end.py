@@ -1,7 +1,6 @@
 """The main job as a user runs it: bundled weights, bundled detector, a real photograph, no network."""
 
 import json
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from facerestore.weights.checkpoint import load_state_dict
 from facerestore.weights.mixing import DETAIL_OF
 from facerestore.weights.weights_file import look_at
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 COLOUR_SHIFT_LEVELS = 3.0
 """More of a mean change of a face's red, green or blue, of 255, would be seen."""
@@ -28,15 +29,6 @@ BUNDLED = [e.name for e in load_catalog().entries.values() if e.bundled and e.pu
 def portrait():
     """Return the degraded example portrait."""
     return EXAMPLES / "astronaut_degraded.jpg"
-
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    def refuse(*_):
-        raise AssertionError("the network was used")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def test_enhance_restores_the_example_offline_and_says_so(portrait, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """Metrics against simple closed forms, what is said of those that cannot be had, and that nothing is ever fetched."""
 
-import socket
 import sys
 import types
 
@@ -18,16 +17,7 @@ from facerestore.evaluation.metrics import SPECS, Setting, open_metrics, parse_m
 from facerestore.weights import WeightsStore
 from facerestore.weights import store as stores
 
-
-@pytest.fixture(autouse=True)
-def _no_network(monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("the network was asked for")
-
-    for name in ("connect", "connect_ex"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def setting(size=192):

@@ -11,6 +11,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from picture_files import png_chunk
 from PIL import Image
 
 from facerestore.errors import ImageError
@@ -165,13 +166,9 @@ def png(pixels, **options):
     return stream.getvalue()
 
 
-def chunk(kind, body):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def with_chunk(data, kind, body, checksum=None):
     """Return a PNG with one more chunk behind its header."""
-    made = chunk(kind, body)
+    made = png_chunk(kind, body)
     return data[:33] + (made if checksum is None else made[:-4] + checksum) + data[33:]
 
 
@@ -216,7 +213,12 @@ def test_pixels_whose_own_checksum_is_wrong_are_damaged_somewhere():
     packed = bytearray(zlib.compress(b"".join(b"\0" + row.tobytes() for row in photo())))
     packed[-1] ^= 1
     head = struct.pack(">IIBBBBB", 400, ROWS, 8, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", bytes(packed)) + chunk(b"IEND", b"")
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", head)
+        + png_chunk(b"IDAT", bytes(packed))
+        + png_chunk(b"IEND")
+    )
     decoded = decode_image(data)
     np.testing.assert_array_equal(decoded.pixels, photo())
     assert decoded.damage is None or "checksum of its pixels is wrong" in decoded.damage
@@ -236,7 +238,7 @@ def interlaced(pixels):
         raw += b"".join(b"\0" + row.tobytes() for row in pixels[top::down, left::across])
     height, width, _ = pixels.shape
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    parts = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(raw)) + png_chunk(b"IEND")
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
@@ -270,9 +272,9 @@ def test_a_wrong_checksum_of_what_all_pixels_hang_on_is_damage(kind):
 
 def test_a_png_of_a_palette_without_one_is_damaged():
     head = struct.pack(">IIBBBBB", 4, 4, 4, 3, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(12)))
+    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(bytes(12)))
     with pytest.raises(ImageError, match="no palette"):
-        decode_image(data + chunk(b"IEND", b""))
+        decode_image(data + png_chunk(b"IEND"))
 
 
 # --- TIFF and BMP -------------------------------------------------------------------------------------------------

@@ -2,19 +2,11 @@
 
 import io
 import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
-from picture_files import (
-    HERE,
-    LOSSLESS,
-    cmyk_profile,
-    noisy,
-    saved,
-    smooth,
-)
+from picture_files import HERE, LOSSLESS, cmyk_profile, noisy, png_chunk, saved, smooth
 from PIL import Image
 
 from facerestore import io as fio
@@ -201,9 +193,7 @@ def test_16_bit_colour_key_becomes_alpha():
     pixels = np.full((2, 3, 3), 1000, np.uint16)
     pixels[0, 1] = (1, 2, 3)
     data = encode_image(DecodedImage(pixels), format="PNG")
-    body = b"tRNS" + struct.pack(">HHH", 1, 2, 3)
-    data = data[:33] + struct.pack(">I", 6) + body + struct.pack(">I", zlib.crc32(body)) + data[33:]
-    decoded = decode_image(data)
+    decoded = decode_image(data[:33] + png_chunk(b"tRNS", struct.pack(">HHH", 1, 2, 3)) + data[33:])
     assert decoded.alpha.tolist() == [[65535, 0, 65535], [65535] * 3]
     np.testing.assert_array_equal(decoded.pixels, pixels)
 

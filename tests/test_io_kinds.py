@@ -7,6 +7,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from picture_files import saved
 from PIL import Image, ImageCms
 
 from facerestore.errors import ImageError
@@ -296,12 +297,6 @@ def test_a_picture_inside_a_bmp_is_named(compression, words):
 
 
 # --- what comes back ----------------------------------------------------------------------------------------------
-
-
-def saved(picture, format, **options):
-    stream = io.BytesIO()
-    picture.save(stream, format, **options)
-    return stream.getvalue()
 
 
 def plain(mode):

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from picture_files import png_chunk
 from PIL import Image
 
 from facerestore.errors import ImageError
@@ -18,10 +19,6 @@ def saved(format, **options):
     stream = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE), (9, 99, 200)).save(stream, format, **options)
     return stream.getvalue()
-
-
-def chunk(kind, body=b""):
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def png(*chunks):
@@ -51,7 +48,7 @@ def grey(width, height, compression, **tags):
 
 
 def test_many_profiles_are_inflated_once():
-    profile = chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(2**20)))
+    profile = png_chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(2**20)))
     decoded = decode_image(png(*[profile] * 60))
     assert len(decoded.metadata.icc or b"") in (0, 2**20)
 
@@ -59,8 +56,8 @@ def test_many_profiles_are_inflated_once():
 @pytest.mark.parametrize("kind", [b"saFe", b"IDAT"])
 def test_a_million_empty_chunks_are_refused(kind):
     with pytest.raises(ImageError, match=r"holds more than \d+ chunks, as no picture needs"):
-        decode_image(png(chunk(kind) * 1_000_000))
-    assert decode_image(png(chunk(kind) * 1000)).pixels.shape == (SIDE, SIDE, 3)
+        decode_image(png(png_chunk(kind) * 1_000_000))
+    assert decode_image(png(png_chunk(kind) * 1000)).pixels.shape == (SIDE, SIDE, 3)
 
 
 def empty_scans(count):

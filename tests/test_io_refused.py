@@ -15,6 +15,7 @@ from picture_files import (
     cmyk_profile,
     exif_block,
     noisy,
+    png_chunk,
     saved,
     smooth,
     tiff,
@@ -126,11 +127,7 @@ def test_limit_holds_for_16_bit_and_at_the_limit_is_fine():
 def test_a_hundred_megapixels_are_allowed_and_pillow_does_not_warn():
     """A header of 200 megapixels passes the default limit, and its missing data are the error."""
     head = struct.pack(">IIBBBBB", 16320, 12240, 8, 2, 0, 0, 0)
-    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    chunks = b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in parts
-    )
+    chunks = png_chunk(b"IHDR", head) + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND")
     assert fio.DEFAULT_MAX_PIXELS >= 16320 * 12240
     with pytest.raises(ImageError, match="--max-pixels 199756800"):
         decode_image(b"\x89PNG\r\n\x1a\n" + chunks, max_pixels=100_000_000)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from fakes import Brightener, face_at, photo, pipeline
+from processes import LONGEST_S, RESTORING, ended, started, wait_for
+from written import contents, rows
 
 from facerestore.batch import Asked, Journal, PhotoJob, PhotoOutcome, Status
 from facerestore.batch.journal import AHEAD_S, LEASE_S
@@ -23,10 +25,6 @@ from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ImageError, JournalError
 from facerestore.io import write_image
 from facerestore.weights import WeightsStore
-
-HERE = Path(__file__).parent
-LONGEST_S = 120
-"""When a test gives up; nothing waits for it."""
 
 NAMES = ["a.png", "Бабушка.png", "祖母.png", "d e.png", "e.png", "f.png"]
 
@@ -48,18 +46,6 @@ def restorer(use_pipeline):
 
 def run(*words):
     return main(["enhance", "in", "-o", "out", *words])
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
-
-
-def rows(folder, columns="name, state"):
-    base = sqlite3.connect(folder / FILE)
-    try:
-        return list(base.execute(f"SELECT {columns} FROM photos ORDER BY name"))
-    finally:
-        base.close()
 
 
 def test_what_is_done_with_the_same_settings_is_left_out_in_one_line(album, restorer, capsys):
@@ -449,41 +435,12 @@ def test_many_open_a_new_journal_at_once(tmp_path):
 
 # Processes that are killed.
 
-PROLOGUE = """
-import os, sys
-sys.path[:0] = [{tests!r}, {root!r}]
-from facerestore.cli.stopping import listen
-listen()
-def here(word):
-    sys.stderr.write(word + "\\n"); sys.stderr.flush()
-def told():  # until the test writes a character, or kills
-    os.read(0, 1)
-import facerestore.pipeline.build
-from fakes import Brightener, face_at, pipeline
-from facerestore.cli.app import main
-class Restorer(Brightener):
-    def restore(self, faces, parsing_maps=None):
-        {at}
-        return super().restore(faces)
-restorer = Restorer()
-facerestore.pipeline.build.build_pipeline = lambda config, **_: pipeline(
-    face_at(10, 20), config=config, restorer=restorer)
-"""
 MAIN = "\ncode = main()\nsys.stderr.write(f'restored {len(restorer.calls)}')\nsys.exit(code)\n"
 
 
-def started(*words, at="pass", code=""):
-    text = PROLOGUE.format(tests=str(HERE), root=str(HERE.parent), at=at) + code + MAIN
-    pipe = subprocess.PIPE
-    arguments = [sys.executable, "-c", text, "enhance", "in", "-o", "out", "--workers", "1", *words]
-    return subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-
-def wait_for(process, word):
-    for line in process.stderr:
-        if word in line:
-            return
-    raise AssertionError(f"the process ended with {process.wait()} and never said '{word}'")
+def restoring(*words, at="pass", code=""):
+    words = ("enhance", "in", "-o", "out", "--workers", "1", *words)
+    return started(RESTORING.format(at=at) + code + MAIN, *words)
 
 
 def killed(process):
@@ -491,23 +448,18 @@ def killed(process):
     process.communicate(timeout=LONGEST_S)
 
 
-def ended(process, said=None):
-    out, err = process.communicate(said, timeout=LONGEST_S)
-    return process.returncode, out, err
-
-
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
 @posix
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_never_was(album):
-    assert ended(started("-o", "whole", "--compare"))[0] == 0
+    assert ended(restoring("-o", "whole", "--compare"))[0] == 0
     for _ in range(3):
-        process = started("--compare", at="here('under way') or len(restorer.calls) and told()")
+        process = restoring("--compare", at="here('under way') or len(restorer.calls) and told()")
         wait_for(process, "under way")
         wait_for(process, "under way")
         killed(process)
-    code, out, err = ended(started("--report", "r.json", "--compare"))
+    code, out, err = ended(restoring("--report", "r.json", "--compare"))
     assert code == 0, err
     assert "3 of 6 done before, 3 to do" in out
     assert err.endswith("restored 3")
@@ -525,11 +477,11 @@ def link(*names):
     real(*names); here('named'); told()
 os.link = link
 """
-    process = started(code=code)
+    process = restoring(code=code)
     wait_for(process, "named")
     killed(process)
     assert [state for _, state in rows(album / "out")] == ["written"]
-    code, out, err = ended(started())
+    code, out, err = ended(restoring())
     assert code == 0
     assert "1 of 6 done before, 5 to do" in out
     assert err.endswith("restored 5")
@@ -537,7 +489,7 @@ os.link = link
 
 @posix
 def test_a_terminated_run_is_gone_on_with(album):
-    process = started("--report", "r.json", at="here('under way') or len(restorer.calls) and told()")
+    process = restoring("--report", "r.json", at="here('under way') or len(restorer.calls) and told()")
     wait_for(process, "under way")
     wait_for(process, "under way")
     process.send_signal(signal.SIGTERM)
@@ -545,16 +497,16 @@ def test_a_terminated_run_is_gone_on_with(album):
     assert code == 143
     assert "no file is half written" in err
     done = len(json.loads((album / "r.json").read_text())["photos"])
-    code, out, err = ended(started())
+    code, out, err = ended(restoring())
     assert code == 0
     assert f"{done} of 6 done before, {6 - done} to do" in out
 
 
 @posix
 def test_two_runs_on_one_folder_share_the_work_and_neither_reports_an_error(album):
-    first = started("--report", "1.json", at="here('under way'); told()")
+    first = restoring("--report", "1.json", at="here('under way'); told()")
     wait_for(first, "under way")
-    second = started("--report", "2.json", at="here('under way'); told()")
+    second = restoring("--report", "2.json", at="here('under way'); told()")
     wait_for(second, "under way")
     (code2, out2, err2), (code1, out1, err1) = ended(second, "12345"), ended(first, "123456")
     assert (code1, code2) == (0, 0), (err1, err2)
@@ -570,9 +522,9 @@ def test_two_runs_on_one_folder_share_the_work_and_neither_reports_an_error(albu
 
 @posix
 def test_what_a_run_that_died_meanwhile_had_begun_is_taken_over(album):
-    first = started(at="here('under way'); told()")
+    first = restoring(at="here('under way'); told()")
     wait_for(first, "under way")
-    second = started(at="here('under way'); told()")
+    second = restoring(at="here('under way'); told()")
     wait_for(second, "under way")
     killed(first)
     code, _, err = ended(second, "123456")

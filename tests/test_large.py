@@ -33,7 +33,6 @@ from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.export import export_run
 from facerestore.training.plan import make_plan
 from facerestore.training.recipes.lite.refine import shortened, widened
-from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import load_state_dict, save_state_dict, shapes_of
 from facerestore.weights.mixing import DETAIL_OF, REFINES, Base, Mix
 from facerestore.weights.weights_file import look_at
@@ -47,11 +46,6 @@ FILES = {
 WIDENED = replace(BUNDLED, inputs=6)
 SMALL = LiteConfig(widths=(8, 12), blocks=(1, 1), fine_widths=(6, 4), fine_blocks=(1, 1))
 REFINER = LiteConfig(widths=(8, 12), blocks=(1, 1), fine_widths=(6, 4), fine_blocks=(1, 1), inputs=6)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return WeightsStore(tmp_path / "home", offline=True)
 
 
 @pytest.fixture(scope="module")

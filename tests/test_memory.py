@@ -8,8 +8,7 @@ import pytest
 from fakes import face_at, photo, pipeline
 from PIL import Image
 
-from facerestore.batch import PhotoJob
-from facerestore.batch.photo import run_job
+from facerestore.batch import PhotoJob, Work, do_job
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.io import DEFAULT_MAX_PIXELS, encode_image, read_image, write_image
 from facerestore.pipeline.tasks.colorize import COLORIZING
@@ -37,12 +36,11 @@ def copies_held(tmp_path, suffix, image, *, stored=False, **options):
     else:
         write_image(source, image)
     line = pipeline(face_at(400, 300), face_at(1000, 2000, size=700), config=RestoreConfig(force=True))
-    run_job(
-        PhotoJob(source, target, target), line, options=OutputConfig(overwrite=True)
-    )  # what is made only once
+    job = PhotoJob(source, target, target)
+    do_job(job, Work(line, OutputConfig(overwrite=True)))  # what is made only once
     tracemalloc.start()
     try:
-        run_job(PhotoJob(source, target, target), line, options=OutputConfig(overwrite=True, **options))
+        assert do_job(job, Work(line, OutputConfig(overwrite=True, **options))).error is None
         return tracemalloc.get_traced_memory()[1] / PIXEL_BYTES
     finally:
         tracemalloc.stop()

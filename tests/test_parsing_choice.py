@@ -13,15 +13,9 @@ from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.installed import LANDMARKS, NONE, PARSE, ranked
 from facerestore.pipeline.load import build_parser
-from facerestore.weights import WeightsStore
 
 TINY_PARSENET = ParseNetConfig(encoder=(2, 2, 2, 2, 2), body_blocks=1, decoder=(2, 2, 2, 2))
 TINY_BISENET = BiSeNetConfig(stages=(2, 2, 2, 2), context=2, head=2, squeeze=2)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return WeightsStore(tmp_path / "home", offline=True)
 
 
 def install(store, name):

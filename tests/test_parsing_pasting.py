@@ -219,8 +219,8 @@ def test_a_strength_for_each_pixel_is_checked():
     face = np.full((size, size, 3), 0.5, np.float32)
     paste = Paste(np.eye(2, 3), face, face, np.ones((size, size), np.float32))
     image = np.zeros((80, 80, 3), np.uint8)
-    half = replace(paste, strength=np.full((size, size), 0.5, np.float32))
-    assert np.array_equal(paste_faces(image, [half]), paste_faces(image, [paste], strength=0.5))
+    each, all_alike = (replace(paste, strength=s) for s in (np.full((size, size), 0.5, np.float32), 0.5))
+    assert np.array_equal(paste_faces(image, [each]), paste_faces(image, [all_alike]))
     for wrong in (np.full((size, size), 1.5), np.full((size, size), np.nan), -0.1):
         with pytest.raises(ConfigError, match="strength is"):
             replace(paste, strength=wrong)

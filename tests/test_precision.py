@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fakes import FACE_SIZE, Brightener, face_at, photo, pipeline
+from fakes import FACE_SIZE, Brightener, face_at, flat_face, photo, pipeline
 from typer.testing import CliRunner
 
 from facerestore.backends import backend_class
@@ -21,7 +21,6 @@ from facerestore.io import write_image
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.testing.drawn_faces import trial_faces, trial_map
-from facerestore.types import AlignedFace
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -53,11 +52,6 @@ def any_format(monkeypatch):
     """Let this CPU compute in every format, however slowly."""
     every = {"avx512_fp16": True, "avx512_bf16": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: every, raising=False)
-
-
-def aligned(value):
-    lq = np.full((FACE_SIZE, FACE_SIZE, 3), value, dtype=np.float32)
-    return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
 
 
 def test_auto_is_float32_but_on_cuda_devices_that_multiply_float16(monkeypatch):
@@ -110,7 +104,7 @@ def test_a_cpu_without_arithmetic_for_a_format_refuses_it(monkeypatch):
 def test_a_face_that_fp16_cannot_hold_is_computed_again_in_float32(any_format):
     plain = Overflowing()
     half = plain.with_precision("fp16")
-    faces = [aligned(0.5), aligned(1.0), aligned(0.25), aligned(0.95), aligned(0.75)]
+    faces = [flat_face(0.5), flat_face(1.0), flat_face(0.25), flat_face(0.95), flat_face(0.75)]
     restored = restore_faces(half, faces, None)
     assert restored.precisions == ["fp16", "float32", "fp16", "float32", "fp16"]
     assert half.calls == [(4, True), (1, False), (1, False), (1, True)]
@@ -135,9 +129,9 @@ def test_networks_that_auto_gives_fp16_give_the_same_pictures_in_it(name, any_fo
 
 def test_what_float32_cannot_hold_either_is_an_error(any_format):
     with pytest.raises(BackendError, match="not finite"):
-        Overflowing(always=True).with_precision("fp16").restore([aligned(1.0)])
+        Overflowing(always=True).with_precision("fp16").restore([flat_face(1.0)])
     with pytest.raises(BackendError, match="not finite"):
-        Overflowing(always=True).restore([aligned(0.5), aligned(1.0)])
+        Overflowing(always=True).restore([flat_face(0.5), flat_face(1.0)])
 
 
 def test_the_report_tells_the_format_of_each_face_and_why_it_is_another(any_format):

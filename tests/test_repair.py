@@ -8,8 +8,7 @@ import pytest
 from fakes import Brightener, FakeDetector, face_at, photo, pipeline
 
 from facerestore.backends.restorer import Descriptor, Restorer
-from facerestore.batch.photo import run_job
-from facerestore.batch.plan import PhotoJob
+from facerestore.batch import PhotoJob, run_jobs
 from facerestore.cli.app import main
 from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.errors import BackendError, ConfigError
@@ -262,17 +261,14 @@ def test_a_face_that_is_kept_is_repaired_all_the_same(tmp_path):
     _, scratched = smooth()
     line = repairing(FACE, config=RestoreConfig(strength=0))
     write_image(tmp_path / "a.png", scratched)
-    report, written = run_job(
-        PhotoJob(tmp_path / "a.png", tmp_path / "b.png", Path("b")),
-        line,
-        options=OutputConfig(save_damaged=str(tmp_path / "d")),
-    )
-    assert report["restored"] == 0
-    assert report["faces"][0]["touched"] is not None
+    job = PhotoJob(tmp_path / "a.png", tmp_path / "b.png", Path("b"))
+    (outcome,) = run_jobs([job], line, options=OutputConfig(save_damaged=str(tmp_path / "d")))
+    assert outcome.report["restored"] == 0
+    assert outcome.report["faces"][0]["touched"] is not None
     after = read_image(tmp_path / "b.png")
     assert not holes_of(after).any()
     assert b"filled" in after.metadata.xmp
-    shown = read_image(written[1])
+    shown = read_image(outcome.written[1])
     assert holes_of(shown)[holes_of(scratched)].mean() > 0.9
 
 

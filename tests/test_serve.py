@@ -38,7 +38,7 @@ from facerestore.serve.answers import MEDIA, wanted
 from facerestore.serve.connections import closing
 from facerestore.serve.crew import Crew
 from facerestore.serve.messages import Recipe
-from facerestore.serve.options import NOBODY, OPERATOR, ServeOptions, asked
+from facerestore.serve.options import OPERATOR, ServeOptions, asked
 from facerestore.serve.options import RESTORE as REQUEST
 from facerestore.serve.run import CONNECTIONS, _Server, token_of
 from facerestore.serve.work import Kitchen
@@ -457,7 +457,8 @@ def test_request_begins_with_what_the_service_was_started_with():
 
 
 def test_every_option_of_enhance_is_for_requests_or_for_who_starts_the_service():
-    parts = (*REQUEST, *OPERATOR, *NOBODY, "max_pixels")
+    useless = ("official", "offline")
+    parts = (*REQUEST, *OPERATOR, *useless, "max_pixels")
     assert sorted(parts) == sorted(names_of(RestoreConfig))
 
 

@@ -9,63 +9,18 @@ from pathlib import Path
 
 import pytest
 from fakes import photo
+from processes import HERE, RESTORING, ended, started, wait_for
 
 from facerestore import files as temporary
 from facerestore.io import write_image
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
-HERE = Path(__file__).parent
-LONGEST_S = 120
-"""When a test gives up; nothing waits for it."""
 
-PROLOGUE = """
-import os, sys, threading
-sys.path[:0] = [{tests!r}, {root!r}]
-from facerestore.cli.stopping import listen
-listen()
-def here(word):
-    sys.stderr.write(word + "\\n"); sys.stderr.flush()
-def told():  # until the test writes a character, from whichever thread
-    os.read(0, 1)
-"""
-
-BATCH = """
-import time
-import facerestore.pipeline.build
-from fakes import Brightener, face_at, pipeline
-from facerestore.cli.app import main
-class Slow(Brightener):
-    def restore(self, faces, parsing_maps=None):
-        if len(self.calls) >= {free}:
-            {at}
-        return super().restore(faces)
-restorer = Slow()
-facerestore.pipeline.build.build_pipeline = lambda config, **_: pipeline(
-    face_at(10, 20), config=config, restorer=restorer)
-sys.exit(main())
-"""
-
-
-def started(code, *arguments, cwd):
-    text = PROLOGUE.format(tests=str(HERE), root=str(HERE.parent)) + code
-    pipe = subprocess.PIPE
-    # A process that a shell has put into the background would ignore Ctrl-C; this one is to hear it.
-    return subprocess.Popen(
-        [sys.executable, "-c", text, *arguments], cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True
-    )
-
-
-def wait_for(process, word):
-    for line in process.stderr:
-        if word in line:
-            return
-    raise AssertionError(f"the process ended with {process.wait()} and never said '{word}'")
-
-
-def ended(process, said=None):
-    out, err = process.communicate(said, timeout=LONGEST_S)
-    return process.returncode, out, err
+def restoring(folder, *words, free=0, at="pass", before=""):
+    """Start ``enhance`` of the album, which does what ``at`` says from the restoring of face ``free`` on."""
+    code = before + RESTORING.format(at=f"if len(self.calls) >= {free}: {at}") + "sys.exit(main())"
+    return started(code, "enhance", "in", "-o", "out", *words, cwd=folder)
 
 
 @pytest.fixture
@@ -85,18 +40,7 @@ def left_over(folder):
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_run_that_is_stopped_reports_and_leaves_whole_files_only(album, number, code, workers):
     at = "here('under way'); told()"
-    process = started(
-        BATCH.format(free=1, at=at),
-        "enhance",
-        "in",
-        "-o",
-        "out",
-        "--report",
-        "r.json",
-        "--workers",
-        workers,
-        cwd=album,
-    )
+    process = restoring(album, "--report", "r.json", "--workers", workers, free=1, at=at)
     wait_for(process, "under way")
     process.send_signal(number)
     if workers == "2":
@@ -115,7 +59,7 @@ def test_a_run_that_is_stopped_reports_and_leaves_whole_files_only(album, number
 
 def test_a_second_signal_does_not_wait_for_what_is_under_way(album):
     at = "here('under way'); threading.Event().wait()"
-    process = started(BATCH.format(free=2, at=at), "enhance", "in", "-o", "out", "--workers", "2", cwd=album)
+    process = restoring(album, "--workers", "2", free=2, at=at)
     wait_for(process, "under way")
     process.send_signal(signal.SIGTERM)
     wait_for(process, "finishing")
@@ -127,15 +71,15 @@ def test_a_second_signal_does_not_wait_for_what_is_under_way(album):
 
 
 def test_a_signal_while_a_result_is_written_leaves_no_temporary_file(album):
-    code = """
+    before = """
 import os
 real = os.fsync
 def fsync(descriptor):
     here('writing'); told()
     return real(descriptor)
 os.fsync = fsync
-""" + BATCH.format(free=99, at="pass")
-    process = started(code, "enhance", "in", "-o", "out", "--workers", "1", cwd=album)
+"""
+    process = restoring(album, "--workers", "1", before=before)
     wait_for(process, "writing")
     assert left_over(album)
     process.send_signal(signal.SIGTERM)
@@ -189,7 +133,7 @@ try:
 except KeyboardInterrupt as error:
     print(found, stopping.code_of(error))
 """
-    assert ended(started(code, cwd=None))[1] == "[1, 'told'] 143\n"
+    assert ended(started(code))[1] == "[1, 'told'] 143\n"
 
 
 def test_what_a_killed_run_left_is_removed_and_a_live_ones_stays(tmp_path):
@@ -221,10 +165,7 @@ def test_what_a_killed_run_left_goes_with_the_next_run_that_writes_nothing(album
     (album / "out" / killed).write_bytes(b"half")
     for path in (album / "in").iterdir():
         (album / "out" / path.name).write_bytes(path.read_bytes())
-    process = started(
-        BATCH.format(free=99, at="pass"), "enhance", "in", "-o", "out", "--skip-existing", cwd=album
-    )
-    rc, out, _ = ended(process)
+    rc, out, _ = ended(restoring(album, "--skip-existing"))
     assert rc == 0
     assert "8 skipped" in out
     assert not left_over(album)
@@ -232,18 +173,7 @@ def test_what_a_killed_run_left_goes_with_the_next_run_that_writes_nothing(album
 
 def test_a_reader_that_goes_away_ends_no_batch(album):
     at = "restorer.calls or (here('under way'), told())"
-    process = started(
-        BATCH.format(free=0, at=at),
-        "enhance",
-        "in",
-        "-o",
-        "out",
-        "--report",
-        "r.json",
-        "--workers",
-        "1",
-        cwd=album,
-    )
+    process = restoring(album, "--report", "r.json", "--workers", "1", at=at)
     wait_for(process, "under way")
     process.stdout.close()
     process.stdout = None
@@ -289,7 +219,7 @@ signal.signal(signal.SIGHUP, signal.SIG_IGN)
 listen()
 print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
 """
-    assert ended(started(code, cwd=None))[1] == "True\n"
+    assert ended(started(code))[1] == "True\n"
 
 
 def test_a_process_that_is_starting_ends_with_one_line(tmp_path):

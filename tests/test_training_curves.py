@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
+from test_plots import near
 
 from facerestore.errors import ConfigError, ImageError
 from facerestore.pictures.plots import write_figure
@@ -26,10 +27,6 @@ RECORDS = [
     {"step": 6, "rate": 0.1, "seconds": 3.0, "pixel": 0.1, "r1": 0.1},
     {"step": 6, "psnr_input": 20.0, "psnr": 23.0},
 ]
-
-
-def near(picture, colour, tolerance=40):
-    return (np.abs(picture.astype(int) - colour).max(axis=2) < tolerance).sum()
 
 
 def test_metrics_come_first_and_stand_beside_the_inputs():

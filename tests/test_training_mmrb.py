@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gan_scene import total
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -17,7 +18,6 @@ from facerestore.archs.mmrb import MMRBConfig
 from facerestore.archs.prior import StyleGAN2Prior
 from facerestore.archs.stylegan2 import GeneratorConfig
 from facerestore.backends import load_backend
-from facerestore.backends.priors import save_prior
 from facerestore.cli.app import app
 from facerestore.degradation import preset
 from facerestore.errors import CheckpointError, ConfigError
@@ -37,6 +37,7 @@ from facerestore.training.recipes.mmrb import recipe as module
 from facerestore.training.recipes.mmrb.parts import Teacher, TrainedMMRB, draw_labelled, draw_noise
 from facerestore.training.recipes.mmrb.recipe import MMRBRecipe
 from facerestore.training.recipes.mmrb.settings import MMRBSettings
+from facerestore.weights.checkpoint import save_state_dict
 
 NETWORK = {"style_dim": 8, "narrow": 1 / 32, "block_counts": [1, 1, 1]}
 SIZE = 16
@@ -88,10 +89,6 @@ def scene_of(recipe, networks, phase, *, step=0, steps=100, batch=None, first=0)
     return Scene(networks=seen, bare=seen, batch=batch, draw=draw, step=step, progress=step / steps)
 
 
-def total(terms):
-    return torch.stack([term.weight * term.value for term in terms]).sum()
-
-
 def by_name(terms):
     return {term.name: term for term in terms}
 
@@ -99,8 +96,8 @@ def by_name(terms):
 def write_prior(folder, config=PRIOR):
     torch.manual_seed(3)
     prior = StyleGAN2Prior(config)
-    prior.set_mean_latent(samples=100)
-    save_prior(folder / "prior.safetensors", prior)
+    prior.set_mean_latent()
+    save_state_dict(folder / "prior.safetensors", prior.state_dict())
     return str(folder / "prior.safetensors")
 
 
@@ -422,7 +419,8 @@ def test_a_prior_that_does_not_fit_says_which_settings_do(tmp_path):
 
 def mapless(folder):
     torch.manual_seed(3)
-    save_prior(folder / "mapless.safetensors", StyleGAN2Prior(replace(PRIOR, mapping_layers=0)))
+    prior = StyleGAN2Prior(replace(PRIOR, mapping_layers=0))
+    save_state_dict(folder / "mapless.safetensors", prior.state_dict())
     return str(folder / "mapless.safetensors")
 
 

@@ -2,19 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
+from tiny_runs import check_parser, check_resuming, drawn_plan, first_batch, gradients, scene_of
 
 from facerestore.errors import ConfigError
-from facerestore.imaging.alignment import template
-from facerestore.parsing import load_parser
-from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
-from facerestore.training.export import export_run
 from facerestore.training.recipes.parse import ParseRecipe, ParseSettings, dice, part_iou
-from facerestore.types import AlignedFace, DetectedFace
 
 TINY = (
     "recipe.network={widths=[6, 8], blocks=[1, 1]}",
@@ -64,28 +58,12 @@ def test_iou_of_a_part_joins_its_classes_and_leaves_the_unknown_out():
 
 
 def test_a_run_learns_and_its_export_parses(tmp_path):
-    settings = (*TINY, "engine.steps=40", "recipe.learning_rate=5e-3", "engine.validate_every=20")
-    run = tmp_path / "run"
-    trained(drawn_plan("parse", tmp_path, *settings), run)
-    judged = [record for record in RunFolder(run).records() if "miou" in record]
-    assert judged[-1]["miou"] > judged[0]["miou"]
-    assert {"eyes", "brows", "mouth", "skin", "hair"} <= judged[-1].keys()
-    out = tmp_path / "parse.safetensors"
-    export_run(run, out, licence="CC0-1.0", data="drawn")
-    parser = load_parser(out)
-    assert (parser.name, parser.input_size) == ("parse", 64)
-    face = np.random.default_rng(0).random((96, 96, 3), dtype=np.float32)
-    (labels,) = parser.parse(
-        [AlignedFace(DetectedFace((0, 0, 96, 96), template(96), 1.0), np.eye(2, 3), face)]
-    )
-    assert labels.shape == (96, 96)
+    judged = check_parser("parse", tmp_path, *TINY)
+    assert {"eyes", "brows", "mouth", "skin", "hair"} <= judged.keys()
 
 
 def test_two_short_runs_equal_a_long_one(tmp_path):
-    whole = trained(drawn_plan("parse", tmp_path, *TINY, "engine.steps=4"), tmp_path / "whole")
-    trained(drawn_plan("parse", tmp_path, *TINY, "engine.steps=2"), tmp_path / "pieces")
-    resumed = trained(drawn_plan("parse", tmp_path, *TINY, "engine.steps=4"), tmp_path / "pieces")
-    assert same_networks(whole, resumed)
+    check_resuming("parse", tmp_path, *TINY)
 
 
 @pytest.mark.parametrize(

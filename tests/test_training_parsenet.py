@@ -3,17 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
+from tiny_runs import check_parser, check_resuming, drawn_plan, first_batch, gradients, scene_of
 
 from facerestore.errors import CheckpointError, ConfigError
-from facerestore.imaging.alignment import template
 from facerestore.parsing import load_parser
 from facerestore.training.data.maps import mean_iou
-from facerestore.training.engine.folder import RunFolder
 from facerestore.training.engine.settings import make_settings
-from facerestore.training.export import export_run
 from facerestore.training.recipes.parsenet import ParseNetRecipe, ParseNetSettings
-from facerestore.types import AlignedFace, DetectedFace
 from facerestore.weights.checkpoint import save_state_dict
 
 TINY = (
@@ -36,29 +32,13 @@ def test_gradients_reach_every_parameter(tmp_path):
 
 
 def test_a_run_learns_and_its_export_parses(tmp_path):
-    settings = (*TINY, "engine.steps=40", "recipe.learning_rate=5e-3", "engine.validate_every=20")
-    run = tmp_path / "run"
-    trained(drawn_plan("parsenet", tmp_path, *settings), run)
-    judged = [record for record in RunFolder(run).records() if "miou" in record]
-    assert judged[-1]["miou"] > judged[0]["miou"]
-    assert judged[-1]["pixel_accuracy"] > 0.3
-    assert {"psnr", "psnr_input"} <= judged[-1].keys()
-    out = tmp_path / "parse.safetensors"
-    export_run(run, out, licence="CC0-1.0", data="drawn")
-    parser = load_parser(out)
-    assert (parser.name, parser.input_size) == ("parsenet", 64)
-    face = np.random.default_rng(0).random((96, 96, 3), dtype=np.float32)
-    (labels,) = parser.parse(
-        [AlignedFace(DetectedFace((0, 0, 96, 96), template(96), 1.0), np.eye(2, 3), face)]
-    )
-    assert labels.shape == (96, 96)
+    judged = check_parser("parsenet", tmp_path, *TINY)
+    assert judged["pixel_accuracy"] > 0.3
+    assert {"psnr", "psnr_input"} <= judged.keys()
 
 
 def test_two_short_runs_equal_a_long_one(tmp_path):
-    whole = trained(drawn_plan("parsenet", tmp_path, *TINY, "engine.steps=4"), tmp_path / "whole")
-    trained(drawn_plan("parsenet", tmp_path, *TINY, "engine.steps=2"), tmp_path / "pieces")
-    resumed = trained(drawn_plan("parsenet", tmp_path, *TINY, "engine.steps=4"), tmp_path / "pieces")
-    assert same_networks(whole, resumed)
+    check_resuming("parsenet", tmp_path, *TINY)
 
 
 def test_iou_is_the_mean_over_the_classes_of_each_face():

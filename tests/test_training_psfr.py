@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import drawn_plan, first_batch, gradients, same_networks, scene_of, trained
+from tiny_runs import check_resuming, drawn_plan, first_batch, gradients, scene_of
 
 from facerestore.archs.parts import PartsConfig, PartsNet
 from facerestore.archs.psfr import PSFRDiscriminator, one_hot
@@ -185,10 +185,7 @@ def test_maps_are_shown_in_their_colours():
 
 
 def test_two_short_runs_equal_a_long_one_and_the_export_restores(tmp_path):
-    whole = trained(drawn_plan("psfr", tmp_path, *TINY, "engine.steps=4"), tmp_path / "whole")
-    trained(drawn_plan("psfr", tmp_path, *TINY, "engine.steps=2"), tmp_path / "pieces")
-    resumed = trained(drawn_plan("psfr", tmp_path, *TINY, "engine.steps=4"), tmp_path / "pieces")
-    assert same_networks(whole, resumed)
+    check_resuming("psfr", tmp_path, *TINY)
     first, last = (
         load_file(tmp_path / f"whole/checkpoints/step_{step:08d}/model_1.safetensors") for step in (0, 4)
     )

@@ -8,7 +8,7 @@ import torch
 from gan_scene import assert_same_checkpoints, awake, faces, run, take, without_gradient
 from torch.nn.functional import softplus
 
-from facerestore.backends.priors import load_prior
+from facerestore.backends.priors import prior_from_state_dict
 from facerestore.errors import ConfigError
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.engine.checkpoints import restore_average
@@ -22,7 +22,7 @@ from facerestore.training.recipes.style_gan import (
     spectrum_distance_db,
 )
 from facerestore.training.recipes.stylegan2 import StyleGAN2Recipe, StyleGAN2Settings
-from facerestore.weights.checkpoint import save_state_dict
+from facerestore.weights.checkpoint import load_state_dict, save_state_dict
 
 SIZE = 32
 TINY = {
@@ -97,7 +97,7 @@ def test_an_export_is_a_prior_with_its_mean_style(tmp_path, upsampling):
     average, _ = restore_average(recipe, tmp_path / "run")
     exported = recipe.export(average)
     save_state_dict(tmp_path / "prior.safetensors", exported.state_dict, metadata=exported.metadata)
-    prior = load_prior(tmp_path / "prior.safetensors")
+    prior = prior_from_state_dict(load_state_dict(tmp_path / "prior.safetensors"))
     assert prior.config.upsampling == upsampling
     assert prior.w_avg.abs().sum() > 0
     kept = prior.w_avg.clone()

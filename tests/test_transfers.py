@@ -5,7 +5,7 @@ import pytest
 import torch
 from accelerator_fakes import FarTransfer
 from conftest import REPOSITORY
-from fakes import face_at
+from fakes import face_at, flat_face
 
 from facerestore.archs.parsenet import ParseNet, ParseNetConfig
 from facerestore.archs.replay import ReplayedNetwork, colours_last
@@ -25,11 +25,6 @@ from facerestore.types import AlignedFace
 from facerestore.weights import WeightsStore
 
 SIZE = 16
-
-
-def aligned(value):
-    lq = np.full((SIZE, SIZE, 3), value, dtype=np.float32)
-    return AlignedFace(detected=face_at(0, 0), affine=np.eye(2, 3), lq=lq)
 
 
 class Halver(TensorRestorer):
@@ -58,7 +53,7 @@ def values(faces):
 
 def test_a_batch_is_handed_over_before_the_one_before_it_is_fetched():
     restorer = halver()
-    restored = restorer.restore([aligned(value / 10) for value in range(5)])
+    restored = restorer.restore([flat_face(value / 10, SIZE) for value in range(5)])
     assert values(restored) == [0, 0.05, 0.1, 0.15, 0.2]
     assert restorer._transfer.order == ["up 2", "up 2", "down 2", "up 1", "down 2", "down 1"]
     assert all(face.flags.owndata or face.base is None or face.base.size == face.size for face in restored)
@@ -67,9 +62,15 @@ def test_a_batch_is_handed_over_before_the_one_before_it_is_fetched():
 def test_a_full_memory_halves_the_batch_with_nothing_else_under_way(monkeypatch):
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
     restorer = halver(max_batch=4, room=1)
-    assert values(restorer.restore([aligned(value / 10) for value in range(5)])) == [0, 0.05, 0.1, 0.15, 0.2]
+    assert values(restorer.restore([flat_face(value / 10, SIZE) for value in range(5)])) == [
+        0,
+        0.05,
+        0.1,
+        0.15,
+        0.2,
+    ]
     with pytest.raises(BackendError, match="ran out of memory on cpu with one 16 px face"):
-        halver(room=0).restore([aligned(0.5)])
+        halver(room=0).restore([flat_face(0.5, SIZE)])
 
 
 def test_what_fails_while_it_is_fetched_is_told_with_the_number_of_faces():
@@ -85,7 +86,7 @@ def test_what_fails_while_it_is_fetched_is_told_with_the_number_of_faces():
     with pytest.raises(
         BackendError, match="failed on cpu with 2 faces: CUDA error: an illegal memory access"
     ):
-        restorer.restore([aligned(0.5)] * 3)
+        restorer.restore([flat_face(0.5, SIZE)] * 3)
 
 
 def test_the_order_of_beginnings_and_ends():
@@ -232,7 +233,7 @@ def test_faces_are_found_and_labelled_alike_over_a_far_transfer():
     with fixed_randomness():
         parser = ParseNetParser(ParseNet(ParseNetConfig((4, 6, 8), 1, (6, 4))), max_batch=2)
     parser.input_size = 32
-    faces = [aligned(value / 10) for value in range(3)]
+    faces = [flat_face(value / 10, SIZE) for value in range(3)]
     maps = parser.parse(faces)
     parser._transfer = FarTransfer()
     for one, other in zip(maps, parser.parse(faces), strict=True):

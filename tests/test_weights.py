@@ -14,7 +14,7 @@ from email.message import Message
 
 import filelock
 import pytest
-from loopback import BUNDLED, CONTENT, catalog_text, safetensors_bytes, server, sha256
+from loopback import BUNDLED, CONTENT, catalog_text, files_in, safetensors_bytes, server, sha256
 
 from facerestore import weights
 from facerestore.errors import WeightsError
@@ -44,10 +44,6 @@ def make_store(tmp_path, server):
         return store_of(tmp_path, catalog_text(urls, extra, commercial=commercial), **options)
 
     return make
-
-
-def files_in(store):
-    return {path.name for path in store.folder.iterdir() if not path.name.endswith(".lock")}
 
 
 # --- catalog ----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 
 import pytest
-from loopback import CONTENT, catalog_text, safetensors_bytes, server, sha256
+from loopback import CONTENT, catalog_text, files_in, safetensors_bytes, server, sha256
 
 from facerestore.errors import CheckpointError, WeightsError
 from facerestore.weights import TransferPolicy, WeightsStore, parse_catalog
@@ -24,10 +24,6 @@ def make_store(tmp_path, server):
         return WeightsStore(catalog=parse_catalog(catalog_text(urls, extra), folder=tmp_path), **options)
 
     return make
-
-
-def files_in(store):
-    return {path.name for path in store.folder.iterdir() if not path.name.endswith(".lock")}
 
 
 def unsaid(handler, *, body=CONTENT, length=None):

@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch.utils.data import default_collate
 
+from facerestore.imaging.alignment import template
+from facerestore.parsing import load_parser
 from facerestore.training.data.drawn import write_drawn_faces
 from facerestore.training.engine.draw import Draw
+from facerestore.training.engine.folder import RunFolder
+from facerestore.training.export import export_run
 from facerestore.training.plan import make_plan, run_plan, samples_of
 from facerestore.training.recipes.base import Scene
+from facerestore.types import AlignedFace, DetectedFace
 
 
 def drawn_plan(name, folder, *assignments, count=4, face_size=64):
@@ -51,6 +57,33 @@ def gradients(plan, networks, scene, phase):
 def trained(plan, folder):
     """Train on the CPU and return the last checkpoint."""
     return run_plan(plan, folder, device=torch.device("cpu"))
+
+
+def check_resuming(name, folder, *settings):
+    """Check that two short runs of a recipe end as a long one does, which stays in ``whole``."""
+    whole = trained(drawn_plan(name, folder, *settings, "engine.steps=4"), folder / "whole")
+    trained(drawn_plan(name, folder, *settings, "engine.steps=2"), folder / "pieces")
+    assert same_networks(
+        whole, trained(drawn_plan(name, folder, *settings, "engine.steps=4"), folder / "pieces")
+    )
+
+
+def check_parser(name, folder, *settings):
+    """Check that a parser learns, and that its export parses; return how the run was judged at its end."""
+    learning = ("engine.steps=40", "recipe.learning_rate=5e-3", "engine.validate_every=20")
+    run, out = folder / "run", folder / "parser.safetensors"
+    trained(drawn_plan(name, folder, *settings, *learning), run)
+    judged = [record for record in RunFolder(run).records() if "miou" in record]
+    assert judged[-1]["miou"] > judged[0]["miou"]
+    export_run(run, out, licence="CC0-1.0", data="drawn")
+    parser = load_parser(out)
+    assert (parser.name, parser.input_size) == (name, 64)
+    face = np.random.default_rng(0).random((96, 96, 3), dtype=np.float32)
+    (labels,) = parser.parse(
+        [AlignedFace(DetectedFace((0, 0, 96, 96), template(96), 1.0), np.eye(2, 3), face)]
+    )
+    assert labels.shape == (96, 96)
+    return judged[-1]
 
 
 def same_networks(one: Path, other: Path):

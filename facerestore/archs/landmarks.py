@@ -13,6 +13,10 @@ from facerestore.archs.detector import ConvNormReLU
 
 CROP_SIZE = 64
 POINTS = 5
+WIDTHS = (32, 64, 96, 128)
+"""Channels at 32, 16, 8 and 4 px."""
+HIDDEN = 128
+"""Width of the layer before the two heads."""
 
 
 class _ResidualBlock(nn.Module):
@@ -28,16 +32,11 @@ class _ResidualBlock(nn.Module):
 
 
 class LandmarkNet(nn.Module):
-    """Grey crop to five points and one score.
+    """Grey crop to five points and one score."""
 
-    Args:
-        widths: channels at 32, 16, 8 and 4 px.
-        hidden: width of the layer before the two heads.
-    """
-
-    def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 96, 128), hidden: int = 128) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        a, b, c, d = widths
+        a, b, c, d = WIDTHS
         self.features = nn.Sequential(  # B 1 64 64
             ConvNormReLU(1, a, stride=2),  # B a 32 32
             ConvNormReLU(a, b, stride=2),  # B b 16 16
@@ -50,11 +49,11 @@ class LandmarkNet(nn.Module):
             nn.Conv2d(d, d // 4, 1),
             nn.ReLU(inplace=True),
             nn.Flatten(),
-            nn.Linear(d // 4 * (CROP_SIZE // 16) ** 2, hidden),
+            nn.Linear(d // 4 * (CROP_SIZE // 16) ** 2, HIDDEN),
             nn.ReLU(inplace=True),
         )
-        self.points = nn.Linear(hidden, 2 * POINTS)
-        self.score = nn.Linear(hidden, 1)
+        self.points = nn.Linear(HIDDEN, 2 * POINTS)
+        self.score = nn.Linear(HIDDEN, 1)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return the landmarks and face scores of grey crops.

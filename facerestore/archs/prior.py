@@ -49,14 +49,17 @@ class StyleGAN2Prior(SynthesisNetwork):
 
     def draw_noise(self, batch: int) -> list[Tensor]:
         """Return each styled convolution's noise: the stored one, 1 1 r r; in training mode a new one, B 1 r r."""
-        stored = [self.noises.get_buffer(f"noise_{index}") for index in range(len(self.convs) + 1)]
         if not self.training:
-            return stored
-        return [torch.randn_like(noise.expand(batch, -1, -1, -1)) for noise in stored]
+            return self.stored_noise()
+        return [torch.randn_like(noise.expand(batch, -1, -1, -1)) for noise in self.stored_noise()]
+
+    def stored_noise(self) -> list[Tensor]:
+        """Return the noise of each styled convolution that the weights hold, 1 1 r r."""
+        return [self.noises.get_buffer(f"noise_{index}") for index in range(len(self.convs) + 1)]
 
     @torch.no_grad()
-    def set_mean_latent(self, *, samples: int = MEAN_LATENT_SAMPLES, seed: int = NOISE_SEED) -> None:
-        """Store as ``w_avg`` the mean style of ``samples`` normal latent codes, drawn on the CPU from ``seed``.
+    def set_mean_latent(self) -> None:
+        """Store as ``w_avg`` the mean style of many normal latent codes, drawn on the CPU from a fixed seed.
 
         Raises:
             ValueError: there is no mapping network to make styles with.
@@ -65,8 +68,9 @@ class StyleGAN2Prior(SynthesisNetwork):
             raise ValueError(
                 "a prior without mapping network cannot compute its mean style; load it with one"
             )
-        source = torch.Generator("cpu").manual_seed(seed)
-        z = torch.randn(samples, self.config.style_dim, generator=source, device="cpu").to(self.w_avg)
+        source = torch.Generator("cpu").manual_seed(NOISE_SEED)
+        size = (MEAN_LATENT_SAMPLES, self.config.style_dim)
+        z = torch.randn(size, generator=source, device="cpu").to(self.w_avg)
         self.w_avg.copy_(self.style(z).mean(dim=0))
 
 

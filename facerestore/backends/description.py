@@ -17,9 +17,6 @@ from facerestore.extensions import Extension
 if TYPE_CHECKING:
     from facerestore.weights import WeightsEntry, WeightsStore
 
-FLOPS_PER_MULTIPLY_ADD = 2
-"""How torch's counter counts, and so do we; many papers count multiply-adds, half as many."""
-
 
 @dataclass(frozen=True, slots=True)
 class BackendWeights:
@@ -84,7 +81,8 @@ class NetworkSize:
         face_size: side of its output, pixels.
         input_size: side of its input, pixels.
         parameters: how many numbers are trained.
-        gflops: billions of operations for one face, `FLOPS_PER_MULTIPLY_ADD` for a multiply-add.
+        gflops: billions of operations for one face, two for a multiply-add, as torch's counter has it; many papers
+            count multiply-adds, half as many.
     """
 
     face_size: int

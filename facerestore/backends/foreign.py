@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self, TypeAlias
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.restorer import Descriptor
@@ -83,6 +82,31 @@ class GFPGANConfig:
     different_w: bool
     sft_half: bool
 
+    @property
+    def face_size(self) -> int:
+        """Side of the face, pixels."""
+        return self.out_size
+
+    @classmethod
+    def of(cls, shapes: Shapes) -> Self:
+        """Return the shape that tensors have; raises the error of a look-up where they have none."""
+        decoder = "stylegan_decoder"
+        doublings = count_indices(shapes, r"toRGB\.(\d+)\..*")
+        coarse = shapes[f"{decoder}.constant_input.weight"][1]
+        style_dim = shapes[f"{decoder}.style_mlp.1.weight"][0]
+        # The first convolution at 64 px is the fourth pair's; a generator that ends below has no widening.
+        wide = shapes.get(f"{decoder}.style_convs.6.modulated_conv.weight")
+        scale = shapes["condition_scale.0.2.weight"]
+        return cls(
+            out_size=4 << doublings,
+            num_style_feat=style_dim,
+            num_mlp=count_indices(shapes, rf"{decoder}\.style_mlp\.(\d+)\..*"),
+            channel_multiplier=2.0 if wide is None else 2 * wide[1] / coarse,
+            narrow=coarse / GFPGAN_COARSE_WIDTH,
+            different_w=shapes["final_linear.weight"][0] != style_dim,
+            sft_half=scale[0] == scale[1],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RestoreFormerConfig:
@@ -97,6 +121,8 @@ class RestoreFormerConfig:
         resolution: side of the face, pixels.
         z_channels: channels between encoder and dictionary.
         head_size: attention heads.
+        attn_resolutions: sides of the feature maps on which it attends, pixels.
+        double_z: the encoder gives mean and variance of a code.
     """
 
     n_embed: int
@@ -107,15 +133,115 @@ class RestoreFormerConfig:
     resolution: int
     z_channels: int
     head_size: int = RESTOREFORMER_HEADS
+    attn_resolutions: tuple[int, ...] = (ATTENTION_SIDE,)
+    double_z: bool = False
+
+    @property
+    def face_size(self) -> int:
+        """Side of the face, pixels."""
+        return self.resolution
+
+    @classmethod
+    def of(cls, shapes: Shapes) -> Self:
+        """Return the shape that tensors have; raises the error of a look-up where they have none."""
+        codes, code_dim = shapes["quantize.embedding.weight"]
+        width = shapes["encoder.conv_in.weight"][0]
+        levels = count_indices(shapes, r"encoder\.down\.(\d+)\..*")
+        attending = [level for level in range(levels) if f"encoder.down.{level}.attn.0.q.weight" in shapes]
+        if not attending:
+            raise ValueError("no level attends")
+        return cls(
+            n_embed=codes,
+            embed_dim=code_dim,
+            ch=width,
+            ch_mult=tuple(
+                shapes[f"encoder.down.{level}.block.0.conv2.weight"][0] // width for level in range(levels)
+            ),
+            num_res_blocks=count_indices(shapes, r"encoder\.down\.0\.block\.(\d+)\..*"),
+            resolution=ATTENTION_SIDE << attending[0],
+            z_channels=shapes["quant_conv.weight"][1],
+        )
 
 
-def _spandrel(architecture: str, backend: str) -> ModuleType:
-    """Return spandrel's module of an architecture; raises BackendError where spandrel is absent, or too old for it."""
-    module = f"spandrel.architectures.{architecture}"
-    return required_package(module, what=f"backend '{backend}'", install=INSTALL, error=BackendError)
+Config: TypeAlias = GFPGANConfig | RestoreFormerConfig
 
 
-class GFPGANRestorer(TensorRestorer):
+class _SpandrelRestorer(TensorRestorer):
+    """A restorer whose network is spandrel's; built of what its subclass says and reads."""
+
+    title: ClassVar[str]
+    """What its authors call it, and spandrel its architecture."""
+    keys: ClassVar[frozenset[str]]
+    """Keys that every such network has."""
+    config_class: ClassVar[type[Config]]
+    example: ClassVar[Config]
+    """Shape of a small network, to try the adapter with."""
+    at_512: ClassVar[Config]
+    """Shape of the published network."""
+
+    @classmethod
+    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
+        """Say whether the keys are those of such a network."""
+        return state_dict.keys() >= cls.keys
+
+    @classmethod
+    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> Config:
+        """Return the network's shape, read from the tensors.
+
+        Raises:
+            CheckpointError: the shapes fit no such network.
+        """
+        try:
+            return cls.config_class.of(shapes_of(state_dict))
+        except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+            raise CheckpointError(f"no {cls.title}: {error}; the file is cut short or foreign") from error
+
+    @classmethod
+    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
+        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
+
+        Raises:
+            BackendError: spandrel is not installed.
+            CheckpointError: the shapes fit no such network, or keys are missing or unexpected.
+        """
+        config = cls.config_from_state_dict(state_dict)
+        network = on_meta(cls._network, config)
+        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.face_size} px")
+        return cls(network, face_size=config.face_size, device=device)
+
+    @classmethod
+    def example_state_dict(cls) -> dict[str, torch.Tensor]:
+        """Return the parameters of a 32 px network.
+
+        Raises:
+            BackendError: spandrel is not installed.
+        """
+        with fixed_randomness():
+            return cls._network(cls.example).state_dict()
+
+    @classmethod
+    def published(cls) -> Iterator[Self]:
+        """Yield the one published size, 512 px.
+
+        Raises:
+            BackendError: spandrel is not installed.
+        """
+        yield cls(on_meta(cls._network, cls.at_512), face_size=512, device="meta")
+
+    @classmethod
+    def _network(cls, config: Config) -> torch.nn.Module:
+        """Return spandrel's network; raises BackendError where spandrel is absent, or too old for it."""
+        module = required_package(
+            f"spandrel.architectures.{cls.title}",
+            what=f"backend '{cls.descriptor.name}'",
+            install=INSTALL,
+            error=BackendError,
+        )
+        network: torch.nn.Module = getattr(module, cls.title)(**asdict(config))
+        return network
+
+
+class GFPGANRestorer(_SpandrelRestorer):
     """Restores faces with GFPGAN (Wang et al., CVPR 2021, arXiv 2101.04061); both ranges are [-1, 1].
 
     Its generator adds noise. The authors draw it anew for each face; here it is the noise that the weights file holds,
@@ -132,65 +258,12 @@ class GFPGANRestorer(TensorRestorer):
         requires=("spandrel",),
         network_range=(-1.0, 1.0),
     )
-
-    @classmethod
-    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
-        """Say whether the keys are those of a GFPGAN of the clean kind."""
-        return state_dict.keys() >= GFPGAN_KEYS
-
-    @classmethod
-    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> GFPGANConfig:
-        """Return the network's shape, read from the tensors.
-
-        Raises:
-            CheckpointError: the shapes fit no GFPGAN.
-        """
-        shapes = shapes_of(state_dict)
-        try:
-            return _gfpgan_config(shapes)
-        except (KeyError, IndexError, ZeroDivisionError) as error:
-            raise CheckpointError(f"no GFPGAN: {error}; the file is cut short or foreign") from error
-
-    @classmethod
-    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
-
-        Raises:
-            BackendError: spandrel is not installed.
-            CheckpointError: the shapes fit no GFPGAN, or keys are missing or unexpected.
-        """
-        config = cls.config_from_state_dict(state_dict)
-        network = on_meta(cls._network, config)
-        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.out_size} px")
-        return cls(network, face_size=config.out_size, device=device)
-
-    @classmethod
-    def example_state_dict(cls) -> dict[str, torch.Tensor]:
-        """Return the parameters of a 32 px network.
-
-        Raises:
-            BackendError: spandrel is not installed.
-        """
-        with fixed_randomness():
-            return cls._network(
-                GFPGANConfig(32, 8, 2, 1, 1 / 32, different_w=True, sft_half=True)
-            ).state_dict()
-
-    @classmethod
-    def published(cls) -> Iterator[Self]:
-        """Yield the one size of v1.3 and v1.4, 512 px (``gfpgan/utils.py`` of its authors, arch "clean").
-
-        Raises:
-            BackendError: spandrel is not installed.
-        """
-        network = on_meta(cls._network, GFPGANConfig(512, 512, 8, 2, 1, different_w=True, sft_half=True))
-        yield cls(network, face_size=512, device="meta")
-
-    @classmethod
-    def _network(cls, config: GFPGANConfig) -> torch.nn.Module:
-        module = _spandrel("GFPGAN", cls.descriptor.name)
-        network: torch.nn.Module = module.GFPGAN(**asdict(config))
-        return network
+    title = "GFPGAN"
+    keys = GFPGAN_KEYS
+    config_class = GFPGANConfig
+    example = GFPGANConfig(32, 8, 2, 1, 1 / 32, different_w=True, sft_half=True)
+    # Of v1.3 and v1.4: ``gfpgan/utils.py`` of its authors, arch "clean".
+    at_512 = GFPGANConfig(512, 512, 8, 2, 1, different_w=True, sft_half=True)
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network with its stored noise on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
@@ -198,7 +271,7 @@ class GFPGANRestorer(TensorRestorer):
         return result
 
 
-class RestoreFormerRestorer(TensorRestorer):
+class RestoreFormerRestorer(_SpandrelRestorer):
     """Restores faces with RestoreFormer (Wang et al., CVPR 2022, arXiv 2201.06374); both ranges are [-1, 1]."""
 
     descriptor = Descriptor(
@@ -211,106 +284,14 @@ class RestoreFormerRestorer(TensorRestorer):
         requires=("spandrel",),
         network_range=(-1.0, 1.0),
     )
-
-    @classmethod
-    def detect(cls, state_dict: Mapping[str, torch.Tensor]) -> bool:
-        """Say whether the keys are those of a RestoreFormer."""
-        return state_dict.keys() >= RESTOREFORMER_KEYS
-
-    @classmethod
-    def config_from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> RestoreFormerConfig:
-        """Return the network's shape, read from the tensors.
-
-        Raises:
-            CheckpointError: the shapes fit no RestoreFormer.
-        """
-        shapes = shapes_of(state_dict)
-        try:
-            return _restoreformer_config(shapes)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-            raise CheckpointError(f"no RestoreFormer: {error}; the file is cut short or foreign") from error
-
-    @classmethod
-    def build(cls, state_dict: Mapping[str, torch.Tensor], *, device: torch.device | str = "cpu") -> Self:
-        """Return a restorer with these parameters, computed in float32 whatever they are stored in.
-
-        Raises:
-            BackendError: spandrel is not installed.
-            CheckpointError: the shapes fit no RestoreFormer, or keys are missing or unexpected.
-        """
-        config = cls.config_from_state_dict(state_dict)
-        network = on_meta(cls._network, config)
-        load_strictly(network, state_dict, name=f"{cls.descriptor.name} {config.resolution} px")
-        return cls(network, face_size=config.resolution, device=device)
-
-    @classmethod
-    def example_state_dict(cls) -> dict[str, torch.Tensor]:
-        """Return the parameters of a 32 px network.
-
-        Raises:
-            BackendError: spandrel is not installed.
-        """
-        with fixed_randomness():
-            return cls._network(RestoreFormerConfig(12, 8, 32, (1, 2), 1, 32, 8)).state_dict()
-
-    @classmethod
-    def published(cls) -> Iterator[Self]:
-        """Yield the one published size, 512 px (``configs/RestoreFormer.yaml`` of its authors).
-
-        Raises:
-            BackendError: spandrel is not installed.
-        """
-        network = on_meta(cls._network, RestoreFormerConfig(1024, 256, 64, (1, 2, 2, 4, 4, 8), 2, 512, 256))
-        yield cls(network, face_size=512, device="meta")
-
-    @classmethod
-    def _network(cls, config: RestoreFormerConfig) -> torch.nn.Module:
-        module = _spandrel("RestoreFormer", cls.descriptor.name)
-        network: torch.nn.Module = module.RestoreFormer(
-            **asdict(config), attn_resolutions=(ATTENTION_SIDE,), double_z=False
-        )
-        return network
+    title = "RestoreFormer"
+    keys = RESTOREFORMER_KEYS
+    config_class = RestoreFormerConfig
+    example = RestoreFormerConfig(12, 8, 32, (1, 2), 1, 32, 8)
+    # ``configs/RestoreFormer.yaml`` of its authors.
+    at_512 = RestoreFormerConfig(1024, 256, 64, (1, 2, 2, 4, 4, 8), 2, 512, 256)
 
     def forward(self, x: torch.Tensor, parsing_maps: Sequence[ParsingMap] | None) -> torch.Tensor:
         """Run the network on (N, 3, S, S) RGB in [-1, 1]; the result likewise."""
         result: torch.Tensor = self.network(x)[0]
         return result
-
-
-def _gfpgan_config(shapes: Shapes) -> GFPGANConfig:
-    decoder = "stylegan_decoder"
-    doublings = count_indices(shapes, r"toRGB\.(\d+)\..*")
-    coarse = shapes[f"{decoder}.constant_input.weight"][1]
-    style_dim = shapes[f"{decoder}.style_mlp.1.weight"][0]
-    # The first convolution at 64 px is the fourth pair's; a generator that ends below has no widening.
-    wide = shapes.get(f"{decoder}.style_convs.6.modulated_conv.weight")
-    scale = shapes["condition_scale.0.2.weight"]
-    return GFPGANConfig(
-        out_size=4 << doublings,
-        num_style_feat=style_dim,
-        num_mlp=count_indices(shapes, rf"{decoder}\.style_mlp\.(\d+)\..*"),
-        channel_multiplier=2.0 if wide is None else 2 * wide[1] / coarse,
-        narrow=coarse / GFPGAN_COARSE_WIDTH,
-        different_w=shapes["final_linear.weight"][0] != style_dim,
-        sft_half=scale[0] == scale[1],
-    )
-
-
-def _restoreformer_config(shapes: Shapes) -> RestoreFormerConfig:
-    codes, code_dim = shapes["quantize.embedding.weight"]
-    width = shapes["encoder.conv_in.weight"][0]
-    levels = count_indices(shapes, r"encoder\.down\.(\d+)\..*")
-    attending = [level for level in range(levels) if f"encoder.down.{level}.attn.0.q.weight" in shapes]
-    if not attending:
-        raise ValueError("no level attends")
-    return RestoreFormerConfig(
-        n_embed=codes,
-        embed_dim=code_dim,
-        ch=width,
-        ch_mult=tuple(
-            shapes[f"encoder.down.{level}.block.0.conv2.weight"][0] // width for level in range(levels)
-        ),
-        num_res_blocks=count_indices(shapes, r"encoder\.down\.0\.block\.(\d+)\..*"),
-        resolution=ATTENTION_SIDE << attending[0],
-        z_channels=shapes["quant_conv.weight"][1],
-    )

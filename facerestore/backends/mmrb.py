@@ -7,23 +7,20 @@ modulation heads after the way they reach the prior.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from facerestore.backends.base import TensorRestorer, fixed_randomness
 from facerestore.backends.priors import MMRB_PREFIX, prior_config
 from facerestore.backends.restorer import Descriptor
 from facerestore.errors import CheckpointError
-from facerestore.weights.checkpoint import Shapes, load_strictly, on_meta, save_state_dict, shapes_of
+from facerestore.weights.checkpoint import Shapes, load_strictly, on_meta, shapes_of
 
 if TYPE_CHECKING:
     import torch
 
-    from facerestore.archs.mmrb import BlockConfig, Injection, MMRBConfig, MMRBGenerator
+    from facerestore.archs.mmrb import BlockConfig, Injection, MMRBConfig
 
 OWN_KEYS = frozenset({"codec.stem.weight", "codec.latent.offsets.weight", "prior.input.input", "prior.w_avg"})
 """Keys that every such network has, whatever its size."""
@@ -126,23 +123,6 @@ class MMRBRestorer(TensorRestorer):
         for size in (256, 512):
             network = on_meta(MMRBGenerator, MMRBConfig(size))
             yield cls(network, face_size=size, device="meta")
-
-
-def save_mmrb(path: Path, network: MMRBGenerator, *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a restorer's file: codec, synthesis, mean style and noise.
-
-    Its header carries the configuration as JSON under ``config``, for people; loading does not need it.
-
-    Args:
-        path: the safetensors file.
-        network: the network, as trained or averaged.
-        metadata: further text entries, such as where it was trained.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-    """
-    header = {"backend": MMRBRestorer.descriptor.name, "config": json.dumps(asdict(network.config))}
-    save_state_dict(path, network.state_dict(), {**header, **(metadata or {})})
 
 
 def _block(shapes: Shapes) -> BlockConfig:

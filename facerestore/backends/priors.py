@@ -8,7 +8,7 @@ rosinality/stylegan2-pytorch, which are `facerestore.archs.prior`'s:
   ``noises.noise0``, under ``params_ema``; the same numbers under other names, without the filters;
 - ``clean``: StyleGAN2GeneratorClean of GFPGAN; plain layers, into which run-time scales and the square root of two
   behind the activations have been multiplied, and bilinear upsampling;
-- ``own``: what `save_prior` writes, and the prior inside an MMRB restorer.
+- ``own``: what recipe ``stylegan2`` exports, and the prior inside an MMRB restorer.
 """
 
 from __future__ import annotations
@@ -16,19 +16,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from facerestore.errors import CheckpointError
-from facerestore.weights.checkpoint import (
-    Shapes,
-    count_indices,
-    load_state_dict,
-    load_strictly,
-    on_meta,
-    save_state_dict,
-    shapes_of,
-)
+from facerestore.weights.checkpoint import Shapes, count_indices, load_strictly, on_meta, shapes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,30 +55,17 @@ _RENAMES = (
 _FILTER_ENDS = (".blur.kernel", ".upsample.kernel")
 
 
-def load_prior(path: Path, *, upsampling: Upsampling | None = None, key: str | None = None) -> StyleGAN2Prior:
-    """Return the StyleGAN2 generator of a checkpoint file, on the CPU.
-
-    A file without a mean style has it computed from its mapping network, with a fixed seed.
-
-    Args:
-        path: safetensors or PyTorch file of any kind above.
-        upsampling: how sizes double; None follows the kind of file. Only needed for GFPGAN's "bilinear" generators,
-            whose keys are those of filtered ones.
-        key: the entry that holds the generator, for files that hold several.
-
-    Raises:
-        CheckpointError: the file is no StyleGAN2 generator, or keys are missing, unexpected or misshapen.
-    """
-    try:
-        return prior_from_state_dict(load_state_dict(path, key=key), upsampling=upsampling)
-    except CheckpointError as error:
-        raise error if str(path) in str(error) else CheckpointError(f"'{path}': {error}") from error
-
-
 def prior_from_state_dict(
     state_dict: Mapping[str, Tensor], *, upsampling: Upsampling | None = None
 ) -> StyleGAN2Prior:
-    """Return the StyleGAN2 generator with these parameters; see `load_prior`.
+    """Return the StyleGAN2 generator with these parameters, on the CPU.
+
+    One without a mean style has it computed from its mapping network, with a fixed seed.
+
+    Args:
+        state_dict: of any kind above.
+        upsampling: how sizes double; None follows the kind. Only needed for GFPGAN's "bilinear" generators, whose keys
+            are those of filtered ones.
 
     Raises:
         CheckpointError: they are no StyleGAN2 generator's, or keys are missing, unexpected or misshapen.
@@ -110,15 +88,6 @@ def prior_from_state_dict(
     if not has_mean:
         prior.set_mean_latent()
     return prior
-
-
-def save_prior(path: Path, prior: StyleGAN2Prior, *, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a generator, with its mapping network, mean style and noise, for `load_prior`.
-
-    Raises:
-        CheckpointError: the file cannot be written.
-    """
-    save_state_dict(path, prior.state_dict(), metadata)
 
 
 def prior_origin(state_dict: Mapping[str, Tensor]) -> Origin:

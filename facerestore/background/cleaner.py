@@ -36,19 +36,18 @@ def is_cleaner(file: WeightsFile) -> bool:
     return (file.metadata.get("backend"), file.metadata.get("purpose")) == ("lite", PURPOSE)
 
 
-def load_cleaner(file: WeightsFile, place: Place | None = None) -> Network:
+def load_cleaner(file: WeightsFile, place: Place) -> Network:
     """Return the network of a weights file.
 
     Args:
         file: of which `is_cleaner` is true.
-        place: where it runs; None for the CPU.
+        place: where it runs.
 
     Raises:
         CheckpointError: the file is damaged, or of another network.
         ConfigError: the place has a provider that is not here.
         BackendError: what runs it is not installed.
     """
-    place = place or Place()
     if runs_graph(file, place):
         return _network(open_graph(file, place), _multiple(file))
     from facerestore.engines.torch_module import TorchEngine

@@ -2,7 +2,7 @@
 
 from facerestore.batch.journal import Journal
 from facerestore.batch.outcome import PhotoOutcome, Status
-from facerestore.batch.photo import Work, do_job, run_job
+from facerestore.batch.photo import Work, do_job
 from facerestore.batch.plan import STREAM, BatchPlan, PhotoJob, plan_jobs
 from facerestore.batch.report import Summary, photo_report, report_texts, run_report, summarise, write_report
 from facerestore.batch.run import check_options, missing_photos, run_jobs, sweep_folders
@@ -34,7 +34,6 @@ __all__ = [
     "plan_jobs",
     "read_list",
     "report_texts",
-    "run_job",
     "run_jobs",
     "run_report",
     "settings_of",

@@ -29,11 +29,10 @@ class Ahead:
     Args:
         job: whose photo it is; not one from standard input.
         config: says which page is wanted, and how many pixels it may have; of several pages none is read ahead.
-        procedure: of the line that is to restore it, which decodes it.
     """
 
-    def __init__(self, job: PhotoJob, config: RestoreConfig, procedure: Procedure = Procedure()) -> None:  # noqa: B008
-        self._job, self._config, self._procedure = job, config, procedure
+    def __init__(self, job: PhotoJob, config: RestoreConfig) -> None:
+        self._job, self._config = job, config
         self._found: Future[Read | None] | None = Future()
         Thread(target=self._read, args=(self._found,), daemon=True).start()
 
@@ -46,7 +45,7 @@ class Ahead:
                 return
             limit = self._config.max_pixels or DEFAULT_MAX_PIXELS
             picture_size(data, name=name, max_pixels=limit, page=self._config.page)
-            image = self._procedure.decoded(data, self._config, name=name)
+            image = Procedure().decoded(data, self._config, name=name)
             found.set_result(Read(data, image))
         except BaseException as error:  # raised where the photo is asked for
             found.set_exception(error)

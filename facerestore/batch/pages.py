@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facerestore.batch.plan import STREAM, PhotoJob
 from facerestore.errors import ImageError
-from facerestore.io import encode_page, fitting, joined, left_out
-from facerestore.pipeline.report import storage_note
+from facerestore.io import encode_page, fitting, joined
+from facerestore.pipeline.report import writing_notes
 from facerestore.types import DecodedImage
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def restore_pages(data: bytes, count: int, *, restore: Callable[[int], Restored]
         extras += found.extras
         crops += found.crops
         if found.unchanged:
-            lines = (left_out(found.image, format="TIFF"), storage_note(found.image))
-            unsaid += [(number, line) for line in lines if line]
+            unsaid += [(number, line) for line in writing_notes(found.image, format="TIFF")]
         changed |= not found.unchanged
     if not changed:
         return RestoredPages(data, merged(reports), True, tuple(extras), ())

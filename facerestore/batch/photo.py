@@ -39,7 +39,6 @@ from facerestore.io import (
     encode_image,
     fitted,
     is_file,
-    left_out,
     page_count,
     picture_size,
     read_encoded,
@@ -48,7 +47,7 @@ from facerestore.io import (
     write_image,
 )
 from facerestore.pictures.gallery.thumbnails import picture_key, thumbnail, write_thumbnails
-from facerestore.pipeline.report import mark_of, reading_notes, storage_note
+from facerestore.pipeline.report import mark_of, reading_notes, writing_notes
 from facerestore.types import DecodedImage
 from facerestore.video import is_clip
 
@@ -154,30 +153,12 @@ def _attempt(job: PhotoJob, work: Work) -> PhotoOutcome:
     return PhotoOutcome(job, Status.DONE, time.perf_counter() - start, report=report, written=written)
 
 
-def run_job(
-    job: PhotoJob,
-    pipeline: RestorePipeline,
-    *,
-    options: OutputConfig,
-) -> tuple[dict[str, Any], tuple[Path, ...]]:
+def _run(job: PhotoJob, work: Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Restore one photo and write its result; return the report and the files written, the result first.
 
     A photo in which nothing was changed is not encoded anew: its file is copied, byte for byte. The result takes its
     name after all that goes with it, so that where it exists (``skip_existing``), nothing is missing.
-
-    Args:
-        job: the photo.
-        pipeline: restores it.
-        options: how results are written.
-
-    Raises:
-        FaceRestoreError: it cannot be read, restored or written.
     """
-    return _run(job, Work(pipeline, options))
-
-
-def _run(job: PhotoJob, work: Work) -> tuple[dict[str, Any], tuple[Path, ...]]:
-    """Do what ``run_job`` says."""
     pipeline, options, ahead = work.pipeline, work.options, work.ahead
     if job.target != STREAM:
         check_target(job.target, overwrite=options.overwrite)
@@ -300,12 +281,12 @@ def _restored(job: PhotoJob, work: Work, image: DecodedImage, format_name: str) 
         on_progress=work.on_progress,
     )
     done = pipeline.task.done if result.report["restored"] else None
-    result.report["notes"] = [*reading_notes(image, done=done), *result.report["notes"]]
     unchanged = result.image is image and format_name == image.format and options.quality is None
-    if not unchanged and (line_left_out := left_out(result.image, format=format_name)):
-        result.report["notes"].append(line_left_out)
-    if not unchanged and (line_stored := storage_note(result.image)):
-        result.report["notes"].append(line_stored)
+    result.report["notes"] = [
+        *reading_notes(image, done=done),
+        *result.report["notes"],
+        *([] if unchanged else writing_notes(result.image, format=format_name)),
+    ]
     if options.html is not None and sketch is not None:
         write_thumbnails(Path(options.html), picture_key(job.source, job.page), sketch, result)
     extras = []

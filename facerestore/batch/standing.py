@@ -98,7 +98,7 @@ def intent_of(
     parts: Iterable[bytes | bytearray | memoryview],
     *,
     report: dict[str, Any],
-    extras: Sequence[Path] = (),
+    extras: Sequence[Path],
 ) -> Intent:
     """Return what a result is to be.
 

@@ -54,7 +54,7 @@ def undo_path(target: Path) -> Path:
 
 
 def crops_of(
-    image: DecodedImage, after: DecodedImage, faces: Sequence[RestoredFace], *, page: int | None = None
+    image: DecodedImage, after: DecodedImage, faces: Sequence[RestoredFace], *, page: int | None
 ) -> list[Crop]:
     """Return the faces of a photo that were restored, as they are in it: name and PNG of all pixels that were changed.
 
@@ -62,7 +62,7 @@ def crops_of(
         image: the photo.
         after: the result; where it is of another size, a face's PNG is all of its square.
         faces: of the photo.
-        page: which page it is.
+        page: which page it is; None where there is one.
     """
     crops: list[Crop] = []
     for index, face in enumerate(faces):

@@ -67,11 +67,6 @@ def peak(*, reset: bool, device: torch.device | None = None) -> Peak:
     return Peak(_high_water(), f"resident memory of the process, {since}")
 
 
-def resident() -> int:
-    """Return the bytes of the process that are in memory now."""
-    return int(psutil().Process().memory_info().rss)
-
-
 def page_faults() -> int:
     """Return how many pages this process has had from the system so far."""
     if sys.platform == "win32":

@@ -113,7 +113,7 @@ def run_request(
     opener = open_runner or (lambda side: remote_runner(side, home=request.home))
     store = WeightsStore(request.home, offline=True)
     if request.against is not None:
-        one = pair_side(request, store)
+        one = pair_side(request)
         other = parse_against(request.against, one)
         machine = describe_machine()
         repeats = request.repeats or PAIR_REPEATS
@@ -140,7 +140,7 @@ def run_request(
     return BenchReport(machine, tuple(lines), tuple(networks), failures=tuple(failures))
 
 
-def pair_side(request: BenchRequest, store: WeightsStore) -> Side:
+def pair_side(request: BenchRequest) -> Side:
     """Return the side of a pair that was asked about: the network that ``enhance`` takes unless one is named.
 
     Raises:

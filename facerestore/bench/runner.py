@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.bench.machine import OthersWatch, product_rate, thread_facts
-from facerestore.bench.memory import Peak, page_faults, peak, reset_peak, resident
+from facerestore.bench.memory import Peak, page_faults, peak, reset_peak
 from facerestore.bench.parts import Part, open_parts
 from facerestore.bench.sides import TF32, Side
 from facerestore.bench.spawn import Changes, Remote, as_published, as_shipped, waiting_words
@@ -50,7 +50,6 @@ class Opened:
         device: where they run.
         threads: of torch and of OpenCV.
         load_seconds: from the words to networks ready to run, Python modules not counted.
-        resident_bytes: of the process before the networks were loaded.
         waiting: how threads were told to wait.
         keeps_memory: the allocator keeps what is freed (see ``device.keep_freed_memory``).
     """
@@ -61,7 +60,6 @@ class Opened:
     device: str
     threads: dict[str, int]
     load_seconds: float
-    resident_bytes: int
     waiting: str = ""
     keeps_memory: bool = False
 
@@ -157,7 +155,7 @@ class Runner:
         import torch  # so that its import does not count
 
         torch.zeros(1, device=self._device)
-        before, start = resident(), self._clock()
+        start = self._clock()
         self._parts = open_parts(self._side, device=self._device, store=self._store)
         seconds = self._clock() - start
         faces = trial_faces(self._parts[-1].size)
@@ -171,7 +169,6 @@ class Runner:
             device=str(self._device),
             threads=thread_facts(),
             load_seconds=seconds,
-            resident_bytes=before,
             waiting=waiting_words(),
             keeps_memory=keeps_memory,
         )

@@ -57,7 +57,6 @@ class EmbeddedDetector:
     Args:
         detector: weights of the network that finds faces.
         landmarks: weights of the network that looks at each.
-        score_threshold: faces below are dropped.
         place: where both networks run; on the CPU when None.
         extent: how much of a photo is searched.
 
@@ -73,11 +72,10 @@ class EmbeddedDetector:
         detector: Path,
         landmarks: Path,
         *,
-        score_threshold: float = SCORE_THRESHOLD,
         place: Place | None = None,
         extent: Extent | None = None,
     ) -> None:
-        self._score_threshold, self._extent = score_threshold, extent or Extent()
+        self._extent = extent or Extent()
         self._detector, self._landmarks = open_cells(detector, place), open_points(landmarks, place)
 
     def detect(self, image: Image) -> FoundFaces:
@@ -92,7 +90,7 @@ class EmbeddedDetector:
 
     def _candidates_in(self, view: View) -> list[DetectedFace]:
         """Return what the first network sees in one view, in the image's frame, or else what it finds likeliest."""
-        seen = search(self._detector, view.pixels, self._score_threshold**2, at_least=1)
+        seen = search(self._detector, view.pixels, SCORE_THRESHOLD**2, at_least=1)
         return [
             to_image_frame(box, points, float(score), view.to_image)
             for box, points, score in zip(seen.boxes, seen.points, seen.scores, strict=True)
@@ -100,7 +98,7 @@ class EmbeddedDetector:
 
     def _judged_by_both(self, image: Image, photo: Pyramid, seen: list[DetectedFace], strict: bool) -> Judged:
         """Return the candidates that both networks take for faces; a sure look makes one of a doubtful find."""
-        bar = max(self._score_threshold, STRICT_SCORE) if strict else self._score_threshold
+        bar = STRICT_SCORE if strict else SCORE_THRESHOLD
         likely = [face for face in seen if face.score >= bar**2]
         sizable = apart([face for face in likely if face.eye_distance_px >= SMALLEST_EYES_PX])
         if not sizable:

@@ -86,7 +86,6 @@ class RetinaFaceDetector:
         weights: a published file, read without unpickling.
         config: its backbone and anchors.
         device: torch device.
-        score_threshold: faces below are dropped.
         extent: how much of a photo is searched.
 
     Raises:
@@ -101,11 +100,9 @@ class RetinaFaceDetector:
         config: RetinaFaceConfig,
         *,
         device: str | torch.device = "cpu",
-        score_threshold: float = SCORE_THRESHOLD,
         extent: Extent | None = None,
     ) -> None:
-        self._config, self._device, self._score_threshold = config, device, score_threshold
-        self._extent = extent or Extent()
+        self._config, self._device, self._extent = config, device, extent or Extent()
         network = build_network(config)
         state_dict = load_state_dict(weights)
         kept = {key: value for key, value in state_dict.items() if not key.startswith(UNUSED_PREFIX)}
@@ -119,7 +116,7 @@ class RetinaFaceDetector:
             BackendError: the network gave a value that is not finite.
         """
         judge, reach = (
-            by_score(self._score_threshold, strictly=STRICT_SCORE),
+            by_score(SCORE_THRESHOLD, strictly=STRICT_SCORE),
             Reach(LEAST_PX, (self._config.usual_side_px,), STEP),
         )
         return search_photo(image, see=self._candidates_in, judge=judge, reach=reach, extent=self._extent)

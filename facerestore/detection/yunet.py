@@ -44,7 +44,6 @@ class YuNetDetector:
 
     Args:
         weights: the ONNX file; fixed and dynamic exports both work.
-        score_threshold: faces below are dropped.
         extent: how much of a photo is searched.
 
     Raises:
@@ -54,16 +53,14 @@ class YuNetDetector:
 
     name = "yunet"
 
-    def __init__(
-        self, weights: Path, *, score_threshold: float = SCORE_THRESHOLD, extent: Extent | None = None
-    ) -> None:
-        self._score_threshold, self._extent = score_threshold, extent or Extent()
-        self._network = _load(weights, LEAST_SEEN)
+    def __init__(self, weights: Path, *, extent: Extent | None = None) -> None:
+        self._extent = extent or Extent()
+        self._network = _load(weights)
         self._lock = threading.Lock()
 
     def detect(self, image: Image) -> FoundFaces:
         """Return the faces of an (H, W, 3) or (H, W) image, uint8 or uint16, best score first."""
-        judge = by_score(self._score_threshold, strictly=STRICT_SCORE)
+        judge = by_score(SCORE_THRESHOLD, strictly=STRICT_SCORE)
         return search_photo(image, see=self._candidates_in, judge=judge, reach=REACH, extent=self._extent)
 
     def _candidates_in(self, view: View) -> list[DetectedFace]:
@@ -76,7 +73,7 @@ class YuNetDetector:
         return [] if rows is None else [_to_face(row, view) for row in np.asarray(rows, dtype=np.float32)]
 
 
-def _load(weights: Path, score_threshold: float) -> Any:
+def _load(weights: Path) -> Any:
     import cv2
 
     try:
@@ -88,7 +85,7 @@ def _load(weights: Path, score_threshold: float) -> Any:
     buffer = np.frombuffer(with_input_shape(model, EXPORT_SHAPE), dtype=np.uint8)
     try:
         return cv2.FaceDetectorYN.create(
-            "onnx", buffer, np.empty(0, np.uint8), (320, 320), score_threshold, NMS_THRESHOLD, TOP_K
+            "onnx", buffer, np.empty(0, np.uint8), (320, 320), LEAST_SEEN, NMS_THRESHOLD, TOP_K
         )
     except cv2.error as error:
         raise CheckpointError(f"{weights} is no YuNet network: {error.err}; download it again") from error

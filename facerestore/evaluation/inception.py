@@ -40,7 +40,7 @@ class SetValue:
 
 
 class InceptionFeatures:
-    """Inception V3 as FID uses it, with weights from the manager.
+    """Inception V3 as FID uses it, with weights from the store.
 
     Raises:
         ConfigError: torch-fidelity is not installed.

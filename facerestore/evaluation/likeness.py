@@ -1,6 +1,6 @@
 """Metrics of likeness by networks: LPIPS, the distance of landmarks, and how alike identities are.
 
-Their weights come from the weights manager; nothing is fetched here.
+Their weights come from the weights store; nothing is fetched here.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ LOOKS = 2
 
 
 def lpips(spec: Spec, setting: Setting) -> FaceMetric:
-    """Open LPIPS (Zhang et al. 2018, version 0.1): torchmetrics' layers on a backbone from the weights manager.
+    """Open LPIPS (Zhang et al. 2018, version 0.1): torchmetrics' layers on a backbone from the weights store.
 
     Raises:
-        ConfigError: torchmetrics or torchvision is absent, or wants another file than the manager's.
+        ConfigError: torchmetrics or torchvision is absent, or wants another file than the store's.
         WeightsError: the backbone is not installed, or corrupt.
     """
     module = require("torchmetrics.image.lpip", metric=spec.title)
@@ -185,7 +185,7 @@ def _lpips_net(entry: WeightsEntry) -> Literal["alex", "vgg"]:
 
 @contextmanager
 def _torch_hub_with(path: Path, entry: WeightsEntry, net: Literal["alex", "vgg"]) -> Iterator[None]:
-    """Let torchvision find the manager's file where it keeps its own downloads, so that it fetches nothing.
+    """Let torchvision find the store's file where it keeps its own downloads, so that it fetches nothing.
 
     Raises:
         ConfigError: this torchvision would look for another file.

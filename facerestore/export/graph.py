@@ -89,13 +89,13 @@ def graph_of(restorer: TensorRestorer) -> nn.Module:
     return Graph(restorer).eval()
 
 
-def sample_inputs(restorer: TensorRestorer, *, batch: int = SAMPLE_BATCH) -> tuple[Tensor, ...]:
+def sample_inputs(restorer: TensorRestorer) -> tuple[Tensor, ...]:
     """Return inputs of the right shapes; their values do not matter."""
     size = restorer.input_size
-    face = torch.zeros(batch, 3, size, size)
+    face = torch.zeros(SAMPLE_BATCH, 3, size, size)
     if not restorer.needs_parsing:
         return (face,)
-    return face, torch.zeros(batch, size, size, dtype=torch.uint8)
+    return face, torch.zeros(SAMPLE_BATCH, size, size, dtype=torch.uint8)
 
 
 def input_names(inputs: tuple[Tensor, ...]) -> list[str]:

@@ -39,8 +39,7 @@ class Paste:
         restored: (S, S, 3) float32 RGB in [0, 1].
         lq: (S, S, 3) float32 RGB in [0, 1], the crop as it was; what the colours are matched to.
         mask: (S, S) float32 in [0, 1].
-        strength: share of the restored face, 0 to 1, on top of the strength of the whole photo; one number, or one
-            for each pixel of the crop, (S, S) float32.
+        strength: share of the restored face, 0 to 1; one number, or one for each pixel of the crop, (S, S) float32.
     """
 
     affine: Affine
@@ -122,7 +121,6 @@ def paste_faces(
     pastes: Sequence[Paste],
     *,
     upscale: float = 1.0,
-    strength: float = 1.0,
     colour_match: bool = True,
     canvas: Image | None = None,
 ) -> Image:
@@ -130,14 +128,13 @@ def paste_faces(
 
     The background is ``canvas`` where one is given, else the photo resized with Lanczos; a face goes from its crop
     straight onto the canvas, at the full resolution of the model: bicubic where it grows, area-averaged where it
-    shrinks. At upscale 1 every pixel outside the masks is the canvas's or the input's, bit for bit, and with strength
-    0 every pixel is.
+    shrinks. At upscale 1 every pixel outside the masks is the canvas's or the input's, bit for bit, and so is every
+    pixel of a face with strength 0.
 
     Args:
         image: (H, W, 3) RGB, uint8 or uint16; not changed.
         pastes: the faces, in any order: the result is the same.
         upscale: factor between the image and the result, above 0.
-        strength: share of the restored faces in the result, 0 to 1.
         colour_match: give the restored faces the low-frequency colours of the photo.
         canvas: the photo at the size of the result, to paste on; written to, and returned.
 
@@ -146,12 +143,11 @@ def paste_faces(
         ``canvas`` was given.
 
     Raises:
-        ConfigError: a strength or ``upscale`` is out of range, or the canvas has another size or dtype.
+        ConfigError: ``upscale`` is out of range, or the canvas has another size or dtype.
     """
-    _check_strength(strength)
     canvas = resize_image(image, upscale) if canvas is None else checked_canvas(canvas, image, upscale)
     ratio = (canvas.shape[1] / image.shape[1], canvas.shape[0] / image.shape[0])
-    placed = [_place(p, ratio, strength, colour_match, canvas.shape) for p in sorted(pastes, key=_sort_key)]
+    placed = [_place(p, ratio, colour_match, canvas.shape) for p in sorted(pastes, key=_sort_key)]
     seen = [p for p in placed if p is not None]
     for group in overlapping([p.area for p in seen]):
         _blend_group(canvas, [seen[index] for index in group])
@@ -159,10 +155,10 @@ def paste_faces(
 
 
 def _place(
-    paste: Paste, ratio: tuple[float, float], strength: float, colour_match: bool, shape: tuple[int, ...]
+    paste: Paste, ratio: tuple[float, float], colour_match: bool, shape: tuple[int, ...]
 ) -> _Placed | None:
     """Return the face ready to be warped onto the canvas; None where nothing of it would be seen."""
-    mask = np.clip(paste.mask, 0, 1) * (np.float32(strength) * np.asarray(paste.strength, dtype=np.float32))
+    mask = np.clip(paste.mask, 0, 1) * np.asarray(paste.strength, dtype=np.float32)
     support = _support(mask)
     if support is None:
         return None

@@ -135,7 +135,7 @@ def grey_face(face: FaceImage) -> FaceImage:
     return np.repeat((face @ LUMA)[..., None], 3, axis=2)
 
 
-def has_single_tone(face: FaceImage, mask: Mask, *, most_rms: float = SINGLE_TONE_RMS) -> bool:
+def has_single_tone(face: FaceImage, mask: Mask, *, most_rms: float) -> bool:
     """Say whether the colour of a face is a function of its luma alone under the mask: grey, sepia or another tint.
 
     Args:

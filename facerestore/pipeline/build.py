@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from facerestore.backends.calling import with_fidelity, with_precision
 from facerestore.backends.exported import ExportedRestorer
@@ -59,12 +59,15 @@ if TYPE_CHECKING:
     from facerestore.pipeline.repair import Repair
     from facerestore.types import FaceDetector, FaceParser
 
+Made = TypeVar("Made")
+Own = ParamSpec("Own")
+
 
 class MakeParser(Protocol):
     """Makes a parser, as ``build_parser`` does."""
 
     def __call__(
-        self, chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
+        self, chosen: ChosenWeights, /, config: RestoreConfig, *, device: torch.device | str
     ) -> FaceParser | None:
         """Return the parser that was chosen; None where there is none to be."""
         ...
@@ -74,7 +77,7 @@ class MakeDetector(Protocol):
     """Makes a detector, as ``build_detector`` does."""
 
     def __call__(
-        self, chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore, device: torch.device | str
+        self, chosen: ChosenWeights, /, config: RestoreConfig, store: WeightsStore, device: torch.device | str
     ) -> FaceDetector:
         """Return the detector that was chosen."""
         ...
@@ -141,38 +144,12 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         raise WeightsError(no_weights(AUTO, store, RESTORE))
     device = _prepared_device(config)
     finding = choose(DETECT, config, store)
-    detectors: list[FaceDetector] = []
-    parsers: dict[str, FaceParser | None] = {}
-    detectors_lock, parsers_lock = Lock(), Lock()
-
-    def shared_detector(
-        chosen: ChosenWeights, config: RestoreConfig, store: WeightsStore, device: torch.device | str
-    ) -> FaceDetector:
-        with detectors_lock:
-            if not detectors:
-                detectors.append(build_detector(chosen, config, store, device))
-            return detectors[0]
-
-    def shared_parser(
-        chosen: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
-    ) -> FaceParser | None:
-        with parsers_lock:
-            if chosen.name not in parsers:  # the same for all lines that take it
-                parsers[chosen.name] = build_parser(chosen, config, device=device)
-            return parsers[chosen.name]
+    shared_detector, shared_parser = _shared(build_detector), _shared(build_parser)
 
     def build(name: str) -> RestorePipeline:
-        single = replace(
-            config,
-            weights=name,
-            background=None,
-            photo=False,
-            tile=None,
-            repair=False,
-            guard=False,
-            min_identity=None,
-        )
-        return assemble(single, store=store, make_detector=shared_detector, make_parser=shared_parser)
+        single = replace(config, weights=name, repair=False, guard=False, min_identity=None)
+        alone = replace(single, background=None, photo=False, tile=None)
+        return assemble(alone, store=store, make_detector=shared_detector, make_parser=shared_parser)
 
     lines = Lines(found, build)
     if device.type == "cpu":
@@ -212,6 +189,22 @@ def _assemble_auto(config: RestoreConfig, *, store: WeightsStore) -> RestorePipe
         background=build_upsampler(behind, config, device=device),
         procedure=per_face(lines),
     )
+
+
+def _shared(
+    make: Callable[Concatenate[ChosenWeights, Own], Made],
+) -> Callable[Concatenate[ChosenWeights, Own], Made]:
+    """Return what makes each choice once, for all lines and threads that take it."""
+    made: dict[str, Made] = {}
+    lock = Lock()
+
+    def get(chosen: ChosenWeights, /, *args: Own.args, **kwargs: Own.kwargs) -> Made:
+        with lock:
+            if chosen.name not in made:
+                made[chosen.name] = make(chosen, *args, **kwargs)
+            return made[chosen.name]
+
+    return get
 
 
 def _common_parser(

@@ -161,7 +161,7 @@ def build_damage_finder(
 
 
 def build_guard(
-    chosen: ChosenWeights, eyes: ChosenWeights, config: RestoreConfig, *, device: torch.device | str = "cpu"
+    chosen: ChosenWeights, eyes: ChosenWeights, config: RestoreConfig, *, device: torch.device | str
 ) -> Guard | None:
     """Return what makes sure that restored faces are still those in the photo; None where it is not wanted.
 

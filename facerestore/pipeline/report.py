@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from facerestore import __version__
 from facerestore.imaging.blending import touched_area
-from facerestore.io import Mark
+from facerestore.io import Mark, left_out
 from facerestore.pipeline.parts import Parts, Passage, PipelineFacts
 from facerestore.pipeline.selection import absent_indices, to_restore
 from facerestore.quality.judge import FaceQuality
@@ -42,6 +42,11 @@ def storage_note(image: DecodedImage) -> str | None:
         return None
     colour = ("grey" if image.grey else "RGB") + ("" if image.alpha is None else " with transparency")
     return f"stored as {image.stored_as}, it comes back as {8 * image.pixels.dtype.itemsize}-bit {colour}"
+
+
+def writing_notes(image: DecodedImage, *, format: str) -> list[str]:
+    """Return what people should know about how a result is written, a line each."""
+    return [line for line in (left_out(image, format=format), storage_note(image)) if line]
 
 
 def photo_facts(

@@ -107,7 +107,7 @@ def reach_px(candidate: Candidate) -> float:
     return candidate.face_size * COVERED_ENLARGEMENT
 
 
-def judged_size(candidates: Sequence[Candidate], *, crop_px: float, upscale: float = 1.0) -> int:
+def judged_size(candidates: Sequence[Candidate], *, crop_px: float, upscale: float) -> int:
     """Return the side at which a face is cut out to be judged, pixels.
 
     That of the smallest network that may serve it, but not enlarged beyond the smallest of all: no face is sharp that

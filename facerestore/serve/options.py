@@ -27,9 +27,6 @@ OPERATOR = tuple(f"{_NETWORKS} repair damage_finder grain mark device precision 
 """Fields of `RestoreConfig` that whoever starts the service gives, beside ``max_pixels`` and what requests begin
 with."""
 
-NOBODY = ("official", "offline")
-"""Fields of `RestoreConfig` that a service has no use for."""
-
 OUTPUT = ("format", "quality")
 """Fields of `OutputConfig` that a request may give."""
 

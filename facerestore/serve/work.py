@@ -19,7 +19,6 @@ from facerestore.io import (
     DEFAULT_MAX_PIXELS,
     check_holds,
     encode_image,
-    left_out,
     page_count,
     picture_size,
     resolve_format,
@@ -27,11 +26,10 @@ from facerestore.io import (
 from facerestore.parsing import FacePasting
 from facerestore.pipeline.dials import dialled, undialled
 from facerestore.pipeline.progress import Cancel, OnProgress
-from facerestore.pipeline.report import reading_notes, storage_note
+from facerestore.pipeline.report import reading_notes, writing_notes
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.serve.messages import Answer, Order
 from facerestore.serve.problems import RefusedError
-from facerestore.types import DecodedImage
 
 NAME = "the photo"
 """What errors call it: a request's names are not ours to repeat."""
@@ -120,7 +118,7 @@ class _Work:
         order = self.order
         count = 1 if order.restore.page else page_count(order.data, name=NAME)
         if count > 1:
-            check_pages(NAME, count, _named(order.output.format) or "TIFF")
+            check_pages(NAME, count, resolve_format(order.output.format or "TIFF"))
             pages = restore_pages(order.data, count, restore=lambda page: self._one(page, "TIFF"))
             return Answer(pages.report, bytes(pages.encoded), "TIFF")
         found = self._one()
@@ -144,7 +142,7 @@ class _Work:
         result.report["notes"] = [
             *reading_notes(image, done=done),
             *result.report["notes"],
-            *([] if unchanged else _writing_notes(result.image, wanted)),
+            *([] if unchanged else writing_notes(result.image, format=wanted)),
         ]
         return Restored(result.image, result.report, unchanged, ())
 
@@ -166,12 +164,3 @@ class _Work:
                 remedy="send a smaller one",
             )
         return round(width * height * config.upscale**2)
-
-
-def _named(format_name: str | None) -> str | None:
-    return None if format_name is None else resolve_format(format_name)
-
-
-def _writing_notes(image: DecodedImage, format_name: str) -> list[str]:
-    """Return what people should know of how a result is written, a line each."""
-    return [line for line in (left_out(image, format=format_name), storage_note(image)) if line]

@@ -112,8 +112,8 @@ def is_bad_pin(
     home: Path,
     installed: Path | None,
     *,
-    examine: Examiner | None = None,
-    imported_too: bool = False,
+    examine: Examiner | None,
+    imported_too: bool,
 ) -> bool:
     """Say whether a pinned hash vouches for nothing: its record is damaged, or the copy it was taken from is unfit.
 

@@ -49,47 +49,46 @@ def is_coloured(pixels: Image) -> bool:
     return bool((pixels != pixels[..., :1]).any())
 
 
-def read_ids(pixels: Image, *, name: str = "map") -> ParsingMap:
+def read_ids(pixels: Image) -> ParsingMap:
     """Return the (H, W) uint8 class ids of a picture, by colours or by grey values; see the module for the rule.
 
     Args:
         pixels: (H, W, 3) RGB, uint8 or uint16.
-        name: what to call the picture in errors.
 
     Raises:
         ImageError: it has a colour or an id that no class has, or nothing but background.
     """
-    ids = _by_colour(pixels, name) if is_coloured(pixels) else _by_value(pixels[..., 0], name)
+    ids = _by_colour(pixels) if is_coloured(pixels) else _by_value(pixels[..., 0])
     if not ids.any():
-        raise ImageError(f"{name} holds nothing but background; there is no face to synthesize")
+        raise ImageError("map holds nothing but background; there is no face to synthesize")
     return ids
 
 
-def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16], name: str) -> ParsingMap:
+def _by_value(values: NDArray[np.uint8] | NDArray[np.uint16]) -> ParsingMap:
     """Return grey values as ids."""
     highest = int(values.max())
     if highest >= len(CLASS_NAMES):
         count = int((values >= len(CLASS_NAMES)).sum())
         raise ImageError(
-            f"{name} has no colour, so that its greys are ids, but {count} pixels hold values up to {highest}; ids run"
+            f"map has no colour, so that its greys are ids, but {count} pixels hold values up to {highest}; ids run"
             f" from 0 to {len(CLASS_NAMES) - 1}, and {_LEGEND}"
         )
     return values.astype(np.uint8)
 
 
-def _by_colour(pixels: Image, name: str) -> ParsingMap:
+def _by_colour(pixels: Image) -> ParsingMap:
     """Return the classes of colours."""
     codes = _codes(pixels)
     unknown = _unknown(codes)
     if unknown.size:
-        raise ImageError(_describe(unknown, name))
+        raise ImageError(_describe(unknown))
     known = _codes(np.array(CLASS_COLOURS, dtype=np.uint8))
     order = np.argsort(known)
     ids: ParsingMap = order[np.searchsorted(known, codes, sorter=order)].astype(np.uint8)
     return ids
 
 
-def _describe(unknown: Codes, name: str) -> str:
+def _describe(unknown: Codes) -> str:
     """Return what is wrong with unknown colours: the commonest, its pixels, and the class that is nearest to it."""
     codes, counts = np.unique(unknown, return_counts=True)
     code = int(codes[np.argmax(counts)])
@@ -97,7 +96,7 @@ def _describe(unknown: Codes, name: str) -> str:
     nearest = int(np.argmin(((np.array(CLASS_COLOURS) - colour) ** 2).sum(axis=1)))
     others = f" ({len(codes)} such colours in all)" if len(codes) > 1 else ""
     return (
-        f"{name} has the colour {colour}, which is no class, at {counts.max()} pixels{others}; nearest to it is"
+        f"map has the colour {colour}, which is no class, at {counts.max()} pixels{others}; nearest to it is"
         f" {CLASS_NAMES[nearest]} {CLASS_COLOURS[nearest]}. Draw without smoothing, save as PNG (JPEG changes colours);"
         f" {_LEGEND}"
     )

@@ -111,14 +111,14 @@ def load_vgg19(
     return network.eval().requires_grad_(False)
 
 
-def load_arcface(name: str, *, store: WeightsStore | None = None) -> ArcFace:
-    """Return ArcFace with installed weights, frozen, in eval mode.
+def load_arcface(name: str) -> ArcFace:
+    """Return ArcFace with the user's installed weights, frozen, in eval mode.
 
     Raises:
         WeightsError: they are not installed, or corrupt.
         CheckpointError: the file is of another network.
     """
-    state_dict = load_state_dict((store or WeightsStore()).require(name))
+    state_dict = load_state_dict(WeightsStore().require(name))
     network = ArcFace()
     load_strictly(network, state_dict, name="ArcFace IR-SE50")
     return network.eval().requires_grad_(False)

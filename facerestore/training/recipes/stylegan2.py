@@ -64,7 +64,7 @@ class StyleGAN2Recipe(StyleGANRecipe):
         return {"generator": MixedStyles(StyleGAN2Prior(config)), "discriminator": discriminator}
 
     def export(self, network: nn.Module) -> Exported:
-        """Return the generator with its noise and its mean style, as ``backends.priors.load_prior`` takes it."""
+        """Return the generator with its noise and its mean style, as ``backends.priors`` takes it."""
         prior = cast(StyleGAN2Prior, prior_in(network))
         prior.set_mean_latent()
         return Exported(prior.state_dict(), {"arch": "stylegan2-prior"})

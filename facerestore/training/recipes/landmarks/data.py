@@ -15,7 +15,6 @@ from facerestore.degradation import BlurReduceNoise, degrade, preset
 from facerestore.detection.landmark_frame import (
     CROP_SIZE,
     affine_from_landmarks,
-    crop_template,
     to_units,
 )
 from facerestore.errors import ConfigError, parse_json_object, read_text, refusing
@@ -23,7 +22,6 @@ from facerestore.imaging.alignment import (
     FFHQ_SIZE,
     FFHQ_TEMPLATE,
     compose_affine,
-    estimate_similarity,
     resize_affine,
     transform_points,
     warp_to_crop,
@@ -295,22 +293,18 @@ def make_sample(data: LandmarkData, seed: int, epoch: int, index: int) -> Sample
         crop = _mined_crop(data.negatives[rng.integers(len(data.negatives))], rng)
     else:
         other = int(rng.integers(len(data.faces)))
-        affine = compose_affine(_misplacement(rng), _true_affine(data.landmarks[other]))
+        affine = compose_affine(_misplacement(rng), affine_from_landmarks(data.landmarks[other]))
         crop = warp_to_crop(data.faces[other], affine, CROP_SIZE)
     return Sample(_photograph(crop, rng), np.zeros((5, 2), dtype=np.float32), is_face=False)
 
 
 def _face_sample(data: LandmarkData, index: int, rng: np.random.Generator) -> Sample:
     landmarks = data.landmarks[index]
-    affine = compose_affine(_placement(rng), _true_affine(landmarks))
+    affine = compose_affine(_placement(rng), affine_from_landmarks(landmarks))
     crop, points = warp_to_crop(data.faces[index], affine, CROP_SIZE), transform_points(affine, landmarks)
     if rng.random() < 0.5:
         crop, points = crop[:, ::-1], mirror_points(points, CROP_SIZE)
     return Sample(_photograph(crop, rng), to_units(points), is_face=True)
-
-
-def _true_affine(landmarks: NDArray[np.float64]) -> Affine:
-    return estimate_similarity(landmarks, crop_template())
 
 
 def _placement(rng: np.random.Generator) -> Affine:

@@ -93,16 +93,14 @@ class TrainedMMRB(MMRBGenerator):
         with torch.autocast(x.device.type, enabled=False):
             modulations = {size: m.float() for size, m in codes.modulations.items()}
             faces = self.synthesise(
-                Codes(codes.offsets.float(), codes.features, modulations), noise=noise or self._stored_noise()
+                Codes(codes.offsets.float(), codes.features, modulations),
+                noise=noise or self.prior.stored_noise(),
             )
         return Drawn(faces, codes.offsets, list(codes.features.values()), heads)
 
     def restore(self, x: Tensor) -> Tensor:
         """Return restored faces, B 3 S S, as the backend does."""
         return self(x).faces  # type: ignore[no-any-return]
-
-    def _stored_noise(self) -> list[Tensor]:
-        return [self.prior.noises.get_buffer(f"noise_{n}") for n in range(len(self.prior.convs) + 1)]
 
 
 def draw_noise(config: GeneratorConfig, draw: Draw) -> list[Tensor]:

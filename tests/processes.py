@@ -1,0 +1,56 @@
+"""Real processes that tests stop or kill: each says by a word that it is where the test wants it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+LONGEST_S = 120
+"""When a test gives up; nothing waits for it."""
+
+HERE = Path(__file__).parent
+
+PROLOGUE = f"""
+import os, sys, threading
+sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
+from facerestore.cli.stopping import listen
+listen()
+def here(word):
+    sys.stderr.write(word + "\\n"); sys.stderr.flush()
+def told():  # until the test writes a character, from whichever thread, or kills
+    os.read(0, 1)
+"""
+
+RESTORING = """
+import facerestore.pipeline.build
+from fakes import Brightener, face_at, pipeline
+from facerestore.cli.app import main
+class Restorer(Brightener):
+    def restore(self, faces, parsing_maps=None):
+        {at}
+        return super().restore(faces)
+restorer = Restorer()
+facerestore.pipeline.build.build_pipeline = lambda config, **_: pipeline(
+    face_at(10, 20), config=config, restorer=restorer)
+"""
+"""Makes ``main`` restore one face of each photo, and do what stands for ``at`` before."""
+
+
+def started(code, *arguments, cwd=None):
+    """Return the process of a program that may call ``here`` and ``told``."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", PROLOGUE + code, *arguments]
+    return subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(process, word):
+    """Return once a process has said a word to standard error."""
+    for line in process.stderr:
+        if word in line:
+            return
+    raise AssertionError(f"the process ended with {process.wait()} and never said '{word}'")
+
+
+def ended(process, said=None):
+    """Return the exit code, standard output and standard error of a process, after it is told what it waits for."""
+    out, err = process.communicate(said, timeout=LONGEST_S)
+    return process.returncode, out, err
