@@ -218,11 +218,14 @@ def test_the_run_of_the_log_is_understood(tmp_path):
     assert (plan.data.face_size, plan.data.crop_size) == (512, 256)
 
 
-def test_the_run_that_drew_detail_is_understood(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "start"), [("train_lite_detail_512", LARGE), ("train_lite_detail_512_2", DETAIL_LARGE)]
+)
+def test_the_runs_that_drew_detail_are_understood(tmp_path, name, start):
     faces, _ = write_drawn_faces(tmp_path, count=1, face_size=64)
-    config = Path(__file__).parents[1] / "examples" / "train_lite_detail_512.toml"
+    config = Path(__file__).parents[1] / "examples" / f"{name}.toml"
     plan = make_plan("lite", faces=faces, config=config, assignments=["data.set_weights={}"])
-    assert (plan.recipe.settings.start, plan.recipe.settings.base) == (LARGE, DETAIL)
+    assert (plan.recipe.settings.start, plan.recipe.settings.base) == (start, DETAIL)
     named = plan.recipe.networks()["generator"].named_parameters()
     trained = {key for key, parameter in named if parameter.requires_grad}
     assert trained == load_state_dict(WEIGHTS / "lite_detail_512.safetensors").keys()
