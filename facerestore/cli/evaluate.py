@@ -288,7 +288,7 @@ def _asked_networks(request: EvaluationRequest, store: WeightsStore, terminal: T
     """Return the networks that are asked for; the best installed one where nothing is."""
     from facerestore.config import RestoreConfig
     from facerestore.evaluation.methods import Network
-    from facerestore.evaluation.sheet import sheet_pipelines
+    from facerestore.evaluation.sheet import network_configs, pipelines_of
 
     if (
         request.backend is None
@@ -305,7 +305,7 @@ def _asked_networks(request: EvaluationRequest, store: WeightsStore, terminal: T
         threads=request.threads or 0,
         offline=True,
     )
-    pipelines = sheet_pipelines(config, store=store)
+    pipelines = pipelines_of(network_configs(config, store=store), store=store)
     for pipeline in pipelines:
         terminal.say(f"evaluating {pipeline.description}")
     return [Network(pipeline) for pipeline in pipelines]
