@@ -246,6 +246,11 @@ def test_a_file_whose_graph_cannot_be_run_is_told(tmp_path, changes, message):
         load_backend(rewritten(tmp_path, **changes), place=Place())
 
 
+def test_a_provider_that_is_none_is_told_with_torch_among_those_that_are():
+    with pytest.raises(ConfigError, match=r"unknown provider 'nix'.* openvino, torch \(available here: .*, torch\)"):
+        build_pipeline(RestoreConfig(provider="nix", device="cpu"))
+
+
 def test_a_provider_needs_a_graph(tmp_path):
     path = rewritten(tmp_path, **{GRAPH: None})
     assert not isinstance(load_backend(path, place=Place()), GraphRestorer)

@@ -118,7 +118,7 @@ def open_graph(
             tensors |= {f"{BASE}{name}": value for name, value in found.items()}
         place = place or Place()
         place = replace(place, threads=place.threads or share_of_cores())
-        return OnnxEngine(model, place, name=str(file.path), parameters=tensors)
+        return OnnxEngine(model, place, name=str(file.path), parameters=tensors, others=(TORCH,))
 
 
 def open_engine(file: WeightsFile, place: Place, module: Callable[[WeightsFile], nn.Module]) -> Engine:
