@@ -247,7 +247,9 @@ def test_a_file_whose_graph_cannot_be_run_is_told(tmp_path, changes, message):
 
 
 def test_a_provider_that_is_none_is_told_with_torch_among_those_that_are():
-    with pytest.raises(ConfigError, match=r"unknown provider 'nix'.* openvino, torch \(available here: .*, torch\)"):
+    with pytest.raises(
+        ConfigError, match=r"unknown provider 'nix'.* openvino, torch \(available here: .*, torch\)"
+    ):
         build_pipeline(RestoreConfig(provider="nix", device="cpu"))
 
 
