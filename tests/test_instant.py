@@ -246,6 +246,16 @@ def test_a_file_whose_graph_cannot_be_run_is_told(tmp_path, changes, message):
         load_backend(rewritten(tmp_path, **changes), place=Place())
 
 
+def test_tensors_of_a_kind_that_no_graph_takes_are_told(tmp_path):
+    path, source = tmp_path / "bf16.safetensors", WEIGHTS / "lite_colour_128.safetensors"
+    state = {key: value.bfloat16() for key, value in load_state_dict(source).items()}
+    save_state_dict(path, state, metadata=dict(open_weights(source).metadata))
+    with pytest.raises(
+        CheckpointError, match=r"'stem\.weight' is of the kind BF16, and its graph takes F32, F16"
+    ):
+        load_backend(path, place=Place())
+
+
 def test_a_provider_that_is_none_is_told_with_torch_among_those_that_are():
     with pytest.raises(
         ConfigError, match=r"unknown provider 'nix'.* openvino, torch \(available here: .*, torch\)"

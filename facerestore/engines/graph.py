@@ -147,6 +147,8 @@ def _mixed(file: WeightsFile, names: list[str], mix: Mix | None) -> Mapping[str,
     base = _tensors(look_at(mix.base), names)
     if DETAIL_OF not in file.metadata:
         return mixed(base, _tensors(file, names), mix.share, name=str(file.path))
+    if strange := [name for name in file.tensors if name not in names]:
+        raise MalformedError(f"it holds '{strange[0]}', which its network does not take")
     trained = [name for name in names if name in file.tensors]
     return {**base, **mixed(base, _tensors(file, trained), mix.share, name=str(file.path))}
 
@@ -160,6 +162,8 @@ def _tensors(file: WeightsFile, names: list[str]) -> Mapping[str, NDArray[Any]]:
     found = {}
     for name in names:
         kind, shape, start, end = file.tensors[name]
+        if kind not in KINDS:
+            raise MalformedError(f"'{name}' is of the kind {kind}, and its graph takes {', '.join(KINDS)}")
         kind = np.dtype(KINDS[kind])
         flat = np.frombuffer(held, kind, count=(end - start) // kind.itemsize, offset=start)
         found[name.removeprefix(GRAPH_TENSORS)] = flat.reshape(shape)

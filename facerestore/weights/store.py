@@ -250,6 +250,8 @@ class WeightsStore:
                 f"the name {name!r} is taken by weights of your own; give another, or run"
                 f" 'facerestore weights remove {name}' first"
             )
+        if not path.is_file():
+            raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
         found = None if name in self.catalog.entries else own.examine(name, path, self.catalog)
         if found is not None:
             target = own.install(
@@ -267,8 +269,6 @@ class WeightsStore:
             raise WeightsError(
                 f"weights {name!r} come with facerestore and are never replaced; import others by their name"
             )
-        if not path.is_file():
-            raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
         target = self.folder / entry.file
         with self._exclusively(entry, _silent):
             try:
