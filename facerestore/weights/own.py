@@ -81,15 +81,10 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
         raise WeightsError(
             f"{path} is for the backend '{backend}'; call it '{backend}.mine', or so in lower case, not {name!r}"
         )
-    licence = header.get("licence", "unstated")
-    weights: dict[str, Any] = {
+    weights = {
         "file": f"{name}.safetensors",
-        "licence": licence,
-        "commercial_use": "yes" if licence in PERMISSIVE else "unclear",
-        "training_data": header.get("data", "unstated"),
-        "source": f"facerestore train {header.get('recipe', backend)}, {header.get('step', '?')} steps",
         "paper": "none: weights of your own",
-        "purpose": purpose,
+        **stated(header, name=str(path)),
     }
     for key, does in ((REFINES, "refines"), (DETAIL_OF, "draws detail over")):
         if key not in header:
@@ -97,13 +92,35 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
         if fault := _unfit(catalog.entries.get(header[key]), purpose, refined=key == REFINES):
             raise WeightsError(f"{path} {does} '{header[key]}', which {fault}")
         weights[key] = header[key]
-    if "face_size" in header:
-        with refusing(
-            lambda why: WeightsError(f"{path}: its header's face_size is no side in pixels: {why}")
-        ):
-            weights["face_size"] = parse_whole(header["face_size"], most=MOST_SIDE_PX)
+    licence = weights["licence"]
     known = licence in catalog.licences
     return OwnWeights(name, weights, None if known else {"name": licence, "url": "none", "notice": NOTICE})
+
+
+def stated(header: Mapping[str, str], *, name: str) -> dict[str, Any]:
+    """Return what the header of a file that ``train export`` wrote states of it, as fields of a catalog entry.
+
+    Args:
+        header: of the file.
+        name: of the file, for messages.
+
+    Raises:
+        WeightsError: it states a face size that is none.
+    """
+    licence = header.get("licence", "unstated")
+    fields: dict[str, Any] = {
+        "licence": licence,
+        "commercial_use": "yes" if licence in PERMISSIVE else "unclear",
+        "training_data": header.get("data", "unstated"),
+        "source": f"facerestore train {header.get('recipe', header.get('backend'))}, {header.get('step', '?')} steps",
+        "purpose": header.get("purpose"),
+    }
+    if "face_size" in header:
+        with refusing(
+            lambda why: WeightsError(f"{name}: its header's face_size is no side in pixels: {why}")
+        ):
+            fields["face_size"] = parse_whole(header["face_size"], most=MOST_SIDE_PX)
+    return fields
 
 
 def _unfit(other: WeightsEntry | None, purpose: str, *, refined: bool) -> str | None:

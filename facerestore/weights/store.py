@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facerestore.errors import WeightsError
 from facerestore.weights import checks, licence, own, records
-from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
+from facerestore.weights.catalog import Catalog, WeightsEntry, is_name, load_catalog
 from facerestore.weights.checks import Verdict, check_fit, use_of
 from facerestore.weights.files import (
     copy_hashed,
@@ -250,9 +250,13 @@ class WeightsStore:
                 f"the name {name!r} is taken by weights of your own; give another, or run"
                 f" 'facerestore weights remove {name}' first"
             )
-        if not path.is_file():
+        if is_name(name) and not path.is_file():
             raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
-        found = None if name in self.catalog.entries else own.examine(name, path, self.catalog)
+        found = (
+            None
+            if name in self.catalog.entries or not path.is_file()
+            else own.examine(name, path, self.catalog)
+        )
         if found is not None:
             target = own.install(
                 found, path, self.folder, home=self.home, timeout_s=self._transfer.lock_timeout_s
