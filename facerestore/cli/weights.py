@@ -342,7 +342,7 @@ def _facts_of_any(store: WeightsStore, name: str) -> dict[str, Any]:
 
 def _fact_lines(key: str, value: object) -> list[str]:
     """Return the lines of a fact for people: none for what weights need not have, and have not."""
-    if value is None:
+    if value in (None, ""):
         return ["unknown"] if key in _ALWAYS_TOLD else []
     if isinstance(value, bool):
         return ["yes" if value else "no"]
