@@ -290,7 +290,8 @@ def _tell_photo(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: flo
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
     run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
-    absent = absent_indices(run.request.restore.faces, number)
+    asked = run.request.restore
+    absent = absent_indices(asked.faces, number, dial=asked.dial)
     run.terminal.say_below([*_cell_lines(run, found.facts["faces"]), *map(absent_words, absent)])
     for message in _failure_words(run, found.facts["faces"]):
         run.terminal.warn(f"error: {name}: {message}")
