@@ -156,6 +156,20 @@ def test_the_finder_of_damage_gives_what_torch_gives():
     assert np.abs(ours - theirs).max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [
+        ("eyes_clean_256", "it lacks 'label.weight'"),
+        ("lite_detail_512", "it lacks 'label.weight'"),
+        ("parse_clean_256", "it tells 19 classes apart"),
+    ],
+)
+@pytest.mark.parametrize("place", [None, Place(provider=TORCH)])
+def test_what_finds_no_damage_is_no_finder_though_it_holds_a_graph(weights, why, place):
+    with pytest.raises(CheckpointError, match=f"finds no damage: {why}"):
+        load_damage_finder(WEIGHTS / f"{weights}.safetensors", place=place)
+
+
 def test_a_graph_that_fails_is_told():
     class Overflowing:
         place, accelerated, inputs, fixed_batch = "cpu", False, ("float32",), 0

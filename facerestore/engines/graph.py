@@ -121,15 +121,23 @@ def open_graph(
         return OnnxEngine(model, place, name=str(file.path), parameters=tensors, others=(TORCH,))
 
 
-def open_engine(file: WeightsFile, place: Place, module: Callable[[WeightsFile], nn.Module]) -> Engine:
+def open_engine(
+    file: WeightsFile, place: Place, module: Callable[[WeightsFile], nn.Module], *, arch: str
+) -> Engine:
     """Return the network of a weights file: its graph where that is to run, else ``module`` of it in torch.
+
+    Args:
+        file: the weights.
+        place: where it runs.
+        module: makes the network; what is in a file whose header calls its network otherwise, that tells.
+        arch: what the header calls the network.
 
     Raises:
         CheckpointError: the file is damaged, or of another network.
         ConfigError: the provider is unknown or not available here.
         BackendError: ONNX Runtime is not installed.
     """
-    if runs_graph(file, place):
+    if file.metadata.get("arch") == arch and runs_graph(file, place):
         return open_graph(file, place)
     from facerestore.engines.torch_module import TorchEngine
 
