@@ -14,7 +14,7 @@ from facerestore.backends import BACKENDS, backend_class
 from facerestore.cli.app import main
 from facerestore.config import RestoreConfig
 from facerestore.errors import WeightsError
-from facerestore.evaluation.sheet.choice import passed_over, sheet_configs
+from facerestore.evaluation.sheet.choice import network_configs, passed_over, sheet_configs
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.installed import PARSE
@@ -190,7 +190,7 @@ def test_a_right_network_behind_an_unfit_one_is_taken(store, file):
 def test_a_sheet_takes_what_can_be_used(store, file):
     poison(store, file, *POISONED)
     for backend, wanted in (("auto", ["lite.clean-256"]), ("gpen,auto", [None, "lite.clean-256"])):
-        configs = sheet_configs(RestoreConfig(backend=backend, device="cpu"), store=store)
+        configs = network_configs(RestoreConfig(backend=backend, device="cpu"), store=store)
         assert [config.weights for config in configs] == wanted
     every = {c.backend: c.weights for c in sheet_configs(RestoreConfig(backend="all"), store=store)}
     assert every["gpen"] == "gpen.clean-128"

@@ -203,10 +203,12 @@ def test_no_face_is_a_normal_result_without_a_sheet(compared, folder, capsys):
 
 
 def test_kept_faces_and_absent_ones_are_explained(compared, folder, capsys):
-    assert command("enhance a.png --strength 0,1 --min-face 500 --faces 0,7 --sheet s.jpg") == 0
+    line = "enhance a.png --strength 0,1 --min-face 500 --faces 0,7 --dial 8:strength=1 --sheet s.jpg"
+    assert command(line) == 0
     out = capsys.readouterr().out
     assert "face 0 kept: the face is" in out
     assert "there is no face 7" in out
+    assert "there is no face 8" in out
     assert main(["enhance", "a.png", "--sheet", "s.jpg", "--overwrite", "-v"]) == 0
     assert "face 1, fake.b at 1: restored, " in capsys.readouterr().out
 

@@ -5,14 +5,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from loopback import BUNDLED, CONTENT, catalog_text, server, sha256
 from typer.testing import CliRunner
 
 from facerestore.cli import weights as cli_weights
 from facerestore.cli.terminal import _bar
 from facerestore.cli.weights import weights_app
-from facerestore.errors import WeightsError
+from facerestore.errors import CheckpointError, WeightsError
 from facerestore.weights import DownloadProgress, WeightsStore, parse_catalog
+from facerestore.weights.checkpoint import load_state_dict, save_state_dict
+from facerestore.weights.weights_file import look_at
 
 __all__ = ["server"]
 
@@ -95,6 +98,44 @@ def test_info_says_where_from_and_on_what_terms():
     assert facts["size_bytes"] == 109497761
     assert facts["sha256"].startswith("6d1de9c2")
     assert "publisher states none" in facts["sha256_source"]
+
+
+def test_info_of_a_file_says_what_its_header_states_and_whose_it_is(tmp_path):
+    bundled = WeightsStore().require("lite.detail-512")
+    shown = dict(line.split(maxsplit=1) for line in run("info", str(bundled)).stdout.splitlines())
+    assert shown["name"] == "lite.detail-512"
+    own = tmp_path / "mine.safetensors"
+    header = {**look_at(bundled).metadata, "licence": "ISC", "data": "drawn faces", "step": "30"}
+    save_state_dict(own, {"fine.0.weight": torch.zeros(2)}, metadata=header)
+    facts = json.loads(run("info", str(own), "--json").stdout)
+    assert facts.pop("sha256") == sha256(own.read_bytes())
+    assert facts == {
+        "name": None,
+        "purpose": "restore",
+        "backend": "lite",
+        "face_size": 512,
+        "detail_of": "lite.large-512",
+        "refines": "lite.detail-256",
+        "licence": "ISC",
+        "commercial_use": "yes",
+        "training_data": "drawn faces",
+        "source": "facerestore train lite, 30 steps",
+        "path": str(own),
+        "size_bytes": own.stat().st_size,
+    }
+    own.write_bytes(own.read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match="is damaged: its header speaks of"):
+        run("info", str(own))
+    with pytest.raises(WeightsError, match="does not exist"):
+        run("info", str(tmp_path / "absent.pth"))
+
+
+def test_info_of_a_file_without_a_word_says_whose_network_it_is(tmp_path):
+    path = tmp_path / "plain.pth"
+    torch.save(load_state_dict(WeightsStore().require("lite.colour-128")), path)
+    shown = dict(line.split(maxsplit=1) for line in run("info", str(path)).stdout.splitlines())
+    assert shown["backend"] == "lite"
+    assert "licence" not in shown
 
 
 def test_a_backend_without_published_weights_says_so(use):

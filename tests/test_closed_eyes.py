@@ -125,8 +125,9 @@ def test_a_network_that_fails_is_told():
         EyeReader(Failing(None)).closed([crop])
     with pytest.raises(BackendError, match="not finite; verify its weights"):
         EyeReader(Failing(np.nan)).closed([crop])
-    with pytest.raises(CheckpointError, match="tells no closed eyes: it lacks"):
-        load_eye_reader(WeightsStore().require("damage.clean-256"), place=Place(provider=TORCH))
+    for place in (None, Place(provider=TORCH)):
+        with pytest.raises(CheckpointError, match="tells no closed eyes: it lacks"):
+            load_eye_reader(WeightsStore().require("damage.clean-256"), place=place)
 
 
 def test_drawn_faces_have_open_eyes():

@@ -95,10 +95,15 @@ def test_the_dial_chooses_weights_and_their_share(store, chosen, weights, share)
     assert (found.mix and found.mix.share) == share
 
 
-def test_weights_without_detail_refuse_it(store):
+def test_weights_without_detail_refuse_it(store, tmp_path):
+    store = WeightsStore(tmp_path / "home")
+    store.import_file("lite.mine", store.require(DETAIL_LARGE))
     config = RestoreConfig(weights="psfr.clean-128", detail=0.5)
-    with pytest.raises(ConfigError, match=r"'psfr\.clean-128' have no detail.*choose one of lite\.clean-256"):
+    with pytest.raises(
+        ConfigError, match=r"'psfr\.clean-128' have no detail.*choose one of lite\.clean-256"
+    ) as told:
         choose("restore", config, store)
+    assert str(told.value).count(LARGE) == 1, "though two weights draw detail over them"
 
 
 @pytest.mark.parametrize(

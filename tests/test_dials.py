@@ -53,6 +53,25 @@ def test_dial_that_says_what_holds_for_all_changes_no_bit():
     assert np.array_equal(found.image.pixels, plain.image.pixels)
 
 
+def test_line_with_a_dial_may_be_asked_for_something_else():
+    """A sheet asks one line for several strengths."""
+    image, config = photo(), RestoreConfig(dial="1:detail=0.5")
+
+    def line_for(single):
+        line = replace(pipeline(LEFT, RIGHT, restorer=Brightener()), parser=LandmarkParser())
+        return replace(line, config=replace(single, dial=""))
+
+    line = dialled(line_for(config), config, line_for)
+    full, half, one = (
+        replace(line, config=replace(config, **asked)).run(image)
+        for asked in ({}, {"strength": 0.5}, {"faces": "1"})
+    )
+    for left in (10, 110):
+        assert 0.4 < changed(half, image, left) / changed(full, image, left) < 0.6
+    assert [face["strength"] for face in half.report["faces"]] == [0.5, 0.5]
+    assert [face["code"] for face in one.report["faces"]] == ["not-selected", "restored"]
+
+
 def test_face_at_strength_0_is_kept_and_says_so():
     image = photo()
     found, _ = run("0:strength=0", image)

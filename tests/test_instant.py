@@ -156,6 +156,20 @@ def test_the_finder_of_damage_gives_what_torch_gives():
     assert np.abs(ours - theirs).max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("weights", "why"),
+    [
+        ("eyes_clean_256", "it lacks 'label.weight'"),
+        ("lite_detail_512", "it lacks 'label.weight'"),
+        ("parse_clean_256", "it tells 19 classes apart"),
+    ],
+)
+@pytest.mark.parametrize("place", [None, Place(provider=TORCH)])
+def test_what_finds_no_damage_is_no_finder_though_it_holds_a_graph(weights, why, place):
+    with pytest.raises(CheckpointError, match=f"finds no damage: {why}"):
+        load_damage_finder(WEIGHTS / f"{weights}.safetensors", place=place)
+
+
 def test_a_graph_that_fails_is_told():
     class Overflowing:
         place, accelerated, inputs, fixed_batch = "cpu", False, ("float32",), 0
@@ -244,6 +258,23 @@ def test_a_damaged_graph_is_told(text):
 def test_a_file_whose_graph_cannot_be_run_is_told(tmp_path, changes, message):
     with pytest.raises(CheckpointError, match=message):
         load_backend(rewritten(tmp_path, **changes), place=Place())
+
+
+def test_tensors_of_a_kind_that_no_graph_takes_are_told(tmp_path):
+    path, source = tmp_path / "bf16.safetensors", WEIGHTS / "lite_colour_128.safetensors"
+    state = {key: value.bfloat16() for key, value in load_state_dict(source).items()}
+    save_state_dict(path, state, metadata=dict(open_weights(source).metadata))
+    with pytest.raises(
+        CheckpointError, match=r"'stem\.weight' is of the kind BF16, and its graph takes F32, F16"
+    ):
+        load_backend(path, place=Place())
+
+
+def test_a_provider_that_is_none_is_told_with_torch_among_those_that_are():
+    with pytest.raises(
+        ConfigError, match=r"unknown provider 'nix'.* openvino, torch \(available here: .*, torch\)"
+    ):
+        build_pipeline(RestoreConfig(provider="nix", device="cpu"))
 
 
 def test_a_provider_needs_a_graph(tmp_path):

@@ -102,7 +102,21 @@ def test_differences_are_told_by_name_and_networks_by_their_own():
     assert difference(before, now) == (
         "networks lite.clean-256 11112222, now lite.clean-256 33334444; upscale 2, now 1; compare off, now on"
     )
-    assert difference({"networks": ["a 1"]}, {"networks": ["b 2"]}) == "networks a, now b"
+    one, two = "a b.safetensors 11112222aaaa", "b 33334444bbbb"
+    assert difference({"networks": [one]}, {"networks": [two]}) == "networks a b.safetensors, now b"
+
+
+def test_differences_of_mixed_networks_are_told_by_their_shares():
+    drawing, refined = "lite.detail-512 11112222aaaa", "lite.detail-256 5555666677778888"
+    mixed = "lite.large-512 33334444bbbb, {} of lite.detail-512"
+    before = {"networks": [mixed.format(0.9), drawing, refined]}
+    assert difference(before, {"networks": [mixed.format(0.5), drawing, refined]}) == (
+        "networks 0.9 of lite.detail-512 in lite.large-512, now 0.5 of lite.detail-512 in lite.large-512"
+    )
+    assert difference(before, {"networks": [mixed.format(0.9).replace("3", "4"), drawing, refined]}) == (
+        "networks 0.9 of lite.detail-512 in lite.large-512 33334444, now"
+        " 0.9 of lite.detail-512 in lite.large-512 44444444"
+    )
 
 
 def test_a_photo_that_changed_is_told_and_one_that_was_touched_is_not(album, restorer, capsys):
@@ -518,6 +532,18 @@ def test_two_runs_on_one_folder_share_the_work_and_neither_reports_an_error(albu
     assert "5 photos done meanwhile by another run" in out1
     report = json.loads((album / "2.json").read_text())
     assert sorted({row["status"] for row in report["photos"]}) == ["done", "left"]
+
+
+@posix
+def test_what_another_run_does_meanwhile_with_other_settings_is_told_and_counts_as_not_done(album):
+    first = started("--strength", "0.5", at="here('under way'); told()")
+    wait_for(first, "under way")
+    second = started(at="here('under way'); told()")
+    wait_for(second, "under way")
+    (code2, _, err2), (code1, out1, err1) = ended(second, "12345"), ended(first, "123456")
+    assert (code1, code2) == (3, 0), (err1, err2)
+    assert "5 photos done meanwhile by another run" in out1
+    assert "5 done before with strength 1, now 0.5: --overwrite does them again" in err1
 
 
 @posix

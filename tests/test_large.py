@@ -385,9 +385,39 @@ def test_layers_of_another_network_are_refused(tmp_path, store, drawing):
     chosen = choose("restore", RestoreConfig(weights=str(path), provider="torch"), store)
     with pytest.raises(CheckpointError, match=r"fine\.other"):
         load_restorer(chosen, provider="torch")
+    # With layers of its own beside it, it would go unseen where ONNX Runtime takes by name what it needs.
+    save_state_dict(path, {**load_state_dict(drawing), "fine.other": torch.zeros(2)}, metadata=header)
+    with pytest.raises(CheckpointError, match=r"holds 'fine\.other', which its network does not take"):
+        load_restorer(choose("restore", RestoreConfig(weights=str(path)), store))
     save_state_dict(path, load_state_dict(drawing), metadata=header | {DETAIL_OF: "lite.unheard-of"})
     with pytest.raises(WeightsError, match=r"over 'lite\.unheard-of'"):
         store.import_file("lite.mine", path)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        (
+            DETAIL_OF,
+            "parse.clean-256",
+            r"over 'parse\.clean-256', which are for the purpose 'parse', not 'restore'",
+        ),
+        (
+            REFINES,
+            "lite.colour-128",
+            r"'lite\.colour-128', which are for the purpose 'colorize', not 'restore'",
+        ),
+        (REFINES, LARGE, r"refines 'lite\.large-512', which refine others themselves"),
+    ],
+)
+def test_layers_that_do_not_go_with_what_they_name_are_not_installed(
+    tmp_path, store, drawing, key, name, message
+):
+    path = tmp_path / "other.safetensors"
+    save_state_dict(path, load_state_dict(drawing), metadata={**look_at(drawing).metadata, key: name})
+    with pytest.raises(WeightsError, match=message):
+        store.import_file("lite.mine", path)
+    assert not store.is_own("lite.mine")
 
 
 def test_a_network_that_shares_parameters_with_what_it_refines_keeps_its_own(tmp_path, refiner):

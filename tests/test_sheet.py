@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from facerestore.archs.gpen import GPENConfig, GPENGenerator
 from facerestore.backends.restorer import Descriptor
 from facerestore.config import RestoreConfig
 from facerestore.errors import ConfigError, ImageError, WeightsError
-from facerestore.evaluation.sheet import SheetMaker, contact_sheet, sheet_configs, sheet_pipelines, split_list
+from facerestore.evaluation.sheet import (
+    SheetMaker,
+    contact_sheet,
+    network_configs,
+    sheet_configs,
+    sheet_pipelines,
+    split_list,
+)
 from facerestore.evaluation.sheet.picture import (
     LEAST_CELL_PX,
     MOST_CELL_PX,
@@ -21,13 +29,16 @@ from facerestore.evaluation.sheet.picture import (
     drawable,
     sheet_picture,
 )
-from facerestore.io import write_image
+from facerestore.io import read_image, write_image
+from facerestore.pictures.compare import close_up, face_square
 from facerestore.pictures.layout import PAPER
+from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.parts import PipelineFacts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.weights import WeightsStore
 from facerestore.weights.checkpoint import save_state_dict
 
+GROUP = Path(__file__).parents[1] / "docs" / "pictures" / "small_faces.jpg"
 LEFT, RIGHT = face_at(10, 20), face_at(120, 30)
 
 
@@ -106,8 +117,6 @@ def test_cells_show_the_face_in_the_finished_photo():
 
 
 def test_a_cell_is_what_the_pipeline_itself_gives():
-    from facerestore.pictures.compare import close_up, face_square
-
     image, pipeline = photo(), line(upscale=2, strength=0.6)
     maker = SheetMaker([pipeline])
     cell = maker.compare(image, name="a").rows[1].cells[0]
@@ -316,9 +325,38 @@ def test_cells_shrink_with_the_number_of_columns_within_limits():
 def test_lists_may_mix_backends_weights_and_files(tmp_path, tiny_gpen):
     config = RestoreConfig(backend=f"lite, {tiny_gpen},lite.clean-256,auto", device="cpu", faces="0")
     configs = sheet_configs(config, store=store(tmp_path))
-    # The bundled weights are named three times and taken once.
-    assert [(c.backend, c.weights) for c in configs] == [("lite", None), ("auto", str(tiny_gpen))]
+    # The bundled weights are named twice and taken once; auto is each face's own choice.
+    assert [(c.backend, c.weights) for c in configs] == [
+        ("lite", None),
+        ("auto", str(tiny_gpen)),
+        ("auto", None),
+    ]
     assert {c.faces for c in configs} == {"0"}
+    # Where networks are measured, auto is the one that comes first, which is named already.
+    measured = network_configs(config, store=store(tmp_path))
+    assert [(c.backend, c.weights) for c in measured] == [("lite", None), ("auto", str(tiny_gpen))]
+
+
+def test_auto_shows_each_face_as_enhance_restores_it(tmp_path):
+    config, known = RestoreConfig(device="cpu", guard=False), store(tmp_path)
+    image = read_image(GROUP)
+    restored = build_pipeline(config, store=known).run(image)
+    used = [face.choice.weights for face in restored.faces]
+    assert used == ["lite.detail-256", "lite.clean-256"]
+    maker = SheetMaker(sheet_pipelines(replace(config, backend="auto,gpen"), store=known), strengths=(0.5, 1))
+    assert [(column.name, column.face_size) for column in maker.columns[::2]] == [
+        ("auto", None),
+        ("gpen.clean-128", 128),
+    ]
+    found = maker.compare(image, name="group")
+    for row, face, weights in zip(found.rows, restored.faces, used, strict=True):
+        expected = close_up(restored.image.pixels, face_square(face.detected.box), maker.side_px)
+        assert np.array_equal(row.cells[1].picture, np.asarray(expected))
+        assert [cell.note for cell in row.cells] == [f"by {weights}"] * 2 + [""] * 2
+        assert row.cells[0].seconds == row.cells[1].seconds > 0
+    assert [cell["weights"] for face in found.facts["faces"] for cell in face["cells"][:2]] == [
+        name for name in used for _ in range(2)
+    ]
 
 
 def test_all_takes_what_is_installed(tmp_path):

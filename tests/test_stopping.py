@@ -185,6 +185,34 @@ def test_a_reader_that_goes_away_ends_no_batch(album):
     assert json.loads((album / "r.json").read_text())["summary"]["photos"] == 8
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["weights", "verify", "lite.clean-256"], 141),
+        (["weights", "list"], 141),
+        (["detect", "in"], 141),
+        (["enhance", "in", "-o", "out", "--dry-run"], 141),
+        (["--help"], 141),
+        (["weights", "info", "nothing"], 4),  # the error has no reader either, and the code still tells
+    ],
+)
+def test_a_listing_that_nobody_reads_ends_without_a_word(album, words, code):
+    read, written = os.pipe()
+    os.close(read)
+    quiet = code == 141
+    done = subprocess.run(
+        [sys.executable, "-m", "facerestore", *words],
+        cwd=album,
+        env=os.environ | {"PYTHONPATH": str(HERE.parent)},
+        stdout=written,
+        stderr=subprocess.PIPE if quiet else written,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    os.close(written)
+    assert (done.returncode, done.stderr) == (code, b"" if quiet else None)
+
+
 @pytest.mark.parametrize("command", ["detect", "parse"])
 def test_the_other_commands_end_in_the_same_way(album, command):
     code = """

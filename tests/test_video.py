@@ -316,6 +316,11 @@ def test_without_the_extra_a_video_says_what_to_install(tmp_path, monkeypatch):
     [
         (OutputConfig(keep_originals=True), RestoreConfig(), "--keep-originals is for photos"),
         (OutputConfig(), RestoreConfig(faces="0,2"), "faces is '0,2'.*all, largest or center"),
+        (
+            OutputConfig(),
+            RestoreConfig(dial="0:strength=0.5"),
+            "dial is '0:strength=0.5'.*leave it out for a clip",
+        ),
     ],
 )
 def test_what_is_for_photos_is_refused(tmp_path, output, config, words):

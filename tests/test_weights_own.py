@@ -93,6 +93,13 @@ def test_a_file_that_was_deleted_by_hand_leaves_a_name_that_can_be_removed(expor
     assert "lite.mine" not in WeightsStore(home).catalog.entries
 
 
+def test_a_file_that_is_cut_short_is_not_installed(exported, home):
+    source = exported()
+    source.write_bytes(source.read_bytes()[:-4])
+    with pytest.raises(WeightsError, match=r"is damaged: its header speaks of \d+ bytes"):
+        WeightsStore(home).import_file("lite.mine", source)
+
+
 def test_damage_is_found(exported, home):
     store = WeightsStore(home)
     path = store.import_file("lite.mine", exported())
@@ -120,8 +127,16 @@ def test_names_and_files_that_do_not_fit_are_refused(exported, home, name, chang
 
 def test_a_file_that_is_not_there_or_is_none_is_refused(tmp_path, home):
     (tmp_path / "text.safetensors").write_text("nothing")
-    for name in ("absent.safetensors", "text.safetensors"):
-        with pytest.raises(WeightsError, match=r"no weights are called 'lite.mine'"):
+    (tmp_path / "text.pth").write_text("nothing")
+    for name, message in (
+        ("absent.safetensors", "there is no such file"),
+        ("text.safetensors", "does not begin like a safetensors file"),
+        (
+            "text.pth",
+            r"no weights are called 'lite\.mine'.* only for a file that 'facerestore train export' wrote",
+        ),
+    ):
+        with pytest.raises(WeightsError, match=message):
             WeightsStore(home).import_file("lite.mine", tmp_path / name)
 
 

@@ -7,6 +7,7 @@ bits may differ.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -32,6 +33,12 @@ _MANNER = frozenset({"overwrite", "skip_existing", "suffix", "html"})
 """How a run goes about its work; a suffix is in the names."""
 _SHORT = frozenset({"photo"})
 """What is short for another option, which says it."""
+
+_NETWORK = re.compile(r"(.+?) ([0-9a-f]{12,})(?:, (\S+ of .+))?")
+"""What ``_networks`` yields: a name, which may be a path, the hash, and the share of another network in it."""
+
+HASH_SHOWN = 8
+"""Digits of a hash that tell two files of one name apart."""
 
 
 def settings_of(restore: RestoreConfig, files: OutputConfig, store: WeightsStore) -> dict[str, Any]:
@@ -96,14 +103,21 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def _unlike(some: list[str], others: list[str]) -> str:
-    """Return the networks that others lack, by name, and by hash where the name is the same."""
-    names = {each.partition(" ")[0] for each in others}
+    """Return the networks that others lack, by name and share, and by hash where those are the same."""
+    known = {_named(each) for each in others}
     rest = [each for each in some if each not in others]
-    short = [
-        each[: each.find(" ") + 9] if each.partition(" ")[0] in names else each.partition(" ")[0]
-        for each in rest
-    ]
-    return " and ".join(short) or "none"
+    short = [_named(each, hashed=_named(each) in known) for each in rest]
+    return " and ".join(dict.fromkeys(short)) or "none"
+
+
+def _named(network: str, *, hashed: bool = False) -> str:
+    """Return how people are told of a network that ``_networks`` yields."""
+    found = _NETWORK.fullmatch(network)
+    if found is None:
+        return network
+    name, digest, share = found.groups()
+    words = f"{name} {digest[:HASH_SHOWN]}" if hashed else name
+    return words if share is None else f"{share} in {words}"
 
 
 def _shown(value: object) -> str:

@@ -34,6 +34,8 @@ DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow"}
 """What is installed by another name than it is imported by."""
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_SIGNAL = 1, 2, 3, 4, 128
+EXIT_UNREAD = 141
+"""Whoever read the output has gone: 128 + SIGPIPE, as other programs end then."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,7 +68,7 @@ def _program() -> typer.Typer:
         ),
         epilog=(
             "Exit codes: 0 done (no face is a normal result), 1 failure, 2 usage, 3 some inputs failed,"
-            " 4 weights missing or corrupt, 130 interrupted, 143 terminated."
+            " 4 weights missing or corrupt, 130 interrupted, 141 output no longer read, 143 terminated."
         ),
     )
     program.callback()(_common)
@@ -125,7 +127,11 @@ def _run(words: Sequence[str]) -> int:
         return _complain("interrupted", stopping.code_of(error))
     except BrokenPipeError:
         silence(sys.stdout)  # whoever read a list has seen enough of it
-        return EXIT_FAILURE
+        return EXIT_UNREAD
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # rich, which draws tables and help, ends so
+            return EXIT_UNREAD
+        raise
     except Exception as error:  # the one place where an error meets a person
         if _wants_traceback(words):
             import traceback
@@ -193,7 +199,10 @@ def _describe(error: Exception) -> str:
 def _complain(message: str, code: int) -> int:
     """Print one line, unless there is nothing to say (help was shown already), and return the code."""
     if message:
-        typer.echo(f"facerestore: {'' if code > EXIT_SIGNAL else 'error: '}{message}", err=True)
+        try:
+            typer.echo(f"facerestore: {'' if code > EXIT_SIGNAL else 'error: '}{message}", err=True)
+        except OSError:  # nobody hears it, and the code still tells
+            silence(sys.stderr)
     return code
 
 

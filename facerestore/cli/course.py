@@ -25,7 +25,7 @@ from facerestore.batch.report import Described
 from facerestore.batch.run import OnStop
 from facerestore.cli.inputs import planned_photos
 from facerestore.cli.request import PhotosRequest
-from facerestore.cli.resuming import earlier, noted, tell_look, whole
+from facerestore.cli.resuming import earlier, tell_look, tell_otherwise, whole
 from facerestore.cli.terminal import Terminal
 from facerestore.errors import count
 from facerestore.pipeline.progress import OnProgress
@@ -132,12 +132,14 @@ class BatchRun:
         if self.journal is None:
             return
         left = [each for each in self.outcomes if each.left]
-        others = list(noted([each.job for each in left], self.journal))
+        look = self.journal.look([each.job for each in left])
+        others = earlier(look, self.journal, reported=True)
         known = {each.job for each in others}
         self.outcomes[:] = [each for each in self.outcomes if each.job not in known or not each.left]
         self.outcomes += others
         if others:
             self.terminal.say(f"{count(len(others), 'photo')} done meanwhile by another run")
+            tell_otherwise(look, self.request, self.terminal)
         if len(left) > len(others):
             self.terminal.say(
                 f"{count(len(left) - len(others), 'photo')} left to another run, which has begun"

@@ -314,5 +314,5 @@ def _write_pairs(
                 else:
                     written.add(pair)
             written.close()
-            terminal.say(f"{place}: {len(files)} faces")
+            terminal.say(f"{place}: {count(len(files), 'face')}")
     return failures

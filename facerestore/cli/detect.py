@@ -61,7 +61,7 @@ def detect(request: PhotosRequest) -> None:
     to_stdout = drawn and any(str(job.target) == "-" for job in plan.jobs)
     if to_stdout:
         request.check_stdout("picture", example="faces.jpg")
-    terminal = request.terminal(stdout_taken=request.as_json or to_stdout)
+    terminal = replace(request.terminal(stdout_taken=request.as_json or to_stdout), listing=not drawn)
     used: list[str] = []
 
     def assemble() -> Look:

@@ -30,6 +30,7 @@ def show_plan(request: PhotosRequest, plan: BatchPlan, terminal: Terminal) -> in
     Raises:
         FaceRestoreError: nothing could be begun: an option, the weights or the device is at fault.
     """
+    terminal = replace(terminal, listing=True)
     store = WeightsStore(offline=request.restore.offline)
     chosen, config = _chosen_networks(request, store), request.restore
     behind = None if config.background is None else choice.choose(BACKGROUND, config, store).name

@@ -14,7 +14,7 @@ from facerestore.cli.guard_limits import measure_limits
 from facerestore.cli.helping import paragraphs, subcommand
 from facerestore.cli.options import command
 from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, count
 from facerestore.fields import option
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class EvaluationRequest(Results):
     """A quick look: only N faces, evenly over the folder."""
 
     backend: str | None = option(None, metavar="LIST")
-    """What restores: backends, names of weights or files, or all (whatever is installed); auto unless --restored or
-    --faces is given.
+    """What restores: backends, names of weights or files, or all (whatever is installed); auto (the weights
+    that come first, by themselves) unless --restored or --faces is given.
     """
 
     weights: str | None = option(None, metavar="LIST")
@@ -210,7 +210,7 @@ def _measure_and_report(request: EvaluationRequest) -> int:
     if request.output is not None:
         _write_pictures(order, found, request, terminal)
         write_sheet(request.output, source, pairs, order.setting.face_size, overwrite=request.overwrite)
-        terminal.say(f"{len(found.faces)} faces, {len(found.failures)} failed -> {request.output}")
+        terminal.say(f"{count(len(found.faces), 'face')}, {len(found.failures)} failed -> {request.output}")
     return 3 if found.failures else 0
 
 
@@ -288,7 +288,7 @@ def _asked_networks(request: EvaluationRequest, store: WeightsStore, terminal: T
     """Return the networks that are asked for; the best installed one where nothing is."""
     from facerestore.config import RestoreConfig
     from facerestore.evaluation.methods import Network
-    from facerestore.evaluation.sheet import sheet_pipelines
+    from facerestore.evaluation.sheet import network_configs, pipelines_of
 
     if (
         request.backend is None
@@ -305,7 +305,7 @@ def _asked_networks(request: EvaluationRequest, store: WeightsStore, terminal: T
         threads=request.threads or 0,
         offline=True,
     )
-    pipelines = sheet_pipelines(config, store=store)
+    pipelines = pipelines_of(network_configs(config, store=store), store=store)
     for pipeline in pipelines:
         terminal.say(f"evaluating {pipeline.description}")
     return [Network(pipeline) for pipeline in pipelines]

@@ -57,15 +57,20 @@ def tell_look(look: Look, request: PhotosRequest, terminal: Terminal) -> None:
     total = to_do + len(look.done) + len(look.failed) + len(look.changed) + otherwise
     if look.done:
         terminal.say(f"{len(look.done)} of {total} done before, {to_do or 'nothing'} to do")
+    tell_otherwise(look, request, terminal)
+    if look.failed:
+        names = some_names([job.source for job in look.failed])
+        terminal.warn(f"failed before: {names}; --retry-failed tries {_them(look.failed)} again")
+
+
+def tell_otherwise(look: Look, request: PhotosRequest, terminal: Terminal) -> None:
+    """Say what was done otherwise than it is asked for now, or of other photos."""
     say = terminal.say if request.files.skip_existing else terminal.warn
     for facts, jobs in look.otherwise.items():
         words = difference(facts_of(facts), facts_of(look.asked))
         say(f"{len(jobs)} done before with {words}: --overwrite does {_them(jobs)} again")
     if look.changed:
         say(f"{len(look.changed)} changed since done before: --overwrite does {_them(look.changed)} again")
-    if look.failed:
-        names = some_names([job.source for job in look.failed])
-        terminal.warn(f"failed before: {names}; --retry-failed tries {_them(look.failed)} again")
 
 
 def _them(jobs: Sequence[PhotoJob]) -> str:

@@ -39,7 +39,9 @@ from facerestore.io import (
     resolve_format,
     write_image,
 )
+from facerestore.pipeline.candidates import chooses_by_face
 from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import AUTO
 from facerestore.pipeline.selection import absent_indices
 from facerestore.types import DecodedImage, Metadata
 from facerestore.weights import WeightsStore
@@ -228,12 +230,15 @@ def _show_plan(request: PhotosRequest, jobs: Sequence[PhotoJob], sheet: Path, te
 
 
 def _weights_names(request: PhotosRequest) -> list[str]:
-    """Return the names of the weights that are compared."""
+    """Return the names of the weights that are compared; `AUTO` where each face chooses.
+
+    Raises:
+        WeightsError: some are not here.
+    """
     store = WeightsStore(offline=request.restore.offline)
-    return [
-        choose(RESTORE.purpose, config, store).name
-        for config in sheets.sheet_configs(request.restore, store=store)
-    ]
+    configs = sheets.sheet_configs(request.restore, store=store)
+    chosen = [(config, choose(RESTORE.purpose, config, store).name) for config in configs]
+    return [AUTO if chooses_by_face(config) else name for config, name in chosen]
 
 
 def _compare_all(run: _SheetRun, jobs: Sequence[PhotoJob], *, steps: int) -> Generator[None, None, None]:
@@ -285,7 +290,8 @@ def _tell_photo(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: flo
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
     run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
-    absent = absent_indices(run.request.restore.faces, number)
+    asked = run.request.restore
+    absent = absent_indices(asked.faces, number, dial=asked.dial)
     run.terminal.say_below([*_cell_lines(run, found.facts["faces"]), *map(absent_words, absent)])
     for message in _failure_words(run, found.facts["faces"]):
         run.terminal.warn(f"error: {name}: {message}")

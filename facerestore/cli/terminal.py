@@ -44,11 +44,13 @@ class Terminal:
         verbosity: -1 quiet, 0 normal, 1 verbose.
         stdout_taken: standard output carries a picture or JSON, so that text goes to standard error.
         progress: a bar may be shown.
+        listing: what is said is all that is made, so that the work ends where nobody reads it any more.
     """
 
     verbosity: int = 0
     stdout_taken: bool = False
     progress: bool = True
+    listing: bool = False
     _live: list[Console] = field(default_factory=list, init=False, repr=False, compare=False)
     """The console that draws the bar, while one is shown: it alone can print above it."""
     _detail: list[Callable[[str], None]] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -85,7 +87,10 @@ class Terminal:
     def _print(self, text: str, stream: TextIO) -> None:
         """Print a line, on a terminal above the bar where one is shown.
 
-        Where nobody reads any more, nothing ends by it: what is asked for is the files, and these are not talk.
+        Where nobody reads any more, nothing ends by it but a listing: what is asked for is the files.
+
+        Raises:
+            BrokenPipeError: nobody reads a listing any more.
         """
         text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
         try:
@@ -95,6 +100,8 @@ class Terminal:
             else:
                 typer.echo(text, file=stream)
         except OSError as error:
+            if self.listing and isinstance(error, BrokenPipeError) and stream is sys.stdout:
+                raise
             silence(stream)
             if stream is not sys.stderr:
                 self.warn(

@@ -46,13 +46,16 @@ class LicenceFilter(StrEnum):
     PERMISSIVE = "permissive"
 
 
-_NameOrBackend = Annotated[
+_NameOrFile = Annotated[
     str,
     typer.Argument(
-        metavar="NAME",
-        help="A name of 'facerestore weights list', or a backend that has no published weights.",
+        metavar="NAME|FILE",
+        help="A name of 'facerestore weights list', a file, or a backend that has no published weights.",
     ),
 ]
+_ALWAYS_TOLD = ("purpose", "backend", "size_bytes", "sha256")
+"""What every file has, so that it is said where it is not known."""
+
 _Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of 'facerestore weights list'.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
 _License = Annotated[
@@ -101,19 +104,25 @@ def list_command(
     typer.echo(automatic_choice(store))
 
 
-@subcommand(weights_app, "info", "facerestore weights info gpen.bfr-512")
-def info_command(name: _NameOrBackend, as_json: _Json = False) -> None:
-    """Show all about one file: terms, training data, source, paper, addresses, hash, and where it lies."""
+@subcommand(
+    weights_app,
+    "info",
+    "facerestore weights info gpen.bfr-512",
+    "facerestore weights info lite.safetensors",
+)
+def info_command(name: _NameOrFile, as_json: _Json = False) -> None:
+    """Show all about one file: terms, training data, source, paper, addresses, hash, and where it lies.
+
+    Of a file that has no name here, what it says of itself, or whose network it is; nothing in it is run.
+    """
     store = _store()
-    unpublished = store.catalog.unpublished.get(name)
-    facts = {"backend": name, "notes": unpublished} if unpublished else _facts_of(store, store.entry(name))
+    facts = _facts_of_any(store, name)
     if as_json:
         print_json(facts)
         return
     width = max(len(key) for key in facts) + 2
     for key, value in facts.items():
-        lines = value if isinstance(value, list) else ["unknown" if value is None else str(value)]
-        for number, line in enumerate(lines):
+        for number, line in enumerate(_fact_lines(key, value)):
             typer.echo(f"{'' if number else key.replace('_', ' '):<{width}}{line}")
 
 
@@ -318,6 +327,28 @@ def _say_basis(store: WeightsStore, name: str, *, is_new_pin: bool) -> None:
         typer.echo(f"{name}: sha256 as in the catalog", err=True)
 
 
+def _facts_of_any(store: WeightsStore, name: str) -> dict[str, Any]:
+    """Return what is known of weights by their name, of a backend without any, or of a file."""
+    from facerestore.weights.weights_file import looks_like_path
+
+    if (notes := store.catalog.unpublished.get(name)) is not None:
+        return {"backend": name, "notes": notes}
+    if name in store.catalog.entries or not looks_like_path(name):
+        return _facts_of(store, store.entry(name))
+    from facerestore.pipeline.file_facts import file_facts
+
+    return file_facts(Path(name).expanduser(), store)
+
+
+def _fact_lines(key: str, value: object) -> list[str]:
+    """Return the lines of a fact for people: none for what weights need not have, and have not."""
+    if value in (None, ""):
+        return ["unknown"] if key in _ALWAYS_TOLD else []
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    return value if isinstance(value, list) else [str(value)]
+
+
 def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
     """Return what is known of an entry, in the order in which people want it."""
     path, licence = store.locate(entry.name), store.catalog.licence_of(entry)
@@ -331,6 +362,8 @@ def _facts_of(store: WeightsStore, entry: WeightsEntry) -> dict[str, Any]:
         "size_bytes": _size_bytes(store, entry),
         "face_size": entry.face_size,
         "character": entry.character,
+        "detail_of": entry.detail_of,
+        "refines": entry.refines,
         "licence": entry.licence,
         "licence_name": licence.name,
         "licence_url": licence.url,

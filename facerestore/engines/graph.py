@@ -118,18 +118,26 @@ def open_graph(
             tensors |= {f"{BASE}{name}": value for name, value in found.items()}
         place = place or Place()
         place = replace(place, threads=place.threads or share_of_cores())
-        return OnnxEngine(model, place, name=str(file.path), parameters=tensors)
+        return OnnxEngine(model, place, name=str(file.path), parameters=tensors, others=(TORCH,))
 
 
-def open_engine(file: WeightsFile, place: Place, module: Callable[[WeightsFile], nn.Module]) -> Engine:
+def open_engine(
+    file: WeightsFile, place: Place, module: Callable[[WeightsFile], nn.Module], *, arch: str
+) -> Engine:
     """Return the network of a weights file: its graph where that is to run, else ``module`` of it in torch.
+
+    Args:
+        file: the weights.
+        place: where it runs.
+        module: makes the network; what is in a file whose header calls its network otherwise, that tells.
+        arch: what the header calls the network.
 
     Raises:
         CheckpointError: the file is damaged, or of another network.
         ConfigError: the provider is unknown or not available here.
         BackendError: ONNX Runtime is not installed.
     """
-    if runs_graph(file, place):
+    if file.metadata.get("arch") == arch and runs_graph(file, place):
         return open_graph(file, place)
     from facerestore.engines.torch_module import TorchEngine
 
@@ -147,6 +155,8 @@ def _mixed(file: WeightsFile, names: list[str], mix: Mix | None) -> Mapping[str,
     base = _tensors(look_at(mix.base), names)
     if DETAIL_OF not in file.metadata:
         return mixed(base, _tensors(file, names), mix.share, name=str(file.path))
+    if strange := [name for name in file.tensors if name not in names]:
+        raise MalformedError(f"it holds '{strange[0]}', which its network does not take")
     trained = [name for name in names if name in file.tensors]
     return {**base, **mixed(base, _tensors(file, trained), mix.share, name=str(file.path))}
 
@@ -160,6 +170,8 @@ def _tensors(file: WeightsFile, names: list[str]) -> Mapping[str, NDArray[Any]]:
     found = {}
     for name in names:
         kind, shape, start, end = file.tensors[name]
+        if kind not in KINDS:
+            raise MalformedError(f"'{name}' is of the kind {kind}, and its graph takes {', '.join(KINDS)}")
         kind = np.dtype(KINDS[kind])
         flat = np.frombuffer(held, kind, count=(end - start) // kind.itemsize, offset=start)
         found[name.removeprefix(GRAPH_TENSORS)] = flat.reshape(shape)

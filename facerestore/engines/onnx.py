@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class OnnxEngine:
         name: str = "",
         parameters: Mapping[str, NDArray[Any]] | None = None,
         blocked: bool = True,
+        others: Sequence[str] = (),
     ) -> None:
         """Load the network.
 
@@ -67,6 +69,7 @@ class OnnxEngine:
             parameters: tensors that the model names and does not hold; copied (its AddExternalInitializers).
             blocked: on a CPU, weights are put into blocks of channels, which takes longer and as much memory again, for
                 a network that then runs in three quarters of the time.
+            others: packages that could have been named in the provider's place, for messages.
 
         Raises:
             BackendError: onnxruntime is not installed, or the provider cannot run the network.
@@ -76,7 +79,7 @@ class OnnxEngine:
         name = name or str(model)
         runtime = required_package("onnxruntime", what=f"'{name}'", install=INSTALL, error=BackendError)
         runtime.disable_telemetry_events()  # on Windows it has some; nothing leaves this machine
-        provider = _provider(place, runtime.get_available_providers())
+        provider = _provider(place, runtime.get_available_providers(), others)
         options = _options(runtime, place, parameters or {}, blocked=blocked)
         self._session = _session(runtime, model, options, provider, place, name)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -103,7 +106,7 @@ class OnnxEngine:
         return [y.astype("float32", copy=False) if y.dtype == "float16" else y for y in found]
 
 
-def _provider(place: Place, built_in: list[str]) -> str:
+def _provider(place: Place, built_in: list[str], others: Sequence[str]) -> str:
     """Return the provider to take, by the name that users give it.
 
     Raises:
@@ -116,7 +119,8 @@ def _provider(place: Place, built_in: list[str]) -> str:
     remedy = REMEDIES.get(asked, "")
     if place.provider is None:
         remedy = f"it was taken because the device is {place.device}; {remedy}; or give --provider cpu"
-    raise unknown_provider(asked, list(PROVIDERS), available, remedy=remedy)
+    here = [*available, *(package for package in others if find_spec(package) is not None)]
+    raise unknown_provider(asked, [*PROVIDERS, *others], here, remedy=remedy)
 
 
 def _options(runtime: Any, place: Place, parameters: Mapping[str, NDArray[Any]], *, blocked: bool) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from facerestore.errors import ConfigError
+from facerestore.errors import ConfigError, count
 from facerestore.evaluation.cases import NAMES_SHOWN
 from facerestore.evaluation.result import Evaluation, FaceResult, MethodFacts, MetricFacts
 
@@ -107,7 +107,7 @@ def _unlike_faces(first: Named, second: Named) -> Iterator[tuple[str, str, str]]
     changed = [name for name in sorted(set(one) & set(other)) if one[name] != other[name]]
     if changed:
         name = changed[0]
-        what = f"pixels of {len(changed)} faces (such as {', '.join(changed[:NAMES_SHOWN])}), sha256"
+        what = f"pixels of {count(len(changed), 'face')} (such as {', '.join(changed[:NAMES_SHOWN])}), sha256"
         yield what, one[name][:12], other[name][:12]
 
 

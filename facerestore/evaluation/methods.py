@@ -71,7 +71,7 @@ class Network:
     """A restoration network, with its parser where it needs one.
 
     Args:
-        pipeline: one for aligned faces, as ``sheet_pipelines`` makes it; its restorer is run on each whole crop, and
+        pipeline: one for aligned faces, as ``pipelines_of`` makes it; its restorer is run on each whole crop, and
             nothing of the pipeline's judging and blending.
     """
 

@@ -8,6 +8,7 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
+from facerestore.errors import count
 from facerestore.evaluation.cases import CaseSource
 from facerestore.evaluation.methods import INPUT, Method
 from facerestore.evaluation.result import Evaluation, FaceResult, MetricFacts
@@ -50,9 +51,9 @@ def ranked_cases(
         if own is not None and before is not None:
             found.append((metric.gain(own, before), face))
     found.sort(key=lambda item: -item[0])
-    count = min(shown, len(found) // 2) if len(found) > 1 else len(found)
-    best = [ShownCase(face, gain, True) for gain, face in found[:count]]
-    worst = found[max(count, len(found) - count) :] if len(found) > 1 else []
+    each = min(shown, len(found) // 2) if len(found) > 1 else len(found)
+    best = [ShownCase(face, gain, True) for gain, face in found[:each]]
+    worst = found[max(each, len(found) - each) :] if len(found) > 1 else []
     return best + [ShownCase(face, gain, False) for gain, face in reversed(worst)]
 
 
@@ -80,7 +81,7 @@ def case_picture(
     files = {each.name: each for each in source.files}
     ranked = ranked_cases(evaluation, method.name, metric)
     best, worst = ([case for case in ranked if case.is_best is wanted] for wanted in (True, False))
-    by = f"by the gain in {metric.title} over the input; {len(evaluation.faces)} faces"
+    by = f"by the gain in {metric.title} over the input; {count(len(evaluation.faces), 'face')}"
     groups, columns = [Group(f"{method.name}: best and worst cases, {by}", [])], 1
     for pair in zip_longest(best, worst):
         titles, tiles = [], list[Tile]()

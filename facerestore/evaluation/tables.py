@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from facerestore.errors import count
 from facerestore.evaluation.bootstrap import Estimate, estimate
 from facerestore.evaluation.cases import NAMES_SHOWN
 from facerestore.evaluation.methods import INPUT
@@ -34,9 +35,9 @@ def markdown(evaluation: Evaluation, *, against: str = INPUT, notes: Sequence[st
         f"## Gain over {against}\n\n{_GAIN}\n\n{gain_table(evaluation, against)}",
     ]
     parts_by: dict[str, int] = Counter(by for by, _, _ in evaluation.parts())
-    for column, count in parts_by.items():
+    for column, parts_of in parts_by.items():
         # One set is the whole, which stands above already.
-        if column != "all" and (column != "set" or count > 1):
+        if column != "all" and (column != "set" or parts_of > 1):
             parts.append(f"## By {column}\n\n{split_table(evaluation, column)}")
     parts += [part for part in (_not_measured(evaluation), _left_out(evaluation)) if part]
     if notes:
@@ -157,8 +158,8 @@ def _opening_paragraph(evaluation: Evaluation) -> str:
         else " Faces that came at full size have no lower resolution that is known: there bicubic is the input."
     )
     return (
-        f"{len(evaluation.faces)} faces{of_sets}, {protocol['face_size']} px, {origin}. Means over faces, in brackets"
-        f" their 95% bootstrap intervals; arrows say which way is better.{compared}{unknown}"
+        f"{count(len(evaluation.faces), 'face')}{of_sets}, {protocol['face_size']} px, {origin}. Means over faces, in"
+        f" brackets their 95% bootstrap intervals; arrows say which way is better.{compared}{unknown}"
     )
 
 
@@ -189,7 +190,7 @@ def _protocol_lines(evaluation: Evaluation) -> str:
     for method in evaluation.methods:
         facts = {key: value for key, value in method.facts.items() if value is not None}
         if "tuned_on" in facts:
-            facts["tuned_on"] = f"{len(facts['tuned_on'])} faces"
+            facts["tuned_on"] = count(len(facts["tuned_on"]), "face")
         lines.append(f"- {method.name}: {_in_words(facts)}")
     lines.append(f"- versions: {_in_words(evaluation.versions)}")
     return "\n".join(lines)

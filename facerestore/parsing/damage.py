@@ -80,6 +80,8 @@ def load_damage_network(file: WeightsFile) -> PartsNet:
 
     state = load_state_dict(file)
     try:
+        if (last := "label.weight") not in state:
+            raise ValueError(f"it lacks '{last}'")
         config = parts_config(shapes_of(state))
         if config.classes != 1:
             raise ValueError(f"it tells {config.classes} classes apart, not damage alone")
@@ -103,7 +105,7 @@ def load_damage_finder(source: WeightsSource, *, place: Place | None = None) -> 
     """
     file = open_weights(source)
     size = trained_size(file.metadata, default=FACE_SIZE)
-    return DamageFinder(open_engine(file, place or Place("cpu"), _module), face_size=size)
+    return DamageFinder(open_engine(file, place or Place("cpu"), _module, arch=NAME), face_size=size)
 
 
 def _module(file: WeightsFile) -> DamageShares:

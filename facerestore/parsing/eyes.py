@@ -94,7 +94,7 @@ def load_eye_reader(source: WeightsSource, *, place: Place | None = None) -> Eye
         CheckpointError: the file is unsafe, corrupt or of another network.
         ConfigError: the place has a provider that is not here.
     """
-    return EyeReader(open_engine(open_weights(source), place or Place("cpu"), _module))
+    return EyeReader(open_engine(open_weights(source), place or Place("cpu"), _module, arch=NAME))
 
 
 def _module(file: WeightsFile) -> ClosedEyes:

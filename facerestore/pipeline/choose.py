@@ -140,9 +140,10 @@ def _mixed(
         entries = store.catalog.entries
         drawing = next((own for own in entries.values() if own.detail_of == chosen.name), None)
         if drawing is None:
+            known = dict.fromkeys(own.detail_of for own in entries.values() if own.detail_of)
             raise ConfigError(
                 f"weights '{chosen.name}' have no detail to be drawn, and detail {wanted:g} was given; leave it out, or"
-                f" choose one of {', '.join(own.detail_of for own in entries.values() if own.detail_of)}"
+                f" choose one of {', '.join(known)}"
             )
         chosen, base = installed_weights(drawing.name, store, purpose=drawing.purpose), chosen.name
     share = share if wanted is None else wanted

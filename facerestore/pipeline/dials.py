@@ -38,18 +38,19 @@ def dialled(
         config: with a dial or without.
         line_for: returns the pipeline of `undialled` with the detail of a configuration.
     """
-    base, own = replace(base, config=replace(config, dial="")), {}
-    for index, dial in parse_dial(config.dial).items():
-        single = replace(config, dial="", faces=str(index), **dial.fields)
-        own[index] = replace(line_for(single), config=single)
-    if not own:
+    base, dials = replace(base, config=replace(config, dial="")), parse_dial(config.dial)
+    if not dials:
         return base
-    work = _Dialled(base, own)
+    lines = {
+        index: line_for(replace(config, dial="", faces=str(index), **dial.fields))
+        for index, dial in dials.items()
+    }
+    work = _Dialled(base, lines, {index: dial.fields for index, dial in dials.items()})
     procedure = replace(
         base.procedure,
         judge=work.judge,
-        parse=lambda parts, photo: work.by_line("parse", photo),
-        restore=lambda parts, photo: work.by_line("restore", photo),
+        parse=partial(work.by_line, "parse"),
+        restore=partial(work.by_line, "restore"),
         blend=work.blend,
         notes=work.notes,
         pasted=lambda parts, face: {},  # what a face's own line says of it is told with the rest
@@ -65,41 +66,50 @@ class _Dialled:
     Attributes:
         base: restores the faces that have no dial.
         own: the line of each that has, by its index.
+        settings: what its dial says, as fields of the configuration.
     """
 
     base: RestorePipeline
     own: Mapping[int, RestorePipeline]
+    settings: Mapping[int, Mapping[str, Any]]
 
-    def line_of(self, index: int) -> RestorePipeline:
-        """Return the line of a face."""
-        return self.own.get(index, self.base)
+    def undialled(self, parts: Parts) -> RestorePipeline:
+        """Return the line of the faces without a dial, asked for what the whole is."""
+        return replace(self.base, config=replace(parts.config, dial=""))
+
+    def line_of(self, parts: Parts, index: int) -> RestorePipeline:
+        """Return the line of a face, asked for what the whole is, but for what its dial says."""
+        if index not in self.own:
+            return self.undialled(parts)
+        config = replace(parts.config, dial="", faces=str(index), **self.settings[index])
+        return replace(self.own[index], config=config)
 
     def judge(self, parts: Parts, photo: Passage) -> Passage:
         """Return the photo with the decision of each face, made by its own line where it is one of those chosen."""
-        judged = self.base.procedure.judge(self.base, photo)
+        judged = self.base.procedure.judge(self.undialled(parts), photo)
         faces, qualities = list(judged.faces), list(judged.qualities)
-        chosen = select_faces(self.base.config.faces, photo.found, photo.pixels.shape)
+        chosen = select_faces(parts.config.faces, photo.found, photo.pixels.shape)
         for index in chosen & self.own.keys():
-            line = self.own[index]
+            line = self.line_of(parts, index)
             one = line.procedure.judge(line, photo)
             faces[index], qualities[index] = one.faces[index], one.qualities[index]
         return replace(judged, faces=faces, qualities=qualities)
 
-    def by_line(self, name: str, photo: Passage) -> Passage:
+    def by_line(self, name: str, parts: Parts, photo: Passage) -> Passage:
         """Return the photo after a stage; faces whose lines have the same networks go through it together."""
         faces = list(photo.faces)
-        for line, indices in self._groups(range(len(faces))):
+        for line, indices in self._groups(parts, range(len(faces))):
             stage: LineStage = getattr(line.procedure, name)
             done = stage(line, replace(photo, faces=[faces[index] for index in indices]))
             for index, face in zip(indices, done.faces, strict=True):
                 faces[index] = face
         return replace(photo, faces=faces)
 
-    def _groups(self, indices: Iterable[int]) -> Iterator[tuple[RestorePipeline, list[int]]]:
+    def _groups(self, parts: Parts, indices: Iterable[int]) -> Iterator[tuple[RestorePipeline, list[int]]]:
         """Yield lines with the indices of their faces; what they ask for beside the networks may differ."""
         groups: dict[int, tuple[RestorePipeline, list[int]]] = {}
         for index in indices:
-            line = self.line_of(index)
+            line = self.line_of(parts, index)
             groups.setdefault(id(line.restorer), (line, []))[1].append(index)
         yield from groups.values()
 
@@ -108,34 +118,37 @@ class _Dialled:
         pastes = [
             paste
             for index, face in enumerate(photo.faces)
-            for paste in stages.pastes_of(replace(photo, faces=[face]), partial(serving, self.line_of(index)))
+            for paste in stages.pastes_of(
+                replace(photo, faces=[face]), partial(serving, self.line_of(parts, index))
+            )
         ]
-        return stages.put_back(self.base, photo, pastes)
+        return stages.put_back(self.undialled(parts), photo, pastes)
 
     def notes(self, parts: Parts, photo: Passage) -> list[str]:
         """Return what people should know of a photo, of each face in the words of its own line."""
-        told = [line.procedure.notes(line, part) for line, part in self._apart(photo)]
+        told = [line.procedure.notes(line, part) for line, part in self._apart(parts, photo)]
         return [*dict.fromkeys(note for notes in told for note in notes)]
 
     def tell(self, parts: Parts, photo: Passage, report: dict[str, Any]) -> dict[str, Any]:
         """Return the report with what each face's own line says of it."""
         for index, face in enumerate(photo.faces):
-            line, entry = self.line_of(index), report["faces"][index]
+            line, entry = self.line_of(parts, index), report["faces"][index]
             entry |= line.procedure.pasted(line, face)
             if index in self.own:
                 done = face.decision.outcome is Outcome.RESTORED
                 entry |= {"strength": line.config.strength if done else 0.0}
                 entry |= {} if line.config.detail is None else {"detail": line.config.detail}
-        told = [line.procedure.tell(line, part, dict(report)) for line, part in self._apart(photo)]
+        told = [line.procedure.tell(line, part, dict(report)) for line, part in self._apart(parts, photo)]
         used = {name: digest for one in told if "auto" in one for name, digest in one["auto"]["used"].items()}
         if "auto" in told[0]:
             told[0]["auto"] |= {"used": used}
         return told[0]
 
-    def _apart(self, photo: Passage) -> Iterator[tuple[RestorePipeline, Passage]]:
+    def _apart(self, parts: Parts, photo: Passage) -> Iterator[tuple[RestorePipeline, Passage]]:
         """Yield each line with the photo in which its own faces alone were restored; first the base."""
-        lines = [(self.base, [index for index in range(len(photo.faces)) if index not in self.own])]
-        lines += [(line, [index]) for index, line in self.own.items() if index < len(photo.faces)]
+        rest = [index for index in range(len(photo.faces)) if index not in self.own]
+        lines = [(self.undialled(parts), rest)]
+        lines += [(self.line_of(parts, index), [index]) for index in self.own if index < len(photo.faces)]
         for line, indices in lines:
             faces = [
                 face if index in indices else replace(face, restored=None, choice=None)

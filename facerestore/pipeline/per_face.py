@@ -214,7 +214,7 @@ class _PerFace:
         parsers = dict.fromkeys(line.parser.name for line in ran if line.parser is not None)
         fidelities = [f for line in ran if (f := line.restorer.descriptor.fidelity) is not None]
         return report | {
-            "face_size": parts.restorer.face_size if len(self.lines.candidates) == 1 else None,
+            "face_size": face_size_of(parts),
             "parser": ", ".join(parsers) or report["parser"],
             "fidelity": fidelities[0] if fidelities else None,
             "auto": {
@@ -302,6 +302,13 @@ def facts_of(available: Available) -> PipelineFacts:
         bundled=all(candidate.bundled for candidate in available.candidates),
         commercial_use=next((use for use in ("no", "unclear") if use in uses), "yes"),
     )
+
+
+def face_size_of(parts: Parts) -> int | None:
+    """Return the side of the faces that a line gives, pixels; None where each face has a network of its own."""
+    restorer = parts.restorer
+    several = isinstance(restorer, FirstRestorer) and len(restorer.lines.candidates) > 1
+    return None if several else restorer.face_size
 
 
 def networks_passed_over(pipeline: RestorePipeline) -> list[tuple[str, str]]:

@@ -219,6 +219,10 @@ def _check_asked(pipeline: RestorePipeline, output: OutputConfig) -> list[str]:
         raise ConfigError(
             f"faces is '{config.faces}', but indices change from frame to frame; give all, largest or center for a clip"
         )
+    if config.dial:
+        raise ConfigError(
+            f"dial is '{config.dial}', but indices change from frame to frame; leave it out for a clip"
+        )
     needed = [*_flags(output, ("keep_originals", "c2pa_key")), *(["--official"] if config.official else [])]
     if needed:
         raise ConfigError(f"{', '.join(needed)} is for photos; leave it out for a clip")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from facerestore.errors import WeightsError, parse_whole, refusing
-from facerestore.weights.catalog import PURPOSES, Catalog, extended, is_name
+from facerestore.weights.catalog import PURPOSES, Catalog, WeightsEntry, extended, is_name
 from facerestore.weights.files import copy_hashed, exclusive, read_json, write_json
 from facerestore.weights.mixing import DETAIL_OF, REFINES
 from facerestore.weights.weights_file import look_at
@@ -67,10 +67,13 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
     """Return what the header of a file says, to install it as ``name``; None for a file that says nothing.
 
     Raises:
-        WeightsError: the name is not fit for this file.
+        WeightsError: the name is not fit for this file, the file is cut short or damaged, or it is to be used with
+            weights that do not go with it.
     """
-    file = look_at(path) if path.is_file() else None
-    header = file.metadata if file is not None and file.torn is None else {}
+    file = look_at(path)
+    if file.torn is not None and path.suffix == ".safetensors":
+        raise WeightsError(f"{path} is damaged: {file.torn}; get or export it again")
+    header = file.metadata if file.torn is None else {}
     backend, purpose = header.get("backend"), header.get("purpose")
     if backend is None or purpose not in PURPOSES:
         return None
@@ -78,33 +81,55 @@ def examine(name: str, path: Path, catalog: Catalog) -> OwnWeights | None:
         raise WeightsError(
             f"{path} is for the backend '{backend}'; call it '{backend}.mine', or so in lower case, not {name!r}"
         )
-    licence = header.get("licence", "unstated")
-    weights: dict[str, Any] = {
+    weights = {
         "file": f"{name}.safetensors",
+        "paper": "none: weights of your own",
+        **stated(header, name=str(path)),
+    }
+    for key, does in ((REFINES, "refines"), (DETAIL_OF, "draws detail over")):
+        if key not in header:
+            continue
+        if fault := _unfit(catalog.entries.get(header[key]), purpose, refined=key == REFINES):
+            raise WeightsError(f"{path} {does} '{header[key]}', which {fault}")
+        weights[key] = header[key]
+    licence = weights["licence"]
+    known = licence in catalog.licences
+    return OwnWeights(name, weights, None if known else {"name": licence, "url": "none", "notice": NOTICE})
+
+
+def stated(header: Mapping[str, str], *, name: str) -> dict[str, Any]:
+    """Return what the header of a file that ``train export`` wrote states of it, as fields of a catalog entry.
+
+    Args:
+        header: of the file.
+        name: of the file, for messages.
+
+    Raises:
+        WeightsError: it states a face size that is none.
+    """
+    licence = header.get("licence", "unstated")
+    fields: dict[str, Any] = {
         "licence": licence,
         "commercial_use": "yes" if licence in PERMISSIVE else "unclear",
         "training_data": header.get("data", "unstated"),
-        "source": f"facerestore train {header.get('recipe', backend)}, {header.get('step', '?')} steps",
-        "paper": "none: weights of your own",
-        "purpose": purpose,
+        "source": f"facerestore train {header.get('recipe', header.get('backend'))}, {header.get('step', '?')} steps",
+        "purpose": header.get("purpose"),
     }
-    if REFINES in header:
-        if header[REFINES] not in catalog.entries:
-            raise WeightsError(f"{path} refines '{header[REFINES]}', which are no weights of the catalog")
-        weights["refines"] = header[REFINES]
-    if DETAIL_OF in header:
-        if header[DETAIL_OF] not in catalog.entries:
-            raise WeightsError(
-                f"{path} draws detail over '{header[DETAIL_OF]}', which are no weights of the catalog"
-            )
-        weights["detail_of"] = header[DETAIL_OF]
     if "face_size" in header:
         with refusing(
-            lambda why: WeightsError(f"{path}: its header's face_size is no side in pixels: {why}")
+            lambda why: WeightsError(f"{name}: its header's face_size is no side in pixels: {why}")
         ):
-            weights["face_size"] = parse_whole(header["face_size"], most=MOST_SIDE_PX)
-    known = licence in catalog.licences
-    return OwnWeights(name, weights, None if known else {"name": licence, "url": "none", "notice": NOTICE})
+            fields["face_size"] = parse_whole(header["face_size"], most=MOST_SIDE_PX)
+    return fields
+
+
+def _unfit(other: WeightsEntry | None, purpose: str, *, refined: bool) -> str | None:
+    """Return why weights of a purpose cannot be used with others; None where nothing speaks against it."""
+    if other is None:
+        return "are no weights of the catalog"
+    if other.purpose != purpose:
+        return f"are for the purpose '{other.purpose}', not '{purpose}'"
+    return "refine others themselves" if refined and other.refines is not None else None
 
 
 def install(own: OwnWeights, source: Path, folder: Path, *, home: Path, timeout_s: float) -> Path:

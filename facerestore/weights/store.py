@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facerestore.errors import WeightsError
 from facerestore.weights import checks, licence, own, records
-from facerestore.weights.catalog import Catalog, WeightsEntry, load_catalog
+from facerestore.weights.catalog import Catalog, WeightsEntry, is_name, load_catalog
 from facerestore.weights.checks import Verdict, check_fit, use_of
 from facerestore.weights.files import (
     copy_hashed,
@@ -250,7 +250,13 @@ class WeightsStore:
                 f"the name {name!r} is taken by weights of your own; give another, or run"
                 f" 'facerestore weights remove {name}' first"
             )
-        found = None if name in self.catalog.entries else own.examine(name, path, self.catalog)
+        if is_name(name) and not path.is_file():
+            raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
+        found = (
+            None
+            if name in self.catalog.entries or not path.is_file()
+            else own.examine(name, path, self.catalog)
+        )
         if found is not None:
             target = own.install(
                 found, path, self.folder, home=self.home, timeout_s=self._transfer.lock_timeout_s
@@ -267,8 +273,6 @@ class WeightsStore:
             raise WeightsError(
                 f"weights {name!r} come with facerestore and are never replaced; import others by their name"
             )
-        if not path.is_file():
-            raise WeightsError(f"cannot import {path} as {name!r}: there is no such file")
         target = self.folder / entry.file
         with self._exclusively(entry, _silent):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,25 +27,45 @@ ALL = "all"
 def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[RestoreConfig]:
     """Return one configuration for each item of the lists ``config.backend`` or ``config.weights``.
 
-    Items are separated by commas. One of ``backend`` is a backend's name, ``auto`` (the weights that come first, for
-    all faces: a sheet compares networks), ``all`` (every backend that has weights on this machine), the catalog name of
-    weights, or a file; one of ``weights`` is a catalog name or a file.
-    Items that mean the same weights are taken once.
+    Items are separated by commas. One of ``backend`` is a backend's name, ``auto`` (each face has the installed network
+    that suits it), ``all`` (every backend that has weights on this machine), the catalog name of weights, or a file;
+    one of ``weights`` is a catalog name or a file. Items that mean the same weights are taken once.
 
     Raises:
         ConfigError: both are lists, or an item is unknown.
         WeightsError: the weights of an item are not here; the message names the command that fetches them.
     """
+    return _distinct(_asked(config, store), store)
+
+
+def network_configs(config: RestoreConfig, *, store: WeightsStore) -> list[RestoreConfig]:
+    """Return configurations as `sheet_configs` does, of one network each: ``auto`` is the weights that come first."""
+    asked = _asked(config, store)
+    return _distinct([_of_one_network(single, store) for single in asked], store)
+
+
+def _asked(config: RestoreConfig, store: WeightsStore) -> list[RestoreConfig]:
+    """Return what the lists of a configuration ask for, an item each."""
     if config.weights is not None:
         if len(split_list(config.backend)) > 1 or config.backend == ALL:
             raise ConfigError("give a list of backends or a list of weights, not both")
-        wanted = [replace(config, weights=item) for item in split_list(config.weights)]
-    else:
-        wanted = [single for item in split_list(config.backend) for single in _meant_by(item, config, store)]
+        return [replace(config, weights=item) for item in split_list(config.weights)]
+    return [single for item in split_list(config.backend) for single in _meant_by(item, config, store)]
+
+
+def _of_one_network(config: RestoreConfig, store: WeightsStore) -> RestoreConfig:
+    if chooses_by_face(config) and (candidates := usable(config, store).candidates):
+        return replace(config, weights=candidates[0].name)
+    return config
+
+
+def _distinct(configs: Iterable[RestoreConfig], store: WeightsStore) -> list[RestoreConfig]:
+    """Return the first configuration of each that mean the same weights."""
     distinct: dict[Path | str, RestoreConfig] = {}
-    for single in wanted:
-        if chooses_by_face(single) and (candidates := usable(single, store).candidates):
-            single = replace(single, weights=candidates[0].name)
+    for single in configs:
+        if chooses_by_face(single):
+            distinct.setdefault(AUTO, single)
+            continue
         chosen = choose(RESTORE.purpose, single, store)
         if single.backend == AUTO and chosen.path is not None:
             single = replace(single, weights=chosen.name)
@@ -53,18 +74,27 @@ def sheet_configs(config: RestoreConfig, *, store: WeightsStore) -> list[Restore
 
 
 def sheet_pipelines(config: RestoreConfig, *, store: WeightsStore | None = None) -> list[RestorePipeline]:
-    """Return the pipelines that the lists in ``config`` name (see `sheet_configs`), with one detector for all.
-
-    Their networks stay loaded together, so that each photo is read once: about the size of their files in memory, that
-    of a parser network once.
+    """Return the pipelines that the lists in ``config`` name (see `sheet_configs`), as `pipelines_of` does.
 
     Raises:
         FaceRestoreError: as `sheet_configs` and ``build_pipeline``.
     """
     store = store if store is not None else WeightsStore(offline=config.offline)
+    return pipelines_of(sheet_configs(config, store=store), store=store)
+
+
+def pipelines_of(configs: Iterable[RestoreConfig], *, store: WeightsStore) -> list[RestorePipeline]:
+    """Return the pipelines of configurations, with one detector for all.
+
+    Their networks stay loaded together, so that each photo is read once: about the size of their files in memory, that
+    of a parser network once.
+
+    Raises:
+        FaceRestoreError: as ``build_pipeline``.
+    """
     pipelines: list[RestorePipeline] = []
     parsers: dict[NetworkFacts, FaceParser] = {}
-    for single in sheet_configs(config, store=store):
+    for single in configs:
         built = build_pipeline(single, store=store)
         parser, told = built.parser, built.facts.parser
         if parser is not None and told is not None:

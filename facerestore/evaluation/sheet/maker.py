@@ -31,10 +31,11 @@ from facerestore.evaluation.sheet.rerun import CachedParser, Rerun
 from facerestore.imaging.blending import whole_face
 from facerestore.io import DEFAULT_MAX_PIXELS, as_decoded
 from facerestore.pictures.compare import close_up, face_square
+from facerestore.pipeline.per_face import face_size_of
 from facerestore.pipeline.report import search_facts
 from facerestore.pipeline.restore import RestorePipeline
 from facerestore.pipeline.selection import left_to_right, select_faces
-from facerestore.types import DecodedImage, DetectedFace, Image, Outcome
+from facerestore.types import DecodedImage, DetectedFace, Image, Outcome, RestoredFace
 
 if TYPE_CHECKING:
     from PIL import Image as PillowImage
@@ -172,7 +173,7 @@ class SheetMaker:
                 {
                     "backend": pipeline.restorer.name,
                     "weights": asdict(pipeline.facts),
-                    "face_size": pipeline.restorer.face_size,
+                    "face_size": face_size_of(pipeline),
                     "strength": config.strength,
                 }
                 for pipeline, configs in self._compared
@@ -275,9 +276,10 @@ class SheetMaker:
         column = {}
         for index in chosen:
             picture = self._cell_picture(result.image.pixels, found[index], scale)
-            restored = result.faces[index].decision.outcome is Outcome.RESTORED
-            seconds = rerun.seconds_per_face if restored else None
-            note = "" if restored else f"kept: {result.faces[index].decision.reason}"
+            face = result.faces[index]
+            restored = face.decision.outcome is Outcome.RESTORED
+            seconds = (face.seconds or rerun.seconds_per_face) if restored else None
+            note = _chosen_words(face) if restored else f"kept: {face.decision.reason}"
             fact = {
                 key: value for key, value in result.report["faces"][index].items() if key not in _OF_THE_FACE
             }
@@ -292,6 +294,10 @@ class SheetMaker:
 
 _OF_THE_FACE = ("index", "box", "landmarks", "score", "eye_distance_px")
 """Keys of a face's report that are the same in every column."""
+
+
+def _chosen_words(face: RestoredFace) -> str:
+    return "" if face.choice is None else f"by {face.choice.weights}"
 
 
 def _face_facts(index: int, face: DetectedFace, cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -331,7 +337,7 @@ def _sheet_columns(compared: Sequence[tuple[RestorePipeline, Sequence[RestoreCon
             group=group,
             name=names[group],
             strength=config.strength,
-            face_size=pipeline.restorer.face_size,
+            face_size=face_size_of(pipeline),
             licence=_LICENCE_NOTES.get(pipeline.facts.commercial_use or "", ""),
         )
         for group, (pipeline, configs) in enumerate(compared)

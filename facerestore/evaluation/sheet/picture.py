@@ -42,14 +42,14 @@ class SheetColumn:
         group: number of the pipeline; columns of one pipeline stand under one heading.
         name: the weights, for people.
         strength: share of the restored face, 0 to 1.
-        face_size: side of the restored faces, pixels.
+        face_size: side of the restored faces, pixels; None where each face has a network of its own.
         licence: what has to be said of the terms, such as ``non-commercial``; empty where nothing has.
     """
 
     group: int
     name: str
     strength: float
-    face_size: int
+    face_size: int | None
     licence: str = ""
 
 
@@ -59,7 +59,7 @@ class SheetCell:
 
     Attributes:
         picture: (S, S, 3) uint8 RGB, the face in the finished photo; None where the column failed.
-        note: why the face was kept, or what failed; empty where it was restored.
+        note: why the face was kept, what failed, or which network the face chose; else empty.
         seconds: the network's time for one face; None where it did not run.
     """
 
@@ -165,7 +165,7 @@ def _heading_groups(
 
 def _heading_details(column: SheetColumn, seconds: Sequence[float]) -> str:
     """Return what is said below the name of the weights: face size, and mean seconds of the page's faces."""
-    size = f"{column.face_size} px"
+    size = "face by face" if column.face_size is None else f"{column.face_size} px"
     return f"{size} · {_two_digits(sum(seconds) / len(seconds))} s/face" if seconds else size
 
 
