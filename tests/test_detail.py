@@ -95,8 +95,7 @@ def test_the_dial_chooses_weights_and_their_share(store, chosen, weights, share)
     assert (found.mix and found.mix.share) == share
 
 
-def test_weights_without_detail_refuse_it(store, tmp_path):
-    store = WeightsStore(tmp_path / "home")
+def test_weights_without_detail_refuse_it(store):
     store.import_file("lite.mine", store.require(DETAIL_LARGE))
     config = RestoreConfig(weights="psfr.clean-128", detail=0.5)
     with pytest.raises(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import photo
-from processes import HERE, RESTORING, ended, started, wait_for
+from processes import HERE, LONGEST_S, RESTORING, ended, started, wait_for
 
 from facerestore import files as temporary
 from facerestore.io import write_image
