@@ -15,7 +15,7 @@ from facerestore.backends.lite import LiteRestorer
 from facerestore.backends.mmrb import MMRBRestorer
 from facerestore.config import RestoreConfig
 from facerestore.errors import BackendError, CheckpointError, ConfigError
-from facerestore.evaluation.sheet import sheet_configs, sheet_pipelines
+from facerestore.evaluation.sheet import network_configs, pipelines_of
 from facerestore.parsing import LandmarkParser
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.candidates import Available, available, usable
@@ -348,10 +348,10 @@ def test_build_pipeline_loads_each_network_when_a_face_needs_it(tiny_store):
     assert np.array_equal(named.run(photo(200, 200)).image.pixels, large.image.pixels)
 
 
-def test_a_sheet_compares_networks_and_takes_the_first_for_auto(tiny_store):
-    (config,) = sheet_configs(RestoreConfig(aligned=True, device="cpu"), store=tiny_store)
+def test_a_comparison_of_networks_takes_the_first_for_auto(tiny_store):
+    (config,) = network_configs(RestoreConfig(aligned=True, device="cpu"), store=tiny_store)
     assert config.weights == "lite.tiny-256"
-    (line,) = sheet_pipelines(config, store=tiny_store)
+    (line,) = pipelines_of([config], store=tiny_store)
     assert line.restorer.name == "lite"
 
 

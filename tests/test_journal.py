@@ -536,9 +536,9 @@ def test_two_runs_on_one_folder_share_the_work_and_neither_reports_an_error(albu
 
 @posix
 def test_what_another_run_does_meanwhile_with_other_settings_is_told_and_counts_as_not_done(album):
-    first = started("--strength", "0.5", at="here('under way'); told()")
+    first = restoring("--strength", "0.5", at="here('under way'); told()")
     wait_for(first, "under way")
-    second = started(at="here('under way'); told()")
+    second = restoring(at="here('under way'); told()")
     wait_for(second, "under way")
     (code2, _, err2), (code1, out1, err1) = ended(second, "12345"), ended(first, "123456")
     assert (code1, code2) == (3, 0), (err1, err2)
