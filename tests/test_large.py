@@ -16,9 +16,9 @@ from facerestore.archs.lite import (
     LiteGenerator,
     RefiningGenerator,
     config_from_shapes,
-    doubled,
     seen_with,
 )
+from facerestore.archs.resizing import doubled
 from facerestore.backends import load_backend
 from facerestore.batch.settings import settings_of
 from facerestore.config import OutputConfig, RestoreConfig

@@ -71,7 +71,8 @@ def test_muon_steps_inner_convolutions_and_adamw_the_rest(tmp_path):
 DETAIL = (
     "data.face_size=64",
     "recipe.network={unshuffle=4, widths=[8, 8], blocks=[1, 1], fine_widths=[4, 4], fine_blocks=[1, 1]}",
-    "recipe.adversary={weight=0.4, width=4, cut_size=32, cuts=2, alone_steps=1, ramp_steps=2, none_db=5, full_db=9}",
+    "recipe.adversary={weight=0.4, width=4, cut_size=32, cuts=2, alone_steps=1, ramp_steps=2, none_db=5, full_db=9,"
+    " spectrum_weight=0.5}",
     "engine.steps=6",
     "engine.save_every=3",
     "engine.validate_every=3",

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from facerestore.archs.resizing import doubled
+
 SLOPE = 0.2  # of the leaky ReLU
 COLOURS = 3
 
@@ -205,9 +207,6 @@ class LiteGenerator(LiteTrunk):
 REDUCTION = 2
 """Side of a face that is refined over that at which the other network restores it."""
 
-CUBIC = -0.75
-"""Slope of the cubic convolution at its neighbours, as PyTorch and OpenCV have it; -0.5 in Keys 1981, eq. 15."""
-
 
 def seen_with(base: LiteGenerator, faces: Tensor) -> Tensor:
     """Return faces with what another network makes of them, reduced by area and enlarged again (bicubic).
@@ -221,23 +220,6 @@ def seen_with(base: LiteGenerator, faces: Tensor) -> Tensor:
     """
     restored = base(functional.avg_pool2d(faces, REDUCTION)).float().clamp(0, 1)  # B 3 S/2 S/2
     return torch.cat((faces, doubled(restored).clamp(0, 1)), dim=1)
-
-
-def doubled(x: Tensor) -> Tensor:
-    """Return B 3 H W pictures enlarged twice, B 3 2H 2W, as ``interpolate`` does by ``bicubic``.
-
-    By one convolution, of which each output is a quarter of the pixels: ONNX Runtime takes 30 times as long for its own
-    operator.
-    """
-    weights = torch.zeros(2, 5)  # of the even and odd pixels of a row, for the neighbours from -2 to 2
-    for parity, (first, fraction) in enumerate(((0, 0.75), (1, 0.25))):
-        distances = torch.tensor([1 + fraction, fraction, 1 - fraction, 2 - fraction])
-        near = ((CUBIC + 2) * distances - (CUBIC + 3)) * distances**2 + 1
-        far = ((CUBIC * distances - 5 * CUBIC) * distances + 8 * CUBIC) * distances - 4 * CUBIC
-        weights[parity, first : first + 4] = torch.where(distances <= 1, near, far)
-    kernel = torch.einsum("ay,bx->abyx", weights, weights).reshape(4, 1, 5, 5).repeat(COLOURS, 1, 1, 1)
-    padded = functional.pad(x, (2, 2, 2, 2), mode="replicate")
-    return functional.pixel_shuffle(functional.conv2d(padded, kernel.to(x), groups=COLOURS), 2)
 
 
 class RefiningGenerator(LiteGenerator):

@@ -31,6 +31,7 @@ from torch.nn import functional
 from facerestore.archs.convolution import convolve, repeated_pixels_weight
 from facerestore.archs.exporting import exporting
 from facerestore.archs.ops import LEAKY_SLOPE, normal_parameter
+from facerestore.archs.resizing import reduced
 
 # The classes of CelebAMask-HQ (arXiv 1907.11922).
 CLASSES = 19
@@ -221,10 +222,6 @@ class PSFRGeneratorRef(PSFRGenerator):
         return [condition] * len(self.config.sizes)
 
 
-HALF_WAY = (-0.09375, 0.59375, 0.59375, -0.09375)
-"""Share of the four pixels around in what lies half-way between two: Keys' cubic kernel of torch, of a = -0.75."""
-
-
 def resized_condition(condition: Tensor, size: int) -> Tensor:
     """Return the condition, B 22 H W, at one size: itself where it fits.
 
@@ -234,22 +231,8 @@ def resized_condition(condition: Tensor, size: int) -> Tensor:
     if condition.shape[-2:] == (size, size):
         return condition
     if exporting() and condition.shape[-1] % (2 * size) == 0:
-        return _reduced(condition, condition.shape[-1] // size)
+        return reduced(condition, condition.shape[-1] // size)
     return functional.interpolate(condition, size=(size, size), mode="bicubic", align_corners=False)
-
-
-def _reduced(planes: Tensor, step: int) -> Tensor:
-    """B C S S -> B C S/step S/step, bicubic without a low-pass filter, for an even step.
-
-    Each sample lies half-way between two pixels, so that it is always the same sum of four by four: a convolution, for
-    which ONNX Runtime takes a tenth of the time of its own resizing.
-    """
-    start, channels = step // 2 - 2, planes.shape[1]
-    if start < 0:
-        planes, start = functional.pad(planes, (1, 1, 1, 1), mode="replicate"), 0
-    taps = torch.tensor(HALF_WAY, device=planes.device)
-    kernel = torch.outer(taps, taps).expand(channels, 1, 4, 4)
-    return functional.conv2d(planes[..., start:, start:], kernel, stride=step, groups=channels)
 
 
 def one_hot(labels: Tensor) -> Tensor:

@@ -140,12 +140,15 @@ class Adversary:
         adversarial = pair_loss(scores[:PIXEL_SCORES], real_scores[:PIXEL_SCORES], counts)
         matching = matching_loss(activations, real_activations, counts)
         feature = matching_loss(fake.encoded, real.encoded, torch.ones_like(counts))
+        spectrum = []
+        if settings.spectrum_weight:
+            spectrum = [Term("spectrum", spectrum_loss(luma, real_luma), acts * settings.spectrum_weight)]
         return [
+            *spectrum,
             Term("coarse", coarse, acts * settings.coarse_weight),
             Term("fine", charbonnier(luma, real_luma), acts * settings.fine_weight),
             Term("chroma", charbonnier(drawn - luma, hq - real_luma), acts * settings.chroma_weight),
             Term("lattice", lattice_loss(luma, real_luma), acts * settings.lattice_weight),
-            Term("spectrum", spectrum_loss(luma, real_luma), acts * settings.spectrum_weight),
             Term("feature", feature, acts * settings.feature_weight),
             Term("matching", matching, say * settings.matching_weight),
             Term("adversarial", adversarial, say * settings.weight),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -195,7 +196,7 @@ class LiteRecipe(Recipe):
             fitted=self._fitted,
         )
 
-    @property
+    @cached_property
     def _rest(self) -> str:
         """The catalog name of what holds the tensors that are left out of the exported file; empty for none."""
         start = self.settings.start
