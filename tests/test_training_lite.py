@@ -116,6 +116,17 @@ def test_every_term_of_an_adversary_pulls_at_the_generator_alone(adversarial):
     assert all(key.endswith("bias") for key in still)  # of the last layers: pairs know differences only
 
 
+def test_the_rest_of_photos_is_judged_as_faces_are(tmp_path):
+    plan = adversary_plan(tmp_path, "recipe.task='background'", "recipe.layers=['head.', 'fine.']")
+    trained(plan, tmp_path / "run")
+    out = tmp_path / "photo.safetensors"
+    export_run(tmp_path / "run", out, licence="CC0-1.0", data="drawn pictures")
+    assert read_metadata(out)["purpose"] == "background"
+    made, begun = load_state_dict(out), load_state_dict(tmp_path / "given.safetensors")
+    changed = {key for key, value in begun.items() if not value.half().equal(made[key].half())}
+    assert changed and all(key.startswith(("head.", "fine.")) for key in changed)
+
+
 def test_the_judges_learn_alone_at_first_and_then_their_say_grows(adversarial):
     plan, networks, batch = adversarial
     said = []

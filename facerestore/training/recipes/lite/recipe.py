@@ -318,10 +318,10 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
                 " leave them out"
             )
         return None
-    if settings.task not in ("restore", "refine"):
+    if settings.task == "colorize":
         raise ConfigError(
-            f"recipe 'lite': an adversary of weight {adversary.weight:g} judges luma, which '{settings.task}' does not"
-            " touch; set recipe.adversary.weight=0"
+            f"recipe 'lite': an adversary of weight {adversary.weight:g} judges luma, which 'colorize' does not touch;"
+            " set recipe.adversary.weight=0"
         )
     if not settings.start:
         raise ConfigError(
