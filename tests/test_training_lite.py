@@ -20,7 +20,7 @@ from facerestore.training.engine.settings import make_settings
 from facerestore.training.export import export_run
 from facerestore.training.losses.common import charbonnier
 from facerestore.training.losses.detail import cut_places, lattice_loss, quality_weights, spectrum_loss
-from facerestore.training.plan import make_plan
+from facerestore.training.plan import make_plan, samples_of
 from facerestore.training.recipes.lite import recipe as lite
 from facerestore.training.recipes.lite.colour import chroma_distance, greyed
 from facerestore.types import AlignedFace, DetectedFace
@@ -117,14 +117,27 @@ def test_every_term_of_an_adversary_pulls_at_the_generator_alone(adversarial):
 
 
 def test_the_rest_of_photos_is_judged_as_faces_are(tmp_path):
-    plan = adversary_plan(tmp_path, "recipe.task='background'", "recipe.layers=['head.', 'fine.']")
+    small = ("data.crop_size=32", "data.reduced_share=1.0", "data.mix={web=1.0}", "data.parsing=''")
+    plan = adversary_plan(tmp_path, "recipe.task='background'", "recipe.layers=['head.', 'fine.']", *small)
     trained(plan, tmp_path / "run")
     out = tmp_path / "photo.safetensors"
     export_run(tmp_path / "run", out, licence="CC0-1.0", data="drawn pictures")
     assert read_metadata(out)["purpose"] == "background"
     made, begun = load_state_dict(out), load_state_dict(tmp_path / "given.safetensors")
     changed = {key for key, value in begun.items() if not value.half().equal(made[key].half())}
-    assert changed and all(key.startswith(("head.", "fine.")) for key in changed)
+    assert changed
+    assert all(key.startswith(("head.", "fine.")) for key in changed)
+
+
+def test_faces_left_at_sizes_of_their_own_are_cut_where_they_lie(tmp_path):
+    small = ("data.crop_size=32", "data.reduced_share=1.0", "data.mix={gfpgan=1.0}", "data.parsing=''")
+    samples = samples_of(adversary_plan(tmp_path, *small))
+    sizes, furthest = set(), []
+    for position in range(150):
+        sizes.add(len(samples.pair(position)[0]))
+        furthest.append(samples[position][CORNER].max().item())
+    assert min(sizes) < 64 < max(sizes)  # this preset enlarges some
+    assert 24 < max(furthest) <= 64 - 32
 
 
 def test_the_judges_learn_alone_at_first_and_then_their_say_grows(adversarial):

@@ -183,7 +183,9 @@ class PairDataset(Samples):
             window = self._crop_of(position, len(lq))
             sample = {"lq": face_to_tensor(lq[window]), "hq": face_to_tensor(hq[window])}
             if self._settings.crop_size:
-                sample[CORNER] = torch.tensor([window[1].start, window[0].start])
+                size = self._settings.face_size
+                begins = [round(w.start * size / len(lq)) for w in (window[1], window[0])]
+                sample[CORNER] = torch.tensor(begins).clamp(max=size - self._settings.crop_size)
             parsing_map = None if parsing_map is None else np.ascontiguousarray(parsing_map[window])
         return sample if parsing_map is None else {**sample, "parsing": torch.from_numpy(parsing_map)}
 

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 Batch: TypeAlias = dict[str, Tensor]
 """One batch by name: ``lq`` and ``hq`` (B, 3, S, S) float32 RGB in [0, 1], ``parsing`` (B, S, S) uint8 ids.
 
-Of squares that are cut from faces also `CORNER` (B, 2): the column and row of the face at which each begins, px.
+Of squares that are cut from faces also `CORNER` (B, 2): the column and row of the face at which each begins, px of a
+face of the full size, also where the face stays smaller.
 """
 
 CORNER = "corner"

@@ -125,9 +125,11 @@ def quality_weights(lq: Tensor, hq: Tensor, *, none_db: float, full_db: float) -
 
 
 def cut_places(
-    rng: np.random.Generator, corners: Tensor, *, side: int, cuts: int, size: int, face_size: int
+    rng: np.random.Generator, corners: Tensor, *, side: int, cuts: int, size: int, face_size: int | None
 ) -> list[list[slice]]:
-    """Return where pictures of faces are cut, as [rows, columns, rows, columns, ...] of each picture.
+    """Return where pictures are cut, as [rows, columns, rows, columns, ...] of each picture.
+
+    Aligned faces are cut by preference at eyes and mouth, other pictures anywhere.
 
     Args:
         rng: what is drawn from; the same for every process.
@@ -135,17 +137,18 @@ def cut_places(
         side: of a picture, px: that of a face, or less.
         cuts: of each picture.
         size: side of a cut, px.
-        face_size: side of a face, px.
+        face_size: side of an aligned face, px; None for pictures of anything.
     """
-    points = template(face_size)
+    extent = face_size or side
+    points = template(extent)
     eyes, mouth = points[:2], points[3:].mean(axis=0)
     found: list[list[slice]] = []
     for corner in corners.tolist():
         slices: list[slice] = []
         for _ in range(cuts):
-            kind = rng.random()
-            jitter = rng.uniform(-JITTER, JITTER, 2) * face_size
-            middle = rng.uniform(0, face_size, 2)
+            kind = rng.random() if face_size else 1.0
+            jitter = rng.uniform(-JITTER, JITTER, 2) * extent
+            middle = rng.uniform(0, extent, 2)
             if kind < EYES_SHARE:
                 middle = eyes[rng.integers(2)] + jitter
             elif kind < EYES_SHARE + MOUTH_SHARE:

@@ -110,10 +110,11 @@ class Adversary:
 
     Args:
         settings: the weights.
-        face_size: side of the faces, px.
+        face_size: side of the aligned faces, px; None for pictures of anything, which are cut anywhere, and whose
+            judge of pixels is not told where a cut lies.
     """
 
-    def __init__(self, settings: AdversarySettings, *, face_size: int) -> None:
+    def __init__(self, settings: AdversarySettings, *, face_size: int | None) -> None:
         self.settings, self.face_size = settings, face_size
 
     def judges(self, generator: LiteGenerator) -> Judges:
@@ -183,8 +184,9 @@ class Adversary:
     def _cuts(self, scene: Scene, restored: Tensor) -> tuple[Cuts, Cuts, Tensor]:
         """Cut real and restored faces alike; return both, and how much each pair of cuts counts."""
         settings, lq, hq = self.settings, scene.batch["lq"], scene.batch["hq"]
-        corners, side = scene.batch.get(CORNER, torch.zeros(len(lq), 2, dtype=torch.long)), lq.shape[-1]
+        side, nowhere = lq.shape[-1], torch.zeros(len(lq), 2, dtype=torch.long)
         check_side(settings, side, setting="data.crop_size")
+        corners = scene.batch.get(CORNER, nowhere) if self.face_size else nowhere
         where = cut_places(
             scene.draw.common(),
             corners,
@@ -196,8 +198,10 @@ class Adversary:
         luma, real_luma = luma_of(restored.float()), luma_of(hq)
         dither = settings.dither * self._noise(scene, 2)
         over_real, over_fake = dither.chunk(2)
-        whole = places(self.face_size, like=hq)
-        place = torch.stack([whole[:, y : y + side, x : x + side] for x, y in corners.tolist()])
+        place = torch.zeros_like(hq[:, :2])
+        if self.face_size:
+            whole = places(self.face_size, like=hq)
+            place = torch.stack([whole[:, y : y + side, x : x + side] for x, y in corners.tolist()])
         beside = cut(torch.cat((luma_of(lq), place), dim=1), where)
         encoder, colours = scene.networks["encoder"], cut(hq, where)
         with torch.no_grad():

@@ -334,7 +334,7 @@ def _adversary(settings: LiteSettings, *, face_size: int) -> Adversary | None:
             f"recipe 'lite': recipe.adversary.none_db is {adversary.none_db:g} and full_db {adversary.full_db:g}; give"
             " none_db the smaller one"
         )
-    return Adversary(adversary, face_size=face_size)
+    return Adversary(adversary, face_size=None if settings.task == WHOLE_PHOTOS else face_size)
 
 
 def in_tone_of(lq: Tensor, hq: Tensor, *, faded_below: float) -> Tensor:
