@@ -89,13 +89,13 @@ def _detect_one(
 ) -> Row:
     """Return the faces of one photo as a row, and draw them where that is asked for."""
     from facerestore.batch.photo import result_format
-    from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_image, write_image
+    from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_shown, write_image
     from facerestore.pictures.compare import faces_picture
     from facerestore.pipeline.report import reading_notes, search_facts
     from facerestore.pipeline.selection import left_to_right
     from facerestore.types import DecodedImage
 
-    image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page)
+    image = read_shown(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page)
     faces = left_to_right(detector.detect(image.pixels))
     if drawn:
         # The drawing is in colour: a profile of grey does not fit it.

@@ -23,7 +23,7 @@ RAY = "ray"
 
 ENGINES = ("local", RAY)
 
-ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first is 1."
+ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first, which is 1, unless given."
 """The help of ``--page`` where not all pages are looked at."""
 
 SMALL = "Take faces too that are too small to know."

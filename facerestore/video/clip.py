@@ -214,7 +214,9 @@ def _check_asked(pipeline: RestorePipeline, output: OutputConfig) -> list[str]:
     """
     config, task = pipeline.config, pipeline.task
     if task != RESTORE:
-        raise ConfigError(f"'facerestore {task.command}' is for photos; a clip is for 'facerestore enhance'")
+        raise ConfigError(
+            f"'facerestore {task.command}' is for photos; give --page for one frame, or take 'facerestore enhance'"
+        )
     if config.faces not in ("all", "largest", "center"):
         raise ConfigError(
             f"faces is '{config.faces}', but indices change from frame to frame; give all, largest or center for a clip"
