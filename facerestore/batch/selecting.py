@@ -79,8 +79,8 @@ class Selection:
         exclude: patterns that it does not match.
         shard: one share of them; None for all.
         results: those of earlier runs too.
-        clips: says of a file whether it is restored as a moving picture; in a directory such are taken too, where what they
-            need is installed.
+        clips: says of a file whether it is restored as a moving picture; in a directory such are taken too, where what
+            they need is installed.
     """
 
     listed: tuple[Path, ...] = ()

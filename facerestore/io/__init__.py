@@ -127,7 +127,7 @@ __all__ = [
 
 
 def write_image(
-    path: str | Path,
+    path: str | os.PathLike[str],
     image: PictureSource,
     *,
     format: str | None = None,

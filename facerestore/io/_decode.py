@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -103,7 +103,7 @@ def page_count(data: bytes, *, name: str = "image") -> int:
 
 
 def read_image(
-    path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+    path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
 ) -> DecodedImage:
     """Return the decoded picture at a path; ``-`` reads the bytes of standard input.
 
@@ -115,12 +115,13 @@ def read_image(
     return decode_image(read_encoded(path), name=_name_of(path), max_pixels=max_pixels, page=page)
 
 
-def _name_of(path: str | Path) -> str:
-    return "standard input" if str(path) == "-" else str(path)
+def _name_of(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    return "standard input" if name == "-" else name
 
 
 def read_shown(
-    path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+    path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
 ) -> DecodedImage:
     """Return the picture at a path as what only looks at it takes it: of several the first, which a note says.
 
@@ -136,7 +137,7 @@ def read_shown(
         return replace(image, notes=(*image.notes, note))
 
 
-PictureSource: TypeAlias = "str | Path | bytes | PillowImage.Image | NDArray[Any] | DecodedImage"
+PictureSource: TypeAlias = "str | os.PathLike[str] | bytes | PillowImage.Image | NDArray[Any] | DecodedImage"
 """What the Python interface takes as a picture; see ``as_decoded``."""
 
 
@@ -165,7 +166,7 @@ def as_decoded(
         raise ConfigError(f"unknown channel order '{channels}'; choose 'rgb' or 'bgr'")
     if isinstance(source, DecodedImage):
         return source
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         return read_image(source, max_pixels=max_pixels, page=page)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), max_pixels=max_pixels, page=page)

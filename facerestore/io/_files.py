@@ -34,7 +34,7 @@ _LEAST_LONGEST = 64
 """What says less does not know (some network file systems say 0)."""
 
 
-def read_encoded(path: str | Path) -> bytes:
+def read_encoded(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a picture file as they are, or of standard input for ``-``; for ``decode_image``.
 
     A file that does not start as a picture is not read to its end.
@@ -42,11 +42,12 @@ def read_encoded(path: str | Path) -> bytes:
     Raises:
         ImageError: missing, a directory, not readable, empty, or no picture.
     """
-    if str(path) == "-":
+    place = located(path)
+    if str(place) == "-":
         with readable("standard input"):
             return sys.stdin.buffer.read()
-    with readable(str(path)):
-        return _file_bytes(located(path))
+    with readable(str(place)):
+        return _file_bytes(place)
 
 
 def _file_bytes(place: Path) -> bytes:
@@ -82,7 +83,11 @@ def _head(stream: io.FileIO) -> bytes:
 
 
 def write_encoded(
-    path: str | Path, data: bytes | bytearray, *, overwrite: bool = False, on_encoded: OnEncoded | None = None
+    path: str | os.PathLike[str],
+    data: bytes | bytearray,
+    *,
+    overwrite: bool = False,
+    on_encoded: OnEncoded | None = None,
 ) -> Path:
     """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
 
