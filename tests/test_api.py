@@ -29,10 +29,11 @@ def test_restore_takes_every_kind_of_picture(kind, tmp_path, use_pipeline):
     use_pipeline(lambda config: pipeline(face_at(10, 20), config=config))
     image = photo()
     write_image(tmp_path / "a.png", image)
+    (entry,) = os.scandir(tmp_path)
     source = {
         "path": tmp_path / "a.png",
         "text": str(tmp_path / "a.png"),
-        "entry": [*os.scandir(tmp_path)][0],
+        "entry": entry,
         "bytes": encode_image(image, format="PNG"),
         "pillow": PillowImage.fromarray(image.pixels),
         "rgb": image.pixels.copy(),
