@@ -435,7 +435,9 @@ def make_config(record: type[_Record], values: Mapping[str, object], *, source: 
 
 def _read_tables(path: Path) -> dict[str, dict[str, object]]:
     """Return the tables of a TOML configuration file by name."""
-    with refusing(lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; mend the file")):
+    with refusing(
+        lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; check path and file")
+    ):
         content = parse_toml(read_text(path))
     known = ["restore", "output"]
     for name, table in content.items():

@@ -249,6 +249,11 @@ def test_a_picture_goes_through_standard_input_and_output(line, folder, capfdbin
     assert not np.array_equal(result.pixels, image.pixels)
     assert np.array_equal(result.pixels[:15], image.pixels[:15])
     assert b"standard input: 2 faces" in err
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+    assert main(["detect", "-", "-o", "-"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert decode_image(out, name="out").format == "PNG"
+    assert b"standard input: 2 faces -> standard output" in err
     assert names(folder) == ["a.png", "b.png"]
 
 

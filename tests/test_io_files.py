@@ -239,6 +239,8 @@ def test_find_images(tmp_path):
     assert found == ["a.png", "b.JPG", "sub/c.TiFf", "sub/deep/e.webp"]
     with pytest.raises(ImageError, match="no such folder"):
         find_images(tmp_path / "absent", recursive=True)
+    with pytest.raises(ImageError, match="this is a file; give a folder"):
+        find_images(tmp_path / "a.png", recursive=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights on Windows")

@@ -11,7 +11,7 @@ import typer
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
-from facerestore.cli.telling import warn_passed_over
+from facerestore.cli.telling import stream_name, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
 
@@ -123,8 +123,9 @@ def _face_facts(index: int, face: DetectedFace) -> dict[str, Any]:
 def _tell_photo(row: dict[str, Any], terminal: Terminal) -> None:
     """Say the faces of one photo as lines of a table."""
     found = count(len(row["faces"]), "face") if row["faces"] else no_face(row["search"])
-    drawn = f" -> {row['output']}" if row["output"] else ""
-    terminal.say(f"{row['input']}: {found}{drawn}")
+    name = stream_name(row["input"], "standard input")
+    drawn = f" -> {stream_name(row['output'], 'standard output')}" if row["output"] else ""
+    terminal.say(f"{name}: {found}{drawn}")
     if row["faces"]:
         terminal.say("  index  score  eyes px  box (left, top, right, bottom)")
     for face in row["faces"]:

@@ -268,9 +268,11 @@ def search_folder(
         lacks: says what is to be installed for a format; pictures of one that needs it are others here.
 
     Raises:
-        ImageError: no such folder.
+        ImageError: no such folder, or it is a file.
     """
     if not is_folder(root):
+        if is_file(root):
+            raise ImageError(f"{root}: this is a file; give a folder, such as the one that it lies in")
         raise ImageError(f"{root}: no such folder; check the path")
     found = FolderContent()
     if isinstance(root, RemotePath):
