@@ -83,6 +83,8 @@ def test_all_of_a_directory_come_back(place, capsys):
         assert (place / "again" / name).read_bytes() == (place / name).read_bytes()
     assert main(["undo", "again"]) == 1
     assert "again: no file in this directory ends in '.undo'" in capsys.readouterr().err
+    assert main(["undo", "out", "-o", "a.png/within"]) == 1
+    assert "'a.png/within' cannot be made: Not a directory; give another directory" in capsys.readouterr().err
 
 
 def test_a_result_that_was_changed_is_told_and_stays(place, capsys):

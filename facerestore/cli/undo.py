@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError, FaceRestoreError
+from facerestore.errors import ConfigError, FaceRestoreError, ImageError, refusing
 
 EPILOG = """Examples:
 facerestore enhance album -r -o restored --keep-originals
@@ -52,7 +52,8 @@ def undo(
             raise ConfigError(
                 f"'{output}' is one file, but there may be several photos; give a directory with -o"
             )
-        output.mkdir(parents=True, exist_ok=True)
+        with refusing(lambda why: ImageError(f"'{output}' cannot be made: {why}; give another directory")):
+            output.mkdir(parents=True, exist_ok=True)
     failed = 0
     for result in results:
         try:
