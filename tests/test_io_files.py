@@ -225,6 +225,9 @@ def test_standard_streams(monkeypatch, picture):
     monkeypatch.setattr(sys, "stdin", Pipe(b""))
     with pytest.raises(ImageError, match="standard input: the file is empty"):
         read_image(Path("-"))
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ImageError, match="standard input is closed; give a file"):
+        read_image("-")
 
 
 def test_find_images(tmp_path):

@@ -44,6 +44,8 @@ def read_encoded(path: str | os.PathLike[str]) -> bytes:
     """
     place = located(path)
     if str(place) == "-":
+        if sys.stdin is None:  # as Python has streams that were closed before it began
+            raise ImageError("standard input is closed; give a file, or pipe a picture into it")
         with readable("standard input"):
             return sys.stdin.buffer.read()
     with readable(str(place)):
