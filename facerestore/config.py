@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,10 @@ _Record = TypeVar("_Record", "RestoreConfig", "OutputConfig")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreConfig:
-    """How faces are found, chosen and restored: what ``restore`` takes, and ``[restore]`` of a configuration file."""
+    """How faces are found, chosen and restored: what ``restore`` takes, and ``[restore]`` of a configuration file.
+
+    Where a text may name a file, a path object may too.
+    """
 
     backend: str = "auto"
     """auto (each face has the installed network that suits its size and damage), a name of 'facerestore backends list',
@@ -387,7 +391,7 @@ def parse_faces(choice: str | Sequence[int]) -> tuple[int, ...] | None:
 
 
 def load_config(
-    path: Path | None = None,
+    path: str | os.PathLike[str] | None = None,
     *,
     restore: Mapping[str, object] | None = None,
     output: Mapping[str, object] | None = None,
@@ -404,7 +408,7 @@ def load_config(
     Raises:
         ConfigError: the file cannot be read, or a table, key or value is unknown or unfit.
     """
-    tables = _read_tables(path) if path is not None else {}
+    tables = _read_tables(Path(path)) if path is not None else {}
     source = f" in '{path}'" if path is not None else ""
     return (
         make_config(
@@ -431,7 +435,9 @@ def make_config(record: type[_Record], values: Mapping[str, object], *, source: 
 
 def _read_tables(path: Path) -> dict[str, dict[str, object]]:
     """Return the tables of a TOML configuration file by name."""
-    with refusing(lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; mend the file")):
+    with refusing(
+        lambda why: ConfigError(f"configuration '{path}' cannot be read: {why}; check path and file")
+    ):
         content = parse_toml(read_text(path))
     known = ["restore", "output"]
     for name, table in content.items():

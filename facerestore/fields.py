@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -171,12 +172,17 @@ def type_of(record: Hashable, name: str) -> Any:
 def check(record: Any) -> None:
     """Hold a record to what its fields declare; fields that are no options are held to their types.
 
+    A path where a text may stand becomes that text.
+
     Raises:
         UnfitError: a value has another type, or is out of its range.
     """
     kind: Any = type(record)
     for each in fields(record):
-        _check_value(each.name, getattr(record, each.name), type_of(kind, each.name), each)
+        value, wanted = getattr(record, each.name), type_of(kind, each.name)
+        if isinstance(value, os.PathLike) and _holds(wanted, text := os.fspath(value)):
+            object.__setattr__(record, each.name, value := text)
+        _check_value(each.name, value, wanted, each)
 
 
 def make(record: type[Record], values: Any, *, within: str = "") -> Record:

@@ -81,6 +81,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     yield from _pngs(rgb, carried)
     yield from _tiffs(rgb)
     yield from _bmps(rgb)
+    yield "moving.gif", _saved(rgb, "GIF", save_all=True, append_images=[rgb.rotate(90), rgb], duration=40)
     yield "lossy.webp", _saved(rgb, "WEBP", xmp=_XMP, **carried)
     yield "lossless.webp", _saved(rgb.convert("RGBA"), "WEBP", lossless=True)
     yield "alpha.webp", _saved(Image.fromarray(photo(4)), "WEBP")

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -23,14 +24,16 @@ def test_importing_the_package_costs_nothing():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("kind", ["path", "text", "bytes", "pillow", "rgb", "bgr"])
+@pytest.mark.parametrize("kind", ["path", "text", "entry", "bytes", "pillow", "rgb", "bgr"])
 def test_restore_takes_every_kind_of_picture(kind, tmp_path, use_pipeline):
     use_pipeline(lambda config: pipeline(face_at(10, 20), config=config))
     image = photo()
     write_image(tmp_path / "a.png", image)
+    (entry,) = os.scandir(tmp_path)
     source = {
         "path": tmp_path / "a.png",
         "text": str(tmp_path / "a.png"),
+        "entry": entry,
         "bytes": encode_image(image, format="PNG"),
         "pillow": PillowImage.fromarray(image.pixels),
         "rgb": image.pixels.copy(),

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,5 +270,38 @@ def test_detect_and_enhance_take_a_page(tmp_path, use_detector):
     run = CliRunner().invoke(app, ["detect", str(tmp_path / "album.tif"), "--page", "2", "--json"])
     assert run.exit_code == 0, run.output
     assert len(json.loads(run.stdout)["photos"][0]["faces"]) == 1
-    run = CliRunner().invoke(app, ["detect", str(tmp_path / "album.tif")])
-    assert "holds 2 pages; choose one with --page" in run.output
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.gif", "a.png", "a.webp"])
+@pytest.mark.parametrize("command", ["detect", "parse -o out.png", "enhance --sheet s.png"])
+def test_what_only_looks_takes_the_first_of_several_and_says_so(
+    tmp_path, use_detector, monkeypatch, capsys, name, command
+):
+    from facerestore.cli.app import main
+
+    use_detector(FakeDetector(FACE))
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(moving({"a.tif": "TIFF"}.get(name, name[2:].upper())))
+    unit = "pages" if name == "a.tif" else "animation frames"
+    assert main([*command.split(), name]) == 0
+    assert f"this is the first of 3 {unit}; --page takes another" in "".join(capsys.readouterr())
+    assert main([*command.split(), name, "--page", "2", "--overwrite"]) == 0
+    assert "first of" not in "".join(capsys.readouterr())
+
+
+def test_a_frame_of_a_gif_is_a_photo_that_comes_back_as_png(tmp_path, use_detector):
+    from facerestore.cli.app import main
+
+    use_detector(FakeDetector(FACE))
+    source = tmp_path / "a.gif"
+    source.write_bytes(moving("GIF"))
+    with Image.open(source) as frames:
+        for number, frame in enumerate(ImageSequence.Iterator(frames), 1):
+            decoded = read_image(source, page=number)
+            np.testing.assert_array_equal(decoded.pixels, np.asarray(frame.convert("RGB")))
+    assert main(["enhance", str(source), "--page", "3", "--strength", "0"]) == 0
+    with Image.open(tmp_path / "a_restored.png") as result:
+        assert result.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(result), decoded.pixels)
+    assert main(["verify", str(source), str(tmp_path / "a_restored.png"), "--page", "3"]) == 0
+    assert main(["enhance", str(source), "--page", "2", "-o", str(tmp_path / "b.gif")]) == 2

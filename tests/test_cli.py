@@ -249,7 +249,28 @@ def test_a_picture_goes_through_standard_input_and_output(line, folder, capfdbin
     assert not np.array_equal(result.pixels, image.pixels)
     assert np.array_equal(result.pixels[:15], image.pixels[:15])
     assert b"standard input: 2 faces" in err
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: False))
+    assert main(["detect", "-", "-o", "-"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert decode_image(out, name="out").format == "PNG"
+    assert b"standard input: 2 faces -> standard output" in err
     assert names(folder) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("arguments", [["enhance", "a.png", "-o", "-"], ["parse", "a.png", "-o", "-"]])
+def test_a_picture_for_a_closed_standard_output_is_refused(line, folder, capsys, monkeypatch, arguments):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(arguments) == 2
+    assert (
+        "standard output is closed, and the picture would go there; give -o FILE" in capsys.readouterr().err
+    )
+
+
+def test_who_cannot_be_asked_has_accepted_nothing(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setenv("FACERESTORE_MIRROR", "https://mirror.invalid")
+    assert main(["weights", "download", "gpen.bfr-512"]) == 4
+    assert "--accept-license" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

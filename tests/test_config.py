@@ -1,5 +1,6 @@
 from dataclasses import dataclass, fields
 from inspect import signature
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -79,6 +80,18 @@ def test_what_a_file_has_wrong_is_named(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(ConfigError, match=said):
         load_config(path)
+
+
+def test_a_path_object_is_taken_as_the_text_that_it_stands_for(tmp_path):
+    (tmp_path / "a.toml").write_text("[restore]\nstrength = 0.5\n")
+    for path in (tmp_path / "a.toml", str(tmp_path / "a.toml")):
+        options = load_config(
+            path, restore={"weights": Path("nets") / "a.pth", "parser": Path("parse.clean-256")}
+        )[0]
+        assert (options.strength, options.weights, options.parser) == (0.5, "nets/a.pth", "parse.clean-256")
+    assert OutputConfig(save_faces=Path("faces")) == OutputConfig(save_faces="faces")
+    with pytest.raises(ConfigError, match=r"strength is .*; give a number"):
+        RestoreConfig(strength=Path("a"))
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,5 +1,6 @@
 """The dial of detail: weights mixed with those that they were trained from, and which faces get how much."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,17 @@ def test_the_dial_chooses_weights_and_their_share(store, chosen, weights, share)
     found = choose("restore", RestoreConfig(**chosen), store)
     assert found.name == weights
     assert (found.mix and found.mix.share) == share
+
+
+@pytest.mark.parametrize("name", [DETAIL, DETAIL_LARGE])
+def test_a_copy_of_a_file_draws_as_much_detail_on_the_same_terms(store, tmp_path, name):
+    copy = shutil.copy(store.require(name), tmp_path / "copy.safetensors")
+    chosen = choose("restore", RestoreConfig(weights=copy), store)
+    named = choose("restore", RestoreConfig(weights=name), store)
+    assert chosen.mix == named.mix
+    assert chosen.mix.share == store.entry(name).detail < 1
+    assert chosen.base == named.base
+    assert chosen.commercial_use == named.commercial_use == "yes"
 
 
 def test_weights_without_detail_refuse_it(store):

@@ -225,6 +225,9 @@ def test_standard_streams(monkeypatch, picture):
     monkeypatch.setattr(sys, "stdin", Pipe(b""))
     with pytest.raises(ImageError, match="standard input: the file is empty"):
         read_image(Path("-"))
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ImageError, match="standard input is closed; give a file"):
+        read_image("-")
 
 
 def test_find_images(tmp_path):
@@ -239,6 +242,8 @@ def test_find_images(tmp_path):
     assert found == ["a.png", "b.JPG", "sub/c.TiFf", "sub/deep/e.webp"]
     with pytest.raises(ImageError, match="no such folder"):
         find_images(tmp_path / "absent", recursive=True)
+    with pytest.raises(ImageError, match="this is a file; give a folder"):
+        find_images(tmp_path / "a.png", recursive=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights on Windows")

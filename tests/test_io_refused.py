@@ -65,7 +65,9 @@ def test_truncated_16_bit_files_are_errors_or_told(format, kept, capfd):
     [
         (b"", "empty"),
         (b"plain text, no picture", "not an image"),
-        (b"GIF89a" + bytes(20), "a GIF"),
+        (b"GIF89a" + bytes(20), "0x0 pixels"),
+        (b"GIF8", "damaged"),
+        (b"%PDF-1.7" + bytes(20), "a PDF"),
         (b"\0\0\0\x0cJXL " + bytes(20), "a JPEG XL"),
         (b"\0\0\0\x18ftypavif" + bytes(20), "damaged"),
         (b"\xff\xd8\xff", "damaged"),

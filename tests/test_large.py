@@ -25,7 +25,6 @@ from facerestore.config import OutputConfig, RestoreConfig
 from facerestore.engines import Place
 from facerestore.errors import CheckpointError, ConfigError, WeightsError
 from facerestore.export.embedding import embed_graph
-from facerestore.pipeline.admission import examine
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.load import load_restorer
 from facerestore.testing.drawn_faces import trial_faces
@@ -377,11 +376,10 @@ def test_layers_alone_are_no_network(drawing, place):
 
 def test_layers_of_another_network_are_refused(tmp_path, store, drawing):
     path, header = tmp_path / "other.safetensors", dict(look_at(drawing).metadata)
-    entry = store.entry(DETAIL_LARGE)
-    assert examine(entry, drawing)
+    assert store.import_file("lite.whole", drawing)
     save_state_dict(path, {"fine.other": torch.zeros(2)}, metadata=header)
-    with pytest.raises(CheckpointError, match=rf"trained on from '{LARGE}', which has no such 'fine\.other'"):
-        examine(entry, path)
+    with pytest.raises(WeightsError, match=r"cannot import .* as 'lite\.mine': .*fine\.other"):
+        store.import_file("lite.mine", path)
     chosen = choose("restore", RestoreConfig(weights=str(path), provider="torch"), store)
     with pytest.raises(CheckpointError, match=r"fine\.other"):
         load_restorer(chosen, provider="torch")

@@ -84,6 +84,13 @@ def test_another_ending_is_refused_with_the_right_one(run, tmp_path):
         export_run(run, tmp_path / "lite.pth", **FACTS)
 
 
+def test_a_folder_that_cannot_be_made_is_told(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"cannot write .*; check the folder"):
+        export_run(run, tmp_path / "file" / "lite.safetensors", **FACTS)
+    export_run(run, tmp_path / "new" / "lite.safetensors", **FACTS)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -74,6 +74,19 @@ def test_a_photo_that_was_replaced_is_put_back_in_its_place(place, capsys):
     assert (place / "a.png").read_bytes() == before
 
 
+def test_all_of_a_directory_come_back(place, capsys):
+    for name in ("a.png", "b.png"):
+        write_image(name, photo())
+    assert main(["enhance", "a.png", "b.png", "-o", "out", "--keep-originals"]) == 0
+    assert main(["undo", "out", "-o", "again"]) == 0
+    for name in ("a.png", "b.png"):
+        assert (place / "again" / name).read_bytes() == (place / name).read_bytes()
+    assert main(["undo", "again"]) == 1
+    assert "again: no file in this directory ends in '.undo'" in capsys.readouterr().err
+    assert main(["undo", "out", "-o", "a.png/within"]) == 1
+    assert "'a.png/within' cannot be made: Not a directory; give another directory" in capsys.readouterr().err
+
+
 def test_a_result_that_was_changed_is_told_and_stays(place, capsys):
     write_image("a.png", photo())
     assert main(["enhance", "a.png", "-o", "b.png", "--keep-originals"]) == 0

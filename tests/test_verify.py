@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fakes import face_at, photo, pipeline
 from picture_files import HERE, smooth
+from PIL import Image
 
 from facerestore.batch.verify import Outside, verify_pictures
 from facerestore.cli.app import main
@@ -157,3 +158,25 @@ def test_pages_are_verified_one_by_one(files, capsys):
         "out.tif, page 1",
         "out.tif, page 2",
     ]
+
+
+def test_of_several_pages_one_is_verified(files, capsys):
+    shown = smooth_photo()
+    before = [
+        encode_image(each, format="TIFF") for each in (shown, replace(shown, pixels=255 - shown.pixels))
+    ]
+    (files / "book.tif").write_bytes(joined(before))
+    assert main(["enhance", "book.tif", "--page", "2", "-o", "out.tif"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "book.tif", "out.tif", "--page", "2"]) == 0
+    assert capsys.readouterr().out.startswith("out.tif, page 2: 1 area of ")
+    assert main(["verify", "book.tif", "out.tif", "--page", "1"]) == 1
+    assert main(["verify", "book.tif", "out.tif"]) == 1
+    assert "there is no page 2; it holds one page" in capsys.readouterr().err
+
+
+def test_what_moves_is_not_verified(files, capsys):
+    frame = Image.fromarray(smooth_photo().pixels)
+    frame.save("a.png", save_all=True, append_images=[frame.rotate(180)])
+    assert main(["verify", "a.png", "a.png"]) == 2
+    assert "'a.png' moves, and nothing says what was changed in which frame" in capsys.readouterr().err

@@ -5,10 +5,12 @@ import json
 import pytest
 import torch
 
+from facerestore.backends import backend_class
 from facerestore.cli.app import main
 from facerestore.errors import WeightsError
 from facerestore.weights import WeightsStore
-from facerestore.weights.checkpoint import save_state_dict
+from facerestore.weights.checkpoint import load_state_dict, save_state_dict
+from facerestore.weights.weights_file import look_at
 
 HEADER = {
     "recipe": "lite",
@@ -27,7 +29,7 @@ def exported(tmp_path):
 
     def write(name="mine.safetensors", **changes):
         header = {key: value for key, value in {**HEADER, **changes}.items() if value is not None}
-        save_state_dict(tmp_path / name, {"w": torch.zeros(4)}, metadata=header)
+        save_state_dict(tmp_path / name, backend_class("lite").example_state_dict(), metadata=header)
         return tmp_path / name
 
     return write
@@ -123,6 +125,35 @@ def test_names_and_files_that_do_not_fit_are_refused(exported, home, name, chang
     with pytest.raises(WeightsError, match=message):
         WeightsStore(home).import_file(name, exported(**changes))
     assert not (home / "own").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "tensors", "header", "said"),
+    [
+        ("lite.clean-256", {}, {"onnx": "x"}, "its graph cannot be unpacked"),
+        ("lite.clean-256", {"head.weight": None}, {}, "'head.weight' is missing"),
+        ("lite.clean-256", {"head.weight": torch.zeros(3, 7, 3, 3)}, {}, "dimensions do not match"),
+        ("lite.clean-256", {}, {"face_size": "512"}, "for faces of 256 px, and 'lite.mine' is for 512 px"),
+        ("lite.clean-256", {"head.weight": None}, {"onnx": None}, "keys are not those of backend 'lite'"),
+        ("lite.photo-x1", {}, {"onnx": "x"}, "its graph cannot be unpacked"),
+        ("parse.clean-256", {}, {"onnx": "x"}, "its graph cannot be unpacked"),
+        ("eyes.clean-256", {}, {"onnx": "x"}, "its graph cannot be unpacked"),
+        ("eyes.clean-256", {"hidden.weight": None}, {"onnx": None}, "tells no closed eyes: it lacks"),
+    ],
+)
+def test_a_file_whose_network_cannot_be_made_is_not_installed(tmp_path, home, source, tensors, header, said):
+    store, path = WeightsStore(home), tmp_path / "damaged.safetensors"
+    whole = store.require(source)
+    state, own = load_state_dict(whole) | tensors, {**look_at(whole).metadata, **header}
+    save_state_dict(
+        path,
+        {key: value for key, value in state.items() if value is not None},
+        metadata={key: value for key, value in own.items() if value is not None},
+    )
+    name = f"{own['backend']}.mine"
+    with pytest.raises(WeightsError, match=rf"cannot import .*damaged\.safetensors as '{name}': .*{said}"):
+        store.import_file(name, path)
+    assert not [each for each in home.rglob("*") if each.is_file()]
 
 
 def test_a_file_that_is_not_there_or_is_none_is_refused(tmp_path, home):

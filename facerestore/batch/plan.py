@@ -30,7 +30,7 @@ from facerestore.io import (
     resolve_format,
     search_folder,
 )
-from facerestore.video import has_clip_name, is_clip
+from facerestore.video import can_restore, has_clip_name
 
 STREAM = Path("-")
 """Stands for standard input as a source, and for standard output as a target."""
@@ -134,7 +134,7 @@ def plan_jobs(
     inputs, listed = _expanded([located(path) for path in inputs]), selection.listed
     output = None if output is None else located(output)
     if not listed and (STREAM in inputs or output == STREAM or _names_a_file(inputs, output)):
-        return BatchPlan((_single_job(inputs, output, options),))
+        return BatchPlan((_single_job(inputs, output, options, selection.clips),))
     if output is not None and (
         is_file(output)
         or ((output.suffix.lower() in SUFFIXES or has_clip_name(output)) and not is_folder(output))
@@ -149,7 +149,7 @@ def plan_jobs(
     again = selection.results
     suited = {*takes, *(task.done for task in TASKS.values() if again or task.done != done)}
     for number, (root, label) in enumerate(named):
-        for source in _sources(root, others, recursive, found, selection.also):
+        for source in _sources(root, others, recursive, found, selection.clips):
             within = source.relative_to(root) if source != root else Path(source.name)
             named_so = not again and (_is_named_result(source, options, ending) or known(source))
             if source != root and (named_so or not kinds_made(source).issubset(suited)):
@@ -157,7 +157,7 @@ def plan_jobs(
             elif (source != root or number >= len(inputs)) and not selection.takes(within):
                 found.not_selected.append(source)
             else:
-                candidates.append(_candidate(source, root, label, output, options))
+                candidates.append(_candidate(source, root, label, output, options, selection.clips))
     if not candidates and found.faults:
         raise found.faults[0]
     jobs = _distinct(
@@ -197,7 +197,9 @@ def _expanded(inputs: Sequence[Path]) -> list[Path]:
     return expanded
 
 
-def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConfig) -> PhotoJob:
+def _single_job(
+    inputs: Sequence[Path], output: Path | None, options: OutputConfig, clips: Callable[[Path], bool]
+) -> PhotoJob:
     """Return the only job of a run that writes one named file or stream."""
     if len(inputs) != 1 or is_folder(inputs[0]):
         raise ConfigError(
@@ -211,7 +213,7 @@ def _single_job(inputs: Sequence[Path], output: Path | None, options: OutputConf
         )
     if isinstance(target, RemotePath):
         target.check_writable()
-    if target != STREAM and not is_clip(source):
+    if target != STREAM and not clips(source):
         _check_name(target, options)
     return PhotoJob(source, target, Path("stdin" if source == STREAM else source.stem))
 
@@ -263,7 +265,7 @@ def _listed_places(listed: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def _sources(
-    root: Path, others: Sequence[Path], recursive: bool, found: _Found, also: Callable[[Path], bool]
+    root: Path, others: Sequence[Path], recursive: bool, found: _Found, clips: Callable[[Path], bool]
 ) -> Iterator[Path]:
     """Yield the photos of one input, in a directory but for those in ``others``; what else is there goes to ``found``.
 
@@ -279,7 +281,7 @@ def _sources(
     def is_aside(path: Path) -> bool:
         return any(_real(path).is_relative_to(home) for home in within)
 
-    more = {path for path in content.others if also(path)}
+    more = {path for path in content.others if clips(path) and can_restore(path)}
     yield from (path for path in sorted([*content.images, *more]) if not is_aside(path))
     found.not_read.extend(path for path in content.others if path not in more and not is_aside(path))
     found.not_searched.extend(path for path in content.not_searched if not is_aside(path))
@@ -302,16 +304,25 @@ def _is_named_result(source: Path, options: OutputConfig, ending: str) -> bool:
 
 
 def _candidate(
-    source: Path, root: Path, label: Path, output: Path | None, options: OutputConfig
+    source: Path,
+    root: Path,
+    label: Path,
+    output: Path | None,
+    options: OutputConfig,
+    clips: Callable[[Path], bool],
 ) -> _Candidate:
     relative = label / (source.parent.relative_to(root) if source != root else Path())
     folder = source.parent if output is None else output / relative
     if isinstance(folder, RemotePath):
         folder.check_writable()
-    kept = options.format is None or is_clip(source)
-    extension = source.suffix if kept else FORMATS[resolve_format(options.format or "")].suffix
-    if SUFFIXES.get(extension.lower()) == RAW:
-        extension = FORMATS[OF_RAW].suffix
+    extension = source.suffix
+    if not clips(source):
+        if options.format is not None:
+            extension = FORMATS[resolve_format(options.format)].suffix
+        elif SUFFIXES.get(extension.lower()) == RAW:
+            extension = FORMATS[OF_RAW].suffix
+        elif has_clip_name(source):
+            extension = FORMATS["PNG"].suffix
     return _Candidate(source, folder, relative, extension)
 
 

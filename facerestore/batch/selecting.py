@@ -79,7 +79,8 @@ class Selection:
         exclude: patterns that it does not match.
         shard: one share of them; None for all.
         results: those of earlier runs too.
-        also: says of a file in a directory that is no picture by its name whether it is taken too, as clips are.
+        clips: says of a file whether it is restored as a moving picture; in a directory such are taken too, where what
+            they need is installed.
     """
 
     listed: tuple[Path, ...] = ()
@@ -87,7 +88,7 @@ class Selection:
     exclude: tuple[str, ...] = ()
     shard: Shard | None = None
     results: bool = False
-    also: Callable[[Path], bool] = lambda path: False
+    clips: Callable[[Path], bool] = lambda path: False
 
     def takes(self, path: Path) -> bool:
         """Say whether the patterns let a photo through.

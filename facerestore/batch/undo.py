@@ -149,9 +149,14 @@ def undo(result: Path, *, output: Path | None = None, overwrite: bool = False) -
         overwrite: replace an existing file.
 
     Raises:
-        ImageError: there is no such file beside the result, it is damaged, or the photo cannot be written.
+        ImageError: there is no such file beside the result, or it is damaged, the result is a directory, or the photo
+            cannot be written.
     """
     aside = result if result.suffix == ENDING else undo_path(result)
+    if result.is_dir():
+        raise ImageError(
+            f"{result}: no file in this directory ends in '{ENDING}'; give results, or where they are"
+        )
     if not aside.is_file():
         raise ImageError(
             f"{result}: there is no '{aside.name}' beside it; it is written with --keep-originals, where a face was"

@@ -11,7 +11,7 @@ import typer
 from facerestore.cli.one_by_one import Look, Row, one_by_one
 from facerestore.cli.options import command
 from facerestore.cli.request import ONE_PAGE, PhotosRequest
-from facerestore.cli.telling import warn_passed_over
+from facerestore.cli.telling import stream_name, warn_passed_over
 from facerestore.cli.terminal import Terminal, print_json
 from facerestore.errors import count, no_face
 
@@ -89,13 +89,13 @@ def _detect_one(
 ) -> Row:
     """Return the faces of one photo as a row, and draw them where that is asked for."""
     from facerestore.batch.photo import result_format
-    from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_image, write_image
+    from facerestore.io import DEFAULT_MAX_PIXELS, marked, read_shown, write_image
     from facerestore.pictures.compare import faces_picture
     from facerestore.pipeline.report import reading_notes, search_facts
     from facerestore.pipeline.selection import left_to_right
     from facerestore.types import DecodedImage
 
-    image = read_image(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page)
+    image = read_shown(job.source, max_pixels=config.max_pixels or DEFAULT_MAX_PIXELS, page=config.page)
     faces = left_to_right(detector.detect(image.pixels))
     if drawn:
         # The drawing is in colour: a profile of grey does not fit it.
@@ -123,8 +123,9 @@ def _face_facts(index: int, face: DetectedFace) -> dict[str, Any]:
 def _tell_photo(row: dict[str, Any], terminal: Terminal) -> None:
     """Say the faces of one photo as lines of a table."""
     found = count(len(row["faces"]), "face") if row["faces"] else no_face(row["search"])
-    drawn = f" -> {row['output']}" if row["output"] else ""
-    terminal.say(f"{row['input']}: {found}{drawn}")
+    name = stream_name(row["input"], "standard input")
+    drawn = f" -> {stream_name(row['output'], 'standard output')}" if row["output"] else ""
+    terminal.say(f"{name}: {found}{drawn}")
     if row["faces"]:
         terminal.say("  index  score  eyes px  box (left, top, right, bottom)")
     for face in row["faces"]:

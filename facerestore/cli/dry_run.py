@@ -117,7 +117,7 @@ def _pipeline(request: PhotosRequest) -> RestorePipeline:
 
 def _examined_photo(pipeline: RestorePipeline, source: Path) -> dict[str, Any]:
     """Return what would be done with the faces of one photo; where it cannot be read, why."""
-    if is_clip(source):
+    if is_clip(source) and pipeline.config.page is None:
         return {}  # a frame is no photo, and all of them are many
     try:
         data, name = read_encoded(source), str(source)

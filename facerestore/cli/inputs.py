@@ -11,7 +11,7 @@ from facerestore.cli.request import PhotosRequest
 from facerestore.config import RESTORE, SYNTHESIZE
 from facerestore.errors import ConfigError, ImageError, refusing
 from facerestore.io import RemotePath, located
-from facerestore.video import is_taken
+from facerestore.video import is_clip
 
 
 def planned_photos(request: PhotosRequest) -> BatchPlan:
@@ -83,7 +83,8 @@ def _selection(request: PhotosRequest) -> Selection:
         include=request.include,
         exclude=request.exclude,
         shard=None if request.shard is None else parse_shard(request.shard),
-        also=is_taken if request.task is RESTORE else lambda path: False,
+        # A page that is asked for is a photo.
+        clips=is_clip if request.task is RESTORE and request.restore.page is None else lambda path: False,
         results=request.include_results,
     )
 

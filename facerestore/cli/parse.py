@@ -180,7 +180,7 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
     """Parse the faces of one photo, and write its picture and its maps; return what was found and written."""
     from facerestore.batch.photo import result_format
     from facerestore.imaging.blending import whole_face
-    from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_image, write_image
+    from facerestore.io import DEFAULT_MAX_PIXELS, exists, marked, read_shown, write_image
     from facerestore.pictures.parts import parsing_picture
     from facerestore.pipeline.report import reading_notes, search_facts
     from facerestore.pipeline.selection import absent_indices, left_to_right, select_faces
@@ -188,7 +188,7 @@ def _parse_one(job: PhotoJob, line: _Looking) -> dict[str, Any]:
 
     if not line.overwrite and str(job.target) != "-" and exists(job.target):
         raise ImageError(f"'{job.target}' exists; give --overwrite to replace it, or another -o")
-    image = read_image(
+    image = read_shown(
         job.source, max_pixels=line.config.max_pixels or DEFAULT_MAX_PIXELS, page=line.config.page
     )
     looked = [whole_face(image.pixels)] if line.detector is None else line.detector.detect(image.pixels)

@@ -23,7 +23,7 @@ RAY = "ray"
 
 ENGINES = ("local", RAY)
 
-ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first is 1."
+ONE_PAGE = "Which page of a TIFF, or which frame of an animation; the first, which is 1, unless given."
 """The help of ``--page`` where not all pages are looked at."""
 
 SMALL = "Take faces too that are too small to know."
@@ -154,6 +154,8 @@ class PhotosRequest(Spoken):
         flag = "--json" if self.as_json else "--log-json"
         if self.as_json or self.log_json:
             raise ConfigError(f"standard output cannot carry the {what} and {flag}; {json}")
+        if sys.stdout is None:  # as Python has streams that were closed before it began
+            raise ConfigError(f"standard output is closed, and the {what} would go there; {name}")
         if not self.dry_run and sys.stdout.isatty():
             raise ConfigError(f"the {what} would go to the terminal; redirect it ('> {example}'), or {name}")
 

@@ -35,13 +35,14 @@ from facerestore.io import (
     WRITTEN_SUFFIXES,
     exists,
     marked,
-    read_image,
+    read_shown,
     resolve_format,
     write_image,
 )
 from facerestore.pipeline.candidates import chooses_by_face
 from facerestore.pipeline.choose import choose
 from facerestore.pipeline.installed import AUTO
+from facerestore.pipeline.report import reading_notes
 from facerestore.pipeline.selection import absent_indices
 from facerestore.types import DecodedImage, Metadata
 from facerestore.weights import WeightsStore
@@ -259,7 +260,7 @@ def _compare_photo(
     """Return the rows of one photo, recorded and told; None where the photo cannot be used, which stops no other."""
     start, asked = time.perf_counter(), run.request.restore
     try:
-        image = read_image(job.source, max_pixels=asked.max_pixels or DEFAULT_MAX_PIXELS, page=asked.page)
+        image = read_shown(job.source, max_pixels=asked.max_pixels or DEFAULT_MAX_PIXELS, page=asked.page)
         found = run.maker.compare(image, name=name, on_pipeline=lambda weights: begin(f"{name}, {weights}"))
     except WeightsError:
         raise
@@ -269,10 +270,11 @@ def _compare_photo(
         run.photos.append({"input": str(job.source), "error": message, "found": 0, "faces": []})
         return None
     seconds = time.perf_counter() - start
-    run.photos.append({"input": str(job.source), "error": None, "seconds": round(seconds, 3), **found.facts})
+    facts = {"seconds": round(seconds, 3), "notes": reading_notes(image), **found.facts}
+    run.photos.append({"input": str(job.source), "error": None, **facts})
     run.cells += len(found.rows) * len(run.maker.columns)
     run.failed_cells += found.failed
-    _tell_photo(run, name, found, seconds)
+    _tell_photo(run, name, found, seconds, notes=facts["notes"])
     return found
 
 
@@ -285,14 +287,16 @@ def _short_names(sources: Sequence[Path]) -> list[str]:
     ]
 
 
-def _tell_photo(run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: float) -> None:
+def _tell_photo(
+    run: _SheetRun, name: str, found: sheets.PhotoRows, seconds: float, *, notes: list[str]
+) -> None:
     """Say what one photo brought: its faces, those that no column restored, and what failed."""
     number, shown = found.facts["found"], len(found.rows)
     faces = f"{count(number, 'face')}, {shown} on the sheet" if number else no_face(found.facts["search"])
     run.terminal.say(f"{name}: {faces}, {seconds:.1f} s")
     asked = run.request.restore
     absent = absent_indices(asked.faces, number, dial=asked.dial)
-    run.terminal.say_below([*_cell_lines(run, found.facts["faces"]), *map(absent_words, absent)])
+    run.terminal.say_below([*_cell_lines(run, found.facts["faces"]), *map(absent_words, absent), *notes])
     for message in _failure_words(run, found.facts["faces"]):
         run.terminal.warn(f"error: {name}: {message}")
 

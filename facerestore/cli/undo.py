@@ -8,18 +8,21 @@ from typing import Annotated
 import typer
 
 from facerestore.cli.terminal import Terminal
-from facerestore.errors import ConfigError, FaceRestoreError
+from facerestore.errors import ConfigError, FaceRestoreError, ImageError, refusing
 
 EPILOG = """Examples:
 facerestore enhance album -r -o restored --keep-originals
 facerestore undo restored/a.jpg -o again
-facerestore undo restored/*.undo -o again"""
+facerestore undo restored -o again"""
 
 
 def undo(
     results: Annotated[
         list[Path],
-        typer.Argument(metavar="RESULT...", help="Results, or the files beside them that end in .undo."),
+        typer.Argument(
+            metavar="RESULT...",
+            help="Results, the files beside them that end in .undo, or directories of these.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -38,15 +41,19 @@ def undo(
     A photo comes back under its own name. Each is checked against its sha256; a result that was changed since it was
     restored is told, and stays as it is.
     """
+    from facerestore.batch.undo import ENDING
     from facerestore.batch.undo import undo as take_back
 
     terminal = Terminal(-1 if quiet else 0)
-    if output is not None and len(results) > 1:
+    several = len(results) > 1 or any(path.is_dir() for path in results)
+    results = [each for path in results for each in (sorted(path.glob(f"*{ENDING}")) or [path])]
+    if output is not None and several:
         if output.is_file():
             raise ConfigError(
                 f"'{output}' is one file, but there may be several photos; give a directory with -o"
             )
-        output.mkdir(parents=True, exist_ok=True)
+        with refusing(lambda why: ImageError(f"'{output}' cannot be made: {why}; give another directory")):
+            output.mkdir(parents=True, exist_ok=True)
     failed = 0
     for result in results:
         try:

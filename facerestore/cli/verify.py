@@ -32,6 +32,13 @@ def verify(
             metavar="FILE.json", help="Take the areas from a report instead of the mark in the result."
         ),
     ] = None,
+    page: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Only this page of a TIFF, or frame of an animation; OUT holds as many, or it alone. The first is 1.",
+        ),
+    ] = None,
     quality: Annotated[
         int | None,
         typer.Option(
@@ -47,7 +54,7 @@ def verify(
     of the photo alone, and the largest difference is told. Where a network made the rest of the photo anew (--photo,
     --background), the area is all of it.
     """
-    found = [*_verdicts(photo, result, report, quality)]
+    found = [*_verdicts(photo, result, report, page=page, quality=quality)]
     if as_json:
         holds = all(each.verdict.holds for each in found)
         print_json({"holds": holds, "pages": [_facts(each) for each in found]})
@@ -66,20 +73,27 @@ class _Page(NamedTuple):
     areas_from: str
 
 
-def _verdicts(photo: Path, result: Path, report: Path | None, quality: int | None) -> Iterator[_Page]:
-    """Yield what became of each page of a photo."""
+def _verdicts(
+    photo: Path, result: Path, report: Path | None, *, page: int | None, quality: int | None
+) -> Iterator[_Page]:
+    """Yield what became of each page of a photo, or of the one that is asked for."""
     from facerestore.batch.verify import verify_pictures
     from facerestore.io import decode_image, page_count, read_encoded
+    from facerestore.video import is_clip
 
+    if is_clip(result):
+        raise ConfigError(
+            f"'{result}' moves, and nothing says what was changed in which frame; 'facerestore verify' is for photos"
+        )
     before, after = read_encoded(photo), read_encoded(result)
-    count_before = page_count(before, name=str(photo))
+    count = page_count(before, name=str(photo))
+    alone = page is not None and page_count(after, name=str(result)) == 1
     reported = None if report is None else _reported(report, result)
-    for number in range(1, count_before + 1):
-        page = number if count_before > 1 else None
-        words = "" if page is None else f", page {page}"
-        made = decode_image(after, name=f"{result}{words}", page=page)
-        areas, source = (reported(page, made), "report") if reported else _marked(made)
-        image = decode_image(before, name=f"{photo}{words}", page=page)
+    for number in [page] if page or count == 1 else range(1, count + 1):
+        words = "" if number is None else f", page {number}"
+        made = decode_image(after, name=f"{result}{words}", page=None if alone else number)
+        areas, source = (reported(number, made), "report") if reported else _marked(made)
+        image = decode_image(before, name=f"{photo}{words}", page=number)
         yield _Page(words, verify_pictures(image, made, areas, quality=quality), source)
 
 

@@ -312,7 +312,7 @@ def _ask_for_licence(store: WeightsStore, name: str, *, force: bool) -> bool:
 
 
 def _can_ask() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _say_basis(store: WeightsStore, name: str, *, is_new_pin: bool) -> None:

@@ -16,6 +16,7 @@ from facerestore.io._decode import (
     page_count,
     picture_size,
     read_image,
+    read_shown,
 )
 from facerestore.io._drawn import marked, png_mark, png_xmp
 from facerestore.io._encode import (
@@ -57,6 +58,7 @@ from facerestore.io._formats import (
     lacking,
     resolve_format,
 )
+from facerestore.io._gif import GIF_XMP, xmp_of_gif
 from facerestore.io._marks import Mark, kinds_made, read_mark, with_mark
 from facerestore.io._remote import RemotePath, located
 from facerestore.io._source import DEFAULT_MAX_PIXELS
@@ -67,6 +69,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "DEFAULT_QUALITY",
     "FORMATS",
+    "GIF_XMP",
     "INSTALLS",
     "OF_RAW",
     "RAW",
@@ -110,6 +113,7 @@ __all__ = [
     "read_encoded",
     "read_image",
     "read_mark",
+    "read_shown",
     "readable",
     "resolve_format",
     "search_folder",
@@ -118,11 +122,12 @@ __all__ = [
     "write_encoded",
     "write_image",
     "write_parts",
+    "xmp_of_gif",
 ]
 
 
 def write_image(
-    path: str | Path,
+    path: str | os.PathLike[str],
     image: PictureSource,
     *,
     format: str | None = None,

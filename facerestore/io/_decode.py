@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ConfigError, ImageError
-from facerestore.io import _avif, _bmp, _exif, _heif, _jpeg, _pillow, _png, _raw, _tiff, _webp
+from facerestore.io import _avif, _bmp, _exif, _gif, _heif, _jpeg, _pillow, _png, _raw, _tiff, _webp
 from facerestore.io._boundary import readable
 from facerestore.io._files import read_encoded
 from facerestore.io._formats import RAW, SIGNATURE_BYTES, sniff
-from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, Source, finish, tripled
+from facerestore.io._source import DEFAULT_MAX_PIXELS, Samples, SeveralError, Source, finish, tripled
 from facerestore.io._tiff_page import page_offsets
 from facerestore.types import DecodedImage, Metadata
 
@@ -28,8 +29,8 @@ def decode_image(
 ) -> DecodedImage:
     """Return a picture file's pixels, upright, in the file's own depth, with everything needed to write it in kind.
 
-    JPEG, PNG, WebP, TIFF, BMP, AVIF, HEIC and camera raw are told apart by their bytes. Grey, alpha and more than 8
-    bits are kept; palettes become RGB or RGBA; CMYK becomes sRGB through its profile; raw is developed to 16-bit sRGB
+    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC and camera raw are told apart by their bytes. Grey, alpha and more than
+    8 bits are kept; palettes become RGB or RGBA; CMYK becomes sRGB through its profile; raw is developed to 16-bit sRGB
     as the camera was set. Of an MPO file (phones write them as .jpg) the first picture is read, of HEIC the primary.
     HEIC and raw need an extra (``facerestore[heif]``, ``facerestore[raw]``).
 
@@ -102,7 +103,7 @@ def page_count(data: bytes, *, name: str = "image") -> int:
 
 
 def read_image(
-    path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+    path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
 ) -> DecodedImage:
     """Return the decoded picture at a path; ``-`` reads the bytes of standard input.
 
@@ -111,11 +112,32 @@ def read_image(
     Raises:
         ImageError: as ``decode_image``, and for a missing, unreadable or foreign file and for a directory.
     """
-    name = "standard input" if str(path) == "-" else str(path)
-    return decode_image(read_encoded(path), name=name, max_pixels=max_pixels, page=page)
+    return decode_image(read_encoded(path), name=_name_of(path), max_pixels=max_pixels, page=page)
 
 
-PictureSource: TypeAlias = "str | Path | bytes | PillowImage.Image | NDArray[Any] | DecodedImage"
+def _name_of(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    return "standard input" if name == "-" else name
+
+
+def read_shown(
+    path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS, page: int | None = None
+) -> DecodedImage:
+    """Return the picture at a path as what only looks at it takes it: of several the first, which a note says.
+
+    Raises:
+        ImageError: as ``read_image``, but for several pages or frames of which none is chosen.
+    """
+    data, name = read_encoded(path), _name_of(path)
+    try:
+        return decode_image(data, name=name, max_pixels=max_pixels, page=page)
+    except SeveralError as several:
+        image = decode_image(data, name=name, max_pixels=max_pixels, page=1)
+        note = f"this is the first of {several.words}; --page takes another"
+        return replace(image, notes=(*image.notes, note))
+
+
+PictureSource: TypeAlias = "str | os.PathLike[str] | bytes | PillowImage.Image | NDArray[Any] | DecodedImage"
 """What the Python interface takes as a picture; see ``as_decoded``."""
 
 
@@ -144,7 +166,7 @@ def as_decoded(
         raise ConfigError(f"unknown channel order '{channels}'; choose 'rgb' or 'bgr'")
     if isinstance(source, DecodedImage):
         return source
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         return read_image(source, max_pixels=max_pixels, page=page)
     if isinstance(source, bytes | bytearray | memoryview):
         return decode_image(bytes(source), max_pixels=max_pixels, page=page)
@@ -166,6 +188,7 @@ _DECODERS: Mapping[str, Callable[[Source], DecodedImage]] = MappingProxyType(
         "WEBP": _webp.decode,
         "TIFF": _tiff.decode,
         "BMP": _bmp.decode,
+        "GIF": _gif.decode,
         "AVIF": _avif.decode,
         "HEIF": _heif.decode,
         RAW: _raw.decode,

@@ -34,7 +34,7 @@ _LEAST_LONGEST = 64
 """What says less does not know (some network file systems say 0)."""
 
 
-def read_encoded(path: str | Path) -> bytes:
+def read_encoded(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a picture file as they are, or of standard input for ``-``; for ``decode_image``.
 
     A file that does not start as a picture is not read to its end.
@@ -42,11 +42,14 @@ def read_encoded(path: str | Path) -> bytes:
     Raises:
         ImageError: missing, a directory, not readable, empty, or no picture.
     """
-    if str(path) == "-":
+    place = located(path)
+    if str(place) == "-":
+        if sys.stdin is None:  # as Python has streams that were closed before it began
+            raise ImageError("standard input is closed; give a file, or pipe a picture into it")
         with readable("standard input"):
             return sys.stdin.buffer.read()
-    with readable(str(path)):
-        return _file_bytes(located(path))
+    with readable(str(place)):
+        return _file_bytes(place)
 
 
 def _file_bytes(place: Path) -> bytes:
@@ -82,7 +85,11 @@ def _head(stream: io.FileIO) -> bytes:
 
 
 def write_encoded(
-    path: str | Path, data: bytes | bytearray, *, overwrite: bool = False, on_encoded: OnEncoded | None = None
+    path: str | os.PathLike[str],
+    data: bytes | bytearray,
+    *,
+    overwrite: bool = False,
+    on_encoded: OnEncoded | None = None,
 ) -> Path:
     """Write encoded bytes as they are, whole or not at all, and return the path; ``-`` is standard output.
 
@@ -263,9 +270,11 @@ def search_folder(
         lacks: says what is to be installed for a format; pictures of one that needs it are others here.
 
     Raises:
-        ImageError: no such folder.
+        ImageError: no such folder, or it is a file.
     """
     if not is_folder(root):
+        if is_file(root):
+            raise ImageError(f"{root}: this is a file; give a folder, such as the one that it lies in")
         raise ImageError(f"{root}: no such folder; check the path")
     found = FolderContent()
     if isinstance(root, RemotePath):

@@ -97,6 +97,7 @@ _SIGNATURES = (
     (b"II+\x00", "TIFF"),
     (b"MM\x00+", "TIFF"),
     (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
     # Canon's two old kinds, Fujifilm's, Olympus' three and Panasonic's; others are TIFF by their first bytes.
     (b"II\x1a\x00\x00\x00HEAPCCDR", RAW),
     (b"FUJIFILMCCD-RAW", RAW),
@@ -104,7 +105,6 @@ _SIGNATURES = (
 )
 # Formats that people do have and that are not read here, so that the error can name them.
 _FOREIGN_SIGNATURES = (
-    (b"GIF8", "a GIF"),
     (b"%PDF", "a PDF"),
     (b"8BPS", "a Photoshop document"),
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
@@ -155,7 +155,7 @@ def sniff(head: bytes, name: str) -> str:
         return "WEBP"
     if head[4:8] == b"ftyp" and (found := _BRANDS.get(head[8:12])) is not None:
         return "AVIF" if head[8:12] in _OPEN_BRANDS and re.search(b"avi[fs]", head) else found
-    readable = f"{', '.join(FORMATS)} and camera raw"
+    readable = f"{', '.join(FORMATS)}, GIF and camera raw"
     for signature, kind in _FOREIGN_SIGNATURES:
         if head.startswith(signature):
             raise ImageError(

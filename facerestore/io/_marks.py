@@ -126,7 +126,7 @@ def _about(packet: bytes) -> bytes:
     return b"" if found is None else found[1] or found[2] or b""
 
 
-def read_mark(source: str | Path | bytes) -> Mark | None:
+def read_mark(source: str | os.PathLike[str] | bytes) -> Mark | None:
     """Return what a picture file says of how facerestore made it; None where it says nothing.
 
     Args:

@@ -73,7 +73,7 @@ _STORES: Mapping[str, _Store] = MappingProxyType(
 """By the schemes of addresses; ``file://`` is the disk itself."""
 
 
-def located(path: str | Path) -> Path:
+def located(path: str | os.PathLike[str]) -> Path:
     """Return the path that a text or a path stands for: that of a store where it is an address, else one of the disk.
 
     Raises:
@@ -81,7 +81,7 @@ def located(path: str | Path) -> Path:
     """
     if isinstance(path, RemotePath):
         return path
-    found = _ADDRESS.match(str(path))
+    found = _ADDRESS.match(os.fspath(path))
     if found is not None and found[1] == "file":
         return Path(found[2] if os.name == "nt" else f"/{found[2]}")
     if found is None or found[1] not in _STORES:

@@ -27,6 +27,14 @@ _STEP = (
 )
 
 
+class SeveralError(ImageError):
+    """A file holds several pages or frames, and none is chosen; ``words`` say how many."""
+
+    def __init__(self, name: str, words: str, choice: str) -> None:
+        super().__init__(f"{name}: holds {words}; choose one with --page {choice}")
+        self.words = words
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The bytes of a picture file, with its name for errors.
@@ -62,9 +70,7 @@ class Source:
         """
         if self.page is None and count > 1:
             all_of_it = ", or restore them all with facerestore.restore_video" if "frame" in unit else ""
-            raise ImageError(
-                f"{self.name}: holds {count} {unit}s; choose one with --page 1 to {count} (page= in Python){all_of_it}"
-            )
+            raise SeveralError(self.name, f"{count} {unit}s", f"1 to {count} (page= in Python){all_of_it}")
         if self.page is not None and not 1 <= self.page <= count:
             held = f"{count} {unit}s, the first is 1" if count > 1 else f"one {unit}"
             raise ImageError(f"{self.name}: there is no {unit} {self.page}; it holds {held}")

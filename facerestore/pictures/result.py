@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class RestoreResult:
 
     def save(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         *,
         format: str | None = None,
         quality: int | None = None,

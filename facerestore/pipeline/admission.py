@@ -9,15 +9,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from facerestore.backends import BACKENDS, backend_class, backend_names, load_backend
-from facerestore.config import TASKS
+from facerestore.background import load_upsampler
+from facerestore.config import TASKS, RestoreConfig
+from facerestore.detection.embedded import open_cells, open_points
+from facerestore.engines import Place
 from facerestore.errors import CheckpointError
+from facerestore.parsing import load_parser
+from facerestore.parsing.damage import load_damage_finder
+from facerestore.parsing.eyes import load_eye_reader
+from facerestore.pipeline.choose import choose
+from facerestore.pipeline.installed import BACKGROUND, DAMAGE, DETECT, EYES, PARSE
+from facerestore.pipeline.load import load_restorer
 from facerestore.weights import WeightsStore
 from facerestore.weights.catalog import WeightsEntry
-from facerestore.weights.checkpoint import check_fit, count_indices, load_state_dict, open_weights, shapes_of
-from facerestore.weights.mixing import DETAIL_OF
+from facerestore.weights.checkpoint import check_fit, count_indices, load_state_dict, shapes_of
 
 COARSEST_PX = 4
 """Side of the smallest features of a StyleGAN2 discriminator; each block before them halves (arXiv 1912.04958)."""
@@ -37,22 +46,33 @@ def examine(entry: WeightsEntry, path: Path) -> bool:
     return check is not None and check(entry, path)
 
 
+def open_own(entry: WeightsEntry, path: Path, store: WeightsStore) -> None:
+    """Make the network of a file of one's own, with those that it is used with, as it is made when it is used.
+
+    Args:
+        entry: what the file says of itself.
+        path: the file.
+        store: where the others are.
+
+    Raises:
+        FaceRestoreError: it cannot be made here, or takes faces of another size than the file says.
+    """
+    if entry.purpose in TASKS:
+        config = RestoreConfig(backend=entry.backend, weights=str(path))
+        restorer = load_restorer(choose(entry.purpose, config, store), task=TASKS[entry.purpose])
+        _check_size(entry, restorer.face_size)
+    elif entry.purpose in _OPENERS:
+        _OPENERS[entry.purpose](path)
+    else:
+        examine(entry, path)
+
+
 def _restorer(entry: WeightsEntry, path: Path) -> bool:
     if entry.backend not in backend_names():
         return False
     found = backend_class(entry.backend)
-    rest = open_weights(path).metadata.get(DETAIL_OF)
-    # What is refined is not at hand.
-    if found.descriptor.missing_modules() or entry.refines is not None or rest is not None:
+    if found.descriptor.missing_modules():
         state_dict = load_state_dict(path)
-        if rest is not None:
-            whole = load_state_dict(WeightsStore().require(rest))
-            strange = [
-                key for key, x in state_dict.items() if key not in whole or whole[key].shape != x.shape
-            ]
-            if strange:
-                raise CheckpointError(f"it was trained on from '{rest}', which has no such '{strange[0]}'")
-            state_dict = whole | state_dict
         if not found.detect(state_dict):
             raise CheckpointError(f"its keys are not those of backend '{entry.backend}'")
         found.config_from_state_dict(state_dict)
@@ -64,7 +84,7 @@ def _restorer(entry: WeightsEntry, path: Path) -> bool:
 
 
 def _parser(entry: WeightsEntry, path: Path) -> bool:
-    from facerestore.parsing.networks import PARSERS, load_parser
+    from facerestore.parsing.networks import PARSERS
 
     if entry.backend not in [parser.name for parser in PARSERS]:
         return False
@@ -99,8 +119,6 @@ def _landmarks(entry: WeightsEntry, path: Path) -> bool:
 
 
 def _background(entry: WeightsEntry, path: Path) -> bool:
-    from facerestore.background import load_upsampler
-
     upsampler, stated = load_upsampler(path), re.match(r"x([0-9])", entry.name.partition(".")[2])
     if stated and upsampler.scale != int(stated[1]):
         raise CheckpointError(
@@ -145,6 +163,15 @@ def _check_size(entry: WeightsEntry, size: int) -> None:
             f"its network is for faces of {size} px, and '{entry.name}' is for {entry.face_size} px"
         )
 
+
+_OPENERS: Mapping[str, Callable[[Path], object]] = {
+    PARSE: partial(load_parser, place=Place()),
+    DAMAGE: load_damage_finder,
+    EYES: load_eye_reader,
+    BACKGROUND: load_upsampler,
+    DETECT: open_cells,
+    "landmarks": open_points,
+}
 
 _CHECKS: Mapping[str, Callable[[WeightsEntry, Path], bool]] = {
     **dict.fromkeys(TASKS, _restorer),

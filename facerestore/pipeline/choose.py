@@ -119,7 +119,7 @@ def with_detail(chosen: ChosenWeights, config: RestoreConfig, store: WeightsStor
         WeightsError: they, or what they were trained from, are not installed, or corrupt.
     """
     entries = store.catalog.entries
-    entry = entries.get(chosen.name)
+    entry = entries.get(chosen.name) or store.catalog.copied(chosen.sha256)
     bases = {own.detail_of for own in entries.values()}
     if _refined_by(chosen, entry) is None or drawn_from(chosen, store) or chosen.name in bases:
         chosen = _mixed(chosen, entry, config.detail, store)

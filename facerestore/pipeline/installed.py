@@ -180,4 +180,6 @@ def named_weights(name: str, store: WeightsStore, purpose: str) -> ChosenWeights
         file = look_at(path, hashed=True)
     except OSError as error:
         raise WeightsError(f"weights file {path} cannot be read: {error}") from error
-    return ChosenWeights(name=str(path), source=file, sha256=file.sha256)
+    entry = store.catalog.copied(file.sha256)
+    use = None if entry is None else entry.commercial_use
+    return ChosenWeights(name=str(path), source=file, sha256=file.sha256, commercial_use=use)

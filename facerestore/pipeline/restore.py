@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -240,7 +241,7 @@ class RestorePipeline(Parts):
             ImageError: it cannot be read, the upscaled photo would be too large, an aligned input is not square, or
                 what the task needs with this photo is not there.
         """
-        if source is None and isinstance(image, str | Path):
+        if source is None and isinstance(image, str | os.PathLike):
             source = Path(image)
         image = as_decoded(image, channels=channels, max_pixels=self.max_pixels, page=self.config.page)
         check_result_size(image.pixels, self.config.upscale, max_pixels=self.max_pixels)

@@ -101,7 +101,6 @@ def export_run(
         **_backend_and_purpose(name, exported.metadata),
         **exported.metadata,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
     state = halved(exported.state_dict) if half else exported.state_dict
     save_state_dict(out, state, metadata=header)
     starts = STARTS.get(name, "") if header.get("arch", "").endswith("-prior") else ""

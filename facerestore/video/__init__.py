@@ -47,11 +47,6 @@ def can_restore(path: Path) -> bool:
     return not has_video_name(path) or find_spec("av") is not None
 
 
-def is_taken(path: Path) -> bool:
-    """Say whether a file of a directory is taken as a clip, which no picture is by its name."""
-    return has_clip_name(path) and can_restore(path)
-
-
 def _moves(path: Path) -> bool:
     """Say whether a PNG or WebP is an animation; of what cannot be read, it is not."""
     try:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facerestore.errors import ConfigError, ImageError, refusing
-from facerestore.io import DEFAULT_QUALITY, Mark, is_lossy, png_xmp, read_image
+from facerestore.io import DEFAULT_QUALITY, Mark, is_lossy, png_xmp, read_image, xmp_of_gif
 from facerestore.types import DecodedImage
-from facerestore.video.marking import add_xmp, with_marks, xmp_of_gif
+from facerestore.video.marking import add_xmp, with_marks
 from facerestore.video.reading import Frame
 
 if TYPE_CHECKING:

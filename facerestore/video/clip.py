@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
@@ -60,8 +61,8 @@ OnWhole: TypeAlias = Callable[[Path, dict[str, Any]], None]
 
 
 def restore_video(
-    source: str | Path,
-    target: str | Path,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
     *,
     config: RestoreConfig | None = None,
     output: OutputConfig | None = None,
@@ -196,7 +197,7 @@ def _beside(made: Made) -> Made:
     return frame, replace(result, image=replace(after, pixels=pixels, alpha=alpha))
 
 
-def _place(path: str | Path) -> Path:
+def _place(path: str | os.PathLike[str]) -> Path:
     """Return a path on a disk; raises ConfigError for one in a store."""
     place = located(path)
     if isinstance(place, RemotePath):
@@ -214,7 +215,9 @@ def _check_asked(pipeline: RestorePipeline, output: OutputConfig) -> list[str]:
     """
     config, task = pipeline.config, pipeline.task
     if task != RESTORE:
-        raise ConfigError(f"'facerestore {task.command}' is for photos; a clip is for 'facerestore enhance'")
+        raise ConfigError(
+            f"'facerestore {task.command}' is for photos; give --page for one frame, or take 'facerestore enhance'"
+        )
     if config.faces not in ("all", "largest", "center"):
         raise ConfigError(
             f"faces is '{config.faces}', but indices change from frame to frame; give all, largest or center for a clip"

@@ -5,13 +5,12 @@ Source: XMP part 3 (2020), the chapters on GIF, MPEG-4, QuickTime, AVI and ASF. 
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from facerestore.io import Mark, with_mark
+from facerestore.io import GIF_XMP, Mark, with_mark
 from facerestore.types import Metadata
 
 _TAGS = {".mov": "xmp", ".mkv": "XMP", ".webm": "XMP"}
@@ -19,7 +18,6 @@ _TAGS = {".mov": "xmp", ".mkv": "XMP", ".webm": "XMP"}
 
 _UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _GUID = bytes.fromhex("cbcf7abea997e8429c71999491e3afac")
-_OF_GIF = b"\x21\xff\x0bXMP DataXMP"
 _GIF_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\x00"
 """Behind a packet in a GIF: whichever byte a reader takes for a length, it comes to the end."""
 
@@ -28,12 +26,6 @@ def xmp_of(container: Any) -> bytes | None:
     """Return the XMP of an open video; None where it has none, or a kind of file from which it is not read."""
     text = next((container.metadata[tag] for tag in ("xmp", "XMP") if tag in container.metadata), None)
     return None if text is None else str(text).encode()
-
-
-def xmp_of_gif(data: bytes) -> bytes | None:
-    """Return the XMP of a GIF; None where it has none."""
-    found = re.search(re.escape(_OF_GIF) + rb"(.*?)\x01\xff\xfe\xfd", data, re.DOTALL)
-    return None if found is None else found[1]
 
 
 def with_marks(packet: bytes | None, mark: Mark | None) -> tuple[bytes | None, Sequence[str]]:
@@ -71,7 +63,7 @@ def add_xmp(path: Path, packet: bytes) -> bool:
     elif suffix == ".gif":
         data = path.read_bytes()
         begin = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-        path.write_bytes(b"GIF89a" + data[6:begin] + _OF_GIF + packet + _GIF_TRAILER + data[begin:])
+        path.write_bytes(b"GIF89a" + data[6:begin] + GIF_XMP + packet + _GIF_TRAILER + data[begin:])
     else:
         return False
     return True

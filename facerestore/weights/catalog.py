@@ -178,6 +178,10 @@ class Catalog:
             f"no weights are called {name!r}; {hint} 'facerestore weights list' shows all names"
         )
 
+    def copied(self, sha256: str | None) -> WeightsEntry | None:
+        """Return the entry whose file has a hash, so that a copy of it acts alike; None where none is known to."""
+        return next((entry for entry in self.entries.values() if sha256 and entry.sha256 == sha256), None)
+
     def licence_of(self, entry: WeightsEntry) -> Licence:
         """Return the terms of an entry of this catalog."""
         return self.licences[entry.licence]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from facerestore.errors import FaceRestoreError, MalformedError, WeightsError, refusing
 from facerestore.weights.catalog import WeightsEntry
@@ -17,11 +17,18 @@ from facerestore.weights.files import sha256_of, unlike_weights
 from facerestore.weights.records import Pin, explain, read_pin
 from facerestore.weights.weights_file import look_at
 
+if TYPE_CHECKING:
+    from facerestore.weights import WeightsStore
+
 Examiner: TypeAlias = Callable[[WeightsEntry, Path], bool]
 """Says whether a file was looked into and is fit for an entry, and raises FaceRestoreError where it is not."""
 
 EXAMINER = "facerestore.pipeline.admission:examine"
 """The usual one. It reads networks, which stand above this layer, so it is imported by name when it is asked."""
+
+
+OPENER = "facerestore.pipeline.admission:open_own"
+"""Makes the network of a file of one's own, and raises FaceRestoreError where that fails; likewise by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,16 @@ def check_fit(
     with refusing(lambda why: WeightsError(f"{path} cannot be the weights {entry.name!r}: {why}; {remedy}")):
         try:
             return look(entry, path)
+        except FaceRestoreError as error:
+            raise MalformedError(str(error)) from error
+
+
+def check_opens(entry: WeightsEntry, path: Path, store: WeightsStore) -> None:
+    """Raise WeightsError where the network of a file of one's own cannot be made, as it will be when it is used."""
+    module, _, function = OPENER.partition(":")
+    with refusing(lambda why: WeightsError(f"cannot import {path} as {entry.name!r}: {why}")):
+        try:
+            getattr(import_module(module), function)(entry, path, store)
         except FaceRestoreError as error:
             raise MalformedError(str(error)) from error
 

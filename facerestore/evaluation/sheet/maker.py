@@ -6,6 +6,7 @@ strengths. What a cell shows is the face in the finished photo, pasted and blend
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -76,7 +77,13 @@ class ContactSheet:
 
 def contact_sheet(
     photos: Iterable[
-        str | Path | bytes | PillowImage.Image | DecodedImage | NDArray[np.uint8] | NDArray[np.uint16]
+        str
+        | os.PathLike[str]
+        | bytes
+        | PillowImage.Image
+        | DecodedImage
+        | NDArray[np.uint8]
+        | NDArray[np.uint16]
     ],
     pipelines: Sequence[RestorePipeline],
     *,
@@ -102,7 +109,7 @@ def contact_sheet(
     facts = []
     for number, photo in enumerate(photos, 1):
         image = as_decoded(photo, max_pixels=limit, page=pipelines[0].config.page)
-        name = Path(photo).name if isinstance(photo, str | Path) else f"photo {number}"
+        name = Path(photo).name if isinstance(photo, str | os.PathLike) else f"photo {number}"
         found = maker.compare(image, name=name)
         pages += maker.add(found.rows)
         facts.append({"input": name, **found.facts})

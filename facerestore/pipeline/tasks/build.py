@@ -7,9 +7,9 @@ their purpose in the catalog, and their value range (``facerestore.backends.gpen
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 
 from PIL import Image as PillowImage
 
@@ -174,8 +174,8 @@ def _as_map(source: PictureSource, pipeline: RestorePipeline, channels: Channels
         encoded = BytesIO()
         source.save(encoded, format="PNG")
         source = encoded.getvalue()
-    if isinstance(source, str | Path):
-        return pipeline.decode(read_encoded(source), name=str(source))
+    if isinstance(source, str | os.PathLike):
+        return pipeline.decode(read_encoded(source), name=os.fspath(source))
     if isinstance(source, bytes):
         return pipeline.decode(source, name="map")
     return as_decoded(source, channels=channels)
