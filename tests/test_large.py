@@ -218,7 +218,12 @@ def test_the_run_of_the_log_is_understood(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "start"), [("train_lite_detail_512", LARGE), ("train_lite_detail_512_2", DETAIL_LARGE)]
+    ("name", "start"),
+    [
+        ("train_lite_detail_512", LARGE),
+        ("train_lite_detail_512_2", DETAIL_LARGE),
+        ("train_lite_detail_512_3", DETAIL_LARGE),
+    ],
 )
 def test_the_runs_that_drew_detail_are_understood(tmp_path, name, start):
     faces, _ = write_drawn_faces(tmp_path, count=1, face_size=64)
