@@ -48,8 +48,10 @@ def can_restore(path: Path) -> bool:
 
 
 def _moves(path: Path) -> bool:
-    """Say whether a PNG or WebP is an animation; of what cannot be read, it is not."""
+    """Say whether a PNG or WebP is an animation; what cannot be read is none, nor is a pipe, which may never end."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
     except (OSError, ValueError):
