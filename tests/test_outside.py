@@ -169,7 +169,9 @@ def test_records_have_the_types_that_they_state():
 def test_a_configuration_of_nested_brackets_is_a_usage_error(tmp_path, capsys):
     path = tmp_path / "deep.toml"
     path.write_text("a=" + "[" * 5000, encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"deep\.toml' cannot be read: it is nested too deeply; check path and file"):
+    with pytest.raises(
+        ConfigError, match=r"deep\.toml' cannot be read: it is nested too deeply; check path and file"
+    ):
         load_config(path)
     assert main(["enhance", "x.jpg", "--config", str(path)]) == 2
     assert "nested too deeply" in capsys.readouterr().err
