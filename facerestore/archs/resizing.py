@@ -15,10 +15,8 @@ SLOPE = -0.75
 
 def doubled(x: Tensor) -> Tensor:
     """Return B C H W pictures enlarged twice, B C 2H 2W; each output of the convolution is a quarter of the pixels."""
-    channels, weights = (
-        x.shape[1],
-        torch.zeros(2, 5),
-    )  # of even and odd pixels of a row, for neighbours from -2 to 2
+    channels = x.shape[1]
+    weights = torch.zeros(2, 5)  # of even and odd pixels of a row, for neighbours from -2 to 2
     for parity, (first, fraction) in enumerate(((0, 0.75), (1, 0.25))):
         weights[parity, first : first + 4] = _shares(fraction)
     kernel = torch.einsum("ay,bx->abyx", weights, weights).reshape(4, 1, 5, 5).repeat(channels, 1, 1, 1)

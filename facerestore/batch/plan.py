@@ -315,14 +315,15 @@ def _candidate(
     folder = source.parent if output is None else output / relative
     if isinstance(folder, RemotePath):
         folder.check_writable()
-    extension = source.suffix
-    if not clips(source):
-        if options.format is not None:
-            extension = FORMATS[resolve_format(options.format)].suffix
-        elif SUFFIXES.get(extension.lower()) == RAW:
-            extension = FORMATS[OF_RAW].suffix
-        elif has_clip_name(source):
-            extension = FORMATS["PNG"].suffix
+    extension, made = source.suffix, None
+    if options.format is not None:
+        made = resolve_format(options.format)
+    elif SUFFIXES.get(extension.lower()) == RAW:
+        made = OF_RAW
+    elif has_clip_name(source):
+        made = "PNG"
+    if made is not None and not clips(source):  # which may look into the file
+        extension = FORMATS[made].suffix
     return _Candidate(source, folder, relative, extension)
 
 
