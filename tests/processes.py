@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 LONGEST_S = 120
@@ -44,13 +45,23 @@ def started(code, *arguments, cwd=None):
 
 def wait_for(process, word):
     """Return once a process has said a word to standard error."""
-    for line in process.stderr:
-        if word in line:
-            return
+    late = threading.Timer(LONGEST_S, process.kill)
+    late.start()
+    try:
+        for line in process.stderr:
+            if word in line:
+                return
+    finally:
+        late.cancel()
     raise AssertionError(f"the process ended with {process.wait()} and never said '{word}'")
 
 
 def ended(process, said=None):
     """Return the exit code, standard output and standard error of a process, after it is told what it waits for."""
-    out, err = process.communicate(said, timeout=LONGEST_S)
+    try:
+        out, err = process.communicate(said, timeout=LONGEST_S)
+    except subprocess.TimeoutExpired:
+        process.kill()  # or it is found unclosed in a test that knows nothing of it
+        process.communicate()
+        raise
     return process.returncode, out, err

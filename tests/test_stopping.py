@@ -70,6 +70,23 @@ def test_a_second_signal_does_not_wait_for_what_is_under_way(album):
     assert not left_over(album)
 
 
+def test_signals_that_do_not_wake_the_main_thread_are_heard(album):
+    """As those are not that come just before it falls asleep: here another thread takes them."""
+    at = """
+            here('under way'); told()
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+            threading.Event().wait()
+"""
+    process = restoring(album, "--workers", "2", free=2, at=at, before="import signal")
+    wait_for(process, "under way")
+    process.stdin.write(".")
+    process.stdin.flush()
+    wait_for(process, "finishing")
+    rc, _, err = ended(process, ".")
+    assert rc == 143
+    assert " of 8 photos; no file is half written" in err
+
+
 def test_a_signal_while_a_result_is_written_leaves_no_temporary_file(album):
     before = """
 import os

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from facerestore.batch.outcome import PhotoOutcome, Status
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 DoJob = Callable[[PhotoJob, Work], PhotoOutcome]
 """Takes one photo from its file to its result."""
+
+AWAKE_S = 1.0
+"""The longest that the main thread sleeps at a stretch: a signal that comes just before it falls asleep, or in another
+thread, does not wake it."""
 
 OnStop = Callable[[int], None]
 """Told how many photos are finished first, where a run of several at a time is broken off."""
@@ -173,7 +178,7 @@ def flow(jobs: Iterable[PhotoJob], hands: Sequence[Hands], on_stop: OnStop) -> I
             ):  # as many again wait in line, so that none idles while one is told
                 begin(each)
         while under_way:
-            future = done.get()
+            future = _first(done)
             begin(under_way[future])
             outcome = future.result()
             del under_way[future]  # as late as can be: broken off before, it is told below
@@ -183,12 +188,23 @@ def flow(jobs: Iterable[PhotoJob], hands: Sequence[Hands], on_stop: OnStop) -> I
         begun = [future for future in under_way if not future.cancel()]
         try:
             on_stop(sum(not future.done() for future in begun))
-            yield from (future.result() for future in begun if future.exception() is None)
+            for future in begun:
+                while not wait([future], AWAKE_S).done:
+                    pass
+                if future.exception() is None:
+                    yield future.result()
         except KeyboardInterrupt:
             for each in hands:
                 each.hurry()
             raise
         raise
+
+
+def _first(done: SimpleQueue[Future[PhotoOutcome]]) -> Future[PhotoOutcome]:
+    """Return what is through next, however long that takes."""
+    while True:
+        with suppress(Empty):
+            return done.get(timeout=AWAKE_S)
 
 
 def missing_photos(jobs: Sequence[PhotoJob]) -> list[PhotoOutcome]:
