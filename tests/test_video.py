@@ -253,6 +253,20 @@ def test_other_settings_begin_anew(av, tmp_path, monkeypatch):
     assert restore_video(source, tmp_path / "out.mp4", pipeline=weaker)["clip"]["resumed_at"] == 0
 
 
+def too_large(source, limit):
+    config = replace(line().config, max_pixels=limit)
+    with pytest.raises(ImageError, match=rf"{source.name}: .* over the limit of {limit}; .*--max-pixels"):
+        restore_video(source, source.with_stem("out"), pipeline=replace(line(), config=config))
+
+
+def test_frames_with_more_pixels_than_are_allowed_are_refused(av, tmp_path):
+    too_large(write_video(av, tmp_path / "in.mp4", pictures(2)), 100)
+
+
+def test_frames_of_animations_with_more_pixels_than_are_allowed_are_refused(tmp_path):
+    too_large(animated(tmp_path / "in.gif"), 100)
+
+
 def test_a_result_is_not_overwritten(av, tmp_path):
     source = write_video(av, tmp_path / "in.mp4", pictures(2))
     (tmp_path / "out.mp4").write_text("mine")

@@ -76,6 +76,21 @@ def checked_canvas(canvas: Image, image: Image, upscale: float) -> Image:
     return canvas
 
 
+def check_size(width: int, height: int, *, name: str, max_pixels: int) -> None:
+    """Make sure that a picture of a file may be decoded; call before it is.
+
+    Raises:
+        ImageError: a side is not positive, or there are more pixels than ``max_pixels``.
+    """
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: damaged: the header states {width}x{height} pixels; get a whole copy")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width}x{height} = {width * height} pixels, over the limit of {max_pixels}; "
+            f"if the file can be trusted, raise the limit with --max-pixels {width * height}"
+        )
+
+
 def check_result_size(pixels: Image, upscale: float, *, max_pixels: int) -> None:
     """Make sure that a photo is not enlarged beyond ``max_pixels``; at its own size or below it may have any.
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facerestore.errors import ImageError
+from facerestore.imaging.pixels import check_size
 from facerestore.io._settle import settled
 from facerestore.types import DecodedImage, Image, Metadata
 
@@ -53,15 +54,7 @@ class Source:
 
     def check_size(self, width: int, height: int) -> None:
         """Raise ImageError unless a width and height are positive and within the limit; call before decoding."""
-        if width < 1 or height < 1:
-            raise ImageError(
-                f"{self.name}: damaged: the header states {width}x{height} pixels; get a whole copy"
-            )
-        if width * height > self.max_pixels:
-            raise ImageError(
-                f"{self.name}: {width}x{height} = {width * height} pixels, over the limit of {self.max_pixels}; "
-                f"if the file can be trusted, raise the limit with --max-pixels {width * height}"
-            )
+        check_size(width, height, name=self.name, max_pixels=self.max_pixels)
 
     def choose(self, count: int, unit: str) -> int:
         """Return the index of the page or frame that is asked for; raise ImageError where it is none of ``count``.

@@ -30,6 +30,9 @@ class Animation:
     Args:
         path: of the file.
 
+    Attributes:
+        size: (width, height) of a frame, px.
+
     Raises:
         ImageError: it cannot be read.
     """
@@ -43,6 +46,7 @@ class Animation:
         ):
             self._picture = Image.open(path)
             self.frame_count = int(getattr(self._picture, "n_frames", 1))
+        self.size = self._picture.size
         self._facts = {
             name: self._picture.info[name]
             for name in ("loop", "icc_profile", "exif", "background")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from facerestore import __version__
 from facerestore.config import RESTORE, OutputConfig, RestoreConfig
 from facerestore.errors import ConfigError, ImageError
-from facerestore.imaging.pixels import resize_image
+from facerestore.imaging.pixels import check_size, resize_image
 from facerestore.io import Mark, RemotePath, check_free, located, write_parts
 from facerestore.pipeline.build import build_pipeline
 from facerestore.pipeline.parts import Passage
@@ -120,6 +120,11 @@ class _Job:
     pipeline: RestorePipeline
     output: OutputConfig
     on_frame: OnFrame
+
+    def check_size(self, clip: Animation | VideoReader) -> None:
+        """Raise ImageError where a frame has more pixels than are allowed."""
+        if all(clip.size):  # the head of a video may leave that to its frames
+            check_size(*clip.size, name=str(self.source), max_pixels=self.pipeline.max_pixels)
 
     def part(self, frames: Iterator[Frame]) -> tuple[int, int | None]:
         """Return the first frame that is wanted, and the one after the last; None for all to the end.
@@ -258,6 +263,7 @@ def _made_animation(job: _Job, whole: Path) -> dict[str, Any]:
     """Restore an animation, which is held as a whole, and return the report."""
     animation, tally = Animation(job.source), _Tally()
     try:
+        job.check_size(animation)
         first, end = job.part(animation.frames())
         total = job.total(first, end, animation.frame_count)
         frames = job.wanted(animation.frames(), first, end)
@@ -282,6 +288,7 @@ def _beyond(job: _Job, first: int, frames: int) -> ImageError:
 def _made_video(job: _Job, parts: PartsFolder, whole: Path) -> dict[str, Any]:
     """Make what is missing of the segments of a video, join all, and return the report."""
     with open_video(job.source) as looked:
+        job.check_size(looked)
         first, end = job.part(looked.frames())
     with open_video(job.source) as looked:
         head = next(looked.frames(first), None)

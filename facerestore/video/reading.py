@@ -80,6 +80,11 @@ class VideoReader:
     _last_pts: int | None = field(default=None, init=False)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of a frame as it is stored, px."""
+        return self.stream.width, self.stream.height
+
+    @property
     def time_base(self) -> Fraction:
         """Seconds of one tick of the stream's timestamps."""
         base: Fraction = self.stream.time_base
