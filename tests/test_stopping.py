@@ -230,6 +230,38 @@ def test_a_listing_that_nobody_reads_ends_without_a_word(album, words, code):
     assert (done.returncode, done.stderr) == (code, b"" if quiet else None)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, of Linux")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["weights", "list"],
+        ["detect", "in"],
+        ["detect", "in", "--json"],
+        ["enhance", "in", "-o", "out", "--dry-run"],
+        ["--help"],
+        ["--version"],
+    ],
+)
+def test_a_listing_that_cannot_be_written_is_told_and_fails(album, words):
+    environment = os.environ | {"PYTHONPATH": str(HERE.parent)}
+    command = [sys.executable, "-m", "facerestore", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            cwd=album,
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=LONGEST_S,
+            text=True,
+        )
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith(
+        "facerestore: error: nothing more can be written (No space left on device); make room"
+    )
+
+
 @pytest.mark.parametrize("command", ["detect", "parse"])
 def test_the_other_commands_end_in_the_same_way(album, command):
     code = """

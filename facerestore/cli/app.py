@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os
@@ -32,6 +33,8 @@ ORDERLY_ENDS = ("train", "evaluate")
 
 DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow"}
 """What is installed by another name than it is imported by."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_WEIGHTS, EXIT_SIGNAL = 1, 2, 3, 4, 128
 EXIT_UNREAD = 141
@@ -158,6 +161,8 @@ def _invoke(program: typer.Typer, words: Sequence[str]) -> object:
 
 def _answer(error: Exception, words: Sequence[str]) -> str | None:
     """Return what to write in place of an option or a command that there is not; None where nobody knows."""
+    if isinstance(error, OSError):  # nothing was wrong with the words
+        return None
     option = getattr(error, "option_name", None)
     if words and called_command(words) is None and not isinstance(error, FaceRestoreError):
         word = next((word for word in words if not word.startswith("-")), words[0])
@@ -193,6 +198,8 @@ def _describe(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = DISTRIBUTIONS.get(error.name.partition(".")[0], error.name.partition(".")[0])
         return f"this needs the package {package}, which is not installed; run: pip install {package}"
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        return f"nothing more can be written ({error.strerror}); make room, or lead standard output elsewhere"
     return f"{named(error)} (FACERESTORE_DEBUG=1 shows where)"
 
 

@@ -44,7 +44,7 @@ class Terminal:
         verbosity: -1 quiet, 0 normal, 1 verbose.
         stdout_taken: standard output carries a picture or JSON, so that text goes to standard error.
         progress: a bar may be shown.
-        listing: what is said is all that is made, so that the work ends where nobody reads it any more.
+        listing: what is said is all that is made, so that the work ends where it cannot be said any more.
     """
 
     verbosity: int = 0
@@ -87,10 +87,10 @@ class Terminal:
     def _print(self, text: str, stream: TextIO) -> None:
         """Print a line, on a terminal above the bar where one is shown.
 
-        Where nobody reads any more, nothing ends by it but a listing: what is asked for is the files.
+        Where that fails, nothing ends by it but a listing: what is asked for is the files.
 
         Raises:
-            BrokenPipeError: nobody reads a listing any more.
+            OSError: a listing cannot be written, or nobody reads it any more.
         """
         text = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
         try:
@@ -100,7 +100,7 @@ class Terminal:
             else:
                 typer.echo(text, file=stream)
         except OSError as error:
-            if self.listing and isinstance(error, BrokenPipeError) and stream is sys.stdout:
+            if self.listing and stream is sys.stdout:
                 raise
             silence(stream)
             if stream is not sys.stderr:
