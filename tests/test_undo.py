@@ -87,6 +87,21 @@ def test_all_of_a_directory_come_back(place, capsys):
     assert "'a.png/within' cannot be made: Not a directory; give another directory" in capsys.readouterr().err
 
 
+def test_those_of_subdirectories_come_back_to_the_same_ones(place, capsys):
+    names = ("a.png", "deep/a.png", "deep/down/b.png")
+    for name in names:
+        write_image(place / "in" / name, photo(seed=len(name)))
+    assert main(["enhance", "in", "-r", "-o", "out", "--keep-originals"]) == 0
+    assert main(["undo", "out", "out/a.png", "-r", "-o", "again"]) == 3  # the last is there already
+    for name in names:
+        assert (place / "again" / name).read_bytes() == (place / "in" / name).read_bytes()
+    capsys.readouterr()
+    assert main(["undo", "out/deep/down", "out/deep/down/..", "-o", "level"]) == 0
+    assert sorted(path.name for path in (place / "level").iterdir()) == ["a.png", "b.png"]
+    assert main(["undo", "out/deep/down", "-o", "level"]) == 1
+    assert "already exists" in capsys.readouterr().err
+
+
 def test_a_result_that_was_changed_is_told_and_stays(place, capsys):
     write_image("a.png", photo())
     assert main(["enhance", "a.png", "-o", "b.png", "--keep-originals"]) == 0

@@ -155,7 +155,8 @@ def undo(result: Path, *, output: Path | None = None, overwrite: bool = False) -
     aside = result if result.suffix == ENDING else undo_path(result)
     if result.is_dir():
         raise ImageError(
-            f"{result}: no file in this directory ends in '{ENDING}'; give results, or where they are"
+            f"{result}: no file in this directory ends in '{ENDING}'; give results, where they are, or -r for its"
+            " subdirectories"
         )
     if not aside.is_file():
         raise ImageError(
