@@ -11,7 +11,9 @@ LONGEST_S = 120
 HERE = Path(__file__).parent
 
 PROLOGUE = f"""
-import os, sys, threading
+import os, signal, sys, threading
+if os.name == "posix":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
 from facerestore.cli.stopping import listen
 listen()
@@ -53,7 +55,8 @@ def wait_for(process, word):
                 return
     finally:
         late.cancel()
-    raise AssertionError(f"the process ended with {process.wait()} and never said '{word}'")
+    process.communicate()  # closes what it wrote to
+    raise AssertionError(f"the process ended with {process.returncode} and never said '{word}'")
 
 
 def ended(process, said=None):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from evaluation_fakes import fill
-from fakes import FakeDetector, face_at, photo
+from fakes import FakeDetector, face_at, trial_photo
 
 from facerestore.archs.arcface import ArcFace
 from facerestore.batch.settings import settings_of
@@ -22,6 +22,7 @@ from facerestore.pipeline.guard import LIMITS
 from facerestore.pipeline.identity_limits import IdentityLimits, limits_path, write_limits
 from facerestore.pipeline.installed import IDENTITY
 from facerestore.quality.identity import load_identity
+from facerestore.types import DecodedImage
 from facerestore.weights import WeightsStore
 from facerestore.weights import store as stores
 
@@ -88,7 +89,8 @@ def test_a_photo_is_guarded_by_arcface_and_reports_how_alike_each_face_is(store,
     write_limits(store, NAME, limits(store, least=(least,) * 5))
     config = RestoreConfig(device="cpu", force=True, weights="lite.clean-256", mask="whole")
     line = build_pipeline(config, store=store)
-    report = replace(line, detector=FakeDetector(face_at(10, 20))).run(photo()).report
+    photo = DecodedImage(trial_photo())
+    report = replace(line, detector=FakeDetector(face_at(200, 200))).run(photo).report
     assert report["kept"] == kept
     assert report["weights"]["identity"]["weights"] == NAME
     guard = report["faces"][0]["guard"]

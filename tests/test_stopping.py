@@ -77,7 +77,7 @@ def test_signals_that_do_not_wake_the_main_thread_are_heard(album):
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
             threading.Event().wait()
 """
-    process = restoring(album, "--workers", "2", free=2, at=at, before="import signal")
+    process = restoring(album, "--workers", "2", free=2, at=at)
     wait_for(process, "under way")
     process.stdin.write(".")
     process.stdin.flush()
