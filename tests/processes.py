@@ -53,9 +53,9 @@ def wait_for(process, word):
         for line in process.stderr:
             if word in line:
                 return
+        process.communicate()  # closes what it wrote to
     finally:
         late.cancel()
-    process.communicate()  # closes what it wrote to
     raise AssertionError(f"the process ended with {process.returncode} and never said '{word}'")
 
 

@@ -470,13 +470,13 @@ def test_networks_that_cannot_be_are_refused(network, size, fault):
         lite.LiteRecipe(make_settings(lite.LiteSettings, {"network": network}), face_size=size)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])
 def test_the_runs_that_made_the_bundled_weights_are_understood(tmp_path, number):
     faces, _ = write_drawn_faces(tmp_path, count=3, face_size=256)
     sets = "data.set_weights={}"  # those of the drawn faces are others
     config = Path(__file__).parent.parent / f"examples/train_lite_{number}.toml"
     plan = make_plan("lite", faces=faces, config=config, assignments=[sets])
-    assert plan.engine.steps == {1: 3000, 2: 2200, 3: 300, 4: 700, 5: 1150}[number]
+    assert plan.engine.steps == {1: 3000, 2: 2200, 3: 300, 4: 700, 5: 1150, 6: 3800}[number]
     assert plan.recipe.settings.start == ("" if number == 1 else f"runs/lite_{number - 1}.safetensors")
     assert plan.recipe.settings.faded_below == (0.82 if number >= 3 else 0)
     assert plan.recipe.settings.network == (LiteConfig() if number <= 3 else BUNDLED)
